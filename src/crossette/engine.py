@@ -1,0 +1,106 @@
+"""The waist: tokens in, tokens out. What every engine offers and everything above it relies on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from crossette.types import GenerationRequest, TokenOutput
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and one token's bytes back. Safe to call from several threads."""
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """The id that every prompt must begin with; None where the model wants none."""
+
+    @property
+    def bos_token(self) -> str: ...
+
+    @property
+    def eos_token(self) -> str: ...
+
+    def encode(self, text: str, *, specials: bool) -> list[int]:
+        """Tokens of `text`, no BOS added. With `specials`, `<|im_end|>` and its like become control tokens."""
+
+    def has_specials(self, text: str) -> bool:
+        """Whether `text` contains the spelling of a control token."""
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that a token stands for; b"" for a control token, which is never text."""
+
+
+class Generation(Protocol):
+    """The answer to one request in the making."""
+
+    def __aiter__(self) -> AsyncIterator[TokenOutput]: ...
+
+    async def __anext__(self) -> TokenOutput:
+        """The next output of any choice; stops after every choice has ended.
+
+        Raises ServingError if the engine failed or was stopped.
+        """
+
+    def finish(self, index: int) -> None:
+        """End one choice: its blocks are free within one step, its later tokens neither given nor counted."""
+
+    async def aclose(self) -> None:
+        """End all choices that still run. May be called at any time, and twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is known of a model before its first token."""
+
+    name: str
+    architecture: str
+    quantization: str
+    context_length: int
+    """Tokens of prompt and output together that this server serves: every length rule uses it."""
+    vocab_size: int
+    end_token_ids: frozenset[int]
+    chat_template: str | None = None
+    sampling_defaults: Mapping[str, float] = field(default_factory=dict)
+    """temperature, top_k, top_p, min_p where the model's generation_config.json gives them."""
+    created: int = 0
+    """Seconds since the epoch at which the model entered the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A look at an engine at one moment, and counts since it started."""
+
+    running: int
+    """Sequences in the running batch."""
+    waiting: int
+    """Sequences that wait for blocks or for a place in the batch."""
+    blocks_total: int
+    blocks_free: int
+    steps: int
+    preemptions: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Engine(Protocol):
+    """A model that generates. `generate` must be called from a running event loop."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the server should say about this engine at start and in `/health/ready`; () if all is well."""
+
+    def stats(self) -> EngineStats: ...
+
+    def generate(self, request: GenerationRequest) -> Generation:
+        """Admit a request. A plain call: raises InvalidRequest, ContextLengthExceeded or ShuttingDown at once."""
+
+    def close(self) -> None:
+        """End what runs with an error and free the model. Returns when the engine has stopped."""

@@ -1,0 +1,103 @@
+"""Every error a client or a user of the command line can see.
+
+    CrossetteError
+    ├── ServingError                 an answer over HTTP: status, kind, message, param
+    │   ├── InvalidRequest      400  invalid_request
+    │   │   ├── UnknownField         unknown_field
+    │   │   ├── Unsupported          unsupported       known, but not built or not possible here
+    │   │   └── ContextLengthExceeded  context_length
+    │   ├── NotFound            404  not_found         no such path
+    │   │   └── ModelNotFound        model_not_found
+    │   ├── MethodNotAllowed    405  method_not_allowed
+    │   ├── RequestTimeout      408  timeout           the body arrived too slowly
+    │   ├── RequestTooLarge     413  too_large
+    │   ├── EngineFailure       500  internal
+    │   └── ShuttingDown        503  overloaded
+    ├── ModelError                   a model that cannot be fetched, read or converted
+    └── ConfigError                  a setting that cannot be used
+
+`kind` is our word for the cause; each dialect translates it into its own `type` and `code`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CrossetteError(Exception):
+    """The root: never raised itself. `str(error)` is a sentence for a person."""
+
+
+class ServingError(CrossetteError):
+    """An error that is answered over HTTP. `param` names the field of the request at fault, if one is."""
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidRequest(ServingError):
+    status = 400
+    kind = "invalid_request"
+
+
+class UnknownField(InvalidRequest):
+    kind = "unknown_field"
+
+
+class Unsupported(InvalidRequest):
+    kind = "unsupported"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    kind = "context_length"
+
+
+class NotFound(ServingError):
+    status = 404
+    kind = "not_found"
+
+
+class ModelNotFound(NotFound):
+    kind = "model_not_found"
+
+
+class MethodNotAllowed(ServingError):
+    status = 405
+    kind = "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+        """The methods that the path does answer, as the `Allow` header lists them."""
+
+
+class RequestTimeout(ServingError):
+    status = 408
+    kind = "timeout"
+
+
+class RequestTooLarge(ServingError):
+    status = 413
+    kind = "too_large"
+
+
+class EngineFailure(ServingError):
+    """A step of the engine failed; the requests that were in it end with this."""
+
+
+class ShuttingDown(ServingError):
+    status = 503
+    kind = "overloaded"
+
+
+class ModelError(CrossetteError):
+    """A model that cannot be fetched, read, converted or found in the store."""
+
+
+class ConfigError(CrossetteError):
+    """A setting that cannot be used: says which, what was given and what would do."""

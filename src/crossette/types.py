@@ -1,0 +1,129 @@
+"""What is said across the waist of the house: requests, tokens, reasons, counts. No behaviour beyond validity."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from crossette.errors import InvalidRequest
+
+
+class FinishReason(StrEnum):
+    """Why a choice ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How tokens are chosen and when to stop for length; valid once made.
+
+    Raises InvalidRequest, with the field as `param`, for a value outside its range.
+    `seed=None` lets the engine draw one.
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_k: int = 0
+    """Keep the k likeliest tokens; 0 keeps all."""
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        _within("max_tokens", self.max_tokens, 1, math.inf)
+        _within("temperature", self.temperature, 0, 2)
+        _within("top_k", self.top_k, 0, math.inf)
+        _within("top_p", self.top_p, 0, 1)
+        _within("min_p", self.min_p, 0, 1)
+        if self.seed is not None:
+            _within("seed", self.seed, -(2**63), 2**64 - 1)
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if low <= value <= high:  # false for NaN too
+        return
+    bounds = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+    raise InvalidRequest(f"{name} must be {bounds}: {value}", param=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A grammar that the output must match, as data: `kind` names the language of `source`."""
+
+    kind: Literal["json_schema", "regex", "lark", "gbnf"]
+    source: str
+    starts: Literal["now", "after_reasoning"] = "now"
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """The token ids that open and close a reasoning block, and how many tokens it may have."""
+
+    open_ids: tuple[int, ...]
+    close_ids: tuple[int, ...]
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """What an engine is asked. An engine refuses by name, with Unsupported, what it does not do."""
+
+    id: str
+    prompt: tuple[int, ...]
+    sampling: SamplingParams
+    n: int = 1
+    end_token_ids: frozenset[int] = frozenset()
+    logprobs: int | None = None
+    """How many alternatives to report beside each token's logprob; None for no logprobs at all."""
+    prompt_logprobs: bool = False
+    constraint: Constraint | None = None
+    reasoning: Reasoning | None = None
+    prediction: tuple[int, ...] = ()
+    """Tokens that the output probably repeats: drafts to verify, never a change to the text."""
+    tenant: str = ""
+    """Key id or "": who shares fairness, and with `isolation_key` the cache namespace."""
+    isolation_key: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """One position: the chosen token and its likeliest alternatives, best first."""
+
+    token_id: int
+    logprob: float
+    sampling_logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOutput:
+    """What one step gave one choice of a request."""
+
+    index: int
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None = None
+    logprobs: tuple[Logprob, ...] | None = None
+    prompt_logprobs: tuple[Logprob, ...] | None = None
+    """Given once, before the first token, when the request asked for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one answer; `completion_tokens` includes reasoning and end tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
