@@ -1,0 +1,275 @@
+"""The embedded engine: one thread that steps, and one hand-over each way per step.
+
+Requests and cancellations come in through an inbox that is read between steps; a step's outputs go out together,
+one call into each event loop. Nothing else is shared between the threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from asyncio import AbstractEventLoop
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from crossette.engine import EngineStats, Generation, ModelInfo
+from crossette.engines.openvino.exactness import measure_width
+from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
+from crossette.engines.openvino.model import load_paged
+from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
+from crossette.engines.openvino.sampler import sample
+from crossette.engines.openvino.scheduler import Scheduler, fits
+from crossette.engines.openvino.sequence import Batch, Sequence
+from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
+from crossette.engines.stream import OutputStream
+from crossette.errors import (
+    ConfigError,
+    ContextLengthExceeded,
+    EngineFailure,
+    InvalidRequest,
+    ServingError,
+    ShuttingDown,
+    Unsupported,
+)
+from crossette.machine import free_memory, parse_memory, show_memory, usable_cpus
+from crossette.types import GenerationRequest, TokenOutput
+
+log = logging.getLogger(__name__)
+
+MIN_BLOCKS = 4
+
+MIN_PROMPT_TOKENS = 16
+"""What a step keeps free for prompts when the batch is full, so that decoding never shuts newcomers out."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVINOSettings:
+    """How much of the machine the engine takes, and how wide its steps are."""
+
+    kv_cache: str = "30%"
+    """Memory for keys and values: bytes (2GiB), or a share of the free memory (30%)."""
+    max_model_len: int | None = None
+    """Serve a shorter context than the model's window, in tokens."""
+    max_sequences: int = 64
+    """Sequences in the running batch at most; further ones wait."""
+    max_step_tokens: int = 256
+    """Tokens computed in one step at most; narrowed to what is exact on this CPU."""
+    threads: int | None = None
+    """Threads of the kernels; None: as many as the affinity mask and the cgroup allow."""
+
+
+class OpenVINOEngine:
+    """An `Engine` over one model folder. Loading takes seconds; raises ModelError or ConfigError."""
+
+    def __init__(
+        self, directory: Path, info: ModelInfo, settings: OpenVINOSettings, *, add_bos: bool = False
+    ) -> None:
+        self.threads = settings.threads or usable_cpus()
+        self.tokenizer = OpenVINOTokenizer(directory, add_bos=add_bos)
+        model = load_paged(directory, threads=self.threads)
+        num_blocks = _num_blocks(model.block_bytes, info.context_length, settings)
+        self.kv_bytes = num_blocks * model.block_bytes
+        self._pool = BlockPool(num_blocks)
+        self._runner = Runner(model, num_blocks)
+        width = measure_width(
+            self._runner, self._pool, limit=settings.max_step_tokens, vocab_size=self.tokenizer.vocab_size
+        )
+        self.warnings = width.warnings
+        budget = max(min(settings.max_step_tokens, width.tokens) - FILLER_TOKENS, MIN_PROMPT_TOKENS + 1)
+        self.scheduler = Scheduler(
+            self._pool,
+            max_sequences=min(settings.max_sequences, budget - MIN_PROMPT_TOKENS),
+            max_step_tokens=budget,
+        )
+        window = min(info.context_length, settings.max_model_len or info.context_length)
+        # One block less than the pool has: a prompt needs a block for its output beside it.
+        self.info = replace(
+            info,
+            context_length=min(window, (num_blocks - 1) * BLOCK_SIZE),
+            vocab_size=self.tokenizer.vocab_size,
+        )
+        self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._streams: dict[Sequence, OutputStream] = {}
+        self._arrivals = count()
+        self._closed = False
+        self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
+        self._thread = threading.Thread(target=self._run, name="crossette-engine", daemon=True)
+        self._thread.start()
+
+    def stats(self) -> EngineStats:
+        return EngineStats(
+            running=len(self.scheduler.running),
+            waiting=len(self.scheduler.waiting),
+            blocks_total=self._pool.num_blocks,
+            blocks_free=self._pool.num_free,
+            steps=self._num_steps,
+            preemptions=self.scheduler.num_preemptions,
+            prompt_tokens=self._num_prompt_tokens,
+            completion_tokens=self._num_completion_tokens,
+        )
+
+    def generate(self, request: GenerationRequest) -> Generation:
+        self._check(request)
+        stream = OutputStream(
+            range(request.n),
+            on_finish=lambda index: self._inbox.put(lambda: self._end(stream, index)),
+            on_close=lambda: self._inbox.put(lambda: self._end(stream)),
+        )
+        sequences = self._sequences(request)
+        self._inbox.put(lambda: self._begin(sequences, stream))
+        return stream
+
+    def close(self) -> None:
+        """End what runs with ShuttingDown and stop the thread."""
+        if not self._closed:
+            self._closed = True
+            self._inbox.put(None)
+        self._thread.join()
+
+    # --- before admission: the caller's thread ---
+
+    def _check(self, request: GenerationRequest) -> None:
+        if self._closed:
+            raise ShuttingDown("The server is shutting down. Retry in a moment.")
+        for name in ("logprobs", "prompt_logprobs", "constraint", "reasoning", "prediction"):
+            if getattr(request, name):
+                raise Unsupported(f"This engine does not support {name} yet.", param=name)
+        for place, token in enumerate(request.prompt):
+            if not 0 <= token < self.info.vocab_size:
+                raise InvalidRequest(
+                    f"Token {place} of the prompt is {token}, but the vocabulary ends at {self.info.vocab_size - 1}.",
+                    param="prompt",
+                )
+        if not request.prompt:
+            raise InvalidRequest("The prompt has no tokens: there is nothing to continue.", param="prompt")
+        if len(request.prompt) >= self.info.context_length:
+            raise ContextLengthExceeded(
+                f"The prompt is too long: {len(request.prompt)}, "
+                f"model maximum context length: {self.info.context_length - 1}",
+                param="prompt",
+            )
+        if not fits(self._pool, len(request.prompt), request.n):
+            raise InvalidRequest(
+                f"A prompt of {len(request.prompt)} tokens with n={request.n} needs "
+                f"{blocks_for(len(request.prompt)) + request.n} KV blocks, and the cache has "
+                f"{self._pool.num_blocks}. Lower n or start the server with a larger --kv-cache.",
+                param="n",
+            )
+
+    def _sequences(self, request: GenerationRequest) -> list[Sequence]:
+        seed = secrets.randbits(64) if request.sampling.seed is None else request.sampling.seed
+        room = self.info.context_length - len(request.prompt)
+        return [
+            Sequence(
+                request,
+                index,
+                arrival=next(self._arrivals),
+                seed=seed + index,
+                max_output=min(request.sampling.max_tokens, room),
+            )
+            for index in range(request.n)
+        ]
+
+    # --- the engine's thread ---
+
+    def _run(self) -> None:
+        while self._drain_inbox():
+            if not self.scheduler.idle:
+                self._step()
+        self._fail(set(self._streams.values()), ShuttingDown("The server is shutting down. Retry in a moment."))
+
+    def _drain_inbox(self) -> bool:
+        """Do what was asked since the last step, or wait for something to be asked. False: time to stop."""
+        while True:
+            try:
+                task = self._inbox.get(block=self.scheduler.idle)
+            except Empty:
+                return True
+            if task is None:
+                return False
+            task()
+            if self._inbox.empty():
+                return True
+
+    def _step(self) -> None:
+        """Schedule, run, sample, update, deliver. A failure ends the requests of this step, and only those."""
+        batch: Batch | None = None
+        try:
+            batch = self.scheduler.schedule()
+            logits = self._runner.run(batch)
+            tokens = sample(batch.sampled, logits)
+            outputs = self.scheduler.update(batch, tokens)
+        except Exception as error:
+            log.exception("A step of the engine failed")
+            self._fail_step(batch, error)
+            return
+        self._num_steps += 1
+        self._num_completion_tokens += len(outputs)
+        self._num_prompt_tokens += sum(span.count for span in batch.spans if span.is_prompt)
+        self._deliver(outputs)
+
+    def _begin(self, sequences: list[Sequence], stream: OutputStream) -> None:
+        for sequence in sequences:
+            self._streams[sequence] = stream
+            self.scheduler.add(sequence)
+
+    def _end(self, stream: OutputStream, index: int | None = None) -> None:
+        """Forget a request's sequences, or the one of a choice; their blocks are free before the next step."""
+        ended = [
+            sequence
+            for sequence, owner in self._streams.items()
+            if owner is stream and index in (None, sequence.index)
+        ]
+        for sequence in ended:
+            del self._streams[sequence]
+            self.scheduler.remove(sequence)
+
+    def _deliver(self, outputs: list[tuple[Sequence, TokenOutput]]) -> None:
+        """Hand a step's outputs to their streams: one call into each event loop, not one for each token."""
+        by_loop: dict[AbstractEventLoop, list[tuple[OutputStream, TokenOutput]]] = defaultdict(list)
+        for sequence, output in outputs:
+            stream = self._streams[sequence]
+            if output.finish_reason is not None:
+                del self._streams[sequence]
+            by_loop[stream.loop].append((stream, output))
+        for loop, items in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_put_all, items)
+            except RuntimeError:  # the loop was closed under its requests: nobody is left to read
+                for stream, _ in items:
+                    self._end(stream)
+
+    def _fail_step(self, batch: Batch | None, error: Exception) -> None:
+        """End the requests that were in a failed step; all of them if it could not even be scheduled."""
+        failed = {self._streams[span.sequence] for span in batch.spans} if batch else set(self._streams.values())
+        self._fail(failed, EngineFailure(f"The engine failed in this request's step: {error!r}. Retry it."))
+
+    def _fail(self, streams: set[OutputStream], error: ServingError) -> None:
+        for stream in streams:
+            self._end(stream)
+            with suppress(RuntimeError):  # a closed loop has no reader to tell
+                stream.loop.call_soon_threadsafe(stream.fail, error)
+
+
+def _put_all(items: list[tuple[OutputStream, TokenOutput]]) -> None:
+    for stream, output in items:
+        stream.put(output)
+
+
+def _num_blocks(block_bytes: int, window: int, settings: OpenVINOSettings) -> int:
+    """How many KV blocks to hold: what the setting allows, and no more than a full batch of full windows needs."""
+    free = free_memory()
+    budget = parse_memory(settings.kv_cache, free)
+    num_blocks = min(budget // block_bytes, settings.max_sequences * (blocks_for(window) + 1))
+    if budget > free or num_blocks < MIN_BLOCKS:
+        raise ConfigError(
+            f"--kv-cache {settings.kv_cache} is {show_memory(budget)}. This model needs at least "
+            f"{show_memory(MIN_BLOCKS * block_bytes)}, and {show_memory(free)} are free."
+        )
+    return num_blocks

@@ -1,0 +1,94 @@
+"""How wide a step may be on this machine so that a row's logits do not depend on who else is in it.
+
+Measured at load, not assumed: OpenVINO picks its matrix kernels by the number of tokens in a step, and where the
+switch lies depends on the CPU. With AVX-512 no switch was found up to 512 tokens; with AVX2 only, results change
+in the last digits from 81 tokens on, for SmolLM2-135M at f32 (docs/exactness.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crossette.engines.openvino.kv_cache import BlockPool, blocks_for
+from crossette.engines.openvino.runner import Row, Runner
+
+NARROWEST = 64
+"""The narrowest step worth having; the probe begins here and doubles."""
+
+_CHUNK = 16
+_NEIGHBOURS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class ExactWidth:
+    """The widest step, in tokens, in which results were the same as in a narrow one, and what went wrong."""
+
+    tokens: int
+    warnings: tuple[str, ...] = ()
+
+
+def measure_width(runner: Runner, pool: BlockPool, *, limit: int, vocab_size: int) -> ExactWidth:
+    """Compare a chunk and a row in steps of growing width with the same in a narrow step.
+
+    Borrows blocks of the pool, so it is run before any request. A pool too small to try a width ends the search.
+    """
+    probe = _Probe(runner, pool, vocab_size)
+    try:
+        if not probe.same(NARROWEST):
+            return ExactWidth(
+                NARROWEST,
+                (
+                    "On this CPU a sequence's logits change with its neighbours in the batch, even in narrow steps: "
+                    "the same request may give slightly different text under load.",
+                ),
+            )
+        width = NARROWEST
+        while width * 2 <= limit and probe.fits(width * 2) and probe.same(width * 2):
+            width *= 2
+        return ExactWidth(width)
+    finally:
+        probe.close()
+
+
+class _Probe:
+    """A fixed chunk and a fixed row, and enough other tokens to fill a step."""
+
+    def __init__(self, runner: Runner, pool: BlockPool, vocab_size: int) -> None:
+        self._runner = runner
+        self._pool = pool
+        self._tokens = np.random.default_rng(0).integers(0, vocab_size, 4096).tolist()
+        self._blocks = pool.allocate(pool.num_free)
+        self._reference = self._measure(0)
+
+    def close(self) -> None:
+        self._pool.release(self._blocks)
+
+    def fits(self, width: int) -> bool:
+        return self._num_own + blocks_for(width) <= len(self._blocks)
+
+    def same(self, width: int) -> bool:
+        if not self.fits(width):
+            return True
+        return bool(np.array_equal(self._reference, self._measure(width)))
+
+    @property
+    def _num_own(self) -> int:
+        return 2 + _NEIGHBOURS
+
+    def _measure(self, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        """Logits of the chunk, then of the row that follows it, each in a step of `width` tokens."""
+        chunk = Row(self._tokens[:_CHUNK], 0, self._blocks[:1], True)
+        row = Row(self._tokens[_CHUNK : _CHUNK + 1], _CHUNK, self._blocks[:1], True)
+        first = self._runner.forward([chunk, *self._others(width - _CHUNK)])[0].copy()
+        second = self._runner.forward([row, *self._others(width - 1)])[0].copy()
+        return np.stack([first, second])
+
+    def _others(self, count: int) -> list[Row]:
+        """Rows and one chunk, `count` tokens in all; none where there is no room for them."""
+        if count <= _NEIGHBOURS + 2:
+            return []
+        rows = [Row(self._tokens[i : i + 1], 0, [self._blocks[2 + i]], False) for i in range(_NEIGHBOURS)]
+        rest = self._tokens[64 : 64 + count - _NEIGHBOURS]
+        return [*rows, Row(rest, 0, self._blocks[self._num_own :], False)]

@@ -1,0 +1,130 @@
+"""Load an OpenVINO IR and turn it into a graph with a paged KV cache.
+
+The transformation is not public API of OpenVINO. What this file relies on is checked at every load, so that a
+release that changes it is a clear error and not wrong text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+from openvino._offline_transformations import paged_attention_transformation
+
+from crossette.engines.openvino.kv_cache import BLOCK_SIZE
+from crossette.errors import ModelError
+
+WANTED = "sampled_tokens_indices"
+"""Our own input: which tokens of the step the head is computed for."""
+
+INPUTS = frozenset(
+    {
+        "input_ids",
+        "position_ids",
+        "past_lens",
+        "subsequence_begins",
+        "block_indices",
+        "block_indices_begins",
+        "max_context_len",
+        WANTED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheShape:
+    """One key or value cache: `[blocks, *block_shape]` of `element_type`."""
+
+    name: str
+    element_type: Any  # ov.Type: the package has no stubs for it
+    block_shape: tuple[int, ...]
+
+    @property
+    def block_bytes(self) -> int:
+        return int(prod(self.block_shape) * self.element_type.size)
+
+
+@dataclass(frozen=True, slots=True)
+class PagedModel:
+    """A compiled graph that takes flat tokens and block tables, and its caches."""
+
+    compiled: ov.CompiledModel
+    caches: tuple[CacheShape, ...]
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes that one block takes in all caches together."""
+        return sum(cache.block_bytes for cache in self.caches)
+
+
+def load_paged(directory: Path, *, threads: int) -> PagedModel:
+    """Read, transform and compile the model of `directory`; the settings are those of docs/exactness.md."""
+    core = ov.Core()
+    path = directory / "openvino_model.xml"
+    try:
+        model = core.read_model(path)
+        paged_attention_transformation(model)
+    except RuntimeError as error:
+        raise ModelError(f"OpenVINO cannot serve {path}: {_first_line(error)}") from error
+    _gather_before_head(model)
+    compiled = core.compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "KEY_CACHE_QUANT_MODE": "BY_TOKEN",
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+        },
+    )
+    return PagedModel(compiled, _checked_caches(compiled))
+
+
+def _gather_before_head(model: ov.Model) -> None:
+    """Compute the vocabulary head, the largest product of a step, only for the tokens whose logits are wanted."""
+    head = model.get_results()[0].input_value(0).get_node()
+    while head.get_type_name() != "MatMul":
+        if head.get_input_size() == 0:
+            raise ModelError("This model's output does not come from a matrix product, so it is not an LLM.")
+        head = head.input_value(0).get_node()
+    wanted = ops.parameter([-1], np.int64, name=WANTED)
+    wanted.get_output_tensor(0).set_names({WANTED})
+    rows = ops.gather(head.input_value(0), wanted, ops.constant(np.int64(0)))
+    head.input(0).replace_source_output(rows.output(0))
+    model.add_parameters([wanted])
+    model.validate_nodes_and_infer_types()
+
+
+def _checked_caches(compiled: ov.CompiledModel) -> tuple[CacheShape, ...]:
+    """The caches of a compiled graph, in the order of its inputs; raises ModelError for an unknown graph."""
+    names = {port.get_any_name() for port in compiled.inputs}
+    caches = tuple(
+        CacheShape(
+            port.get_any_name(),
+            port.get_element_type(),
+            tuple(port.get_partial_shape()[axis].get_length() for axis in (1, 2, 3)),
+        )
+        for port in compiled.inputs
+        if port.get_any_name().startswith(("key_cache.", "value_cache."))
+    )
+    unknown = names - INPUTS - {cache.name for cache in caches}
+    missing = INPUTS - names
+    if unknown or missing or not caches or any(cache.block_shape[1] != BLOCK_SIZE for cache in caches):
+        raise ModelError(
+            f"OpenVINO {ov.__version__} made a paged graph that this version of crossette does not know: "
+            f"unknown inputs {sorted(unknown)}, missing {sorted(missing)}, "
+            f"caches {[cache.block_shape for cache in caches[:2]]}, blocks of {BLOCK_SIZE} expected. "
+            "Install the OpenVINO release that crossette pins."
+        )
+    return caches
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
