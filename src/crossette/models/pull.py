@@ -1,0 +1,157 @@
+"""From a reference to a model in the store: fetch, convert or copy, read the facts, move into place."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from crossette.errors import ModelError
+from crossette.models.facts import end_token_ids, read_ir_facts, sampling_defaults
+from crossette.models.fetch import Fetched, Progress, sha256_of
+from crossette.models.hub import IR_FILES
+from crossette.models.reference import MODEL_XML, CatalogueRef, FolderRef, GgufRef, HubRef, StoredRef, parse
+from crossette.models.sources import Sources
+from crossette.models.store import CHAT_TEMPLATE_FILE, ModelRecord, ModelStore, StoredModel
+from crossette.types import ModelFacts
+
+Convert = Callable[[Path, Path], ModelFacts]
+"""Write the OpenVINO files of a GGUF file into a folder and say what the GGUF tells of itself."""
+
+_IR_REQUIRED = (MODEL_XML, "openvino_model.bin", "openvino_tokenizer.xml", "openvino_detokenizer.xml")
+
+_GgufSource = CatalogueRef | HubRef | GgufRef
+_Source = _GgufSource | FolderRef
+
+
+def silent(what: str, done: int, total: int | None) -> None:
+    """The progress that nobody sees."""
+
+
+def pull(
+    store: ModelStore,
+    text: str,
+    convert: Convert,
+    progress: Progress = silent,
+    sources: Sources | None = None,
+) -> StoredModel:
+    """Return the model that `text` refers to, from the store or else fetched into it. Raises ModelError."""
+    reference = parse(text, store.names())
+    present = store.find(reference.name)
+    if isinstance(reference, StoredRef):
+        return _still_there(store, reference.name, present)
+    if present and not _is_outdated(reference, present):
+        return present
+    with store.add(reference.name, replace=present is not None) as folder:
+        record = _Pull(folder, convert, progress, sources or Sources()).fill(reference)
+        sampling_defaults(folder)  # refuses values that no request could use
+        store.write_record(folder, record)
+    return _still_there(store, reference.name, store.find(reference.name))
+
+
+def _still_there(store: ModelStore, name: str, model: StoredModel | None) -> StoredModel:
+    if model is None:
+        raise ModelError(f"The model '{name}' was removed from {store.root} meanwhile. Pull it again.")
+    return model
+
+
+def _is_outdated(reference: _Source, present: StoredModel) -> bool:
+    """Whether local files changed since. Raises ModelError where the name belongs to another model."""
+    if present.record.source != reference.source:
+        raise ModelError(
+            f"Can't store {reference.source} as '{reference.name}': that name holds {present.record.source}."
+            f" Remove it with `crossette models rm {reference.name}`, or rename the file or folder."
+        )
+    if isinstance(reference, GgufRef | FolderRef):
+        return present.record.revision != _fingerprint(reference.path)
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Pull:
+    """One model on its way into `folder`."""
+
+    folder: Path
+    convert: Convert
+    progress: Progress
+    sources: Sources
+
+    def fill(self, reference: _Source) -> ModelRecord:
+        match reference:
+            case FolderRef(path):
+                self.progress(f"Copying {path.name}", 0, None)
+                revision = _fingerprint(path)
+                _copy_ir(path, self.folder)
+                return self._read_ir(reference.source, revision, path.name)
+            case HubRef(repo, None):
+                revision = self.sources.hub_ir(reference, self.folder, self.progress)
+                return self._read_ir(reference.source, revision, repo)
+            case _:
+                return self._convert_gguf(reference)
+
+    def _convert_gguf(self, reference: _GgufSource) -> ModelRecord:
+        with TemporaryDirectory(dir=self.folder, prefix="fetch-") as temporary:
+            fetched = self._gguf(reference, Path(temporary))
+            self.progress(f"Converting {fetched.path.name}", 0, None)
+            facts = self.convert(fetched.path, self.folder)
+        return self._record(reference.source, fetched.revision, fetched.sha256, facts)
+
+    def _gguf(self, reference: _GgufSource, temporary: Path) -> Fetched:
+        match reference:
+            case CatalogueRef(entry):
+                return self.sources.catalogue(entry, temporary, self.progress)
+            case HubRef():
+                return self.sources.hub_file(reference, str(reference.file), temporary, self.progress)
+            case GgufRef(path):
+                self.progress(f"Reading {path.name}", 0, None)
+                return Fetched(path, _fingerprint(path), sha256_of(path))
+
+    def _read_ir(self, source: str, revision: str, name: str) -> ModelRecord:
+        _check_complete(self.folder, source)
+        facts = read_ir_facts(self.folder, name)
+        if facts.chat_template is not None:
+            (self.folder / CHAT_TEMPLATE_FILE).write_text(facts.chat_template, encoding="utf-8", newline="")
+        return self._record(source, revision, sha256_of(self.folder / "openvino_model.bin"), facts)
+
+    def _record(self, source: str, revision: str, sha256: str, facts: ModelFacts) -> ModelRecord:
+        return ModelRecord(
+            source=source,
+            revision=revision,
+            sha256=sha256,
+            architecture=facts.architecture,
+            quantization=facts.quantization,
+            context_length=facts.context_length,
+            end_token_ids=end_token_ids(facts),
+            add_bos=facts.add_bos,
+            converter=facts.converter,
+            created=int(time.time()),
+        )
+
+
+def _copy_ir(source: Path, target: Path) -> None:
+    """Copy, for a link would break when the user moves or rewrites the folder."""
+    try:
+        for name in IR_FILES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, target / name)
+    except OSError as error:
+        raise ModelError(f"Can't copy {source} into the model store: {error}.") from error
+
+
+def _check_complete(folder: Path, source: str) -> None:
+    missing = [name for name in _IR_REQUIRED if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"Can't use {source}: it has no {', '.join(missing)}. `optimum-cli export openvino --model MODEL"
+            " FOLDER` (package optimum-intel, with openvino-tokenizers) writes the graph and both tokenizers."
+        )
+
+
+def _fingerprint(path: Path) -> str:
+    """Size and time of local files: tells a changed model at every start without reading gigabytes."""
+    files = [path] if path.is_file() else [path / name for name in IR_FILES]
+    stats = [file.stat() for file in files if file.is_file()]
+    return f"{sum(s.st_size for s in stats)}-{max(s.st_mtime_ns for s in stats)}"

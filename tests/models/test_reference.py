@@ -1,0 +1,100 @@
+"""What may be written for a model, and the name it gets in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crossette.errors import ModelError
+from crossette.models.catalogue import DEFAULT
+from crossette.models.reference import CatalogueRef, FolderRef, GgufRef, HubRef, StoredRef, parse
+
+
+def ir_folder(path: Path) -> Path:
+    path.mkdir()
+    (path / "openvino_model.xml").write_text("<net/>")
+    return path
+
+
+def test_the_default_model_is_in_the_catalogue() -> None:
+    reference = parse("smollm2-135m-instruct")
+
+    assert reference == CatalogueRef(DEFAULT)
+    assert reference.name == "smollm2-135m-instruct"
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "name"),
+    [
+        ("hf:Org/Repo-1.5", HubRef("Org/Repo-1.5"), "Org--Repo-1.5"),
+        ("hf:o/r:m.Q4_0.gguf", HubRef("o/r", "m.Q4_0.gguf"), "o--r--m.Q4_0"),
+        ("hf:o/r:sub/m.gguf", HubRef("o/r", "sub/m.gguf"), "o--r--sub-m"),
+        ("hf:o/r@v1", HubRef("o/r", None, "v1"), "o--r--v1"),
+        ("hf:o/r@refs/pr/1:m.gguf", HubRef("o/r", "m.gguf", "refs/pr/1"), "o--r--m--refs-pr-1"),
+    ],
+)
+def test_hub_references_are_read_named_and_spelled_again(text: str, reference: HubRef, name: str) -> None:
+    parsed = parse(text)
+
+    assert (parsed, parsed.name) == (reference, name)
+    assert reference.source == text
+
+
+@pytest.mark.parametrize("text", ["hf:", "hf:r", "hf:o/r:m.bin", "hf:../r", "hf:o/r/x", "hf:o/r:", "hf:o/r@"])
+def test_a_hub_reference_that_cannot_be_read_shows_the_ways_to_write_one(text: str) -> None:
+    with pytest.raises(ModelError, match=r"hf:ORG/REPO, hf:ORG/REPO:FILE\.gguf"):
+        parse(text)
+
+
+def test_a_gguf_file_is_named_by_its_stem(tmp_path: Path) -> None:
+    file = tmp_path / "My model.Q8_0.gguf"
+    file.touch()
+
+    reference = parse(str(file))
+
+    assert (reference, reference.name) == (GgufRef(file), "My-model.Q8_0")
+
+
+def test_a_linked_file_keeps_the_name_of_the_link(tmp_path: Path) -> None:
+    (tmp_path / "0a1b2c").touch()
+    (tmp_path / "model.gguf").symlink_to(tmp_path / "0a1b2c")
+
+    assert parse(str(tmp_path / "model.gguf")).name == "model"
+
+
+def test_a_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ir_folder(tmp_path / "granite")
+    monkeypatch.chdir(tmp_path)
+
+    assert parse("granite") == FolderRef(folder)
+    assert parse("./granite/") == FolderRef(folder)
+
+
+def test_a_folder_without_a_graph_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"it holds no openvino_model\.xml"):
+        parse(str(tmp_path))
+
+
+def test_the_name_of_a_stored_model_is_a_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of the same name that is no model does not hide it."""
+    (tmp_path / "o--r").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    assert parse("o--r", ["o--r"]) == StoredRef("o--r")
+
+
+def test_what_is_nothing_is_refused_with_what_would_do() -> None:
+    with pytest.raises(ModelError) as caught:
+        parse("gpt-4", ["o--r"])
+
+    assert str(caught.value) == (
+        "There is no model 'gpt-4': it is neither a known name (o--r, smollm2-135m-instruct) nor a path that"
+        " exists. A model is a known name, hf:ORG/REPO, hf:ORG/REPO:FILE.gguf, a .gguf file, or a folder of"
+        " OpenVINO files."
+    )
+
+
+def test_a_repository_without_its_prefix_is_hinted_at() -> None:
+    with pytest.raises(ModelError, match="write hf:OpenVINO/some-model"):
+        parse("OpenVINO/some-model")
