@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import closing
+
+import pytest
+
+from crossette.bench.connection import Connection, ConnectionFailed
+from crossette.bench.options import Address
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def ask(answer: bytes, times: int = 1) -> Sequence[bytes]:
+    """Ask a server that gives this answer to one request a connection, and then closes it without a word."""
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+        await writer.wait_closed()
+
+    async def exchange() -> Sequence[bytes]:
+        async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with closing(Connection(Address.parse(f"http://127.0.0.1:{port}/v1"), {})) as connection:
+                return [await (await connection.request("GET", "/models")).read() for _ in range(times)]
+
+    return asyncio.run(exchange())
+
+
+def test_a_kept_connection_that_the_server_has_closed_is_opened_again() -> None:
+    assert ask(OK + b"content-length: 2\r\n\r\nHi", times=3) == [b"Hi"] * 3
+
+
+def test_a_body_without_a_length_ends_with_the_connection() -> None:
+    assert ask(OK + b"\r\nHi", times=2) == [b"Hi"] * 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "without an answer"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "does not answer in HTTP"),
+        (OK + b"content-length: 9\r\n\r\nHi", "7 bytes before its end"),
+        (OK + b"transfer-encoding: chunked\r\n\r\n5\r\nHi", "in the middle"),
+        (OK + b"transfer-encoding: chunked\r\n\r\nHi\r\n", "broke off"),
+    ],
+)
+def test_an_answer_that_is_cut_short_or_no_http_is_a_failed_connection(answer: bytes, said: str) -> None:
+    with pytest.raises(ConnectionFailed, match=said):
+        ask(answer)
+
+
+def test_an_ipv6_address_and_a_default_port_are_read_from_the_url() -> None:
+    address = Address.parse("https://user@[::1]/inference/v1/")
+
+    assert (address.host, address.port, address.tls) == ("::1", 443, True)
+    assert (address.authority, address.path) == ("[::1]", "/inference/v1")
