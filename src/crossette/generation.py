@@ -136,3 +136,23 @@ async def _next(generation: Generation) -> TokenOutput | None:
     async for output in generation:
         return output
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """One choice, complete."""
+
+    index: int
+    text: str
+    finish_reason: FinishReason | None
+
+
+async def collect(answer: Answer) -> list[Whole]:
+    """The answer that is not streamed: its deltas, folded. One entry for each choice, in order."""
+    texts: list[list[str]] = [[] for _ in answer.choices]
+    reasons: list[FinishReason | None] = [None] * len(answer.choices)
+    async with aclosing(answer.deltas()) as deltas:
+        async for delta in deltas:
+            texts[delta.index].append(delta.text)
+            reasons[delta.index] = delta.finish_reason or reasons[delta.index]
+    return [Whole(i, "".join(pieces), reason) for i, (pieces, reason) in enumerate(zip(texts, reasons, strict=True))]

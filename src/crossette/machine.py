@@ -8,45 +8,61 @@ from pathlib import Path
 
 from crossette.errors import ConfigError
 
-_CGROUP = Path("/sys/fs/cgroup")
+_ROOT = Path("/")
+_CGROUP = "sys/fs/cgroup"
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
-def usable_cpus() -> int:
+def usable_cpus(root: Path = _ROOT) -> int:
     """CPUs in the affinity mask, or as many whole ones as the cgroup's quota pays for; at least one.
 
     More threads than the quota pays for fight for their slices: a factor of 4 to 45 in reports of other servers.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cpu_quota()
+    quota = _cpu_quota(root / _CGROUP)
     return max(1, min(affinity, int(quota) if quota is not None else affinity))
 
 
-def _cpu_quota() -> float | None:
+def _cpu_quota(cgroup: Path) -> float | None:
     """CPUs the cgroup allows (v2, then v1); None where it sets no limit."""
-    limit = _read(_CGROUP / "cpu.max").split()
+    limit = _read(cgroup / "cpu.max").split()
     if not limit:
-        limit = [_read(_CGROUP / "cpu/cpu.cfs_quota_us"), _read(_CGROUP / "cpu/cpu.cfs_period_us")]
+        limit = [_read(cgroup / "cpu/cpu.cfs_quota_us"), _read(cgroup / "cpu/cpu.cfs_period_us")]
     if len(limit) == 2 and limit[0].isdigit() and limit[1].isdigit() and int(limit[1]):
         return int(limit[0]) / int(limit[1])
     return None
 
 
-def free_memory() -> int:
+def free_memory(root: Path = _ROOT) -> int:
     """Bytes this process can still take: what the system has available, and what is left of the cgroup."""
-    bounds = [_available_memory()]
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        allowed, taken = _read(_CGROUP / limit), _read(_CGROUP / used)
-        if allowed.isdigit() and taken.isdigit():
-            bounds.append(max(0, int(allowed) - int(taken)))
+    cgroup = root / _CGROUP
+    bounds = [
+        _available_memory(root),
+        *_left(cgroup / "memory.max", cgroup / "memory.current", cgroup / "memory.stat"),
+        *_left(
+            cgroup / "memory/memory.limit_in_bytes",
+            cgroup / "memory/memory.usage_in_bytes",
+            cgroup / "memory/memory.stat",
+        ),
+    ]
     return min(bounds)
 
 
-def _available_memory() -> int:
-    found = re.search(r"MemAvailable:\s+(\d+) kB", _read(Path("/proc/meminfo")))
+def _left(limit: Path, used: Path, stat: Path) -> list[int]:
+    """Bytes between use and limit; none where there is no limit.
+
+    Pages of files that nobody uses count as used, as after a download, but the kernel gives them up on demand.
+    """
+    allowed, taken = _read(limit), _read(used)
+    if not (allowed.isdigit() and taken.isdigit()):
+        return []
+    counts = dict(line.split(maxsplit=1) for line in _read(stat).splitlines() if " " in line)
+    cached = counts.get("total_inactive_file") or counts.get("inactive_file") or "0"  # v1 has both, v2 the latter
+    return [max(0, int(allowed) - int(taken) + int(cached))]
+
+
+def _available_memory(root: Path) -> int:
+    found = re.search(r"MemAvailable:\s+(\d+) kB", _read(root / "proc/meminfo"))
     if found:
         return int(found[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

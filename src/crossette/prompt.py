@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from crossette.engine import Tokenizer
@@ -26,7 +26,7 @@ def encode_chat(
 
     Whole prompts are encoded in one piece, as the model was trained, unless a message spells a control token.
     """
-    if safe and tokenizer.has_specials(_words(messages)):
+    if safe and _spell_specials(tokenizer, messages):
         spans = template.render_spans(messages, **variables)
         tokens = [
             token for text, specials in _pieces(tokenizer, spans) for token in tokenizer.encode(text, specials=specials)
@@ -42,15 +42,23 @@ def _with_bos(tokenizer: Tokenizer, tokens: list[int]) -> tuple[int, ...]:
     return tuple(tokens) if bos is None or tokens[:1] == [bos] else (bos, *tokens)
 
 
-def _words(value: Any) -> str:
-    """Every string in the messages, joined so that no new word can arise between two."""
+def _spell_specials(tokenizer: Tokenizer, messages: Sequence[Message]) -> bool:
+    """Whether a control token is spelled in one string, or in neighbours, which a template may join."""
+    words = list(_words(messages))
+    return tokenizer.has_specials("\x00".join(words)) or tokenizer.has_specials("".join(map(str.strip, words)))
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Every string in the messages, but for types: they stand between the parts of a content, and say nothing."""
     if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        return "\x00".join(_words(item) for item in value.values())
-    if isinstance(value, list | tuple):
-        return "\x00".join(_words(item) for item in value)
-    return ""
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if key != "type":
+                yield from _words(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _words(item)
 
 
 def _pieces(tokenizer: Tokenizer, spans: list[Span]) -> list[tuple[str, bool]]:

@@ -64,7 +64,8 @@ class ChatTemplate:
         marked = [_map_words(message, lambda text: _mark(text, open_mark, close_mark)) for message in messages]
         rendered = self.render(marked, **variables)
         spans = list(_split(rendered, open_mark, close_mark))
-        if "".join(span.text for span in spans) != self.render(messages, **variables):
+        kept = _alternate(rendered, open_mark, close_mark)
+        if not kept or "".join(span.text for span in spans) != self.render(messages, **variables):
             raise InvalidRequest(
                 "A message contains the spelling of a control token, and this model's chat template rewrites "
                 "messages, so it could not be kept as plain text. Remove it, or send safe_tokenization: false.",
@@ -80,6 +81,12 @@ def _mark(text: str, open_mark: str, close_mark: str) -> str:
         return text
     at = text.index(words)
     return text[:at] + open_mark + words + close_mark + text[at + len(words) :]
+
+
+def _alternate(rendered: str, open_mark: str, close_mark: str) -> bool:
+    """Whether every mark has its partner: a template that cuts words in two leaves half a pair."""
+    marks = [character for character in rendered if character in (open_mark, close_mark)]
+    return marks == [open_mark, close_mark] * (len(marks) // 2)
 
 
 def _split(rendered: str, open_mark: str, close_mark: str) -> Iterator[Span]:

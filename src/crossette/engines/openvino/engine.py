@@ -19,6 +19,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from crossette.engine import EngineStats, Generation, ModelInfo
+from crossette.engines import admission
 from crossette.engines.openvino.exactness import measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
 from crossette.engines.openvino.model import load_paged
@@ -28,16 +29,9 @@ from crossette.engines.openvino.scheduler import Scheduler, fits
 from crossette.engines.openvino.sequence import Batch, Sequence
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from crossette.engines.stream import OutputStream
-from crossette.errors import (
-    ConfigError,
-    ContextLengthExceeded,
-    EngineFailure,
-    InvalidRequest,
-    ServingError,
-    ShuttingDown,
-    Unsupported,
-)
+from crossette.errors import ConfigError, EngineFailure, InvalidRequest, ServingError
 from crossette.machine import free_memory, parse_memory, show_memory, usable_cpus
+from crossette.settings import setting
 from crossette.types import GenerationRequest, TokenOutput
 
 log = logging.getLogger(__name__)
@@ -52,16 +46,11 @@ MIN_PROMPT_TOKENS = 16
 class OpenVINOSettings:
     """How much of the machine the engine takes, and how wide its steps are."""
 
-    kv_cache: str = "30%"
-    """Memory for keys and values: bytes (2GiB), or a share of the free memory (30%)."""
-    max_model_len: int | None = None
-    """Serve a shorter context than the model's window, in tokens."""
-    max_sequences: int = 64
-    """Sequences in the running batch at most; further ones wait."""
-    max_step_tokens: int = 256
-    """Tokens computed in one step at most; narrowed to what is exact on this CPU."""
-    threads: int | None = None
-    """Threads of the kernels; None: as many as the affinity mask and the cgroup allow."""
+    kv_cache: str = setting("30%", "Memory for keys and values: bytes (2GiB), or a share of what is free (30%).")
+    max_model_len: int | None = setting(None, "Serve a shorter context than the model's window, in tokens.")
+    max_sequences: int = setting(64, "Sequences in the running batch at most; further ones wait.")
+    max_step_tokens: int = setting(256, "Tokens in one step at most; narrowed to what is exact on this CPU.")
+    threads: int | None = setting(None, "Threads of the kernels; as many as affinity and cgroup allow if not given.")
 
 
 class OpenVINOEngine:
@@ -96,6 +85,7 @@ class OpenVINOEngine:
         self._streams: dict[Sequence, OutputStream] = {}
         self._arrivals = count()
         self._closed = False
+        self._gate = threading.Lock()  # nothing enters the inbox behind the None that ends it
         self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
         self._thread = threading.Thread(target=self._run, name="crossette-engine", daemon=True)
         self._thread.start()
@@ -120,38 +110,26 @@ class OpenVINOEngine:
             on_close=lambda: self._inbox.put(lambda: self._end(stream)),
         )
         sequences = self._sequences(request)
-        self._inbox.put(lambda: self._begin(sequences, stream))
+        with self._gate:
+            if self._closed:
+                raise admission.shutting_down()
+            self._inbox.put(lambda: self._begin(sequences, stream))
         return stream
 
     def close(self) -> None:
         """End what runs with ShuttingDown and stop the thread."""
-        if not self._closed:
-            self._closed = True
-            self._inbox.put(None)
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._inbox.put(None)
         self._thread.join()
 
     # --- before admission: the caller's thread ---
 
     def _check(self, request: GenerationRequest) -> None:
         if self._closed:
-            raise ShuttingDown("The server is shutting down. Retry in a moment.")
-        for name in ("logprobs", "prompt_logprobs", "constraint", "reasoning", "prediction"):
-            if getattr(request, name):
-                raise Unsupported(f"This engine does not support {name} yet.", param=name)
-        for place, token in enumerate(request.prompt):
-            if not 0 <= token < self.info.vocab_size:
-                raise InvalidRequest(
-                    f"Token {place} of the prompt is {token}, but the vocabulary ends at {self.info.vocab_size - 1}.",
-                    param="prompt",
-                )
-        if not request.prompt:
-            raise InvalidRequest("The prompt has no tokens: there is nothing to continue.", param="prompt")
-        if len(request.prompt) >= self.info.context_length:
-            raise ContextLengthExceeded(
-                f"The prompt is too long: {len(request.prompt)}, "
-                f"model maximum context length: {self.info.context_length - 1}",
-                param="prompt",
-            )
+            raise admission.shutting_down()
+        admission.check(request, self.info)
         if not fits(self._pool, len(request.prompt), request.n):
             raise InvalidRequest(
                 f"A prompt of {len(request.prompt)} tokens with n={request.n} needs "
@@ -180,7 +158,7 @@ class OpenVINOEngine:
         while self._drain_inbox():
             if not self.scheduler.idle:
                 self._step()
-        self._fail(set(self._streams.values()), ShuttingDown("The server is shutting down. Retry in a moment."))
+        self._fail(set(self._streams.values()), admission.shutting_down())
 
     def _drain_inbox(self) -> bool:
         """Do what was asked since the last step, or wait for something to be asked. False: time to stop."""
@@ -244,7 +222,7 @@ class OpenVINOEngine:
     def _fail_step(self, batch: Batch | None, error: Exception) -> None:
         """End the requests that were in a failed step; all of them if it could not even be scheduled."""
         failed = {self._streams[span.sequence] for span in batch.spans} if batch else set(self._streams.values())
-        self._fail(failed, EngineFailure(f"The engine failed in this request's step: {error!r}. Retry it."))
+        self._fail(failed, EngineFailure(admission.step_failed(error)))
 
     def _fail(self, streams: set[OutputStream], error: ServingError) -> None:
         for stream in streams:

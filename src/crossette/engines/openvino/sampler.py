@@ -39,8 +39,9 @@ def uniform(seed: int, position: int) -> float:
 
 def draw(logits: Row, params: SamplingParams, number: float) -> int:
     """The token that `number` in [0, 1) selects from the filtered distribution. `temperature` must not be 0."""
+    temperature = max(np.float32(params.temperature), np.finfo(np.float32).tiny)  # 1e-50 would become 0, and 0/0
     with np.errstate(over="ignore"):  # a tiny temperature sends all but the best to minus infinity: as it should
-        scaled = (logits - logits.max()) / np.float32(params.temperature)
+        scaled = (logits - logits.max()) / temperature
     weights = np.exp(scaled)  # the likeliest token weighs 1
     ids: Ids | None = None  # None: the whole vocabulary
     if 0 < params.top_k < len(weights):

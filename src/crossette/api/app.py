@@ -1,0 +1,177 @@
+"""The ASGI application: routes mounted once per dialect, request ids, and the one map from error to answer."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import Message, Receive, Scope, Send
+
+from crossette import log as logs
+from crossette.api import chat, completions, health
+from crossette.api.dialect import FIREWORKS, OPENAI, Dialect, dialect_of
+from crossette.api.generate import Endpoint, create
+from crossette.api.http import ClientGone, HttpSettings, as_serving_error, error_body, json_response
+from crossette.api.models import ServedModels, list_models, retrieve_model
+from crossette.api.schema import fields
+from crossette.api.schema.chat import ChatRequest
+from crossette.api.schema.completions import CompletionRequest
+from crossette.errors import MethodNotAllowed, NotFound, ServingError, ShuttingDown
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+COMPLETIONS = Endpoint(CompletionRequest, dict(fields.COMPLETIONS), completions.prepare, completions.CompletionReply)
+CHAT = Endpoint(ChatRequest, dict(fields.CHAT), chat.prepare, chat.ChatReply)
+
+_CALLER_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class App:
+    """Serves models in both dialects. `drain()` refuses new work and lets running work end."""
+
+    def __init__(
+        self,
+        models: ServedModels,
+        settings: HttpSettings | None = None,
+        dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
+    ) -> None:
+        self.models = models
+        self._settings = settings or HttpSettings()
+        self._dialects = dialects
+        self._draining = False
+        routes: list[BaseRoute] = [
+            Route("/health/live", health.live),
+            Route("/health/ready", self._ready),
+        ]
+        for dialect in dialects:
+            for prefix in dialect.prefixes:
+                routes += self._routes(prefix, dialect)
+        self._router = Router(routes, redirect_slashes=False)
+
+    def drain(self) -> None:
+        self._draining = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"This server speaks HTTP, not {scope['type']}.")
+        exchange = _Exchange(scope, send)
+        token = logs.request_id.set(exchange.request_id)
+        try:
+            await self._answer(exchange, scope, receive)
+        finally:
+            exchange.log_access()
+            logs.request_id.reset(token)
+
+    async def _answer(self, exchange: _Exchange, scope: Scope, receive: Receive) -> None:
+        """Route the request, and answer what was raised on the way."""
+        scope["app"] = self  # the router then raises for an unknown path, where it would answer in plain text
+        path = scope["path"]
+        scope["path"] = path.rstrip("/") or "/"
+        try:
+            await self._router(scope, receive, exchange.send)
+        except ClientGone:
+            exchange.status = 499
+        except Exception as error:
+            if exchange.started:  # too late for an answer: the connection is closed without an end
+                raise
+            await self._error_response(_translated(error, scope), exchange)(scope, receive, exchange.send)
+
+    def _error_response(self, error: ServingError, exchange: _Exchange) -> Response:
+        dialect = dialect_of(exchange.path, self._dialects)
+        headers = {"allow": error.allow} if isinstance(error, MethodNotAllowed) else None
+        return json_response(error_body(error, dialect, exchange.request_id), status=error.status, headers=headers)
+
+    def _routes(self, prefix: str, dialect: Dialect) -> list[BaseRoute]:
+        generate = partial(self._generate, dialect)
+        return [
+            Route(f"{prefix}/completions", partial(generate, COMPLETIONS), methods=["POST"]),
+            Route(f"{prefix}/chat/completions", partial(generate, CHAT), methods=["POST"]),
+            Route(f"{prefix}/models", partial(list_models, models=self.models)),
+            Route(f"{prefix}/models/{{name:path}}", partial(retrieve_model, models=self.models)),
+        ]
+
+    async def _generate(self, dialect: Dialect, endpoint: Endpoint[Any], request: Request) -> Response:
+        if self._draining:
+            raise ShuttingDown("The server is shutting down. Retry in a moment.")
+        answer_id = request.scope["crossette.answer_id"]
+        return await create(request, endpoint, self.models, dialect, self._settings, answer_id)
+
+    async def _ready(self, request: Request) -> Response:
+        return await health.ready(request, self.models, draining=self._draining)
+
+
+class _Exchange:
+    """One request and its response: ids, what was sent, and the line in the log."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._send = send
+        self._scope = scope
+        self._begun = time.monotonic()
+        self.path = scope["path"]
+        self.started = False
+        self.status = 0
+        answer_id = _answer_id(self.path)
+        scope["crossette.answer_id"] = answer_id
+        self.request_id = _caller_id(scope) or answer_id
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+        await self._send(message)
+
+    def log_access(self) -> None:
+        if not log.isEnabledFor(logging.INFO):
+            return
+        duration_ms = (time.monotonic() - self._begun) * 1000
+        work = _work_done(self._scope.get("state", {}))
+        log.info("%s %s %d %.0f ms%s", self._scope["method"], self.path, self.status, duration_ms, work)
+
+
+def _work_done(state: dict[str, Any]) -> str:
+    """Tokens, and what the request says of itself, for a line of the log."""
+    if "answer" not in state:
+        return ""
+    usage, body = state["answer"].usage, state["body"]
+    told = {name: getattr(body, name) for name in ("user", "safety_identifier", "prompt_cache_key", "metadata")}
+    recorded = "".join(f" {name}={value!r}" for name, value in told.items() if value is not None)
+    return f" {usage.prompt_tokens}+{usage.completion_tokens} tokens{recorded}"
+
+
+def _answer_id(path: str) -> str:
+    kind = "chatcmpl-" if path.endswith("/chat/completions") else "cmpl-" if path.endswith("/completions") else "req-"
+    return kind + uuid.uuid4().hex
+
+
+def _caller_id(scope: Scope) -> str | None:
+    """The caller's own id for the request, if it is fit for a header and a log."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text: str = value.decode("latin-1")
+            return text if _CALLER_ID.fullmatch(text) else None
+    return None
+
+
+def _translated(error: Exception, scope: Scope) -> ServingError:
+    """Any exception as an error that can be answered."""
+    if not isinstance(error, HTTPException):
+        return as_serving_error(error)
+    asked = f"{scope['method']} {scope['path']}"
+    if error.status_code == 405:
+        allow = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(f"{asked}: this path answers {allow}.", allow=allow)
+    return NotFound(
+        f"Path not found: {asked}. OpenAI's API is under /v1, Fireworks' under /inference/v1.",
+    )

@@ -1,0 +1,92 @@
+"""Every place where the two APIs differ, as data. Which one speaks is the base URL's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+ErrorNames = Mapping[str, tuple[str, str | None]]
+"""Our word for a cause (`ServingError.kind`) to the `type` and `code` of an error's body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One API, as its clients expect it."""
+
+    name: str
+    prefixes: tuple[str, ...]
+    """Where its routes are mounted."""
+    include_stop: bool
+    """Whether text ends after the stop string, or before it."""
+    overflow: Literal["truncate", "error"]
+    """What happens when prompt and max_tokens exceed the window: lower max_tokens, or refuse."""
+    completion_max_tokens: int
+    """max_tokens of /completions where the request gives none. In chat it is the room left in the window."""
+    usage_in_stream: Literal["on_request", "on_finish"]
+    """Usage only where stream_options asks for it, or else on the chunk that carries finish_reason."""
+    null_usage: bool
+    """Whether chunks without usage say `"usage": null` where usage was not asked for."""
+    first_delta_has_content: bool
+    """Whether a chat stream's first delta has `"content": ""` beside the role."""
+    errors: ErrorNames
+
+
+_INVALID = "invalid_request_error"
+
+OPENAI = Dialect(
+    name="openai",
+    prefixes=("/v1",),
+    include_stop=False,
+    overflow="error",
+    completion_max_tokens=16,
+    usage_in_stream="on_request",
+    null_usage=False,
+    first_delta_has_content=True,
+    errors={
+        "invalid_request": (_INVALID, None),
+        "unknown_field": (_INVALID, "unknown_parameter"),
+        "unsupported": (_INVALID, "unsupported_parameter"),
+        "context_length": (_INVALID, "context_length_exceeded"),
+        "not_found": (_INVALID, "not_found"),
+        "model_not_found": (_INVALID, "model_not_found"),
+        "method_not_allowed": (_INVALID, "method_not_allowed"),
+        "timeout": ("timeout_error", "request_timeout"),
+        "too_large": (_INVALID, "request_too_large"),
+        "internal": ("server_error", "internal_error"),
+        "overloaded": ("server_error", "overloaded"),
+    },
+)
+
+FIREWORKS = Dialect(
+    name="fireworks",
+    # Twice: the fireworks SDK adds /v1 to a base URL that may end in it already.
+    prefixes=("/inference/v1", "/inference/v1/v1"),
+    include_stop=True,
+    overflow="truncate",
+    completion_max_tokens=2048,
+    usage_in_stream="on_finish",
+    null_usage=True,
+    first_delta_has_content=False,
+    errors={
+        "invalid_request": ("error", "INVALID_ARGUMENT"),
+        "unknown_field": ("error", "INVALID_ARGUMENT"),
+        "unsupported": ("error", "INVALID_ARGUMENT"),
+        "context_length": ("error", "INVALID_ARGUMENT"),
+        "not_found": ("error", "NOT_FOUND"),
+        "model_not_found": ("error", "NOT_FOUND"),
+        "method_not_allowed": ("error", "METHOD_NOT_ALLOWED"),
+        "timeout": ("error", "REQUEST_TIMEOUT"),
+        "too_large": ("error", "REQUEST_TOO_LARGE"),
+        "internal": ("error", "INTERNAL"),
+        "overloaded": ("error", "UNAVAILABLE"),
+    },
+)
+
+
+def dialect_of(path: str, dialects: tuple[Dialect, ...]) -> Dialect:
+    """Whose path it is; the first dialect's where it is nobody's."""
+    for dialect in dialects:
+        if any(path == prefix or path.startswith(prefix + "/") for prefix in dialect.prefixes):
+            return dialect
+    return dialects[0]

@@ -1,0 +1,237 @@
+"""Bodies in, answers out: the only file that knows JSON bytes and the frames of an event stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from crossette.api.dialect import Dialect
+from crossette.errors import (
+    EngineFailure,
+    InvalidRequest,
+    RequestTimeout,
+    RequestTooLarge,
+    ServingError,
+    UnknownField,
+)
+from crossette.settings import setting
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+_BODY_GRACE_S = 10.0
+_BODY_BYTES_PER_S = 10_000
+"""A body may take ten seconds, and one more for every 10 kB: slower senders hold a connection for nothing."""
+
+
+class ClientGone(Exception):
+    """The client hung up: nobody is left to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """Bounds on what a connection may ask of the server."""
+
+    max_body_bytes: int = setting(16 * 2**20, "Largest body of a request; larger ones are refused with 413.")
+    first_byte_timeout: float = setting(
+        15.0, "Seconds a stream's status waits for the first token; then 200 and comment lines go out."
+    )
+    comment_interval: float = setting(15.0, "Seconds between comment lines that keep a waiting stream open.")
+
+
+async def read_json(request: Request, body_type: type[Body], settings: HttpSettings) -> Body:
+    """The request's body as `body_type`. Raises the 400, 408 or 413 that says what is wrong with it."""
+    raw = await _read_body(request, settings.max_body_bytes)
+    try:
+        return msgspec.json.decode(raw, type=body_type)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}") from error
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(int(declared), limit)
+    body = bytearray()
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    try:
+        async with asyncio.timeout_at(start + _BODY_GRACE_S) as deadline:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise _too_large(len(body), limit)
+                deadline.reschedule(start + _BODY_GRACE_S + len(body) / _BODY_BYTES_PER_S)
+    except TimeoutError:
+        raise RequestTimeout(f"The body arrived too slowly: {len(body)} bytes so far. Send it again.") from None
+    except ClientDisconnect:
+        raise ClientGone from None
+    return bytes(body)
+
+
+def _too_large(size: int, limit: int) -> RequestTooLarge:
+    return RequestTooLarge(
+        f"The body has {size} bytes or more, and {limit} is the limit. "
+        "Send less, or start the server with a larger --max-body-bytes."
+    )
+
+
+_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_WRONG_TYPE = re.compile(r"^Expected `(?P<wanted>[^`]*)`, got `(?P<given>[^`]*)`$")
+_FIELD = re.compile(r"(?:unknown|missing required) field `(?P<name>[^`]*)`")
+_TYPES = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "array": "list",
+    "object": "object",
+    "null": "null",
+}
+
+
+def _explain(message: str) -> ServingError:
+    """msgspec's one error, in our words and in the field paths that clients know: `messages[2].content`."""
+    matched = _PLACE.match(message)
+    what = matched["what"] if matched else message
+    path = ((matched["path"] if matched else None) or "$").removeprefix("$").removeprefix(".").replace("[...]", "")
+    field = _FIELD.search(what)
+    if field:
+        path = f"{path}.{field['name']}" if path else field["name"]
+        if "unknown" in what:
+            return UnknownField(f"Extra inputs are not permitted, field: '{path}'", param=path)
+        return InvalidRequest(f"Field required, field: '{path}'", param=path)
+    types = _WRONG_TYPE.match(what)
+    if types:
+        wanted = " or ".join(_TYPES.get(kind, kind) for kind in types["wanted"].split(" | "))
+        given = _TYPES.get(types["given"], types["given"])
+        return InvalidRequest(f"Input should be a valid {wanted}, not {given}, field: '{path}'", param=path or None)
+    return InvalidRequest(f"{what}, field: '{path}'", param=path or None)
+
+
+def json_response(content: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")
+
+
+def error_body(error: ServingError, dialect: Dialect, request_id: str) -> dict[str, Any]:
+    """An error as each SDK reads it: all keys, in both dialects."""
+    kind, code = dialect.errors[error.kind]
+    return {
+        "error": {"message": error.message, "type": kind, "param": error.param, "code": code},
+        "request_id": request_id,
+    }
+
+
+def frame(content: Any) -> bytes:
+    """One event of a stream."""
+    return b"data: " + msgspec.json.encode(content) + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+_COMMENT = b":\n\n"
+
+
+class EventStream(Response):
+    """A response of events. It ends with `[DONE]`, or with one error frame and no `[DONE]`.
+
+    Status and headers wait for the first chunk, so that an early failure keeps its own status; after
+    `first_byte_timeout` they go out alone. Hanging up closes `chunks`.
+    """
+
+    def __init__(
+        self, chunks: AsyncGenerator[Any, None], dialect: Dialect, request_id: str, settings: HttpSettings
+    ) -> None:
+        super().__init__(media_type="text/event-stream")
+        self.headers["cache-control"] = "no-cache"
+        self.headers["x-accel-buffering"] = "no"
+        del self.headers["content-length"]
+        self._chunks = chunks
+        self._dialect = dialect
+        self._request_id = request_id
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await unless_gone(receive, self._run(send))
+
+    async def _run(self, send: Send) -> None:
+        async with aclosing(self._chunks):
+            first = asyncio.ensure_future(anext(self._chunks, None))
+            try:
+                await asyncio.wait({first}, timeout=self._settings.first_byte_timeout)
+                if first.done():
+                    first.result()  # raises an early failure, with its own status
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                await self._send_chunks(first, send)
+            finally:  # a generator that still runs cannot be closed
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
+
+    async def _send_chunks(self, first: asyncio.Future[Any], send: Send) -> None:
+        """Everything after the headers. From here on a failure is a frame, not a status."""
+        commenting = asyncio.create_task(self._send_comments(send))
+        try:
+            chunk = await first
+            if chunk is not None:
+                await _send_frame(send, frame(chunk))
+            async for chunk in self._chunks:
+                await _send_frame(send, frame(chunk))
+            await _send_frame(send, DONE)
+        except Exception as error:
+            await _send_frame(send, frame(error_body(as_serving_error(error), self._dialect, self._request_id)))
+        finally:
+            commenting.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_comments(self, send: Send) -> None:
+        while True:
+            await asyncio.sleep(self._settings.comment_interval)
+            await _send_frame(send, _COMMENT)
+
+
+async def _send_frame(send: Send, data: bytes) -> None:
+    await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+def as_serving_error(error: Exception) -> ServingError:
+    """The error itself, or for one that nobody expected, a logged stand-in that gives nothing away."""
+    if isinstance(error, ServingError):
+        return error
+    log.error("A request failed unexpectedly", exc_info=error)
+    return EngineFailure("The server failed while answering this request. Its log has the cause.")
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Do `work`, but cancel it when the client hangs up, which an ASGI application must look for itself.
+
+    Raises ClientGone then. The request's body must have been read before.
+    """
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_hang_up(receive))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientGone
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _hang_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,79 @@
+"""Which models are served under which names, and GET /models."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from crossette.api.http import json_response
+from crossette.engine import Engine
+from crossette.errors import ConfigError, ModelNotFound
+
+
+class ServedModels:
+    """The engines by name, and the aliases that lead to them. Raises ConfigError for an alias to nowhere."""
+
+    def __init__(self, engines: Mapping[str, Engine], aliases: Mapping[str, str] | None = None) -> None:
+        self.engines = engines
+        self.aliases = dict(aliases or {})
+        for alias, target in self.aliases.items():
+            if target not in engines:
+                raise ConfigError(
+                    f"--alias {alias}={target}: {target} is not served. Served: {', '.join(engines) or 'nothing'}."
+                )
+
+    def find(self, name: str) -> Engine:
+        """The engine that a request's model means: a name, an alias, or the last part of `accounts/…/models/…`.
+
+        Raises ModelNotFound, listing what is served.
+        """
+        for spelling in _spellings(name):
+            found = self.engines.get(self.aliases.get(spelling, spelling))
+            if found is not None:
+                return found
+        names = [*self.engines, *self.aliases]
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ModelNotFound(f"The model '{name}' is not served here.{hint} Served: {', '.join(names)}.", param="model")
+
+    def entries(self) -> list[ModelEntry]:
+        """Every name that a client may use, models first."""
+        return [self.entry(name) for name in (*self.engines, *self.aliases)]
+
+    def entry(self, name: str) -> ModelEntry:
+        info = self.find(name).info
+        return ModelEntry(
+            id=name,
+            created=info.created,
+            context_length=info.context_length,
+            root=info.name,
+        )
+
+
+def _spellings(name: str) -> list[str]:
+    """The names that a request's model may stand for, likeliest first."""
+    bare = name.partition("#")[0]
+    short = bare.partition("/models/")[2] if bare.startswith("accounts/") else ""
+    return [spelling for spelling in (name, bare, short) if spelling]
+
+
+class ModelEntry(msgspec.Struct, kw_only=True):
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str = "crossette"
+    context_length: int
+    root: str
+    """The model behind the name: its own for a model, another for an alias."""
+
+
+async def list_models(request: Request, models: ServedModels) -> Response:
+    return json_response({"object": "list", "data": models.entries()})
+
+
+async def retrieve_model(request: Request, models: ServedModels) -> Response:
+    return json_response(models.entry(request.path_params["name"]))

@@ -1,0 +1,172 @@
+"""Composition: builds the engine, the app and the server, and decides the order in which they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import socket
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import uvicorn
+
+from crossette import config, log
+from crossette.api.app import App
+from crossette.api.chat import chat_template
+from crossette.api.connection import BoundedProtocol
+from crossette.api.dialect import FIREWORKS, OPENAI
+from crossette.api.http import HttpSettings
+from crossette.api.models import ServedModels
+from crossette.engine import ModelInfo
+from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from crossette.errors import ConfigError
+from crossette.generation import Stops, start
+from crossette.models.catalogue import DEFAULT
+from crossette.models.facts import sampling_defaults
+from crossette.models.store import StoredModel
+from crossette.prompt import encode_chat
+from crossette.settings import setting
+from crossette.types import GenerationRequest, SamplingParams
+
+_LAST_WORDS_S = 5.0
+"""Seconds that ended streams have, after the drain timeout, to send their error frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What is served, and where."""
+
+    model: str = setting(DEFAULT.name, "Catalogue name, hf:ORG/REPO[:FILE.gguf], a .gguf file or an OpenVINO folder.")
+    host: str = setting("127.0.0.1", "Address to listen on.")
+    port: int = setting(8000, "Port to listen on; 0 takes a free one.")
+    alias: tuple[str, ...] = setting((), "NAME=MODEL: serve the model under another name, too. Repeatable.")
+    fireworks_stop: Literal["include", "omit"] = setting(
+        "include", "Whether text under /inference/v1 includes the stop string: as in 2023, or as today."
+    )
+    drain_timeout: float = setting(30.0, "Seconds that running answers may still take after SIGTERM or Ctrl-C.")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "What is logged, from this level up.")
+
+
+SECTIONS = (ServerSettings, OpenVINOSettings, HttpSettings)
+
+
+def load_engine(stored: StoredModel, settings: OpenVINOSettings) -> OpenVINOEngine:
+    """The engine for a model of the store. Raises ModelError or ConfigError."""
+    record = stored.record
+    info = ModelInfo(
+        name=stored.name,
+        architecture=record.architecture,
+        quantization=record.quantization,
+        context_length=record.context_length,
+        vocab_size=0,  # the tokenizer knows it
+        end_token_ids=frozenset(record.end_token_ids),
+        chat_template=stored.chat_template,
+        sampling_defaults=sampling_defaults(stored.path),
+        created=record.created,
+    )
+    return OpenVINOEngine(stored.path, info, settings, add_bos=record.add_bos)
+
+
+def build_app(engine: OpenVINOEngine, values: Mapping[str, Any]) -> App:
+    """The application for one engine. Raises ConfigError for an alias that leads nowhere."""
+    server = config.fill(ServerSettings, values)
+    models = ServedModels({engine.info.name: engine}, parse_aliases(server.alias, engine.info.name))
+    fireworks = dataclasses.replace(FIREWORKS, include_stop=server.fireworks_stop == "include")
+    return App(models, config.fill(HttpSettings, values), (OPENAI, fireworks))
+
+
+def parse_aliases(pairs: Sequence[str], default: str) -> dict[str, str]:
+    """`NAME=MODEL` pairs; a bare NAME means the served model."""
+    aliases = {}
+    for pair in pairs:
+        name, _, target = pair.partition("=")
+        if not name:
+            raise ConfigError(f"--alias {pair!r} has no name. Give NAME=MODEL.")
+        aliases[name] = target or default
+    return aliases
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ConfigError if the address is taken or not this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"Can't listen on {host}:{port}: {error.strerror}. Choose another --port.") from error
+    return listener
+
+
+def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: ServerSettings) -> None:
+    """Serve until SIGTERM or Ctrl-C, then drain. Returns when the engine has stopped."""
+    log.configure(settings.log_level)
+    server = DrainingServer(
+        uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            loop="uvloop",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.drain_timeout + _LAST_WORDS_S),
+        ),
+        app,
+        engine,
+        settings.drain_timeout,
+    )
+    try:
+        server.run(sockets=[listener])
+    finally:
+        engine.close()
+
+
+class DrainingServer(uvicorn.Server):
+    """Stops in three steps: no new work; running answers end by themselves; at the timeout, with an error frame."""
+
+    def __init__(self, settings: uvicorn.Config, app: App, engine: OpenVINOEngine, drain_timeout: float) -> None:
+        super().__init__(settings)
+        self._app = app
+        self._engine = engine
+        self._drain_timeout = drain_timeout
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.drain()
+        running = self._engine.stats().running
+        if running:
+            logging.getLogger(__name__).info("Draining: %d answers are running", running)
+        timer = asyncio.get_running_loop().call_later(self._drain_timeout, self._engine.close)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+
+class LocalChat:
+    """A conversation with an engine in this process: what `crossette chat` talks to without `--url`."""
+
+    def __init__(self, engine: OpenVINOEngine) -> None:
+        self._engine = engine
+        self._template = chat_template(engine)
+
+    async def reply(self, messages: Sequence[dict[str, str]]) -> AsyncGenerator[str, None]:
+        engine = self._engine
+        prompt = encode_chat(engine.tokenizer, self._template, messages)
+        defaults: dict[str, Any] = dict(engine.info.sampling_defaults)
+        request = GenerationRequest(
+            id="chat",
+            prompt=prompt,
+            sampling=SamplingParams(max_tokens=max(1, engine.info.context_length - len(prompt)), **defaults),
+            end_token_ids=engine.info.end_token_ids,
+        )
+        async with aclosing(start(engine, [request], Stops()).deltas()) as deltas:
+            async for delta in deltas:
+                yield delta.text
+
+    async def aclose(self) -> None:
+        self._engine.close()

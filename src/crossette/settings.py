@@ -1,0 +1,14 @@
+"""How a setting is declared: beside the code that uses it, once, with its default and a sentence for `--help`.
+
+`config.py` makes flags, environment variables and keys of the configuration file of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+def setting(default: Any, help: str) -> Any:
+    """A field of a frozen settings dataclass. `default` may be a tuple, for a setting that can be given repeatedly."""
+    return dataclasses.field(default=default, metadata={"help": help})
