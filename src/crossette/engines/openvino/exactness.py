@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from crossette.engines.openvino.kv_cache import BlockPool, blocks_for
 from crossette.engines.openvino.runner import Row, Runner
@@ -77,13 +78,11 @@ class _Probe:
     def _num_own(self) -> int:
         return 2 + _NEIGHBOURS
 
-    def _measure(self, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        """Logits of the chunk, then of the row that follows it, each in a step of `width` tokens."""
+    def _measure(self, width: int) -> npt.NDArray[np.float32]:
+        """Logits of the chunk and of the row that follows it, in a step of `width` tokens."""
         chunk = Row(self._tokens[:_CHUNK], 0, self._blocks[:1], True)
         row = Row(self._tokens[_CHUNK : _CHUNK + 1], _CHUNK, self._blocks[:1], True)
-        first = self._runner.forward([chunk, *self._others(width - _CHUNK)])[0].copy()
-        second = self._runner.forward([row, *self._others(width - 1)])[0].copy()
-        return np.stack([first, second])
+        return self._runner.forward([chunk, row, *self._others(width - _CHUNK - 1)]).copy()
 
     def _others(self, count: int) -> list[Row]:
         """Rows and one chunk, `count` tokens in all; none where there is no room for them."""

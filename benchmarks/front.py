@@ -1,0 +1,196 @@
+"""What the front costs: the same prompts over HTTP, through the engine alone, and through a bare loop.
+
+    scripts/bench-front [--streams 1,8,32] [--rounds 3] [--write docs/benchmarks.md]
+
+Prompts of 96 token ids, 256 output tokens each with ignore_eos, greedy, prefill included everywhere. The three take
+turns in every round, so that a machine whose speed drifts hurts all of them alike; the figures are medians over the
+rounds. The bare loop is what a sketch of the engine does: no scheduler, no requests, argmax and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from crossette.bench import BenchOptions, run_bench
+from crossette.bench.prompts import Prompts
+from crossette.engines.openvino.convert import convert
+from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
+from crossette.engines.openvino.model import load_paged
+from crossette.engines.openvino.runner import Row, Runner
+from crossette.models.catalogue import DEFAULT
+from crossette.models.pull import pull
+from crossette.models.store import ModelStore, default_root
+from crossette.serve import load_engine
+from crossette.types import GenerationRequest, SamplingParams
+
+PROMPT_TOKENS = 96
+OUTPUT_TOKENS = 256
+SEED = 7
+MARK = "front"
+
+
+@dataclass(frozen=True)
+class Round:
+    """Output tokens per second of one round."""
+
+    http: float
+    engine: float
+    bare: float
+
+
+def prompts(count: int) -> list[tuple[int, ...]]:
+    """The prompts that the load generator sends after its warm-up."""
+    made = Prompts("short", PROMPT_TOKENS, SEED, token_ids=True)
+    return [made[index].ids for index in range(1, count + 1)]
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A server of the default model in a process of its own; gives its base URL."""
+    command = [sys.executable, "-m", "crossette", "serve", "--port", "0", "--log-level", "warning"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            found = re.search(r"OpenAI\s+(http\S+)", line)
+            if found:
+                yield found[1]
+                break
+        else:
+            raise SystemExit("The server did not start.")
+        process.terminate()
+
+
+def over_http(url: str, streams: int) -> float:
+    options = BenchOptions(
+        url=url,
+        concurrency=(streams,),
+        num_requests=streams,
+        prompt_tokens=PROMPT_TOKENS,
+        token_ids=True,
+        max_tokens=OUTPUT_TOKENS,
+        ignore_eos=True,
+        seed=SEED,
+    )
+    rate = run_bench(options).levels[0].output_tokens_per_s
+    if rate is None:
+        raise SystemExit("The server answered with errors.")
+    return rate
+
+
+def through_engine(engine: OpenVINOEngine, streams: int) -> float:
+    async def one(place: int, prompt: tuple[int, ...]) -> int:
+        sampling = SamplingParams(max_tokens=OUTPUT_TOKENS, temperature=0, ignore_eos=True)
+        request = GenerationRequest(f"front-{place}", prompt, sampling)
+        return sum([len(output.token_ids) async for output in engine.generate(request)])
+
+    async def all_of_them() -> int:
+        return sum(await asyncio.gather(*(one(place, prompt) for place, prompt in enumerate(prompts(streams)))))
+
+    begun = time.perf_counter()
+    return asyncio.run(all_of_them()) / (time.perf_counter() - begun)
+
+
+def bare(runner: Runner, streams: int) -> float:
+    num_blocks = blocks_for(PROMPT_TOKENS + OUTPUT_TOKENS)
+    tables = [list(range(place * num_blocks, (place + 1) * num_blocks)) for place in range(streams)]
+    begun = time.perf_counter()
+    last = [
+        int(runner.forward([Row(prompt, 0, table, True)])[0].argmax())
+        for prompt, table in zip(prompts(streams), tables, strict=True)
+    ]
+    for past in range(PROMPT_TOKENS, PROMPT_TOKENS + OUTPUT_TOKENS - 1):
+        rows = [Row((token,), past, table, True) for token, table in zip(last, tables, strict=True)]
+        last = runner.forward(rows).argmax(axis=1).tolist()
+    return streams * OUTPUT_TOKENS / (time.perf_counter() - begun)
+
+
+def measure(levels: list[int], rounds: int) -> dict[int, list[Round]]:
+    stored = pull(ModelStore(default_root()), DEFAULT.name, convert)
+    engine = load_engine(stored, OpenVINOSettings())
+    runner = Runner(
+        load_paged(stored.path, threads=engine.threads), max(levels) * (PROMPT_TOKENS + OUTPUT_TOKENS) // BLOCK_SIZE
+    )
+    results: dict[int, list[Round]] = {}
+    with server() as url:
+        for streams in levels:
+            bare(runner, 1), through_engine(engine, 1)
+            results[streams] = []
+            for _ in range(rounds):
+                done = Round(over_http(url, streams), through_engine(engine, streams), bare(runner, streams))
+                print(streams, done, file=sys.stderr, flush=True)
+                results[streams].append(done)
+    engine.close()
+    return results
+
+
+def report(results: dict[int, list[Round]], command: str) -> str:
+    lines = [
+        f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}; crossette {version('crossette')}, "
+        f"openvino {version('openvino')}, {DEFAULT.name}.",
+        f"Prompts of {PROMPT_TOKENS} tokens, {OUTPUT_TOKENS} output tokens, greedy, prefill included. "
+        f"Output tokens/s, medians of {len(next(iter(results.values())))} alternating rounds.",
+        f"Command: `{command}`",
+        "",
+        "| streams | over HTTP | engine alone | bare loop | HTTP / engine | HTTP / bare |",
+        "|---|---|---|---|---|---|",
+    ]
+    for streams, rounds in results.items():
+        http, engine, loop = (
+            statistics.median(getattr(r, name) for r in rounds) for name in ("http", "engine", "bare")
+        )
+        to_engine = statistics.median(r.http / r.engine for r in rounds)
+        to_bare = statistics.median(r.http / r.bare for r in rounds)
+        lines.append(f"| {streams} | {http:.0f} | {engine:.0f} | {loop:.0f} | {to_engine:.2f} | {to_bare:.2f} |")
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        text = info.read_text()
+        names, flags = re.search(r"model name\s*: (.*)", text), re.search(r"flags\s*: (.*)", text)
+        known = [flag for flag in ("amx_int8", "avx512_vnni", "avx512f", "avx2") if flags and flag in flags[1].split()]
+        cpu = f"{names[1] if names else cpu} ({known[0] if known else 'no AVX2'})"
+    return f"{os.cpu_count()} cores of {cpu}, {platform.system()}, Python {platform.python_version()}"
+
+
+def write(path: Path, text: str) -> None:
+    """Put the report between its marks, and leave the rest of the page alone."""
+    begin, end = f"<!-- {MARK} begin -->", f"<!-- {MARK} end -->"
+    page = path.read_text()
+    head, _, rest = page.partition(begin)
+    _, _, tail = rest.partition(end)
+    path.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", default="1,8,32")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", type=Path, help="a page with the marks of this report")
+    options = parser.parse_args()
+    results = measure([int(level) for level in options.streams.split(",")], options.rounds)
+    text = report(results, " ".join(["scripts/bench-front", *sys.argv[1:]]))
+    print(text)
+    if options.write is not None:
+        write(options.write, text)
+
+
+if __name__ == "__main__":
+    main()
