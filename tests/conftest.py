@@ -1,0 +1,76 @@
+"""What is made once for all tests: a model of random weights, and the real one, pulled as users pull it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from crossette.engine import ModelInfo
+from crossette.engines.openvino.convert import convert
+from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from crossette.models.catalogue import DEFAULT
+from crossette.models.facts import sampling_defaults
+from crossette.models.fetch import sha256_of
+from crossette.models.pull import pull, silent
+from crossette.models.sources import Sources
+from crossette.models.store import ModelStore, StoredModel, default_root, home
+from engine_calls import TINY_CONTEXT
+from tiny_model import write_tiny_gguf
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A llama of two layers and random weights, as the store would hold it."""
+    folder = tmp_path_factory.mktemp("tiny-model")
+    gguf = write_tiny_gguf(
+        tmp_path_factory.mktemp("tiny-gguf") / "tiny.gguf", layers=2, width=128, context_length=TINY_CONTEXT
+    )
+    convert(gguf, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def default_gguf() -> Path:
+    """The default model's GGUF file, fetched as users fetch it and kept between runs."""
+    cache = home() / "test-cache"
+    file = cache / DEFAULT.hub_file
+    if file.is_file() and sha256_of(file) == DEFAULT.sha256:
+        return file
+    cache.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=cache) as temporary:
+        return Sources().catalogue(DEFAULT, Path(temporary), silent).path.replace(file)
+
+
+@pytest.fixture(scope="session")
+def real_model() -> StoredModel:
+    """The default model; fetched on the first run and kept where `crossette pull` keeps it."""
+    return pull(ModelStore(default_root()), DEFAULT.name, convert)
+
+
+@pytest.fixture(scope="session")
+def real_info(real_model: StoredModel) -> ModelInfo:
+    record = real_model.record
+    return ModelInfo(
+        name=real_model.name,
+        architecture=record.architecture,
+        quantization=record.quantization,
+        context_length=record.context_length,
+        vocab_size=0,
+        end_token_ids=frozenset(record.end_token_ids),
+        chat_template=real_model.chat_template,
+        sampling_defaults=sampling_defaults(real_model.path),
+        created=record.created,
+    )
+
+
+@pytest.fixture(scope="session")
+def real_engine(real_model: StoredModel, real_info: ModelInfo) -> Iterator[OpenVINOEngine]:
+    """The default model, loaded with the settings of `crossette serve` but for a modest cache."""
+    engine = OpenVINOEngine(
+        real_model.path, real_info, OpenVINOSettings(kv_cache="256MiB"), add_bos=real_model.record.add_bos
+    )
+    yield engine
+    engine.close()

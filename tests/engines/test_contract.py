@@ -1,0 +1,389 @@
+"""What every engine promises to those above the waist: the same tests for each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from crossette.engine import Engine, ModelInfo
+from crossette.engines.fake import FakeEngine
+from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from crossette.engines.openvino.runner import Logits
+from crossette.engines.openvino.sequence import Batch
+from crossette.errors import (
+    ContextLengthExceeded,
+    EngineFailure,
+    InvalidRequest,
+    ServingError,
+    ShuttingDown,
+    Unsupported,
+)
+from crossette.types import Constraint, FinishReason, GenerationRequest, Reasoning
+from engine_calls import TINY_CONTEXT, Said, ask, is_empty, make_request, read, run, settle, tokens
+
+MAX_SEQUENCES = 8
+
+Make = Callable[[], Engine]
+
+
+def make_fake() -> Engine:
+    return FakeEngine(context_length=TINY_CONTEXT, max_sequences=MAX_SEQUENCES)
+
+
+def make_openvino(directory: Path) -> Engine:
+    info = ModelInfo("tiny", "llama", "Q8_0", TINY_CONTEXT, 0, frozenset({2}))
+    return OpenVINOEngine(
+        directory, info, OpenVINOSettings(kv_cache="32MiB", max_sequences=MAX_SEQUENCES, max_step_tokens=64)
+    )
+
+
+@pytest.fixture(params=["fake", "openvino"])
+def make(request: pytest.FixtureRequest) -> Make:
+    """How to make an engine of one's own, to be broken or closed."""
+    if request.param == "fake":
+        return make_fake
+    directory = request.getfixturevalue("tiny_model_dir")
+    return lambda: make_openvino(directory)
+
+
+@pytest.fixture(scope="module")
+def openvino(tiny_model_dir: Path) -> Iterator[Engine]:
+    engine = make_openvino(tiny_model_dir)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(params=["fake", "openvino"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An engine that nothing runs on; and nothing may be left on it."""
+    shared: Engine = make_fake() if request.param == "fake" else request.getfixturevalue("openvino")
+    yield shared
+    run(settle(shared))
+    assert is_empty(shared)
+
+
+def fail_next_step(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    if isinstance(engine, FakeEngine):
+        engine.fail_next_step(RuntimeError("kernel broke"))
+        return
+    assert isinstance(engine, OpenVINOEngine)
+    run_batch, failures = engine._runner.run, [RuntimeError("kernel broke")]
+
+    def run_or_fail(batch: Batch) -> Logits:
+        if failures:
+            raise failures.pop()
+        return run_batch(batch)
+
+    monkeypatch.setattr(engine._runner, "run", run_or_fail)
+
+
+# --- outputs ---
+
+
+def test_each_choice_ends_exactly_once(engine: Engine) -> None:
+    said = run(ask(engine, make_request(n=3, max_tokens=5)))
+
+    ends = {index: (len(choice.tokens), choice.reason) for index, choice in said.items()}
+    assert ends == dict.fromkeys(range(3), (5, FinishReason.LENGTH))
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 33])
+def test_max_tokens_is_kept(engine: Engine, max_tokens: int) -> None:
+    said = run(ask(engine, make_request(max_tokens=max_tokens)))
+
+    assert (len(said[0].tokens), said[0].reason) == (max_tokens, FinishReason.LENGTH)
+
+
+def test_a_context_that_is_full_ends_with_length(engine: Engine) -> None:
+    room = 3
+    prompt = (65,) * (engine.info.context_length - room)
+
+    said = run(ask(engine, make_request(prompt, max_tokens=100)))
+
+    assert (len(said[0].tokens), said[0].reason) == (room, FinishReason.LENGTH)
+
+
+def test_an_end_token_ends_the_choice_and_is_its_last_token(engine: Engine) -> None:
+    async def work() -> tuple[tuple[int, ...], Said]:
+        whole = await tokens(engine, make_request(max_tokens=12))
+        end = frozenset({whole[5]})
+        return whole, (await ask(engine, make_request(max_tokens=12, end_token_ids=end, ignore_eos=False)))[0]
+
+    whole, said = run(work())
+
+    assert said == Said(whole[: whole.index(whole[5]) + 1], FinishReason.STOP)
+
+
+def test_ignore_eos_goes_on_behind_an_end_token(engine: Engine) -> None:
+    async def work() -> tuple[tuple[int, ...], Said]:
+        whole = await tokens(engine, make_request(max_tokens=12))
+        return whole, (await ask(engine, make_request(max_tokens=12, end_token_ids=frozenset(whole))))[0]
+
+    whole, said = run(work())
+
+    assert said == Said(whole, FinishReason.LENGTH)
+
+
+def test_tokens_and_prompts_are_counted(engine: Engine) -> None:
+    before = engine.stats()
+
+    run(ask(engine, make_request((7,) * 40, n=2, max_tokens=5)))
+
+    after = engine.stats()
+    assert after.completion_tokens - before.completion_tokens == 10
+    assert after.prompt_tokens - before.prompt_tokens == 80
+
+
+# --- the same text again ---
+
+
+def test_greedy_text_is_the_same_again_and_for_every_choice(engine: Engine) -> None:
+    async def work() -> set[tuple[int, ...]]:
+        many = await ask(engine, make_request(n=3))
+        return {await tokens(engine, make_request(seed=1)), *(choice.tokens for choice in many.values())}
+
+    assert len(run(work())) == 1
+
+
+def test_the_same_seed_gives_the_same_text_and_others_another(engine: Engine) -> None:
+    async def work() -> list[tuple[int, ...]]:
+        asked = [make_request(temperature=1, seed=seed, max_tokens=24) for seed in (7, 7, 8)]
+        return [await tokens(engine, request) for request in asked]
+
+    first, again, other = run(work())
+
+    assert first == again != other
+
+
+def test_no_seed_means_another_text_each_time(engine: Engine) -> None:
+    async def work() -> list[tuple[int, ...]]:
+        return [await tokens(engine, make_request(temperature=1, max_tokens=24)) for _ in range(2)]
+
+    first, second = run(work())
+
+    assert first != second
+
+
+@pytest.mark.parametrize("seed", [0, -1, 2**64 - 1, -(2**63)])
+def test_choice_j_of_seed_s_is_the_text_of_seed_s_plus_j(engine: Engine, seed: int) -> None:
+    async def work() -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+        many = await ask(engine, make_request(temperature=1, seed=seed, n=3, max_tokens=16))
+        seeds = [s if s < 2**64 else s - 2**64 for s in range(seed, seed + 3)]  # around at the end
+        alone = [await tokens(engine, make_request(temperature=1, seed=s, max_tokens=16)) for s in seeds]
+        return [many[j].tokens for j in range(3)], alone
+
+    many, alone = run(work())
+
+    assert many == alone
+
+
+def test_prompts_that_differ_are_answered_differently(engine: Engine) -> None:
+    async def work() -> set[tuple[int, ...]]:
+        return {await tokens(engine, make_request(prompt, max_tokens=24)) for prompt in ("abc", "abd", "xyz")}
+
+    assert len(run(work())) == 3
+
+
+# --- ending early ---
+
+
+def test_finish_ends_that_choice_only(engine: Engine) -> None:
+    async def work() -> dict[int, Said]:
+        generation = engine.generate(make_request(n=3, max_tokens=20))
+        outputs = [await anext(aiter(generation))]
+        generation.finish(1)
+        return {**await read(generation), -1: Said(outputs[0].token_ids, None)}
+
+    said = run(work())
+
+    assert 1 not in said
+    assert [said[index].reason for index in (0, 2)] == [FinishReason.LENGTH] * 2
+    assert sum(len(said[index].tokens) for index in (-1, 0, 2)) in (40, 41)
+
+
+def test_finish_of_every_choice_ends_the_stream_and_frees_the_blocks(engine: Engine) -> None:
+    async def work() -> dict[int, Said]:
+        generation = engine.generate(make_request(n=2, max_tokens=900))
+        await anext(aiter(generation))
+        for index in (0, 1, 1):
+            generation.finish(index)
+        return await read(generation)
+
+    before = engine.stats().completion_tokens
+    assert run(work()) == {}
+    run(settle(engine))
+    assert is_empty(engine)
+    assert engine.stats().completion_tokens - before < 200
+
+
+def test_finish_frees_the_choices_blocks_while_the_others_run_on(engine: Engine) -> None:
+    async def work() -> None:
+        generation = engine.generate(make_request((9,) * 60, n=3, max_tokens=900))
+        async with aclosing(generation):
+            await anext(aiter(generation))
+            generation.finish(0)
+            await settle(engine)
+            assert (engine.stats().running, engine.stats().waiting) == (2, 0)
+
+    run(work())
+
+
+@pytest.mark.parametrize("num_read", [0, 1, 5])
+def test_aclose_frees_everything_however_much_was_read_and_may_be_called_twice(engine: Engine, num_read: int) -> None:
+    async def work() -> dict[int, Said]:
+        generation = engine.generate(make_request((9,) * 100, n=2, max_tokens=900))
+        for _ in range(num_read):
+            await anext(aiter(generation))
+        await generation.aclose()
+        await generation.aclose()
+        await settle(engine)
+        assert is_empty(engine)
+        return await read(generation)
+
+    assert run(work()) == {}
+
+
+def test_closing_while_queued_leaves_the_queue(engine: Engine) -> None:
+    async def work() -> None:
+        running = engine.generate(make_request(n=MAX_SEQUENCES, max_tokens=900))
+        await anext(aiter(running))
+        queued = [engine.generate(make_request()) for _ in range(3)]
+        kept = engine.generate(make_request(max_tokens=3))
+        for generation in queued:
+            await generation.aclose()
+        for index in range(MAX_SEQUENCES - 1):
+            running.finish(index)
+        assert (await read(kept))[0].reason == FinishReason.LENGTH
+        assert (engine.stats().running, engine.stats().waiting) == (1, 0)
+        await running.aclose()
+
+    run(work())
+
+
+def test_more_requests_than_places_are_all_served(engine: Engine) -> None:
+    async def work() -> list[tuple[int, ...]]:
+        asked = [make_request((40 + i,) * (10 + 7 * i), max_tokens=4) for i in range(3 * MAX_SEQUENCES)]
+        return await asyncio.gather(*(tokens(engine, request) for request in asked))
+
+    assert [len(text) for text in run(work())] == [4] * 3 * MAX_SEQUENCES
+
+
+def test_a_reader_cancelled_while_it_waits_leaves_nothing_behind(engine: Engine) -> None:
+    async def work() -> None:
+        generation = engine.generate(make_request((9,) * 900, max_tokens=100))
+        reader = asyncio.ensure_future(read(generation))
+        await asyncio.sleep(0)  # one turn: the reader waits now
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        await generation.aclose()
+        await settle(engine)
+        assert is_empty(engine)
+
+    run(work())
+
+
+# --- admission ---
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "message", "param"),
+    [
+        (make_request(()), InvalidRequest, "The prompt has no tokens", "prompt"),
+        (
+            make_request((1,) * TINY_CONTEXT),
+            ContextLengthExceeded,
+            f"The prompt is too long: {TINY_CONTEXT}, model maximum context length: {TINY_CONTEXT - 1}",
+            "prompt",
+        ),
+        (make_request((1, -1)), InvalidRequest, "Token 1 of the prompt is -1, but the vocabulary ends at 2", "prompt"),
+        (make_request((1, 10**6)), InvalidRequest, "Token 1 of the prompt is 1000000, but the voc", "prompt"),
+        (make_request(logprobs=0), Unsupported, "does not support logprobs", "logprobs"),
+        (make_request(prompt_logprobs=True), Unsupported, "does not support prompt_logprobs", "prompt_logprobs"),
+        (make_request(constraint=Constraint("regex", "a")), Unsupported, "does not support constraint", "constraint"),
+        (make_request(reasoning=Reasoning((1,), (2,))), Unsupported, "does not support reasoning", "reasoning"),
+        (make_request(prediction=(1,)), Unsupported, "does not support prediction", "prediction"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_by_the_call_itself(
+    engine: Engine, request_: GenerationRequest, error: type[ServingError], message: str, param: str
+) -> None:
+    async def work() -> None:
+        engine.generate(request_)
+
+    with pytest.raises(error, match=message) as raised:
+        run(work())
+
+    assert (type(raised.value), raised.value.param) == (error, param)
+
+
+def test_the_longest_prompt_that_is_admitted_gets_a_token(engine: Engine) -> None:
+    prompt = (3,) * (engine.info.context_length - 1)
+
+    assert run(ask(engine, make_request(prompt)))[0].reason == FinishReason.LENGTH
+
+
+# --- close and failure ---
+
+
+def test_close_ends_what_runs_and_what_waits_and_refuses_what_comes(make: Make) -> None:
+    engine = make()
+
+    async def work() -> None:
+        generations = [engine.generate(make_request(n=MAX_SEQUENCES, max_tokens=900)) for _ in range(2)]
+        await anext(aiter(generations[0]))
+        engine.close()
+        for generation in generations:
+            with pytest.raises(ShuttingDown):
+                await read(generation)
+            assert await read(generation) == {}
+        with pytest.raises(ShuttingDown):
+            engine.generate(make_request())
+
+    run(work())
+    engine.close()
+
+    assert is_empty(engine)
+
+
+def test_a_step_that_fails_fails_its_own_requests_and_the_next_one_works(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = make()
+    caplog.set_level(logging.CRITICAL)
+
+    async def work() -> None:
+        failed = [engine.generate(make_request(n=MAX_SEQUENCES // 2, max_tokens=900)) for _ in range(2)]
+        for generation in failed:
+            await anext(aiter(generation))
+        waiting = engine.generate(make_request(n=MAX_SEQUENCES, max_tokens=2))
+        fail_next_step(engine, monkeypatch)
+        for generation in failed:
+            with pytest.raises(EngineFailure, match="kernel broke"):
+                await read(generation)
+        assert len(await read(waiting)) == MAX_SEQUENCES
+
+    run(work())
+    run(settle(engine))
+
+    assert is_empty(engine)
+    engine.close()
+
+
+def test_a_loop_that_died_with_its_requests_does_not_disturb_the_next(make: Make) -> None:
+    engine = make()
+
+    async def abandon() -> None:
+        engine.generate(make_request(n=2, max_tokens=30))
+        await asyncio.sleep(0)
+
+    run(abandon())
+    run(settle(engine))
+
+    assert run(ask(engine, make_request(max_tokens=3)))[0].reason == FinishReason.LENGTH
+    engine.close()

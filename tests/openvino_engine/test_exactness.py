@@ -1,0 +1,192 @@
+"""A row's logits are its own: the same bits alone, among others, beside chunks, however its prompt was cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crossette.engines.openvino.exactness import NARROWEST, ExactWidth, measure_width
+from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool
+from crossette.engines.openvino.model import PagedModel, load_paged
+from crossette.engines.openvino.runner import FILLER_TOKENS, Logits, Row, Runner
+
+NUM_BLOCKS = 64
+PER_SEQUENCE = 4
+"""Blocks that each sequence of these tests has: sequence 3 has blocks 12 to 15."""
+VOCAB_SIZE = 260
+PROMPT = 50
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_dir: Path) -> PagedModel:
+    return load_paged(tiny_model_dir, threads=2)
+
+
+@pytest.fixture(scope="module")
+def runner(model: PagedModel) -> Runner:
+    return Runner(model, NUM_BLOCKS)
+
+
+@pytest.fixture(scope="module")
+def width(runner: Runner) -> int:
+    """Tokens that a step may have here, in which each row must be its own."""
+    measured = measure_width(runner, BlockPool(NUM_BLOCKS), limit=256, vocab_size=VOCAB_SIZE)
+    assert measured.warnings == ()
+    return measured.tokens
+
+
+def tokens(sequence: int, count: int = 100) -> list[int]:
+    found: list[int] = np.random.default_rng(sequence).integers(3, VOCAB_SIZE, count).tolist()
+    return found
+
+
+def blocks(sequence: int) -> list[int]:
+    return list(range(sequence * PER_SEQUENCE, (sequence + 1) * PER_SEQUENCE))
+
+
+def chunk(sequence: int, start: int, end: int, wanted: bool = True) -> Row:
+    return Row(tokens(sequence)[start:end], start, blocks(sequence), wanted)
+
+
+def prompt(sequence: int) -> Row:
+    return chunk(sequence, 0, PROMPT)
+
+
+def rows(sequence: int, start: int, end: int) -> list[Row]:
+    """Output tokens, each a row of its own; the logits of the last are wanted."""
+    return [chunk(sequence, place, place + 1, wanted=place == end - 1) for place in range(start, end)]
+
+
+def logits(runner: Runner, *step: Row) -> Logits:
+    return runner.forward(list(step)).copy()
+
+
+def same(one: Logits, other: Logits) -> bool:
+    return one.dtype == other.dtype == np.float32 and np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("num_neighbours", [1, 2, 7, 13])
+def test_a_decode_row_is_the_same_alone_and_among_others(runner: Runner, num_neighbours: int) -> None:
+    for sequence in range(1 + num_neighbours):
+        logits(runner, prompt(sequence))
+
+    alone = [logits(runner, *rows(sequence, PROMPT, PROMPT + 1))[0] for sequence in range(1 + num_neighbours)]
+    together = logits(runner, *(rows(sequence, PROMPT, PROMPT + 1)[0] for sequence in range(1 + num_neighbours)))
+
+    assert same(np.stack(alone), together)
+
+
+@pytest.mark.parametrize("size", [2, 3, 17, 32, 47])
+def test_a_decode_row_is_the_same_beside_a_prompt_chunk(runner: Runner, width: int, size: int) -> None:
+    assert 1 + size <= width - FILLER_TOKENS
+    row = rows(0, PROMPT, PROMPT + 1)[0]
+    logits(runner, prompt(0))
+
+    alone = logits(runner, row)[0]
+
+    assert same(logits(runner, row, chunk(1, 0, size))[0], alone)
+    assert same(logits(runner, chunk(1, 0, size), row)[1], alone)
+
+
+def test_a_prompt_is_the_same_alone_and_beside_rows_and_chunks(runner: Runner, width: int) -> None:
+    logits(runner, prompt(1))
+    alone = logits(runner, prompt(0))[0]
+
+    beside = [rows(1, PROMPT, PROMPT + 1)[0], chunk(2, 0, min(width - FILLER_TOKENS - PROMPT - 1, 60))]
+
+    assert same(logits(runner, *beside[:1], prompt(0))[1], alone)
+    if len(beside[1].tokens) > 1:
+        assert same(logits(runner, prompt(0), *beside)[0], alone)
+
+
+def test_a_prompt_is_the_same_wherever_it_is_cut(runner: Runner) -> None:
+    whole = logits(runner, prompt(0))[0]
+
+    for cut in range(2, PROMPT - 1):
+        logits(runner, chunk(1, 0, 30), chunk(0, 0, cut))
+        assert same(logits(runner, chunk(0, cut, PROMPT))[0], whole), cut
+
+
+def test_a_prompt_in_small_chunks_is_the_same(runner: Runner) -> None:
+    whole = logits(runner, prompt(0))[0]
+
+    for start in range(0, PROMPT - 2, 2):
+        logits(runner, chunk(0, start, start + 2))
+
+    assert same(logits(runner, chunk(0, PROMPT - 2, PROMPT))[0], whole)
+
+
+def test_output_tokens_computed_again_in_one_step_are_the_same(runner: Runner, width: int) -> None:
+    """After a preemption: the prompt in chunks, the output as rows, many in a step, in other blocks."""
+    end = PROMPT + min(40, width - FILLER_TOKENS)
+    logits(runner, prompt(0))
+    first = [logits(runner, *rows(0, place, place + 1))[0] for place in range(PROMPT, end + 1)]
+
+    moved = [row._replace(blocks=[40, 9, 33, 17]) for row in (prompt(0), *rows(0, PROMPT, end))]
+    logits(runner, moved[0])
+    again = logits(runner, *moved[1:])[0]
+    following = logits(runner, rows(0, end, end + 1)[0]._replace(blocks=[40, 9, 33, 17]))[0]
+
+    assert same(again, first[-2])
+    assert same(following, first[-1])
+
+
+def test_what_a_block_held_before_does_not_matter(runner: Runner) -> None:
+    logits(runner, prompt(0))
+    fresh = logits(runner, *rows(0, PROMPT, PROMPT + 1))[0]
+
+    logits(runner, chunk(5, 0, 60)._replace(blocks=blocks(0)))
+    logits(runner, prompt(0))
+
+    assert same(logits(runner, *rows(0, PROMPT, PROMPT + 1))[0], fresh)
+
+
+def test_a_row_knows_its_past(runner: Runner) -> None:
+    """Else all of the above would hold for a graph that attends to nothing."""
+    logits(runner, prompt(0), chunk(1, 0, 32))
+    other = Row(tokens(0)[PROMPT : PROMPT + 1], PROMPT, [blocks(1)[0], blocks(0)[1]], True)
+
+    one, another = logits(runner, rows(0, PROMPT, PROMPT + 1)[0], other)
+
+    assert not np.allclose(one, another)
+
+
+def test_the_measured_width_is_a_doubling_within_limit_and_pool_and_the_pool_is_given_back(runner: Runner) -> None:
+    pool = BlockPool(NUM_BLOCKS)
+
+    measured = measure_width(runner, pool, limit=100, vocab_size=VOCAB_SIZE)
+
+    assert measured == ExactWidth(NARROWEST)
+    assert pool.num_free == NUM_BLOCKS
+
+
+def test_a_machine_on_which_neighbours_matter_is_told(monkeypatch: pytest.MonkeyPatch, runner: Runner) -> None:
+    forward = runner.forward
+
+    def disturbed(step: list[Row]) -> Logits:
+        return forward(step) + np.float32(len(step))
+
+    monkeypatch.setattr(runner, "forward", disturbed)
+    measured = measure_width(runner, BlockPool(NUM_BLOCKS), limit=256, vocab_size=VOCAB_SIZE)
+
+    assert measured.tokens == NARROWEST
+    assert len(measured.warnings) == 1 and "slightly different text under load" in measured.warnings[0]
+
+
+def test_a_machine_that_is_exact_in_narrow_steps_gets_narrow_steps(
+    monkeypatch: pytest.MonkeyPatch, runner: Runner
+) -> None:
+    forward = runner.forward
+
+    def disturbed(step: list[Row]) -> Logits:
+        return forward(step) + np.float32(sum(len(row.tokens) for row in step) > 128)
+
+    monkeypatch.setattr(runner, "forward", disturbed)
+
+    assert measure_width(runner, BlockPool(NUM_BLOCKS), limit=512, vocab_size=VOCAB_SIZE) == ExactWidth(128)
+
+
+def test_blocks_are_as_long_as_the_pool_thinks(model: PagedModel) -> None:
+    assert {cache.block_shape[1] for cache in model.caches} == {BLOCK_SIZE}

@@ -1,0 +1,285 @@
+"""Tokens to deltas: the pieces of an answer always make the whole of it, and what ends is freed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossette.engines.fake import IM_END, FakeEngine, FakeTokenizer, say
+from crossette.errors import ContextLengthExceeded, EngineFailure, ShuttingDown
+from crossette.generation import Answer, Choice, Delta, Stops, Whole, collect, start
+from crossette.types import FinishReason, GenerationRequest, TokenOutput, Usage
+from engine_calls import is_empty, make_request, run
+
+END = frozenset({IM_END})
+
+
+def ask(prompt: str = "Hi", *, max_tokens: int = 100, n: int = 1) -> GenerationRequest:
+    return make_request(prompt, max_tokens=max_tokens, n=n, end_token_ids=END, ignore_eos=False)
+
+
+async def read(answer: Answer) -> list[Delta]:
+    return [delta async for delta in answer.deltas()]
+
+
+def fold(deltas: list[Delta]) -> dict[int, tuple[str, FinishReason | None]]:
+    """Text and end of each choice. Fails if a choice says anything after its end."""
+    folded: dict[int, tuple[str, FinishReason | None]] = {}
+    for delta in deltas:
+        text, reason = folded.get(delta.index, ("", None))
+        assert reason is None, f"choice {delta.index} went on after its end"
+        folded[delta.index] = (text + delta.text, delta.finish_reason)
+    return folded
+
+
+def answer_to(
+    engine: FakeEngine, *requests: GenerationRequest, stops: Stops | None = None
+) -> tuple[dict[int, tuple[str, FinishReason | None]], Usage]:
+    async def work() -> tuple[dict[int, tuple[str, FinishReason | None]], Usage]:
+        answer = start(engine, requests, stops or Stops())
+        return fold(await read(answer)), answer.usage
+
+    return run(work())
+
+
+# --- one choice, read by hand ---
+
+
+def read_cut(tokens: Sequence[int], cuts: list[int], stops: Stops) -> tuple[str, FinishReason | None, int]:
+    """What a choice makes of tokens that come in pieces; the last piece has the finish reason."""
+    choice = Choice(0, FakeTokenizer(), stops)
+    edges = [0, *sorted(min(place, len(tokens)) for place in cuts), len(tokens)]
+    text = ""
+    for place, (begin, end) in enumerate(pairwise(edges)):
+        reason = FinishReason.LENGTH if place == len(edges) - 2 else None
+        delta = choice.read(TokenOutput(0, tuple(tokens[begin:end]), reason))
+        if delta is not None:
+            text += delta.text
+            if delta.finish_reason is not None:
+                return text, delta.finish_reason, choice.num_tokens
+    return text, None, choice.num_tokens
+
+
+@given(st.text("aé🎆\n", max_size=20), st.lists(st.integers(0, 60), max_size=10))
+def test_the_folded_deltas_are_the_text_however_its_tokens_come(text: str, cuts: list[int]) -> None:
+    tokens = text.encode()
+
+    assert read_cut(tokens, cuts, Stops()) == (text, FinishReason.LENGTH, len(tokens))
+
+
+@given(
+    st.text("aé🎆", max_size=20),
+    st.lists(st.integers(0, 60), max_size=10),
+    st.lists(st.text("aé🎆", min_size=1, max_size=3), max_size=3),
+    st.booleans(),
+)
+def test_text_end_and_count_with_stops_do_not_depend_on_how_tokens_come(
+    text: str, cuts: list[int], stops: list[str], include: bool
+) -> None:
+    tokens = text.encode()
+    by_token = list(range(len(tokens)))
+
+    assert read_cut(tokens, cuts, Stops(tuple(stops), include)) == read_cut(
+        tokens, by_token, Stops(tuple(stops), include)
+    )
+
+
+def test_the_token_that_completes_a_stop_is_the_last_one_counted() -> None:
+    assert read_cut(b"one. two. three", [12], Stops((". ",))) == ("one", FinishReason.STOP, 5)
+
+
+def test_nothing_certain_is_no_delta() -> None:
+    choice = Choice(0, FakeTokenizer(), Stops(("!!",)))
+
+    outputs = [TokenOutput(0, tuple(piece)) for piece in (b"a", b"!", "é".encode()[:1], "é".encode()[1:])]
+    assert [choice.read(output) for output in outputs] == [Delta(0, "a"), None, None, Delta(0, "!é")]
+    assert choice.read(TokenOutput(0, (IM_END,), FinishReason.STOP)) == Delta(0, "", FinishReason.STOP)
+    assert choice.num_tokens == 5
+
+
+# --- answers of an engine ---
+
+
+def test_an_answer_is_its_text_its_end_and_its_counts() -> None:
+    engine = FakeEngine(lambda request, index: [*b"Hello", IM_END])
+
+    assert answer_to(engine, ask("Hi")) == ({0: ("Hello", FinishReason.STOP)}, Usage(2, 6))
+    assert answer_to(engine, ask("Hi", max_tokens=4)) == ({0: ("Hell", FinishReason.LENGTH)}, Usage(2, 4))
+
+
+@pytest.mark.parametrize("tokens_per_step", [1, 3, 100])
+def test_choices_of_all_prompts_are_numbered_through(tokens_per_step: int) -> None:
+    engine = FakeEngine(lambda request, index: bytes(request.prompt) + b"-%d" % index, tokens_per_step=tokens_per_step)
+
+    folded, usage = answer_to(engine, *(ask(prompt, n=2) for prompt in ("a", "bb", "c")))
+
+    texts = ["a-0", "a-1", "bb-0", "bb-1", "c-0", "c-1"]
+    assert folded == {index: (text, FinishReason.STOP) for index, text in enumerate(texts)}
+    assert usage == Usage(4, sum(map(len, texts)))
+
+
+def test_the_collected_answer_is_the_stream_folded() -> None:
+    engine = FakeEngine(say("one", "two, and more"))
+
+    async def work() -> list[Whole]:
+        return await collect(start(engine, [ask(n=2), ask("b", n=2)], Stops((",",))))
+
+    ends = [Whole(index, text, FinishReason.STOP) for index, text in enumerate(("one", "two") * 2)]
+    assert run(work()) == ends
+    assert is_empty(engine)
+
+
+def test_prompts_of_one_call_are_answered_side_by_side() -> None:
+    async def work() -> list[int]:
+        answer = start(FakeEngine(say("some words")), [ask(), ask()], Stops())
+        return [delta.index for delta in await read(answer)]
+
+    order = run(work())
+
+    assert order.index(1) < 4  # not after all of the first
+
+
+def test_a_stop_string_ends_the_choice_in_the_engine_too() -> None:
+    engine = FakeEngine(say("say STOP and go on and on and on", "never stops"))
+
+    async def work() -> tuple[list[Delta], Usage, int]:
+        answer = start(engine, [ask(n=2)], Stops(("STOP",)))
+        deltas = []
+        async with aclosing(answer.deltas()) as stream:
+            async for delta in stream:
+                deltas.append(delta)
+                if delta.finish_reason == FinishReason.STOP:
+                    break
+            running = engine.stats().running
+        return deltas, answer.usage, running
+
+    deltas, usage, running = run(work())
+
+    assert fold(deltas)[0] == ("say ", FinishReason.STOP)
+    assert running == 1
+    assert usage.completion_tokens in (2 * len("say STOP"), 2 * len("say STOP") - 1)
+    assert is_empty(engine)
+
+
+@pytest.mark.parametrize("tokens_per_step", [1, 2, 5, 100])
+@pytest.mark.parametrize(("include", "text"), [(False, "a"), (True, "a. ")])
+def test_tokens_behind_a_stop_are_neither_said_nor_counted(tokens_per_step: int, include: bool, text: str) -> None:
+    engine = FakeEngine(say("a. b. c. d. e."), tokens_per_step=tokens_per_step)
+
+    answered = answer_to(engine, ask(), stops=Stops((". ",), include))
+
+    assert answered == ({0: (text, FinishReason.STOP)}, Usage(2, 3))
+
+
+def test_a_stop_that_is_not_completed_is_text() -> None:
+    engine = FakeEngine(say("wait.."))
+
+    assert answer_to(engine, ask(), stops=Stops(("...",)))[0] == {0: ("wait..", FinishReason.STOP)}
+
+
+def test_closing_in_the_middle_frees_all_prompts() -> None:
+    engine = FakeEngine()
+
+    async def work() -> None:
+        answer = start(engine, [ask(n=2), ask("another")], Stops())
+        async with aclosing(answer.deltas()) as stream:
+            await anext(stream)
+        assert is_empty(engine)
+        await answer.aclose()
+
+    run(work())
+
+
+def test_an_answer_that_was_never_read_is_freed_by_aclose() -> None:
+    engine = FakeEngine()
+
+    async def work() -> None:
+        answer = start(engine, [ask(n=2), ask()], Stops())
+        assert engine.stats().waiting == 3
+        await answer.aclose()
+        assert is_empty(engine)
+
+    run(work())
+
+
+@pytest.mark.parametrize("num_prompts", [1, 3])
+def test_a_reader_cancelled_in_the_middle_frees_the_blocks(num_prompts: int) -> None:
+    engine = FakeEngine()
+
+    async def work() -> None:
+        engine.pause()
+        answer = start(engine, [ask() for _ in range(num_prompts)], Stops())
+        reader = asyncio.create_task(read(answer))
+        await asyncio.sleep(0)  # one turn: the reader waits now
+        engine.step()
+        assert engine.stats().running == num_prompts
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        assert is_empty(engine)
+
+    run(work())
+
+
+@pytest.mark.parametrize("num_prompts", [1, 3])
+def test_a_failure_of_the_engine_reaches_the_reader_as_it_is(num_prompts: int) -> None:
+    engine = FakeEngine()
+    engine.fail_next_step(RuntimeError("kernel broke"))
+
+    with pytest.raises(EngineFailure, match="kernel broke"):
+        answer_to(engine, *(ask() for _ in range(num_prompts)))
+
+    assert is_empty(engine)
+
+
+def test_a_failure_in_the_middle_comes_after_what_was_said() -> None:
+    engine = FakeEngine(say("text"))
+
+    async def work() -> list[str]:
+        engine.pause()
+        said = []
+        stream = start(engine, [ask()], Stops()).deltas()
+        engine.step()
+        engine.fail_next_step(RuntimeError("kernel broke"))
+        engine.step()
+        said.append((await anext(stream)).text)
+        with pytest.raises(EngineFailure):
+            await anext(stream)
+        return said
+
+    assert run(work()) == ["t"]
+
+
+def test_the_end_of_the_server_reaches_the_reader() -> None:
+    engine = FakeEngine()
+
+    async def work() -> None:
+        stream = start(engine, [ask()], Stops()).deltas()
+        await anext(stream)
+        engine.close()
+        with pytest.raises(ShuttingDown):
+            await read_rest(stream)
+
+    async def read_rest(stream: object) -> None:
+        async for _ in stream:  # type: ignore[attr-defined]  # the rest of `deltas()`
+            pass
+
+    run(work())
+
+
+def test_a_prompt_that_is_refused_takes_the_others_of_its_call_with_it() -> None:
+    engine = FakeEngine(context_length=10)
+
+    async def work() -> None:
+        with pytest.raises(ContextLengthExceeded):
+            start(engine, [ask("a"), ask("b"), ask("c" * 10)], Stops())
+        await asyncio.sleep(0)  # one turn: the tasks that close the others
+        assert is_empty(engine)
+
+    run(work())

@@ -1,0 +1,129 @@
+"""How much of a machine may be used, read from files that say so."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from crossette.errors import ConfigError
+from crossette.machine import free_memory, parse_memory, show_memory, usable_cpus
+
+MIB = 2**20
+CGROUP = "sys/fs/cgroup/"
+AVAILABLE = "MemTotal:  9000000 kB\nMemAvailable:   4096000 kB\nBuffers:  1 kB\n"
+
+
+@pytest.fixture(autouse=True)
+def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+
+
+def make_root(path: Path, files: dict[str, str]) -> Path:
+    for name, text in {"proc/meminfo": AVAILABLE, **files}.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "350000 100000\n"}, 3),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "1600000 100000\n"}, 8),
+        ({"cpu.max": "100000 0\n"}, 8),
+        ({"cpu.max": "nonsense\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+    ],
+)
+def test_cpus_are_those_of_the_mask_that_the_quota_pays_for(tmp_path: Path, files: dict[str, str], cpus: int) -> None:
+    root = make_root(tmp_path, {CGROUP + name: text for name, text in files.items()})
+
+    assert usable_cpus(root) == cpus
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({}, 4000 * MIB),
+        ({"memory.max": "max\n", "memory.current": "5\n"}, 4000 * MIB),
+        ({"memory.max": f"{1000 * MIB}\n", "memory.current": f"{300 * MIB}\n"}, 700 * MIB),
+        ({"memory.max": f"{9000 * MIB}\n", "memory.current": "0\n"}, 4000 * MIB),
+        ({"memory.max": f"{300 * MIB}\n", "memory.current": f"{301 * MIB}\n"}, 0),
+        (
+            {
+                "memory.max": f"{1000 * MIB}",
+                "memory.current": f"{900 * MIB}",
+                "memory.stat": f"anon 5\ninactive_file {250 * MIB}\nactive_file 7\n",
+            },
+            350 * MIB,
+        ),
+        (
+            {
+                "memory/memory.limit_in_bytes": f"{1000 * MIB}",
+                "memory/memory.usage_in_bytes": f"{900 * MIB}",
+                "memory/memory.stat": f"inactive_file 3\ntotal_inactive_file {250 * MIB}\n",
+            },
+            350 * MIB,
+        ),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712", "memory/memory.usage_in_bytes": "7"}, 4000 * MIB),
+    ],
+)
+def test_free_memory_is_what_system_and_cgroup_both_have_left(tmp_path: Path, files: dict[str, str], free: int) -> None:
+    root = make_root(tmp_path, {CGROUP + name: text for name, text in files.items()})
+
+    assert free_memory(root) == free
+
+
+def test_this_machine_has_something_to_use() -> None:
+    assert usable_cpus() >= 1
+    assert free_memory() > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "num_bytes"),
+    [
+        ("1073741824", 2**30),
+        ("2GiB", 2 * 2**30),
+        ("2gib", 2 * 2**30),
+        ("1.5 GiB", 3 * 2**29),
+        ("500MB", 500_000_000),
+        ("500M", 500_000_000),
+        ("64Ki", 65536),
+        ("10 b", 10),
+        ("40%", 400),
+        (" 12.5 % ", 125),
+        ("100%", 1000),
+    ],
+)
+def test_amounts_of_memory(text: str, num_bytes: int) -> None:
+    assert parse_memory(text, free=1000) == num_bytes
+
+
+@pytest.mark.parametrize("text", ["", "0", "0%", "101%", "-1GiB", "lots", "1TB", "1 2", "GiB", "1e9"])
+def test_what_is_no_amount_of_memory_is_named(text: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_memory(text, free=1000)
+
+    assert str(raised.value) == f"{text!r} is not an amount of memory. Give bytes (2GiB, 500MB) or a share (40%)."
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "shown"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KiB"),
+        (5 * MIB, "5.0 MiB"),
+        (3 * 2**29, "1.5 GiB"),
+        (2**42, "4096.0 GiB"),
+    ],
+)
+def test_memory_for_a_person(num_bytes: int, shown: str) -> None:
+    assert show_memory(num_bytes) == shown
