@@ -110,11 +110,11 @@ def bare(runner: Runner, streams: int) -> float:
     tables = [list(range(place * num_blocks, (place + 1) * num_blocks)) for place in range(streams)]
     begun = time.perf_counter()
     last = [
-        int(runner.forward([Row(prompt, 0, table, True)])[0].argmax())
+        int(runner.forward([Row(prompt, 0, table, 1)])[0].argmax())
         for prompt, table in zip(prompts(streams), tables, strict=True)
     ]
     for past in range(PROMPT_TOKENS, PROMPT_TOKENS + OUTPUT_TOKENS - 1):
-        rows = [Row((token,), past, table, True) for token, table in zip(last, tables, strict=True)]
+        rows = [Row((token,), past, table, 1) for token, table in zip(last, tables, strict=True)]
         last = runner.forward(rows).argmax(axis=1).tolist()
     return streams * OUTPUT_TOKENS / (time.perf_counter() - begun)
 

@@ -81,7 +81,14 @@ class EngineStats:
     steps: int
     preemptions: int
     prompt_tokens: int
+    """Computed, also those computed again; not those found in the prefix cache."""
     completion_tokens: int
+    cached_blocks: int = 0
+    """Blocks that the prefix cache knows."""
+    drafts: int = 0
+    accepted_drafts: int = 0
+    stalled: bool = False
+    """Whether work waits and nothing moves."""
 
 
 class Engine(Protocol):

@@ -36,6 +36,7 @@ class Choice:
     def __init__(self, index: int, tokenizer: Tokenizer, stops: Stops) -> None:
         self.index = index
         self.num_tokens = 0
+        self.num_cached = 0
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer()
         self._stops = StopChecker(stops.strings, include=stops.include)
@@ -46,6 +47,7 @@ class Choice:
         Tokens after the one that completes a stop string are not read, and not counted.
         """
         text = ""
+        self.num_cached += output.cached_tokens
         for token_id in output.token_ids:
             self.num_tokens += 1
             text += self._stops.push(self._detokenizer.push(self._tokenizer.token_bytes(token_id)))
@@ -71,7 +73,11 @@ class Answer:
 
     @property
     def usage(self) -> Usage:
-        return Usage(self.num_prompt_tokens, sum(choice.num_tokens for choice in self.choices))
+        return Usage(
+            self.num_prompt_tokens,
+            sum(choice.num_tokens for choice in self.choices),
+            cached_tokens=sum(choice.num_cached for choice in self.choices),
+        )
 
     async def deltas(self) -> AsyncGenerator[Delta]:
         """The pieces of all choices as they come. Closing it ends what still runs."""

@@ -32,15 +32,40 @@ class SamplingParams:
     """Keep the k likeliest tokens; 0 keeps all."""
     top_p: float = 1.0
     min_p: float = 0.0
+    typical_p: float = 1.0
+    """Keep the tokens whose surprise is nearest the expected one, up to this mass; 1 keeps all."""
+    mirostat_target: float | None = None
+    """The surprise, in bits, that mirostat steers to; it then takes the place of the four filters."""
+    mirostat_lr: float = 0.1
+    repetition_penalty: float = 1.0
+    """Divides positive logits, and multiplies negative ones, of tokens in the prompt or the output."""
+    frequency_penalty: float = 0.0
+    """Taken from a token's logit for each time it stands in the output."""
+    presence_penalty: float = 0.0
+    """Taken once from the logit of a token that stands in the output."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """(token id, what is added to its logit)."""
+    min_tokens: int = 0
+    """No end token is drawn before so many tokens."""
     seed: int | None = None
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
-        _within("max_tokens", self.max_tokens, 1, math.inf)
+        _within("max_tokens", self.max_tokens, 0, math.inf)
         _within("temperature", self.temperature, 0, 2)
         _within("top_k", self.top_k, 0, math.inf)
         _within("top_p", self.top_p, 0, 1)
         _within("min_p", self.min_p, 0, 1)
+        _within("typical_p", self.typical_p, 0, 1)
+        if self.mirostat_target is not None:
+            _within("mirostat_target", self.mirostat_target, 0, 100)
+        _within("mirostat_lr", self.mirostat_lr, 0, 1)
+        _within("repetition_penalty", self.repetition_penalty, 0, 2)
+        _within("frequency_penalty", self.frequency_penalty, -2, 2)
+        _within("presence_penalty", self.presence_penalty, -2, 2)
+        for _, bias in self.logit_bias:
+            _within("logit_bias", bias, -100, 100)
+        _within("min_tokens", self.min_tokens, 0, math.inf)
         if self.seed is not None:
             _within("seed", self.seed, -(2**63), 2**64 - 1)
 
@@ -109,9 +134,15 @@ class TokenOutput:
     index: int
     token_ids: tuple[int, ...]
     finish_reason: FinishReason | None = None
+    cached_tokens: int = 0
+    """Given once per request, with the first token: how much of the prompt did not have to be computed."""
+    accepted_tokens: int = 0
+    """Tokens among these that were guessed before they were drawn."""
+    rejected_tokens: int = 0
+    """Guesses that were wrong."""
     logprobs: tuple[Logprob, ...] | None = None
     prompt_logprobs: tuple[Logprob, ...] | None = None
-    """Given once, before the first token, when the request asked for them."""
+    """Given once, with the first token, when the request asked for them: from the prompt's second token on."""
 
 
 @dataclass(frozen=True, slots=True)

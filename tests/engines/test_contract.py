@@ -303,11 +303,8 @@ def test_a_reader_cancelled_while_it_waits_leaves_nothing_behind(engine: Engine)
         ),
         (make_request((1, -1)), InvalidRequest, "Token 1 of the prompt is -1, but the vocabulary ends at 2", "prompt"),
         (make_request((1, 10**6)), InvalidRequest, "Token 1 of the prompt is 1000000, but the voc", "prompt"),
-        (make_request(logprobs=0), Unsupported, "does not support logprobs", "logprobs"),
-        (make_request(prompt_logprobs=True), Unsupported, "does not support prompt_logprobs", "prompt_logprobs"),
         (make_request(constraint=Constraint("regex", "a")), Unsupported, "does not support constraint", "constraint"),
         (make_request(reasoning=Reasoning((1,), (2,))), Unsupported, "does not support reasoning", "reasoning"),
-        (make_request(prediction=(1,)), Unsupported, "does not support prediction", "prediction"),
     ],
 )
 def test_what_cannot_be_served_is_refused_by_the_call_itself(

@@ -46,7 +46,7 @@ def blocks(sequence: int) -> list[int]:
     return list(range(sequence * PER_SEQUENCE, (sequence + 1) * PER_SEQUENCE))
 
 
-def chunk(sequence: int, start: int, end: int, wanted: bool = True) -> Row:
+def chunk(sequence: int, start: int, end: int, wanted: int = 1) -> Row:
     return Row(tokens(sequence)[start:end], start, blocks(sequence), wanted)
 
 
@@ -56,7 +56,7 @@ def prompt(sequence: int) -> Row:
 
 def rows(sequence: int, start: int, end: int) -> list[Row]:
     """Output tokens, each a row of its own; the logits of the last are wanted."""
-    return [chunk(sequence, place, place + 1, wanted=place == end - 1) for place in range(start, end)]
+    return [chunk(sequence, place, place + 1, wanted=int(place == end - 1)) for place in range(start, end)]
 
 
 def logits(runner: Runner, *step: Row) -> Logits:
@@ -146,7 +146,7 @@ def test_what_a_block_held_before_does_not_matter(runner: Runner) -> None:
 def test_a_row_knows_its_past(runner: Runner) -> None:
     """Else all of the above would hold for a graph that attends to nothing."""
     logits(runner, prompt(0), chunk(1, 0, 32))
-    other = Row(tokens(0)[PROMPT : PROMPT + 1], PROMPT, [blocks(1)[0], blocks(0)[1]], True)
+    other = Row(tokens(0)[PROMPT : PROMPT + 1], PROMPT, [blocks(1)[0], blocks(0)[1]], 1)
 
     one, another = logits(runner, rows(0, PROMPT, PROMPT + 1)[0], other)
 

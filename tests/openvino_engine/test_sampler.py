@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from math import exp
+from math import exp, log, log2
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossette.engines.openvino.sampler import Row, draw, sample, uniform
-from crossette.engines.openvino.sequence import Sequence
+from crossette.engines.openvino.logits import LogitsProcessor, Row
+from crossette.engines.openvino.sampler import TokenSampler, pick, uniform
 from crossette.types import SamplingParams
-from engine_calls import make_request
 
 
 def make_params(temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0) -> SamplingParams:
     return SamplingParams(1, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
 
 
-def make_sequence(seed: int, temperature: float = 1.0, position: int = 0) -> Sequence:
-    request = make_request(temperature=temperature)
-    sequence = Sequence(request, 0, arrival=0, seed=seed, max_output=1000)
-    sequence.output = [0] * position
-    return sequence
+def make_sampler(seed: int = 0, **params: Any) -> TokenSampler:
+    sampling = SamplingParams(1000, **params)
+    return TokenSampler(sampling, seed=seed, prompt=(1, 2, 2), end_token_ids={0})
+
+
+def draw(logits: Row, params: SamplingParams, number: float) -> int:
+    return pick(logits, params, number)[0]
+
+
+def say(sampler: TokenSampler, logits: Row, count: int) -> list[int]:
+    """So many tokens, all from the same logits."""
+    said = []
+    for _ in range(count):
+        said.append(sampler.draw(logits)[0])
+        sampler.note(said[-1])
+    return said
 
 
 def make_logits(*values: float) -> Row:
@@ -128,9 +139,8 @@ def test_a_tiny_temperature_takes_the_likeliest(temperature: float) -> None:
 
 
 def test_temperature_0_takes_the_likeliest_and_of_equals_the_first() -> None:
-    logits = np.stack([make_logits(1, 5, 5), make_logits(7, 5, 7)])
-
-    assert sample([make_sequence(seed, temperature=0) for seed in range(2)], logits) == [1, 0]
+    assert make_sampler(temperature=0).draw(make_logits(1, 5, 5)) == (1, 0.0)
+    assert make_sampler(temperature=0).draw(make_logits(7, 5, 7)) == (0, 0.0)
 
 
 @pytest.mark.parametrize("params", [make_params(top_k=1), make_params(top_p=0.0), make_params(min_p=1.0)])
@@ -140,24 +150,82 @@ def test_the_narrowest_filters_leave_the_likeliest(params: SamplingParams) -> No
     assert {draw(logits, params, number) for number in (0.0, 0.5, 0.999999)} == {2}
 
 
-@settings(deadline=None)
-@given(st.integers(0, 2**32), st.integers(2, 8))
-def test_a_row_alone_is_a_row_in_a_batch(seed: int, num_rows: int) -> None:
-    logits = np.random.default_rng(seed).normal(0, 2, (num_rows, 50)).astype(np.float32)
-    sequences = [make_sequence(seed + i, temperature=i % 3 / 2, position=i) for i in range(num_rows)]
-
-    together = sample(sequences, logits)
-
-    assert together == [sample([sequences[i]], logits[i : i + 1])[0] for i in range(num_rows)]
-
-
 def test_the_next_position_draws_another_number() -> None:
-    logits = np.zeros((1, 1000), np.float32)
-
-    drawn = [sample([make_sequence(5, position=position)], logits)[0] for position in range(20)]
-
-    assert len(set(drawn)) > 15
+    assert len(set(say(make_sampler(5), np.zeros(1000, np.float32), 20))) > 15
 
 
-def test_an_empty_batch_has_no_tokens() -> None:
-    assert sample([], np.zeros((0, 7), np.float32)) == []
+def test_the_same_seed_says_the_same_and_another_does_not() -> None:
+    logits = np.random.default_rng(0).normal(0, 1, 500).astype(np.float32)
+
+    said = [say(make_sampler(seed, top_p=0.9), logits, 10) for seed in (3, 3, 4)]
+
+    assert said[0] == said[1] != said[2]
+
+
+def test_the_logprob_is_that_of_the_filtered_distribution() -> None:
+    sampler = make_sampler(top_k=2)
+
+    token, logprob = sampler.draw(make_logits(1.0, 1.0, -3.0))
+
+    assert (token in (0, 1), round(logprob, 12)) == (True, round(log(0.5), 12))
+
+
+# --- penalties, bias, min_tokens ---
+
+
+def processed(logits: Row, said: list[int], **params: Any) -> list[float]:
+    processor = LogitsProcessor(SamplingParams(1000, **params), prompt=(1, 2, 2), end_token_ids={0})
+    for token in said:
+        processor.note(token)
+    values: list[float] = processor.apply(logits).tolist()
+    return values
+
+
+def test_frequency_counts_and_presence_does_not_and_both_look_at_the_output_only() -> None:
+    logits = make_logits(5, 5, 5, 5)
+
+    assert processed(logits, [3, 3, 1], frequency_penalty=0.5) == [5, 4.5, 5, 4]
+    assert processed(logits, [3, 3, 1], presence_penalty=0.5) == [5, 4.5, 5, 4.5]
+
+
+def test_repetition_divides_what_is_positive_and_multiplies_what_is_not_in_prompt_and_output() -> None:
+    assert processed(make_logits(4, 4, -4, 4, 4), [3], repetition_penalty=2.0) == [4, 2, -8, 2, 4]
+
+
+def test_bias_is_added_and_the_given_row_is_left_alone() -> None:
+    logits = make_logits(1, 2, 3)
+
+    assert processed(logits, [], logit_bias=((0, 10.0), (2, -100.0))) == [11, 2, -97]
+    assert logits.tolist() == [1, 2, 3]
+
+
+def test_no_end_token_comes_before_min_tokens() -> None:
+    logits = make_logits(9, 1, 0)
+
+    assert say(make_sampler(temperature=0, min_tokens=2), logits, 4) == [1, 1, 0, 0]
+
+
+def test_a_bias_of_100_decides() -> None:
+    assert set(say(make_sampler(logit_bias=((2, 100.0),)), make_logits(9, 1, 0), 10)) == {2}
+
+
+# --- typical_p and mirostat ---
+
+
+def test_typical_keeps_what_surprises_as_much_as_expected() -> None:
+    """With one likely token and many rare ones, the likely one is nearest the entropy only if it carries it."""
+    logits = np.log(make_logits(0.4, 0.3, 0.1, 0.1, 0.1))
+    entropy = -sum(p * log(p) for p in (0.4, 0.3, 0.1, 0.1, 0.1))
+    nearest = min(range(5), key=lambda i: (abs(-log((0.4, 0.3, 0.1, 0.1, 0.1)[i]) - entropy), i))
+
+    assert {draw(logits, SamplingParams(1, typical_p=0.0), number) for number in (0.0, 0.5, 0.99)} == {nearest}
+
+
+def test_mirostat_keeps_the_surprise_near_its_target() -> None:
+    logits = np.random.default_rng(1).normal(0, 3, 2000).astype(np.float32)
+    sampler = make_sampler(mirostat_target=3.0, mirostat_lr=0.1)
+    probabilities = np.exp(logits - np.logaddexp.reduce(logits))
+
+    said = say(sampler, logits, 600)[100:]
+
+    assert abs(np.mean([-log2(float(probabilities[token])) for token in said]) - 3.0) < 1.0

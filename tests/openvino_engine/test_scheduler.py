@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
 from crossette.engines.openvino.scheduler import Scheduler, fits
-from crossette.engines.openvino.sequence import Batch, Sequence
+from crossette.engines.openvino.sequence import Batch, Drawn, Sequence, Span
 from crossette.types import FinishReason
 from engine_calls import make_request
 
 
-def make_scheduler(num_blocks: int = 16, max_sequences: int = 8, max_step_tokens: int = 64) -> Scheduler:
+def make_scheduler(num_blocks: int = 16, max_sequences: int = 8, max_step_tokens: int = 128) -> Scheduler:
     return Scheduler(BlockPool(num_blocks), max_sequences=max_sequences, max_step_tokens=max_step_tokens)
 
 
-def make_sequence(arrival: int, prompt: int = 10, max_output: int = 100, end: int = -1) -> Sequence:
-    request = make_request((7,) * prompt, end_token_ids=frozenset({end}), ignore_eos=False)
-    return Sequence(request, 0, arrival=arrival, seed=0, max_output=max_output)
+def make_sequence(
+    arrival: int,
+    prompt: int | tuple[int, ...] = 10,
+    max_output: int = 100,
+    end: int = -1,
+    index: int = 0,
+    **fields: Any,
+) -> Sequence:
+    """A sequence; a prompt given by its length begins like no other."""
+    tokens = tuple(range(arrival * 1000, arrival * 1000 + prompt)) if isinstance(prompt, int) else prompt
+    request = make_request(tokens, end_token_ids=frozenset({end}), ignore_eos=False, **fields)
+    return Sequence(request, index, arrival=arrival, seed=0, max_output=max_output)
 
 
 def add(scheduler: Scheduler, *sequences: Sequence) -> None:
@@ -36,7 +47,8 @@ def spans(batch: Batch) -> list[tuple[int, int, int, bool]]:
 
 def step(scheduler: Scheduler, token: int = 1) -> list[tuple[int, int, int, bool]]:
     batch = scheduler.schedule()
-    scheduler.update(batch, [token] * len(batch.sampled))
+    drawers = [drawer for span in batch.spans if span.samples for drawer in (span.sequence, *span.forks)]
+    scheduler.update(batch, [Drawn(drawer, (token,)) for drawer in drawers])
     return spans(batch)
 
 
@@ -105,7 +117,7 @@ def test_a_newcomer_waits_until_a_block_is_left_for_each_that_runs() -> None:
 
 
 def test_the_youngest_gives_way_and_is_recomputed_as_it_was_computed() -> None:
-    scheduler = make_scheduler(num_blocks=4)
+    scheduler = make_scheduler(num_blocks=4, max_step_tokens=64)
     old, young = make_sequence(0, prompt=60, max_output=40), make_sequence(1, prompt=20, max_output=40)
     add(scheduler, old, young)
     while not scheduler.num_preemptions:
@@ -153,16 +165,225 @@ def test_what_fits_is_a_prompt_and_a_block_for_each_choice() -> None:
     ]
 
 
-# --- any order of events ---
+# --- shared beginnings ---
+
+BEGINNING = tuple(range(500, 596))  # three blocks
+
+
+def test_a_prompt_begins_where_the_cache_ends_and_computes_two_tokens_at_least() -> None:
+    scheduler = make_scheduler()
+    add(scheduler, make_sequence(0, BEGINNING, max_output=1))
+    step(scheduler)
+
+    add(scheduler, make_sequence(1, (*BEGINNING, 1), max_output=1))
+    assert step(scheduler) == [(1, 64, 33, True)]  # a third block would leave one token
+    add(scheduler, make_sequence(2, (*BEGINNING, 1, 2), max_output=1))
+    assert step(scheduler) == [(2, 96, 2, True)]
+
+
+def test_cached_tokens_are_told_with_the_first_token_and_not_again() -> None:
+    scheduler = make_scheduler()
+    add(scheduler, make_sequence(0, BEGINNING, max_output=1))
+    step(scheduler)
+    sequence = make_sequence(1, (*BEGINNING, 1, 2))
+    add(scheduler, sequence)
+
+    told = []
+    for _ in range(3):
+        (_, output), *_ = scheduler.update(scheduler.schedule(), [Drawn(sequence, (1,))])
+        told.append(output.cached_tokens)
+
+    assert told == [96, 0, 0]
+
+
+def test_prompts_that_arrive_together_compute_a_shared_beginning_once() -> None:
+    scheduler = make_scheduler(max_step_tokens=40)
+    add(scheduler, *(make_sequence(i, (*BEGINNING, 900 + i, 1, 2)) for i in range(3)))
+
+    computed: list[tuple[int, int, int]] = []
+    for _ in range(8):
+        computed += [(arrival, start, count) for arrival, start, count, _ in step(scheduler) if start < 99]
+
+    assert sum(count for *_, count in computed) == 99 + 3 + 3
+    assert [start for arrival, start, _ in computed if arrival > 0] == [96, 96]
+
+
+def test_another_tenant_or_isolation_key_finds_nothing() -> None:
+    scheduler = make_scheduler(num_blocks=32)
+    add(scheduler, make_sequence(0, BEGINNING, max_output=1, tenant="a", isolation_key="x"))
+    step(scheduler)
+
+    strangers: list[dict[str, Any]] = [{"tenant": "b", "isolation_key": "x"}, {"tenant": "a"}, {}]
+    for arrival, fields in enumerate(strangers, 1):
+        add(scheduler, make_sequence(arrival, (*BEGINNING, 1, 2), max_output=1, **fields))
+        assert step(scheduler)[0][:2] == (arrival, 0)
+
+
+def test_a_block_with_a_token_of_the_output_is_never_found() -> None:
+    """Outputs are computed as rows: the same tokens in another's prompt must be computed as chunks."""
+    scheduler = make_scheduler()
+    first = make_sequence(0, BEGINNING[:20], max_output=60)
+    add(scheduler, first)
+    while not scheduler.idle:
+        step(scheduler)
+
+    add(scheduler, make_sequence(1, (*first.prompt, *first.output, 1, 2)))
+
+    assert step(scheduler)[0][:2] == (1, 0)
+
+
+def test_the_least_recently_used_blocks_are_given_up_first_and_the_ends_of_texts_before_their_beginnings() -> None:
+    scheduler = make_scheduler(num_blocks=8)
+    for arrival in range(2):
+        add(scheduler, make_sequence(arrival, (arrival, *BEGINNING[1:]), max_output=1))
+        step(scheduler), step(scheduler)
+    add(scheduler, make_sequence(2, 100, max_output=1))  # four blocks: two are empty, two must be given up
+    step(scheduler), step(scheduler)
+
+    add(scheduler, make_sequence(3, (1, *BEGINNING[1:], 1, 2), max_output=1))
+    assert step(scheduler) == [(3, 96, 2, True)]
+    add(scheduler, make_sequence(4, (0, *BEGINNING[1:], 1, 2), max_output=1))
+    assert step(scheduler)[0][:2] == (4, 32)
+
+
+def test_a_prompt_to_be_scored_is_computed_whole_and_fills_the_cache() -> None:
+    scheduler = make_scheduler(max_step_tokens=200)
+    add(scheduler, make_sequence(0, BEGINNING, max_output=1))
+    step(scheduler)
+
+    add(scheduler, make_sequence(1, (*BEGINNING, 1), max_output=1, prompt_logprobs=True, logprobs=0))
+    assert step(scheduler) == [(1, 0, 97, True)]
+
+
+# --- choices ---
+
+
+def make_choices(n: int, prompt: int, max_output: int = 4) -> list[Sequence]:
+    request = make_request(tuple(range(prompt)), n=n, ignore_eos=False)
+    choices = [Sequence(request, i, arrival=i, seed=i, max_output=max_output) for i in range(n)]
+    choices[0].forks = choices[1:]
+    return choices
+
+
+def test_choices_compute_the_prompt_once_and_share_its_full_blocks() -> None:
+    scheduler = make_scheduler()
+    choices = make_choices(3, prompt=50)
+    add(scheduler, choices[0])
+
+    assert step(scheduler) == [(0, 0, 50, True)]
+    assert [len(choice.output) for choice in choices] == [1, 1, 1]
+    assert [choice.blocks[0] for choice in choices] == [choices[0].blocks[0]] * 3
+    assert len({choice.blocks[1] for choice in choices}) == 3
+    batch = scheduler.schedule()
+    assert set(batch.copies) == {(choices[0].blocks[1], choices[i].blocks[1]) for i in (1, 2)}
+    assert scheduler.pool.num_blocks - scheduler.pool.num_free == 4
+
+
+def test_choices_without_room_wait_and_find_the_prompt_in_the_cache() -> None:
+    scheduler = make_scheduler(max_sequences=2, max_step_tokens=64)
+    choices = make_choices(3, prompt=70, max_output=1)
+    add(scheduler, choices[0])
+
+    assert step(scheduler) == [(0, 0, 64, False)]
+    assert step(scheduler) == [(0, 64, 6, True)]
+    assert step(scheduler) == [(2, 64, 6, True)]
+    assert scheduler.idle
+
+
+def test_when_the_first_choice_is_ended_another_computes_the_prompt() -> None:
+    scheduler = make_scheduler()
+    choices = make_choices(3, prompt=100)
+    add(scheduler, choices[0])
+    step(scheduler)
+    scheduler.remove(choices[0])
+    scheduler.remove(choices[2])
+
+    assert step(scheduler)[0][0] == 1
+    scheduler.remove(choices[1])
+    assert (scheduler.idle, scheduler.pool.num_free) == (True, 16)
+
+
+# --- who comes next ---
+
+
+def test_a_tenant_with_many_requests_does_not_keep_out_another() -> None:
+    scheduler = make_scheduler(max_sequences=2)
+    add(scheduler, *(make_sequence(i, max_output=2, tenant="many") for i in range(4)))
+    step(scheduler)
+    add(scheduler, make_sequence(4, max_output=2, tenant="one"))
+    step(scheduler)
+
+    assert {arrival for arrival, *_ in step(scheduler)} == {2, 4}
+
+
+def test_a_higher_priority_is_let_in_first() -> None:
+    scheduler = make_scheduler(max_sequences=1)
+    add(scheduler, make_sequence(0, max_output=1), make_sequence(1, max_output=1, priority=1))
+
+    assert [step(scheduler)[0][0] for _ in range(2)] == [1, 0]
+
+
+def test_a_small_budget_makes_small_chunks_and_leaves_decoding_alone() -> None:
+    scheduler = make_scheduler(max_step_tokens=64)
+    add(scheduler, make_sequence(0, prompt=5))
+    step(scheduler)
+    add(scheduler, make_sequence(1, prompt=60))
+
+    assert spans(scheduler.schedule(budget=21)) == [(0, 5, 1, True), (1, 0, 20, False)]
+
+
+# --- guesses ---
+
+
+def test_guesses_come_from_the_text_and_only_while_the_step_is_narrow() -> None:
+    scheduler = make_scheduler()
+    scheduler.max_draft_rows = 4
+    copying = make_sequence(0, (1, 2, 3, 4, 5, 6, 7, 8, 1, 2))
+    add(scheduler, copying)
+    step(scheduler, token=3)
+
+    assert scheduler.schedule().spans[0].drafts == (4, 5, 6)
+    add(scheduler, *(make_sequence(i) for i in range(1, 5)))
+    step(scheduler, token=9)
+    assert [span.drafts for span in scheduler.schedule().spans] == [()] * 5
+
+
+def test_guesses_never_go_beyond_the_blocks_or_the_limit() -> None:
+    scheduler = make_scheduler()
+    scheduler.max_draft_rows = 20
+    at_the_end_of_a_block = make_sequence(0, (*range(14), *range(14), 0, 1))
+    add(scheduler, at_the_end_of_a_block)
+    step(scheduler, token=2)
+    assert len(scheduler.schedule().spans[0].drafts) == 1  # 32 slots: 31 tokens are known
+
+    scheduler = make_scheduler()
+    scheduler.max_draft_rows = 20
+    add(scheduler, make_sequence(0, (*range(9), 0, 1), max_output=3))
+    step(scheduler, token=2)
+    assert scheduler.schedule().spans[0].drafts == (3,)
+
+
+# --- any order of events, with a cache that remembers what was written ---
+
+MODULUS = 7
+"""So few tokens that texts repeat: guesses come, and some are right."""
+
+
+def next_token(text: tuple[int, ...], index: int) -> int:
+    """What the simulated model says after a text: it copies from three back, but for now and then."""
+    if len(text) > 3 and sum(text) % 11:
+        return text[-3]
+    return (sum(text[-5:]) + len(text) + index) % MODULUS
 
 
 @dataclass(frozen=True)
 class Life:
-    """A sequence of the property test: when it comes, how long it is, and when it is removed, if it is."""
+    """A request of the property test: when it comes, what it asks, and when it is removed, if it is."""
 
     begins: int
-    prompt: int
+    prompt: tuple[int, ...]
     output: int
+    n: int
     removed: int | None
 
 
@@ -171,6 +392,7 @@ class Story:
     num_blocks: int
     max_sequences: int
     max_step_tokens: int
+    max_draft_rows: int
     lives: tuple[Life, ...]
 
 
@@ -181,29 +403,81 @@ def stories(draw: st.DrawFn) -> Story:
     max_sequences = draw(st.integers(1, 8))
     lives = []
     for _ in range(draw(st.integers(1, 8))):
-        prompt = draw(st.one_of(st.integers(1, 4), st.integers(1, room - 1)))
-        output = draw(st.integers(1, min(80, room - prompt)))
+        length = draw(st.one_of(st.integers(1, 4), st.integers(1, room - 1)))
+        output = draw(st.integers(1, min(80, room - length)))
         begins = draw(st.integers(0, 40))
         removed = draw(st.none() | st.integers(begins, begins + 60))
-        lives.append(Life(begins, prompt, output, removed))
+        salt = draw(st.integers(0, 2))  # prompts of one salt begin alike
+        prompt = tuple((place * place + salt) % MODULUS for place in range(length))
+        lives.append(Life(begins, prompt, output, draw(st.integers(1, 3)), removed))
     max_step_tokens = max_sequences + draw(st.integers(16, 70))
-    return Story(num_blocks, max_sequences, max_step_tokens, tuple(lives))
+    return Story(num_blocks, max_sequences, max_step_tokens, draw(st.sampled_from([0, 4, 12])), tuple(lives))
+
+
+Cell = tuple[tuple[int, ...], str]
+"""What a slot of a block holds: the text up to its token, and whether a chunk or a row wrote it."""
+
+
+class SimulatedCache:
+    """Blocks that remember what was written to them, and a model that reads them."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[int, int], Cell] = {}
+
+    def run(self, batch: Batch) -> list[Drawn]:
+        for source, target in batch.copies:
+            for slot in range(BLOCK_SIZE):
+                self._cells[target, slot] = self._cells.get((source, slot), ((), "empty"))
+        for span in batch.spans:  # a step writes all before it reads
+            text = self._text(span.sequence) + span.drafts
+            for place in range(span.start, span.start + span.num_rows):
+                self._cells[self._slot(span.sequence, place)] = self._wanted(span.sequence, text, place)
+        return [drawn for span in batch.spans for drawn in self._draw(span)]
+
+    def _draw(self, span: Span) -> list[Drawn]:
+        text = self._text(span.sequence) + span.drafts
+        for place in range(span.start + span.num_rows):
+            assert self._cells[self._slot(span.sequence, place)] == self._wanted(span.sequence, text, place)
+        if not span.samples:
+            return []
+        return [self._says(drawer, span.drafts) for drawer in (span.sequence, *span.forks)]
+
+    def _says(self, sequence: Sequence, drafts: tuple[int, ...]) -> Drawn:
+        text = self._text(sequence)
+        said: list[int] = []
+        for guess in (*drafts, None):
+            said.append(next_token((*text, *said), sequence.index))
+            if said[-1] != guess:
+                break
+        return Drawn(sequence, tuple(said), num_drafts=len(drafts))
+
+    def _text(self, sequence: Sequence) -> tuple[int, ...]:
+        return (*sequence.prompt, *sequence.output)
+
+    def _wanted(self, sequence: Sequence, text: tuple[int, ...], place: int) -> Cell:
+        is_row = place >= len(sequence.prompt) or len(sequence.prompt) == 1
+        return text[: place + 1], "row" if is_row else "chunk"
+
+    def _slot(self, sequence: Sequence, place: int) -> tuple[int, int]:
+        return sequence.blocks[place // BLOCK_SIZE], place % BLOCK_SIZE
 
 
 @settings(deadline=None, max_examples=300)
 @given(stories())
-def test_every_sequence_ends_and_every_step_keeps_the_rules(story: Story) -> None:
+def test_every_sequence_says_what_it_says_alone_and_every_step_keeps_the_rules(story: Story) -> None:
     scheduler = make_scheduler(story.num_blocks, story.max_sequences, story.max_step_tokens)
-    sequences = [make_sequence(i, life.prompt, life.output) for i, life in enumerate(story.lives)]
-    drawn: list[list[int]] = [[] for _ in sequences]
+    scheduler.max_draft_rows = story.max_draft_rows
+    cache = SimulatedCache()
+    lives = [(life, choices_of(life, place)) for place, life in enumerate(story.lives)]
     at_step = 0
     while at_step < 101 or not scheduler.idle:
         assert at_step < 3000, "it goes on and on"
-        for sequence, life in zip(sequences, story.lives, strict=True):
+        for life, choices in lives:
             if life.begins == at_step:
-                scheduler.add(sequence)
+                scheduler.add(choices[0])
             if life.removed == at_step:
-                scheduler.remove(sequence)
+                for choice in choices:
+                    scheduler.remove(choice)
         had_work = not scheduler.idle
         before = list(scheduler.running)
         batch = scheduler.schedule()
@@ -211,17 +485,30 @@ def test_every_sequence_ends_and_every_step_keeps_the_rules(story: Story) -> Non
         check_order(scheduler, before)
         check_blocks(scheduler)
         check_spans(batch, story.max_step_tokens)
-        tokens = list(range(at_step * 100, at_step * 100 + len(batch.sampled)))
-        for sequence, token in zip(batch.sampled, tokens, strict=True):
-            drawn[sequence.arrival].append(token)
-        scheduler.update(batch, tokens)
+        scheduler.update(batch, cache.run(batch))
         at_step += 1
 
     assert scheduler.pool.num_free == story.num_blocks
-    assert [sequence.output for sequence in sequences] == drawn  # nothing drawn twice, nothing lost
-    for sequence, life in zip(sequences, story.lives, strict=True):
-        if life.removed is None:
-            assert (len(sequence.output), sequence.finish_reason) == (life.output, FinishReason.LENGTH)
+    for life, choices in lives:
+        for choice in choices:
+            alone = said_alone(life, choice.index)
+            assert choice.output == alone[: len(choice.output)]
+            if life.removed is None:
+                assert (choice.output, choice.finish_reason) == (alone, FinishReason.LENGTH)
+
+
+def choices_of(life: Life, place: int) -> list[Sequence]:
+    request = make_request(life.prompt, n=life.n, ignore_eos=False)
+    choices = [Sequence(request, i, arrival=place * 10 + i, seed=0, max_output=life.output) for i in range(life.n)]
+    choices[0].forks = choices[1:]
+    return choices
+
+
+def said_alone(life: Life, index: int) -> list[int]:
+    said: list[int] = []
+    while len(said) < life.output:
+        said.append(next_token((*life.prompt, *said), index))
+    return said
 
 
 def check_order(scheduler: Scheduler, before: list[Sequence]) -> None:
@@ -229,27 +516,31 @@ def check_order(scheduler: Scheduler, before: list[Sequence]) -> None:
     arrivals = [sequence.arrival for sequence in scheduler.running]
     assert arrivals == sorted(arrivals)
     assert len(arrivals) <= scheduler.max_sequences
-    assert not arrivals or arrivals[0] <= min((sequence.arrival for sequence in before), default=arrivals[0])
     preempted = [sequence.arrival for sequence in before if sequence not in scheduler.running]
-    assert all(arrival > max(arrivals) for arrival in preempted)
+    assert all(arrival > max(s.arrival for s in before if s in scheduler.running) for arrival in preempted)
 
 
 def check_blocks(scheduler: Scheduler) -> None:
-    owned = list(chain.from_iterable(sequence.blocks for sequence in scheduler.running))
-    assert len(set(owned)) == len(owned) == scheduler.pool.num_blocks - scheduler.pool.num_free
+    """No block is lost, and none is shared but full blocks of prompts."""
+    owned = Counter(chain.from_iterable(sequence.blocks for sequence in scheduler.running))
+    assert len(owned) == scheduler.pool.num_blocks - scheduler.pool.num_free
     assert all(0 <= block < scheduler.pool.num_blocks for block in owned)
+    for sequence in scheduler.running:
+        own = sequence.blocks[len(sequence.prompt) // BLOCK_SIZE :]
+        assert all(owned[block] == 1 for block in own)
     assert not any(sequence.blocks or sequence.num_computed for sequence in scheduler.waiting)
 
 
 def check_spans(batch: Batch, max_step_tokens: int) -> None:
-    assert sum(span.count for span in batch.spans) <= max_step_tokens
+    assert sum(span.num_rows for span in batch.spans) <= max_step_tokens
     assert len({id(span.sequence) for span in batch.spans}) == len(batch.spans)
     for span in batch.spans:
         sequence, end = span.sequence, span.start + span.count
         assert span.start == sequence.num_computed
-        assert blocks_for(end) <= len(sequence.blocks)
+        assert blocks_for(end + len(span.drafts)) <= len(sequence.blocks)
         assert span.samples == (end == sequence.num_tokens)
         assert len(sequence.tokens(span.start, span.count)) == span.count
+        assert not (span.drafts and span.is_prompt)
         if span.is_prompt:
             assert end <= len(sequence.prompt)
             assert span.count > 1 or len(sequence.prompt) == 1

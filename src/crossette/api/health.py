@@ -15,12 +15,17 @@ async def live(request: Request) -> Response:
 
 
 async def ready(request: Request, models: ServedModels, *, draining: bool) -> Response:
-    """Requests are welcome: 200, or 503 while the server shuts down. Warnings say what is less than promised."""
+    """Requests are welcome: 200, or 503 while the server shuts down or an engine hangs.
+
+    Warnings say what is less than promised.
+    """
+    stalled = [name for name, engine in models.engines.items() if engine.stats().stalled]
+    status = "draining" if draining else "stalled" if stalled else "ok"
     body = {
-        "status": "draining" if draining else "ok",
+        "status": status,
         "models": [
             {"id": name, "warnings": engine.warnings, "stats": engine.stats()}
             for name, engine in models.engines.items()
         ],
     }
-    return json_response(body, status=503 if draining else 200)
+    return json_response(body, status=200 if status == "ok" else 503)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from crossette.engine import ModelInfo
 from crossette.errors import ContextLengthExceeded, InvalidRequest, ShuttingDown, Unsupported
 from crossette.types import GenerationRequest
 
-NOT_BUILT = ("logprobs", "prompt_logprobs", "constraint", "reasoning", "prediction")
+NOT_BUILT = ("constraint", "reasoning")
 """Fields of a request that no engine honours yet."""
 
 
-def check(request: GenerationRequest, info: ModelInfo) -> None:
-    """Raise InvalidRequest, Unsupported or ContextLengthExceeded for what this model cannot be asked."""
-    for name in NOT_BUILT:
+def check(request: GenerationRequest, info: ModelInfo, not_built: Iterable[str] = NOT_BUILT) -> None:
+    """Raise InvalidRequest, Unsupported or ContextLengthExceeded for what this engine cannot be asked."""
+    for name in not_built:
         value = getattr(request, name)
         if value is not None and value is not False and value != ():  # logprobs=0 asks for logprobs too
             raise Unsupported(f"This engine does not support {name} yet.", param=name)
@@ -24,6 +26,12 @@ def check(request: GenerationRequest, info: ModelInfo) -> None:
             f"Token {place} of the prompt is {token}, but the vocabulary ends at {info.vocab_size - 1}.",
             param="prompt",
         )
+    for token, _ in request.sampling.logit_bias:
+        if not 0 <= token < info.vocab_size:
+            raise InvalidRequest(
+                f"'logit_bias' has token id {token}, but the vocabulary ends at {info.vocab_size - 1}.",
+                param="logit_bias",
+            )
     if len(request.prompt) >= info.context_length:
         raise ContextLengthExceeded(
             f"The prompt is too long: {len(request.prompt)}, model maximum context length: {info.context_length - 1}",

@@ -132,7 +132,7 @@ class FakeEngine:
     def generate(self, request: GenerationRequest) -> Generation:
         if self._is_closed:
             raise admission.shutting_down()
-        admission.check(request, self.info)
+        admission.check(request, self.info, (*admission.NOT_BUILT, "logprobs", "prompt_logprobs"))
         stream = OutputStream(
             range(request.n),
             on_finish=lambda index: self._end(stream, index),

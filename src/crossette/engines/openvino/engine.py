@@ -17,16 +17,19 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from time import monotonic
 
 from crossette.engine import EngineStats, Generation, ModelInfo
 from crossette.engines import admission
 from crossette.engines.openvino.exactness import measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
 from crossette.engines.openvino.model import load_paged
+from crossette.engines.openvino.pace import StepPace
+from crossette.engines.openvino.prefix_cache import Key
 from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
-from crossette.engines.openvino.sampler import sample
 from crossette.engines.openvino.scheduler import Scheduler, fits
 from crossette.engines.openvino.sequence import Batch, Sequence
+from crossette.engines.openvino.step import draw
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from crossette.engines.stream import OutputStream
 from crossette.errors import ConfigError, EngineFailure, InvalidRequest, ServingError
@@ -50,6 +53,8 @@ class OpenVINOSettings:
     max_model_len: int | None = setting(None, "Serve a shorter context than the model's window, in tokens.")
     max_sequences: int = setting(64, "Sequences in the running batch at most; further ones wait.")
     max_step_tokens: int = setting(256, "Tokens in one step at most; narrowed to what is exact on this CPU.")
+    step_time: float = setting(0.15, "Seconds a step may take while answers stream: the largest gap between tokens.")
+    max_draft_rows: int = setting(8, "Rows up to which a narrow step is filled with guesses to check; 0 for none.")
     threads: int | None = setting(None, "Threads of the kernels; as many as affinity and cgroup allow if not given.")
 
 
@@ -73,6 +78,7 @@ class OpenVINOEngine:
             self._pool,
             max_sequences=min(settings.max_sequences, budget - MIN_PROMPT_TOKENS),
             max_step_tokens=budget,
+            max_draft_rows=settings.max_draft_rows,
         )
         window = min(info.context_length, settings.max_model_len or info.context_length)
         # One block less than the pool has: a prompt needs a block for its output beside it.
@@ -86,6 +92,9 @@ class OpenVINOEngine:
         self._arrivals = count()
         self._closed = False
         self._gate = threading.Lock()  # nothing enters the inbox behind the None that ends it
+        self._pace = StepPace(settings.step_time)
+        self._step_begun: float | None = None
+        """The heartbeat: when the step that runs now began."""
         self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
         self._thread = threading.Thread(target=self._run, name="crossette-engine", daemon=True)
         self._thread.start()
@@ -100,7 +109,18 @@ class OpenVINOEngine:
             preemptions=self.scheduler.num_preemptions,
             prompt_tokens=self._num_prompt_tokens,
             completion_tokens=self._num_completion_tokens,
+            cached_blocks=len(self.scheduler.cache),
+            drafts=self.scheduler.num_drafts,
+            accepted_drafts=self.scheduler.num_accepted,
+            stalled=self._stalled,
         )
+
+    @property
+    def _stalled(self) -> bool:
+        """Whether the step that runs takes so long that it hangs, or the thread is gone."""
+        begun = self._step_begun
+        late = begun is not None and monotonic() - begun > self._pace.patience_s
+        return late or not (self._closed or self._thread.is_alive())
 
     def generate(self, request: GenerationRequest) -> Generation:
         self._check(request)
@@ -139,18 +159,24 @@ class OpenVINOEngine:
             )
 
     def _sequences(self, request: GenerationRequest) -> list[Sequence]:
+        """A sequence for each choice. The first computes the prompt, and the others fork from it."""
         seed = secrets.randbits(64) if request.sampling.seed is None else request.sampling.seed
         room = self.info.context_length - len(request.prompt)
-        return [
-            Sequence(
+        keys: tuple[Key, ...] | None = None
+        sequences: list[Sequence] = []
+        for index in range(request.n):
+            sequence = Sequence(
                 request,
                 index,
                 arrival=next(self._arrivals),
                 seed=seed + index,
                 max_output=min(request.sampling.max_tokens, room),
+                keys=keys,
             )
-            for index in range(request.n)
-        ]
+            keys = sequence.keys
+            sequences.append(sequence)
+        sequences[0].forks = sequences[1:]
+        return sequences
 
     # --- the engine's thread ---
 
@@ -176,24 +202,28 @@ class OpenVINOEngine:
     def _step(self) -> None:
         """Schedule, run, sample, update, deliver. A failure ends the requests of this step, and only those."""
         batch: Batch | None = None
+        begun = self._step_begun = monotonic()
         try:
-            batch = self.scheduler.schedule()
+            budget = self._pace.budget(self.scheduler.max_step_tokens, num_decoding=self.scheduler.num_decoding)
+            batch = self.scheduler.schedule(budget)
             logits = self._runner.run(batch)
-            tokens = sample(batch.sampled, logits)
-            outputs = self.scheduler.update(batch, tokens)
+            outputs = self.scheduler.update(batch, draw(batch, logits))
         except Exception as error:
             log.exception("A step of the engine failed")
             self._fail_step(batch, error)
             return
+        finally:
+            self._step_begun = None
+        self._pace.observe(sum(span.num_rows for span in batch.spans), monotonic() - begun)
         self._num_steps += 1
-        self._num_completion_tokens += len(outputs)
+        self._num_completion_tokens += sum(len(output.token_ids) for _, output in outputs)
         self._num_prompt_tokens += sum(span.count for span in batch.spans if span.is_prompt)
         self._deliver(outputs)
 
     def _begin(self, sequences: list[Sequence], stream: OutputStream) -> None:
         for sequence in sequences:
             self._streams[sequence] = stream
-            self.scheduler.add(sequence)
+        self.scheduler.add(sequences[0])
 
     def _end(self, stream: OutputStream, index: int | None = None) -> None:
         """Forget a request's sequences, or the one of a choice; their blocks are free before the next step."""

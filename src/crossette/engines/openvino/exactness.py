@@ -61,7 +61,9 @@ class _Probe:
         self._pool = pool
         self._tokens = np.random.default_rng(0).integers(0, vocab_size, 4096).tolist()
         self._blocks = pool.allocate(pool.num_free)
-        self._reference = self._measure(0)
+        self._chunk = Row(self._tokens[:_CHUNK], 0, self._blocks[:1], 1)
+        self._row = Row(self._tokens[_CHUNK : _CHUNK + 1], _CHUNK, self._blocks[:1], 1)
+        self._reference = self._measure_alone()
 
     def close(self) -> None:
         self._pool.release(self._blocks)
@@ -78,16 +80,19 @@ class _Probe:
     def _num_own(self) -> int:
         return 2 + _NEIGHBOURS
 
+    def _measure_alone(self) -> npt.NDArray[np.float32]:
+        """Logits of the chunk alone, and then of the row that follows it alone."""
+        chunk = self._runner.forward([self._chunk]).copy()
+        return np.concatenate([chunk, self._runner.forward([self._row])])
+
     def _measure(self, width: int) -> npt.NDArray[np.float32]:
-        """Logits of the chunk and of the row that follows it, in a step of `width` tokens."""
-        chunk = Row(self._tokens[:_CHUNK], 0, self._blocks[:1], True)
-        row = Row(self._tokens[_CHUNK : _CHUNK + 1], _CHUNK, self._blocks[:1], True)
-        return self._runner.forward([chunk, row, *self._others(width - _CHUNK - 1)]).copy()
+        """Logits of the chunk and of the row that follows it, both in one step of `width` tokens."""
+        return self._runner.forward([self._chunk, self._row, *self._others(width - _CHUNK - 1)]).copy()
 
     def _others(self, count: int) -> list[Row]:
         """Rows and one chunk, `count` tokens in all; none where there is no room for them."""
         if count <= _NEIGHBOURS + 2:
             return []
-        rows = [Row(self._tokens[i : i + 1], 0, [self._blocks[2 + i]], False) for i in range(_NEIGHBOURS)]
+        rows = [Row(self._tokens[i : i + 1], 0, [self._blocks[2 + i]], 0) for i in range(_NEIGHBOURS)]
         rest = self._tokens[64 : 64 + count - _NEIGHBOURS]
-        return [*rows, Row(rest, 0, self._blocks[self._num_own :], False)]
+        return [*rows, Row(rest, 0, self._blocks[self._num_own :], 0)]

@@ -31,8 +31,8 @@ class Row(NamedTuple):
     tokens: Sequence_[int]
     past: int
     blocks: Sequence_[int]
-    wanted: bool
-    """Whether the logits that follow the last token are asked for."""
+    num_wanted: int
+    """How many of its last tokens' logits are asked for."""
 
 
 class Runner:
@@ -40,7 +40,7 @@ class Runner:
 
     def __init__(self, model: PagedModel, num_blocks: int) -> None:
         self._request = model.compiled.create_infer_request()
-        self._filler = Row((0,) * FILLER_TOKENS, 0, (num_blocks,), False)
+        self._filler = Row((0,) * FILLER_TOKENS, 0, (num_blocks,), 0)
         self._caches = []
         for cache in model.caches:
             # One block more than the pool hands out: the filler's scratch.
@@ -49,12 +49,15 @@ class Runner:
             self._caches.append(tensor)
 
     def run(self, batch: Batch) -> Logits:
-        """Logits `[sequences, vocabulary]` for each of `batch.sampled`. Valid until the next call."""
+        """Logits `[rows, vocabulary]`, each span's `num_wanted` in order. Valid until the next call."""
+        for source, target in batch.copies:
+            for cache in self._caches:
+                cache.data[target] = cache.data[source]
         return self.forward([row for span in batch.spans for row in _rows(span)])
 
     def forward(self, rows: list[Row]) -> Logits:
         """Logits `[wanted rows, vocabulary]`, in order. Valid until the next call."""
-        num_wanted = sum(row.wanted for row in rows)
+        num_wanted = sum(row.num_wanted for row in rows)
         if all(len(row.tokens) == 1 for row in rows):
             rows = [*rows, self._filler]
         for name, value in _inputs(rows).items():
@@ -69,11 +72,11 @@ def _rows(span: Span) -> list[Row]:
     sequence = span.sequence
     tokens = sequence.tokens(span.start, span.count)
     if span.is_prompt:
-        return [Row(tokens, span.start, sequence.blocks, span.samples)]
-    last = span.start + span.count - 1
+        return [Row(tokens, span.start, sequence.blocks, span.num_wanted)]
+    first_wanted = span.start + span.num_rows - span.num_wanted
     return [
-        Row((token,), past, sequence.blocks, span.samples and past == last)
-        for past, token in enumerate(tokens, span.start)
+        Row((token,), past, sequence.blocks, int(past >= first_wanted))
+        for past, token in enumerate((*tokens, *span.drafts), span.start)
     ]
 
 
@@ -81,7 +84,7 @@ def _inputs(rows: list[Row]) -> dict[str, npt.NDArray[np.int32] | npt.NDArray[np
     """The graph's inputs for a step, sequence after sequence."""
     ends = list(accumulate(len(row.tokens) for row in rows))
     tables = [row.blocks[: blocks_for(row.past + len(row.tokens))] for row in rows]
-    wanted = [end - 1 for row, end in zip(rows, ends, strict=True) if row.wanted]
+    wanted = [place for row, end in zip(rows, ends, strict=True) for place in range(end - row.num_wanted, end)]
     if len(wanted) < 2:  # the head's kernel for a single row differs; any second row will do
         wanted += [ends[-1] - 1] * (2 - len(wanted))
     return {

@@ -1,34 +1,67 @@
 """Logits to tokens. Each row is treated alone, so a token never depends on who else is in the batch.
 
-The order of the steps is fixed, so that a seed gives the same text in every release:
-temperature, top_k, top_p, min_p, then a draw by inverse CDF in float64 over ascending token ids.
+The order of the steps is fixed, so that a seed gives the same text in every release: penalties, logit_bias,
+min_tokens (logits.py), temperature, top_k, typical_p, top_p, min_p, then a draw by inverse CDF in float64 over
+ascending token ids. Mirostat takes the place of the four filters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Sequence_
+import math
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from crossette.engines.openvino.sequence import Sequence
+from crossette.engines.openvino.logits import LogitsProcessor, Row
 from crossette.types import SamplingParams
 
-Row = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.intp]
 
 _SEED_MASK = 2**64 - 1
 
 
-def sample(sequences: Sequence_[Sequence], logits: npt.NDArray[np.float32]) -> list[int]:
-    """The next token of each sequence, from `logits` `[sequences, vocabulary]`. Ties go to the lowest id."""
-    tokens: list[int] = logits.argmax(axis=1).tolist() if len(sequences) else []
-    for i, sequence in enumerate(sequences):
-        params = sequence.request.sampling
-        if params.temperature > 0:
-            number = uniform(sequence.seed, len(sequence.output))
-            tokens[i] = draw(logits[i], params, number)
-    return tokens
+class TokenSampler:
+    """Draws the tokens of one sequence. Its state is a function of the tokens drawn so far, and of nothing else."""
+
+    def __init__(
+        self, params: SamplingParams, *, seed: int, prompt: Iterable[int], end_token_ids: Iterable[int]
+    ) -> None:
+        self.params = params
+        self._seed = seed
+        self._processor = LogitsProcessor(params, prompt, end_token_ids)
+        self._position = 0
+        self._surprise_limit = 2 * (params.mirostat_target or 0.0)
+
+    @property
+    def takes_best(self) -> bool:
+        """Whether the next token is simply the one of the largest logit."""
+        return self.params.temperature == 0 and self._processor.idle
+
+    def draw(self, logits: Row) -> tuple[int, float]:
+        """The next token, and the logarithm of the probability it was drawn with: 0.0 for a greedy one.
+
+        From a row of untouched logits. Ties go to the lowest id.
+        """
+        row = self._processor.apply(logits)
+        if self.params.temperature == 0:
+            return int(row.argmax()), 0.0
+        number = uniform(self._seed, self._position)
+        token, probability = pick(row, self.params, number, self._surprise_limit)
+        if self.params.mirostat_target is not None:
+            self._steer(probability)
+        return token, math.log(probability)
+
+    def note(self, token: int) -> None:
+        """Take a token into the output: the next draw is one position further."""
+        self._position += 1
+        self._processor.note(token)
+
+    def _steer(self, probability: float) -> None:
+        """Mirostat 2 (Basu et al. 2021): move the limit against the error in surprise."""
+        assert self.params.mirostat_target is not None
+        error = -math.log2(probability) - self.params.mirostat_target
+        self._surprise_limit -= self.params.mirostat_lr * error
 
 
 def uniform(seed: int, position: int) -> float:
@@ -37,27 +70,49 @@ def uniform(seed: int, position: int) -> float:
     return float(np.random.Generator(bits).random())
 
 
-def draw(logits: Row, params: SamplingParams, number: float) -> int:
-    """The token that `number` in [0, 1) selects from the filtered distribution. `temperature` must not be 0."""
-    temperature = max(np.float32(params.temperature), np.finfo(np.float32).tiny)  # 1e-50 would become 0, and 0/0
-    with np.errstate(over="ignore"):  # a tiny temperature sends all but the best to minus infinity: as it should
-        scaled = (logits - logits.max()) / temperature
-    weights = np.exp(scaled)  # the likeliest token weighs 1
-    ids: Ids | None = None  # None: the whole vocabulary
+def pick(row: Row, params: SamplingParams, number: float, surprise_limit: float = 0.0) -> tuple[int, float]:
+    """The token that `number` in [0, 1) selects from the filtered distribution, and its probability in it.
+
+    The temperature must not be 0. `surprise_limit`, in bits, is mirostat's filter.
+    """
+    weights = _weights(row, params.temperature)
+    ids = _filtered(weights, params, surprise_limit)
+    place, probability = _inverse_cdf(weights if ids is None else weights[ids], number)
+    return place if ids is None else int(ids[place]), probability
+
+
+def _filtered(weights: Row, params: SamplingParams, surprise_limit: float) -> Ids | None:
+    """The ids that may be drawn, ascending; None for all of them."""
+    if params.mirostat_target is not None:
+        return _unsurprising(weights, surprise_limit)
+    ids: Ids | None = None
     if 0 < params.top_k < len(weights):
         ids = _largest(weights, params.top_k)
+    if params.typical_p < 1:
+        ids = _typical(weights, ids, params.typical_p)
     if params.top_p < 1:
         ids = _nucleus(weights, ids, params.top_p)
     if params.min_p > 0:
-        ids = np.flatnonzero(weights >= params.min_p) if ids is None else ids[weights[ids] >= params.min_p]
-    chosen = _inverse_cdf(weights if ids is None else weights[ids], number)
-    return chosen if ids is None else int(ids[chosen])
+        pool = weights if ids is None else weights[ids]
+        likely = np.flatnonzero(pool >= params.min_p * pool.max())
+        ids = likely if ids is None else ids[likely]
+    return ids
 
 
-def _inverse_cdf(weights: Row, number: float) -> int:
+def _weights(row: Row, temperature: float) -> Row:
+    """Probabilities up to a factor: the likeliest token weighs 1."""
+    divisor = max(np.float32(temperature), np.finfo(np.float32).tiny)  # 1e-50 would become 0, and 0/0
+    with np.errstate(over="ignore"):  # a tiny temperature sends all but the best to minus infinity, as it should
+        weights: Row = np.exp((row - row.max()) / divisor)
+    return weights
+
+
+def _inverse_cdf(weights: Row, number: float) -> tuple[int, float]:
+    """The place that `number` in [0, 1) selects, and its probability."""
     cumulative = np.cumsum(weights, dtype=np.float64)
     place = int(np.searchsorted(cumulative, number * cumulative[-1], side="right"))
-    return min(place, len(weights) - 1)
+    place = min(place, len(weights) - 1)
+    return place, float(weights[place] / cumulative[-1])
 
 
 def _largest(weights: Row, count: int) -> Ids:
@@ -84,3 +139,23 @@ def _nucleus(weights: Row, ids: Ids | None, top_p: float) -> Ids:
             kept = np.sort(order[: int(np.searchsorted(cumulative, wanted)) + 1])
             return kept if ids is None else ids[kept]
         count *= 8
+
+
+def _typical(weights: Row, ids: Ids | None, mass: float) -> Ids:
+    """The ids of locally typical tokens (Meister et al. 2022), ascending; at least one."""
+    pool = (weights if ids is None else weights[ids]).astype(np.float64)
+    probabilities = pool / pool.sum()
+    with np.errstate(divide="ignore"):
+        surprise = -np.log(probabilities)
+    entropy = float((probabilities * np.where(probabilities > 0, surprise, 0.0)).sum())
+    order = np.argsort(np.abs(surprise - entropy), kind="stable")
+    cumulative = np.cumsum(probabilities[order])
+    kept = np.sort(order[: int(np.searchsorted(cumulative, mass)) + 1])
+    return kept if ids is None else ids[kept]
+
+
+def _unsurprising(weights: Row, limit: float) -> Ids:
+    """The ids whose surprise is at most `limit` bits, ascending; at least the likeliest."""
+    whole = float(weights.sum(dtype=np.float64))
+    kept = np.flatnonzero(weights >= whole * 2.0**-limit)
+    return kept if len(kept) else np.array([int(weights.argmax())])

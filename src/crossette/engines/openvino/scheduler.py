@@ -11,26 +11,35 @@ catch up with the tokens known. Three rules make the text independent of who els
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence as Sequence_
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 from operator import attrgetter
 
-from crossette.engines.openvino.kv_cache import BlockPool, blocks_for
-from crossette.engines.openvino.sequence import Batch, Sequence, Span
-from crossette.types import TokenOutput
+from crossette.engines.openvino.drafts import PromptLookup
+from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
+from crossette.engines.openvino.prefix_cache import PrefixCache
+from crossette.engines.openvino.sequence import Batch, Drawn, Sequence, Span
+from crossette.types import FinishReason, TokenOutput
 
 _BY_ARRIVAL = attrgetter("arrival")
 
 
 class Scheduler:
-    """First come, first served: decoding rows first, then the oldest prompts, in a budget of tokens per step."""
+    """Decoding rows first, then the oldest prompts, in a budget of tokens per step. Fair between tenants."""
 
-    def __init__(self, pool: BlockPool, *, max_sequences: int, max_step_tokens: int) -> None:
+    def __init__(self, pool: BlockPool, *, max_sequences: int, max_step_tokens: int, max_draft_rows: int = 0) -> None:
         self.pool = pool
+        self.cache = PrefixCache(pool)
         self.max_sequences = max_sequences
         self.max_step_tokens = max_step_tokens
+        self.max_draft_rows = max_draft_rows
+        """Rows up to which a step of decoding sequences is filled with guesses; 0 for none."""
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self.num_preemptions = 0
+        self.num_drafts = self.num_accepted = 0
+        self._copies: list[tuple[int, int]] = []
 
     @property
     def idle(self) -> bool:
@@ -41,43 +50,125 @@ class Scheduler:
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence, wherever it is; its blocks are free at once."""
-        for queue in (self.running, self.waiting):
-            if sequence in queue:
-                queue.remove(sequence)
-        self.pool.release(sequence.blocks)
+        if sequence in self.running:
+            self.running.remove(sequence)
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)
+        else:
+            self._remove_fork(sequence)
+        self._let_go(sequence)
+        if sequence.forks:  # the next choice computes the prompt in its place
+            heir, *rest = sequence.forks
+            heir.forks, sequence.forks = rest, []
+            self.add(heir)
 
-    def schedule(self) -> Batch:
-        """Decide the next step. Empty only if nothing is left to do."""
+    @property
+    def num_decoding(self) -> int:
+        """Sequences whose streams wait for the next token."""
+        return sum(not sequence.in_prompt for sequence in self.running)
+
+    def schedule(self, budget: int | None = None) -> Batch:
+        """Decide the next step, of `budget` tokens at most. Empty only if nothing is left to do."""
+        copies, self._copies = self._copies, []  # of the last step's forks: their blocks are written now
         self._admit()
         spans = self._decode_rows()
-        spans += self._catch_up(self.max_step_tokens - len(spans))
-        return Batch(tuple(spans))
+        num_rows = sum(span.num_rows for span in spans)
+        spans += self._catch_up(min(budget or self.max_step_tokens, self.max_step_tokens) - num_rows)
+        return Batch(tuple(spans), tuple(copies))
 
-    def update(self, batch: Batch, tokens: Sequence_[int]) -> list[tuple[Sequence, TokenOutput]]:
-        """Take the tokens that a step drew, one for each of `batch.sampled`; give what to tell the requests."""
+    def update(self, batch: Batch, drawn: Iterable[Drawn]) -> list[tuple[Sequence, TokenOutput]]:
+        """Take what a step computed and drew; give what to tell the requests."""
         for span in batch.spans:
-            span.sequence.num_computed = span.start + span.count
-        outputs = []
-        for sequence, token in zip(batch.sampled, tokens, strict=True):
+            self._note_computed(span)
+        return [(draw.sequence, self._take(draw)) for draw in drawn]
+
+    def _take(self, drawn: Drawn) -> TokenOutput:
+        """Add drawn tokens to their sequence, which may end with them."""
+        sequence = drawn.sequence
+        is_first = not sequence.output
+        for token in drawn.tokens:
             sequence.append(token)
-            if sequence.finish_reason is not None:
-                self.remove(sequence)
-            outputs.append((sequence, TokenOutput(sequence.index, (token,), sequence.finish_reason)))
-        return outputs
+        if sequence.max_output == 0:
+            sequence.finish_reason = FinishReason.LENGTH
+        num_accepted = max(0, len(drawn.tokens) - 1)
+        sequence.num_computed += num_accepted
+        if drawn.num_drafts and sequence.drafter is not None:
+            sequence.drafter.judge(drawn.num_drafts, num_accepted)
+        self.num_drafts += drawn.num_drafts
+        self.num_accepted += num_accepted
+        output = TokenOutput(
+            sequence.index,
+            drawn.tokens,
+            sequence.finish_reason,
+            cached_tokens=sequence.num_cached if is_first else 0,
+            accepted_tokens=num_accepted,
+            rejected_tokens=drawn.num_drafts - num_accepted,
+            logprobs=drawn.logprobs,
+            prompt_logprobs=tuple(sequence.scores) if is_first and sequence.scores else None,
+        )
+        if sequence.finish_reason is not None:
+            self.remove(sequence)
+        return output
+
+    def _note_computed(self, span: Span) -> None:
+        """Move a span's tokens to the computed ones; enter the prompt's blocks that are full now into the cache."""
+        sequence = span.sequence
+        before, sequence.num_computed = sequence.num_computed, span.start + span.count
+        if span.is_prompt:
+            for place in range(before // BLOCK_SIZE, sequence.num_computed // BLOCK_SIZE):
+                self.cache.enter(sequence.keys[place], sequence.blocks[place])
+        for fork in span.forks:
+            fork.num_computed = sequence.num_computed
 
     def _admit(self) -> None:
-        """Let waiting sequences in, oldest first, each with blocks for all its known tokens.
+        """Let waiting sequences in, each with blocks for all its known tokens.
 
         A free block is left for each sequence that runs: without it a newcomer would be computed, only to be
         preempted when its elders grow.
         """
         while self.waiting and len(self.running) < self.max_sequences:
-            sequence = self.waiting[0]
-            needed = blocks_for(sequence.num_tokens)
+            sequence = self._next()
+            cached = self._cached_beginning(sequence)
+            self.pool.share(cached)
+            needed = blocks_for(sequence.num_tokens) - len(cached)
             if self.pool.num_free < needed + len(self.running):
+                self.pool.release(cached)
                 return
-            sequence.blocks = self.pool.allocate(needed)
-            insort(self.running, self.waiting.pop(0), key=_BY_ARRIVAL)
+            self._note_cached(sequence, len(cached))
+            sequence.was_admitted = True
+            sequence.blocks = cached + self.pool.allocate(needed)
+            self.waiting.remove(sequence)
+            insort(self.running, sequence, key=_BY_ARRIVAL)
+
+    def _next(self) -> Sequence:
+        """Who is let in next: of the highest priority, of the tenant with the fewest running, and the oldest.
+
+        If there is no room for it, nobody else is let in before: small requests cannot starve a large one.
+        """
+        num_running = Counter(sequence.request.tenant for sequence in self.running)
+        return min(
+            self.waiting,
+            key=lambda sequence: (
+                -sequence.request.priority,
+                num_running[sequence.request.tenant],
+                sequence.arrival,
+            ),
+        )
+
+    def _cached_beginning(self, sequence: Sequence) -> list[int]:
+        blocks = []
+        for key in sequence.keys[: sequence.num_reusable]:
+            block = self.cache.find(key)
+            if block is None:
+                break
+            blocks.append(block)
+        return blocks
+
+    def _note_cached(self, sequence: Sequence, num_blocks: int) -> None:
+        """Count tokens that came from the cache; those that a preempted sequence finds again are not news."""
+        sequence.num_computed += num_blocks * BLOCK_SIZE
+        if not sequence.was_admitted:
+            sequence.num_cached = sequence.num_computed
 
     def _decode_rows(self) -> list[Span]:
         """One row for each sequence that waits only for its newest token."""
@@ -86,7 +177,20 @@ class Scheduler:
             decodes = sequence.num_pending == 1 and not sequence.in_prompt
             if decodes and len(spans) < self.max_step_tokens and self._hold_block(sequence):
                 spans.append(Span(sequence, sequence.num_computed, 1, samples=True))
-        return spans
+        return self._with_drafts(spans)
+
+    def _with_drafts(self, spans: list[Span]) -> list[Span]:
+        """Add guesses while the step is narrow: a few rows more cost little there, and much in a wide one."""
+        most = self.max_draft_rows // len(spans) - 1 if spans else 0
+        return [replace(span, drafts=self._drafts(span.sequence, most)) for span in spans] if most > 0 else spans
+
+    def _drafts(self, sequence: Sequence, most: int) -> tuple[int, ...]:
+        """Guesses at what follows a sequence's newest token, as many as its blocks and its limit have room for."""
+        if sequence.drafter is None:
+            sequence.drafter = PromptLookup(sequence.request.prediction, (*sequence.prompt, *sequence.output))
+        room = len(sequence.blocks) * BLOCK_SIZE - sequence.num_tokens
+        left = sequence.max_output - len(sequence.output) - 1
+        return sequence.drafter.propose(min(most, room, left))
 
     def _hold_block(self, sequence: Sequence) -> bool:
         """Make sure of a block for the next token, at the cost of younger sequences, or else of this one.
@@ -105,28 +209,89 @@ class Scheduler:
 
     def _preempt(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
-        self.pool.release(sequence.blocks)
-        sequence.num_computed = 0
+        self._let_go(sequence)
         self.add(sequence)
         self.num_preemptions += 1
+
+    def _let_go(self, sequence: Sequence) -> None:
+        """Give back what a sequence holds: its blocks, and the blocks it was going to compute for others."""
+        self.cache.disclaim(sequence)
+        self.pool.release(sequence.blocks)
+        sequence.num_computed = 0
+        sequence.scores.clear()
 
     def _catch_up(self, budget: int) -> list[Span]:
         """Prompt chunks, and rows of outputs that were preempted, oldest first."""
         spans: list[Span] = []
-        for sequence in self.running:
+        for sequence in tuple(self.running):
             if budget <= 0:
                 break
             if sequence.in_prompt:
+                self._adopt(sequence)
                 count = _chunk(len(sequence.prompt), sequence.num_computed, budget)
+                if not count or not self._claim(sequence, count):
+                    continue
             elif sequence.num_pending > 1:
                 count = min(sequence.num_pending, budget)
             else:
                 continue
-            if count:
-                start = sequence.num_computed
-                spans.append(Span(sequence, start, count, samples=start + count == sequence.num_tokens))
-                budget -= count
+            start = sequence.num_computed
+            samples = start + count == sequence.num_tokens
+            forks = self._fork(sequence) if samples and sequence.forks else ()
+            spans.append(Span(sequence, start, count, samples, forks=forks))
+            budget -= count
         return spans
+
+    def _adopt(self, sequence: Sequence) -> None:
+        """Take over blocks that another sequence has computed since this one was admitted."""
+        while sequence.num_computed % BLOCK_SIZE == 0:
+            place = sequence.num_computed // BLOCK_SIZE
+            block = self.cache.find(sequence.keys[place]) if place < sequence.num_reusable else None
+            if block is None:
+                return
+            self.pool.share([block])
+            self.pool.release([sequence.blocks[place]])
+            sequence.blocks[place] = block
+            sequence.num_computed += BLOCK_SIZE
+            if not sequence.output:
+                sequence.num_cached += BLOCK_SIZE
+
+    def _claim(self, sequence: Sequence, count: int) -> bool:
+        """Whether a sequence should compute its next chunk now, and not wait for another that is at the same text."""
+        first = sequence.num_computed // BLOCK_SIZE
+        last = min((sequence.num_computed + count - 1) // BLOCK_SIZE + 1, sequence.num_reusable)
+        claimed = [self.cache.claim(key, sequence) for key in sequence.keys[first:last]]
+        return not claimed or claimed[0]
+
+    def _fork(self, sequence: Sequence) -> tuple[Sequence, ...]:
+        """Let the other choices of a request begin where its prompt ends, as many as there is room for.
+
+        They share the prompt's full blocks and get a copy of the one that is not. The others wait, and find the
+        prompt's blocks in the cache.
+        """
+        num_full, rest = divmod(len(sequence.prompt), BLOCK_SIZE)
+        forked = []
+        for fork in sequence.forks:
+            if len(self.running) >= self.max_sequences or self.pool.num_free < 1:
+                self.add(fork)
+                continue
+            shared = sequence.blocks[:num_full]
+            self.pool.share(shared)
+            fork.blocks = shared + (self.pool.allocate(1) if rest else [])
+            if rest:
+                self._copies.append((sequence.blocks[num_full], fork.blocks[num_full]))
+            fork.was_admitted = True
+            insort(self.running, fork, key=_BY_ARRIVAL)
+            forked.append(fork)
+        sequence.forks = []
+        return tuple(forked)
+
+    def _remove_fork(self, sequence: Sequence) -> None:
+        """Forget a choice that waits for another to compute the prompt."""
+        for holder in (*self.running, *self.waiting):
+            if sequence in holder.forks:
+                holder.forks.remove(sequence)
+                return
 
 
 def _chunk(length: int, computed: int, budget: int) -> int:

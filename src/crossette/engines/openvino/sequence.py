@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crossette.types import FinishReason, GenerationRequest
+from crossette.engines.openvino.drafts import PromptLookup
+from crossette.engines.openvino.prefix_cache import Key, block_keys, num_reusable
+from crossette.engines.openvino.sampler import TokenSampler
+from crossette.types import FinishReason, GenerationRequest, Logprob
 
 
 class Sequence:
@@ -16,27 +19,55 @@ class Sequence:
     __slots__ = (
         "arrival",
         "blocks",
+        "drafter",
         "finish_reason",
+        "forks",
         "index",
+        "keys",
         "max_output",
+        "num_cached",
         "num_computed",
         "output",
         "prompt",
         "request",
-        "seed",
+        "sampler",
+        "scores",
+        "was_admitted",
     )
 
-    def __init__(self, request: GenerationRequest, index: int, *, arrival: int, seed: int, max_output: int) -> None:
+    def __init__(
+        self,
+        request: GenerationRequest,
+        index: int,
+        *,
+        arrival: int,
+        seed: int,
+        max_output: int,
+        keys: tuple[Key, ...] | None = None,
+    ) -> None:
         self.request = request
         self.index = index
         self.arrival = arrival
         """Place in the order of arrival: who is served first, and who gives way last."""
-        self.seed = seed
+        self.sampler = TokenSampler(
+            request.sampling, seed=seed, prompt=request.prompt, end_token_ids=request.end_token_ids
+        )
+        self.drafter: PromptLookup | None = None
+        """Made when the sequence begins to decode, if it may guess at all."""
+        self.scores: list[Logprob] = []
+        """Of the prompt's tokens from the second on, where the request wants them."""
         self.max_output = max_output
+        self.keys = block_keys(request.prompt, request.tenant, request.isolation_key) if keys is None else keys
+        """Of the prompt's full blocks, for the prefix cache; given where a sibling has made them."""
         self.prompt = request.prompt
         self.output: list[int] = []
         self.blocks: list[int] = []
         self.num_computed = 0
+        self.num_cached = 0
+        """Tokens of the prompt that this sequence did not have to compute."""
+        self.was_admitted = False
+        self.forks: list[Sequence] = []
+        """Other choices of the request, which begin where this one ends its prompt."""
         self.finish_reason: FinishReason | None = None
 
     @property
@@ -53,6 +84,11 @@ class Sequence:
         """Whether the next token to compute is one of the prompt."""
         return self.num_computed < len(self.prompt)
 
+    @property
+    def num_reusable(self) -> int:
+        """How many of its first blocks may come from the prefix cache. A prompt to be scored is computed whole."""
+        return 0 if self.request.prompt_logprobs else num_reusable(len(self.prompt))
+
     def tokens(self, start: int, count: int) -> list[int] | tuple[int, ...]:
         """Known tokens, all of the prompt or all of the output."""
         if start < len(self.prompt):
@@ -60,10 +96,15 @@ class Sequence:
         start -= len(self.prompt)
         return self.output[start : start + count]
 
+    def is_end(self, token: int) -> bool:
+        return token in self.request.end_token_ids and not self.request.sampling.ignore_eos
+
     def append(self, token: int) -> None:
         """Add a drawn token and note whether it ends the sequence."""
         self.output.append(token)
-        if token in self.request.end_token_ids and not self.request.sampling.ignore_eos:
+        if self.drafter is not None:
+            self.drafter.note(token)
+        if self.is_end(token):
             self.finish_reason = FinishReason.STOP
         elif len(self.output) >= self.max_output:
             self.finish_reason = FinishReason.LENGTH
@@ -82,19 +123,51 @@ class Span:
     count: int
     samples: bool
     """Whether the step draws the token that follows."""
+    drafts: tuple[int, ...] = ()
+    """Guesses at the tokens that follow: computed as rows, and kept as far as they are what is drawn."""
+    forks: tuple[Sequence, ...] = ()
+    """Other sequences that draw from the same logits, and go on alone."""
 
     @property
     def is_prompt(self) -> bool:
         return self.start < len(self.sequence.prompt)
 
+    @property
+    def num_rows(self) -> int:
+        """Tokens that the step computes for this span."""
+        return self.count + len(self.drafts)
+
+    @property
+    def num_scored(self) -> int:
+        """How many of the prompt's tokens this span's logits score: each scores the one after it."""
+        sequence = self.sequence
+        if not (self.is_prompt and sequence.request.prompt_logprobs) or sequence.output:
+            return 0
+        return min(self.count, len(sequence.prompt) - 1 - self.start)
+
+    @property
+    def num_wanted(self) -> int:
+        """How many of its last rows' logits are asked for."""
+        if self.num_scored:
+            return self.count
+        return 1 + len(self.drafts) if self.samples else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one step computes."""
+    """What one step computes, after it has copied blocks (from, to)."""
 
     spans: tuple[Span, ...]
+    copies: tuple[tuple[int, int], ...] = ()
 
-    @property
-    def sampled(self) -> list[Sequence]:
-        """The sequences that get a token from this step, in the order of the step's logits."""
-        return [span.sequence for span in self.spans if span.samples]
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Tokens that one step gave one sequence, in order."""
+
+    sequence: Sequence
+    tokens: tuple[int, ...]
+    logprobs: tuple[Logprob, ...] | None = None
+    """A record for each token, where the request wants them."""
+    num_drafts: int = 0
+    """How many guesses were checked; all tokens but the last were among them."""
