@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from api_server import ALIASES, PREFIXES, ApiServer
+from api_server import serving as serving_api
 from crossette.engine import ModelInfo
 from crossette.engines.openvino.convert import convert
 from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
@@ -19,6 +21,21 @@ from crossette.models.sources import Sources
 from crossette.models.store import ModelStore, StoredModel, default_root, home
 from engine_calls import TINY_CONTEXT
 from tiny_model import write_tiny_gguf
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="also run what needs environments of its own: real clients")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "all: needs more than Python; runs only with --all")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all"):
+        for item in items:
+            if item.get_closest_marker("all"):
+                item.add_marker(pytest.mark.skip(reason="runs only with --all"))
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +91,23 @@ def real_engine(real_model: StoredModel, real_info: ModelInfo) -> Iterator[OpenV
     )
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def shared_api() -> Iterator[ApiServer]:
+    with serving_api(aliases=ALIASES, max_body_bytes=2**20) as server:
+        yield server
+
+
+@pytest.fixture
+def api(shared_api: ApiServer) -> Iterator[ApiServer]:
+    """One server for all tests that only talk to it; and nothing may be left on its engine."""
+    yield shared_api
+    shared_api.wait_until_idle()
+
+
+@pytest.fixture(params=PREFIXES)
+def prefix(request: pytest.FixtureRequest) -> str:
+    """Each dialect's base path."""
+    chosen: str = request.param
+    return chosen

@@ -6,8 +6,8 @@ import asyncio
 import dataclasses
 import logging
 import socket
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from crossette.api.connection import BoundedProtocol
 from crossette.api.dialect import FIREWORKS, OPENAI
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
-from crossette.engine import ModelInfo
+from crossette.engine import Engine, ModelInfo
 from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
 from crossette.errors import ConfigError
 from crossette.generation import Stops, start
@@ -105,21 +105,7 @@ def bind(host: str, port: int) -> socket.socket:
 def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: ServerSettings) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain. Returns when the engine has stopped."""
     log.configure(settings.log_level)
-    server = DrainingServer(
-        uvicorn.Config(
-            app,
-            http=BoundedProtocol,
-            loop="uvloop",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=int(settings.drain_timeout + _LAST_WORDS_S),
-        ),
-        app,
-        engine,
-        settings.drain_timeout,
-    )
+    server = DrainingServer(app, engine, settings.drain_timeout)
     try:
         server.run(sockets=[listener])
     finally:
@@ -129,11 +115,30 @@ def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: Ser
 class DrainingServer(uvicorn.Server):
     """Stops in three steps: no new work; running answers end by themselves; at the timeout, with an error frame."""
 
-    def __init__(self, settings: uvicorn.Config, app: App, engine: OpenVINOEngine, drain_timeout: float) -> None:
-        super().__init__(settings)
+    def __init__(self, app: App, engine: Engine, drain_timeout: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=BoundedProtocol,
+                ws="none",
+                loop="uvloop",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=int(drain_timeout + _LAST_WORDS_S),
+            )
+        )
         self._app = app
         self._engine = engine
         self._drain_timeout = drain_timeout
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn does, but what was obeyed is not raised again: the process ends by itself, with status 0."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.drain()

@@ -19,13 +19,13 @@ from starlette.types import Message, Receive, Scope, Send
 from crossette import log as logs
 from crossette.api import chat, completions, health
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect, dialect_of
-from crossette.api.generate import Endpoint, create
+from crossette.api.generate import Endpoint, Ids, create
 from crossette.api.http import ClientGone, HttpSettings, as_serving_error, error_body, json_response
 from crossette.api.models import ServedModels, list_models, retrieve_model
 from crossette.api.schema import fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
-from crossette.errors import MethodNotAllowed, NotFound, ServingError, ShuttingDown
+from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, ShuttingDown
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class App:
         for dialect in dialects:
             for prefix in dialect.prefixes:
                 routes += self._routes(prefix, dialect)
+        self.routes = routes
         self._router = Router(routes, redirect_slashes=False)
 
     def drain(self) -> None:
@@ -76,8 +77,7 @@ class App:
     async def _answer(self, exchange: _Exchange, scope: Scope, receive: Receive) -> None:
         """Route the request, and answer what was raised on the way."""
         scope["app"] = self  # the router then raises for an unknown path, where it would answer in plain text
-        path = scope["path"]
-        scope["path"] = path.rstrip("/") or "/"
+        scope["path"] = exchange.path
         try:
             await self._router(scope, receive, exchange.send)
         except ClientGone:
@@ -89,7 +89,11 @@ class App:
 
     def _error_response(self, error: ServingError, exchange: _Exchange) -> Response:
         dialect = dialect_of(exchange.path, self._dialects)
-        headers = {"allow": error.allow} if isinstance(error, MethodNotAllowed) else None
+        headers = None
+        if isinstance(error, MethodNotAllowed):
+            headers = {"allow": error.allow}
+        elif isinstance(error, RequestTimeout):
+            headers = {"connection": "close"}  # or the slow body could hold it for ever
         return json_response(error_body(error, dialect, exchange.request_id), status=error.status, headers=headers)
 
     def _routes(self, prefix: str, dialect: Dialect) -> list[BaseRoute]:
@@ -104,8 +108,8 @@ class App:
     async def _generate(self, dialect: Dialect, endpoint: Endpoint[Any], request: Request) -> Response:
         if self._draining:
             raise ShuttingDown("The server is shutting down. Retry in a moment.")
-        answer_id = request.scope["crossette.answer_id"]
-        return await create(request, endpoint, self.models, dialect, self._settings, answer_id)
+        ids: Ids = request.scope["crossette.ids"]
+        return await create(request, endpoint, self.models, dialect, self._settings, ids)
 
     async def _ready(self, request: Request) -> Response:
         return await health.ready(request, self.models, draining=self._draining)
@@ -118,12 +122,12 @@ class _Exchange:
         self._send = send
         self._scope = scope
         self._begun = time.monotonic()
-        self.path = scope["path"]
+        self.path = scope["path"].rstrip("/") or "/"
         self.started = False
         self.status = 0
         answer_id = _answer_id(self.path)
-        scope["crossette.answer_id"] = answer_id
         self.request_id = _caller_id(scope) or answer_id
+        scope["crossette.ids"] = Ids(answer_id, self.request_id)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -170,7 +174,7 @@ def _translated(error: Exception, scope: Scope) -> ServingError:
         return as_serving_error(error)
     asked = f"{scope['method']} {scope['path']}"
     if error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
+        allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         return MethodNotAllowed(f"{asked}: this path answers {allow}.", allow=allow)
     return NotFound(
         f"Path not found: {asked}. OpenAI's API is under /v1, Fireworks' under /inference/v1.",

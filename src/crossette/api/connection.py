@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -25,8 +24,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._head_timer is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self._in_body(data):
+            self._head += data
+            end = self._head.find(b"\r\n\r\n")  # what follows it is the body
+            if (len(self._head) if end < 0 else end) > MAX_HEAD_BYTES:
                 self.transport.close()
                 return
         super().data_received(data)
@@ -41,15 +41,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _begin_head(self) -> None:
-        self._head_bytes = 0
+        self._head = b""
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
 
     def _end_head(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-
-    def _in_body(self, data: bytes) -> Any:
-        """Whether the headers end early enough in `data`: what follows them is the body."""
-        end = data.find(b"\r\n\r\n")
-        return 0 <= end <= MAX_HEAD_BYTES - (self._head_bytes - len(data))

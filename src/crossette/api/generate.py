@@ -36,6 +36,14 @@ class Call:
     default_max_tokens: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """The names of one exchange: `answer` stands in the body, `request` in x-request-id, in errors and in the log."""
+
+    answer: str
+    request: str
+
+
 class Reply(Protocol):
     """Writes an answer in an endpoint's shape."""
 
@@ -60,19 +68,22 @@ async def create(
     models: ServedModels,
     dialect: Dialect,
     settings: HttpSettings,
-    answer_id: str,
+    ids: Ids,
 ) -> Response:
     """Answer one request. All that may refuse it comes before the first byte of the answer."""
     body = await read_json(request, endpoint.body_type, settings)
     body.check(endpoint.unbuilt)
     engine = models.find(body.model)
     call = await endpoint.prepare(body, engine, dialect)
-    answer = start(engine, _requests(answer_id, body, call, engine, dialect), body.stops(dialect))
+    answer = start(engine, _requests(ids.answer, body, call, engine, dialect), body.stops(dialect))
     request.state.answer, request.state.body = answer, body  # for the access log
-    reply = endpoint.reply(Head(answer_id, body.model), body, dialect)
+    reply = endpoint.reply(Head(ids.answer, body.model), body, dialect)
     if body.stream:
-        return EventStream(reply.chunks(answer), dialect, answer_id, settings)
-    return json_response(await unless_gone(request.receive, reply.whole(answer)))
+        return EventStream(reply.chunks(answer), answer.aclose, dialect, ids.request, settings)
+    try:
+        return json_response(await unless_gone(request.receive, reply.whole(answer)))
+    finally:
+        await answer.aclose()  # a coroutine that was cancelled before it began has ended nothing
 
 
 def _requests(

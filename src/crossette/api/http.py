@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -149,23 +149,34 @@ class EventStream(Response):
     """A response of events. It ends with `[DONE]`, or with one error frame and no `[DONE]`.
 
     Status and headers wait for the first chunk, so that an early failure keeps its own status; after
-    `first_byte_timeout` they go out alone. Hanging up closes `chunks`.
+    `first_byte_timeout` they go out alone. Hanging up closes `chunks`, and `close` is called however it ends: a
+    generator that was never read does not end what it would have read.
     """
 
     def __init__(
-        self, chunks: AsyncGenerator[Any, None], dialect: Dialect, request_id: str, settings: HttpSettings
+        self,
+        chunks: AsyncGenerator[Any, None],
+        close: Callable[[], Awaitable[None]],
+        dialect: Dialect,
+        request_id: str,
+        settings: HttpSettings,
     ) -> None:
         super().__init__(media_type="text/event-stream")
         self.headers["cache-control"] = "no-cache"
         self.headers["x-accel-buffering"] = "no"
         del self.headers["content-length"]
         self._chunks = chunks
+        self._close = close
         self._dialect = dialect
         self._request_id = request_id
         self._settings = settings
+        self._quiet = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await unless_gone(receive, self._run(send))
+        try:
+            await unless_gone(receive, self._run(send))
+        finally:
+            await self._close()
 
     async def _run(self, send: Send) -> None:
         async with aclosing(self._chunks):
@@ -188,6 +199,7 @@ class EventStream(Response):
             if chunk is not None:
                 await _send_frame(send, frame(chunk))
             async for chunk in self._chunks:
+                self._quiet = False
                 await _send_frame(send, frame(chunk))
             await _send_frame(send, DONE)
         except Exception as error:
@@ -197,9 +209,12 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_comments(self, send: Send) -> None:
+        """A comment line for every interval in which nothing else was sent."""
         while True:
+            self._quiet = True
             await asyncio.sleep(self._settings.comment_interval)
-            await _send_frame(send, _COMMENT)
+            if self._quiet:
+                await _send_frame(send, _COMMENT)
 
 
 async def _send_frame(send: Send, data: bytes) -> None:

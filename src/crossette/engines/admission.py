@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from crossette.engine import ModelInfo
-from crossette.errors import ContextLengthExceeded, InvalidRequest, ShuttingDown, Unsupported
+from crossette.errors import ContextLengthExceeded, EngineFailure, InvalidRequest, ShuttingDown, Unsupported
 from crossette.types import GenerationRequest
 
 NOT_BUILT = ("constraint", "reasoning")
@@ -43,5 +43,6 @@ def shutting_down() -> ShuttingDown:
     return ShuttingDown("The server is shutting down. Retry in a moment.")
 
 
-def step_failed(error: Exception) -> str:
-    return f"The engine failed in this request's step: {error!r}. Retry it."
+def step_failed() -> EngineFailure:
+    """What the client is told; the cause is for the log alone: it may show paths."""
+    return EngineFailure("The engine failed in this request's step; its log has the cause. Retry the request.")

@@ -19,7 +19,7 @@ from itertools import chain, count, repeat
 from crossette.engine import EngineStats, Generation, ModelInfo
 from crossette.engines import admission
 from crossette.engines.stream import OutputStream
-from crossette.errors import EngineFailure, ServingError
+from crossette.errors import ServingError
 from crossette.types import FinishReason, GenerationRequest, TokenOutput
 
 Script = Callable[[GenerationRequest, int], Iterable[int]]
@@ -215,7 +215,7 @@ class FakeEngine:
             return
         error, self._error = self._error, None
         if error is not None:
-            self._fail(list(self._running), EngineFailure(admission.step_failed(error)))
+            self._fail(list(self._running), admission.step_failed())
             return
         self._num_steps += 1
         for sequence in tuple(self._running):

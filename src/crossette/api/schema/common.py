@@ -107,6 +107,9 @@ class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
         asked = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         if asked is None:
             return room if default is None else min(default, room)
+        if asked < 1:
+            name = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
+            raise InvalidRequest(f"{name} must be at least 1: {asked}", param=name)
         if asked > room and (self.context_length_exceeded_behavior or dialect.overflow) == "error":
             raise ContextLengthExceeded(
                 f"This model's maximum context length is {window} tokens, and {prompt_tokens + asked} were asked for: "

@@ -32,7 +32,7 @@ from crossette.engines.openvino.sequence import Batch, Sequence
 from crossette.engines.openvino.step import draw
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from crossette.engines.stream import OutputStream
-from crossette.errors import ConfigError, EngineFailure, InvalidRequest, ServingError
+from crossette.errors import ConfigError, InvalidRequest, ServingError
 from crossette.machine import free_memory, parse_memory, show_memory, usable_cpus
 from crossette.settings import setting
 from crossette.types import GenerationRequest, TokenOutput
@@ -208,9 +208,9 @@ class OpenVINOEngine:
             batch = self.scheduler.schedule(budget)
             logits = self._runner.run(batch)
             outputs = self.scheduler.update(batch, draw(batch, logits))
-        except Exception as error:
+        except Exception:
             log.exception("A step of the engine failed")
-            self._fail_step(batch, error)
+            self._fail_step(batch)
             return
         finally:
             self._step_begun = None
@@ -249,10 +249,10 @@ class OpenVINOEngine:
                 for stream, _ in items:
                     self._end(stream)
 
-    def _fail_step(self, batch: Batch | None, error: Exception) -> None:
+    def _fail_step(self, batch: Batch | None) -> None:
         """End the requests that were in a failed step; all of them if it could not even be scheduled."""
         failed = {self._streams[span.sequence] for span in batch.spans} if batch else set(self._streams.values())
-        self._fail(failed, EngineFailure(admission.step_failed(error)))
+        self._fail(failed, admission.step_failed())
 
     def _fail(self, streams: set[OutputStream], error: ServingError) -> None:
         for stream in streams:

@@ -1,0 +1,386 @@
+"""What goes wrong is answered with one body, whatever it is, and the server lives on."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai.types.shared import ErrorObject
+
+from api_server import DIALECTS, ApiServer, say, serving, strictly
+from crossette.api.schema import fields
+from crossette.engine import Generation
+from crossette.engines.fake import FakeEngine
+from crossette.types import GenerationRequest
+
+ENDPOINTS = ("completions", "chat/completions")
+USER = {"role": "user", "content": say("Hello")}
+BODIES: dict[str, dict[str, Any]] = {
+    "completions": {"model": "fake", "prompt": say("Hello"), "max_tokens": 50},
+    "chat/completions": {"model": "fake", "messages": [USER]},
+}
+SOMETHING = {"something": 1}
+
+
+@pytest.fixture(params=ENDPOINTS)
+def endpoint(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
+
+
+def error_in(answer: httpx.Response) -> dict[str, Any]:
+    """The error of an answer, whose body must be ours to the last key."""
+    body = answer.json()
+    assert set(body) == {"error", "request_id"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert strictly(ErrorObject, body["error"]) == set()
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert answer.headers["content-type"] == "application/json"
+    assert not re.search(r"Traceback|File \"|\.py|detail|Error\(", answer.text)
+    error: dict[str, Any] = body["error"]
+    return error
+
+
+def refused(api: ApiServer, path: str, body: object) -> tuple[int, Any]:
+    answer = api.post(path, body)
+    return answer.status_code, error_in(answer)["param"]
+
+
+# --- fields that are known and not built ---
+
+# Each field once for each endpoint that has it.
+UNBUILT = [
+    *((endpoint, name) for endpoint in ENDPOINTS for name in fields.BOTH),
+    *(("completions", name) for name in fields.COMPLETIONS),
+    *(("chat/completions", name) for name in fields.CHAT),
+]
+TABLE = {**fields.BOTH, **fields.COMPLETIONS, **fields.CHAT}
+
+
+@pytest.mark.parametrize(("endpoint_", "name"), UNBUILT)
+def test_an_unbuilt_field_is_taken_where_it_asks_for_nothing(api: ApiServer, endpoint_: str, name: str) -> None:
+    for prefix in DIALECTS:
+        for neutral in (None, *TABLE[name]):
+            answer = api.post(f"{prefix}/{endpoint_}", BODIES[endpoint_] | {name: neutral})
+            assert answer.status_code == 200, (neutral, answer.text)
+
+
+@pytest.mark.parametrize(("endpoint_", "name"), UNBUILT)
+def test_an_unbuilt_field_that_asks_for_something_is_refused_by_name(api: ApiServer, endpoint_: str, name: str) -> None:
+    for prefix, dialect in DIALECTS.items():
+        for streamed in (False, True):
+            answer = api.post(f"{prefix}/{endpoint_}", BODIES[endpoint_] | {name: SOMETHING, "stream": streamed})
+            error = error_in(answer)
+            assert (answer.status_code, error["param"]) == (400, name)
+            assert (error["type"], error["code"]) == dialect.errors["unsupported"]
+            assert error["message"].startswith(f"'{name}' is not supported yet: leave it out, or send null")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("echo", 0), ("logprobs", 0), ("frequency_penalty", False), ("best_of", True)]
+)
+def test_true_is_not_one_and_false_is_not_zero(api: ApiServer, prefix: str, name: str, value: object) -> None:
+    assert refused(api, f"{prefix}/completions", BODIES["completions"] | {name: value}) == (400, name)
+
+
+@pytest.mark.parametrize("name", fields.MESSAGE)
+def test_a_message_is_held_to_the_same_rule(api: ApiServer, prefix: str, name: str) -> None:
+    def body(value: object) -> dict[str, object]:
+        return {"model": "fake", "messages": [USER, USER | {name: value}]}
+
+    for neutral in (None, *fields.MESSAGE[name]):
+        assert api.post(f"{prefix}/chat/completions", body(neutral)).status_code == 200
+    assert refused(api, f"{prefix}/chat/completions", body(SOMETHING)) == (400, f"messages[1].{name}")
+
+
+@pytest.mark.parametrize("name", fields.PART)
+def test_a_content_part_is_held_to_the_same_rule(api: ApiServer, prefix: str, name: str) -> None:
+    def body(value: object) -> dict[str, object]:
+        part = {"type": "text", "text": "a", name: value}
+        return {"model": "fake", "messages": [{"role": "user", "content": [part]}]}
+
+    for neutral in (None, *fields.PART[name]):
+        assert api.post(f"{prefix}/chat/completions", body(neutral)).status_code == 200
+    assert refused(api, f"{prefix}/chat/completions", body(SOMETHING)) == (400, f"messages[0].content[0].{name}")
+
+
+@pytest.mark.parametrize("name", ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_isolation_key"])
+def test_what_is_only_recorded_is_taken(api: ApiServer, prefix: str, endpoint: str, name: str) -> None:
+    body = BODIES[endpoint] | {name: "somebody", "metadata": {"team": "blue"}}
+
+    assert api.post(f"{prefix}/{endpoint}", body).status_code == 200
+
+
+# --- fields that are unknown, or of the wrong type ---
+
+
+@pytest.mark.parametrize("value", [None, 1, {"a": []}])
+def test_an_unknown_field_is_refused_in_the_words_that_clients_match_on(
+    api: ApiServer, prefix: str, endpoint: str, value: object
+) -> None:
+    answer = api.post(f"{prefix}/{endpoint}", BODIES[endpoint] | {"temprature": value})
+
+    error = error_in(answer)
+    assert answer.status_code == 400
+    assert error["message"].startswith("Extra inputs are not permitted, field: 'temprature'")
+    assert (error["type"], error["code"], error["param"]) == (*DIALECTS[prefix].errors["unknown_field"], "temprature")
+
+
+def test_a_field_of_the_other_endpoint_is_unknown(api: ApiServer, prefix: str) -> None:
+    assert refused(api, f"{prefix}/completions", BODIES["completions"] | {"tools": []}) == (400, "tools")
+    assert refused(api, f"{prefix}/chat/completions", BODIES["chat/completions"] | {"suffix": ""}) == (400, "suffix")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "param"),
+    [
+        ("model", None, "model"),
+        ("model", 1, "model"),
+        ("max_tokens", "5", "max_tokens"),
+        ("max_tokens", 1.5, "max_tokens"),
+        ("max_tokens", True, "max_tokens"),
+        ("temperature", "hot", "temperature"),
+        ("top_k", 1.5, "top_k"),
+        ("n", "1", "n"),
+        ("stop", 1, "stop"),
+        ("stop", [1], "stop[0]"),
+        ("stop", {"a": 1}, "stop"),
+        ("seed", "a", "seed"),
+        ("stream", "true", "stream"),
+        ("stream", 1, "stream"),
+        ("stream_options", True, "stream_options"),
+        ("stream_options", {"include_usage": "yes"}, "stream_options.include_usage"),
+        ("stream_options", {"huh": 1}, "stream_options.huh"),
+        ("stream_options", {"include_obfuscation": True}, "stream_options.include_obfuscation"),
+        ("stream_options", {"include_usage": True}, "stream_options"),
+        ("context_length_exceeded_behavior", "cut", "context_length_exceeded_behavior"),
+        ("metadata", {"a": 1}, "metadata"),
+        ("ignore_eos", "no", "ignore_eos"),
+    ],
+)
+def test_a_wrong_type_is_refused_by_name(
+    api: ApiServer, prefix: str, endpoint: str, name: str, value: object, param: str
+) -> None:
+    assert refused(api, f"{prefix}/{endpoint}", BODIES[endpoint] | {name: value}) == (400, param)
+
+
+@pytest.mark.parametrize("name", ["model", "prompt", "messages"])
+def test_a_missing_field_is_named(api: ApiServer, prefix: str, name: str) -> None:
+    path = "chat/completions" if name == "messages" else "completions"
+    body = {key: value for key, value in BODIES[path].items() if key != name}
+
+    assert refused(api, f"{prefix}/{path}", body) == (400, name)
+
+
+def test_a_type_error_says_what_was_wanted(api: ApiServer) -> None:
+    answer = api.post("/v1/completions", BODIES["completions"] | {"max_tokens": "5"})
+
+    expected = "Input should be a valid integer or null, not string, field: 'max_tokens'"
+    assert error_in(answer)["message"] == expected
+
+
+# --- bodies that are no request ---
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"5",
+        b'"text"',
+        b"not json",
+        b"{'model': 'fake'}",
+        b'{"model": "fake",}',
+        b'{"model": "fake", "prompt": "a"} and more',
+        b'{"model": "fake", "prompt": "\xff\xfe"}',
+        b'{"model": "\xc3", "prompt": "a"}',
+        b'{"model": "\\ud800 alone", "prompt": "a"}',
+        b'{"model": "\\udc00 alone", "prompt": "a"}',
+        b'{"model": "fake", "prompt": "a", "temperature": NaN}',
+        b'{"model": "fake", "prompt": "a", "temperature": 1e999}',
+        b'{"model": "fake", "prompt": "a", "logit_bias": ' + b"[" * 100_000,
+        b'{"model": "fake", "prompt": "a", "logit_bias": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"model": "fake", "prompt": "a", "logit_bias": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
+        b'{"model": "fake", "prompt": "a", "logit_bias": ' + b"[" * 500 + b"]" * 500 + b"}",
+        b'{"model": "fake", "prompt": "a", "max_tokens": 1' + b"0" * 5000 + b"}",
+        b"\x00",
+        b"\x80",
+        b"\xef\xbb\xbf{}",
+    ],
+    ids=lambda body: repr(body[:50]),
+)
+def test_a_body_that_is_no_request_is_a_400(api: ApiServer, prefix: str, endpoint: str, body: bytes) -> None:
+    answer = api.post(f"{prefix}/{endpoint}", body)
+
+    assert answer.status_code == 400
+    error_in(answer)
+
+
+def test_the_field_names_of_a_stranger_come_back_as_text(api: ApiServer, prefix: str) -> None:
+    answer = api.post(f"{prefix}/completions", BODIES["completions"] | {'"`\n\u2028$.x - at `': 1})
+
+    assert answer.status_code == 400
+    error_in(answer)
+
+
+# --- paths and methods ---
+
+
+@pytest.mark.parametrize("path", ["", "/", "/nothing", "/completion", "/chat", "/completions/more", "/../etc/passwd"])
+def test_an_unknown_path_is_a_404_that_names_it(api: ApiServer, prefix: str, path: str) -> None:
+    for answer in (api.get(prefix + path), api.post(prefix + path, {})):
+        assert answer.status_code == 404
+        error = error_in(answer)
+        # The client resolves `..` before it asks, and leaves the prefix by it.
+        dialect = DIALECTS[prefix if answer.request.url.path.startswith(prefix) else "/v1"]
+        assert (error["type"], error["code"]) == dialect.errors["not_found"]
+        assert error["message"].startswith("Path not found: ")
+
+
+def test_the_root_is_not_found_and_says_where_the_apis_are(api: ApiServer) -> None:
+    assert "OpenAI's API is under /v1, Fireworks' under /inference/v1" in error_in(api.get("/"))["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "completions", "POST"),
+        ("GET", "chat/completions", "POST"),
+        ("PUT", "completions", "POST"),
+        ("DELETE", "chat/completions", "POST"),
+        ("OPTIONS", "completions", "POST"),
+        ("POST", "models", "GET, HEAD"),
+        ("DELETE", "models/fake", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_a_405_that_says_which_are_right(
+    api: ApiServer, prefix: str, method: str, path: str, allow: str
+) -> None:
+    answer = api.http.request(method, api.url(f"{prefix}/{path}"))
+
+    error = error_in(answer)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
+    assert (error["type"], error["code"]) == DIALECTS[prefix].errors["method_not_allowed"]
+
+
+def test_the_fireworks_sdks_doubled_prefix_works(api: ApiServer) -> None:
+    body = BODIES["completions"] | {"prompt": say("one two"), "stop": "one"}
+
+    answer = api.post("/inference/v1/v1/completions", body)
+
+    assert answer.json()["choices"][0]["text"] == "one"  # with its stop string: Fireworks' dialect
+
+
+def test_a_trailing_slash_changes_nothing(api: ApiServer, prefix: str, endpoint: str) -> None:
+    answer = api.post(f"{prefix}/{endpoint}/", BODIES[endpoint])
+
+    assert answer.status_code == 200
+    kind = "chatcmpl-" if endpoint == "chat/completions" else "cmpl-"
+    assert re.fullmatch(kind + "[0-9a-f]{32}", answer.json()["id"])
+    assert api.get(f"{prefix}/models/").json()["object"] == "list"
+
+
+# --- request ids ---
+
+
+def test_the_request_id_is_the_answers_id(api: ApiServer, prefix: str, endpoint: str) -> None:
+    for streamed in (False, True):
+        answer = api.post(f"{prefix}/{endpoint}", BODIES[endpoint] | {"stream": streamed})
+        assert answer.headers["x-request-id"] in answer.text
+
+
+@pytest.mark.parametrize("given", ["abc", "A.b_c-9", "x" * 128])
+def test_the_callers_request_id_is_kept_and_the_answers_id_is_ours(
+    api: ApiServer, prefix: str, endpoint: str, given: str
+) -> None:
+    answer = api.post(f"{prefix}/{endpoint}", BODIES[endpoint], {"x-request-id": given})
+
+    assert answer.headers.get_list("x-request-id") == [given]
+    assert answer.json()["id"] != given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a b", "a/b", "a;b", "\u00e9"])
+def test_a_request_id_that_is_unfit_for_a_log_is_replaced(api: ApiServer, prefix: str, given: str) -> None:
+    head = [(b"x-request-id", given.encode("latin-1"))]
+    answer = api.http.post(api.url(f"{prefix}/completions"), json=BODIES["completions"], headers=head)
+
+    assert answer.headers["x-request-id"] == answer.json()["id"]
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/models", "/health/live"])
+def test_every_answer_has_a_request_id(api: ApiServer, path: str) -> None:
+    assert re.fullmatch("req-[0-9a-f]{32}", api.get(path).headers["x-request-id"])
+    assert api.get(path, {"x-request-id": "mine"}).headers["x-request-id"] == "mine"
+
+
+# --- failures of ours ---
+
+
+class BrokenEngine(FakeEngine):
+    """Fails as no engine should: with an exception of no known class."""
+
+    def generate(self, request: GenerationRequest) -> Generation:
+        raise RuntimeError("secret: /home/somebody/model.bin")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_unexpected_failure_is_a_500_without_its_details(
+    prefix: str, endpoint: str, streamed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(BrokenEngine()) as api:
+        answer = api.post(f"{prefix}/{endpoint}", BODIES[endpoint] | {"stream": streamed})
+        again = api.get(f"{prefix}/models")
+
+    error = error_in(answer)
+    assert (answer.status_code, error["type"], error["code"]) == (500, *DIALECTS[prefix].errors["internal"])
+    assert "secret" not in answer.text
+    assert "secret" in caplog.text  # the log has the cause
+    assert again.status_code == 200
+
+
+def test_an_unexpected_failure_of_a_script_in_mid_answer_is_a_500_too(
+    prefix: str, endpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = FakeEngine()
+    with serving(engine) as api:
+        engine.fail_next_step(RuntimeError("kernel broke"))
+        answer = api.post(f"{prefix}/{endpoint}", BODIES[endpoint])
+        again = api.post(f"{prefix}/{endpoint}", BODIES[endpoint])
+
+    assert (answer.status_code, again.status_code) == (500, 200)
+    assert answer.json()["error"]["code"] == DIALECTS[prefix].errors["internal"][1]
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({"model": "other"}, openai.NotFoundError),
+        ({"max_tokens": 0}, openai.BadRequestError),
+        ({"extra_body": {"huh": 1}}, openai.BadRequestError),
+    ],
+)
+def test_the_sdk_raises_the_class_that_its_users_catch(
+    api: ApiServer, prefix: str, body: dict[str, Any], error: type[openai.APIStatusError]
+) -> None:
+    with pytest.raises(error) as raised:
+        api.sdk(prefix).completions.create(**{"model": "fake", "prompt": "a"} | body)
+
+    assert raised.value.request_id is not None
+    assert raised.value.message
+
+
+# --- health ---
+
+
+def test_health_says_what_is_served(api: ApiServer) -> None:
+    ready = api.get("/health/ready")
+
+    assert api.get("/health/live").json() == {"status": "ok"}
+    assert (ready.status_code, ready.json()["status"]) == (200, "ok")
+    assert [model["id"] for model in ready.json()["models"]] == ["fake"]

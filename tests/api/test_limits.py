@@ -1,0 +1,278 @@
+"""What a connection may cost: sizes and slowness of heads and bodies, and the end of the server itself."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from api_server import DIALECTS, LIMIT_S, ApiServer, cut_short, has, parrot, say, serving
+from crossette.api import connection, http
+from crossette.engines.fake import FakeEngine
+
+BODY = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
+LONG = {"model": "fake", "prompt": say("x" * 500), "max_tokens": 1000, "stream": True}
+
+
+def rest_of(connected: socket.socket) -> bytes:
+    """All that comes until the server closes the connection."""
+    received = b""
+    while True:
+        try:
+            piece = connected.recv(65536)
+        except ConnectionResetError:
+            return received
+        if not piece:
+            return received
+        received += piece
+
+
+def assert_alive(api: ApiServer) -> None:
+    assert api.post("/v1/completions", BODY).json()["choices"][0]["text"] == "Hello"
+
+
+# --- bodies ---
+
+
+def padded(size: int) -> bytes:
+    """A good body of so many bytes."""
+    body = json.dumps(BODY).encode()
+    return body + b" " * (size - len(body))
+
+
+def test_a_body_of_exactly_the_limit_is_taken(prefix: str) -> None:
+    with serving(max_body_bytes=1000) as api:
+        assert api.post(f"{prefix}/completions", padded(1000)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
+@pytest.mark.parametrize("size", [1001, 300_000])
+@pytest.mark.parametrize("declared", [True, False], ids=["content-length", "chunked"])
+def test_a_body_over_the_limit_is_a_413(prefix: str, path: str, size: int, declared: bool) -> None:
+    def pieces() -> Iterator[bytes]:
+        whole = padded(size)
+        for at in range(0, size, 500):
+            yield whole[at : at + 500]
+
+    with serving(max_body_bytes=1000) as api:
+        answer = api.http.post(api.url(f"{prefix}/{path}"), content=padded(size) if declared else pieces())
+        assert_alive(api)
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["code"]) == (413, *DIALECTS[prefix].errors["too_large"])
+    assert "--max-body-bytes" in error["message"]
+
+
+def test_a_declared_length_over_the_limit_is_refused_before_the_body_comes(prefix: str) -> None:
+    with serving(max_body_bytes=1000) as api, api.connect() as connected:
+        head = f"POST {prefix}/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\n\r\n"
+        connected.sendall(head.encode())
+        assert connected.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_that_stalls_is_a_408_and_the_connection_is_closed(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_BODY_GRACE_S", 0.05)
+    with serving() as api, api.connect() as connected:
+        head = f"POST {prefix}/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 500\r\n\r\n{{"
+        connected.sendall(head.encode())
+        head_of_answer, _, body = rest_of(connected).partition(b"\r\n\r\n")
+        assert_alive(api)
+
+    error = json.loads(body)["error"]
+    assert head_of_answer.startswith(b"HTTP/1.1 408 ")
+    assert (error["type"], error["code"]) == DIALECTS[prefix].errors["timeout"]
+    assert "1 bytes so far" in error["message"]
+
+
+def test_a_body_has_longer_the_more_of_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no grace at all, what has arrived pays for the time that the rest may take."""
+    monkeypatch.setattr(http, "_BODY_GRACE_S", 0.05)
+    monkeypatch.setattr(http, "_BODY_BYTES_PER_S", 1e-3)
+    content = json.dumps(BODY).encode()
+    with serving() as api, api.connect() as connected:
+        head = f"POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {len(content)}\r\n\r\n"
+        connected.sendall(head.encode() + content[:-1])
+        connected.settimeout(0.2)  # four times the grace: nothing may be answered by then
+        with pytest.raises(TimeoutError):
+            connected.recv(100)
+        connected.settimeout(LIMIT_S)
+        connected.sendall(content[-1:])
+        assert connected.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+# --- heads ---
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /v1/mod", b"GET /v1/models HTTP/1.1\r\nhost: a\r\nx-slow: "])
+def test_a_head_that_does_not_end_is_cut_off(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.05)
+    with serving() as api, api.connect() as connected:
+        connected.sendall(sent)
+        assert rest_of(connected) == b""
+        monkeypatch.undo()
+        assert_alive(api)
+
+
+def test_a_second_head_on_a_connection_is_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.2)
+    with serving() as api, api.connect() as connected:
+        connected.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert connected.recv(1000).startswith(b"HTTP/1.1 200 ")
+        connected.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\nx-slow: ")
+        assert rest_of(connected) == b""
+
+
+def test_a_head_that_is_done_in_time_does_not_bound_the_answer(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.05)
+    engine = FakeEngine(parrot)
+    engine.pause()
+    with (
+        serving(engine, first_byte_timeout=0.01, comment_interval=0.05) as api,
+        api.http.stream("POST", api.url(f"{prefix}/completions"), json=BODY | {"stream": True}) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert [next(lines) for _ in range(6)] == [":", ""] * 3  # thrice the time of a head
+        engine.resume()
+        assert list(lines)[-2:] == ["data: [DONE]", ""]
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["endless", "complete"])
+def test_a_head_over_64_kib_is_cut_off(ends: bool) -> None:
+    with serving() as api, api.connect() as connected:
+        head = b"GET /health/live HTTP/1.1\r\nhost: a\r\nx-big: " + b"x" * 300_000 + b"\r\n\r\n" * ends
+        with suppress(BrokenPipeError, ConnectionResetError):  # closed while it was sent
+            connected.sendall(head)
+        assert rest_of(connected) == b""
+        assert_alive(api)
+
+
+def test_a_head_under_64_kib_with_a_large_body_behind_it_is_fine(prefix: str) -> None:
+    content = json.dumps(BODY).encode() + b" " * 200_000
+    with serving() as api:
+        answer = api.post(f"{prefix}/completions", content, {"x-big": "x" * 60_000})
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x00" * 100, b"hello\r\n\r\n", b"GET \xff HTTP/1.1\r\n\r\n"],
+)
+def test_what_is_no_http_is_answered_shortly_and_the_server_lives_on(sent: bytes) -> None:
+    with serving() as api, api.connect() as connected:
+        connected.sendall(sent)
+        received = rest_of(connected)
+        assert_alive(api)
+
+    assert received.startswith((b"HTTP/1.1 400 ", b""))
+    assert b"Traceback" not in received
+
+
+def test_a_websocket_is_asked_for_in_vain_and_the_server_lives_on() -> None:
+    headers = {
+        "connection": "upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-version": "13",
+    }
+    with serving() as api:
+        assert api.get("/v1/realtime", headers).status_code == 404
+        assert_alive(api)
+
+
+# --- the end of the server ---
+
+
+def test_while_it_drains_new_work_is_refused_and_running_work_ends(prefix: str) -> None:
+    engine = FakeEngine(parrot)
+    engine.pause()
+    with serving(engine) as api, api.begin(f"{prefix}/completions", BODY) as running:
+        engine.wait_for(has(waiting=1))
+        api.app.drain()
+        refused = [api.post(f"{prefix}/completions", BODY | {"stream": streamed}) for streamed in (False, True)]
+        ready, live = api.get("/health/ready"), api.get("/health/live")
+        engine.resume()
+        answer = b""
+        while piece := running.recv(10_000):
+            answer += piece
+            if answer.endswith(b"}}}"):  # the end of usage, which ends the body
+                break
+
+    for response in refused:
+        error = response.json()["error"]
+        expected = (503, *DIALECTS[prefix].errors["overloaded"])
+        assert (response.status_code, error["type"], error["code"]) == expected
+    assert (ready.status_code, ready.json()["status"], live.status_code) == (503, "draining", 200)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"text":"Hello"' in answer
+
+
+def test_an_engine_that_closes_ends_streams_with_an_error_frame(prefix: str) -> None:
+    engine = FakeEngine(parrot)
+    engine.pause()
+    with (
+        serving(engine, first_byte_timeout=0.01) as api,
+        api.http.stream("POST", api.url(f"{prefix}/completions"), json=LONG) as answer,
+    ):
+        engine.close()
+        (only,) = cut_short(answer.read())
+
+    assert (only["error"]["type"], only["error"]["code"]) == DIALECTS[prefix].errors["overloaded"]
+    assert "shutting down" in only["error"]["message"]
+
+
+def test_an_engine_that_closes_ends_whole_answers_with_a_503(prefix: str) -> None:
+    engine = FakeEngine(parrot)
+    engine.pause()
+    with serving(engine) as api, api.begin(f"{prefix}/completions", BODY) as running:
+        engine.wait_for(has(waiting=1))
+        engine.close()
+        assert running.recv(100).startswith(b"HTTP/1.1 503 ")
+
+
+def test_a_server_told_to_stop_lets_running_streams_end(prefix: str) -> None:
+    engine = FakeEngine(parrot)
+    engine.pause()
+    with (
+        serving(engine, first_byte_timeout=0.01) as api,
+        api.http.stream("POST", api.url(f"{prefix}/completions"), json=LONG) as answer,
+    ):
+        api.server.should_exit = True
+        _wait_until_closed(api)
+        engine.resume()
+        assert answer.read().endswith(b"data: [DONE]\n\n")
+
+
+def test_a_server_that_has_waited_long_enough_ends_streams_with_an_error_frame(prefix: str) -> None:
+    engine = FakeEngine(parrot)
+    engine.pause()
+    with (
+        serving(engine, first_byte_timeout=0.01, drain_timeout=0.05) as api,
+        api.http.stream("POST", api.url(f"{prefix}/completions"), json=LONG) as answer,
+    ):
+        api.server.should_exit = True
+        (only,) = cut_short(answer.read())
+
+    assert only["error"]["code"] == DIALECTS[prefix].errors["overloaded"][1]
+
+
+def _wait_until_closed(api: ApiServer) -> None:
+    """Come back when nobody is listening any more."""
+    while True:
+        try:
+            api.connect().close()
+        except (ConnectionRefusedError, ConnectionResetError):
+            return
+
+
+def test_a_client_that_gave_up_is_forgotten() -> None:
+    engine = FakeEngine(parrot)
+    engine.pause()
+    with serving(engine) as api:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(api.url("/v1/completions"), json=BODY, timeout=0.1)
+        api.wait_until_idle()

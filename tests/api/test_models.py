@@ -1,0 +1,84 @@
+"""Which names a client may use, and what GET /models says of them."""
+
+from __future__ import annotations
+
+import pytest
+from openai import NotFoundError
+from openai.types import Model
+
+from api_server import ApiServer, say, serving, strictly
+from crossette.errors import ConfigError
+
+STARCODER = "accounts/fireworks/models/starcoder-16b-w8a16"
+SERVED = ["fake", "gpt-3.5-turbo", STARCODER]
+OURS = {"context_length", "root"}
+
+NAMES = [
+    "fake",
+    "gpt-3.5-turbo",
+    STARCODER,
+    "accounts/fireworks/models/fake",
+    "accounts/somebody/models/fake",
+    "accounts/somebody/models/gpt-3.5-turbo",
+    "fake#accounts/somebody/deployments/d1",
+    "accounts/x/models/fake#x/d1",
+]
+
+
+def test_every_name_is_listed_models_first(api: ApiServer, prefix: str) -> None:
+    raw = api.get(f"{prefix}/models").json()
+
+    assert raw["object"] == "list"
+    assert [(entry["id"], entry["root"]) for entry in raw["data"]] == [(name, "fake") for name in SERVED]
+    assert [strictly(Model, entry) for entry in raw["data"]] == [OURS] * len(SERVED)
+
+
+def test_the_sdk_lists_and_retrieves(api: ApiServer, prefix: str) -> None:
+    models = api.sdk(prefix).models
+
+    assert [model.id for model in models.list()] == SERVED
+    assert models.retrieve(STARCODER).id == STARCODER
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_found_and_echoed_as_it_was_sent(api: ApiServer, prefix: str, name: str) -> None:
+    sdk = api.sdk(prefix)
+
+    assert sdk.completions.create(model=name, prompt=say("a")).model == name
+    chat = sdk.chat.completions.create(model=name, messages=[{"role": "user", "content": "a"}], stream=True)
+    assert {chunk.model for chunk in chat} == {name}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("encode", [False, True], ids=["raw", "encoded"])
+def test_a_name_in_a_path_may_be_raw_or_percent_encoded(api: ApiServer, prefix: str, name: str, encode: bool) -> None:
+    path = name.replace("#", "%23")
+    path = path.replace("/", "%2F") if encode else path
+
+    assert api.get(f"{prefix}/models/{path}").json()["id"] == name
+
+
+@pytest.mark.parametrize("name", ["fake2", "accounts/fireworks/models/other", "accounts/fake", "", "#", "Fake"])
+def test_an_unknown_model_is_a_404_that_lists_what_is_served(api: ApiServer, prefix: str, name: str) -> None:
+    answer = api.post(f"{prefix}/completions", {"model": name, "prompt": "a"})
+
+    error = answer.json()["error"]
+    expected = ("invalid_request_error", "model_not_found") if prefix == "/v1" else ("error", "NOT_FOUND")
+    assert (answer.status_code, error["type"], error["code"], error["param"]) == (404, *expected, "model")
+    assert f"The model '{name}' is not served here." in error["message"]
+    assert f"Served: {', '.join(SERVED)}." in error["message"]
+
+
+def test_a_near_miss_is_hinted_at(api: ApiServer, prefix: str) -> None:
+    with pytest.raises(NotFoundError, match=r"Did you mean fake\?"):
+        api.sdk(prefix).models.retrieve("fakes")
+
+
+def test_an_unknown_model_is_a_404_also_when_streaming(api: ApiServer, prefix: str) -> None:
+    with pytest.raises(NotFoundError):
+        api.sdk(prefix).completions.create(model="other", prompt="a", stream=True)
+
+
+def test_an_alias_that_leads_nowhere_is_refused_at_start() -> None:
+    with pytest.raises(ConfigError, match=r"--alias a=b: b is not served\. Served: fake"), serving(aliases={"a": "b"}):
+        pass

@@ -1,0 +1,189 @@
+"""The real app behind the real server, on a free port, in a thread; its engine says what the prompt tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import httpx
+import pydantic
+from openai import OpenAI
+
+from crossette.api.app import App
+from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
+from crossette.api.http import HttpSettings
+from crossette.api.models import ServedModels
+from crossette.engine import Engine, EngineStats
+from crossette.engines.fake import FakeEngine
+from crossette.serve import DrainingServer
+from crossette.types import GenerationRequest
+from engine_calls import is_empty
+
+LIMIT_S = 20
+"""The limit of every wait of a test for something that should happen at once."""
+
+PREFIXES = ("/v1", "/inference/v1")
+ALIASES = {"gpt-3.5-turbo": "fake", "accounts/fireworks/models/starcoder-16b-w8a16": "fake"}
+DIALECTS = {"/v1": OPENAI, "/inference/v1": FIREWORKS}
+
+_ORDER = b"say: "
+
+
+def say(*texts: str) -> str:
+    """A prompt, or a message, that a parrot answers with these texts: choice 0 with the first, and so on around."""
+    return _ORDER.decode() + "|".join(texts)
+
+
+def parrot(request: GenerationRequest, index: int) -> bytes:
+    """A script for the fake engine. Without an order it tells the number of the prompt's tokens."""
+    prompt = bytes(min(token, 255) for token in request.prompt)  # control tokens as a byte that is never in UTF-8
+    _, found, told = prompt.rpartition(_ORDER)
+    if not found:
+        return f"{len(request.prompt)} tokens".encode()
+    texts = told.partition(b"\xff")[0].split(b"|")
+    return texts[index % len(texts)]
+
+
+def has(**counts: int) -> Callable[[EngineStats], bool]:
+    """A condition to wait for: `engine.wait_for(has(running=1))`."""
+    return lambda stats: all(getattr(stats, name) == count for name, count in counts.items())
+
+
+@dataclass
+class ApiServer:
+    """A server at work. `engine` may be paused, stepped and waited for from the thread of the test."""
+
+    root: str
+    address: tuple[str, int]
+    app: App
+    engine: FakeEngine
+    server: DrainingServer
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=LIMIT_S))
+
+    def __post_init__(self) -> None:
+        self.sdk = cache(self._sdk)
+        self._sdks: list[OpenAI] = []
+
+    def url(self, path: str) -> str:
+        return self.root + path
+
+    def post(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        """A POST of JSON, or of bytes as they are."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.http.post(self.url(path), content=content, headers=headers)
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        return self.http.get(self.url(path), headers=headers)
+
+    def begin(self, path: str, body: object) -> socket.socket:
+        """Send a request on a connection of its own, and read nothing: closing it hangs up."""
+        content = json.dumps(body).encode()
+        connection = self.connect()
+        head = f"POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {len(content)}\r\n\r\n"
+        connection.sendall(head.encode() + content)
+        return connection
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.address, timeout=LIMIT_S)
+
+    def wait_until_idle(self) -> None:
+        """Come back when nothing runs, waits or holds a block."""
+        self.engine.wait_for(lambda stats: is_empty(self.engine), LIMIT_S)
+
+    def _sdk(self, prefix: str) -> OpenAI:
+        sdk = OpenAI(base_url=self.url(prefix), api_key="none", max_retries=0, timeout=LIMIT_S)
+        self._sdks.append(sdk)
+        return sdk
+
+    def close(self) -> None:
+        for sdk in self._sdks:
+            sdk.close()
+        self.http.close()
+
+
+@contextmanager
+def serving(
+    engine: Engine | None = None,
+    *,
+    aliases: Mapping[str, str] | None = None,
+    drain_timeout: float = LIMIT_S,
+    dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
+    **settings: Any,  # Any: fields of HttpSettings
+) -> Iterator[ApiServer]:
+    """Run a server of its own for one test: with a parrot, unless an engine is given."""
+    engine = engine or FakeEngine(parrot)
+    app = App(ServedModels({engine.info.name: engine}, aliases), HttpSettings(**settings), dialects)
+    server = _Server(app, engine, drain_timeout)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        assert server.ready.wait(LIMIT_S)
+        # Tests that bring an engine of another class do not use what only the fake one has.
+        served = ApiServer(f"http://127.0.0.1:{address[1]}", address, app, engine, server)  # type: ignore[arg-type]
+        try:
+            yield served
+        finally:
+            served.close()
+            server.should_exit = True
+            thread.join(2 * LIMIT_S)
+            assert not thread.is_alive()
+
+
+class _Server(DrainingServer):
+    def __init__(self, app: App, engine: Engine, drain_timeout: float) -> None:
+        super().__init__(app, engine, drain_timeout)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, but it looks more often than ten times a second: a test waits for every stop."""
+        await self.on_tick(0)  # sets the date that every answer carries
+        while not self.should_exit:
+            await asyncio.sleep(0.005)
+
+
+def events(stream: bytes) -> list[Any]:
+    """The frames of a whole stream, decoded. Fails unless each is one line, and the last one is `[DONE]`."""
+    *frames, done, rest = stream.split(b"\n\n")
+    assert (done, rest) == (b"data: [DONE]", b"")
+    return [_decoded(frame) for frame in frames]
+
+
+def cut_short(stream: bytes) -> list[Any]:
+    """The frames of a stream that ends without `[DONE]`."""
+    assert b"[DONE]" not in stream
+    *frames, rest = stream.split(b"\n\n")
+    assert rest == b""
+    return [_decoded(frame) for frame in frames if frame != b":"]
+
+
+def _decoded(frame: bytes) -> Any:  # Any: JSON
+    prefix, line = frame[:6], frame[6:]
+    assert (prefix, b"\n" in line) == (b"data: ", False)
+    return json.loads(line)
+
+
+def strictly(model: type[pydantic.BaseModel], raw: object) -> set[str]:
+    """Check JSON against a type of the SDK, as the SDK itself never does. Returns the keys that it does not know."""
+    return set(_extras(model.model_validate_json(json.dumps(raw), strict=True)))
+
+
+def _extras(value: object, path: str = "") -> Iterator[str]:
+    if isinstance(value, pydantic.BaseModel):
+        yield from (path + key for key in value.model_extra or ())
+        for name in type(value).model_fields:
+            yield from _extras(getattr(value, name), f"{path}{name}.")
+    elif isinstance(value, list):
+        for item in value:
+            yield from _extras(item, path)

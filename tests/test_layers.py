@@ -1,0 +1,129 @@
+"""Who may import whom. The table is the architecture: a new arrow is a decision, and is made here first."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import crossette
+
+ROOT = Path(crossette.__file__).parent
+
+BASE = {"errors", "settings", "log", "machine"}
+"""Modules that anybody may import, but for each other."""
+
+MAY_IMPORT: dict[str, set[str]] = {
+    # the base
+    "errors": set(),
+    "settings": set(),
+    "log": set(),
+    "machine": {"errors"},
+    "types": {"errors"},
+    # the waist, and what lies above and below it
+    "engine": {"types"},
+    "text": {"types"},
+    "prompt": {"engine", "text", "types"},
+    "generation": {"engine", "text", "types"},
+    "api": {"generation", "prompt", "text", "engine", "types"},
+    "engines": {"engine", "types"},
+    "models": {"types"},
+    # what the commands do
+    "config": {"types"},
+    "chat": {"types"},
+    "bench": {"types"},
+    # composition, which knows everybody
+    "serve": {"config", "api", "engines", "models", "generation", "prompt", "text", "engine", "types"},
+    "cli": {"serve", "config", "chat", "bench", "api", "engines", "models", "generation", "engine", "types"},
+    "__init__": set(),
+    "__main__": {"cli"},
+}
+"""Each module or package at the top of crossette, and which others its files may import beside the base."""
+
+OPENVINO_FILES = {f"engines/openvino/{name}.py" for name in ("model", "runner", "tokenizer", "convert")}
+"""The only files that import the packages of OpenVINO."""
+
+PURE = ("asyncio", "threading", "socket", "httpx", "starlette", "uvicorn", "time")
+"""What a file that only computes does not need."""
+
+PURE_FILES = (
+    "text/*.py",
+    "engines/openvino/scheduler.py",
+    "engines/openvino/sequence.py",
+    "engines/openvino/kv_cache.py",
+)
+
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+
+
+def imports(file: str) -> Iterator[str]:
+    """Every module that a file imports, wherever in the file, by its full name."""
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports by a relative name"
+            assert node.module is not None
+            # `from crossette import config` imports a module, `from crossette.config import fill` a name of one.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def allowed(layer: str) -> set[str]:
+    return MAY_IMPORT[layer] if layer in BASE else MAY_IMPORT[layer] | BASE
+
+
+def place(file: str) -> str:
+    """The top-level module or package that a file belongs to."""
+    return file.partition("/")[0].removesuffix(".py")
+
+
+def ours(file: str) -> set[str]:
+    """The top-level modules of ours that a file imports, its own left out."""
+    names = {name.split(".")[1] for name in imports(file) if name.startswith("crossette.")}
+    return {name for name in names if (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file()} - {place(file)}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_imports_only_what_its_layer_may(file: str) -> None:
+    assert ours(file) <= allowed(place(file))
+
+
+def test_the_table_names_every_module_and_no_other() -> None:
+    assert set(MAY_IMPORT) == {place(file) for file in FILES}
+
+
+def test_no_two_layers_may_import_each_other() -> None:
+    done: set[str] = set()
+    while ready := {layer for layer in MAY_IMPORT if layer not in done and allowed(layer) <= done}:
+        done |= ready
+
+    assert done == set(MAY_IMPORT)
+
+
+def test_api_and_engines_never_meet() -> None:
+    assert "engines" not in MAY_IMPORT["api"]
+    assert "api" not in MAY_IMPORT["engines"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_only_four_files_import_openvino(file: str) -> None:
+    theirs = {name.partition(".")[0] for name in imports(file)}
+
+    found = {name for name in theirs if name.startswith("openvino")}
+    assert not found or file in OPENVINO_FILES
+
+
+@pytest.mark.parametrize(
+    "file", [path.relative_to(ROOT).as_posix() for pattern in PURE_FILES for path in sorted(ROOT.glob(pattern))]
+)
+def test_a_pure_file_has_no_clock_no_thread_and_no_socket(file: str) -> None:
+    assert {name.partition(".")[0] for name in imports(file)}.isdisjoint(PURE)
+
+
+def test_the_schema_of_the_wire_does_not_know_http() -> None:
+    schema = [file for file in FILES if file.startswith("api/schema/")]
+    known = {name for file in schema for name in imports(file)}
+
+    assert not [name for name in known if name.startswith(("starlette", "uvicorn", "crossette.api.http"))]

@@ -1,0 +1,152 @@
+"""`crossette serve` as a user runs it: a process, the real model, the SDK, and signals."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from openai import OpenAI
+
+from api_server import DIALECTS, PREFIXES
+from crossette.models.store import StoredModel
+
+LIMIT_S = 120
+"""The limit of every wait: loading the model takes seconds, on a busy machine more."""
+
+
+@dataclass(frozen=True)
+class Served:
+    root: str
+    model: str
+    banner: str
+    process: subprocess.Popen[str]
+
+    def stream(self, prefix: str, max_tokens: int) -> Any:  # Any: httpx's own context manager
+        """A stream of so many tokens, whatever the model would rather say."""
+        body = {"model": self.model, "prompt": "Once", "max_tokens": max_tokens, "stream": True, "ignore_eos": True}
+        return httpx.stream("POST", f"{self.root}{prefix}/completions", json=body, timeout=LIMIT_S)
+
+
+@contextmanager
+def serving(model: StoredModel, *arguments: str) -> Iterator[Served]:
+    command = [
+        sys.executable,
+        "-m",
+        "crossette",
+        "serve",
+        model.name,
+        "--port",
+        "0",
+        "--kv-cache",
+        "256MiB",
+        *arguments,
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        banner = ""
+        while not (found := re.search(r"^curl (http://\S+)/v1/chat/completions", banner, re.MULTILINE)):
+            line = process.stdout.readline()
+            assert line, f"the server ended before it served:\n{banner}"
+            banner += line
+        yield Served(found[1], model.name, banner, process)
+    finally:
+        process.terminate()
+        process.wait(LIMIT_S)
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def served(real_model: StoredModel) -> Iterator[Served]:
+    with serving(real_model) as running:
+        yield running
+
+
+def test_the_banner_says_what_is_served_and_where(served: Served) -> None:
+    for fact in (served.model, "llama", "8192 tokens", f"{served.root}/v1", f"{served.root}/inference/v1"):
+        assert fact in served.banner
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("endpoint", ["chat", "completions"])
+def test_the_capital_of_france_is_paris(served: Served, prefix: str, streamed: bool, endpoint: str) -> None:
+    with OpenAI(base_url=served.root + prefix, api_key="none", max_retries=0, timeout=LIMIT_S) as sdk:
+        if endpoint == "chat":
+            said = _chat(sdk, served.model, "What is the capital of France?", streamed)
+        else:
+            said = _complete(sdk, served.model, "The capital of France is", streamed)
+
+    assert "Paris" in said
+
+
+def _chat(sdk: OpenAI, model: str, question: str, streamed: bool) -> str:
+    if streamed:
+        chunks = sdk.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": question}], temperature=0, max_tokens=16, stream=True
+        )
+        return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    answer = sdk.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": question}], temperature=0, max_tokens=16
+    )
+    return answer.choices[0].message.content or ""
+
+
+def _complete(sdk: OpenAI, model: str, prompt: str, streamed: bool) -> str:
+    if streamed:
+        chunks = sdk.completions.create(model=model, prompt=prompt, temperature=0, max_tokens=8, stream=True)
+        return "".join(chunk.choices[0].text for chunk in chunks if chunk.choices)
+    return sdk.completions.create(model=model, prompt=prompt, temperature=0, max_tokens=8).choices[0].text
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_running_answers_end_and_the_process_with_0(
+    real_model: StoredModel, stop: signal.Signals
+) -> None:
+    with serving(real_model) as served, served.stream("/v1", 60) as answer:
+        lines = answer.iter_lines()
+        first = next(lines)
+        served.process.send_signal(stop)
+        frames = [line for line in [first, *lines] if line.startswith("data: ")]
+        status = served.process.wait(LIMIT_S)
+
+    reasons = [json.loads(frame[6:])["choices"][0]["finish_reason"] for frame in frames[:-1]]
+    assert (reasons[-1], frames[-1]) == ("length", "data: [DONE]")
+    assert status == 0
+
+
+def test_answers_that_outlive_the_drain_timeout_end_with_an_error_frame(real_model: StoredModel) -> None:
+    with serving(real_model, "--drain-timeout", "1") as served, served.stream("/inference/v1", 8000) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        served.process.send_signal(signal.SIGTERM)
+        last = [line for line in lines if line.startswith("data: ")][-1]
+        status = served.process.wait(LIMIT_S)
+
+    error = json.loads(last[6:])["error"]
+    assert (error["type"], error["code"]) == DIALECTS["/inference/v1"].errors["overloaded"]
+    assert status == 0
+
+
+def test_a_port_that_is_taken_is_one_sentence(real_model: StoredModel, served: Served) -> None:
+    port = served.root.rpartition(":")[2]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "crossette", "serve", real_model.name, "--port", port],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+
+    assert ended.returncode == 1
+    assert f"Can't listen on 127.0.0.1:{port}" in ended.stderr
+    assert "Traceback" not in ended.stderr
