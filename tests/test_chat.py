@@ -3,13 +3,21 @@ from __future__ import annotations
 import asyncio
 import io
 import signal
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 
 import pytest
 from rich.console import Console
 
 from crossette.chat import ChatClient, Message, RemoteChat, ReplyFailed, chat
 from sse_server import WAIT_S, Answer, chat_completion, delta_chunk, error_answer, event, serving, unused_url
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """A Ctrl-C that Python hears: a process started in the background of a script ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Echo:

@@ -31,6 +31,9 @@ class Tokenizer(Protocol):
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token stands for; b"" for a control token, which is never text."""
 
+    def spelling(self, token_id: int) -> bytes:
+        """The bytes of a token, or how a control token is spelled."""
+
 
 class Generation(Protocol):
     """The answer to one request in the making."""

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from itertools import repeat
 
 from crossette.engine import Engine, Generation, Tokenizer
 from crossette.text.detokenizer import Detokenizer
 from crossette.text.stop import StopChecker
-from crossette.types import FinishReason, GenerationRequest, TokenOutput, Usage
+from crossette.text.trace import TokenText, Trace
+from crossette.types import FinishReason, GenerationRequest, Logprob, TokenOutput, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,36 +30,114 @@ class Delta:
     index: int
     text: str
     finish_reason: FinishReason | None = None
+    tokens: tuple[TokenText, ...] = ()
+    """Those whose first character is released with this delta, where they were asked for."""
+
+
+class Echo:
+    """A prompt that its answers begin with, or the last `num_last` tokens of it."""
+
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], num_last: int) -> None:
+        self._tokenizer = tokenizer
+        self._prompt = prompt
+        self._first = max(0, len(prompt) - num_last)
+        self._logprobs: tuple[Logprob, ...] = ()
+
+    def note(self, logprobs: tuple[Logprob, ...] | None) -> None:
+        """Take the scores of the prompt's tokens, from the second on: one of its choices brings them."""
+        self._logprobs = logprobs or self._logprobs
+
+    def say(self, detokenizer: Detokenizer) -> tuple[str, list[TokenText]]:
+        """The text and its tokens. Half a character at its end is left in `detokenizer`."""
+        text, tokens = "", []
+        for place in range(self._first, len(self._prompt)):
+            token_id = self._prompt[place]
+            logprob = self._logprobs[place - 1] if place and self._logprobs else None
+            data = b"" if self._is_added_bos(place) else self._tokenizer.spelling(token_id)
+            tokens.append(TokenText(token_id, data, len(text), logprob))
+            text += detokenizer.push(data)
+        return text, tokens
+
+    def _is_added_bos(self, place: int) -> bool:
+        return place == 0 and self._prompt[0] == self._tokenizer.bos_token_id
 
 
 class Choice:
     """One answer in the making."""
 
-    def __init__(self, index: int, tokenizer: Tokenizer, stops: Stops) -> None:
+    def __init__(
+        self, index: int, tokenizer: Tokenizer, stops: Stops, *, traced: bool = False, echo: Echo | None = None
+    ) -> None:
         self.index = index
         self.num_tokens = 0
-        self.num_cached = 0
+        self.num_cached = self.num_accepted = self.num_rejected = 0
+        self._logprob_sum = 0.0
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer()
         self._stops = StopChecker(stops.strings, include=stops.include)
+        self._trace = Trace() if traced else None
+        self._echo = echo
+        self._num_chars = 0
+        """Of the text that the tokens read so far make."""
+        self._num_released = 0
+
+    @property
+    def mean_logprob(self) -> float:
+        """Of its tokens so far, where logprobs were asked for."""
+        return self._logprob_sum / max(1, self.num_tokens)
 
     def read(self, output: TokenOutput) -> Delta | None:
         """The delta of an output; None if nothing is certain yet.
 
         Tokens after the one that completes a stop string are not read, and not counted.
         """
-        text = ""
         self.num_cached += output.cached_tokens
-        for token_id in output.token_ids:
-            self.num_tokens += 1
-            text += self._stops.push(self._detokenizer.push(self._tokenizer.token_bytes(token_id)))
+        self.num_accepted += output.accepted_tokens
+        self.num_rejected += output.rejected_tokens
+        text = self._say_echo(output)
+        records = output.logprobs or repeat(None)
+        for token_id, logprob in zip(output.token_ids, records, strict=False):
+            text += self._stops.push(self._read_token(token_id, logprob))
             if self._stops.stopped:
-                return Delta(self.index, text, FinishReason.STOP)
+                return self._delta(text, FinishReason.STOP)
         if output.finish_reason is not None:
             text += self._stops.flush()
         elif not text:
             return None
-        return Delta(self.index, text, output.finish_reason)
+        return self._delta(text, output.finish_reason)
+
+    def _say_echo(self, output: TokenOutput) -> str:
+        """The prompt's text before the first token. Stop strings are not looked for in it."""
+        if self._echo is None:
+            return ""
+        self._echo.note(output.prompt_logprobs)
+        text, tokens = self._echo.say(self._detokenizer)
+        self._num_chars, self._echo = len(text), None
+        if self._trace is not None:
+            for token in tokens:
+                self._trace.push(token)
+        return text
+
+    def _read_token(self, token_id: int, logprob: Logprob | None) -> str:
+        """The characters that a token completes."""
+        self.num_tokens += 1
+        if logprob is not None:
+            self._logprob_sum += logprob.logprob
+        if self._trace is not None:
+            self._trace.push(TokenText(token_id, self._tokenizer.spelling(token_id), self._num_chars, logprob))
+        text = self._detokenizer.push(self._tokenizer.token_bytes(token_id))
+        self._num_chars += len(text)
+        return text
+
+    def _delta(self, text: str, finish_reason: FinishReason | None) -> Delta:
+        self._num_released += len(text)
+        if self._trace is None:
+            return Delta(self.index, text, finish_reason)
+        tokens = self._trace.release(self._num_released)
+        if finish_reason is not None and not self._stops.stopped:
+            # What is left began no character that was released: half a character, or the end of the sequence.
+            tokens += tuple(token for token in self._trace.flush() if self._tokenizer.token_bytes(token.id))
+        return Delta(self.index, text, finish_reason, tokens)
 
 
 class Answer:
@@ -70,6 +150,7 @@ class Answer:
         self.num_prompt_tokens = sum(len(request.prompt) for request in requests)
         self._generations = generations
         self._per_prompt = requests[0].n
+        self._predicts = bool(requests[0].prediction)
 
     @property
     def usage(self) -> Usage:
@@ -77,6 +158,9 @@ class Answer:
             self.num_prompt_tokens,
             sum(choice.num_tokens for choice in self.choices),
             cached_tokens=sum(choice.num_cached for choice in self.choices),
+            # Guesses that nobody asked for are the engine's own affair.
+            accepted_prediction_tokens=sum(choice.num_accepted for choice in self.choices) if self._predicts else 0,
+            rejected_prediction_tokens=sum(choice.num_rejected for choice in self.choices) if self._predicts else 0,
         )
 
     async def deltas(self) -> AsyncGenerator[Delta]:
@@ -101,8 +185,13 @@ class Answer:
             await generation.aclose()
 
 
-def start(engine: Engine, requests: Sequence[GenerationRequest], stops: Stops) -> Answer:
-    """Admit all requests of one call, or none. Raises what the engine's admission raises."""
+def start(
+    engine: Engine, requests: Sequence[GenerationRequest], stops: Stops, *, echo_last: int = 0, traced: bool = False
+) -> Answer:
+    """Admit all requests of one call, or none. Raises what the engine's admission raises.
+
+    Answers begin with the last `echo_last` tokens of their prompts. If `traced`, deltas list their tokens.
+    """
     generations: list[Generation] = []
     try:
         for request in requests:
@@ -111,7 +200,11 @@ def start(engine: Engine, requests: Sequence[GenerationRequest], stops: Stops) -
         for generation in generations:
             asyncio.get_running_loop().create_task(generation.aclose())
         raise
-    choices = [Choice(index, engine.tokenizer, stops) for index in range(len(requests) * requests[0].n)]
+    choices: list[Choice] = []
+    for request in requests:
+        echo = Echo(engine.tokenizer, request.prompt, echo_last) if echo_last else None
+        for _ in range(request.n):
+            choices.append(Choice(len(choices), engine.tokenizer, stops, traced=traced, echo=echo))
     return Answer(generations, requests, choices)
 
 
@@ -151,14 +244,20 @@ class Whole:
     index: int
     text: str
     finish_reason: FinishReason | None
+    tokens: tuple[TokenText, ...] = ()
 
 
 async def collect(answer: Answer) -> list[Whole]:
     """The answer that is not streamed: its deltas, folded. One entry for each choice, in order."""
     texts: list[list[str]] = [[] for _ in answer.choices]
+    tokens: list[list[TokenText]] = [[] for _ in answer.choices]
     reasons: list[FinishReason | None] = [None] * len(answer.choices)
     async with aclosing(answer.deltas()) as deltas:
         async for delta in deltas:
             texts[delta.index].append(delta.text)
+            tokens[delta.index] += delta.tokens
             reasons[delta.index] = delta.finish_reason or reasons[delta.index]
-    return [Whole(i, "".join(pieces), reason) for i, (pieces, reason) in enumerate(zip(texts, reasons, strict=True))]
+    return [
+        Whole(index, "".join(texts[index]), reasons[index], tuple(tokens[index]))
+        for index in range(len(answer.choices))
+    ]

@@ -10,7 +10,14 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from api_server import ApiServer, events, parrot, say, serving, strictly
 from crossette.engines.fake import FakeEngine
 
-USAGE_DETAILS = {"prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}}
+USAGE_DETAILS = {
+    "prompt_tokens_details": {"cached_tokens": 0},
+    "completion_tokens_details": {
+        "reasoning_tokens": 0,
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
+    },
+}
 
 
 def user(content: object) -> dict[str, object]:

@@ -12,7 +12,14 @@ from openai.types import Completion
 from api_server import ApiServer, events, say, serving, strictly
 from crossette.engines.fake import FakeEngine, FakeTokenizer
 
-USAGE_DETAILS = {"prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}}
+USAGE_DETAILS = {
+    "prompt_tokens_details": {"cached_tokens": 0},
+    "completion_tokens_details": {
+        "reasoning_tokens": 0,
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
+    },
+}
 
 
 def make_body(prompt: object = say("Hello"), **fields: object) -> dict[str, object]:

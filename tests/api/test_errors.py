@@ -80,7 +80,8 @@ def test_an_unbuilt_field_that_asks_for_something_is_refused_by_name(api: ApiSer
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("echo", 0), ("logprobs", 0), ("frequency_penalty", False), ("best_of", True)]
+    ("name", "value"),
+    [("raw_output", 0), ("store", 0), ("length_penalty", True), ("frequency_penalty", False), ("best_of", True)],
 )
 def test_true_is_not_one_and_false_is_not_zero(api: ApiServer, prefix: str, name: str, value: object) -> None:
     assert refused(api, f"{prefix}/completions", BODIES["completions"] | {name: value}) == (400, name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
@@ -18,12 +19,13 @@ from api_server import DIALECTS, LIMIT_S, ApiServer, cut_short, events, has, par
 from crossette.api.chat import ChatReply
 from crossette.api.completions import CompletionReply
 from crossette.api.dialect import Dialect
+from crossette.api.generate import Writer
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import Head
 from crossette.api.schema.completions import CompletionRequest
 from crossette.engines.fake import IM_END, FakeEngine, FakeTokenizer
-from crossette.generation import Answer, Choice, Stops
-from crossette.types import FinishReason, GenerationRequest, SamplingParams, TokenOutput
+from crossette.generation import Answer, Choice, Echo, Stops
+from crossette.types import FinishReason, GenerationRequest, Logprob, SamplingParams, TokenOutput
 from engine_calls import run
 
 ENDPOINTS = ("completions", "chat/completions")
@@ -319,8 +321,9 @@ def said_by_choices(draw: st.DrawFn) -> list[TokenOutput]:
         cuts = sorted(draw(st.sets(st.integers(1, max(1, len(tokens))), max_size=6)) | {len(tokens)})
         pieces = [tuple(tokens[begin:end]) for begin, end in zip([0, *cuts], cuts, strict=False)]
         reason = draw(st.sampled_from(FinishReason))
-        queue = [TokenOutput(index, piece) for piece in pieces]
-        queue[-1] = TokenOutput(index, pieces[-1], reason)
+        queue = [TokenOutput(index, piece, logprobs=records(piece)) for piece in pieces]
+        queue[-1] = replace(queue[-1], finish_reason=reason)
+        queue[0] = replace(queue[0], prompt_logprobs=records(PROMPT[1:]))
         queues.append(queue)
     outputs: list[TokenOutput] = []
     while any(queues):
@@ -328,10 +331,19 @@ def said_by_choices(draw: st.DrawFn) -> list[TokenOutput]:
     return outputs
 
 
-def make_answer(outputs: list[TokenOutput], stops: Stops) -> Answer:
+PROMPT = (*"aä\u200b".encode(), IM_END)
+
+
+def records(tokens: Sequence[int]) -> tuple[Logprob, ...]:
+    return tuple(Logprob(token, -token / 7, -token / 8, ((token, -token / 7), (99, -50.0))) for token in tokens)
+
+
+def make_answer(outputs: list[TokenOutput], stops: Stops, num_echoed: int) -> Answer:
     n = 1 + max(output.index for output in outputs)
-    request = GenerationRequest("id", (1, 2, 3), SamplingParams(1), n)
-    choices = [Choice(index, FakeTokenizer(), stops) for index in range(n)]
+    request = GenerationRequest("id", PROMPT, SamplingParams(1), n)
+    tokenizer = FakeTokenizer()
+    echo = Echo(tokenizer, PROMPT, num_echoed) if num_echoed else None
+    choices = [Choice(index, tokenizer, stops, traced=True, echo=echo) for index in range(n)]
     return Answer([Scripted(list(outputs))], [request], choices)
 
 
@@ -346,28 +358,41 @@ def plain(value: object) -> Any:
     outputs=said_by_choices(),
     strings=st.lists(st.text("abcä🎆 ", min_size=1, max_size=4), max_size=4),
     include=st.sampled_from([None, True, False]),
+    logprobs=st.sampled_from([None, False, True, 0, 2]),
+    num_echoed=st.integers(0, 6),
 )
 def test_the_folded_stream_is_the_whole_answer(
-    dialect: Dialect, include_usage: bool, outputs: list[TokenOutput], strings: list[str], include: bool | None
+    dialect: Dialect,
+    include_usage: bool,
+    outputs: list[TokenOutput],
+    strings: list[str],
+    include: bool | None,
+    logprobs: bool | int | None,
+    num_echoed: int,
 ) -> None:
     options = {"include_usage": True} if include_usage else None
-    more = {"stop": strings, "include_stop_str_in_output": include, "stream": True, "stream_options": options}
+    asked = {"stop": strings, "include_stop_str_in_output": include, "stream": True, "stream_options": options}
+    more: dict[str, object] = asked | {"logprobs": logprobs}
 
     async def streamed_and_whole(reply: Any, stops: Stops) -> tuple[list[Any], Any]:
-        chunks = [plain(chunk) async for chunk in reply.chunks(make_answer(outputs, stops))]
-        return chunks, plain(await reply.whole(make_answer(outputs, stops)))
+        chunks = [plain(chunk) async for chunk in reply.chunks(make_answer(outputs, stops, num_echoed))]
+        return chunks, plain(await reply.whole(make_answer(outputs, stops, num_echoed)))
 
     bodies = [
         msgspec.convert({"model": "m", "prompt": "a", **more}, CompletionRequest),
         msgspec.convert({"model": "m", "messages": [], **more}, ChatRequest),
     ]
     for body, make_reply in zip(bodies, (CompletionReply, ChatReply), strict=True):
-        reply = make_reply(Head("id", "m"), body, dialect)
+        writer = Writer(body.logprobs_asked(dialect), FakeTokenizer(), dialect)
+        reply = make_reply(Head("id", "m"), body, dialect, writer)
         chunks, whole = run(streamed_and_whole(reply, body.stops(dialect)))
         assert folded(chunks) == [
             (choice.get("text", choice.get("message", {}).get("content")), choice["finish_reason"])
             for choice in whole["choices"]
         ]
+        assert folded_logprobs(chunks) == [flat(choice["logprobs"]) for choice in whole["choices"]]
+        for choice in whole["choices"]:
+            check_offsets(choice)
         told = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
         wanted = include_usage or dialect.usage_in_stream == "on_finish"
         assert told == ([whole["usage"]] if wanted else [])
@@ -384,6 +409,37 @@ def folded(chunks: list[Any]) -> list[tuple[str, str]]:
             if choice["finish_reason"]:
                 reasons[choice["index"]] = choice["finish_reason"]
     return [(texts[index], reasons[index]) for index in sorted(texts)]
+
+
+def flat(logprobs: Any) -> list[Any]:
+    """The records of either shape, one for each token."""
+    if logprobs is None:
+        return []
+    if "content" in logprobs:
+        records: list[Any] = logprobs["content"]
+        return records
+    columns = [column for column in logprobs.values() if column is not None]
+    return [*zip(*columns, strict=True)]
+
+
+def folded_logprobs(chunks: list[Any]) -> list[list[Any]]:
+    records: dict[int, list[Any]] = {}
+    for chunk in chunks:
+        for choice in chunk["choices"]:
+            records.setdefault(choice["index"], []).extend(flat(choice["logprobs"]))
+    return [records[index] for index in sorted(records)]
+
+
+def check_offsets(choice: Any) -> None:
+    """Every token begins where it says, within the text."""
+    if not choice["logprobs"] or "text_offset" not in choice["logprobs"]:
+        return
+    text = choice["text"] if "text" in choice else choice["message"]["content"]
+    offsets = choice["logprobs"]["text_offset"]
+    assert offsets == sorted(offsets)
+    for offset, token in zip(offsets, choice["logprobs"]["tokens"], strict=True):
+        rest = text[offset:]  # a stop string may cut the last token
+        assert token.startswith(("bytes:", "<|", rest)) or rest.startswith(token)
 
 
 def _said(chunk: Any) -> str:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from msgspec import UNSET
 
 from crossette.api.dialect import Dialect
-from crossette.api.generate import Call, encode_off_loop
+from crossette.api.generate import Call, Writer, encode_off_loop
 from crossette.api.schema.chat import (
     AssistantMessage,
     ChatChoice,
@@ -57,8 +57,9 @@ def _compiled(source: str, bos_token: str, eos_token: str) -> ChatTemplate:
 class ChatReply:
     """Writes deltas as chunks of a chat, or all of them as one message."""
 
-    def __init__(self, head: Head, body: ChatRequest, dialect: Dialect) -> None:
+    def __init__(self, head: Head, body: ChatRequest, dialect: Dialect, logprobs: Writer) -> None:
         self._head = head
+        self._logprobs = logprobs
         self._usage = StreamUsage(dialect, body.stream_options)
         self._first = DeltaBody("assistant", "" if dialect.first_delta_has_content else UNSET)
 
@@ -70,8 +71,8 @@ class ChatReply:
                 if delta.index not in begun:
                     begun.add(delta.index)
                     yield self._chunk(answer, delta, self._first)
-                if delta.text:
-                    yield self._chunk(answer, delta, DeltaBody(content=delta.text))
+                if delta.text or delta.tokens:
+                    yield self._chunk(answer, delta, DeltaBody(content=delta.text), has_tokens=True)
                 if delta.finish_reason is not None:
                     num_open -= 1
                     yield self._chunk(answer, delta, DeltaBody(), delta.finish_reason, is_last_finish=num_open == 0)
@@ -88,20 +89,26 @@ class ChatReply:
         finish_reason: FinishReason | None = None,
         *,
         is_last_finish: bool = False,
+        has_tokens: bool = False,
     ) -> ChatChunk:
         return ChatChunk(
             self._head.id,
             "chat.completion.chunk",
             self._head.created,
             self._head.model,
-            [ChunkChoice(delta.index, content, finish_reason)],
+            [ChunkChoice(delta.index, content, finish_reason, self._logprobs(delta.tokens) if has_tokens else None)],
             self._usage.on_chunk(answer.usage, is_last_finish=is_last_finish),
         )
 
     async def whole(self, answer: Answer) -> ChatCompletion:
         choices = [
-            ChatChoice(choice.index, AssistantMessage("assistant", choice.text), choice.finish_reason)
-            for choice in await collect(answer)
+            ChatChoice(
+                whole.index,
+                AssistantMessage("assistant", whole.text),
+                whole.finish_reason,
+                self._logprobs(whole.tokens),
+            )
+            for whole in await collect(answer)
         ]
         head = self._head
         usage = usage_body(answer.usage)

@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from crossette.api.dialect import Dialect
-from crossette.api.generate import Call, encode_off_loop
+from crossette.api.generate import Call, Writer, encode_off_loop
 from crossette.api.schema.common import Head, StreamUsage, usage_body
 from crossette.api.schema.completions import Completion, CompletionChoice, CompletionRequest
 from crossette.engine import Engine
-from crossette.generation import Answer, collect
+from crossette.generation import Answer, Whole, collect
 from crossette.prompt import encode_text
 
 
@@ -28,8 +28,10 @@ async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> 
 class CompletionReply:
     """Writes deltas as chunks of a completion, or all of them as one."""
 
-    def __init__(self, head: Head, body: CompletionRequest, dialect: Dialect) -> None:
+    def __init__(self, head: Head, body: CompletionRequest, dialect: Dialect, logprobs: Writer) -> None:
         self._head = head
+        self._logprobs = logprobs
+        self._num_wanted, self._num_generated = body.num_choices, body.num_generated
         self._usage = StreamUsage(dialect, body.stream_options)
 
     async def chunks(self, answer: Answer) -> AsyncGenerator[Completion, None]:
@@ -42,17 +44,33 @@ class CompletionReply:
                     "text_completion",
                     self._head.created,
                     self._head.model,
-                    [CompletionChoice(delta.index, delta.text, delta.finish_reason)],
+                    [CompletionChoice(delta.index, delta.text, delta.finish_reason, self._logprobs(delta.tokens))],
                     self._usage.on_chunk(answer.usage, is_last_finish=num_open == 0),
                 )
         if self._usage.at_end:
             yield self._body([], answer)
 
     async def whole(self, answer: Answer) -> Completion:
+        wholes = await collect(answer)
         choices = [
-            CompletionChoice(choice.index, choice.text, choice.finish_reason) for choice in await collect(answer)
+            CompletionChoice(index, whole.text, whole.finish_reason, self._logprobs(whole.tokens))
+            for index, whole in enumerate(self._best(wholes, answer))
         ]
         return self._body(choices, answer)
+
+    def _best(self, wholes: list[Whole], answer: Answer) -> list[Whole]:
+        """Of each prompt's choices the wanted ones: all, or those with the highest mean logprob, best first."""
+        if self._num_generated == self._num_wanted:
+            return wholes
+        best: list[Whole] = []
+        for begin in range(0, len(wholes), self._num_generated):
+            ranked = sorted(
+                wholes[begin : begin + self._num_generated],
+                key=lambda whole: answer.choices[whole.index].mean_logprob,
+                reverse=True,
+            )
+            best += ranked[: self._num_wanted]
+        return best
 
     def _body(self, choices: list[CompletionChoice], answer: Answer) -> Completion:
         head = self._head

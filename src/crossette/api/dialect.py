@@ -29,6 +29,10 @@ class Dialect:
     """Whether chunks without usage say `"usage": null` where usage was not asked for."""
     first_delta_has_content: bool
     """Whether a chat stream's first delta has `"content": ""` beside the role."""
+    max_top_logprobs: int
+    """The largest top_logprobs; legacy logprobs go up to 5 in both."""
+    detailed_logprobs: bool
+    """Whether token records have sampling_logprob, token_id and text_offset."""
     errors: ErrorNames
 
 
@@ -43,6 +47,8 @@ OPENAI = Dialect(
     usage_in_stream="on_request",
     null_usage=False,
     first_delta_has_content=True,
+    max_top_logprobs=20,
+    detailed_logprobs=False,
     errors={
         "invalid_request": (_INVALID, None),
         "unknown_field": (_INVALID, "unknown_parameter"),
@@ -68,6 +74,8 @@ FIREWORKS = Dialect(
     usage_in_stream="on_finish",
     null_usage=True,
     first_delta_has_content=False,
+    max_top_logprobs=5,
+    detailed_logprobs=True,
     errors={
         "invalid_request": ("error", "INVALID_ARGUMENT"),
         "unknown_field": ("error", "INVALID_ARGUMENT"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
@@ -15,8 +15,10 @@ from crossette.api.http import EventStream, HttpSettings, json_response, read_js
 from crossette.api.models import ServedModels
 from crossette.api.schema.common import GenerationFields, Head
 from crossette.api.schema.fields import Neutral
-from crossette.engine import Engine
+from crossette.api.schema.logprobs import Logprobs, LogprobsAsked, logprobs_body
+from crossette.engine import Engine, Tokenizer
 from crossette.generation import Answer, start
+from crossette.text.trace import TokenText
 from crossette.types import GenerationRequest
 
 P = ParamSpec("P")
@@ -44,6 +46,19 @@ class Ids:
     request: str
 
 
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Writes the logprobs of a request's tokens, in the shape it asked for."""
+
+    asked: LogprobsAsked | None
+    tokenizer: Tokenizer
+    dialect: Dialect
+
+    def __call__(self, tokens: Sequence[TokenText]) -> Logprobs | None:
+        """None where none were asked for."""
+        return logprobs_body(self.asked, tokens, self.tokenizer.spelling, detailed=self.dialect.detailed_logprobs)
+
+
 class Reply(Protocol):
     """Writes an answer in an endpoint's shape."""
 
@@ -59,7 +74,7 @@ class Endpoint(Generic[BodyT]):
     body_type: type[BodyT]
     unbuilt: dict[str, Neutral]
     prepare: Callable[[BodyT, Engine, Dialect], Awaitable[Call]]
-    reply: Callable[[Head, BodyT, Dialect], Reply]
+    reply: Callable[[Head, BodyT, Dialect, Writer], Reply]
 
 
 async def create(
@@ -75,9 +90,11 @@ async def create(
     body.check(endpoint.unbuilt)
     engine = models.find(body.model)
     call = await endpoint.prepare(body, engine, dialect)
-    answer = start(engine, _requests(ids.answer, body, call, engine, dialect), body.stops(dialect))
+    asked = body.logprobs_asked(dialect)
+    requests = _requests(ids.answer, body, call, engine, dialect)
+    answer = start(engine, requests, body.stops(dialect), echo_last=body.num_echoed, traced=asked is not None)
     request.state.answer, request.state.body = answer, body  # for the access log
-    reply = endpoint.reply(Head(ids.answer, body.model), body, dialect)
+    reply = endpoint.reply(Head(ids.answer, body.model), body, dialect, Writer(asked, engine.tokenizer, dialect))
     if body.stream:
         return EventStream(reply.chunks(answer), answer.aclose, dialect, ids.request, settings)
     try:
@@ -89,6 +106,10 @@ async def create(
 def _requests(
     answer_id: str, body: GenerationFields, call: Call, engine: Engine, dialect: Dialect
 ) -> list[GenerationRequest]:
+    drafts, asked = body.drafts(), body.logprobs_asked(dialect)
+    if isinstance(drafts, str):
+        drafts = engine.tokenizer.encode(drafts, specials=False) if drafts else []
+    ranked = body.num_generated > body.num_choices
     return [
         GenerationRequest(
             id=f"{answer_id}-{place}",
@@ -100,8 +121,11 @@ def _requests(
                 default=call.default_max_tokens,
                 defaults=engine.info.sampling_defaults,
             ),
-            n=body.num_choices,
+            n=body.num_generated,
+            logprobs=asked.num_top if asked else 0 if ranked else None,
+            prompt_logprobs=asked is not None and body.num_echoed > 0,
             end_token_ids=engine.info.end_token_ids,
+            prediction=tuple(drafts),
             isolation_key=body.prompt_cache_isolation_key or "",
         )
         for place, prompt in enumerate(call.prompts)

@@ -20,7 +20,7 @@ from crossette.engine import EngineStats, Generation, ModelInfo
 from crossette.engines import admission
 from crossette.engines.stream import OutputStream
 from crossette.errors import ServingError
-from crossette.types import FinishReason, GenerationRequest, TokenOutput
+from crossette.types import FinishReason, GenerationRequest, Logprob, TokenOutput
 
 Script = Callable[[GenerationRequest, int], Iterable[int]]
 """The tokens that choice `index` of a request says; it ends with the iterable, or with an end token."""
@@ -71,6 +71,9 @@ class FakeTokenizer:
 
     def token_bytes(self, token_id: int) -> bytes:
         return bytes((token_id,)) if token_id < 256 else b""
+
+    def spelling(self, token_id: int) -> bytes:
+        return bytes((token_id,)) if token_id < 256 else SPECIALS[token_id - 256].encode()
 
 
 class FakeEngine:
@@ -132,7 +135,7 @@ class FakeEngine:
     def generate(self, request: GenerationRequest) -> Generation:
         if self._is_closed:
             raise admission.shutting_down()
-        admission.check(request, self.info, (*admission.NOT_BUILT, "logprobs", "prompt_logprobs"))
+        admission.check(request, self.info)
         stream = OutputStream(
             range(request.n),
             on_finish=lambda index: self._end(stream, index),
@@ -267,7 +270,8 @@ class _Sequence:
     def advance(self, num_tokens: int) -> TokenOutput:
         """The output of one step."""
         tokens: list[int] = []
-        reason: FinishReason | None = None
+        is_first = self._num_tokens == len(self.request.prompt)
+        reason: FinishReason | None = None if self._left else FinishReason.LENGTH
         while reason is None and len(tokens) < num_tokens:
             token = next(self._text, None)
             if token is None:
@@ -280,7 +284,21 @@ class _Sequence:
             elif not self._left:
                 reason = FinishReason.LENGTH
         self._num_tokens += len(tokens)
-        return TokenOutput(self.index, tuple(tokens), reason)
+        wanted, scored = self.request.logprobs, self.request.prompt_logprobs and is_first
+        return TokenOutput(
+            self.index,
+            tuple(tokens),
+            reason,
+            logprobs=None if wanted is None else tuple(_logprob(token, wanted) for token in tokens),
+            prompt_logprobs=tuple(_logprob(t, wanted or 0) for t in self.request.prompt[1:]) if scored else None,
+        )
+
+
+def _logprob(token: int, num_top: int) -> Logprob:
+    """Numbers that depend on the token alone. It is the likeliest, and the letters after it come next."""
+    logprob = -(token % 8) / 8
+    top = tuple(((token + i) % 256, logprob - i) for i in range(num_top))
+    return Logprob(token, logprob, logprob / 2, top)
 
 
 def _babble(prompt: tuple[int, ...], seed: int) -> Iterator[int]:

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from crossette.api.schema import fields
 from crossette.api.schema.common import GenerationFields, UsageBody
+from crossette.api.schema.logprobs import Logprobs
 from crossette.errors import InvalidRequest, Unsupported
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -89,7 +90,7 @@ class ChatChoice(msgspec.Struct):
     index: int
     message: AssistantMessage
     finish_reason: str | None
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class ChatCompletion(msgspec.Struct):
@@ -110,7 +111,7 @@ class ChunkChoice(msgspec.Struct):
     index: int
     delta: DeltaBody
     finish_reason: str | None = None
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class ChatChunk(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
@@ -11,12 +12,14 @@ from msgspec import UNSET, UnsetType
 
 from crossette.api.dialect import Dialect
 from crossette.api.schema import fields
+from crossette.api.schema.logprobs import LogprobsAsked
 from crossette.errors import ContextLengthExceeded, InvalidRequest
 from crossette.generation import Stops
 from crossette.types import SamplingParams, Usage
 
 MAX_STOPS = 4
 MAX_CHOICES = 128
+MAX_LEGACY_LOGPROBS = 5
 
 if TYPE_CHECKING:
     Unbuilt = msgspec.Struct
@@ -30,6 +33,38 @@ class StreamOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     continuous_usage_stats: bool | None = None
 
 
+class PredictionPart(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    type: Literal["text"]
+    text: str
+
+
+class Prediction(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    type: Literal["content"]
+    content: str | list[PredictionPart]
+
+    @property
+    def text(self) -> str:
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+_PLAIN = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "typical_p",
+    "mirostat_target",
+    "mirostat_lr",
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+    "min_tokens",
+    "ignore_eos",
+    "seed",
+)
+"""Fields that mean the same here and in `SamplingParams`, under the same name."""
+
+
 class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
     """The fields of a request that both endpoints share."""
 
@@ -41,6 +76,20 @@ class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
     top_p: float | None = None
     top_k: int | None = None
     min_p: float | None = None
+    typical_p: float | None = None
+    mirostat_target: float | None = None
+    mirostat_lr: float | None = None
+    repetition_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    min_tokens: int | None = None
+    prediction: str | Prediction | None = None
+    speculation: str | list[int] | None = None
+    logprobs: bool | int | None = None
+    top_logprobs: int | None = None
+    echo: bool | None = None
+    echo_last: int | None = None
     n: int | None = None
     stop: str | list[str] | None = None
     include_stop_str_in_output: bool | None = None
@@ -74,6 +123,31 @@ class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
         if self.stream_options is not None and not self.stream:
             raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
 
+    def logprobs_asked(self, dialect: Dialect) -> LogprobsAsked | None:
+        """The shape and number of logprobs: an integer asks for the legacy arrays, true for the list."""
+        if self.top_logprobs is not None:
+            _within("top_logprobs", self.top_logprobs, dialect.max_top_logprobs)
+        if self.logprobs is None or self.logprobs is False:
+            if self.top_logprobs:
+                raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
+            return None
+        if self.logprobs is True:
+            return LogprobsAsked("content", self.top_logprobs or 0)
+        _within("logprobs", self.logprobs, MAX_LEGACY_LOGPROBS)
+        return LogprobsAsked("legacy", self.logprobs if self.top_logprobs is None else self.top_logprobs)
+
+    @property
+    def num_echoed(self) -> int:
+        """How many of the prompt's last tokens the answer begins with."""
+        if self.echo_last is not None and self.echo_last < 0:
+            raise InvalidRequest(f"echo_last must be at least 0: {self.echo_last}", param="echo_last")
+        return sys.maxsize if self.echo else self.echo_last or 0
+
+    @property
+    def num_generated(self) -> int:
+        """How many choices are generated for a prompt: more than are answered where the best are wanted."""
+        return self.num_choices
+
     def stops(self, dialect: Dialect) -> Stops:
         strings = [self.stop] if isinstance(self.stop, str) else self.stop or []
         include = dialect.include_stop if self.include_stop_str_in_output is None else self.include_stop_str_in_output
@@ -87,15 +161,27 @@ class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
         Raises ContextLengthExceeded if the prompt does not fit, or if prompt and output do not and the dialect or
         the request wants that refused.
         """
-        return SamplingParams(
-            max_tokens=self._fitting_max_tokens(dialect, prompt_tokens, window, default),
-            temperature=_given(self.temperature, defaults.get("temperature", 1.0)),
-            top_k=int(_given(self.top_k, defaults.get("top_k", 0))),
-            top_p=_given(self.top_p, defaults.get("top_p", 1.0)),
-            min_p=_given(self.min_p, defaults.get("min_p", 0.0)),
-            seed=self.seed,
-            ignore_eos=bool(self.ignore_eos),
-        )
+        given = {name: value for name in _PLAIN if (value := getattr(self, name)) is not None}
+        max_tokens = self._fitting_max_tokens(dialect, prompt_tokens, window, default)
+        return SamplingParams(max_tokens, **({**defaults, **given}), logit_bias=self._logit_bias())
+
+    def _logit_bias(self) -> tuple[tuple[int, float], ...]:
+        try:
+            return tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items())
+        except ValueError:
+            raise InvalidRequest(
+                'logit_bias maps token ids to numbers, like {"1234": -100}.', param="logit_bias"
+            ) from None
+
+    def drafts(self) -> str | list[int]:
+        """Text, or tokens, that the output probably repeats; "" for none."""
+        if self.prediction is not None and self.speculation is not None:
+            raise InvalidRequest(
+                "prediction and speculation are two names of one thing: send one of them.", param="speculation"
+            )
+        if isinstance(self.prediction, Prediction):
+            return self.prediction.text
+        return self.prediction or self.speculation or ""
 
     def _fitting_max_tokens(self, dialect: Dialect, prompt_tokens: int, window: int, default: int | None) -> int:
         room = window - prompt_tokens
@@ -107,9 +193,10 @@ class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
         asked = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         if asked is None:
             return room if default is None else min(default, room)
-        if asked < 1:
+        least = 0 if self.num_echoed else 1  # an echo alone has a use: its logprobs
+        if asked < least:
             name = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
-            raise InvalidRequest(f"{name} must be at least 1: {asked}", param=name)
+            raise InvalidRequest(f"{name} must be at least {least}: {asked}", param=name)
         if asked > room and (self.context_length_exceeded_behavior or dialect.overflow) == "error":
             raise ContextLengthExceeded(
                 f"This model's maximum context length is {window} tokens, and {prompt_tokens + asked} were asked for: "
@@ -125,8 +212,9 @@ class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
         raise NotImplementedError
 
 
-def _given(value: float | None, default: float) -> float:
-    return default if value is None else value
+def _within(name: str, value: int, most: int) -> None:
+    if not 0 <= value <= most:
+        raise InvalidRequest(f"{name} must be between 0 and {most}: {value}", param=name)
 
 
 class PromptTokensDetails(msgspec.Struct):
@@ -135,6 +223,8 @@ class PromptTokensDetails(msgspec.Struct):
 
 class CompletionTokensDetails(msgspec.Struct):
     reasoning_tokens: int
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
 
 
 class UsageBody(msgspec.Struct):
@@ -151,7 +241,9 @@ def usage_body(usage: Usage) -> UsageBody:
         usage.total_tokens,
         usage.completion_tokens,
         PromptTokensDetails(usage.cached_tokens),
-        CompletionTokensDetails(usage.reasoning_tokens),
+        CompletionTokensDetails(
+            usage.reasoning_tokens, usage.accepted_prediction_tokens, usage.rejected_prediction_tokens
+        ),
     )
 
 

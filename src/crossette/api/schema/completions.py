@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,9 +10,11 @@ from msgspec import UnsetType
 
 from crossette.api.schema import fields
 from crossette.api.schema.common import GenerationFields, UsageBody
+from crossette.api.schema.logprobs import Logprobs
 from crossette.errors import InvalidRequest
 
-MAX_PROMPTS = 1024
+MAX_CHOICES_IN_ALL = 1024
+MAX_BEST_OF = 20
 
 Prompt = str | list[int]
 
@@ -23,6 +26,23 @@ else:
 
 class CompletionRequest(_Base, kw_only=True, forbid_unknown_fields=True):
     prompt: str | list[str | int | list[int]]
+    best_of: int | None = None
+
+    def check(self, table: Mapping[str, fields.Neutral]) -> None:
+        super().check(table)
+        if self.best_of is None:
+            return
+        if not self.num_choices <= self.best_of <= MAX_BEST_OF:
+            raise InvalidRequest(
+                f"best_of must be between n, which is {self.num_choices}, and {MAX_BEST_OF}: {self.best_of}",
+                param="best_of",
+            )
+        if self.stream and self.best_of > self.num_choices:
+            raise InvalidRequest("The best of several cannot be streamed: leave out best_of.", param="best_of")
+
+    @property
+    def num_generated(self) -> int:
+        return self.best_of or self.num_choices
 
     @property
     def prompt_field(self) -> str:
@@ -34,10 +54,10 @@ class CompletionRequest(_Base, kw_only=True, forbid_unknown_fields=True):
             return [self.prompt]
         kind = _one_kind(self.prompt)
         prompts = [self.prompt] if kind is int else self.prompt
-        if len(prompts) * self.num_choices > MAX_PROMPTS:
+        if len(prompts) * self.num_generated > MAX_CHOICES_IN_ALL:
             raise InvalidRequest(
-                f"{len(prompts)} prompts with n={self.num_choices} are {len(prompts) * self.num_choices} choices, "
-                f"and {MAX_PROMPTS} is the limit of one request.",
+                f"{len(prompts)} prompts with {self.num_generated} choices each are "
+                f"{len(prompts) * self.num_generated}, and {MAX_CHOICES_IN_ALL} is the limit of one request.",
                 param="prompt",
             )
         return prompts  # type: ignore[return-value]  # _one_kind has seen that the list is of one kind
@@ -62,7 +82,7 @@ class CompletionChoice(msgspec.Struct):
     index: int
     text: str
     finish_reason: str | None
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class Completion(msgspec.Struct):

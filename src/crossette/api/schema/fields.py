@@ -18,22 +18,10 @@ Neutral = tuple[Any, ...]
 
 BOTH: Mapping[str, Neutral] = {
     # sampling
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "repetition_penalty": (1,),
-    "typical_p": (1,),
-    "mirostat_target": (),
-    "mirostat_lr": (0.1,),
-    "logit_bias": ({},),
-    "min_tokens": (0,),
     "stop_token_ids": ([],),
     "allowed_token_ids": (),
     "bad_words": ([],),
-    # logprobs and raw data
-    "logprobs": (False,),
-    "top_logprobs": (),
-    "echo": (False,),
-    "echo_last": (0,),
+    # raw data
     "raw_output": (False,),
     "return_token_ids": (False,),
     "perf_metrics_in_response": (False,),
@@ -48,8 +36,6 @@ BOTH: Mapping[str, Neutral] = {
     "guided_grammar": (),
     "guided_decoding_backend": (),
     "structured_outputs": (),
-    "prediction": (),
-    "speculation": (),
     "prompt_cache_max_len": (0,),
     "reasoning_effort": ("none", False),
     "reasoning_history": ("disabled",),
@@ -72,7 +58,6 @@ BOTH: Mapping[str, Neutral] = {
 }
 
 COMPLETIONS: Mapping[str, Neutral] = {
-    "best_of": (1,),
     "suffix": ("",),
     "images": ([],),
 }

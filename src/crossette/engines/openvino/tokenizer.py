@@ -43,13 +43,15 @@ class OpenVINOTokenizer:
                 encoder.xml, ov.Tensor(encoder.data), decoder.xml, ov.Tensor(decoder.data)
             )
         self._add_bos = add_bos
-        self._bytes = self._token_bytes(decoder.constant_behind("VocabDecoder", port=4))
+        self._spellings = _table(self._with_specials.get_vocab())
+        control = decoder.constant_behind("VocabDecoder", port=4)
+        self._control = frozenset(() if control is None else control.tolist())
         self.encode("warm", specials=True)  # the first call costs 11 ms
         self.encode("warm", specials=False)
 
     @property
     def vocab_size(self) -> int:
-        return len(self._bytes)
+        return len(self._spellings)
 
     @property
     def bos_token_id(self) -> int | None:
@@ -73,17 +75,18 @@ class OpenVINOTokenizer:
         return self._special is not None and self._special.search(text) is not None
 
     def token_bytes(self, token_id: int) -> bytes:
-        return self._bytes[token_id]
+        return b"" if token_id in self._control else self._spellings[token_id]
 
-    def _token_bytes(self, control: _Constant | None) -> list[bytes]:
-        """Every id's bytes; empty for control tokens and for ids that stand for nothing."""
-        vocabulary = self._with_specials.get_vocab()
-        table = [b""] * (max(vocabulary.values()) + 1)
-        for token, token_id in vocabulary.items():
-            table[token_id] = token
-        for token_id in () if control is None else control.tolist():
-            table[token_id] = b""
-        return table
+    def spelling(self, token_id: int) -> bytes:
+        return self._spellings[token_id]
+
+
+def _table(vocabulary: dict[bytes, int]) -> list[bytes]:
+    """Every id's spelling; empty for ids that stand for nothing."""
+    table = [b""] * (max(vocabulary.values()) + 1)
+    for token, token_id in vocabulary.items():
+        table[token_id] = token
+    return table
 
 
 def _match_nothing(pattern: _Constant) -> None:
