@@ -1,0 +1,110 @@
+"""Fields of the wire that reach the engine as they are, from both endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from api_server import ApiServer, serving
+from crossette.engines.fake import FakeEngine
+from crossette.types import GenerationRequest, SamplingParams
+
+SENT = {
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "top_k": 40,
+    "min_p": 0.1,
+    "typical_p": 0.8,
+    "mirostat_target": 3.0,
+    "mirostat_lr": 0.2,
+    "repetition_penalty": 1.1,
+    "frequency_penalty": 0.5,
+    "presence_penalty": -0.5,
+    "min_tokens": 3,
+    "seed": 7,
+    "ignore_eos": True,
+}
+
+
+@pytest.fixture(scope="module")
+def asked() -> list[GenerationRequest]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def recorder(asked: list[GenerationRequest]) -> Iterator[ApiServer]:
+    """A server whose engine remembers what it was asked."""
+
+    def remember(request: GenerationRequest, index: int) -> bytes:
+        asked.append(request)
+        return b"ok"
+
+    with serving(FakeEngine(remember)) as server:
+        yield server
+
+
+@pytest.fixture(params=["completions", "chat/completions"])
+def path(request: pytest.FixtureRequest, prefix: str) -> str:
+    return f"{prefix}/{request.param}"
+
+
+def send(server: ApiServer, path: str, **fields: object) -> tuple[int, str | None]:
+    messages = [{"role": "user", "content": "a"}]
+    body = {"model": "fake", "max_tokens": 20, **({"messages": messages} if "chat" in path else {"prompt": "a"})}
+    answer = server.post(path, body | fields)
+    return answer.status_code, None if answer.status_code == 200 else answer.json()["error"]["param"]
+
+
+def test_every_sampling_field_reaches_the_engine(
+    recorder: ApiServer, asked: list[GenerationRequest], path: str
+) -> None:
+    assert send(recorder, path, **SENT, logit_bias={"104": -100, "7": 1.5}) == (200, None)
+
+    assert asked[-1].sampling == SamplingParams(20, **SENT, logit_bias=((104, -100.0), (7, 1.5)))
+
+
+def test_null_is_omission(recorder: ApiServer, asked: list[GenerationRequest], path: str) -> None:
+    assert send(recorder, path, **dict.fromkeys([*SENT, "logit_bias", "prediction", "speculation"])) == (200, None)
+
+    assert asked[-1].sampling == SamplingParams(20)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("frequency_penalty", 2.5),
+        ("presence_penalty", -3),
+        ("repetition_penalty", 2.1),
+        ("typical_p", 1.5),
+        ("mirostat_lr", 2),
+        ("min_tokens", -1),
+        ("logit_bias", {"x": 1}),
+        ("logit_bias", {"5": 101}),
+        ("logit_bias", {"160000": 1}),
+    ],
+)
+def test_what_is_out_of_range_is_refused_by_name(recorder: ApiServer, path: str, name: str, value: object) -> None:
+    assert send(recorder, path, **{name: value}) == (400, name)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prediction": {"type": "content", "content": "hey"}},
+        {"prediction": {"type": "content", "content": [{"type": "text", "text": "h"}, {"type": "text", "text": "ey"}]}},
+        {"prediction": "hey"},
+        {"speculation": "hey"},
+        {"speculation": [104, 101, 121]},
+    ],
+)
+def test_a_prediction_reaches_the_engine_as_tokens(
+    recorder: ApiServer, asked: list[GenerationRequest], path: str, fields: dict[str, object]
+) -> None:
+    assert send(recorder, path, **fields) == (200, None)
+
+    assert asked[-1].prediction == tuple(b"hey")
+
+
+def test_two_predictions_are_one_too_many(recorder: ApiServer, path: str) -> None:
+    assert send(recorder, path, prediction="a", speculation="b") == (400, "speculation")
