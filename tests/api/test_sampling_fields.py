@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from api_server import ApiServer, serving
 from crossette.engines.fake import FakeEngine
 from crossette.types import GenerationRequest, SamplingParams
 
-SENT = {
+SENT: dict[str, Any] = {
     "temperature": 0.5,
     "top_p": 0.9,
     "top_k": 40,
