@@ -11,8 +11,8 @@ import secrets
 import threading
 from asyncio import AbstractEventLoop
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -87,7 +87,7 @@ class OpenVINOEngine:
             context_length=min(window, (num_blocks - 1) * BLOCK_SIZE),
             vocab_size=self.tokenizer.vocab_size,
         )
-        self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._inbox: SimpleQueue[tuple[OutputStream, Callable[[], None]] | None] = SimpleQueue()
         self._streams: dict[Sequence, OutputStream] = {}
         self._arrivals = count()
         self._closed = False
@@ -126,14 +126,14 @@ class OpenVINOEngine:
         self._check(request)
         stream = OutputStream(
             range(request.n),
-            on_finish=lambda index: self._inbox.put(lambda: self._end(stream, index)),
-            on_close=lambda: self._inbox.put(lambda: self._end(stream)),
+            on_finish=lambda index: self._inbox.put((stream, lambda: self._end(stream, index))),
+            on_close=lambda: self._inbox.put((stream, lambda: self._end(stream))),
         )
         sequences = self._sequences(request)
         with self._gate:
             if self._closed:
                 raise admission.shutting_down()
-            self._inbox.put(lambda: self._begin(sequences, stream))
+            self._inbox.put((stream, lambda: self._begin(sequences, stream)))
         return stream
 
     def close(self) -> None:
@@ -195,30 +195,39 @@ class OpenVINOEngine:
                 return True
             if task is None:
                 return False
-            task()
+            stream, do = task
+            with self._failing({stream}):
+                do()
             if self._inbox.empty():
                 return True
 
     def _step(self) -> None:
-        """Schedule, run, sample, update, deliver. A failure ends the requests of this step, and only those."""
-        batch: Batch | None = None
+        """Schedule, run, draw, update, deliver. A failure ends the requests of this step, and only those."""
         begun = self._step_begun = monotonic()
-        try:
+        with self._failing(concerned := set(self._streams.values())):
             budget = self._pace.budget(self.scheduler.max_step_tokens, num_decoding=self.scheduler.num_decoding)
             batch = self.scheduler.schedule(budget)
+            concerned.intersection_update(self._streams[span.sequence] for span in batch.spans)
             logits = self._runner.run(batch)
             outputs = self.scheduler.update(batch, draw(batch, logits))
+            self._deliver(outputs)
+            self._count(batch, outputs, monotonic() - begun)
+        self._step_begun = None
+
+    @contextmanager
+    def _failing(self, concerned: set[OutputStream]) -> Iterator[None]:
+        """Let an exception end the streams that are in `concerned` when it comes, and never the thread."""
+        try:
+            yield
         except Exception:
             log.exception("A step of the engine failed")
-            self._fail_step(batch)
-            return
-        finally:
-            self._step_begun = None
-        self._pace.observe(sum(span.num_rows for span in batch.spans), monotonic() - begun)
+            self._fail(concerned, admission.step_failed())
+
+    def _count(self, batch: Batch, outputs: list[tuple[Sequence, TokenOutput]], seconds: float) -> None:
+        self._pace.observe(sum(span.num_rows for span in batch.spans), seconds)
         self._num_steps += 1
         self._num_completion_tokens += sum(len(output.token_ids) for _, output in outputs)
         self._num_prompt_tokens += sum(span.count for span in batch.spans if span.is_prompt)
-        self._deliver(outputs)
 
     def _begin(self, sequences: list[Sequence], stream: OutputStream) -> None:
         for sequence in sequences:
@@ -248,11 +257,6 @@ class OpenVINOEngine:
             except RuntimeError:  # the loop was closed under its requests: nobody is left to read
                 for stream, _ in items:
                     self._end(stream)
-
-    def _fail_step(self, batch: Batch | None) -> None:
-        """End the requests that were in a failed step; all of them if it could not even be scheduled."""
-        failed = {self._streams[span.sequence] for span in batch.spans} if batch else set(self._streams.values())
-        self._fail(failed, admission.step_failed())
 
     def _fail(self, streams: set[OutputStream], error: ServingError) -> None:
         for stream in streams:

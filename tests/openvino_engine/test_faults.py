@@ -1,0 +1,108 @@
+"""Whatever fails inside the engine: its requests end with an error, their blocks are free, and the next one works."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api_server import serving
+from crossette.engine import ModelInfo
+from crossette.engines.openvino import engine as engine_module
+from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from crossette.engines.openvino.pace import StepPace
+from crossette.errors import EngineFailure
+from engine_calls import LIMIT_S, TINY_CONTEXT, ask, is_empty, make_request, run, settle
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model_dir: Path) -> Iterator[OpenVINOEngine]:
+    info = ModelInfo("tiny", "llama", "Q8_0", TINY_CONTEXT, 0, frozenset({2}))
+    engine = OpenVINOEngine(tiny_model_dir, info, OpenVINOSettings(kv_cache="32MiB", max_step_tokens=64))
+    yield engine
+    engine.close()
+
+
+def failing_once(call: Callable[..., Any], after: int, failed: list[bool]) -> Callable[..., Any]:
+    """`call`, but for one time, after so many that work."""
+    calls = iter(range(10**6))
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == after:
+            failed.append(True)
+            raise RuntimeError("it broke")
+        return call(*args, **kwargs)
+
+    return wrapped
+
+
+BOUNDARIES: dict[str, Callable[[OpenVINOEngine], tuple[Any, str]]] = {
+    "schedule": lambda engine: (engine.scheduler, "schedule"),
+    "run": lambda engine: (engine._runner, "run"),
+    "forward": lambda engine: (engine._runner, "forward"),
+    "draw": lambda engine: (engine_module, "draw"),
+    "update": lambda engine: (engine.scheduler, "update"),
+    "deliver": lambda engine: (engine, "_deliver"),
+    "count": lambda engine: (engine, "_count"),
+    "pace": lambda engine: (engine._pace, "observe"),
+    "begin": lambda engine: (engine, "_begin"),
+}
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_failure_at_any_boundary_ends_its_requests_and_the_next_one_works(
+    engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch, boundary: str, after: int
+) -> None:
+    request = make_request("A prompt of more than one block, so that there is something to share", n=2, max_tokens=6)
+    said = run(ask(engine, request))
+    owner, name = BOUNDARIES[boundary](engine)
+
+    async def ask_until_it_has_failed() -> None:
+        for _ in range(after + 2):
+            try:
+                assert await ask(engine, replace(request)) == said
+            except EngineFailure:
+                break
+        assert failed == [True]  # after an answer is complete, a failure concerns nobody
+        assert await ask(engine, replace(request)) == said
+
+    failed: list[bool] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, failing_once(getattr(owner, name), after, failed))
+        run(ask_until_it_has_failed())
+    run(settle(engine))
+    assert is_empty(engine)
+
+
+def test_a_step_that_never_returns_turns_readiness_off_and_one_that_does_turns_it_on_again(
+    engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, released = threading.Event(), threading.Event()
+    run_batch = engine._runner.run
+
+    def hang(batch: Any) -> Any:
+        entered.set()
+        assert released.wait(LIMIT_S)
+        return run_batch(batch)
+
+    monkeypatch.setattr(StepPace, "patience_s", 0.0)
+    monkeypatch.setattr(engine._runner, "run", hang)
+    with serving(engine) as server:
+        body = {"model": "tiny", "prompt": "a", "max_tokens": 1}
+        asking = threading.Thread(target=lambda: server.post("/v1/completions", body))
+        asking.start()
+        assert entered.wait(LIMIT_S)
+
+        hanging = server.get("/health/ready")
+        live = server.get("/health/live")
+        released.set()
+        asking.join(LIMIT_S)
+        again = server.get("/health/ready")
+
+    assert (hanging.status_code, hanging.json()["status"]) == (503, "stalled")
+    assert (live.status_code, again.status_code, again.json()["status"]) == (200, 200, "ok")

@@ -1,0 +1,61 @@
+"""A short form of `scripts/soak`: requests of every kind, after which nothing of them is left in the server."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from api_server import LIMIT_S, ApiServer, serving
+from crossette.engines.fake import FakeEngine
+from crossette.engines.stream import OutputStream
+from crossette.generation import Answer, Choice
+from crossette.types import GenerationRequest
+
+NUM_REQUESTS = 300
+OURS = (OutputStream, Answer, Choice, GenerationRequest)
+
+
+def alive() -> Counter[str]:
+    """How many objects there are of the types that a request is made of."""
+    gc.collect()
+    return Counter(type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, OURS))
+
+
+def held(api: ApiServer) -> dict[str, int]:
+    """What the server has of its clients."""
+    state = api.server.server_state
+    return {"tasks": len(state.tasks), "connections": len(state.connections)}
+
+
+def settled(read: Callable[[], dict[str, int]], wanted: dict[str, int]) -> dict[str, int]:
+    """What `read` gives as soon as it is `wanted`, or at the limit: a server hears of a hang-up a little later."""
+    limit = time.monotonic() + LIMIT_S
+    while (found := read()) != wanted and time.monotonic() < limit:
+        time.sleep(0.01)
+    return found
+
+
+def test_nothing_is_left_of_requests_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    from soak import KINDS, Soak
+
+    before = alive()
+    engine = FakeEngine(max_sequences=4)  # fewer than there are clients: some of those that hang up are queued
+    with serving(engine) as api:
+        load = Soak(api.url("/v1"), "fake")
+
+        asyncio.run(load.run(NUM_REQUESTS))
+
+        assert load.wrong == []
+        assert set(load.done) == {kind.name for kind in KINDS}
+        nothing = {"tasks": 0, "connections": 0}
+        assert settled(lambda: held(api), nothing) == nothing
+        stats = engine.stats()
+        assert (stats.running, stats.waiting, stats.blocks_free) == (0, 0, stats.blocks_total)
+        assert alive() - before == Counter()
