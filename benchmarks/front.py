@@ -11,19 +11,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import platform
-import re
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+
+from common import crossette, machine, serving, write
 
 from crossette.bench import BenchOptions, run_bench
 from crossette.bench.prompts import Prompts
@@ -57,22 +53,6 @@ def prompts(count: int) -> list[tuple[int, ...]]:
     """The prompts that the load generator sends after its warm-up."""
     made = Prompts("short", PROMPT_TOKENS, SEED, token_ids=True)
     return [made[index].ids for index in range(1, count + 1)]
-
-
-@contextmanager
-def server() -> Iterator[str]:
-    """A server of the default model in a process of its own; gives its base URL."""
-    command = [sys.executable, "-m", "crossette", "serve", "--port", "0", "--log-level", "warning"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            found = re.search(r"OpenAI\s+(http\S+)", line)
-            if found:
-                yield found[1]
-                break
-        else:
-            raise SystemExit("The server did not start.")
-        process.terminate()
 
 
 def over_http(url: str, streams: int) -> float:
@@ -126,12 +106,12 @@ def measure(levels: list[int], rounds: int) -> dict[int, list[Round]]:
         load_paged(stored.path, threads=engine.threads), max(levels) * (PROMPT_TOKENS + OUTPUT_TOKENS) // BLOCK_SIZE
     )
     results: dict[int, list[Round]] = {}
-    with server() as url:
+    with serving(crossette(DEFAULT.name)) as served:
         for streams in levels:
             bare(runner, 1), through_engine(engine, 1)
             results[streams] = []
             for _ in range(rounds):
-                done = Round(over_http(url, streams), through_engine(engine, streams), bare(runner, streams))
+                done = Round(over_http(served.url, streams), through_engine(engine, streams), bare(runner, streams))
                 print(streams, done, file=sys.stderr, flush=True)
                 results[streams].append(done)
     engine.close()
@@ -159,26 +139,6 @@ def report(results: dict[int, list[Round]], command: str) -> str:
     return "\n".join(lines)
 
 
-def machine() -> str:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        text = info.read_text()
-        names, flags = re.search(r"model name\s*: (.*)", text), re.search(r"flags\s*: (.*)", text)
-        known = [flag for flag in ("amx_int8", "avx512_vnni", "avx512f", "avx2") if flags and flag in flags[1].split()]
-        cpu = f"{names[1] if names else cpu} ({known[0] if known else 'no AVX2'})"
-    return f"{os.cpu_count()} cores of {cpu}, {platform.system()}, Python {platform.python_version()}"
-
-
-def write(path: Path, text: str) -> None:
-    """Put the report between its marks, and leave the rest of the page alone."""
-    begin, end = f"<!-- {MARK} begin -->", f"<!-- {MARK} end -->"
-    page = path.read_text()
-    head, _, rest = page.partition(begin)
-    _, _, tail = rest.partition(end)
-    path.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", default="1,8,32")
@@ -189,7 +149,7 @@ def main() -> None:
     text = report(results, " ".join(["scripts/bench-front", *sys.argv[1:]]))
     print(text)
     if options.write is not None:
-        write(options.write, text)
+        write(options.write, MARK, text)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def _inverse_cdf(weights: Row, number: float) -> tuple[int, float]:
     return place, float(weights[place] / cumulative[-1])
 
 
-def _largest(weights: Row, count: int) -> Ids:
+def _largest(weights: npt.NDArray[np.floating], count: int) -> Ids:
     """The ids of the `count` largest weights, ascending; among equals the lowest ids."""
     threshold = np.partition(weights, len(weights) - count)[len(weights) - count]
     above = np.flatnonzero(weights > threshold)
@@ -124,34 +124,36 @@ def _largest(weights: Row, count: int) -> Ids:
 
 
 def _nucleus(weights: Row, ids: Ids | None, top_p: float) -> Ids:
-    """The fewest ids whose weights reach `top_p` of the whole, ascending; at least one, ties to the lowest id.
-
-    Sorting a vocabulary takes milliseconds, and the nucleus is nearly always small: try the largest few first.
-    """
+    """The fewest ids whose weights reach `top_p` of the whole, ascending; at least one, ties to the lowest id."""
     pool = weights if ids is None else weights[ids]
-    wanted = top_p * float(pool.sum(dtype=np.float64))
-    count = 128
-    while True:
-        candidates = _largest(pool, count) if count < len(pool) else np.arange(len(pool))
-        order = candidates[np.argsort(-pool[candidates], kind="stable")]
-        cumulative = np.cumsum(pool[order], dtype=np.float64)
-        if cumulative[-1] >= wanted or len(candidates) == len(pool):
-            kept = np.sort(order[: int(np.searchsorted(cumulative, wanted)) + 1])
-            return kept if ids is None else ids[kept]
-        count *= 8
+    kept = _reaching(pool, pool, top_p * float(pool.sum(dtype=np.float64)))
+    return kept if ids is None else ids[kept]
 
 
 def _typical(weights: Row, ids: Ids | None, mass: float) -> Ids:
     """The ids of locally typical tokens (Meister et al. 2022), ascending; at least one."""
-    pool = (weights if ids is None else weights[ids]).astype(np.float64)
-    probabilities = pool / pool.sum()
+    pool = weights if ids is None else weights[ids]
+    probabilities = pool / pool.sum(dtype=np.float64)
     with np.errstate(divide="ignore"):
         surprise = -np.log(probabilities)
-    entropy = float((probabilities * np.where(probabilities > 0, surprise, 0.0)).sum())
-    order = np.argsort(np.abs(surprise - entropy), kind="stable")
-    cumulative = np.cumsum(probabilities[order])
-    kept = np.sort(order[: int(np.searchsorted(cumulative, mass)) + 1])
+    entropy = float((probabilities * np.where(probabilities > 0, surprise, 0)).sum())
+    kept = _reaching(-np.abs(surprise - entropy), probabilities, mass)
     return kept if ids is None else ids[kept]
+
+
+def _reaching(ranks: npt.NDArray[np.floating], masses: npt.NDArray[np.floating], wanted: float) -> Ids:
+    """The fewest places, largest ranks first, whose masses reach `wanted`, ascending; at least one.
+
+    Sorting a vocabulary takes milliseconds, and few places are nearly always enough: try the largest few first.
+    """
+    count = 128
+    while True:
+        candidates = _largest(ranks, count) if count < len(ranks) else np.arange(len(ranks))
+        order = candidates[np.argsort(-ranks[candidates], kind="stable")]
+        cumulative = np.cumsum(masses[order], dtype=np.float64)
+        if cumulative[-1] >= wanted or len(candidates) == len(ranks):
+            return np.sort(order[: int(np.searchsorted(cumulative, wanted)) + 1])
+        count *= 8
 
 
 def _unsurprising(weights: Row, limit: float) -> Ids:
