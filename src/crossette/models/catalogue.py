@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class CatalogueEntry:
     hub_file: str
     sha256: str
     license: str
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    """What its authors recommend; kept as the model's generation_config.json."""
 
 
 DEFAULT = CatalogueEntry(
@@ -30,6 +33,8 @@ DEFAULT = CatalogueEntry(
     hub_file="SmolLM2-135M-Instruct.Q4_1.gguf",
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     license="Apache-2.0",
+    # The values of the model card's example. At temperature 1 so small a model rambles to the end of its window.
+    sampling={"temperature": 0.2, "top_p": 0.9},
 )
 
 CATALOGUE = {entry.name: entry for entry in (DEFAULT,)}

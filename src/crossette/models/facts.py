@@ -13,6 +13,8 @@ from crossette.errors import ModelError
 from crossette.models.reference import MODEL_XML
 from crossette.types import ModelFacts
 
+GENERATION_CONFIG_FILE = "generation_config.json"
+
 END_OF_TURN = frozenset({"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>"})
 """Tokens that end a turn in the templates that use them. Many models declare only their end of text."""
 
@@ -41,7 +43,7 @@ def read_ir_facts(folder: Path, name: str) -> ModelFacts:
     """Read the facts of a folder; the model's `name` may tell the quantisation where the files do not."""
     config = _read_json(folder / "config.json")
     config = {**config, **_object(config.get("text_config"))}
-    generation = _read_json(folder / "generation_config.json")
+    generation = _read_json(folder / GENERATION_CONFIG_FILE)
     tokenizer = _read_json(folder / "tokenizer_config.json")
     specials = _special_tokens(folder, tokenizer)
     return ModelFacts(
@@ -61,7 +63,7 @@ def sampling_defaults(folder: Path) -> dict[str, float]:
     `do_sample` is not read, as in vLLM: the file speaks to transformers, where false is the mere default
     and stands beside temperatures that the authors do recommend. Who wants greedy asks for temperature 0.
     """
-    path = folder / "generation_config.json"
+    path = folder / GENERATION_CONFIG_FILE
     given = {key: value for key, value in _read_json(path).items() if key in _SAMPLING_RANGES and _is_number(value)}
     if given.get("top_k") == -1:
         given["top_k"] = 0  # both say: keep all

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
+
 from crossette.errors import ModelError
-from crossette.models.facts import end_token_ids, read_ir_facts, sampling_defaults
+from crossette.models.facts import GENERATION_CONFIG_FILE, end_token_ids, read_ir_facts, sampling_defaults
 from crossette.models.fetch import Fetched, Progress, sha256_of
 from crossette.models.hub import IR_FILES
 from crossette.models.reference import MODEL_XML, CatalogueRef, FolderRef, GgufRef, HubRef, StoredRef, parse
@@ -97,6 +99,8 @@ class _Pull:
             fetched = self._gguf(reference, Path(temporary))
             self.progress(f"Converting {fetched.path.name}", 0, None)
             facts = self.convert(fetched.path, self.folder)
+        if isinstance(reference, CatalogueRef) and reference.entry.sampling:
+            (self.folder / GENERATION_CONFIG_FILE).write_bytes(msgspec.json.encode(reference.entry.sampling))
         return self._record(reference.source, fetched.revision, fetched.sha256, facts)
 
     def _gguf(self, reference: _GgufSource, temporary: Path) -> Fetched:
