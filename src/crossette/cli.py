@@ -98,7 +98,8 @@ def list_models(context: typer.Context) -> None:
         size, context_length = show_memory(model.size), str(record.context_length)
         listing.add_row(model.name, record.architecture, record.quantization, context_length, size, str(model.path))
     if listing.row_count:
-        _out.print(listing, width=max(_out.width, 200), crop=False)  # whole paths, also in a narrow terminal
+        # Whole names and paths, also in a narrow terminal: they are there to be copied.
+        Console(width=max(_out.width, 250), highlight=False).print(listing)
     else:
         _out.print(f"No models in {store.root}. Fetch one with: crossette pull smollm2-135m-instruct", soft_wrap=True)
 
