@@ -26,7 +26,7 @@ def model(tiny_model_dir: Path) -> PagedModel:
 
 @pytest.fixture(scope="module")
 def runner(model: PagedModel) -> Runner:
-    return Runner(model, NUM_BLOCKS)
+    return Runner(model, NUM_BLOCKS, threads=2)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +169,7 @@ def test_a_machine_on_which_neighbours_matter_is_told(monkeypatch: pytest.Monkey
         return forward(step) + np.float32(len(step))
 
     monkeypatch.setattr(runner, "forward", disturbed)
+    monkeypatch.setattr(runner, "enough_rows", 2)  # put back afterwards: the runner is shared
     measured = measure_width(runner, BlockPool(NUM_BLOCKS), limit=256, vocab_size=VOCAB_SIZE)
 
     assert measured.tokens == NARROWEST
@@ -184,8 +185,25 @@ def test_a_machine_that_is_exact_in_narrow_steps_gets_narrow_steps(
         return forward(step) + np.float32(sum(len(row.tokens) for row in step) > 128)
 
     monkeypatch.setattr(runner, "forward", disturbed)
+    monkeypatch.setattr(runner, "enough_rows", 2)  # put back afterwards: the runner is shared
 
     assert measure_width(runner, BlockPool(NUM_BLOCKS), limit=512, vocab_size=VOCAB_SIZE) == ExactWidth(128)
+
+
+def test_where_rows_differ_among_rows_a_filler_is_always_added(
+    monkeypatch: pytest.MonkeyPatch, model: PagedModel
+) -> None:
+    runner = Runner(model, NUM_BLOCKS, threads=2)
+    forward = runner.forward
+
+    def disturbed(step: list[Row]) -> Logits:
+        return forward(step) + np.float32(len(step) > 1 and all(len(row.tokens) == 1 for row in step))
+
+    monkeypatch.setattr(runner, "forward", disturbed)
+    monkeypatch.setattr(runner, "enough_rows", 2)  # put back afterwards: the runner is shared
+
+    assert measure_width(runner, BlockPool(NUM_BLOCKS), limit=64, vocab_size=VOCAB_SIZE) == ExactWidth(NARROWEST)
+    assert runner.enough_rows == float("inf")
 
 
 def test_blocks_are_as_long_as_the_pool_thinks(model: PagedModel) -> None:

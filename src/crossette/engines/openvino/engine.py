@@ -68,7 +68,7 @@ class OpenVINOEngine:
         num_blocks = _num_blocks(model.block_bytes, info.context_length, settings)
         self.kv_bytes = num_blocks * model.block_bytes
         self._pool = BlockPool(num_blocks)
-        self._runner = Runner(model, num_blocks)
+        self._runner = Runner(model, num_blocks, threads=self.threads)
         width = measure_width(
             self._runner, self._pool, limit=settings.max_step_tokens, vocab_size=self.tokenizer.vocab_size
         )
@@ -210,8 +210,8 @@ class OpenVINOEngine:
             concerned.intersection_update(self._streams[span.sequence] for span in batch.spans)
             logits = self._runner.run(batch)
             outputs = self.scheduler.update(batch, draw(batch, logits))
+            self._count(batch, outputs, monotonic() - begun)  # before anybody hears of it
             self._deliver(outputs)
-            self._count(batch, outputs, monotonic() - begun)
         self._step_begun = None
 
     @contextmanager

@@ -7,7 +7,10 @@ in the last digits from 81 tokens on, for SmolLM2-135M at f32 (docs/exactness.md
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +40,8 @@ def measure_width(runner: Runner, pool: BlockPool, *, limit: int, vocab_size: in
     """
     probe = _Probe(runner, pool, vocab_size)
     try:
+        if not probe.same_among_rows():
+            runner.enough_rows = math.inf
         if not probe.same(NARROWEST):
             return ExactWidth(
                 NARROWEST,
@@ -71,6 +76,13 @@ class _Probe:
     def fits(self, width: int) -> bool:
         return self._num_own + blocks_for(width) <= len(self._blocks)
 
+    def same_among_rows(self) -> bool:
+        """Whether the row is the same in a step of single rows, as many as make the filler unnecessary."""
+        if self._runner.enough_rows == math.inf:
+            return False
+        others = islice(self._neighbours(), int(self._runner.enough_rows) - 1)
+        return bool(np.array_equal(self._reference[1], self._runner.forward([self._row, *others])[0]))
+
     def same(self, width: int) -> bool:
         if not self.fits(width):
             return True
@@ -89,10 +101,15 @@ class _Probe:
         """Logits of the chunk and of the row that follows it, both in one step of `width` tokens."""
         return self._runner.forward([self._chunk, self._row, *self._others(width - _CHUNK - 1)]).copy()
 
+    def _neighbours(self) -> Iterator[Row]:
+        """Single rows with a block each, as far as there are blocks."""
+        for place, block in enumerate(self._blocks[2:]):
+            yield Row(self._tokens[place : place + 1], 0, [block], 0)
+
     def _others(self, count: int) -> list[Row]:
         """Rows and one chunk, `count` tokens in all; none where there is no room for them."""
         if count <= _NEIGHBOURS + 2:
             return []
-        rows = [Row(self._tokens[i : i + 1], 0, [self._blocks[2 + i]], 0) for i in range(_NEIGHBOURS)]
+        rows = list(islice(self._neighbours(), _NEIGHBOURS))
         rest = self._tokens[64 : 64 + count - _NEIGHBOURS]
         return [*rows, Row(rest, 0, self._blocks[self._num_own :], 0)]

@@ -1,8 +1,8 @@
 """Run a step on the graph. The only file that feeds it, and the one that keeps each row's result its own.
 
 OpenVINO picks kernels by the shape of a step, and different kernels differ in the last digits. Two things are
-therefore added to a step here, and never seen outside: a filler chunk where a step holds only single rows, and
-a second row for the head where a step wants only one (docs/exactness.md has the measurements).
+therefore added to a step here, and never seen outside: a filler chunk where a step holds only single rows, fewer
+than there are threads, and a second row for the head where a step wants only one (docs/exactness.md).
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Row(NamedTuple):
 class Runner:
     """A paged graph with its caches. Not thread-safe: one thread runs it."""
 
-    def __init__(self, model: PagedModel, num_blocks: int) -> None:
+    def __init__(self, model: PagedModel, num_blocks: int, *, threads: int) -> None:
+        self.enough_rows: float = threads
+        """Single rows from which a step needs no filler: attention then has a row for each thread."""
         self._request = model.compiled.create_infer_request()
         self._filler = Row((0,) * FILLER_TOKENS, 0, (num_blocks,), 0)
         self._caches = []
@@ -58,7 +60,7 @@ class Runner:
     def forward(self, rows: list[Row]) -> Logits:
         """Logits `[wanted rows, vocabulary]`, in order. Valid until the next call."""
         num_wanted = sum(row.num_wanted for row in rows)
-        if all(len(row.tokens) == 1 for row in rows):
+        if len(rows) < self.enough_rows and all(len(row.tokens) == 1 for row in rows):
             rows = [*rows, self._filler]
         for name, value in _inputs(rows).items():
             self._request.set_tensor(name, ov.Tensor(value))
