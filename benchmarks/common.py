@@ -1,0 +1,128 @@
+"""What the benchmarks share: servers in processes of their own, the machine in words, the page to write into."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+START_LIMIT_S = 120.0
+"""From the process's start to its first answer; the first start of a model converts it."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server at work: its base URL, its model, its process, and when that was started, as `perf_counter` tells."""
+
+    url: str
+    model: str
+    pid: int
+    started_s: float
+
+    @property
+    def root(self) -> str:
+        return self.url.removesuffix("/v1")
+
+    @property
+    def cpu_s(self) -> float:
+        """User and system time of all its threads so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def rss_bytes(self) -> int:
+        return _status_kb(self.pid, "VmRSS") * 1024
+
+
+def _status_kb(pid: int, name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
+def crossette(*arguments: str) -> list[str]:
+    """The command that serves a model, but for its port."""
+    return [sys.executable, "-m", "crossette", "serve", *arguments, "--log-level", "warning"]
+
+
+def fake() -> list[str]:
+    """The command that serves an engine without a model, but for its port."""
+    return [sys.executable, str(Path(__file__).with_name("fake_server.py"))]
+
+
+@contextmanager
+def serving(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Iterator[Served]:
+    """Run a server on a free port, and end it with SIGTERM. Gives it as soon as it lists its models."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/v1"
+    started_s = time.perf_counter()
+    with subprocess.Popen(
+        [*command, "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **(environ or {})},
+    ) as process:
+        try:
+            model = _model_when_ready(process, url)
+            yield Served(url, model, process.pid, started_s)
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _model_when_ready(process: subprocess.Popen[bytes], url: str) -> str:
+    """The first model that the server lists, as soon as it does."""
+    limit = time.monotonic() + START_LIMIT_S
+    with httpx.Client(timeout=START_LIMIT_S) as client:
+        while time.monotonic() < limit:
+            if process.poll() is not None:
+                raise SystemExit(f"The server ended with status {process.returncode} before it served.")
+            try:
+                answer = client.get(f"{url}/models")
+                if answer.status_code == 200:
+                    return str(answer.json()["data"][0]["id"])
+            except httpx.TransportError:
+                pass
+            time.sleep(0.01)
+    raise SystemExit(f"The server did not start in {START_LIMIT_S:.0f} s.")
+
+
+def machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        text = info.read_text()
+        names, flags = re.search(r"model name\s*: (.*)", text), re.search(r"flags\s*: (.*)", text)
+        known = [flag for flag in ("amx_int8", "avx512_vnni", "avx512f", "avx2") if flags and flag in flags[1].split()]
+        cpu = f"{names[1] if names else cpu} ({known[0] if known else 'no AVX2'})"
+    return f"{os.cpu_count()} cores of {cpu}, {platform.system()}, Python {platform.python_version()}"
+
+
+def write(path: Path, mark: str, text: str) -> None:
+    """Put a report between its marks, and leave the rest of the page alone."""
+    begin, end = f"<!-- {mark} begin -->", f"<!-- {mark} end -->"
+    page = path.read_text()
+    if begin not in page or end not in page:
+        raise SystemExit(f"{path} has no marks {begin} and {end}.")
+    head, _, rest = page.partition(begin)
+    _, _, tail = rest.partition(end)
+    path.write_text(f"{head}{begin}\n{text}\n{end}{tail}")

@@ -1,0 +1,54 @@
+"""Draw output tokens/s by workload from the files of `peers.py`: `python plot.py PICTURE.png FILE.json...`
+
+Runs in the environment of the peer: it needs matplotlib, and nothing of crossette.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+SERVERS = {"crossette": "#c8452b", "llama-server": "#8a8f98"}
+
+
+def medians(file: Path) -> dict[str, dict[str, float]]:
+    """Output tokens/s: the median over the rounds, by workload and server."""
+    rates: dict[str, dict[str, list[float]]] = {}
+    for run in json.loads(file.read_text())["runs"]:
+        if run["server"] in SERVERS and "tokens_per_s" in run["figures"]:
+            by_server = rates.setdefault(run["workload"], {})
+            by_server.setdefault(run["server"], []).append(run["figures"]["tokens_per_s"])
+    return {
+        workload: {server: statistics.median(values) for server, values in by_server.items()}
+        for workload, by_server in rates.items()
+    }
+
+
+def draw(picture: Path, files: list[Path]) -> None:
+    backend: Any = import_module("matplotlib")  # Any: a package that the type checker does not see
+    backend.use("Agg")
+    pyplot: Any = import_module("matplotlib.pyplot")
+    figure, rows = pyplot.subplots(len(files), 1, figsize=(9, 3.4 * len(files)), squeeze=False)
+    for (axes,), file in zip(rows, files, strict=True):
+        rates = medians(file)
+        for place, (server, color) in enumerate(SERVERS.items()):
+            heights = [rates[workload].get(server, 0.0) for workload in rates]
+            bars = axes.bar(
+                [i + 0.4 * place - 0.2 for i in range(len(rates))], heights, 0.38, label=server, color=color
+            )
+            axes.bar_label(bars, [f"{height:.0f}" if height else "failed" for height in heights], fontsize=8)
+        axes.set_xticks(range(len(rates)), list(rates))
+        axes.set_ylabel("output tokens/s")
+        axes.set_title(file.stem, fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+    figure.tight_layout()
+    figure.savefig(picture, dpi=120)
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

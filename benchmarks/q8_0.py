@@ -1,0 +1,65 @@
+"""The default model's weights as Q8_0: the Q4_1 values, dequantised and quantised again. Speed is what it is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import gguf
+from gguf.quants import dequantize, quantize
+
+from crossette.models.catalogue import DEFAULT
+from crossette.models.fetch import sha256_of
+from crossette.models.pull import silent
+from crossette.models.sources import Sources
+from crossette.models.store import home
+
+Q8_0 = gguf.GGMLQuantizationType.Q8_0
+
+
+def default_gguf() -> Path:
+    """The default model's own GGUF file, fetched once and kept: the store holds it converted."""
+    file = _folder() / DEFAULT.hub_file
+    if file.is_file() and sha256_of(file) == DEFAULT.sha256:
+        return file
+    with TemporaryDirectory(dir=file.parent) as temporary:
+        return Sources().catalogue(DEFAULT, Path(temporary), silent).path.replace(file)
+
+
+def q8_0_gguf() -> Path:
+    """The same model in Q8_0, made on the first call."""
+    file = _folder() / f"{DEFAULT.name}-q8_0.gguf"
+    if not file.is_file():
+        with TemporaryDirectory(dir=file.parent) as temporary:
+            requantize(default_gguf(), Path(temporary) / file.name)
+            (Path(temporary) / file.name).replace(file)
+    return file
+
+
+def requantize(source: Path, target: Path) -> None:
+    """Copy a GGUF file, with every quantised tensor as Q8_0 and the others as they are."""
+    reader = gguf.GGUFReader(source)
+    architecture = reader.fields[gguf.Keys.General.ARCHITECTURE].contents()
+    writer = gguf.GGUFWriter(target, architecture)
+    for field in reader.fields.values():
+        if field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF."):
+            continue  # the writer has them of its own
+        is_array = field.types[0] == gguf.GGUFValueType.ARRAY
+        value = int(gguf.LlamaFileType.MOSTLY_Q8_0) if field.name == gguf.Keys.General.FILE_TYPE else field.contents()
+        writer.add_key_value(field.name, value, field.types[0], sub_type=field.types[-1] if is_array else None)
+    for tensor in reader.tensors:
+        if tensor.tensor_type in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16):
+            writer.add_tensor(tensor.name, tensor.data)
+        else:
+            data = quantize(dequantize(tensor.data, tensor.tensor_type), Q8_0)
+            writer.add_tensor(tensor.name, data, raw_dtype=Q8_0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _folder() -> Path:
+    folder = home() / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
