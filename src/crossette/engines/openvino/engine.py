@@ -185,6 +185,7 @@ class OpenVINOEngine:
             if not self.scheduler.idle:
                 self._step()
         self._fail(set(self._streams.values()), admission.shutting_down())
+        self._runner.close()
 
     def _drain_inbox(self) -> bool:
         """Do what was asked since the last step, or wait for something to be asked. False: time to stop."""
