@@ -34,10 +34,6 @@ class BlockPool:
     def num_free(self) -> int:
         return len(self._empty) + len(self._kept)
 
-    @property
-    def num_kept(self) -> int:
-        return len(self._kept)
-
     def allocate(self, count: int) -> list[int]:
         """Take `count` blocks; the caller has seen that `num_free` suffices."""
         if count > self.num_free:

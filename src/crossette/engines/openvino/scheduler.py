@@ -5,7 +5,7 @@ catch up with the tokens known. Three rules make the text independent of who els
 
 - A prompt is computed in chunks of two tokens or more, unless it is a single token.
 - An output token is computed as a row of its own, also when it is computed again after a preemption.
-- What is chosen here never depends on the values that are computed, only on counts and order of arrival.
+- A guess is computed as a row of its own, and kept if and only if it is what is drawn there.
 """
 
 from __future__ import annotations
