@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crossette.engines.openvino.largest import largest
 from crossette.engines.openvino.logits import LogitsProcessor, Row
 from crossette.engines.openvino.sampler import TokenSampler, pick, uniform
 from crossette.types import SamplingParams
@@ -94,6 +95,37 @@ def test_a_nucleus_of_many_tokens_is_found_whole(top_p: float, top_k: int) -> No
 
     for number in (0.0, 0.2, 0.5, 0.77, 0.999999):
         assert draw(flat, params, number) == reference(flat, params, number)
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 256, 257, 5000, 49_152])
+@pytest.mark.parametrize("count", [1, 2, 5, 40, 128, 700])
+def test_the_largest_are_those_of_a_sort_and_of_equals_the_first(size: int, count: int) -> None:
+    values = np.round(np.random.default_rng(size + count).normal(0, 3, size), 1).astype(np.float32)  # many ties
+
+    assert largest(values, count).tolist() == sorted(np.argsort(-values, kind="stable")[:count].tolist())
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 2000), st.integers(0, 2**32), numbers)
+def test_a_number_selects_where_the_running_sum_passes_it(size: int, seed: int, number: float) -> None:
+    """Summed in blocks or one by one: the same token, but for a number at the very edge of two."""
+    logits = np.random.default_rng(seed).normal(0, 60, size).astype(np.float32)  # most weights are 0
+    weights = np.exp(logits - logits.max()).astype(np.float64)
+    ends = np.cumsum(weights) / weights.sum()
+
+    token, probability = pick(logits, make_params(), number)
+
+    assert weights[token] > 0
+    assert probability == pytest.approx(weights[token] / weights.sum(), rel=1e-4)
+    assert ends[token] >= number - 1e-6
+    assert token == 0 or ends[token - 1] <= number + 1e-6
+
+
+def test_the_largest_number_selects_the_last_token_that_has_any_weight() -> None:
+    logits = np.full(1000, -np.inf, np.float32)
+    logits[[3, 700]] = 0.0
+
+    assert draw(logits, make_params(), 1 - 2**-53) == 700
 
 
 def test_tokens_come_as_often_as_softmax_says() -> None:

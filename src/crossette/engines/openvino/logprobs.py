@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from crossette.engines.openvino.largest import largest
 from crossette.engines.openvino.logits import Row
 from crossette.types import Logprob
 
@@ -21,9 +22,6 @@ def _top(row: Row, count: int) -> list[int]:
     """The ids of the largest logits, best first; among equals the lowest first."""
     if count <= 1:
         return [int(row.argmax())] * count
-    count = min(count, len(row))
-    threshold = np.partition(row, len(row) - count)[len(row) - count]
-    candidates = np.flatnonzero(row >= threshold)
-    order = candidates[np.argsort(-row[candidates], kind="stable")]
-    ids: list[int] = order[:count].tolist()
+    kept = largest(row, count)
+    ids: list[int] = kept[np.argsort(-row[kept], kind="stable")].tolist()
     return ids
