@@ -1,4 +1,4 @@
-"""Draw output tokens/s by workload from the files of `peers.py`: `python plot.py PICTURE.png FILE.json...`
+"""Draw output tokens/s by workload from the files of `peers`: `python plot.py PICTURE.png FILE.json...`
 
 Runs in the environment of the peer: it needs matplotlib, and nothing of crossette.
 """

@@ -1,0 +1,120 @@
+"""crossette and llama-server on the same GGUF file, in turn, under the same load.
+
+    scripts/bench-peers [--models q4_1,q8_0] [--workloads short,copy,shared,fork,gap,start,front] [--streams 1,8,32]
+                        [--rounds 3] [--resume] [--write docs/benchmarks.md]
+
+Greedy, outputs of 256 tokens with ignore_eos, prompts of 96 tokens unless a row says otherwise. The two take turns in
+every round; each run starts its server anew and ends it, so that none shares the machine or finds a warm cache.
+Figures are medians over the rounds, ratios medians of each round's ratio. A round in which a server fails does not
+count; where all of them failed, the reason stands in place of the figure.
+--resume goes on with the measurement in the output folder: what is there is kept, what is asked for and missing is
+measured, and the page is made of both. Without it, what is asked for is measured and is the whole page.
+Run it on a machine that does nothing else. Linux only: it reads /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common import write
+
+from crossette.engines.openvino.convert import convert
+from crossette.models.pull import pull
+from crossette.models.store import ModelStore, default_root
+from peers.front import FRONT_STREAMS, measure_front
+from peers.record import Record
+from peers.report import report
+from peers.runs import MODELS, SMALL, Run, Size, Workload
+from peers.servers import PEER_PYTHON, measure
+from peers.workloads import short_streams, workloads
+
+MARK = "peers"
+
+
+def main() -> None:
+    options = parse()
+    size = SMALL if options.small else Size()
+    record = begin(options)
+    loads = workloads(options.streams)
+    for name in options.models:
+        if any(load != "front" for load in options.workloads):
+            pull(ModelStore(default_root()), MODELS[name].reference, convert)  # no start that is measured converts
+    measure_all(record, options, loads, size)
+    if not record.runs:
+        raise SystemExit("None of these workloads is measured with these models.")
+    streams = {*options.streams, *short_streams([run.workload for run in record.runs])}
+    text = report(record, list(MODELS), workloads(sorted(streams)), size)
+    print(text)
+    plot(record.save(), options.output / "peers.png")
+    if options.write is not None:
+        write(options.write, MARK, text)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench-peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", type=lambda text: text.split(","), default=list(MODELS))
+    parser.add_argument("--workloads", type=lambda text: text.split(","), help="short,copy,shared,fork,gap,start,front")
+    parser.add_argument("--streams", type=lambda text: [int(part) for part in text.split(",")], default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="tiny sizes: whether the script works, not how fast it is")
+    parser.add_argument("--resume", action="store_true", help="keep what is there, measure what is missing")
+    parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"), help="folder of raw JSON and the plot")
+    parser.add_argument("--write", type=Path, help="a page with the marks of this report")
+    options = parser.parse_args()
+    every = [*workloads(options.streams), "front"]
+    asked = options.workloads or every
+    options.workloads = [name for name in every if name in asked or name.partition("-")[0] in asked]
+    if not options.workloads or set(options.models) - set(MODELS):
+        parser.error(f"workloads are {', '.join(every)}; models are {', '.join(MODELS)}")
+    return options
+
+
+def begin(options: argparse.Namespace) -> Record:
+    """Raises SystemExit if runs of another size would be put together with those of this one."""
+    command = " ".join(["scripts/bench-peers", *sys.argv[1:]])
+    if not options.resume:
+        return Record(options.output, command)
+    record = Record.resumed(options.output, command)
+    if len({"--small" in command.split() for command in record.commands}) > 1:
+        raise SystemExit(f"{options.output} has runs with and runs without --small. Give another --output.")
+    return record
+
+
+def measure_all(record: Record, options: argparse.Namespace, loads: dict[str, Workload], size: Size) -> None:
+    """Every round of what is asked for, but those that `record` has. Each run is saved as soon as it is done."""
+    for number in range(1, options.rounds + 1):
+        for name in options.models:
+            for load in loads.values():
+                servers = ("crossette", *load.peers)
+                is_asked = load.name in options.workloads and (load.name != "gap" or MODELS[name].is_default)
+                if is_asked and not record.has(name, load.name, number, servers):
+                    # Who goes first changes with the round.
+                    for server in servers[:: 1 if number % 2 else -1]:
+                        add(record, measure(MODELS[name], load, server, number, size))
+        for streams in FRONT_STREAMS if "front" in options.workloads else ():
+            if not record.has("fake", f"front-{streams}", number, ["crossette"]):
+                add(record, measure_front(streams, number, size))
+
+
+def add(record: Record, run: Run) -> None:
+    told = run.failure or ", ".join(f"{name} {value:.4g}" for name, value in run.figures.items())
+    print(f"{run.model} {run.workload} round {run.round} {run.server}: {told}", file=sys.stderr, flush=True)
+    record.add(run)
+    record.save()
+
+
+def plot(files: Sequence[Path], picture: Path) -> None:
+    """Draw it with the environment of the peer: matplotlib is no dependency of ours."""
+    drawn = [str(file) for file in files if "fake" not in file.name]
+    if drawn:
+        subprocess.run([PEER_PYTHON, Path(__file__).parents[1] / "plot.py", picture, *drawn], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Output that copies its input: a text to be repeated with one word changed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+import msgspec
+from common import Served
+
+from crossette.bench.request import RequestResult
+from crossette.bench.sse import error_message
+from peers.requests import completion, connect, good, post, record, together
+from peers.runs import Body, Failed, Size
+
+
+def run_copy(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[dict[str, float], Body]:
+    """A text to be repeated with one word changed; crossette once more with the text as `prediction`."""
+    return asyncio.run(_copy(served, is_ours, size, seed))
+
+
+async def _copy(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[dict[str, float], Body]:
+    num_texts, num_tokens = 4, min(150, size.output_tokens)
+    results: dict[str, list[RequestResult]] = {"plain": [], "predicted": []}
+    details: Body = {"copied": await _copied_share(served, copy_task(seed), num_tokens)}
+    with connect(served) as connection:
+        for number in range(1, num_texts + 1):
+            task = copy_task(seed + number)
+            body = completion(served, task.prompt, num_tokens)
+            results["plain"].append(good(await post(connection, body)))
+            if is_ours:
+                # Another text: the first one's prompt is in the prefix cache by now.
+                task = copy_task(seed + number + num_texts)
+                prediction = {"prediction": {"type": "content", "content": task.answer}}
+                results["predicted"].append(
+                    await post(connection, completion(served, task.prompt, num_tokens) | prediction)
+                )
+    figures = {"tokens_per_s": together(results["plain"])}
+    refused = [result.failure.message for result in results["predicted"] if result.failure]
+    if refused:
+        details["prediction"] = refused[0]
+    elif is_ours:
+        figures["predicted_tokens_per_s"] = together(results["predicted"])
+    return figures, details | {"requests": [record(result) for several in results.values() for result in several]}
+
+
+@dataclass(frozen=True)
+class CopyTask:
+    """A text, the same text with one word changed, and its beginning; the model writes on."""
+
+    prompt: str
+    answer: str
+
+
+def copy_task(seed: int) -> CopyTask:
+    """Sentences of about 150 tokens in all, no two tasks alike."""
+    rng = random.Random(seed)
+    names = rng.sample(("Anna", "Peter", "Maria", "David", "Laura", "Thomas", "Helen", "Robert"), 4)
+    things = rng.sample(("book", "table", "garden", "letter", "house", "picture", "road", "glass", "story"), 5)
+    days = rng.sample(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), 3)
+    sentences = [
+        f"On {days[0]}, {names[0]} went to the market and bought a {things[0]} for {names[1]}.",
+        f"The {things[0]} was not what {names[1]} had wanted, but it stood well beside the old {things[1]}.",
+        f"{names[2]} said that a {things[2]} would have been better, because the {things[1]} was broken.",
+        f"By {days[1]} everybody had heard about the {things[2]}, and {names[3]} wrote a long letter to the mayor.",
+        f"The mayor answered that he knew nothing about any {things[3]}, and that {names[0]} should ask again.",
+        f"So on {days[2]} they all met in front of the {things[4]}, and {names[2]} read the letter to {names[1]}.",
+        f"In the end the {things[3]} was given to {names[3]}, who put it behind the {things[4]} and went home.",
+    ]
+    text = " ".join(sentences)
+    changed = text.replace("the mayor", "the doctor", 1)
+    begun = " ".join(changed.split()[:4])
+    return CopyTask(f"{text}\n\n{changed}\n\n{changed}\n\n{begun}", changed.removeprefix(begun))
+
+
+async def _copied_share(served: Served, task: CopyTask, num_tokens: int) -> float:
+    """Whether the model does copy: the share of its answer's words that stand where the text has them. Warms up too."""
+    body = completion(served, task.prompt, num_tokens) | {"stream": False}
+    del body["stream_options"]
+    with connect(served) as connection:
+        response = await connection.request("POST", "/completions", msgspec.json.encode(body))
+        answer = await response.read()
+    if response.status != 200:
+        raise Failed(error_message(answer))
+    words: list[str] = msgspec.json.decode(answer)["choices"][0]["text"].split()
+    wanted = task.answer.split()[: len(words)]
+    return sum(word == want for word, want in zip(words, wanted, strict=False)) / max(1, len(wanted))

@@ -1,0 +1,103 @@
+"""The nouns of a measurement: models, sizes, workloads with their lines in the table, and runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from common import Served
+from q8_0 import default_gguf, q8_0_gguf
+
+from crossette.models.catalogue import DEFAULT
+
+PROMPT_TOKENS = 96
+DRAFTING = "llama-server, n-grams"
+"""The peer with its own lookup of drafts in the prompt, which is off by default."""
+
+Body = dict[str, Any]  # Any: JSON
+
+
+@dataclass(frozen=True)
+class Model:
+    """One GGUF file, and how crossette is asked for it."""
+
+    name: str
+    gguf: Callable[[], Path]
+    is_default: bool = False
+
+    @property
+    def reference(self) -> str:
+        """The catalogue's model is the same file: crossette checks its SHA-256."""
+        return DEFAULT.name if self.is_default else str(self.gguf())
+
+
+MODELS = {"q4_1": Model("q4_1", default_gguf, is_default=True), "q8_0": Model("q8_0", q8_0_gguf)}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much each workload asks for: less than this is a test of the script, not a measurement."""
+
+    output_tokens: int = 256
+    requests_per_stream: int = 2
+    shared_requests: int = 32
+    long_tokens: int = 7500
+    """The default model's window is 8192."""
+    running_tokens: int = 1500
+    """What the stream that runs beside the long prompt may say; it is left when the prompt is answered."""
+    front_requests: int = 256
+
+
+SMALL = Size(
+    output_tokens=16, requests_per_stream=1, shared_requests=8, long_tokens=600, running_tokens=1500, front_requests=16
+)
+
+
+class Failed(Exception):
+    """A server did not do what the workload asks."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a figure of a workload, its unit, and what is wanted of it."""
+
+    figure: str
+    text: str
+    goals: dict[str, str]
+    their_figure: str = ""
+    """Of the peer, where it is another one."""
+    peer: str = "llama-server"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is measured: `run` loads a server that was started for `width` requests at once of `context` tokens."""
+
+    name: str
+    run: Callable[[Served, bool, Size, int], tuple[dict[str, float], Body]]
+    """Takes the server, whether it is crossette, the size, and a seed. Raises Failed."""
+    rows: tuple[Row, ...]
+    width: int = 1
+    context: int = PROMPT_TOKENS + 256 + 32
+    """Of each of them."""
+    peers: tuple[str, ...] = ("llama-server",)
+
+
+@dataclass
+class Run:
+    """One workload on one server in one round."""
+
+    model: str
+    workload: str
+    server: str
+    round: int
+    figures: dict[str, float] = field(default_factory=dict)
+    failure: str | None = None
+    details: Body = field(default_factory=dict)
+    command: str = ""
+    load_before: float = field(default_factory=lambda: os.getloadavg()[0])
+    date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))

@@ -1,0 +1,62 @@
+"""All workloads by name, each with its lines in the table and what is wanted there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crossette.engines.openvino.engine import OpenVINOSettings
+from peers.copying import run_copy
+from peers.runs import DRAFTING, MODELS, Row, Workload
+from peers.throughput import SHARED_TOKENS, run_fork, run_shared, run_short
+from peers.waiting import run_gap, run_start
+
+
+def workloads(streams: Sequence[int]) -> dict[str, Workload]:
+    """In the order of the table."""
+    several = [
+        *(_short(level) for level in streams),
+        Workload("copy", run_copy, _COPIES, context=1024, peers=("llama-server", DRAFTING)),
+        Workload("shared", run_shared, _SHARED, width=8, context=SHARED_TOKENS + 64 + 256 + 64),
+        Workload("fork", run_fork, _FORKS, width=8),
+        Workload("gap", run_gap, _gaps(), width=2, context=8192),
+        Workload("start", run_start, (Row("start_s", "process start to first token, s", {"q4_1": "about 3 s"}),)),
+    ]
+    return {workload.name: workload for workload in several}
+
+
+def short_streams(names: Sequence[str]) -> list[int]:
+    """The levels among names of workloads."""
+    return [int(level) for kind, _, level in (name.partition("-") for name in names) if kind == "short"]
+
+
+def _short(streams: int) -> Workload:
+    goals = {
+        1: {"q4_1": "≥ 1.0 x", "q8_0": "as near 1.0 x as can be"},
+        8: {"q4_1": "≥ 2.5 x", "q8_0": "≥ 1.8 x"},
+        32: {"q4_1": "≥ 5 x", "q8_0": "≥ 3 x"},
+    }
+    text = "1 stream, prose" if streams == 1 else f"{streams} streams, short unique prompts"
+    row = Row("tokens_per_s", text, goals.get(streams, {}))
+    return Workload(f"short-{streams}", run_short(streams), (row,), width=streams)
+
+
+_TWICE = dict.fromkeys(MODELS, "≥ 2.0 x")
+_COPIES = (
+    Row("tokens_per_s", "1 stream, output that copies its input", _TWICE),
+    Row("predicted_tokens_per_s", "the same, with `prediction` here", _TWICE, their_figure="tokens_per_s"),
+    Row("tokens_per_s", "the same, with n-gram drafts there", {}, peer=DRAFTING),
+)
+_SHARED = (
+    Row("tokens_per_s", "8 at once of 32, shared prompt of 1,200 tokens", dict.fromkeys(MODELS, "≥ 8 x")),
+    Row("first_token_p95_ms", "first token of these, p95, ms", dict.fromkeys(MODELS, "≤ 0.1 x")),
+)
+_FORKS = (Row("tokens_per_s", "8 answers: `n` = 8 against 8 requests", dict.fromkeys(MODELS, "≥ 3 x")),)
+
+
+def _gaps() -> tuple[Row, ...]:
+    target_ms = 1000 * OpenVINOSettings().step_time
+    goal = f"≤ {2 * target_ms:.0f} ms: twice the step time of {target_ms:.0f} ms"
+    return (
+        Row("largest_gap_ms", "largest gap while a long prompt arrives, ms", dict.fromkeys(MODELS, goal)),
+        Row("long_first_token_ms", "first token of that prompt, ms", {}),
+    )
