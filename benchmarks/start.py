@@ -1,0 +1,112 @@
+"""From the start of the process to the first token, for models of several sizes.
+
+    scripts/bench-start [--rounds 3] [--write docs/benchmarks.md]
+
+The default model, and llamas of random weights with its tokenizer: how long a start takes depends on sizes, and not on
+values. Each is pulled before, so that no start that is measured converts. The sizes take turns in every round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from common import crossette, machine, serving, write
+from peers.requests import completion, good, post_alone
+from q8_0 import default_gguf
+
+from crossette.engines.openvino.convert import convert
+from crossette.models.catalogue import DEFAULT
+from crossette.models.pull import pull
+from crossette.models.store import ModelStore, default_root, folder_size, home
+from tiny_model import write_tiny_gguf
+
+MARK = "start"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A llama of random weights in Q8_0."""
+
+    name: str
+    layers: int
+    width: int
+
+    def gguf(self) -> Path:
+        """Its file, written on the first call."""
+        file = home() / "benchmarks" / f"random-{self.name}.gguf"
+        if not file.is_file():
+            print(f"writing {file.name}", file=sys.stderr)
+            unfinished = file.with_suffix(".unfinished")
+            write_tiny_gguf(unfinished, layers=self.layers, width=self.width, tokenizer_from=default_gguf())
+            unfinished.replace(file)
+        return file
+
+
+SHAPES = (Shape("300m", layers=24, width=1024), Shape("1b", layers=24, width=2048))
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start: seconds to the first answered request, and to the first token; memory of the process after it."""
+
+    ready_s: float
+    first_token_s: float
+    rss_bytes: int
+
+
+def start(reference: str) -> Start:
+    with serving(crossette(reference)) as served:
+        ready_s = time.perf_counter() - served.started_s
+        result = good(asyncio.run(post_alone(served, completion(served, "Once upon a time", 1))))
+        first_token_s = result.started_s + (result.first_token_s or result.total_s) - served.started_s
+        return Start(ready_s, first_token_s, served.rss_bytes)
+
+
+def report(starts: dict[str, list[Start]], sizes: dict[str, int], command: str) -> str:
+    lines = [
+        f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}; crossette {version('crossette')}, "
+        f"openvino {version('openvino')}.",
+        f"Medians of {len(next(iter(starts.values())))} rounds, files in the page cache. Command: `{command}`",
+        "",
+        "| model | files, MB | start to ready, s | start to first token, s | resident memory, MB |",
+        "|---|---|---|---|---|",
+    ]
+    for name, several in starts.items():
+        ready, first, rss = (
+            statistics.median(getattr(one, figure) for one in several)
+            for figure in ("ready_s", "first_token_s", "rss_bytes")
+        )
+        lines.append(f"| {name} | {sizes[name] / 1e6:.0f} | {ready:.1f} | {first:.1f} | {rss / 1e6:.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", type=Path, help="a page with the marks of this report")
+    options = parser.parse_args()
+    references = {f"`{DEFAULT.name}`, Q4_1": DEFAULT.name}
+    references |= {f"random weights, {shape.name.upper()}, Q8_0": str(shape.gguf()) for shape in SHAPES}
+    store = ModelStore(default_root())
+    sizes = {name: folder_size(pull(store, reference, convert).path) for name, reference in references.items()}
+    starts: dict[str, list[Start]] = {name: [] for name in references}
+    for _ in range(options.rounds):
+        for name, reference in references.items():
+            starts[name].append(start(reference))
+            print(name, starts[name][-1], file=sys.stderr, flush=True)
+    text = report(starts, sizes, " ".join(["scripts/bench-start", *sys.argv[1:]]))
+    print(text)
+    if options.write is not None:
+        write(options.write, MARK, text)
+
+
+if __name__ == "__main__":
+    main()
