@@ -47,13 +47,13 @@ class Size:
     shared_requests: int = 32
     long_tokens: int = 7500
     """The default model's window is 8192."""
-    running_tokens: int = 1500
+    running_tokens: int = 6000
     """What the stream that runs beside the long prompt may say; it is left when the prompt is answered."""
     front_requests: int = 256
 
 
 SMALL = Size(
-    output_tokens=16, requests_per_stream=1, shared_requests=8, long_tokens=600, running_tokens=1500, front_requests=16
+    output_tokens=16, requests_per_stream=1, shared_requests=8, long_tokens=600, running_tokens=6000, front_requests=16
 )
 
 
