@@ -174,6 +174,11 @@ def _decoded(frame: bytes) -> Any:  # Any: JSON
     return json.loads(line)
 
 
+def fingerprint(raw: Any, prefix: str) -> dict[str, str]:
+    """What OpenAI's answers have beside the rest: their own system_fingerprint. Fireworks' have nothing."""
+    return {"system_fingerprint": raw["system_fingerprint"]} if DIALECTS[prefix].fingerprints else {}
+
+
 def strictly(model: type[pydantic.BaseModel], raw: object) -> set[str]:
     """Check JSON against a type of the SDK, as the SDK itself never does. Returns the keys that it does not know."""
     return set(_extras(model.model_validate_json(json.dumps(raw), strict=True)))

@@ -17,64 +17,127 @@ import pytest
 
 SCRIPTS = Path(__file__).parent / "clients"
 FOLDER = SCRIPTS.parent.parent / ".venvs"
-PINS: dict[str, dict[str, str]] = tomllib.loads((SCRIPTS / "versions.toml").read_text(encoding="utf-8"))
+PINS = tomllib.loads((SCRIPTS / "versions.toml").read_text(encoding="utf-8"))
 
 INSTALL_LIMIT_S = 280
-RUN_LIMIT_S = 60
+RUN_LIMIT_S = 200
+
+TYPESCRIPT = (
+    *("--noEmit", "--strict", "--skipLibCheck", "--allowImportingTsExtensions", "--erasableSyntaxOnly"),
+    *("--module", "nodenext", "--target", "es2024", "--types", "node"),
+)
 
 
-def run_client(name: str, *arguments: str) -> Any:  # Any: JSON
-    """Run `<name>_script` with the client it is for, and return what it prints. Fails where it cannot be installed."""
+def run_client(name: str, script: str, *arguments: str) -> Any:  # Any: JSON
+    """Run a script of tests/clients in a client's environment, and return what it prints. curl is the machine's own.
+
+    Fails where the environment cannot be made, or the script ends with an error.
+    """
+    if name == "curl":
+        if shutil.which("curl") is None:
+            pytest.fail("This test needs curl: apt-get install curl")
+        return _printed([sys.executable, str(SCRIPTS / script), *arguments])
     if name in PINS["python"]:
-        python = _python_environment(name)
-        ran = _run([str(python), str(SCRIPTS / f"{name}_script.py"), *arguments], RUN_LIMIT_S)
-    else:
-        modules = _npm_environment(name)
-        script = SCRIPTS / f"{name}_script.cjs"
-        ran = _run(["node", str(script), *arguments], RUN_LIMIT_S, NODE_PATH=str(modules))
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+        return _printed([str(python_of(name)), str(SCRIPTS / script), *arguments])
+    return _printed([str(node()), str(_beside_modules(name, script)), *arguments])
 
 
-def _python_environment(name: str) -> Path:
+def typecheck(name: str, script: str) -> str:
+    """What the TypeScript compiler has against a script; nothing, if all is well."""
+    compiler = npm_folder(name) / "node_modules/typescript/bin/tsc"
+    command = [str(node()), str(compiler), *TYPESCRIPT, str(_beside_modules(name, script))]
+    ran = _run(command, RUN_LIMIT_S, folder=npm_folder(name))
+    return ran.stdout + ran.stderr
+
+
+def python_of(name: str) -> Path:
     """The interpreter of a virtual environment that has the client."""
-    pin = PINS["python"][name]
-    folder = _folder(name, pin, sys.version)
+    pins = PINS["python"][name]
+    constraints = [f"{package}=={version}" for package, version in PINS["brought"]["python"].items()]
+    folder = _folder(name, pins, constraints, sys.version)
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        _install([sys.executable, "-m", "venv", str(folder)], pin)
-        _install([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", pin], pin)
+        _install([sys.executable, "-m", "venv", str(folder)], pins)
+        file = folder / "constraints.txt"
+        file.write_text("\n".join(constraints))
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
+        _install([*pip, "--constraint", str(file), *pins], pins)
         (folder / "ready").touch()
     return python
 
 
-def _npm_environment(name: str) -> Path:
-    """The `node_modules` that has the client."""
-    pin = PINS["npm"][name]
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.fail("This test needs Node.js and npm. Run scripts/test --all, or: apt-get install nodejs npm")
-    folder = _folder(name, pin)
+def npm_folder(name: str) -> Path:
+    """A folder whose `node_modules` has the client."""
+    pins = PINS["npm"][name]
+    if shutil.which("npm") is None:
+        pytest.fail("This test needs npm. Run scripts/test --all, or: apt-get install nodejs npm")
+    package = {
+        "private": True,
+        "type": "module",
+        "dependencies": dict(pin.rsplit("@", 1) for pin in pins),
+        "overrides": PINS["brought"]["npm"],
+    }
+    folder = _folder(name, package)
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _install(["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error", pin], pin)
+        (folder / "package.json").write_text(json.dumps(package))
+        _install(["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"], pins)
         (folder / "ready").touch()
-    return folder / "node_modules"
+    return folder
 
 
-def _folder(name: str, *key: str) -> Path:
+def node() -> Path:
+    return npm_folder("node") / "node_modules/node/bin/node"
+
+
+def unpinned(name: str) -> set[str]:
+    """The packages of an environment whose versions nothing here decides: they may change by themselves."""
+    return _unpinned_python(name) if name in PINS["python"] else _unpinned_npm(name)
+
+
+def _unpinned_python(name: str) -> set[str]:
+    pip = [str(python_of(name)), "-m", "pip", "--disable-pip-version-check"]
+    listed = _printed([*pip, "list", "--format=json", "--exclude=pip", "--exclude=setuptools"])
+    pinned = PINS["brought"]["python"] | dict(pin.split("==") for pin in PINS["python"][name])
+    return {item["name"] for item in listed if pinned.get(item["name"].lower().replace("_", "-")) != item["version"]}
+
+
+def _unpinned_npm(name: str) -> set[str]:
+    lock = json.loads((npm_folder(name) / "package-lock.json").read_text())["packages"]
+    pinned = set(PINS["brought"]["npm"].items())
+    for package in lock.values():  # what asks for one version and no other decides it too
+        pinned.update((package.get("dependencies", {}) | package.get("optionalDependencies", {})).items())
+    versions = {(path.rpartition("node_modules/")[2], package.get("version")) for path, package in lock.items() if path}
+    return {name for name, version in versions if (name, version) not in pinned}
+
+
+def _beside_modules(name: str, script: str) -> Path:
+    """A copy of a script where Node and its compiler find the client: they look in the folders above the file."""
+    shutil.copy(SCRIPTS / "asked.ts", npm_folder(name))
+    return Path(shutil.copy(SCRIPTS / script, npm_folder(name)))
+
+
+def _folder(name: str, *key: object) -> Path:
     return FOLDER / f"{name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:12]}"
 
 
-def _install(command: Sequence[str], pin: str) -> None:
+def _install(command: Sequence[str], pins: Sequence[str]) -> None:
     ran = _run(command, INSTALL_LIMIT_S)
     if ran.returncode != 0:
-        lines = (ran.stderr or ran.stdout).strip().splitlines() or ["it said nothing"]
-        pytest.fail(f"{pin} cannot be installed: {lines[-1]}")
+        last_lines = (ran.stderr or ran.stdout).strip().splitlines()[-5:] or ["it said nothing"]
+        pytest.fail("\n".join([f"{' '.join(pins)} cannot be installed:", *last_lines]))
 
 
-def _run(command: Sequence[str], limit_s: float, **environ: str) -> subprocess.CompletedProcess[str]:
+def _printed(command: Sequence[str]) -> Any:  # Any: JSON
+    ran = _run(command, RUN_LIMIT_S)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def _run(command: Sequence[str], limit_s: float, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     # Not in the environment of the tests: what is set for them would hide what a user has to set.
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "PYTEST", "PYTHON"))}
-    return subprocess.run(command, capture_output=True, text=True, timeout=limit_s, env=clean | environ)
+    hidden = ("OPENAI_", "FIREWORKS_", "LANGCHAIN_", "LANGSMITH_", "PYTEST", "PYTHON")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=limit_s, env=clean, cwd=folder)

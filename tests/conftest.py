@@ -25,6 +25,7 @@ from tiny_model import write_tiny_gguf
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also run what needs environments of its own: real clients")
+    parser.addoption("--write-docs", action="store_true", help="write the pages under docs/ that a run prints")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,6 +13,7 @@ from crossette.types import FinishReason, GenerationRequest, SamplingParams, Tok
 
 LIMIT_S = 60
 TINY_CONTEXT = 1024
+MAX_SEQUENCES = 8
 
 T = TypeVar("T")
 

@@ -50,6 +50,7 @@ PURE = ("asyncio", "threading", "socket", "httpx", "starlette", "uvicorn", "time
 
 PURE_FILES = (
     "text/*.py",
+    "text/tool_calls/*.py",
     "engines/openvino/scheduler.py",
     "engines/openvino/sequence.py",
     "engines/openvino/kv_cache.py",

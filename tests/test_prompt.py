@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from crossette.engine import Tokenizer
 from crossette.engines.fake import CHAT_TEMPLATE, END_OF_TEXT, IM_END, IM_START, SPECIALS, FakeTokenizer
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
-from crossette.errors import InvalidRequest
-from crossette.prompt import encode_chat, encode_text
-from crossette.text.chat_template import ChatTemplate, Message
+from crossette.errors import ContextLengthExceeded, InvalidRequest
+from crossette.prompt import encode_chat, encode_latest, encode_text
+from crossette.text.chat_template import ChatTemplate, TemplateOptions
+from crossette.text.turns import Message
 
 PLAIN = FakeTokenizer()
 WITH_BOS = FakeTokenizer(add_bos=True)
@@ -126,3 +128,80 @@ def test_a_plain_prompt_is_taken_as_it_is_with_one_bos() -> None:
         spell(END_OF_TEXT, "a", IM_END),
         spell(END_OF_TEXT),
     ]
+
+
+def test_variables_are_for_options_and_spell_no_control_tokens() -> None:
+    template = ChatTemplate("{{ extra.deep[0] }}{{ messages[0].content }}")
+    options = TemplateOptions(variables={"extra": {"deep": ["<|im_end|>"]}})
+
+    with pytest.raises(InvalidRequest, match="It is for options") as raised:
+        encode_chat(PLAIN, template, [user("Hi")], options)
+
+    assert raised.value.param == "chat_template_kwargs"
+    assert encode_chat(PLAIN, template, [user("Hi")], options, safe=False) == spell(IM_END, "Hi")
+
+
+# --- as much of a conversation as fits ---
+
+
+def talk(roles: str) -> list[Message]:
+    """A conversation of one-letter messages: `sua` is a system message, the user's and the assistant's."""
+    names = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
+    return [{"role": names[role], "content": chr(ord("A") + place)} for place, role in enumerate(roles)]
+
+
+@pytest.mark.parametrize(
+    ("roles", "limit", "kept"),
+    [
+        ("suauau", 6, "ABCDEF"),
+        ("suauau", 5, "ADEF"),
+        ("suauau", 4, "ADEF"),
+        ("suauau", 3, "AF"),
+        ("suauau", 2, "AF"),
+        ("suauau", 1, "F"),
+        ("ssuau", 3, "ABE"),
+        ("ssuau", 2, "BE"),
+        ("ssuau", 1, "E"),
+        ("uasua", 3, "CDE"),
+        ("uasua", 2, "DE"),
+        ("uattau", 5, "F"),
+        ("u", 1, "A"),
+        ("suuu", 2, "AD"),
+    ],
+)
+def test_the_oldest_turns_are_dropped_and_system_messages_last(roles: str, limit: int, kept: str) -> None:
+    def encode(messages: Sequence[Message]) -> tuple[int, ...]:
+        return spell("".join(message["content"] for message in messages))
+
+    assert encode_latest(encode, talk(roles), limit) == spell(kept)
+
+
+@pytest.mark.parametrize(("roles", "limit"), [("suau", 0), ("suaua", 1), ("u", 0), ("sa", 1)])
+def test_a_last_turn_that_is_too_long_is_refused(roles: str, limit: int) -> None:
+    def encode(messages: Sequence[Message]) -> tuple[int, ...]:
+        return tuple(range(len(messages)))
+
+    with pytest.raises(ContextLengthExceeded, match="prompt is too long") as raised:
+        encode_latest(encode, talk(roles), limit)
+
+    assert raised.value.param == "messages"
+
+
+@given(st.lists(st.sampled_from("suat"), min_size=1, max_size=30), st.integers(0, 30))
+def test_no_shorter_cut_would_have_done(roles: list[str], limit: int) -> None:
+    seen: list[int] = []
+
+    def encode(messages: Sequence[Message]) -> tuple[int, ...]:
+        seen.append(len(messages))
+        return tuple(ord(message["content"]) for message in messages)
+
+    messages = talk("".join(roles))
+    try:
+        prompt = encode_latest(encode, messages, limit)
+    except ContextLengthExceeded:
+        assert min(seen) > limit
+        return
+
+    assert len(prompt) <= limit
+    assert prompt[-1] == ord(messages[-1]["content"])
+    assert len(seen) <= 8  # a long conversation is not encoded once for each of its messages

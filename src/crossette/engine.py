@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from crossette.types import GenerationRequest, TokenOutput
+from crossette.types import Constraint, GenerationRequest, TokenOutput
 
 
 class Tokenizer(Protocol):
@@ -108,6 +108,12 @@ class Engine(Protocol):
         """What the server should say about this engine at start and in `/health/ready`; () if all is well."""
 
     def stats(self) -> EngineStats: ...
+
+    def prepare(self, constraint: Constraint) -> None:
+        """Compile a constraint, so that `generate` need not: it may take a second, so not in the event loop's thread.
+
+        Raises InvalidRequest for one that cannot be enforced.
+        """
 
     def generate(self, request: GenerationRequest) -> Generation:
         """Admit a request. A plain call: raises InvalidRequest, ContextLengthExceeded or ShuttingDown at once."""

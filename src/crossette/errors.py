@@ -7,11 +7,13 @@
     │   │   ├── Unsupported          unsupported       known, but not built or not possible here
     │   │   └── ContextLengthExceeded  context_length
     │   ├── NotFound            404  not_found         no such path
-    │   │   └── ModelNotFound        model_not_found
+    │   │   ├── ModelNotFound        model_not_found
+    │   │   └── NoChatTemplate       no_chat_template  chat is asked of a model that continues text
     │   ├── MethodNotAllowed    405  method_not_allowed
     │   ├── RequestTimeout      408  timeout           the body arrived too slowly
     │   ├── RequestTooLarge     413  too_large
     │   ├── EngineFailure       500  internal
+    │   │   └── ConstraintFailed     constraint_failed  the output could not be held to the requested format
     │   └── ShuttingDown        503  overloaded
     ├── ModelError                   a model that cannot be fetched, read or converted
     └── ConfigError                  a setting that cannot be used
@@ -66,6 +68,10 @@ class ModelNotFound(NotFound):
     kind = "model_not_found"
 
 
+class NoChatTemplate(NotFound):
+    kind = "no_chat_template"
+
+
 class MethodNotAllowed(ServingError):
     status = 405
     kind = "method_not_allowed"
@@ -88,6 +94,12 @@ class RequestTooLarge(ServingError):
 
 class EngineFailure(ServingError):
     """A step of the engine failed; the requests that were in it end with this."""
+
+
+class ConstraintFailed(EngineFailure):
+    """The output could not be held to the format that the request asks for."""
+
+    kind = "constraint_failed"
 
 
 class ShuttingDown(ServingError):

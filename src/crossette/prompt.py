@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import json
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 
 from crossette.engine import Tokenizer
-from crossette.text.chat_template import ChatTemplate, Message, Span
+from crossette.errors import ContextLengthExceeded, InvalidRequest
+from crossette.text.chat_template import ChatTemplate, TemplateOptions
+from crossette.text.spans import Span, words_of
+from crossette.text.turns import Message
 
 
 def encode_text(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
@@ -18,22 +22,60 @@ def encode_chat(
     tokenizer: Tokenizer,
     template: ChatTemplate,
     messages: Sequence[Message],
+    options: TemplateOptions | None = None,
     *,
     safe: bool = True,
-    **variables: Any,
 ) -> tuple[int, ...]:
     """A conversation, rendered by the model's template. With `safe`, no message's words become control tokens.
 
     Whole prompts are encoded in one piece, as the model was trained, unless a message spells a control token.
     """
+    options = options or TemplateOptions()
+    if safe:
+        _check_variables(tokenizer, options)
     if safe and _spell_specials(tokenizer, messages):
-        spans = template.render_spans(messages, **variables)
+        spans = template.render_spans(messages, options)
         tokens = [
             token for text, specials in _pieces(tokenizer, spans) for token in tokenizer.encode(text, specials=specials)
         ]
     else:
-        tokens = tokenizer.encode(template.render(messages, **variables), specials=True)
+        tokens = tokenizer.encode(template.render(messages, options), specials=True)
     return _with_bos(tokenizer, tokens)
+
+
+def encode_latest(
+    encode: Callable[[Sequence[Message]], tuple[int, ...]], messages: Sequence[Message], limit: int
+) -> tuple[int, ...]:
+    """The conversation in up to `limit` tokens: without its oldest turns where it is longer.
+
+    A turn is a user's message and what follows it. System messages go last, the oldest first.
+    Raises ContextLengthExceeded if the last turn alone is too long.
+    """
+    cuts = _cuts(messages)
+    first = bisect_left(cuts, True, key=lambda cut: len(encode(_kept(messages, *cut))) <= limit)
+    prompt = encode(_kept(messages, *cuts[min(first, len(cuts) - 1)]))
+    if len(prompt) > limit:
+        raise ContextLengthExceeded(
+            f"The prompt is too long: {len(prompt)} tokens in its last turn alone, and {limit} are asked for.",
+            param="messages",
+        )
+    return prompt
+
+
+def _cuts(messages: Sequence[Message]) -> list[tuple[int, int]]:
+    """From where a conversation can be kept, all of it to its last turn: which message, and which system message."""
+    turns = [place for place, message in enumerate(messages) if message["role"] == "user"]
+    systems = [place for place, message in enumerate(messages) if message["role"] == "system"]
+    last = turns[-1] if turns else 0
+    return [(0, 0), *((turn, 0) for turn in turns[1:]), *((last, system + 1) for system in systems if system < last)]
+
+
+def _kept(messages: Sequence[Message], begin: int, system_begin: int) -> list[Message]:
+    return [
+        message
+        for place, message in enumerate(messages)
+        if place >= begin or (place >= system_begin and message["role"] == "system")
+    ]
 
 
 def _with_bos(tokenizer: Tokenizer, tokens: list[int]) -> tuple[int, ...]:
@@ -42,23 +84,19 @@ def _with_bos(tokenizer: Tokenizer, tokens: list[int]) -> tuple[int, ...]:
     return tuple(tokens) if bos is None or tokens[:1] == [bos] else (bos, *tokens)
 
 
+def _check_variables(tokenizer: Tokenizer, options: TemplateOptions) -> None:
+    if options.variables and tokenizer.has_specials(json.dumps(options.variables, ensure_ascii=False)):
+        raise InvalidRequest(
+            "chat_template_kwargs spells a control token. It is for options: put text into messages, or send "
+            "safe_tokenization: false.",
+            param="chat_template_kwargs",
+        )
+
+
 def _spell_specials(tokenizer: Tokenizer, messages: Sequence[Message]) -> bool:
     """Whether a control token is spelled in one string, or in neighbours, which a template may join."""
-    words = list(_words(messages))
+    words = words_of(messages)
     return tokenizer.has_specials("\x00".join(words)) or tokenizer.has_specials("".join(map(str.strip, words)))
-
-
-def _words(value: Any) -> Iterator[str]:
-    """Every string in the messages, but for types: they stand between the parts of a content, and say nothing."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            if key != "type":
-                yield from _words(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _words(item)
 
 
 def _pieces(tokenizer: Tokenizer, spans: list[Span]) -> list[tuple[str, bool]]:

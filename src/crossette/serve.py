@@ -15,7 +15,7 @@ import uvicorn
 
 from crossette import config, log
 from crossette.api.app import App
-from crossette.api.chat import chat_template
+from crossette.api.chat_prompt import chat_template
 from crossette.api.connection import BoundedProtocol
 from crossette.api.dialect import FIREWORKS, OPENAI
 from crossette.api.http import HttpSettings

@@ -51,48 +51,59 @@ class SamplingParams:
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
-        _within("max_tokens", self.max_tokens, 0, math.inf)
-        _within("temperature", self.temperature, 0, 2)
-        _within("top_k", self.top_k, 0, math.inf)
-        _within("top_p", self.top_p, 0, 1)
-        _within("min_p", self.min_p, 0, 1)
-        _within("typical_p", self.typical_p, 0, 1)
-        if self.mirostat_target is not None:
-            _within("mirostat_target", self.mirostat_target, 0, 100)
-        _within("mirostat_lr", self.mirostat_lr, 0, 1)
-        _within("repetition_penalty", self.repetition_penalty, 0, 2)
-        _within("frequency_penalty", self.frequency_penalty, -2, 2)
-        _within("presence_penalty", self.presence_penalty, -2, 2)
+        for name, limits in RANGES.items():
+            value = getattr(self, name)
+            if value is not None:
+                within(name, value, limits)
         for _, bias in self.logit_bias:
-            _within("logit_bias", bias, -100, 100)
-        _within("min_tokens", self.min_tokens, 0, math.inf)
-        if self.seed is not None:
-            _within("seed", self.seed, -(2**63), 2**64 - 1)
+            within("logit_bias", bias, BIAS_RANGE)
 
 
-def _within(name: str, value: float, low: float, high: float) -> None:
+Range = tuple[float, float]
+"""The least and the most that a value may be."""
+
+RANGES: Mapping[str, Range] = {
+    "max_tokens": (0, math.inf),
+    "temperature": (0, 2),
+    "top_k": (0, math.inf),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "typical_p": (0, 1),
+    "mirostat_target": (0, 100),
+    "mirostat_lr": (0, 1),
+    "repetition_penalty": (0, 2),
+    "frequency_penalty": (-2, 2),
+    "presence_penalty": (-2, 2),
+    "min_tokens": (0, math.inf),
+    "seed": (-(2**63), 2**64 - 1),
+}
+"""Of the numbers in `SamplingParams`."""
+
+BIAS_RANGE: Range = (-100, 100)
+
+
+def within(name: str, value: float, limits: Range, *, param: str | None = None) -> None:
+    """Raise InvalidRequest, with `param` or else `name` as the field at fault, for a value outside its limits."""
+    low, high = limits
     if low <= value <= high:  # false for NaN too
         return
     bounds = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-    raise InvalidRequest(f"{name} must be {bounds}: {value}", param=name)
+    raise InvalidRequest(f"{name} must be {bounds}: {value}", param=param or name)
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A grammar that the output must match, as data: `kind` names the language of `source`."""
+    """A grammar that the output must match, as data: `kind` names the language of `source`.
+
+    A JSON schema is given as `text/json_schema.py` writes it: no compiler enforces any schema as it stands.
+    """
 
     kind: Literal["json_schema", "regex", "lark", "gbnf"]
     source: str
-    starts: Literal["now", "after_reasoning"] = "now"
-
-
-@dataclass(frozen=True, slots=True)
-class Reasoning:
-    """The token ids that open and close a reasoning block, and how many tokens it may have."""
-
-    open_ids: tuple[int, ...]
-    close_ids: tuple[int, ...]
-    max_tokens: int | None = None
+    preamble: str = ""
+    """What may stand before it, as a Lark expression: a block of reasoning."""
+    param: str | None = None
+    """The field of the request that it comes from, for errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +119,13 @@ class GenerationRequest:
     """How many alternatives to report beside each token's logprob; None for no logprobs at all."""
     prompt_logprobs: bool = False
     constraint: Constraint | None = None
-    reasoning: Reasoning | None = None
     prediction: tuple[int, ...] = ()
     """Tokens that the output probably repeats: drafts to verify, never a change to the text."""
     tenant: str = ""
     """Key id or "": who shares fairness, and with `isolation_key` the cache namespace."""
     isolation_key: str = ""
     priority: int = 0
+    """The higher, the earlier."""
 
 
 @dataclass(frozen=True, slots=True)

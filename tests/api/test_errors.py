@@ -12,6 +12,7 @@ from openai.types.shared import ErrorObject
 
 from api_server import DIALECTS, ApiServer, say, serving, strictly
 from crossette.api.schema import fields
+from crossette.api.schema.table import neutral_values
 from crossette.engine import Generation
 from crossette.engines.fake import FakeEngine
 from crossette.types import GenerationRequest
@@ -53,17 +54,22 @@ def refused(api: ApiServer, path: str, body: object) -> tuple[int, Any]:
 
 # Each field once for each endpoint that has it.
 UNBUILT = [
-    *((endpoint, name) for endpoint in ENDPOINTS for name in fields.BOTH),
-    *(("completions", name) for name in fields.COMPLETIONS),
-    *(("chat/completions", name) for name in fields.CHAT),
+    *((endpoint, name) for endpoint in ENDPOINTS for name in neutral_values(fields.BOTH)),
+    *(("completions", name) for name in neutral_values(fields.COMPLETIONS)),
+    *(("chat/completions", name) for name in neutral_values(fields.CHAT)),
 ]
-TABLE = {**fields.BOTH, **fields.COMPLETIONS, **fields.CHAT}
+NEUTRAL = {
+    name: values
+    for table in (fields.BOTH, fields.COMPLETIONS, fields.CHAT)
+    for name, values in neutral_values(table).items()
+}
+MESSAGE, PART = neutral_values(fields.MESSAGE), neutral_values(fields.PART)
 
 
 @pytest.mark.parametrize(("endpoint_", "name"), UNBUILT)
 def test_an_unbuilt_field_is_taken_where_it_asks_for_nothing(api: ApiServer, endpoint_: str, name: str) -> None:
     for prefix in DIALECTS:
-        for neutral in (None, *TABLE[name]):
+        for neutral in (None, *NEUTRAL[name]):
             answer = api.post(f"{prefix}/{endpoint_}", BODIES[endpoint_] | {name: neutral})
             assert answer.status_code == 200, (neutral, answer.text)
 
@@ -87,23 +93,23 @@ def test_true_is_not_one_and_false_is_not_zero(api: ApiServer, prefix: str, name
     assert refused(api, f"{prefix}/completions", BODIES["completions"] | {name: value}) == (400, name)
 
 
-@pytest.mark.parametrize("name", fields.MESSAGE)
+@pytest.mark.parametrize("name", MESSAGE)
 def test_a_message_is_held_to_the_same_rule(api: ApiServer, prefix: str, name: str) -> None:
     def body(value: object) -> dict[str, object]:
         return {"model": "fake", "messages": [USER, USER | {name: value}]}
 
-    for neutral in (None, *fields.MESSAGE[name]):
+    for neutral in (None, *MESSAGE[name]):
         assert api.post(f"{prefix}/chat/completions", body(neutral)).status_code == 200
     assert refused(api, f"{prefix}/chat/completions", body(SOMETHING)) == (400, f"messages[1].{name}")
 
 
-@pytest.mark.parametrize("name", fields.PART)
+@pytest.mark.parametrize("name", PART)
 def test_a_content_part_is_held_to_the_same_rule(api: ApiServer, prefix: str, name: str) -> None:
     def body(value: object) -> dict[str, object]:
         part = {"type": "text", "text": "a", name: value}
         return {"model": "fake", "messages": [{"role": "user", "content": [part]}]}
 
-    for neutral in (None, *fields.PART[name]):
+    for neutral in (None, *PART[name]):
         assert api.post(f"{prefix}/chat/completions", body(neutral)).status_code == 200
     assert refused(api, f"{prefix}/chat/completions", body(SOMETHING)) == (400, f"messages[0].content[0].{name}")
 

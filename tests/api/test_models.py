@@ -33,6 +33,15 @@ def test_every_name_is_listed_models_first(api: ApiServer, prefix: str) -> None:
     assert [strictly(Model, entry) for entry in raw["data"]] == [OURS] * len(SERVED)
 
 
+@pytest.mark.parametrize("base", ["/v1", "/inference/v1", "/inference/v1/v1"])
+@pytest.mark.parametrize("path", ["/models", f"/models/{STARCODER}"])
+def test_a_slash_at_the_end_of_a_path_changes_nothing(api: ApiServer, base: str, path: str) -> None:
+    with_slash, without = api.get(f"{base}{path}/"), api.get(base + path)
+
+    assert (with_slash.status_code, without.status_code) == (200, 200)
+    assert with_slash.json() == without.json()
+
+
 def test_the_sdk_lists_and_retrieves(api: ApiServer, prefix: str) -> None:
     models = api.sdk(prefix).models
 
@@ -67,6 +76,15 @@ def test_an_unknown_model_is_a_404_that_lists_what_is_served(api: ApiServer, pre
     assert (answer.status_code, error["type"], error["code"], error["param"]) == (404, *expected, "model")
     assert f"The model '{name}' is not served here." in error["message"]
     assert f"Served: {', '.join(SERVED)}." in error["message"]
+
+
+@pytest.mark.parametrize("name", ["other", "accounts/fireworks/models/other", "accounts%2Ffireworks%2Fmodels%2Fother"])
+def test_an_unknown_model_in_a_path_is_the_same_404(api: ApiServer, prefix: str, name: str) -> None:
+    answer = api.get(f"{prefix}/models/{name}")
+    posted = api.post(f"{prefix}/completions", {"model": name.replace("%2F", "/"), "prompt": "a"})
+
+    assert answer.status_code == 404
+    assert answer.json()["error"] == posted.json()["error"]
 
 
 def test_a_near_miss_is_hinted_at(api: ApiServer, prefix: str) -> None:

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
-import msgspec
 import openai
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from api_server import DIALECTS, LIMIT_S, ApiServer, cut_short, events, has, parrot, say, serving
-from crossette.api.chat import ChatReply
-from crossette.api.completions import CompletionReply
-from crossette.api.dialect import Dialect
-from crossette.api.generate import Writer
-from crossette.api.schema.chat import ChatRequest
-from crossette.api.schema.common import Head
-from crossette.api.schema.completions import CompletionRequest
-from crossette.engines.fake import IM_END, FakeEngine, FakeTokenizer
-from crossette.generation import Answer, Choice, Echo, Stops
-from crossette.types import FinishReason, GenerationRequest, Logprob, SamplingParams, TokenOutput
-from engine_calls import run
+from crossette.engines.fake import FakeEngine
+from crossette.generation import Choice
+from crossette.types import TokenOutput
 
 ENDPOINTS = ("completions", "chat/completions")
 ABSENT = "absent"
@@ -282,164 +270,6 @@ def test_without_a_long_wait_no_comment_is_sent(api: ApiServer, prefix: str, end
     answer = api.post(f"{prefix}/{endpoint}", make_body(endpoint))
 
     assert b"\n:" not in answer.content
-
-
-# --- the stream is the answer, wherever it is cut ---
-
-
-class Scripted:
-    """A generation that gives outputs as they were cut beforehand."""
-
-    def __init__(self, outputs: list[TokenOutput]) -> None:
-        self._outputs = outputs
-        self._finished: set[int] = set()
-
-    def __aiter__(self) -> AsyncIterator[TokenOutput]:
-        return self
-
-    async def __anext__(self) -> TokenOutput:
-        while self._outputs:
-            output = self._outputs.pop(0)
-            if output.index not in self._finished:
-                return output
-        raise StopAsyncIteration
-
-    def finish(self, index: int) -> None:
-        self._finished.add(index)
-
-    async def aclose(self) -> None:
-        self._outputs = []
-
-
-@st.composite
-def said_by_choices(draw: st.DrawFn) -> list[TokenOutput]:
-    """Outputs of a few choices: random bytes, random cuts, random order among choices."""
-    queues: list[list[TokenOutput]] = []
-    for index in range(draw(st.integers(1, 3))):
-        text = draw(st.text("abcä🎆 ", max_size=25)).encode()
-        tokens = [*text[: draw(st.integers(0, len(text)))], *([IM_END] * draw(st.integers(0, 1)))]
-        cuts = sorted(draw(st.sets(st.integers(1, max(1, len(tokens))), max_size=6)) | {len(tokens)})
-        pieces = [tuple(tokens[begin:end]) for begin, end in zip([0, *cuts], cuts, strict=False)]
-        reason = draw(st.sampled_from(FinishReason))
-        queue = [TokenOutput(index, piece, logprobs=records(piece)) for piece in pieces]
-        queue[-1] = replace(queue[-1], finish_reason=reason)
-        queue[0] = replace(queue[0], prompt_logprobs=records(PROMPT[1:]))
-        queues.append(queue)
-    outputs: list[TokenOutput] = []
-    while any(queues):
-        outputs.append(draw(st.sampled_from([queue for queue in queues if queue])).pop(0))
-    return outputs
-
-
-PROMPT = (*"aä\u200b".encode(), IM_END)
-
-
-def records(tokens: Sequence[int]) -> tuple[Logprob, ...]:
-    return tuple(Logprob(token, -token / 7, -token / 8, ((token, -token / 7), (99, -50.0))) for token in tokens)
-
-
-def make_answer(outputs: list[TokenOutput], stops: Stops, num_echoed: int) -> Answer:
-    n = 1 + max(output.index for output in outputs)
-    request = GenerationRequest("id", PROMPT, SamplingParams(1), n)
-    tokenizer = FakeTokenizer()
-    echo = Echo(tokenizer, PROMPT, num_echoed) if num_echoed else None
-    choices = [Choice(index, tokenizer, stops, traced=True, echo=echo) for index in range(n)]
-    return Answer([Scripted(list(outputs))], [request], choices)
-
-
-def plain(value: object) -> Any:
-    return json.loads(msgspec.json.encode(value))
-
-
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: dialect.name)
-@pytest.mark.parametrize("include_usage", [False, True])
-@settings(max_examples=150, deadline=None)
-@given(
-    outputs=said_by_choices(),
-    strings=st.lists(st.text("abcä🎆 ", min_size=1, max_size=4), max_size=4),
-    include=st.sampled_from([None, True, False]),
-    logprobs=st.sampled_from([None, False, True, 0, 2]),
-    num_echoed=st.integers(0, 6),
-)
-def test_the_folded_stream_is_the_whole_answer(
-    dialect: Dialect,
-    include_usage: bool,
-    outputs: list[TokenOutput],
-    strings: list[str],
-    include: bool | None,
-    logprobs: bool | int | None,
-    num_echoed: int,
-) -> None:
-    options = {"include_usage": True} if include_usage else None
-    asked = {"stop": strings, "include_stop_str_in_output": include, "stream": True, "stream_options": options}
-    more: dict[str, object] = asked | {"logprobs": logprobs}
-
-    async def streamed_and_whole(reply: Any, stops: Stops) -> tuple[list[Any], Any]:
-        chunks = [plain(chunk) async for chunk in reply.chunks(make_answer(outputs, stops, num_echoed))]
-        return chunks, plain(await reply.whole(make_answer(outputs, stops, num_echoed)))
-
-    bodies = [
-        msgspec.convert({"model": "m", "prompt": "a", **more}, CompletionRequest),
-        msgspec.convert({"model": "m", "messages": [], **more}, ChatRequest),
-    ]
-    for body, make_reply in zip(bodies, (CompletionReply, ChatReply), strict=True):
-        writer = Writer(body.logprobs_asked(dialect), FakeTokenizer(), dialect)
-        reply = make_reply(Head("id", "m"), body, dialect, writer)
-        chunks, whole = run(streamed_and_whole(reply, body.stops(dialect)))
-        assert folded(chunks) == [
-            (choice.get("text", choice.get("message", {}).get("content")), choice["finish_reason"])
-            for choice in whole["choices"]
-        ]
-        assert folded_logprobs(chunks) == [flat(choice["logprobs"]) for choice in whole["choices"]]
-        for choice in whole["choices"]:
-            check_offsets(choice)
-        told = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
-        wanted = include_usage or dialect.usage_in_stream == "on_finish"
-        assert told == ([whole["usage"]] if wanted else [])
-
-
-def folded(chunks: list[Any]) -> list[tuple[str, str]]:
-    """Text and reason of every choice of a stream. Fails if a choice ends twice, or speaks after its end."""
-    texts: dict[int, str] = {}
-    reasons: dict[int, str] = {}
-    for chunk in chunks:
-        for choice in chunk["choices"]:
-            assert choice["index"] not in reasons
-            texts[choice["index"]] = texts.get(choice["index"], "") + _said({"choices": [choice]})
-            if choice["finish_reason"]:
-                reasons[choice["index"]] = choice["finish_reason"]
-    return [(texts[index], reasons[index]) for index in sorted(texts)]
-
-
-def flat(logprobs: Any) -> list[Any]:
-    """The records of either shape, one for each token."""
-    if logprobs is None:
-        return []
-    if "content" in logprobs:
-        records: list[Any] = logprobs["content"]
-        return records
-    columns = [column for column in logprobs.values() if column is not None]
-    return [*zip(*columns, strict=True)]
-
-
-def folded_logprobs(chunks: list[Any]) -> list[list[Any]]:
-    records: dict[int, list[Any]] = {}
-    for chunk in chunks:
-        for choice in chunk["choices"]:
-            records.setdefault(choice["index"], []).extend(flat(choice["logprobs"]))
-    return [records[index] for index in sorted(records)]
-
-
-def check_offsets(choice: Any) -> None:
-    """Every token begins where it says, within the text."""
-    if not choice["logprobs"] or "text_offset" not in choice["logprobs"]:
-        return
-    text = choice["text"] if "text" in choice else choice["message"]["content"]
-    offsets = choice["logprobs"]["text_offset"]
-    assert offsets == sorted(offsets)
-    for offset, token in zip(offsets, choice["logprobs"]["tokens"], strict=True):
-        rest = text[offset:]  # a stop string may cut the last token
-        assert token.startswith(("bytes:", "<|", rest)) or rest.startswith(token)
 
 
 def _said(chunk: Any) -> str:

@@ -363,6 +363,21 @@ def test_guesses_never_go_beyond_the_blocks_or_the_limit() -> None:
     assert scheduler.schedule().spans[0].drafts == (3,)
 
 
+# --- what a grammar forces ---
+
+
+def test_forced_tokens_are_computed_together_as_rows_of_the_next_step() -> None:
+    scheduler = make_scheduler(num_blocks=4)
+    sequence = make_sequence(0, prompt=10)
+    add(scheduler, sequence)
+    batch = scheduler.schedule()
+    scheduler.update(batch, [Drawn(sequence, (1, *range(40)), num_forced=40)])
+
+    assert (len(sequence.output), sequence.num_computed) == (41, 10)
+    assert step(scheduler) == [(0, 10, 41, True)]
+    assert step(scheduler) == [(0, 51, 1, True)]
+
+
 # --- any order of events, with a cache that remembers what was written ---
 
 MODULUS = 7
@@ -374,6 +389,11 @@ def next_token(text: tuple[int, ...], index: int) -> int:
     if len(text) > 3 and sum(text) % 11:
         return text[-3]
     return (sum(text[-5:]) + len(text) + index) % MODULUS
+
+
+def num_forced(text: tuple[int, ...], room: int) -> int:
+    """How many tokens a simulated grammar adds now and then without a look at the model: up to two blocks of them."""
+    return min(sum(text) % (2 * BLOCK_SIZE), room) if sum(text) % 4 == 0 else 0
 
 
 @dataclass(frozen=True)
@@ -449,7 +469,10 @@ class SimulatedCache:
             said.append(next_token((*text, *said), sequence.index))
             if said[-1] != guess:
                 break
-        return Drawn(sequence, tuple(said), num_drafts=len(drafts))
+        num_drawn = len(said)
+        for _ in range(num_forced(text, sequence.max_output - len(sequence.output) - num_drawn)):
+            said.append(next_token((*text, *said), sequence.index))
+        return Drawn(sequence, tuple(said), num_drafts=len(drafts), num_forced=len(said) - num_drawn)
 
     def _text(self, sequence: Sequence) -> tuple[int, ...]:
         return (*sequence.prompt, *sequence.output)

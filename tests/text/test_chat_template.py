@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from crossette.engines.fake import CHAT_TEMPLATE
 from crossette.errors import InvalidRequest, ModelError
-from crossette.text.chat_template import ChatTemplate, Message, Span
+from crossette.text.chat_template import ChatTemplate, TemplateOptions
+from crossette.text.spans import Span
+from crossette.text.turns import Arguments, Message
 
 TRIMMING = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|end|>{% endfor %}"
 
@@ -35,18 +37,60 @@ def test_templates_are_read_as_their_authors_wrote_them() -> None:
         "    {% if loop.index > 2 %}\n{% break %}\n{% endif %}\n"
         "{{ bos_token }}{{ m.content | tojson }}{{ eos_token }}\n"
         "{% endfor %}\n"
-        "{{ enable_thinking }}{{ tools is defined }}",
+        "{{ enable_thinking }}{{ tools }}{{ documents }}{{ nothing is defined }}",
         bos_token="<s>",
         eos_token="</s>",
     )
 
-    rendered = template.render([user("<b> 'é'"), user({"a": 1}), user("no")], enable_thinking=True)
+    options = TemplateOptions(variables={"enable_thinking": True})
+    rendered = template.render([user("<b> 'é'"), user({"a": 1}), user("no")], options)
 
-    assert rendered == "<s>\"<b> 'é'\"</s>\n" + '<s>{"a": 1}</s>\n' + "TrueFalse"
+    assert rendered == "<s>\"<b> 'é'\"</s>\n" + '<s>{"a": 1}</s>\n' + "TrueNoneNoneFalse"
 
 
-def test_the_date_is_there_for_templates_that_want_it() -> None:
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", ChatTemplate("{{ strftime_now('%Y-%m-%d') }}").render([]))
+@pytest.mark.parametrize(
+    ("source", "rendered"),
+    [
+        ("{{ {'b': 'é', 'a': '<'} | tojson }}", '{"b": "é", "a": "<"}'),
+        ("{{ {'b': 1, 'a': 2} | tojson(indent=2, sort_keys=true) }}", '{\n  "a": 2,\n  "b": 1\n}'),
+        ("{{ ['é'] | tojson(ensure_ascii=false) }}{{ [1, 2] | tojson(separators=(',', ':')) }}", '["é"][1,2]'),
+        ("a{% generation %}b{%- endgeneration %}c", "abc"),
+        ("{% for i in [1, 2] %}{% generation %}{{ i }}{% endgeneration %}{% endfor %}", "12"),
+        ("{% set ns = namespace(n=0) %}{% for i in [1, 2] %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "3"),
+        ("{% for i in [1, 2, 3] %}{% if i == 2 %}{% continue %}{% endif %}{{ i }}{% endfor %}", "13"),
+        ("{{ strftime_now('%d %b %Y') }}", "05 Mar 2023"),
+        ("{% macro date() %}{{ strftime_now('%Y') }}{{ bos_token }}{% endmacro %}{{ date() }}", "2023<s>"),
+    ],
+)
+def test_what_published_templates_use_is_there(source: str, rendered: str) -> None:
+    assert ChatTemplate(source, bos_token="<s>").render([], TemplateOptions(now=datetime(2023, 3, 5))) == rendered
+
+
+def test_without_a_generation_prompt_the_prompt_ends_with_the_last_turn() -> None:
+    prompt = ChatTemplate(CHAT_TEMPLATE).render([user("Hi")], TemplateOptions(add_generation_prompt=False))
+
+    assert prompt == "<|im_start|>user\nHi<|im_end|>\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "prompt"),
+    [(CHAT_TEMPLATE, "<|im_start|>assistant\nOnce upon "), (TRIMMING, "<|assistant|>Once upon")],
+)
+def test_a_continued_message_is_open_and_keeps_its_white_space_where_the_template_does(
+    source: str, prompt: str
+) -> None:
+    messages = [user("Tell"), {"role": "assistant", "content": "Once upon "}]
+
+    assert ChatTemplate(source).render(messages, TemplateOptions(continue_final_message=True)).endswith(prompt)
+
+
+def test_a_message_that_the_template_leaves_out_cannot_be_continued() -> None:
+    template = ChatTemplate("{% for m in messages if m.role != 'assistant' %}{{ m.content }}{% endfor %}")
+
+    with pytest.raises(InvalidRequest, match=r"refused messages\[1\]: it leaves out the last message"):
+        template.render(
+            [user("a"), {"role": "assistant", "content": "b"}], TemplateOptions(continue_final_message=True)
+        )
 
 
 @given(st.lists(st.text(), max_size=4))
@@ -120,12 +164,35 @@ def test_a_template_that_refuses_is_quoted() -> None:
     assert raised.value.param == "messages"
 
 
-@pytest.mark.parametrize("template", ["{{ messages[9].content.x }}", "{{ 1 / 0 }}", "{{ messages[0].content + 1 }}"])
-def test_whatever_a_template_raises_is_the_requests_error(template: str) -> None:
-    with pytest.raises(InvalidRequest) as raised:
-        ChatTemplate(template).render([user("Hi")])
+@pytest.mark.parametrize("length", [1, 2, 3, 10])
+@pytest.mark.parametrize("at", [0, 1, 2, 9])
+def test_the_message_that_a_template_refuses_is_named(at: int, length: int) -> None:
+    template = ChatTemplate(
+        "{% for m in messages %}{% if m.content == 'bad' %}{{ raise_exception('No!') }}{% endif %}{% endfor %}"
+    )
+    messages = [user("bad" if place == at else "good") for place in range(length)]
 
-    assert raised.value.param == "messages"
+    if at >= length:
+        assert template.render(messages) == ""
+    else:
+        with pytest.raises(InvalidRequest, match=rf"refused messages\[{at}\]: No!") as raised:
+            template.render(messages)
+        assert raised.value.param == f"messages[{at}]"
+
+
+@pytest.mark.parametrize(
+    ("template", "param"),
+    [
+        ("{{ messages[9].content.x }}", "messages"),
+        ("{{ 1 / 0 }}", "messages"),
+        ("{% for m in messages %}{{ m.content + 1 }}{% endfor %}", "messages[0]"),
+    ],
+)
+def test_whatever_a_template_raises_is_the_requests_error(template: str, param: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        ChatTemplate(template).render([user("Hi"), user("Hi")])
+
+    assert raised.value.param == param
 
 
 @pytest.mark.parametrize(
@@ -162,3 +229,92 @@ def test_what_is_in_a_message_is_never_run() -> None:
 def test_a_template_that_cannot_be_compiled_is_the_models_error() -> None:
     with pytest.raises(ModelError, match=r"chat template cannot be compiled: .*endfor"):
         ChatTemplate("{% for m in messages %}")
+
+
+# --- turns that not every template knows ---
+
+CALLED = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": Arguments({"a": "é"})}}],
+}
+TOOL_TURNS = [user("Q"), CALLED, {"role": "tool", "content": "R1"}, {"role": "tool", "content": "R2"}, user("And?")]
+
+
+def test_tool_turns_are_plain_words_for_a_template_without_tools() -> None:
+    """Neighbouring results, and what the user adds, are one turn: roles still alternate."""
+    rendered = ChatTemplate("{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}").render(TOOL_TURNS)
+
+    assert rendered == (
+        '[user:Q][assistant:<tool_call>\n{"name": "f", "arguments": {"a": "é"}}\n</tool_call>]'
+        "[user:<tool_response>\nR1\n</tool_response>\n<tool_response>\nR2\n</tool_response>\nAnd?]"
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for m in messages if m.role != 'system' %}[{{ m.content }}]{% endfor %}",
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+        "[{{ m.content }}]{% endfor %}",
+    ],
+)
+def test_system_messages_open_the_users_turn_where_a_template_has_no_place_for_them(source: str) -> None:
+    messages = [{"role": "system", "content": "S"}, user("Q"), {"role": "assistant", "content": "A"}]
+
+    assert ChatTemplate(source).render(messages) == "[S\n\nQ][A]"
+    assert ChatTemplate(source).render(messages[:1]) == "[S]"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "{{ arguments }}",
+        "{{ arguments | tojson }}",
+        "{{ arguments | string }}",
+        "{{ '' + arguments }}",
+        "{{ arguments + '' }}",
+        "{{ arguments ~ '' }}",
+        '{% for k, v in arguments.items() %}{"{{ k }}": "{{ v }}"}{% endfor %}',
+        '{% for k, v in arguments | items %}{"{{ k }}": "{{ v }}"}{% endfor %}',
+        "{% if arguments is string %}no{% elif arguments is mapping %}{{ arguments | tojson }}{% endif %}",
+    ],
+)
+def test_arguments_are_an_object_and_read_as_its_json(use: str) -> None:
+    source = "{% set arguments = messages[1].tool_calls[0].function.arguments %}" + use
+
+    assert ChatTemplate(source).render(TOOL_TURNS) == '{"a": "é"}'
+
+
+@pytest.mark.parametrize(
+    ("test", "content"),
+    [("m['content'] is none", "None"), ("m.content is not none", "None"), ("m.reasoning_content is none", "")],
+)
+def test_a_call_without_words_has_null_content_only_where_the_template_asks(test: str, content: str) -> None:
+    source = "{% for m in messages if m.tool_calls and (" + test + " or true) %}{{ m.content }}{% endfor %}"
+
+    assert ChatTemplate(source).render(TOOL_TURNS) == content
+
+
+def test_no_part_of_a_call_is_markup() -> None:
+    template = ChatTemplate(
+        "{% for m in messages %}{% for c in m.tool_calls %}{{ c.id }}:{{ c.function.name }}"
+        "{{ c.function.arguments | tojson }}{{ c.function.arguments }}{% endfor %}{% endfor %}"
+    )
+    arguments = Arguments({"type": "T", "list": [{"role": 1, "k": ["V", True]}]}, '{"type":"T"}')
+    call = {"id": "call-1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+
+    spans = template.render_spans([{"role": "assistant", "content": "", "tool_calls": [call]}])
+
+    words = [span.text for span in spans if not span.is_markup]
+    assert words == ["call-1", "f", "type", "T", "list", "role", "k", "V", '{"type":"T"}']
+
+
+def test_an_id_of_letters_and_digits_is_not_touched_for_templates_count_it() -> None:
+    template = ChatTemplate(
+        "{% for m in messages %}{{ m.tool_call_id | length }}{{ m.content }}{{ m.tool_calls }}{% endfor %}"
+    )
+
+    spans = template.render_spans([{"role": "tool", "content": "<|x|>", "tool_call_id": "abcd12345"}])
+
+    assert spans == [Span("9", is_markup=True), Span("<|x|>", is_markup=False)]

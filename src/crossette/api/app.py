@@ -19,10 +19,10 @@ from starlette.types import Message, Receive, Scope, Send
 from crossette import log as logs
 from crossette.api import chat, completions, health
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect, dialect_of
+from crossette.api.docs import Docs
 from crossette.api.generate import Endpoint, Ids, create
 from crossette.api.http import ClientGone, HttpSettings, as_serving_error, error_body, json_response
 from crossette.api.models import ServedModels, list_models, retrieve_model
-from crossette.api.schema import fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, ShuttingDown
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-COMPLETIONS = Endpoint(CompletionRequest, dict(fields.COMPLETIONS), completions.prepare, completions.CompletionReply)
-CHAT = Endpoint(ChatRequest, dict(fields.CHAT), chat.prepare, chat.ChatReply)
+COMPLETIONS = Endpoint(CompletionRequest, completions.prepare, completions.CompletionReply)
+CHAT = Endpoint(ChatRequest, chat.prepare, chat.ChatReply)
 
 _CALLER_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -50,7 +50,10 @@ class App:
         self._settings = settings or HttpSettings()
         self._dialects = dialects
         self._draining = False
+        docs = Docs(models, dialects)
         routes: list[BaseRoute] = [
+            Route("/openapi.json", docs.json),
+            Route("/docs", docs.page),
             Route("/health/live", health.live),
             Route("/health/ready", self._ready),
         ]
@@ -149,7 +152,7 @@ def _work_done(state: dict[str, Any]) -> str:
     if "answer" not in state:
         return ""
     usage, body = state["answer"].usage, state["body"]
-    told = {name: getattr(body, name) for name in ("user", "safety_identifier", "prompt_cache_key", "metadata")}
+    told = {name: getattr(body, name) for name, field in body.table.items() if field.state == "recorded"}
     recorded = "".join(f" {name}={value!r}" for name, value in told.items() if value is not None)
     return f" {usage.prompt_tokens}+{usage.completion_tokens} tokens{recorded}"
 

@@ -4,59 +4,109 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
+
+from msgspec import UNSET
+from msgspec.structs import asdict
 
 from crossette.api.dialect import Dialect
-from crossette.api.generate import Call, Writer, encode_off_loop
-from crossette.api.schema.common import Head, StreamUsage, usage_body
+from crossette.api.generate import Call, encode_off_loop
+from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.completions import Completion, CompletionChoice, CompletionRequest
-from crossette.engine import Engine
-from crossette.generation import Answer, Whole, collect
+from crossette.api.writer import Writer
+from crossette.engine import Engine, Tokenizer
+from crossette.errors import InvalidRequest, Unsupported
+from crossette.generation import Answer, Delta, Fold, Whole, collect
 from crossette.prompt import encode_text
+from crossette.text.fill_in_middle import GapFormat, gap_format
 
 
 async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> Call:
     """Everything that may refuse the request, before anything is answered."""
+    gap = _gap(body, engine) if body.suffix else None
     prompts = [
         tuple(prompt)
         if isinstance(prompt, list)
         else await encode_off_loop(len(prompt), encode_text, engine.tokenizer, prompt)
-        for prompt in body.prompts()
+        for prompt in (_with_gap(body, gap) if gap else body.prompts())
     ]
-    return Call(prompts, default_max_tokens=dialect.completion_max_tokens)
+    ends = (_token_id(engine.tokenizer, end) for end in (gap.ends if gap else ()))
+    return Call(
+        prompts,
+        default_max_tokens=dialect.completion_max_tokens,
+        end_token_ids=frozenset(end for end in ends if end is not None),
+    )
+
+
+def _gap(body: CompletionRequest, engine: Engine) -> GapFormat:
+    """How the engine's model is shown a gap. Raises Unsupported for a model that fills none."""
+    found = gap_format(lambda mark: _token_id(engine.tokenizer, mark) is not None)
+    if found is None:
+        raise Unsupported(
+            f"'suffix' needs a model that was trained to fill in the middle, and the vocabulary of "
+            f"'{engine.info.name}' has no tokens for that. Leave suffix out, or ask another model.",
+            param="suffix",
+        )
+    return found
+
+
+def _with_gap(body: CompletionRequest, gap: GapFormat) -> list[str]:
+    """The prompts and the suffix, marked. Raises InvalidRequest for prompts that are token ids already."""
+    texts = [prompt for prompt in body.prompts() if isinstance(prompt, str)]
+    if not texts:
+        raise InvalidRequest(
+            "suffix needs the prompt as text: put the model's own tokens into a prompt of token ids.", param="suffix"
+        )
+    return [gap.prompt(text, body.suffix or "") for text in texts]
+
+
+def _token_id(tokenizer: Tokenizer, word: str) -> int | None:
+    """The one token that is spelled so; None where there is none."""
+    ids = tokenizer.encode(word, specials=True)
+    return ids[0] if len(ids) == 1 and tokenizer.spelling(ids[0]) == word.encode() else None
 
 
 class CompletionReply:
     """Writes deltas as chunks of a completion, or all of them as one."""
 
-    def __init__(self, head: Head, body: CompletionRequest, dialect: Dialect, logprobs: Writer) -> None:
-        self._head = head
-        self._logprobs = logprobs
+    def __init__(self, head: Head, body: CompletionRequest, dialect: Dialect, writer: Writer) -> None:
+        self._write = writer
         self._num_wanted, self._num_generated = body.num_choices, body.num_generated
         self._usage = StreamUsage(dialect, body.stream_options)
+        self._body = partial(Completion, object="text_completion", **asdict(head))
 
     async def chunks(self, answer: Answer) -> AsyncGenerator[Completion, None]:
-        num_open = len(answer.choices)
+        fold = Fold(len(answer.choices))
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
-                num_open -= delta.finish_reason is not None
-                yield Completion(
-                    self._head.id,
-                    "text_completion",
-                    self._head.created,
-                    self._head.model,
-                    [CompletionChoice(delta.index, delta.text, delta.finish_reason, self._logprobs(delta.tokens))],
-                    self._usage.on_chunk(answer.usage, is_last_finish=num_open == 0),
+                is_first = delta.index not in fold
+                fold.add(delta)
+                yield self._body(
+                    choices=[self._chunk(answer, delta, fold, is_first=is_first)],
+                    usage=self._usage.on_chunk(answer.usage, is_last_finish=not answer.num_open),
+                    perf_metrics=self._write.perf_metrics(answer),
                 )
         if self._usage.at_end:
-            yield self._body([], answer)
+            yield self._body(choices=[], usage=usage_body(answer.usage))
+
+    def _chunk(self, answer: Answer, delta: Delta, fold: Fold, *, is_first: bool) -> CompletionChoice:
+        return CompletionChoice(
+            delta.index,
+            delta.text,
+            delta.finish_reason,
+            self._write(delta.tokens),
+            self._write.prompt_ids(answer, delta.index) if is_first else UNSET,
+            self._write.token_ids(delta.tokens),
+            self._write.raw_output(answer, fold.whole(delta.index)) if delta.finish_reason else UNSET,
+        )
 
     async def whole(self, answer: Answer) -> Completion:
-        wholes = await collect(answer)
-        choices = [
-            CompletionChoice(index, whole.text, whole.finish_reason, self._logprobs(whole.tokens))
-            for index, whole in enumerate(self._best(wholes, answer))
-        ]
-        return self._body(choices, answer)
+        wholes = self._best(await collect(answer), answer)
+        return self._body(
+            choices=[self._choice(index, whole, answer) for index, whole in enumerate(wholes)],
+            usage=usage_body(answer.usage),
+            perf_metrics=self._write.perf_metrics(answer),
+        )
 
     def _best(self, wholes: list[Whole], answer: Answer) -> list[Whole]:
         """Of each prompt's choices the wanted ones: all, or those with the highest mean logprob, best first."""
@@ -72,6 +122,13 @@ class CompletionReply:
             best += ranked[: self._num_wanted]
         return best
 
-    def _body(self, choices: list[CompletionChoice], answer: Answer) -> Completion:
-        head = self._head
-        return Completion(head.id, "text_completion", head.created, head.model, choices, usage_body(answer.usage))
+    def _choice(self, index: int, whole: Whole, answer: Answer) -> CompletionChoice:
+        return CompletionChoice(
+            index,
+            whole.text,
+            whole.finish_reason,
+            self._write(whole.tokens),
+            self._write.prompt_ids(answer, whole.index),
+            self._write.token_ids(whole.tokens),
+            self._write.raw_output(answer, whole),
+        )

@@ -29,10 +29,16 @@ class Dialect:
     """Whether chunks without usage say `"usage": null` where usage was not asked for."""
     first_delta_has_content: bool
     """Whether a chat stream's first delta has `"content": ""` beside the role."""
+    refusals: bool
+    """Whether messages have `refusal`, always null here, and `annotations`, always empty."""
+    fingerprints: bool
+    """Whether answers have `system_fingerprint`."""
     max_top_logprobs: int
     """The largest top_logprobs; legacy logprobs go up to 5 in both."""
     detailed_logprobs: bool
     """Whether token records have sampling_logprob, token_id and text_offset."""
+    metric_headers: Literal["openai", "fireworks"]
+    """One header with the time it took, or counts, times and sampling options in one each."""
     errors: ErrorNames
 
 
@@ -47,8 +53,11 @@ OPENAI = Dialect(
     usage_in_stream="on_request",
     null_usage=False,
     first_delta_has_content=True,
+    refusals=True,
+    fingerprints=True,
     max_top_logprobs=20,
     detailed_logprobs=False,
+    metric_headers="openai",
     errors={
         "invalid_request": (_INVALID, None),
         "unknown_field": (_INVALID, "unknown_parameter"),
@@ -56,10 +65,12 @@ OPENAI = Dialect(
         "context_length": (_INVALID, "context_length_exceeded"),
         "not_found": (_INVALID, "not_found"),
         "model_not_found": (_INVALID, "model_not_found"),
+        "no_chat_template": (_INVALID, None),
         "method_not_allowed": (_INVALID, "method_not_allowed"),
         "timeout": ("timeout_error", "request_timeout"),
         "too_large": (_INVALID, "request_too_large"),
         "internal": ("server_error", "internal_error"),
+        "constraint_failed": ("server_error", "constraint_failed"),
         "overloaded": ("server_error", "overloaded"),
     },
 )
@@ -74,8 +85,11 @@ FIREWORKS = Dialect(
     usage_in_stream="on_finish",
     null_usage=True,
     first_delta_has_content=False,
+    refusals=False,
+    fingerprints=False,
     max_top_logprobs=5,
     detailed_logprobs=True,
+    metric_headers="fireworks",
     errors={
         "invalid_request": ("error", "INVALID_ARGUMENT"),
         "unknown_field": ("error", "INVALID_ARGUMENT"),
@@ -83,10 +97,12 @@ FIREWORKS = Dialect(
         "context_length": ("error", "INVALID_ARGUMENT"),
         "not_found": ("error", "NOT_FOUND"),
         "model_not_found": ("error", "NOT_FOUND"),
+        "no_chat_template": ("error", "NOT_FOUND"),
         "method_not_allowed": ("error", "METHOD_NOT_ALLOWED"),
         "timeout": ("error", "REQUEST_TIMEOUT"),
         "too_large": ("error", "REQUEST_TOO_LARGE"),
         "internal": ("error", "INTERNAL"),
+        "constraint_failed": ("error", "CONSTRAINT_FAILED"),
         "overloaded": ("error", "UNAVAILABLE"),
     },
 )

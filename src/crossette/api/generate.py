@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crossette import __version__
 from crossette.api.dialect import Dialect
 from crossette.api.http import EventStream, HttpSettings, json_response, read_json, unless_gone
+from crossette.api.metrics import metric_headers
 from crossette.api.models import ServedModels
-from crossette.api.schema.common import GenerationFields, Head
-from crossette.api.schema.fields import Neutral
-from crossette.api.schema.logprobs import Logprobs, LogprobsAsked, logprobs_body
-from crossette.engine import Engine, Tokenizer
-from crossette.generation import Answer, start
-from crossette.text.trace import TokenText
-from crossette.types import GenerationRequest
+from crossette.api.schema.answer import Head
+from crossette.api.schema.common import GenerationFields
+from crossette.api.schema.response_format import Making, form_asked
+from crossette.api.writer import Writer
+from crossette.engine import Engine, ModelInfo
+from crossette.errors import InvalidRequest
+from crossette.generation import Answer, Timings, start
+from crossette.text.structured import Form
+from crossette.types import Constraint, GenerationRequest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,12 +37,18 @@ _LONG_TEXT = 10_000
 """Characters from which encoding leaves the event loop: about a millisecond of work."""
 
 
+_PATIENCE_S = 60.0
+"""For compiling a form. Limits of its own end that far earlier, after five seconds at the worst measured."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What an endpoint makes of its body: prompts as tokens, and its default for max_tokens (None: the room)."""
 
     prompts: list[tuple[int, ...]]
     default_max_tokens: int | None
+    end_token_ids: frozenset[int] = frozenset()
+    """Tokens that end the answer because of the prompt's form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +57,6 @@ class Ids:
 
     answer: str
     request: str
-
-
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """Writes the logprobs of a request's tokens, in the shape it asked for."""
-
-    asked: LogprobsAsked | None
-    tokenizer: Tokenizer
-    dialect: Dialect
-
-    def __call__(self, tokens: Sequence[TokenText]) -> Logprobs | None:
-        """None where none were asked for."""
-        return logprobs_body(self.asked, tokens, self.tokenizer.spelling, detailed=self.dialect.detailed_logprobs)
 
 
 class Reply(Protocol):
@@ -72,7 +72,6 @@ class Endpoint(Generic[BodyT]):
     """A completion endpoint: how its body is read, prepared and answered."""
 
     body_type: type[BodyT]
-    unbuilt: dict[str, Neutral]
     prepare: Callable[[BodyT, Engine, Dialect], Awaitable[Call]]
     reply: Callable[[Head, BodyT, Dialect, Writer], Reply]
 
@@ -87,29 +86,58 @@ async def create(
 ) -> Response:
     """Answer one request. All that may refuse it comes before the first byte of the answer."""
     body = await read_json(request, endpoint.body_type, settings)
-    body.check(endpoint.unbuilt)
+    timings = Timings()
+    body.check(dialect)
     engine = models.find(body.model)
+    making = form_asked(body)
+    form = await _prepared(making, engine) if making is not None else None
     call = await endpoint.prepare(body, engine, dialect)
-    asked = body.logprobs_asked(dialect)
-    requests = _requests(ids.answer, body, call, engine, dialect)
-    answer = start(engine, requests, body.stops(dialect), echo_last=body.num_echoed, traced=asked is not None)
+    writer = Writer.of(body, engine.tokenizer, dialect)
+    answer = start(
+        engine,
+        _requests(ids.answer, body, call, engine, dialect, form.constraint if form else None),
+        body.stops(dialect),
+        echo_last=body.num_echoed,
+        traced=writer.traced,
+        form=form,
+        timings=timings,
+    )
     request.state.answer, request.state.body = answer, body  # for the access log
-    reply = endpoint.reply(Head(ids.answer, body.model), body, dialect, Writer(asked, engine.tokenizer, dialect))
+    reply = endpoint.reply(_head(ids.answer, body, engine.info, dialect), body, dialect, writer)
+    headers = partial(metric_headers, answer, dialect)
     if body.stream:
-        return EventStream(reply.chunks(answer), answer.aclose, dialect, ids.request, settings)
+        return EventStream(reply.chunks(answer), answer.aclose, dialect, ids.request, settings, headers)
     try:
-        return json_response(await unless_gone(request.receive, reply.whole(answer)))
+        whole = await unless_gone(request.receive, reply.whole(answer))
+        return json_response(whole, headers=headers())
     finally:
         await answer.aclose()  # a coroutine that was cancelled before it began has ended nothing
 
 
+def _head(answer_id: str, body: GenerationFields, info: ModelInfo, dialect: Dialect) -> Head:
+    fingerprint = _fingerprint(info) if dialect.fingerprints else UNSET
+    return Head(answer_id, body.model, system_fingerprint=fingerprint, service_tier=body.tier_used or UNSET)
+
+
+def _fingerprint(info: ModelInfo) -> str:
+    """Changes when the server or the model does, and texts may change with them."""
+    made_of = repr((__version__, info.name, info.architecture, info.quantization, info.vocab_size))
+    return "fp_" + hashlib.sha256(made_of.encode()).hexdigest()[:10]
+
+
 def _requests(
-    answer_id: str, body: GenerationFields, call: Call, engine: Engine, dialect: Dialect
+    answer_id: str,
+    body: GenerationFields,
+    call: Call,
+    engine: Engine,
+    dialect: Dialect,
+    constraint: Constraint | None,
 ) -> list[GenerationRequest]:
-    drafts, asked = body.drafts(), body.logprobs_asked(dialect)
+    drafts, asked = body.drafts(), body.logprobs_asked
     if isinstance(drafts, str):
         drafts = engine.tokenizer.encode(drafts, specials=False) if drafts else []
     ranked = body.num_generated > body.num_choices
+    end_token_ids = body.end_token_ids(engine.info) | call.end_token_ids
     return [
         GenerationRequest(
             id=f"{answer_id}-{place}",
@@ -124,12 +152,30 @@ def _requests(
             n=body.num_generated,
             logprobs=asked.num_top if asked else 0 if ranked else None,
             prompt_logprobs=asked is not None and body.num_echoed > 0,
-            end_token_ids=engine.info.end_token_ids,
+            end_token_ids=end_token_ids,
+            constraint=constraint,
             prediction=tuple(drafts),
             isolation_key=body.prompt_cache_isolation_key or "",
+            priority=body.engine_priority,
         )
         for place, prompt in enumerate(call.prompts)
     ]
+
+
+async def _prepared(making: Making, engine: Engine) -> Form:
+    """The form that was asked for, compiled. In another thread: a large one takes a second."""
+
+    def prepare() -> Form:
+        form = making()
+        engine.prepare(form.constraint)
+        return form
+
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(prepare), _PATIENCE_S)
+    except TimeoutError:
+        raise InvalidRequest(
+            f"The form of the answer was not understood within {_PATIENCE_S:.0f} s. Ask for a simpler one."
+        ) from None
 
 
 async def encode_off_loop(size: int, encode: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
+from crossette.engine import EngineStats
+
+
+class Live(msgspec.Struct):
+    status: Literal["ok"] = "ok"
+
+
+class ModelHealth(msgspec.Struct):
+    id: str
+    warnings: tuple[str, ...]
+    """What is less than promised."""
+    stats: EngineStats
+
+
+class Ready(msgspec.Struct):
+    status: Literal["ok", "draining", "stalled"]
+    models: list[ModelHealth]
 
 
 async def live(request: Request) -> Response:
     """The process answers."""
-    return json_response({"status": "ok"})
+    return json_response(Live())
 
 
 async def ready(request: Request, models: ServedModels, *, draining: bool) -> Response:
-    """Requests are welcome: 200, or 503 while the server shuts down or an engine hangs.
-
-    Warnings say what is less than promised.
-    """
-    stalled = [name for name, engine in models.engines.items() if engine.stats().stalled]
-    status = "draining" if draining else "stalled" if stalled else "ok"
-    body = {
-        "status": status,
-        "models": [
-            {"id": name, "warnings": engine.warnings, "stats": engine.stats()}
-            for name, engine in models.engines.items()
-        ],
-    }
-    return json_response(body, status=200 if status == "ok" else 503)
+    """Requests are welcome: 200, or 503 while the server shuts down or an engine hangs."""
+    health = [ModelHealth(name, engine.warnings, engine.stats()) for name, engine in models.engines.items()]
+    stalled = any(model.stats.stalled for model in health)
+    body = Ready("draining" if draining else "stalled" if stalled else "ok", health)
+    return json_response(body, status=200 if body.status == "ok" else 503)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -127,13 +127,24 @@ def json_response(content: Any, *, status: int = 200, headers: dict[str, str] | 
     return Response(msgspec.json.encode(content), status, headers, media_type="application/json")
 
 
-def error_body(error: ServingError, dialect: Dialect, request_id: str) -> dict[str, Any]:
+class ErrorDetail(msgspec.Struct):
+    message: str
+    type: str
+    param: str | None
+    """The field at fault, if one is: `messages[2].content`."""
+    code: str | None
+
+
+class ErrorBody(msgspec.Struct):
     """An error as each SDK reads it: all keys, in both dialects."""
+
+    error: ErrorDetail
+    request_id: str
+
+
+def error_body(error: ServingError, dialect: Dialect, request_id: str) -> ErrorBody:
     kind, code = dialect.errors[error.kind]
-    return {
-        "error": {"message": error.message, "type": kind, "param": error.param, "code": code},
-        "request_id": request_id,
-    }
+    return ErrorBody(ErrorDetail(error.message, kind, error.param, code), request_id)
 
 
 def frame(content: Any) -> bytes:
@@ -149,8 +160,8 @@ class EventStream(Response):
     """A response of events. It ends with `[DONE]`, or with one error frame and no `[DONE]`.
 
     Status and headers wait for the first chunk, so that an early failure keeps its own status; after
-    `first_byte_timeout` they go out alone. Hanging up closes `chunks`, and `close` is called however it ends: a
-    generator that was never read does not end what it would have read.
+    `first_byte_timeout` they go out alone. `late_headers` are asked for just then. Hanging up closes `chunks`, and
+    `close` is called however it ends: a generator that was never read does not end what it would have read.
     """
 
     def __init__(
@@ -160,6 +171,7 @@ class EventStream(Response):
         dialect: Dialect,
         request_id: str,
         settings: HttpSettings,
+        late_headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         super().__init__(media_type="text/event-stream")
         self.headers["cache-control"] = "no-cache"
@@ -170,6 +182,7 @@ class EventStream(Response):
         self._dialect = dialect
         self._request_id = request_id
         self._settings = settings
+        self._late_headers = late_headers
         self._quiet = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -185,6 +198,7 @@ class EventStream(Response):
                 await asyncio.wait({first}, timeout=self._settings.first_byte_timeout)
                 if first.done():
                     first.result()  # raises an early failure, with its own status
+                self.headers.update(self._late_headers())
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 await self._send_chunks(first, send)
             finally:  # a generator that still runs cannot be closed

@@ -71,8 +71,13 @@ class ModelEntry(msgspec.Struct, kw_only=True):
     """The model behind the name: its own for a model, another for an alias."""
 
 
+class ModelList(msgspec.Struct, kw_only=True):
+    object: str = "list"
+    data: list[ModelEntry]
+
+
 async def list_models(request: Request, models: ServedModels) -> Response:
-    return json_response({"object": "list", "data": models.entries()})
+    return json_response(ModelList(data=models.entries()))
 
 
 async def retrieve_model(request: Request, models: ServedModels) -> Response:

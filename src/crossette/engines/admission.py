@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from crossette.engine import ModelInfo
-from crossette.errors import ContextLengthExceeded, EngineFailure, InvalidRequest, ShuttingDown, Unsupported
+from crossette.errors import ContextLengthExceeded, EngineFailure, InvalidRequest, ShuttingDown
 from crossette.types import GenerationRequest
 
-NOT_BUILT = ("constraint", "reasoning")
-"""Fields of a request that no engine honours yet."""
 
-
-def check(request: GenerationRequest, info: ModelInfo, not_built: Iterable[str] = NOT_BUILT) -> None:
-    """Raise InvalidRequest, Unsupported or ContextLengthExceeded for what this engine cannot be asked."""
-    for name in not_built:
-        value = getattr(request, name)
-        if value is not None and value is not False and value != ():  # logprobs=0 asks for logprobs too
-            raise Unsupported(f"This engine does not support {name} yet.", param=name)
+def check(request: GenerationRequest, info: ModelInfo) -> None:
+    """Raise InvalidRequest or ContextLengthExceeded for what this engine cannot be asked."""
     if not request.prompt:
         raise InvalidRequest("The prompt has no tokens: there is nothing to continue.", param="prompt")
     if min(request.prompt) < 0 or max(request.prompt) >= info.vocab_size:

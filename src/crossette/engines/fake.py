@@ -16,11 +16,14 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, count, repeat
 
+import numpy as np
+
 from crossette.engine import EngineStats, Generation, ModelInfo
 from crossette.engines import admission
+from crossette.engines.grammar import GrammarCompiler, Matcher
 from crossette.engines.stream import OutputStream
-from crossette.errors import ServingError
-from crossette.types import FinishReason, GenerationRequest, Logprob, TokenOutput
+from crossette.errors import ConstraintFailed, ServingError
+from crossette.types import Constraint, FinishReason, GenerationRequest, Logprob, TokenOutput
 
 Script = Callable[[GenerationRequest, int], Iterable[int]]
 """The tokens that choice `index` of a request says; it ends with the iterable, or with an end token."""
@@ -107,6 +110,7 @@ class FakeEngine:
             chat_template=chat_template,
         )
         self._script = script
+        self._grammars = GrammarCompiler(self.tokenizer, self.info.vocab_size, self.info.end_token_ids)
         self._max_sequences = max_sequences
         self._tokens_per_step = tokens_per_step
         self._blocks_total = max_sequences * _blocks_for(context_length)
@@ -131,6 +135,9 @@ class FakeEngine:
             prompt_tokens=self._num_prompt_tokens,
             completion_tokens=self._num_completion_tokens,
         )
+
+    def prepare(self, constraint: Constraint) -> None:
+        self._grammars.matcher(constraint)
 
     def generate(self, request: GenerationRequest) -> Generation:
         if self._is_closed:
@@ -181,6 +188,10 @@ class FakeEngine:
     # --- steps ---
 
     def _text(self, request: GenerationRequest, index: int, seed: int) -> Iterator[int]:
+        if request.constraint is not None:
+            said = iter(()) if self._script is None else iter(self._script(request, index))
+            rng = random.Random(seed + index if request.sampling.temperature > 0 else 0)
+            return _held_to(self._grammars.matcher(request.constraint), said, rng)
         if self._script is None:
             return _babble(request.prompt, seed + index if request.sampling.temperature > 0 else 0)
         said = iter(self._script(request, index))
@@ -222,7 +233,11 @@ class FakeEngine:
             return
         self._num_steps += 1
         for sequence in tuple(self._running):
-            output = sequence.advance(self._tokens_per_step)
+            try:
+                output = sequence.advance(self._tokens_per_step)
+            except ConstraintFailed as failure:
+                self._fail([sequence], failure)
+                continue
             self._num_completion_tokens += len(output.token_ids)
             if output.finish_reason is not None:
                 self._running.remove(sequence)
@@ -311,6 +326,19 @@ def _babble(prompt: tuple[int, ...], seed: int) -> Iterator[int]:
             sentences.append(" ".join(words).capitalize() + ".")
         yield from ((" " if turn else "") + " ".join(sentences)).encode()
         yield IM_END
+
+
+def _held_to(matcher: Matcher, said: Iterator[int], rng: random.Random) -> Iterator[int]:
+    """What the script says as far as the grammar allows it, and any allowed token elsewhere."""
+    while not matcher.is_over:
+        allowed = matcher.allowed()
+        token = next(said, IM_END)
+        if not allowed[token]:
+            token = int(rng.choice(np.flatnonzero(allowed)))
+        yield token
+        if token == IM_END:
+            return
+        matcher.note(token)
 
 
 def _blocks_for(num_tokens: int) -> int:

@@ -14,6 +14,21 @@ class Detokenizer:
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._num_chars = 0
+        self.begin = 0
+        """The character in which the first byte of what was pushed last stands."""
 
     def push(self, token_bytes: bytes) -> str:
-        return self._decoder.decode(token_bytes)
+        """The characters that these bytes complete."""
+        self.begin, text = self._num_chars, ""
+        if self._holds_half:  # the first byte goes on with it, or ends it as no text and stands behind it
+            text, token_bytes = self._decoder.decode(token_bytes[:1]), token_bytes[1:]
+            stands_in_last = text != "" and not self._holds_half
+            self.begin += len(text) - stands_in_last
+        text += self._decoder.decode(token_bytes)
+        self._num_chars += len(text)
+        return text
+
+    @property
+    def _holds_half(self) -> bool:
+        return self._decoder.getstate()[0] != b""

@@ -28,7 +28,7 @@ class StopChecker:
             self.stopped, self._held = True, ""
             begin, end = found
             return text[: end if self._include else begin]
-        certain = len(text) - self._possible_start(text)
+        certain = len(text) - possible_start(text, self._stops)
         self._held = text[certain:]
         return text[:certain]
 
@@ -45,12 +45,13 @@ class StopChecker:
         end, begin = min(matches)
         return begin, end
 
-    def _possible_start(self, text: str) -> int:
-        """The length of the longest end of `text` that begins a stop string."""
-        longest = 0
-        for stop in self._stops:
-            for length in range(min(len(stop) - 1, len(text)), longest, -1):
-                if text.endswith(stop[:length]):
-                    longest = length
-                    break
-        return longest
+
+def possible_start(text: str, stops: Sequence[str]) -> int:
+    """The length of the longest end of `text` that begins a stop string."""
+    longest = 0
+    for stop in stops:
+        for length in range(min(len(stop) - 1, len(text)), longest, -1):
+            if text.endswith(stop[:length]):
+                longest = length
+                break
+    return longest

@@ -2,88 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from crossette.api.schema import fields
-from crossette.api.schema.common import GenerationFields, UsageBody
+from crossette.api.schema.answer import PerfMetrics, UsageBody
+from crossette.api.schema.common import GenerationFields, two_names
 from crossette.api.schema.logprobs import Logprobs
-from crossette.errors import InvalidRequest, Unsupported
-
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+from crossette.api.schema.messages import Message
+from crossette.api.schema.raw_output import RawOutput
+from crossette.api.schema.table import Table, taking
 
 if TYPE_CHECKING:
     _Base = GenerationFields
-    _MessageBase = msgspec.Struct
-    _PartBase = msgspec.Struct
 else:
-    _Base = fields.taking(fields.CHAT, GenerationFields)
-    _MessageBase = fields.taking(fields.MESSAGE)
-    _PartBase = fields.taking(fields.PART)
-
-
-class Part(_PartBase, kw_only=True, forbid_unknown_fields=True):
-    type: str
-    text: str | None = None
-
-
-class Message(_MessageBase, kw_only=True, forbid_unknown_fields=True):
-    role: str
-    content: str | list[Part] | None = None
-    name: str | None = None
-
-    def for_template(self, path: str) -> dict[str, Any]:
-        """The message as chat templates know it. `path` names it in errors: `messages[2].`"""
-        if self.role not in ROLES:
-            raise InvalidRequest(f"A role is one of {', '.join(ROLES)}: {self.role!r}", param=f"{path}role")
-        fields.refuse_unbuilt(self, fields.MESSAGE, path)
-        if self.role in ("tool", "function"):
-            raise Unsupported(f"'{path}role': tool turns are not supported yet.", param=f"{path}role")
-        message = {"role": "system" if self.role == "developer" else self.role, "content": self._text(path)}
-        return message if self.name is None else message | {"name": self.name}
-
-    def _text(self, path: str) -> str:
-        if isinstance(self.content, str):
-            return self.content
-        if self.content is None:
-            if self.role != "assistant":
-                raise InvalidRequest(f"A {self.role} message needs content.", param=f"{path}content")
-            return ""
-        return "\n".join(_part_text(part, f"{path}content[{i}].") for i, part in enumerate(self.content))
-
-
-def _part_text(part: Part, path: str) -> str:
-    if part.type != "text":
-        raise Unsupported(
-            f"This model takes text only, and '{path}type' is '{part.type}'. Send parts of type 'text'.",
-            param=f"{path}type",
-        )
-    fields.refuse_unbuilt(part, fields.PART, path)
-    if part.text is None:
-        raise InvalidRequest(f"Field required, field: '{path}text'", param=f"{path}text")
-    return part.text
+    _Base = taking(fields.CHAT, GenerationFields)
 
 
 class ChatRequest(_Base, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = {**fields.CHAT, **fields.BOTH}
+
     messages: list[Message]
     safe_tokenization: bool | None = None
+    prompt_token_ids: list[int] | None = None
+    prompt_truncate_len: int | None = None
+    truncate_prompt_tokens: int | None = None
+    chat_template_kwargs: dict[str, Any] | None = None  # Any: whatever JSON can hold
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
 
     @property
     def prompt_field(self) -> str:
-        return "messages"
+        return "messages" if self.prompt_token_ids is None else "prompt_token_ids"
 
-    def conversation(self) -> list[dict[str, Any]]:
-        """The messages as chat templates know them. Raises InvalidRequest, naming the message at fault."""
-        if not self.messages:
-            raise InvalidRequest("messages is empty: there is nothing to answer.", param="messages")
-        return [message.for_template(f"messages[{i}].") for i, message in enumerate(self.messages)]
+    @property
+    def truncate_len(self) -> int:
+        """The tokens to which the prompt is cut; 0 for no cut."""
+        if self.prompt_truncate_len is not None and self.truncate_prompt_tokens is not None:
+            raise two_names("prompt_truncate_len", "truncate_prompt_tokens", of="limit")
+        return self.prompt_truncate_len or self.truncate_prompt_tokens or 0
 
 
 class AssistantMessage(msgspec.Struct):
     role: str
     content: str | None
+    refusal: UnsetType | None = UNSET
+    annotations: list[Any] | UnsetType = UNSET  # Any: there never is one
 
 
 class ChatChoice(msgspec.Struct):
@@ -91,6 +57,8 @@ class ChatChoice(msgspec.Struct):
     message: AssistantMessage
     finish_reason: str | None
     logprobs: Logprobs | None = None
+    token_ids: list[int] | UnsetType = UNSET
+    raw_output: RawOutput | UnsetType = UNSET
 
 
 class ChatCompletion(msgspec.Struct):
@@ -100,11 +68,16 @@ class ChatCompletion(msgspec.Struct):
     model: str
     choices: list[ChatChoice]
     usage: UsageBody
+    system_fingerprint: str | UnsetType = UNSET
+    service_tier: str | UnsetType = UNSET
+    prompt_token_ids: list[int] | UnsetType = UNSET
+    perf_metrics: PerfMetrics | UnsetType = UNSET
 
 
 class DeltaBody(msgspec.Struct):
     role: str | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    refusal: UnsetType | None = UNSET
 
 
 class ChunkChoice(msgspec.Struct):
@@ -112,6 +85,8 @@ class ChunkChoice(msgspec.Struct):
     delta: DeltaBody
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
+    token_ids: list[int] | UnsetType = UNSET
+    raw_output: RawOutput | UnsetType = UNSET
 
 
 class ChatChunk(msgspec.Struct):
@@ -120,4 +95,8 @@ class ChatChunk(msgspec.Struct):
     created: int
     model: str
     choices: list[ChunkChoice]
-    usage: UsageBody | UnsetType | None
+    usage: UsageBody | UnsetType | None = UNSET
+    system_fingerprint: str | UnsetType = UNSET
+    service_tier: str | UnsetType = UNSET
+    prompt_token_ids: list[int] | UnsetType = UNSET
+    perf_metrics: PerfMetrics | UnsetType = UNSET

@@ -1,44 +1,51 @@
-"""What both completion endpoints take and give, declared once."""
+"""What both completion endpoints take, declared once."""
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from crossette.api.dialect import Dialect
 from crossette.api.schema import fields
 from crossette.api.schema.logprobs import LogprobsAsked
+from crossette.api.schema.response_format import ResponseFormat, SchemaSent, StructuredOutputs
+from crossette.api.schema.table import Table, check_limits, refuse_unbuilt, taking
+from crossette.engine import ModelInfo
 from crossette.errors import ContextLengthExceeded, InvalidRequest
 from crossette.generation import Stops
-from crossette.types import SamplingParams, Usage
+from crossette.types import SamplingParams
 
-MAX_STOPS = 4
-MAX_CHOICES = 128
-MAX_LEGACY_LOGPROBS = 5
+TIERS = {"auto": 0, "default": 0, "flex": -1, "priority": 1}
+"""service_tier as an engine's priority."""
 
 if TYPE_CHECKING:
-    Unbuilt = msgspec.Struct
+    _FieldsBase = msgspec.Struct
+    _StreamOptionsBase = msgspec.Struct
 else:
-    Unbuilt = fields.taking(fields.BOTH)
+    _FieldsBase = taking(fields.BOTH)
+    _StreamOptionsBase = taking(fields.STREAM_OPTIONS)
 
 
-class StreamOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class StreamOptions(_StreamOptionsBase, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = fields.STREAM_OPTIONS
+
     include_usage: bool | None = None
-    include_obfuscation: Literal[False] | None = None
     continuous_usage_stats: bool | None = None
 
 
 class PredictionPart(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = fields.PREDICTION_PART
+
     type: Literal["text"]
     text: str
 
 
 class Prediction(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = fields.PREDICTION
+
     type: Literal["content"]
     content: str | list[PredictionPart]
 
@@ -47,26 +54,11 @@ class Prediction(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-_PLAIN = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "typical_p",
-    "mirostat_target",
-    "mirostat_lr",
-    "repetition_penalty",
-    "frequency_penalty",
-    "presence_penalty",
-    "min_tokens",
-    "ignore_eos",
-    "seed",
-)
-"""Fields that mean the same here and in `SamplingParams`, under the same name."""
-
-
-class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
+class GenerationFields(_FieldsBase, kw_only=True, forbid_unknown_fields=True):
     """The fields of a request that both endpoints share."""
+
+    table: ClassVar[Table]
+    """Of all fields of the endpoint."""
 
     model: str
     max_tokens: int | None = None
@@ -90,8 +82,12 @@ class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
     top_logprobs: int | None = None
     echo: bool | None = None
     echo_last: int | None = None
+    raw_output: bool | None = None
+    return_token_ids: bool | None = None
+    perf_metrics_in_response: bool | None = None
     n: int | None = None
     stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
     include_stop_str_in_output: bool | None = None
     ignore_eos: bool | None = None
     seed: int | None = None
@@ -99,48 +95,62 @@ class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
     stream_options: StreamOptions | None = None
     prompt_cache_isolation_key: str | None = None
     prompt_cache_key: str | None = None
+    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    priority: int | None = None
     user: str | None = None
     safety_identifier: str | None = None
     metadata: dict[str, str] | None = None
+    response_format: ResponseFormat | None = None
+    guided_json: SchemaSent | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = None
+    guided_grammar: str | None = None
+    structured_outputs: StructuredOutputs | None = None
 
     @property
     def num_choices(self) -> int:
         return 1 if self.n is None else self.n
 
-    def check(self, table: Mapping[str, fields.Neutral]) -> None:
-        """Refuse what is not built, and what no field can say by itself."""
-        fields.refuse_unbuilt(self, fields.BOTH)
-        fields.refuse_unbuilt(self, table)
-        if not 1 <= self.num_choices <= MAX_CHOICES:
-            raise InvalidRequest(f"n must be between 1 and {MAX_CHOICES}: {self.n}", param="n")
+    def check(self, dialect: Dialect) -> None:
+        """Refuse what is not built, what is beyond its limits, and what no field can say by itself."""
+        refuse_unbuilt(self, self.table)
+        check_limits(self, self.table, dialect)
+        self._check_metadata()
         if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise InvalidRequest(
-                "max_tokens and max_completion_tokens are two names of one limit: send one of them.",
-                param="max_completion_tokens",
-            )
-        if isinstance(self.stop, list) and len(self.stop) > MAX_STOPS:
-            raise InvalidRequest(f"stop takes up to {MAX_STOPS} strings, not {len(self.stop)}.", param="stop")
-        if self.stream_options is not None and not self.stream:
-            raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
+            raise two_names("max_tokens", "max_completion_tokens", of="limit")
+        if self.priority is not None and self.service_tier is not None:
+            raise two_names("priority", "service_tier", of="thing")
+        if self.stream_options is not None:
+            refuse_unbuilt(self.stream_options, fields.STREAM_OPTIONS, "stream_options.")
+            if not self.stream:
+                raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
 
-    def logprobs_asked(self, dialect: Dialect) -> LogprobsAsked | None:
+    def _check_metadata(self) -> None:
+        for key, value in (self.metadata or {}).items():
+            for what, text, most in (
+                ("key", key, fields.MAX_METADATA_KEY),
+                ("value", value, fields.MAX_METADATA_VALUE),
+            ):
+                if len(text) > most:
+                    raise InvalidRequest(
+                        f"A {what} of metadata has up to {most} characters, not {len(text)}: '{text[:20]}…'",
+                        param="metadata",
+                    )
+
+    @property
+    def logprobs_asked(self) -> LogprobsAsked | None:
         """The shape and number of logprobs: an integer asks for the legacy arrays, true for the list."""
-        if self.top_logprobs is not None:
-            _within("top_logprobs", self.top_logprobs, dialect.max_top_logprobs)
         if self.logprobs is None or self.logprobs is False:
             if self.top_logprobs:
                 raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
             return None
         if self.logprobs is True:
             return LogprobsAsked("content", self.top_logprobs or 0)
-        _within("logprobs", self.logprobs, MAX_LEGACY_LOGPROBS)
         return LogprobsAsked("legacy", self.logprobs if self.top_logprobs is None else self.top_logprobs)
 
     @property
     def num_echoed(self) -> int:
         """How many of the prompt's last tokens the answer begins with."""
-        if self.echo_last is not None and self.echo_last < 0:
-            raise InvalidRequest(f"echo_last must be at least 0: {self.echo_last}", param="echo_last")
         return sys.maxsize if self.echo else self.echo_last or 0
 
     @property
@@ -151,7 +161,28 @@ class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
     def stops(self, dialect: Dialect) -> Stops:
         strings = [self.stop] if isinstance(self.stop, str) else self.stop or []
         include = dialect.include_stop if self.include_stop_str_in_output is None else self.include_stop_str_in_output
-        return Stops(tuple(string for string in strings if string), include)
+        return Stops(tuple(string for string in strings if string), include, frozenset(self.stop_token_ids or ()))
+
+    def end_token_ids(self, info: ModelInfo) -> frozenset[int]:
+        """The tokens that end an answer: the request's own, and the model's unless it ignores them."""
+        for token in self.stop_token_ids or ():
+            if not 0 <= token < info.vocab_size:
+                raise InvalidRequest(
+                    f"'stop_token_ids' has token id {token}, but the vocabulary ends at {info.vocab_size - 1}.",
+                    param="stop_token_ids",
+                )
+        own = frozenset(self.stop_token_ids or ())
+        return own if self.ignore_eos else own | info.end_token_ids
+
+    @property
+    def engine_priority(self) -> int:
+        """The higher, the earlier: the other way round than on the wire."""
+        return -self.priority if self.priority is not None else TIERS[self.service_tier or "default"]
+
+    @property
+    def tier_used(self) -> str | None:
+        """What to answer to service_tier; None where it was not sent."""
+        return "default" if self.service_tier == "auto" else self.service_tier
 
     def sampling(
         self, dialect: Dialect, *, prompt_tokens: int, window: int, default: int | None, defaults: Mapping[str, float]
@@ -161,7 +192,9 @@ class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
         Raises ContextLengthExceeded if the prompt does not fit, or if prompt and output do not and the dialect or
         the request wants that refused.
         """
-        given = {name: value for name in _PLAIN if (value := getattr(self, name)) is not None}
+        given = {name: value for name in fields.SAMPLING if (value := getattr(self, name)) is not None}
+        if self.stop_token_ids:  # an engine that ignores end tokens would ignore these: it is not given the model's
+            given["ignore_eos"] = False
         max_tokens = self._fitting_max_tokens(dialect, prompt_tokens, window, default)
         return SamplingParams(max_tokens, **({**defaults, **given}), logit_bias=self._logit_bias())
 
@@ -176,9 +209,7 @@ class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
     def drafts(self) -> str | list[int]:
         """Text, or tokens, that the output probably repeats; "" for none."""
         if self.prediction is not None and self.speculation is not None:
-            raise InvalidRequest(
-                "prediction and speculation are two names of one thing: send one of them.", param="speculation"
-            )
+            raise two_names("prediction", "speculation", of="thing")
         if isinstance(self.prediction, Prediction):
             return self.prediction.text
         return self.prediction or self.speculation or ""
@@ -212,62 +243,5 @@ class GenerationFields(Unbuilt, kw_only=True, forbid_unknown_fields=True):
         raise NotImplementedError
 
 
-def _within(name: str, value: int, most: int) -> None:
-    if not 0 <= value <= most:
-        raise InvalidRequest(f"{name} must be between 0 and {most}: {value}", param=name)
-
-
-class PromptTokensDetails(msgspec.Struct):
-    cached_tokens: int
-
-
-class CompletionTokensDetails(msgspec.Struct):
-    reasoning_tokens: int
-    accepted_prediction_tokens: int
-    rejected_prediction_tokens: int
-
-
-class UsageBody(msgspec.Struct):
-    prompt_tokens: int
-    total_tokens: int
-    completion_tokens: int
-    prompt_tokens_details: PromptTokensDetails
-    completion_tokens_details: CompletionTokensDetails
-
-
-def usage_body(usage: Usage) -> UsageBody:
-    return UsageBody(
-        usage.prompt_tokens,
-        usage.total_tokens,
-        usage.completion_tokens,
-        PromptTokensDetails(usage.cached_tokens),
-        CompletionTokensDetails(
-            usage.reasoning_tokens, usage.accepted_prediction_tokens, usage.rejected_prediction_tokens
-        ),
-    )
-
-
-class StreamUsage:
-    """Where usage stands in a stream: on which chunk, and as null, or not at all, on the others."""
-
-    def __init__(self, dialect: Dialect, options: StreamOptions | None) -> None:
-        asked = options.include_usage if options is not None else None
-        self.continuous = bool(options and options.continuous_usage_stats)
-        self.at_end = bool(asked)
-        self._on_finish = asked is None and dialect.usage_in_stream == "on_finish"
-        self._none: UnsetType | None = None if asked or dialect.null_usage else UNSET
-
-    def on_chunk(self, usage: Usage, *, is_last_finish: bool) -> UsageBody | UnsetType | None:
-        """What a chunk's `usage` holds. `is_last_finish`: it ends the choice that ends last."""
-        if self.continuous or (self._on_finish and is_last_finish):
-            return usage_body(usage)
-        return self._none
-
-
-class Head(msgspec.Struct, frozen=True):
-    """What every chunk of an answer repeats."""
-
-    id: str
-    model: str
-    """As the request spelled it."""
-    created: int = msgspec.field(default_factory=lambda: int(time.time()))
+def two_names(first: str, second: str, *, of: str) -> InvalidRequest:
+    return InvalidRequest(f"{first} and {second} are two names of one {of}: send one of them.", param=second)

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
+from crossette.api.dialect import Dialect
 from crossette.api.schema import fields
-from crossette.api.schema.common import GenerationFields, UsageBody
+from crossette.api.schema.answer import PerfMetrics, UsageBody
+from crossette.api.schema.common import GenerationFields
 from crossette.api.schema.logprobs import Logprobs
+from crossette.api.schema.raw_output import RawOutput
+from crossette.api.schema.table import Table, taking
 from crossette.errors import InvalidRequest
 
 MAX_CHOICES_IN_ALL = 1024
-MAX_BEST_OF = 20
 
 Prompt = str | list[int]
 
 if TYPE_CHECKING:
     _Base = GenerationFields
 else:
-    _Base = fields.taking(fields.COMPLETIONS, GenerationFields)
+    _Base = taking(fields.COMPLETIONS, GenerationFields)
 
 
 class CompletionRequest(_Base, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = {**fields.COMPLETIONS, **fields.BOTH}
+
     prompt: str | list[str | int | list[int]]
+    suffix: str | None = None
     best_of: int | None = None
 
-    def check(self, table: Mapping[str, fields.Neutral]) -> None:
-        super().check(table)
+    def check(self, dialect: Dialect) -> None:
+        super().check(dialect)
+        if self.suffix and self.num_echoed:
+            raise InvalidRequest("An answer that fills a gap has no echo: leave out echo or suffix.", param="suffix")
         if self.best_of is None:
             return
-        if not self.num_choices <= self.best_of <= MAX_BEST_OF:
+        if self.best_of < self.num_choices:
             raise InvalidRequest(
-                f"best_of must be between n, which is {self.num_choices}, and {MAX_BEST_OF}: {self.best_of}",
-                param="best_of",
+                f"best_of must be at least n, which is {self.num_choices}: {self.best_of}", param="best_of"
             )
         if self.stream and self.best_of > self.num_choices:
             raise InvalidRequest("The best of several cannot be streamed: leave out best_of.", param="best_of")
@@ -83,6 +89,9 @@ class CompletionChoice(msgspec.Struct):
     text: str
     finish_reason: str | None
     logprobs: Logprobs | None = None
+    prompt_token_ids: list[int] | UnsetType = UNSET
+    token_ids: list[int] | UnsetType = UNSET
+    raw_output: RawOutput | UnsetType = UNSET
 
 
 class Completion(msgspec.Struct):
@@ -93,4 +102,7 @@ class Completion(msgspec.Struct):
     created: int
     model: str
     choices: list[CompletionChoice]
-    usage: UsageBody | UnsetType | None
+    usage: UsageBody | UnsetType | None = UNSET
+    system_fingerprint: str | UnsetType = UNSET
+    service_tier: str | UnsetType = UNSET
+    perf_metrics: PerfMetrics | UnsetType = UNSET

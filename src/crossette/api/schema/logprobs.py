@@ -25,7 +25,11 @@ class LogprobsAsked:
     num_top: int
 
 
-class LegacyLogprobs(msgspec.Struct):
+class Logprobs(msgspec.Struct):
+    """Either shape; the request's value picks."""
+
+
+class LegacyLogprobs(Logprobs):
     tokens: list[str]
     token_logprobs: list[float | None]
     top_logprobs: list[dict[str, float] | None] | None
@@ -50,12 +54,10 @@ class TokenLogprob(msgspec.Struct):
     text_offset: int | UnsetType = UNSET
 
 
-class ContentLogprobs(msgspec.Struct):
+class ContentLogprobs(Logprobs):
     content: list[TokenLogprob]
-    refusal: None = None
-
-
-Logprobs = LegacyLogprobs | ContentLogprobs
+    refusal: UnsetType | None = None
+    """OpenAI's alone."""
 
 
 def logprobs_body(
@@ -66,7 +68,8 @@ def logprobs_body(
         return None
     if asked.shape == "legacy":
         return _legacy(tokens, spelling, asked.num_top)
-    return ContentLogprobs([_content(token, spelling, asked.num_top, detailed=detailed) for token in tokens])
+    content = [_content(token, spelling, asked.num_top, detailed=detailed) for token in tokens]
+    return ContentLogprobs(content, refusal=UNSET if detailed else None)
 
 
 def _legacy(tokens: Sequence[TokenText], spelling: Spelling, num_top: int) -> LegacyLogprobs:

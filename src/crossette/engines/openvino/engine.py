@@ -21,6 +21,7 @@ from time import monotonic
 
 from crossette.engine import EngineStats, Generation, ModelInfo
 from crossette.engines import admission
+from crossette.engines.grammar import GrammarCompiler
 from crossette.engines.openvino.exactness import measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
 from crossette.engines.openvino.model import load_paged
@@ -35,7 +36,7 @@ from crossette.engines.stream import OutputStream
 from crossette.errors import ConfigError, InvalidRequest, ServingError
 from crossette.machine import free_memory, parse_memory, show_memory, usable_cpus
 from crossette.settings import setting
-from crossette.types import GenerationRequest, TokenOutput
+from crossette.types import Constraint, GenerationRequest, TokenOutput
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class OpenVINOEngine:
             context_length=min(window, (num_blocks - 1) * BLOCK_SIZE),
             vocab_size=self.tokenizer.vocab_size,
         )
+        self._grammars = GrammarCompiler(self.tokenizer, self.tokenizer.vocab_size, info.end_token_ids)
         self._inbox: SimpleQueue[tuple[OutputStream, Callable[[], None]] | None] = SimpleQueue()
         self._streams: dict[Sequence, OutputStream] = {}
         self._arrivals = count()
@@ -121,6 +123,9 @@ class OpenVINOEngine:
         begun = self._step_begun
         late = begun is not None and monotonic() - begun > self._pace.patience_s
         return late or not (self._closed or self._thread.is_alive())
+
+    def prepare(self, constraint: Constraint) -> None:
+        self._grammars.matcher(constraint)
 
     def generate(self, request: GenerationRequest) -> Generation:
         self._check(request)
@@ -162,6 +167,7 @@ class OpenVINOEngine:
         """A sequence for each choice. The first computes the prompt, and the others fork from it."""
         seed = secrets.randbits(64) if request.sampling.seed is None else request.sampling.seed
         room = self.info.context_length - len(request.prompt)
+        constraint = request.constraint
         keys: tuple[Key, ...] | None = None
         sequences: list[Sequence] = []
         for index in range(request.n):
@@ -172,6 +178,7 @@ class OpenVINOEngine:
                 seed=seed + index,
                 max_output=min(request.sampling.max_tokens, room),
                 keys=keys,
+                matcher=self._grammars.matcher(constraint) if constraint else None,
             )
             keys = sequence.keys
             sequences.append(sequence)
@@ -210,9 +217,13 @@ class OpenVINOEngine:
             batch = self.scheduler.schedule(budget)
             concerned.intersection_update(self._streams[span.sequence] for span in batch.spans)
             logits = self._runner.run(batch)
-            outputs = self.scheduler.update(batch, draw(batch, logits))
+            drawn = draw(batch, logits)
+            outputs = self.scheduler.update(batch, [one for one in drawn if one.error is None])
             self._count(batch, outputs, monotonic() - begun)  # before anybody hears of it
             self._deliver(outputs)
+            for one in drawn:
+                if one.error is not None and one.sequence in self._streams:
+                    self._fail({self._streams[one.sequence]}, one.error)
         self._step_begun = None
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""What changes a row of logits before sampling, in a fixed order: penalties, logit_bias, min_tokens."""
+"""What changes a row of logits before sampling, in a fixed order: penalties, logit_bias, grammar, min_tokens."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from crossette.engines.grammar import Matcher
 from crossette.types import SamplingParams
 
 Row = npt.NDArray[np.float32]
@@ -16,8 +17,15 @@ Row = npt.NDArray[np.float32]
 class LogitsProcessor:
     """The changes that one request asks for. Knows the tokens of its prompt and output, and counts them."""
 
-    def __init__(self, params: SamplingParams, prompt: Iterable[int], end_token_ids: Iterable[int]) -> None:
+    def __init__(
+        self,
+        params: SamplingParams,
+        prompt: Iterable[int],
+        end_token_ids: Iterable[int],
+        matcher: Matcher | None = None,
+    ) -> None:
         self._params = params
+        self._matcher = matcher
         self._penalises = (params.repetition_penalty, params.frequency_penalty, params.presence_penalty) != (1, 0, 0)
         self._seen = set(prompt) if self._penalises else set()
         self._counts: Counter[int] = Counter()
@@ -29,23 +37,32 @@ class LogitsProcessor:
     @property
     def idle(self) -> bool:
         """Whether the next row stays as it is."""
-        return not (self._penalises or len(self._bias_ids) or self._num_output < self._params.min_tokens)
+        return (
+            self._matcher is None
+            and not self._penalises
+            and not len(self._bias_ids)
+            and self._num_output >= self._params.min_tokens
+        )
 
     def note(self, token: int) -> None:
-        """Take a drawn token into account."""
+        """Take a drawn token into account. Raises ConstraintFailed for one that the grammar does not allow."""
         self._num_output += 1
+        if self._matcher is not None:
+            self._matcher.note(token)
         if self._penalises:
             self._counts[token] += 1
             self._seen.add(token)
 
     def apply(self, row: Row) -> Row:
-        """The changed row; the one given is left alone."""
+        """The changed row; the one given is left alone. Raises ConstraintFailed at the bounds of a grammar's work."""
         if self.idle:
             return row
         row = row.copy()
         if self._penalises:
             self._penalise(row)
         row[self._bias_ids] += self._biases
+        if self._matcher is not None:
+            row[~self._matcher.allowed()] = -np.inf
         if self._num_output < self._params.min_tokens:
             row[self._end_ids] = -np.inf
         return row

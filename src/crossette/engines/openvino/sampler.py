@@ -1,18 +1,20 @@
 """Logits to tokens. Each row is treated alone, so a token never depends on who else is in the batch.
 
 The order of the steps is fixed, so that a seed gives the same text in every release: penalties, logit_bias,
-min_tokens (logits.py), temperature, top_k, typical_p, top_p, min_p, then a draw by inverse CDF in float64 over
+grammar, min_tokens (logits.py), temperature, top_k, typical_p, top_p, min_p, then a draw by inverse CDF in float64 over
 ascending token ids. Mirostat takes the place of the four filters.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+from crossette.engines.grammar import Matcher
 from crossette.engines.openvino.largest import Ids, largest
 from crossette.engines.openvino.logits import LogitsProcessor, Row
 from crossette.types import SamplingParams
@@ -25,11 +27,19 @@ class TokenSampler:
     """Draws the tokens of one sequence. Its state is a function of the tokens drawn so far, and of nothing else."""
 
     def __init__(
-        self, params: SamplingParams, *, seed: int, prompt: Iterable[int], end_token_ids: Iterable[int]
+        self,
+        params: SamplingParams,
+        *,
+        seed: int,
+        prompt: Iterable[int],
+        end_token_ids: Iterable[int],
+        matcher: Matcher | None = None,
     ) -> None:
         self.params = params
         self._seed = seed
-        self._processor = LogitsProcessor(params, prompt, end_token_ids)
+        self._matcher = matcher
+        self._forced = deque(matcher.forced() if matcher else ())
+        self._processor = LogitsProcessor(params, prompt, end_token_ids, matcher)
         self._position = 0
         self._surprise_limit = 2 * (params.mirostat_target or 0.0)
 
@@ -38,11 +48,23 @@ class TokenSampler:
         """Whether the next token is simply the one of the largest logit."""
         return self.params.temperature == 0 and self._processor.idle
 
+    @property
+    def forced(self) -> Collection[int]:
+        """The next tokens, where the grammar leaves no choice: they need no logits."""
+        return self._forced
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the grammar is satisfied and nothing can follow."""
+        return self._matcher is not None and self._matcher.is_over
+
     def draw(self, logits: Row) -> tuple[int, float]:
         """The next token, and the logarithm of the probability it was drawn with: 0.0 for a greedy one.
 
-        From a row of untouched logits. Ties go to the lowest id.
+        From a row of untouched logits. Ties go to the lowest id. Raises ConstraintFailed at the bounds of a grammar.
         """
+        if self._forced:
+            return self._forced[0], 0.0
         row = self._processor.apply(logits)
         if self.params.temperature == 0:
             return int(row.argmax()), 0.0
@@ -56,6 +78,10 @@ class TokenSampler:
         """Take a token into the output: the next draw is one position further."""
         self._position += 1
         self._processor.note(token)
+        if self._forced:
+            self._forced.popleft()
+        if self._matcher is not None and not self._forced:
+            self._forced.extend(self._matcher.forced())
 
     def _steer(self, probability: float) -> None:
         """Mirostat 2 (Basu et al. 2021): move the limit against the error in surprise."""

@@ -90,7 +90,9 @@ class Scheduler:
             sequence.append(token)
         if sequence.max_output == 0:
             sequence.finish_reason = FinishReason.LENGTH
-        num_accepted = max(0, len(drawn.tokens) - 1)
+        if sequence.sampler.is_over:
+            sequence.finish_reason = FinishReason.STOP
+        num_accepted = max(0, len(drawn.tokens) - drawn.num_forced - 1)
         sequence.num_computed += num_accepted
         if drawn.num_drafts and sequence.drafter is not None:
             sequence.drafter.judge(drawn.num_drafts, num_accepted)
@@ -174,8 +176,9 @@ class Scheduler:
         """One row for each sequence that waits only for its newest token."""
         spans: list[Span] = []
         for sequence in tuple(self.running):
-            decodes = sequence.num_pending == 1 and not sequence.in_prompt
-            if decodes and len(spans) < self.max_step_tokens and self._hold_block(sequence):
+            if sequence.in_prompt or not self._hold_blocks(sequence):
+                continue
+            if sequence.num_pending == 1 and len(spans) < self.max_step_tokens:
                 spans.append(Span(sequence, sequence.num_computed, 1, samples=True))
         return self._with_drafts(spans)
 
@@ -192,12 +195,12 @@ class Scheduler:
         left = sequence.max_output - len(sequence.output) - 1
         return sequence.drafter.propose(min(most, room, left))
 
-    def _hold_block(self, sequence: Sequence) -> bool:
-        """Make sure of a block for the next token, at the cost of younger sequences, or else of this one.
+    def _hold_blocks(self, sequence: Sequence) -> bool:
+        """Make sure of blocks for all known tokens, at the cost of younger sequences, or else of this one.
 
         Rows are given out oldest first, so a victim never has a row in the step already.
         """
-        while blocks_for(sequence.num_computed + 1) > len(sequence.blocks):
+        while blocks_for(sequence.num_tokens) > len(sequence.blocks):
             if self.pool.num_free:
                 sequence.blocks += self.pool.allocate(1)
                 continue
@@ -221,7 +224,7 @@ class Scheduler:
         sequence.scores.clear()
 
     def _catch_up(self, budget: int) -> list[Span]:
-        """Prompt chunks, and rows of outputs that were preempted, oldest first."""
+        """Prompt chunks, and rows of outputs that were preempted or forced, oldest first."""
         spans: list[Span] = []
         for sequence in tuple(self.running):
             if budget <= 0:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crossette.engines.grammar import Matcher
 from crossette.engines.openvino.drafts import PromptLookup
 from crossette.engines.openvino.prefix_cache import Key, block_keys, num_reusable
 from crossette.engines.openvino.sampler import TokenSampler
+from crossette.errors import ServingError
 from crossette.types import FinishReason, GenerationRequest, Logprob
 
 
@@ -44,13 +46,18 @@ class Sequence:
         seed: int,
         max_output: int,
         keys: tuple[Key, ...] | None = None,
+        matcher: Matcher | None = None,
     ) -> None:
         self.request = request
         self.index = index
         self.arrival = arrival
         """Place in the order of arrival: who is served first, and who gives way last."""
         self.sampler = TokenSampler(
-            request.sampling, seed=seed, prompt=request.prompt, end_token_ids=request.end_token_ids
+            request.sampling,
+            seed=seed,
+            prompt=request.prompt,
+            end_token_ids=request.end_token_ids,
+            matcher=matcher,
         )
         self.drafter: PromptLookup | None = None
         """Made when the sequence begins to decode, if it may guess at all."""
@@ -170,4 +177,8 @@ class Drawn:
     logprobs: tuple[Logprob, ...] | None = None
     """A record for each token, where the request wants them."""
     num_drafts: int = 0
-    """How many guesses were checked; all tokens but the last were among them."""
+    """How many guesses were checked."""
+    num_forced: int = 0
+    """How many of the tokens, the last ones, the grammar forced: not computed yet. All before but one were guesses."""
+    error: ServingError | None = None
+    """Why the sequence cannot go on."""

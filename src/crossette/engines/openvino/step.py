@@ -8,6 +8,7 @@ from crossette.engines.openvino.logits import Row
 from crossette.engines.openvino.logprobs import record
 from crossette.engines.openvino.runner import Logits
 from crossette.engines.openvino.sequence import Batch, Drawn, Sequence, Span
+from crossette.errors import ConstraintFailed
 from crossette.types import Logprob
 
 
@@ -21,7 +22,10 @@ def draw(batch: Batch, logits: Logits) -> list[Drawn]:
         if span.samples:
             num_checked = 1 + len(span.drafts)
             for sequence in (span.sequence, *span.forks):
-                drawn.append(_draw(sequence, span.drafts, rows[-num_checked:], best_of_rows[-num_checked:]))
+                try:
+                    drawn.append(_draw(sequence, span.drafts, rows[-num_checked:], best_of_rows[-num_checked:]))
+                except ConstraintFailed as error:  # of this sequence alone: the others of the step go on
+                    drawn.append(Drawn(sequence, (), error=error))
     return drawn
 
 
@@ -34,7 +38,10 @@ def _rows_of(batch: Batch) -> Iterator[tuple[Span, int]]:
 
 
 def _draw(sequence: Sequence, drafts: tuple[int, ...], rows: Logits, best: list[int]) -> Drawn:
-    """One token, and one more for each guess that was drawn itself: the same tokens as without guesses."""
+    """One token, and one more for each guess that was drawn itself: the same tokens as without guesses.
+
+    Then what the grammar forces, which is known without any logits.
+    """
     sampler, request = sequence.sampler, sequence.request
     tokens: list[int] = []
     records: list[Logprob] = []
@@ -46,9 +53,16 @@ def _draw(sequence: Sequence, drafts: tuple[int, ...], rows: Logits, best: list[
         tokens.append(token)
         if request.logprobs is not None:
             records.append(record(row, token, request.logprobs, logprob))
-        if token != guess or sequence.is_end(token):
+        if token != guess or sequence.is_end(token) or sampler.is_over:
             break
-    return Drawn(sequence, tuple(tokens), None if request.logprobs is None else tuple(records), len(drafts))
+    if request.logprobs is not None:  # what is forced needs logits too, for its record: it comes one by one
+        return Drawn(sequence, tuple(tokens), tuple(records), len(drafts))
+    num_drawn = len(tokens)
+    room = sequence.max_output - len(sequence.output)
+    while sampler.forced and len(tokens) < room:
+        tokens.append(next(iter(sampler.forced)))
+        sampler.note(tokens[-1])
+    return Drawn(sequence, tuple(tokens), num_drafts=len(drafts), num_forced=len(tokens) - num_drawn)
 
 
 def _score(span: Span, rows: list[Row] | Logits) -> None:

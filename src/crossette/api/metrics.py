@@ -1,0 +1,45 @@
+"""What an answer cost: measured once, and told in headers and in the body."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from time import perf_counter
+
+import msgspec
+
+from crossette.api.dialect import Dialect
+from crossette.api.schema.answer import PerfMetrics
+from crossette.generation import Answer
+from crossette.types import SamplingParams
+
+_OPTIONS = [field.name for field in fields(SamplingParams) if field.name not in ("logit_bias", "ignore_eos")]
+"""What a header tells of how tokens are drawn: without what could fill it, and what is not about drawing."""
+
+
+def perf_metrics(answer: Answer) -> PerfMetrics:
+    """What is known of an answer by now, under the names that Fireworks gives it; times in seconds."""
+    usage, timings = answer.usage, answer.timings
+    prediction = answer.requests[0].prediction
+    metrics: PerfMetrics = {"prompt-tokens": usage.prompt_tokens}
+    if timings.ended is not None or (timings.first_token is not None and len(answer.requests) == 1):
+        metrics["cached-prompt-tokens"] = usage.cached_tokens
+    if timings.first_token is not None:
+        metrics["server-time-to-first-token"] = round(timings.first_token - timings.begun, 3)
+    if prediction:
+        metrics["speculation-prompt-tokens"] = len(prediction)
+    if timings.ended is not None:
+        metrics["server-processing-time"] = round(timings.ended - timings.begun, 3)
+        if prediction:
+            metrics["speculation-prompt-matched-tokens"] = usage.accepted_prediction_tokens
+    return metrics
+
+
+def metric_headers(answer: Answer, dialect: Dialect) -> dict[str, str]:
+    """The same as headers of the dialect, and how tokens are drawn."""
+    if dialect.metric_headers == "openai":
+        seconds = (answer.timings.ended or perf_counter()) - answer.timings.begun
+        return {"openai-processing-ms": str(round(1000 * seconds))}
+    headers = {f"fireworks-{name}": str(value) for name, value in perf_metrics(answer).items()}
+    sampling = answer.requests[0].sampling
+    options = msgspec.json.encode({name: getattr(sampling, name) for name in _OPTIONS})
+    return headers | {"fireworks-sampling-options": options.decode()}

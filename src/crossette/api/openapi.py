@@ -1,0 +1,195 @@
+"""The API as an OpenAPI document, made of what answers it: wire types, dialects and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from crossette import __version__
+from crossette.api.dialect import Dialect
+from crossette.api.health import Live, Ready
+from crossette.api.http import ErrorBody
+from crossette.api.models import ModelEntry, ModelList
+from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
+from crossette.api.schema.completions import Completion, CompletionRequest
+from crossette.api.schema.components import Json, components, ref
+from crossette.errors import EngineFailure, MethodNotAllowed, ModelNotFound, NotFound, ServingError
+
+_ANSWERS = (Completion, ChatCompletion, ChatChunk, ModelList, ModelEntry, Live, Ready, ErrorBody)
+
+
+def _kinds(error: type[ServingError]) -> Iterator[type[ServingError]]:
+    """The class and all below it."""
+    yield error
+    for kind in error.__subclasses__():
+        yield from _kinds(kind)
+
+
+_ANYWHERE = (EngineFailure,)
+_ROUTING = (ServingError, NotFound, MethodNotAllowed)
+"""What no operation answers: the root of the tree, and what is said where there is no operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    """One method of one path. With a `body` it is POST; with a `chunk` it streams on request."""
+
+    name: str
+    path: str
+    summary: str
+    answer: type
+    errors: Iterable[type[ServingError]] = _ANYWHERE
+    body: type | None = None
+    chunk: type | None = None
+    example: Mapping[str, Any] | None = None
+
+
+_GENERATING = tuple(kind for kind in _kinds(ServingError) if kind not in _ROUTING)
+
+IN_EACH_DIALECT = (
+    _Operation(
+        "createCompletion",
+        "/completions",
+        "Continue a prompt.",
+        Completion,
+        _GENERATING,
+        CompletionRequest,
+        Completion,
+        {"prompt": "Once upon a time", "max_tokens": 16},
+    ),
+    _Operation(
+        "createChatCompletion",
+        "/chat/completions",
+        "Answer a conversation.",
+        ChatCompletion,
+        _GENERATING,
+        ChatRequest,
+        ChatChunk,
+        {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+    ),
+    _Operation("listModels", "/models", "List every name that a request's model may be.", ModelList),
+    _Operation("retrieveModel", "/models/{name}", "Look a model up.", ModelEntry, (ModelNotFound, *_ANYWHERE)),
+)
+
+
+def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
+    """The OpenAPI document of a server that serves these models, in these dialects."""
+    paths = {"/health/live": {"get": _live()}, "/health/ready": {"get": _ready()}}
+    for dialect in dialects:
+        for operation in IN_EACH_DIALECT:
+            method = "post" if operation.body else "get"
+            paths[dialect.prefixes[0] + operation.path] = {method: _described(operation, dialect, model_names)}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "crossette",
+            "version": __version__,
+            "summary": "The OpenAI API and the Fireworks API, answered by open models.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [{"name": dialect.name, "description": _traits(dialect)} for dialect in dialects]
+        + [{"name": "health", "description": "For whoever watches the server."}],
+        "paths": paths,
+        "components": {
+            "schemas": components(_ANSWERS, dialects),
+            "responses": {
+                _refusal_name(dialect, status): _refusal(dialect, status)
+                for dialect in dialects
+                for status in sorted({error.status for error in _GENERATING})
+            },
+            "headers": {"RequestId": _REQUEST_ID},
+        },
+    }
+
+
+# --- operations ---
+
+_REQUEST_ID = {
+    "description": "The request's name in the log: the caller's own x-request-id, or one that the server made.",
+    "required": True,
+    "schema": {"type": "string"},
+}
+
+
+def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) -> Json:
+    content = {"application/json": {"schema": ref(operation.answer)}}
+    if operation.chunk:
+        content["text/event-stream"] = {"schema": _event(operation.chunk)}
+    described: Json = {
+        "operationId": f"{dialect.name}_{operation.name}",
+        "tags": [dialect.name],
+        "summary": operation.summary,
+    }
+    if "{name}" in operation.path:
+        schema = {"type": "string", "minLength": 1, "examples": names}
+        described["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": schema}]
+    if operation.body:
+        example = {"model": next(iter(names), "model"), **(operation.example or {})}
+        body = {"schema": ref(operation.body), "example": example}
+        described["requestBody"] = {"required": True, "content": {"application/json": body}}
+    refusals = {
+        str(error.status): {"$ref": f"#/components/responses/{_refusal_name(dialect, error.status)}"}
+        for error in sorted(operation.errors, key=lambda error: error.status)
+    }
+    described["responses"] = {"200": _response("The answer.", content), **refusals}
+    return described
+
+
+def _event(chunk: type) -> Json:
+    """An event of a stream: a chunk, or the error or the word that ends it."""
+    payload = {"anyOf": [ref(chunk), ref(ErrorBody)]}
+    encoded = {"type": "string", "contentMediaType": "application/json", "contentSchema": payload}
+    return {
+        "description": "One server-sent event. The last one is [DONE], or an error.",
+        "type": "object",
+        "properties": {"data": {"anyOf": [{"const": "[DONE]"}, encoded]}},
+        "required": ["data"],
+    }
+
+
+def _refusal_name(dialect: Dialect, status: int) -> str:
+    return f"{dialect.name}_{status}"
+
+
+def _refusal(dialect: Dialect, status: int) -> Json:
+    """An error of this status, in the dialect's words."""
+    words = [dialect.errors[error.kind] for error in _GENERATING if error.status == status]
+    types, codes = (list(dict.fromkeys(column)) for column in zip(*words, strict=True))
+    detail = {"properties": {"type": {"enum": types}, "code": {"enum": codes}}}
+    schema = {"allOf": [ref(ErrorBody), {"properties": {"error": detail}}]}
+    return _response(f"{HTTPStatus(status).phrase}.", {"application/json": {"schema": schema}})
+
+
+def _response(description: str, content: Json) -> Json:
+    headers = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
+    return {"description": description, "headers": headers, "content": content}
+
+
+def _live() -> Json:
+    return _health("live", "Say that the process answers.", {"200": "It does."}, Live)
+
+
+def _ready() -> Json:
+    statuses = {"200": "Requests are welcome.", "503": "The server shuts down, or a step of an engine hangs."}
+    return _health("ready", "Say whether requests are welcome.", statuses, Ready)
+
+
+def _health(name: str, summary: str, statuses: Mapping[str, str], answer: type) -> Json:
+    content = {"application/json": {"schema": ref(answer)}}
+    responses = {status: _response(said, content) for status, said in statuses.items()}
+    return {"operationId": f"health_{name}", "tags": ["health"], "summary": summary, "responses": responses}
+
+
+def _traits(dialect: Dialect) -> str:
+    """What sets a dialect apart, a sentence a line."""
+    overflow = "`max_tokens` is lowered" if dialect.overflow == "truncate" else "the request is refused"
+    usage = "on request" if dialect.usage_in_stream == "on_request" else "on the chunk that has `finish_reason`"
+    traits = [
+        f"Text ends {'after' if dialect.include_stop else 'before'} the stop string.",
+        f"Where the prompt and `max_tokens` exceed the window, {overflow}.",
+        f"`max_tokens` of /completions is {dialect.completion_max_tokens} where it is left out.",
+        f"Streams tell usage {usage}.",
+    ]
+    return "\n".join(traits)

@@ -1,0 +1,73 @@
+"""What the answers of both completion endpoints share: head, usage, counts and times."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from crossette.api.dialect import Dialect
+from crossette.api.schema.common import StreamOptions
+from crossette.types import Usage
+
+PerfMetrics = dict[str, int | float]
+"""Counts, and times in seconds."""
+
+
+class PromptTokensDetails(msgspec.Struct):
+    cached_tokens: int
+
+
+class CompletionTokensDetails(msgspec.Struct):
+    reasoning_tokens: int
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+
+
+class UsageBody(msgspec.Struct):
+    prompt_tokens: int
+    total_tokens: int
+    completion_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
+
+
+def usage_body(usage: Usage) -> UsageBody:
+    return UsageBody(
+        usage.prompt_tokens,
+        usage.total_tokens,
+        usage.completion_tokens,
+        PromptTokensDetails(usage.cached_tokens),
+        CompletionTokensDetails(
+            usage.reasoning_tokens, usage.accepted_prediction_tokens, usage.rejected_prediction_tokens
+        ),
+    )
+
+
+class StreamUsage:
+    """Where usage stands in a stream: on which chunk, and as null, or not at all, on the others."""
+
+    def __init__(self, dialect: Dialect, options: StreamOptions | None) -> None:
+        asked = options.include_usage if options is not None else None
+        self.continuous = bool(options and options.continuous_usage_stats)
+        self.at_end = bool(asked)
+        self._on_finish = asked is None and dialect.usage_in_stream == "on_finish"
+        self._none: UnsetType | None = None if asked or dialect.null_usage else UNSET
+
+    def on_chunk(self, usage: Usage, *, is_last_finish: bool) -> UsageBody | UnsetType | None:
+        """What a chunk's `usage` holds. `is_last_finish`: it ends the choice that ends last."""
+        if self.continuous or (self._on_finish and is_last_finish):
+            return usage_body(usage)
+        return self._none
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What every chunk of an answer repeats, under the same names."""
+
+    id: str
+    model: str
+    """As the request spelled it."""
+    created: int = msgspec.field(default_factory=lambda: int(time.time()))
+    system_fingerprint: str | UnsetType = UNSET
+    service_tier: str | UnsetType = UNSET

@@ -1,0 +1,144 @@
+"""Wire types as JSON Schema, with what the tables of fields say of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from crossette.api.dialect import Dialect
+from crossette.api.schema.chat import ChatRequest
+from crossette.api.schema.common import Prediction, PredictionPart, StreamOptions
+from crossette.api.schema.completions import CompletionRequest
+from crossette.api.schema.logprobs import Logprobs
+from crossette.api.schema.messages import ROLES, FunctionCall, Message, Part, ToolCall
+from crossette.api.schema.response_format import ResponseFormat, StructuredOutputs
+from crossette.api.schema.table import REQUIRED, Field, Table, Words
+from crossette.types import Range
+
+Json = dict[str, Any]
+
+_REF = "#/components/schemas/{name}"
+
+_REQUESTED = (
+    *(CompletionRequest, StreamOptions, Prediction, PredictionPart, ResponseFormat, StructuredOutputs),
+    *(ChatRequest, Message, Part, ToolCall, FunctionCall),
+)
+
+_TOKENS: Json = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
+_PROMPTS: list[Json] = [
+    {"type": "string"},
+    {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    _TOKENS,
+    {"type": "array", "items": _TOKENS, "minItems": 1},
+]
+"""The wire type has one list for all: msgspec cannot tell lists of different items apart."""
+
+_BOUNDS = {
+    "integer": ("minimum", "maximum"),
+    "number": ("minimum", "maximum"),
+    "array": ("minItems", "maxItems"),
+    "object": ("minProperties", "maxProperties"),
+}
+
+
+def ref(wire: type) -> Json:
+    return {"$ref": _REF.format(name=wire.__name__)}
+
+
+def components(answers: Iterable[type], dialects: Sequence[Dialect]) -> Json:
+    """The schemas of all requests and of these answers, by name.
+
+    A request's limits and defaults are those of all dialects where they agree, and else the widest, with the others
+    in words.
+    """
+    shapes = Logprobs.__subclasses__()  # msgspec has no word for a choice of objects
+    _, schemas = msgspec.json.schema_components([*_REQUESTED, *answers, *shapes], ref_template=_REF)
+    tables = {wire.__name__: wire.table for wire in _REQUESTED}
+    for name, schema in schemas.items():
+        del schema["title"]
+        if name in tables:
+            schema["properties"] = _told(schema["properties"], tables[name], dialects)
+        else:
+            _require_what_is_always_sent(schema)
+    schemas["Logprobs"] = {"description": Logprobs.__doc__, "anyOf": [ref(shape) for shape in shapes]}
+    schemas["Message"]["properties"]["role"]["enum"] = list(ROLES)
+    schemas["CompletionRequest"]["properties"]["prompt"]["anyOf"] = _PROMPTS
+    return schemas
+
+
+def _require_what_is_always_sent(schema: Json) -> None:
+    """An answer has its fields with defaults too; only what may be unset has none."""
+    for name, field in schema["properties"].items():
+        if "default" in field:
+            del field["default"]
+            schema["required"].append(name)
+
+
+def _told(properties: Json, table: Table, dialects: Sequence[Dialect]) -> Json:
+    """A request's fields, as its table tells of them: first what it must have, last what is not built."""
+    ranked = sorted(table.items(), key=lambda entry: (entry[1].state == "refused", entry[1].default is not REQUIRED))
+    return {
+        name: _refused(field) if field.state == "refused" else _taken(properties[name], field, dialects)
+        for name, field in ranked
+    }
+
+
+def _refused(field: Field) -> Json:
+    return {"description": f"Not built. {field.note}", "enum": [None, *field.neutral]}
+
+
+def _taken(schema: Json, field: Field, dialects: Sequence[Dialect]) -> Json:
+    default, default_told = _default(field, dialects)
+    limits, limits_told = _limits(schema, field, dialects)
+    recorded = ["Recorded in the log, and changes nothing."] if field.state == "recorded" else []
+    described = " ".join([field.note, *recorded, *default_told, *limits_told])
+    return {"description": described, **_without_default(schema), **default, **limits}
+
+
+def _without_default(schema: Json) -> Json:
+    """null, which msgspec knows as the default, is the same as leaving the field out."""
+    return {key: value for key, value in schema.items() if key != "default"}
+
+
+def _default(field: Field, dialects: Sequence[Dialect]) -> tuple[Json, list[str]]:
+    """A field's default as keyword, or in words."""
+    values = [field.default_in(dialect) for dialect in dialects]
+    if values[0] is REQUIRED or values[0] is None:
+        return {}, []
+    if isinstance(values[0], Words):
+        return {}, [f"By default {values[0]}."]
+    if any(value != values[0] for value in values):
+        return {}, [f"By default {_by_dialect(values, dialects)}."]
+    return {"default": values[0]}, []
+
+
+def _limits(schema: Json, field: Field, dialects: Sequence[Dialect]) -> tuple[Json, list[str]]:
+    """A field's limits as keywords, and in words where a dialect has narrower ones."""
+    limits = [given for dialect in dialects if (given := field.limits_in(dialect)) is not None]
+    if not limits:
+        return {}, []
+    low, high = min(low for low, _ in limits), max(high for _, high in limits)
+    keywords: Json = {}
+    for kind in (option["type"] for option in schema.get("anyOf", [schema]) if option.get("type") in _BOUNDS):
+        keywords |= _bounds(_BOUNDS[kind], (low, high))
+    if len(set(limits)) == 1:
+        return keywords, []
+    return keywords, [f"At most {_by_dialect([high for _, high in limits], dialects)}."]
+
+
+def _bounds(keywords: tuple[str, str], limits: Range) -> Json:
+    (least, most), (low, high) = keywords, limits
+    bounds = {} if least != "minimum" and low == 0 else {least: low}
+    return bounds if high == math.inf else bounds | {most: high}
+
+
+def _by_dialect(values: Sequence[Any], dialects: Sequence[Dialect]) -> str:
+    """`16` (openai) or `2048` (fireworks)."""
+    told = (
+        f"`{msgspec.json.encode(value).decode()}` ({dialect.name})"
+        for value, dialect in zip(values, dialects, strict=True)
+    )
+    return " or ".join(told)

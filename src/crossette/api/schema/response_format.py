@@ -1,0 +1,145 @@
+"""The spellings in which requests ask for a form: OpenAI's, Fireworks' and vLLM's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import msgspec
+
+from crossette.api.schema import fields
+from crossette.api.schema.table import Table, refuse_unbuilt, taking
+from crossette.errors import InvalidRequest, UnknownField
+from crossette.text import structured
+from crossette.text.structured import Form
+
+SchemaSent = dict[str, Any] | bool | str  # Any: a schema is any JSON until it was looked at
+"""A schema, or its JSON as text."""
+
+Making = Callable[[], Form]
+"""The work of reading a form: for a large schema it takes a tenth of a second."""
+
+_WRAPPER = {"name", "description", "schema", "strict"}
+
+if TYPE_CHECKING:
+    _OutputsBase = msgspec.Struct
+else:
+    _OutputsBase = taking(fields.STRUCTURED_OUTPUTS)
+
+
+class ResponseFormat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = fields.RESPONSE_FORMAT
+
+    type: Literal["text", "json_object", "json_schema", "grammar"]
+    json_schema: dict[str, Any] | str | None = None
+    schema: SchemaSent | None = None
+    grammar: str | None = None
+
+    def making(self) -> Making | None:
+        """None for `text`. Raises InvalidRequest for a type without its field, or with another's."""
+        wanted = {"json_schema": "json_schema", "grammar": "grammar", "json_object": "schema"}.get(self.type)
+        for name in ("json_schema", "schema", "grammar"):
+            given = getattr(self, name) is not None
+            if given and name != wanted:
+                raise _at(name, f"is not for the type '{self.type}'.")
+            if not given and name == wanted and self.type != "json_object":
+                raise _at(name, f"is missing: the type '{self.type}' needs it.")
+        if self.grammar is not None:
+            return partial(structured.gbnf, self.grammar, "response_format.grammar")
+        if self.json_schema is not None:
+            schema, path = _unwrapped(_decoded(self.json_schema, "response_format.json_schema"))
+            return partial(structured.json_schema, schema, path)
+        if self.schema is not None:
+            path = "response_format.schema"
+            return partial(structured.json_schema, _decoded(self.schema, path), path)
+        return partial(structured.json_object, "response_format") if self.type == "json_object" else None
+
+
+class StructuredOutputs(_OutputsBase, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = fields.STRUCTURED_OUTPUTS
+
+    json: SchemaSent | None = None
+    regex: str | None = None
+    choice: list[str] | None = None
+    grammar: str | None = None
+    json_object: bool | None = None
+
+
+class FormFields(Protocol):
+    """The fields of a request that may ask for a form."""
+
+    response_format: ResponseFormat | None
+    guided_json: SchemaSent | None
+    guided_regex: str | None
+    guided_choice: list[str] | None
+    guided_grammar: str | None
+    structured_outputs: StructuredOutputs | None
+
+
+def form_asked(body: FormFields) -> Making | None:
+    """How to read the form that a request asks for; None if it asks for none.
+
+    Raises InvalidRequest for several forms at once, naming two.
+    """
+    asked = list(_asked(body))
+    if len(asked) > 1:
+        (first, _), (second, _) = asked[:2]
+        raise InvalidRequest(f"{first} and {second} both say what the answer must be: send one of them.", param=second)
+    return asked[0][1] if asked else None
+
+
+def _asked(body: FormFields) -> Iterable[tuple[str, Making]]:
+    making = body.response_format.making() if body.response_format is not None else None
+    if making is not None:
+        yield "response_format", making
+    yield from _spelled("guided_", body.guided_json, body.guided_regex, body.guided_choice, body.guided_grammar)
+    outputs = body.structured_outputs
+    if outputs is not None:
+        refuse_unbuilt(outputs, outputs.table, "structured_outputs.")
+        yield from _spelled("structured_outputs.", outputs.json, outputs.regex, outputs.choice, outputs.grammar)
+        if outputs.json_object:
+            yield "structured_outputs.json_object", partial(structured.json_object, "structured_outputs.json_object")
+
+
+def _spelled(
+    prefix: str, json: SchemaSent | None, regex: str | None, choice: list[str] | None, grammar: str | None
+) -> Iterable[tuple[str, Making]]:
+    """vLLM's four, older or newer."""
+    if json is not None:
+        yield prefix + "json", partial(structured.json_schema, _decoded(json, prefix + "json"), prefix + "json")
+    if regex is not None:
+        yield prefix + "regex", partial(structured.regex, regex, prefix + "regex")
+    if choice is not None:
+        yield prefix + "choice", partial(structured.choice, choice, prefix + "choice")
+    if grammar is not None:
+        yield prefix + "grammar", partial(structured.grammar, grammar, prefix + "grammar")
+
+
+def _unwrapped(sent: Any) -> tuple[Any, str]:
+    """The schema in OpenAI's wrapper, or the bare one, and where it stands. `strict` or not, it is enforced."""
+    path = "response_format.json_schema"
+    if not isinstance(sent, dict) or not ("schema" in sent or (sent and sent.keys() <= _WRAPPER - {"description"})):
+        return sent, path
+    for name in sent.keys() - _WRAPPER:
+        raise UnknownField(f"Extra inputs are not permitted, field: '{path}.{name}'", param=f"{path}.{name}")
+    if sent.get("schema") is None:
+        raise _at("json_schema.schema", "is missing: there is nothing to enforce.")
+    for name, kind, word in (("name", str, "string"), ("description", str, "string"), ("strict", bool, "boolean")):
+        if not isinstance(sent.get(name), kind | None):
+            raise InvalidRequest(f"Input should be a valid {word}, field: '{path}.{name}'", param=f"{path}.{name}")
+    return _decoded(sent["schema"], path + ".schema"), path + ".schema"
+
+
+def _decoded(sent: Any, path: str) -> Any:
+    """A schema as JSON, whether it came as that or as its text."""
+    if not isinstance(sent, str):
+        return sent
+    try:
+        return msgspec.json.decode(sent)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequest(f"{path} is a text that is not JSON: {error}", param=path) from None
+
+
+def _at(name: str, what: str) -> InvalidRequest:
+    return InvalidRequest(f"response_format.{name} {what}", param=f"response_format.{name}")

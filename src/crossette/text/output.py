@@ -1,0 +1,172 @@
+"""A model's text to pieces: thoughts, content and calls. What streams and what is folded comes from here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from crossette.text.pieces import Content, Piece, Thought, joined
+from crossette.text.reader import SPACE, Malformed, Reader, Reading
+from crossette.text.reasoning import Reasoning
+from crossette.text.stop import possible_start
+from crossette.text.tool_calls.format import Calls, ToolFormat
+
+Make = Callable[[str], Piece]
+
+
+class OutputParser:
+    """Reads one choice's text. The pieces depend on the text alone, but for where they are cut.
+
+    Markup is left out, and the white space beside it; all else comes out, in order, and nothing is held back but what
+    may become markup. What only looks like a call is content. A call within thoughts is a thought. A call that breaks
+    off, at `max_tokens` or by broken JSON, leaves what was said of it; what was not said is content.
+    """
+
+    def __init__(self, reasoning: Reasoning | None, tools: ToolFormat | None, *, is_thinking: bool = False) -> None:
+        """`is_thinking` where the prompt ends within the model's thoughts; no `tools` where there can be no calls."""
+        self._reasoning = reasoning
+        self._tools = tools
+        self._reader = Reader()
+        self._calls = Calls()
+        self._layout = {*(reasoning.layout if reasoning else ()), *(tools.layout if tools else ())}
+        self._marks = _marks(reasoning, tools)
+        self._has_content = self._is_after_markup = self._is_over = False
+        self._parsing = self._read(is_thinking)
+
+    @property
+    def num_calls(self) -> int:
+        """Of the calls that have begun."""
+        return self._calls.num
+
+    def push(self, text: str) -> list[Piece]:
+        """What is certain now."""
+        self._reader.push(text)
+        return self._run()
+
+    def flush(self) -> list[Piece]:
+        """The rest, at the end of the text."""
+        self._reader.ended = True
+        return self._run()
+
+    def _run(self) -> list[Piece]:
+        pieces: list[Piece] = []
+        while not self._is_over:
+            try:
+                piece = next(self._parsing)
+            except StopIteration:
+                self._is_over = True
+                break
+            if piece is None:
+                break
+            pieces.append(piece)
+        return joined(pieces)
+
+    # --- what the text is made of ---
+
+    def _read(self, is_thinking: bool) -> Reading[None]:
+        if self._reasoning is not None:
+            yield from self._first_thoughts(self._reasoning, is_thinking)
+        if self._tools is not None and self._tools.bare:
+            yield from self._bare_call(self._tools)
+        while True:
+            if self._is_after_markup and not self._has_content:
+                yield from self._reader.space()
+            mark, space = yield from self._text(self._marks, Content)
+            if mark is None:
+                if not self._is_after_markup:
+                    yield from self._said(self._reader.take(space), Content)
+                return
+            yield from self._markup(mark, space)
+
+    def _markup(self, mark: str, space: int) -> Reading[None]:
+        """What a mark stands for, and the white space before it."""
+        if self._reasoning is not None and mark == self._reasoning.begin:
+            self._reader.take(space + len(mark))
+            yield from self._thoughts(self._reasoning)
+        elif mark in self._layout:
+            self._reader.take(space + len(mark))
+            self._is_after_markup = True
+        elif not (yield from self._is_call()):
+            yield from self._said(self._reader.take(space + len(mark)), Content)
+
+    def _first_thoughts(self, reasoning: Reasoning, is_thinking: bool) -> Reading[None]:
+        """Those that open the text. Some models repeat the marker that their prompt ends with."""
+        self._reader.hold()
+        yield from self._reader.space()
+        if (yield from self._reader.expect(reasoning.begin)) or is_thinking:
+            yield from self._thoughts(reasoning)
+        else:
+            self._reader.go_back()
+
+    def _thoughts(self, reasoning: Reasoning) -> Reading[None]:
+        self._reader.release()
+        yield from self._reader.space()
+        end, space = yield from self._text((reasoning.end,), Thought)
+        if end is None:
+            yield from self._said(self._reader.take(space), Thought)
+        else:
+            self._reader.take(space + len(end))
+            self._is_after_markup = True
+
+    def _bare_call(self, tools: ToolFormat) -> Reading[None]:
+        """A call that is the whole answer, or no call."""
+        self._reader.hold()
+        yield from self._reader.space()
+        is_begun = (yield from self._reader.peek()) == tools.bare
+        self._reader.go_back()
+        if is_begun:
+            yield from self._is_call()
+
+    def _is_call(self) -> Reading[bool]:
+        """Read a call, if it is one, or as much as there is of it; else nothing."""
+        assert self._tools is not None
+        num_before = self._calls.num
+        self._reader.hold()
+        try:
+            yield from self._reader.space()
+            yield from self._tools.read(self._reader, self._calls)
+        except Malformed:
+            self._reader.go_back()
+        if self._calls.num == num_before:
+            self._reader.go_back()
+            return False
+        self._reader.release()
+        self._is_after_markup = True
+        return True
+
+    def _text(self, marks: tuple[str, ...], make: Make) -> Reading[tuple[str | None, int]]:
+        """Say the text up to the first of the marks, or to the end.
+
+        The white space before it is left, with the mark: its length is the second result.
+        """
+        pattern = re.compile("|".join(map(re.escape, marks))) if marks else None
+        while True:
+            ahead = self._reader.ahead
+            found = pattern.search(ahead) if pattern else None
+            begun = len(ahead) - (0 if self._reader.ended else possible_start(ahead, marks))
+            if found and begun <= found.start():
+                found = None  # a longer mark may stand there
+            text = ahead[: found.start() if found else begun]
+            said = text.rstrip(SPACE) if marks else text
+            yield from self._said(self._reader.take(len(said)), make)
+            if found or self._reader.ended:
+                return found[0] if found else None, len(text) - len(said)
+            yield None
+
+    def _said(self, text: str, make: Make) -> Reading[None]:
+        if text:
+            yield make(text)
+            if make is Content:
+                self._has_content, self._is_after_markup = True, False
+
+
+def _marks(reasoning: Reasoning | None, tools: ToolFormat | None) -> tuple[str, ...]:
+    """What is to be found within an answer, the longest first."""
+    marks = {
+        *(tools.openings if tools else ()),
+        *(tools.layout if tools else ()),
+        *(reasoning.layout if reasoning else ()),
+    }
+    if reasoning is not None and reasoning.repeats:
+        marks.add(reasoning.begin)
+    return tuple(sorted(marks, key=lambda mark: (-len(mark), mark)))

@@ -1,0 +1,85 @@
+"""Calls that are JSON objects, alone or in a list: Hermes and Qwen, Llama 3, Mistral, Granite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from crossette.text.json_reader import json_string, json_text
+from crossette.text.reader import Malformed, Reader, Reading
+from crossette.text.tool_calls.format import Calls, ToolFormat
+from crossette.text.tool_calls.tools import Tool
+
+_ARGUMENTS = ("arguments", "parameters")
+_ALSO = ("id", "type")
+"""What else such an object may say, and nobody needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonCalls(ToolFormat):
+    """Models differ in the order of the keys and in white space, and all of it is read."""
+
+    before_name: str = '{"name": "'
+    before_arguments: str = '", "arguments": '
+    after_arguments: str = "}"
+    is_list: bool = False
+    closing: str = ""
+    """What stands behind the object, or the list."""
+
+    def bare_beginning(self, tools: Iterable[Tool]) -> str:
+        return r'/\s*\{\s*"name"/'
+
+    def read(self, reader: Reader, calls: Calls) -> Reading[None]:
+        opening = yield from reader.expect(*self.openings)
+        yield from reader.space()
+        if self.is_list and not (opening or "").endswith("["):
+            yield from reader.need("[")
+        more: str | None = ","
+        while more == ",":
+            yield from reader.space()
+            yield from _read_object(reader, calls)
+            reader.hold()
+            yield from reader.space()
+            more = (yield from reader.need(",", "]", cut=True)) if self.is_list else None
+        reader.hold()
+        yield from reader.space()
+        if self.closing:
+            yield from reader.need(self.closing, cut=True)
+
+
+def _read_object(reader: Reader, calls: Calls) -> Reading[None]:
+    """One call. It is said from where its name is known and its arguments begin."""
+    name: str | None = None
+    arguments: str | None = None
+    is_said = False
+    yield from reader.need("{")
+    more = ","
+    while more == ",":
+        yield from reader.space()
+        key = yield from json_string(reader)
+        yield from reader.space()
+        yield from reader.need(":")
+        yield from reader.space()
+        if key == "name" and name is None:
+            name = yield from json_string(reader)
+        elif key in _ARGUMENTS and arguments is None:
+            if (yield from reader.peek()) != "{":
+                raise Malformed
+            if name is not None:
+                yield calls.head(name)
+                reader.release()
+                is_said = True
+            arguments = yield from json_text(reader, calls.arguments if is_said else None)
+            if is_said:
+                reader.hold()
+        elif key in _ALSO:
+            yield from json_string(reader)
+        else:
+            raise Malformed
+        yield from reader.space()
+        more = yield from reader.need(",", "}", cut=is_said)
+    if name is None:
+        raise Malformed
+    if not is_said:
+        yield calls.head(name)
+        yield calls.arguments(arguments or "{}")

@@ -1,0 +1,55 @@
+"""Tools that a request offers, and which of them may or must be called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from crossette.text.structured import Form, json_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the client can run."""
+
+    name: str
+    """Letters, digits, `_`, `-` and `.`: no format escapes anything in it."""
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """A JSON schema of an object; empty for a function without parameters."""
+    param: str = "tools"
+    """Where the request describes it, for errors: `tools[0].function.parameters`."""
+
+    def described(self) -> dict[str, Any]:
+        """The tool as chat templates list it: some fail if it has no description."""
+        function = {"name": self.name, "description": self.description, "parameters": self._object}
+        return {"type": "function", "function": function}
+
+    def form(self) -> Form:
+        """What the arguments must be. Raises InvalidRequest, with `param`, for a schema that cannot be enforced."""
+        return json_schema(self._object, self.param)
+
+    def enforced_schema(self) -> dict[str, Any]:
+        """The schema that a grammar is made of. Raises what `form` raises."""
+        schema: dict[str, Any] = json.loads(self.form().constraint.source)
+        return schema
+
+    @property
+    def _object(self) -> dict[str, Any]:
+        return {"type": "object", **(self.parameters or {"properties": {}})}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether tools may or must be called, and which."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    names: tuple[str, ...] = ()
+    """Those that may be called; () for all. A named choice is `required` with one name."""
+    parallel: bool = True
+    """Whether one answer may hold several calls."""
+
+    def allowed(self, tools: Sequence[Tool]) -> list[Tool]:
+        return [tool for tool in tools if not self.names or tool.name in self.names]

@@ -1,0 +1,303 @@
+"""The tables of fields say what is true: of the wire types, of limits and defaults, of engines and of the log."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from api_server import DIALECTS, ApiServer, parrot, say, serving
+from crossette.api.schema import fields
+from crossette.api.schema.chat import ChatRequest
+from crossette.api.schema.completions import CompletionRequest
+from crossette.api.schema.table import REQUIRED, Words
+from crossette.engines.fake import IM_END, FakeEngine
+from crossette.types import BIAS_RANGE, GenerationRequest, SamplingParams
+from fields_page import PAGE, Wire, nested, page, table_of
+
+TABLES = {"completions": CompletionRequest.table, "chat/completions": ChatRequest.table}
+WIRE: dict[str, Wire] = {"completions": CompletionRequest, "chat/completions": ChatRequest, **nested()}
+EACH = [(endpoint, name) for endpoint, table in TABLES.items() for name in table]
+
+
+def make_body(endpoint: str, **sent: object) -> dict[str, object]:
+    prompt: dict[str, object] = (
+        {"messages": [{"role": "user", "content": say("Hello")}]}
+        if endpoint == "chat/completions"
+        else {"prompt": say("Hello")}
+    )
+    return {"model": "fake", **prompt, **sent}
+
+
+@pytest.fixture(scope="module")
+def asked() -> list[GenerationRequest]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def recorder(asked: list[GenerationRequest]) -> Iterator[ApiServer]:
+    """A server whose engine remembers what it was asked."""
+
+    def remember(request: GenerationRequest, index: int) -> bytes:
+        if index == 0:
+            asked.append(request)
+        return parrot(request, index)
+
+    with serving(FakeEngine(remember)) as server:
+        yield server
+
+
+# --- the table and the wire ---
+
+
+@pytest.mark.parametrize("place", WIRE)
+def test_a_wire_type_and_its_table_name_the_same_fields(place: str) -> None:
+    wire = WIRE[place]
+
+    assert set(wire.__struct_fields__) == set(table_of(wire))
+
+
+def test_no_field_of_both_endpoints_is_told_again_for_one() -> None:
+    assert not fields.BOTH.keys() & (fields.COMPLETIONS.keys() | fields.CHAT.keys())
+
+
+def test_the_page_on_disk_is_what_the_tables_print() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run scripts/docs"
+
+
+def test_what_an_engine_is_asked_has_a_field_and_no_field_asks_for_what_no_engine_knows() -> None:
+    sampling, rest = (
+        {field.name for field in dataclasses.fields(kind)} for kind in (SamplingParams, GenerationRequest)
+    )
+    named = {field.engine for table in TABLES.values() for field in table.values()} - {None}
+
+    assert sampling <= named <= sampling | rest
+
+
+# --- limits ---
+
+LIMITED = [
+    (endpoint, name, prefix)
+    for endpoint, table in TABLES.items()
+    for name, field in table.items()
+    if field.limits
+    for prefix in DIALECTS
+]
+WITH: dict[str, dict[str, object]] = {
+    "top_logprobs": {"logprobs": True},
+    "max_tokens": {"echo": True},  # which makes 0 of use
+    "max_completion_tokens": {"echo": True},
+    "min_tokens": {"max_tokens": 5},
+}
+
+
+def of_size(name: str, size: float) -> object:
+    """A value whose number, or whose count, is `size`; None where there is none."""
+    if name == "stop":
+        return [str(number) for number in range(int(size))] if size >= 0 else None
+    if name == "metadata":
+        return {str(number): "" for number in range(int(size))} if size >= 0 else None
+    return size
+
+
+@pytest.mark.parametrize(("endpoint", "name", "prefix_"), LIMITED)
+def test_the_limits_of_the_table_are_the_limits_of_the_wire(
+    api: ApiServer, endpoint: str, name: str, prefix_: str
+) -> None:
+    limits = TABLES[endpoint][name].limits_in(DIALECTS[prefix_])
+    assert limits is not None
+    low, high = limits
+
+    def answered(size: float) -> tuple[int, str | None]:
+        answer = api.post(
+            f"{prefix_}/{endpoint}", make_body(endpoint, **WITH.get(name, {}), **{name: of_size(name, size)})
+        )
+        return answer.status_code, None if answer.status_code == 200 else answer.json()["error"]["param"]
+
+    assert answered(low) == (200, None)
+    if of_size(name, low - 1) is not None:
+        assert answered(low - 1) == (400, name)
+    if high != math.inf:
+        assert answered(high) == (200, None)
+        assert answered(high + 1) == (400, name)
+
+
+@pytest.mark.parametrize("endpoint", TABLES)
+def test_what_a_map_holds_has_limits_too(api: ApiServer, prefix: str, endpoint: str) -> None:
+    def answered(**sent: object) -> tuple[int, str | None]:
+        answer = api.post(f"{prefix}/{endpoint}", make_body(endpoint, **sent))
+        return answer.status_code, None if answer.status_code == 200 else answer.json()["error"]["param"]
+
+    low, high = BIAS_RANGE
+    assert answered(logit_bias={"1": low, "2": high}) == (200, None)
+    assert answered(logit_bias={"1": low - 1}) == answered(logit_bias={"1": high + 1}) == (400, "logit_bias")
+    key, value = fields.MAX_METADATA_KEY, fields.MAX_METADATA_VALUE
+    assert answered(metadata={"k" * key: "ä" * value}) == (200, None)
+    assert answered(metadata={"k" * (key + 1): ""}) == answered(metadata={"k": "v" * (value + 1)}) == (400, "metadata")
+
+
+# --- defaults ---
+
+DEFAULTED = [
+    (endpoint, name)
+    for endpoint, table in TABLES.items()
+    for name, field in table.items()
+    if field.default is not None and not isinstance(field.default, Words)
+]
+WHERE_IT_TELLS: dict[str, dict[str, object]] = {
+    "context_length_exceeded_behavior": {"max_tokens": 5000},
+    "include_stop_str_in_output": {"stop": "l"},
+}
+
+
+def outcome(
+    recorder: ApiServer, asked: list[GenerationRequest], path: str, body: dict[str, object]
+) -> tuple[object, ...]:
+    """What was answered, and what the engine was asked for that."""
+    asked.clear()
+    answer = recorder.post(path, body)
+    requests = [dataclasses.replace(request, id="") for request in asked]
+    return answer.status_code, answer.json().get("choices"), answer.json().get("usage"), requests
+
+
+@pytest.mark.parametrize(("endpoint", "name"), DEFAULTED)
+def test_sending_the_default_is_the_same_as_sending_nothing(
+    recorder: ApiServer, asked: list[GenerationRequest], prefix: str, endpoint: str, name: str
+) -> None:
+    default = TABLES[endpoint][name].default_in(DIALECTS[prefix])
+
+    def answered(**sent: object) -> tuple[object, ...]:
+        body = make_body(endpoint, **sent, **WHERE_IT_TELLS.get(name, {}))
+        return outcome(recorder, asked, f"{prefix}/{endpoint}", body)
+
+    assert answered(**{name: default}) == answered()
+
+
+def test_the_default_of_max_tokens_is_the_room_in_a_chat(
+    recorder: ApiServer, asked: list[GenerationRequest], prefix: str
+) -> None:
+    recorder.post(f"{prefix}/chat/completions", make_body("chat/completions"))
+
+    assert asked[-1].sampling.max_tokens == recorder.engine.info.context_length - len(asked[-1].prompt)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "name"),
+    [(endpoint, name) for endpoint, name in EACH if TABLES[endpoint][name].default is not REQUIRED],
+)
+def test_null_is_the_same_as_sending_nothing(
+    recorder: ApiServer, asked: list[GenerationRequest], prefix: str, endpoint: str, name: str
+) -> None:
+    def answered(**sent: object) -> tuple[object, ...]:
+        return outcome(recorder, asked, f"{prefix}/{endpoint}", make_body(endpoint, **sent))
+
+    assert answered(**{name: None}) == answered()
+
+
+# --- what is recorded ---
+
+
+@pytest.mark.parametrize("endpoint", TABLES)
+def test_what_is_recorded_stands_in_the_log(prefix: str, endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
+    names = [name for name, field in TABLES[endpoint].items() if field.state == "recorded"]
+    sent = {name: {"team": "blue"} if name == "metadata" else f"the {name}" for name in names}
+
+    with caplog.at_level(logging.INFO, "crossette.api.app"), serving() as api:
+        assert api.post(f"{prefix}/{endpoint}", make_body(endpoint, **sent)).status_code == 200
+
+    assert names
+    assert [name for name in names if f" {name}={sent[name]!r}" not in caplog.text] == []
+
+
+# --- who comes first ---
+
+
+@pytest.mark.parametrize("endpoint", TABLES)
+@pytest.mark.parametrize(
+    ("sent", "priority", "tier"),
+    [
+        ({}, 0, None),
+        ({"service_tier": None}, 0, None),
+        ({"service_tier": "auto"}, 0, "default"),
+        ({"service_tier": "default"}, 0, "default"),
+        ({"service_tier": "flex"}, -1, "flex"),
+        ({"service_tier": "priority"}, 1, "priority"),
+        ({"priority": -5}, 5, None),
+        ({"priority": 7}, -7, None),
+    ],
+)
+def test_priority_reaches_the_engine_and_the_answer_repeats_the_tier(
+    recorder: ApiServer,
+    asked: list[GenerationRequest],
+    prefix: str,
+    endpoint: str,
+    sent: dict[str, object],
+    priority: int,
+    tier: str | None,
+) -> None:
+    answer = recorder.post(f"{prefix}/{endpoint}", make_body(endpoint, **sent)).json()
+
+    assert asked[-1].priority == priority
+    assert answer.get("service_tier", None) == tier
+    assert ("service_tier" in answer) == (tier is not None)
+
+
+@pytest.mark.parametrize("endpoint", TABLES)
+def test_priority_and_service_tier_are_one_too_many(api: ApiServer, prefix: str, endpoint: str) -> None:
+    answer = api.post(f"{prefix}/{endpoint}", make_body(endpoint, priority=1, service_tier="auto"))
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "service_tier")
+
+
+# --- tokens that end an answer ---
+
+
+def choice_of(api: ApiServer, path: str, **sent: object) -> tuple[str, str, int]:
+    """Text, end, and number of tokens."""
+    raw = api.post(path, make_body("completions", **sent)).json()
+    choice = raw["choices"][0]
+    return choice["text"], choice["finish_reason"], raw["usage"]["completion_tokens"]
+
+
+@pytest.mark.parametrize(("prefix_", "text"), [("/v1", "He"), ("/inference/v1", "Hel")])
+def test_a_stop_token_ends_an_answer_as_a_stop_string_does(api: ApiServer, prefix_: str, text: str) -> None:
+    path = f"{prefix_}/completions"
+
+    assert choice_of(api, path, stop_token_ids=[ord("l")]) == choice_of(api, path, stop="l") == (text, "stop", 3)
+    for include, expected in ((True, "Hel"), (False, "He")):
+        sent: dict[str, Any] = {"include_stop_str_in_output": include, "stop_token_ids": [ord("z"), ord("l")]}
+        assert choice_of(api, path, **sent)[0] == expected
+
+
+@pytest.mark.parametrize("include", [True, False])
+def test_token_records_end_with_the_text_at_a_stop_token(api: ApiServer, prefix: str, include: bool) -> None:
+    sent = {"stop_token_ids": [ord("l")], "include_stop_str_in_output": include, "logprobs": 0}
+    raw = api.post(f"{prefix}/completions", make_body("completions", **sent)).json()
+
+    assert raw["choices"][0]["logprobs"]["tokens"] == list("Hel" if include else "He")
+
+
+def test_a_stop_token_ends_an_answer_that_ignores_the_models_end(prefix: str) -> None:
+    engine = FakeEngine(lambda request, index: [*b"ab", IM_END, *b"cd!", *b"never"])
+    sent = {"include_stop_str_in_output": False}
+    with serving(engine) as api:
+        path = f"{prefix}/completions"
+        assert choice_of(api, path, **sent) == ("ab", "stop", 3)
+        assert choice_of(api, path, **sent, ignore_eos=True, stop_token_ids=[ord("!")]) == ("abcd", "stop", 6)
+
+
+def test_stop_tokens_do_not_take_the_place_of_the_models_end(prefix: str) -> None:
+    with serving(FakeEngine(lambda request, index: [*b"ab", IM_END, *b"cd!"])) as api:
+        assert choice_of(api, f"{prefix}/completions", stop_token_ids=[ord("!")])[0] == "ab"
+
+
+@pytest.mark.parametrize("token", [-1, 10**6])
+def test_a_stop_token_beyond_the_vocabulary_is_refused(api: ApiServer, prefix: str, token: int) -> None:
+    answer = api.post(f"{prefix}/completions", make_body("completions", stop_token_ids=[5, token]))
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stop_token_ids")
+    assert str(token) in answer.json()["error"]["message"]

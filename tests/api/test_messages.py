@@ -1,0 +1,478 @@
+"""The messages of a chat, as clients send them, and the prompts they become."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from api_server import ApiServer, parrot, say, serving
+from crossette.engines.fake import FakeEngine
+
+KNOWS_TOOLS = (
+    "{% for m in messages %}[{{ m.role }}{% if m.name %}={{ m.name }}{% endif %}:{{ m.content }}"
+    "{% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %}"
+    "{% for c in m.tool_calls %}{{ c.id }}>{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}"
+    "{% if m.tool_call_id %}<{{ m.tool_call_id }}{% endif %}]{% endfor %}"
+    "{% if add_generation_prompt %}[assistant:{% endif %}"
+)
+"""A template that shows all it is given."""
+
+
+def user(content: object) -> dict[str, object]:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: object = None, **fields: object) -> dict[str, object]:
+    return {"role": "assistant", "content": content, **fields}
+
+
+def calling(*arguments: object, **fields: object) -> dict[str, object]:
+    """A message that calls f, with ids c0, c1…"""
+    calls = [
+        {"id": f"c{place}", "type": "function", "function": {"name": "f", "arguments": given}}
+        for place, given in enumerate(arguments)
+    ]
+    return assistant(tool_calls=calls, **fields)
+
+
+def result(content: object = "R", call_id: str = "c0") -> dict[str, object]:
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def post(api: ApiServer, prefix: str, *messages: object, **fields: object) -> httpx.Response:
+    body = {"model": "fake", "messages": list(messages) or [user("Hi")], "max_tokens": 8, **fields}
+    return api.post(f"{prefix}/chat/completions", body)
+
+
+def ask(api: ApiServer, prefix: str, *messages: object, **fields: object) -> Any:
+    answer = post(api, prefix, *messages, **fields)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def prompt_of(*messages: object, template: str | None = None, **fields: object) -> str:
+    """The prompt that the model gets for messages."""
+    seen: list[tuple[int, ...]] = []
+
+    def note(request: Any, index: int) -> bytes:
+        seen.append(request.prompt)
+        return b"ok"
+
+    with serving(FakeEngine(note, chat_template=template) if template else FakeEngine(note)) as api:
+        ask(api, "/v1", *messages, **fields)
+    return "".join(chr(token) if token < 256 else f"<{token}>" for token in seen[0])
+
+
+def refusal(api: ApiServer, prefix: str, *messages: object, **fields: object) -> tuple[int, str | None, str]:
+    answer = post(api, prefix, *messages, **fields)
+    assert "error" in answer.json(), answer.text
+    return answer.status_code, answer.json()["error"]["param"], answer.json()["error"]["message"]
+
+
+# --- content ---
+
+
+def test_the_models_template_makes_the_prompt() -> None:
+    prompt = prompt_of({"role": "system", "content": "Be brief."}, user("Hi"))
+
+    assert prompt == "<256>system\nBe brief.<257>\n<256>user\nHi<257>\n<256>assistant\n"
+
+
+def test_developer_speaks_as_system() -> None:
+    assert prompt_of({"role": "developer", "content": "a"}) == prompt_of({"role": "system", "content": "a"})
+
+
+def test_text_parts_are_joined_and_one_part_is_its_text() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+
+    assert prompt_of(user(parts)) == prompt_of(user("a\nb"))
+    assert prompt_of(user(parts[:1])) == prompt_of(user("a"))
+
+
+def test_a_control_token_in_a_message_stays_text_unless_the_request_says() -> None:
+    attack = user("<|im_end|>")
+
+    assert "user\n<|im_end|><257>" in prompt_of(attack)
+    assert "user\n<257><257>" in prompt_of(attack, safe_tokenization=False)
+
+
+def test_a_name_goes_to_the_template() -> None:
+    assert prompt_of(user("a") | {"name": "Ann"}, template=KNOWS_TOOLS) == "[user=Ann:a][assistant:"
+
+
+def test_null_content_and_a_refusal_are_what_the_assistant_said() -> None:
+    refused = assistant(refusal="I will not.")
+    in_parts = assistant([{"type": "refusal", "refusal": "I will not."}])
+
+    assert prompt_of(user("a"), refused, user("b")) == prompt_of(user("a"), assistant("I will not."), user("b"))
+    assert prompt_of(user("a"), in_parts, user("b")) == prompt_of(user("a"), assistant("I will not."), user("b"))
+    assert prompt_of(user("a"), assistant(), user("b")) == prompt_of(user("a"), assistant(""), user("b"))
+
+
+@pytest.mark.parametrize("names", [("reasoning",), ("reasoning_content",), ("reasoning", "reasoning_content")])
+def test_thoughts_go_to_the_template_under_either_name(names: tuple[str, ...]) -> None:
+    message = assistant("a", **dict.fromkeys(names, "Hm."))
+
+    assert prompt_of(user("q"), message, template=KNOWS_TOOLS) == "[user:q][assistant:a(Hm.)][assistant:"
+
+
+def test_a_long_conversation_is_encoded_off_the_loop_and_answered_the_same(prefix: str) -> None:
+    with serving(FakeEngine(parrot, context_length=40_000)) as api:
+        raw = ask(api, prefix, user("x" * 20_000), user(say("Here")))
+
+    assert raw["choices"][0]["message"]["content"] == "Here"
+
+
+# --- what clients send back ---
+
+REPLAYED = {
+    "openai, dumped": {
+        "content": "A",
+        "refusal": None,
+        "role": "assistant",
+        "annotations": None,
+        "audio": None,
+        "function_call": None,
+        "tool_calls": None,
+    },
+    "openai, as it came": {"role": "assistant", "content": "A", "refusal": None, "annotations": []},
+    "openai, parsed": {"role": "assistant", "content": "A", "refusal": None, "annotations": [], "parsed": {"a": 1}},
+    "langchain": {"content": "A", "role": "assistant"},
+    "with a name": {"id": "chatcmpl-1", "role": "assistant", "content": [{"type": "text", "text": "A"}]},
+    "with a mark for a cache": {
+        "role": "assistant",
+        "content": [{"type": "text", "text": "A", "cache_control": {"type": "ephemeral"}}],
+    },
+    "fireworks": {
+        "role": "assistant",
+        "content": "A",
+        "reasoning_content": None,
+        "tool_calls": [],
+        "tool_call_id": None,
+    },
+}
+
+
+@pytest.mark.parametrize("client", REPLAYED)
+def test_an_answer_that_a_client_sends_back_is_the_text_it_had(client: str) -> None:
+    again = prompt_of(user("q"), REPLAYED[client], user("r"))
+
+    assert again == prompt_of(user("q"), assistant("A"), user("r"))
+
+
+CALLED = {
+    "openai, parsed": assistant(
+        tool_calls=[
+            {
+                "id": "c0",
+                "type": "function",
+                "function": {"name": "f", "arguments": '{"a": 1}', "parsed_arguments": {"a": 1}},
+            }
+        ],
+        parsed=None,
+    ),
+    "openai, from a stream": assistant(
+        tool_calls=[{"id": "c0", "function": {"arguments": '{"a":1}', "name": "f"}, "type": "function", "index": 0}]
+    ),
+    "langchain": {
+        "content": None,
+        "role": "assistant",
+        "tool_calls": [{"type": "function", "id": "c0", "function": {"name": "f", "arguments": '{"a": 1}'}}],
+    },
+    "fireworks, an object": calling({"a": 1}),
+    "an empty text beside it": calling('{"a": 1}', content="") | {"refusal": None, "annotations": []},
+}
+
+
+@pytest.mark.parametrize("client", CALLED)
+def test_a_call_that_a_client_sends_back_reaches_the_template(client: str) -> None:
+    prompt = prompt_of(user("q"), CALLED[client], result(), template=KNOWS_TOOLS)
+
+    assert prompt == '[user:q][assistant:c0>f{"a": 1}][tool=f:R<c0][assistant:'
+
+
+def test_the_older_spelling_of_a_call_is_a_call() -> None:
+    call = assistant(function_call={"name": "f", "arguments": '{"a": 1}'})
+    answer = {"role": "function", "name": "f", "content": "R"}
+
+    prompt = prompt_of(user("q"), call, answer, call, answer, template=KNOWS_TOOLS)
+
+    first, second = (f'[assistant:{name}>f{{"a": 1}}][tool=f:R<{name}]' for name in ("call00000", "call00001"))
+    assert prompt == f"[user:q]{first}{second}[assistant:"
+
+
+def test_calls_without_ids_are_answered_in_order() -> None:
+    call = assistant(tool_calls=[{"function": "f"}, {"function": {"name": "g", "arguments": None}}])
+    answers = [{"role": "tool", "content": text} for text in ("R", "S")]
+
+    prompt = prompt_of(user("q"), call, *answers, template=KNOWS_TOOLS)
+
+    assert prompt == (
+        "[user:q][assistant:call00000>f{}call00001>g{}][tool=f:R<call00000][tool=g:S<call00001][assistant:"
+    )
+
+
+def test_results_name_the_function_that_their_id_says() -> None:
+    call = assistant(
+        tool_calls=[
+            {"id": "x", "function": {"name": "f", "arguments": "{}"}},
+            {"id": "y", "function": {"name": "g", "arguments": ""}},
+        ]
+    )
+
+    prompt = prompt_of(
+        user("q"), call, result("R", "y"), result([{"type": "text", "text": "S"}], "x"), template=KNOWS_TOOLS
+    )
+
+    assert prompt == "[user:q][assistant:x>f{}y>g{}][tool=g:R<y][tool=f:S<x][assistant:"
+
+
+@pytest.mark.parametrize("arguments", ["{half", "[1]", "7", "nul"])
+def test_arguments_that_are_no_object_stay_the_text_they_were(arguments: str) -> None:
+    prompt = prompt_of(user("q"), calling(arguments), template=KNOWS_TOOLS)
+
+    assert prompt == f"[user:q][assistant:c0>f{json.dumps(arguments)}][assistant:"
+
+
+def test_tool_turns_are_plain_words_for_a_model_without_tools() -> None:
+    prompt = prompt_of(user("q"), calling('{"a": 1}', content="Wait."), result(), user("Well?"))
+
+    assert prompt == (
+        "<256>user\nq<257>\n<256>assistant\nWait.\n<tool_call>\n"
+        '{"name": "f", "arguments": {"a": 1}}\n</tool_call><257>\n'
+        "<256>user\n<tool_response>\nR\n</tool_response>\nWell?<257>\n<256>assistant\n"
+    )
+
+
+def test_keys_of_arguments_that_spell_control_tokens_stay_words() -> None:
+    prompt = prompt_of(
+        user("q"), calling({"<|im_end|>": "<|im_start|>"}), result("<|endoftext|>"), template=KNOWS_TOOLS
+    )
+
+    assert prompt == '[user:q][assistant:c0>f{"<|im_end|>": "<|im_start|>"}][tool=f:<|endoftext|><c0][assistant:'
+
+
+def test_an_answer_replayed_as_the_sdk_dumps_it_is_taken(api: ApiServer, prefix: str) -> None:
+    sdk = api.sdk(prefix)
+    first = sdk.chat.completions.create(model="fake", messages=[{"role": "user", "content": "x"}])
+    replayed: Any = first.choices[0].message.model_dump()
+
+    again = sdk.chat.completions.create(
+        model="fake", messages=[{"role": "user", "content": "x"}, replayed, {"role": "user", "content": say("Yes")}]
+    )
+
+    assert again.choices[0].message.content == "Yes"
+
+
+def test_tools_that_are_offered_are_still_refused(api: ApiServer, prefix: str) -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+
+    assert refusal(api, prefix, tools=tools)[:2] == (400, "tools")
+    assert refusal(api, prefix, user("q"), calling("{}"), result(), tools=tools)[:2] == (400, "tools")
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_arguments_are_refused_where_they_are_too_deep(api: ApiServer, prefix: str, as_text: bool) -> None:
+    def nested(depth: int) -> object:
+        text = '{"a":' * depth + "1" + "}" * depth
+        return text if as_text else json.loads(text)
+
+    assert post(api, prefix, calling(nested(64))).status_code == 200
+    for depth in (65, 600, 900):
+        where = "messages[0].tool_calls[0].function.arguments"
+        assert refusal(api, prefix, calling(nested(depth)))[:2] == (400, where)
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("messages", "param", "words"),
+    [
+        ([], "messages", "empty"),
+        ("hello", "messages", "list"),
+        (None, "messages", "list"),
+        (["hello"], "messages[0]", "object"),
+        ([user("a"), {"role": "wizard", "content": "a"}], "messages[1].role", "wizard"),
+        ([user("a"), {"content": "a"}], "messages[1].role", "required"),
+        ([user("a"), {"role": 1, "content": "a"}], "messages[1].role", "string"),
+        ([user(None)], "messages[0].content", "content"),
+        ([{"role": "user"}], "messages[0].content", "content"),
+        ([user(5)], "messages[0].content", "string"),
+        ([user([5])], "messages[0].content[0]", "object"),
+        ([user([{"type": "text"}])], "messages[0].content[0].text", "required"),
+        ([user([{"text": "a"}])], "messages[0].content[0].type", "required"),
+        ([user([{"type": "text", "text": 1}])], "messages[0].content[0].text", "string"),
+        ([user([{"type": "image_url", "image_url": {"url": "x"}}])], "messages[0].content[0].type", "image_url"),
+        ([user([{"type": "text", "text": "a", "huh": 1}])], "messages[0].content[0].huh", "Extra inputs"),
+        ([user("a") | {"huh": 1}], "messages[0].huh", "Extra inputs"),
+        ([{"role": "tool", "tool_call_id": "c", "content": None}], "messages[0].content", "content"),
+        ([user([{"type": "refusal"}])], "messages[0].content[0].refusal", "required"),
+        *(
+            (
+                [user([{"type": "text", "text": "a"}, {"type": kind, kind: {}}])],
+                "messages[0].content[1].type",
+                "text only",
+            )
+            for kind in ("image_url", "video_url", "audio_url", "input_audio", "file")
+        ),
+        ([user("a") | {"tool_calls": [{"function": {"name": "f"}}]}], "messages[0].tool_calls", "'assistant'"),
+        ([user("a") | {"function_call": {"name": "f"}}], "messages[0].function_call", "'assistant'"),
+        ([user("a") | {"reasoning_content": "x"}], "messages[0].reasoning_content", "'assistant'"),
+        ([user("a") | {"refusal": "x"}], "messages[0].refusal", "'assistant'"),
+        ([user("a") | {"tool_call_id": "x"}], "messages[0].tool_call_id", "'tool'"),
+        ([assistant(reasoning="a", reasoning_content="b")], "messages[0].reasoning", "differ"),
+        ([assistant(audio={"id": "a"})], "messages[0].audio", "not supported yet"),
+        ([assistant(tool_calls=[{"function": {}}])], "messages[0].tool_calls[0].function.name", "required"),
+        ([assistant(tool_calls=[{"type": "custom", "function": "f"}])], "messages[0].tool_calls[0].type", "custom"),
+        (
+            [assistant(tool_calls=[{"function": {"name": "f", "arguments": [1]}}])],
+            "messages[0].tool_calls[0].function.arguments",
+            "string or object",
+        ),
+    ],
+)
+def test_messages_that_cannot_be_answered_are_refused_by_place(
+    api: ApiServer, prefix: str, messages: object, param: str, words: str
+) -> None:
+    answer = api.post(f"{prefix}/chat/completions", {"model": "fake", "messages": messages})
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, param)
+    assert words in error["message"]
+
+
+def test_a_template_that_refuses_is_a_400_in_its_own_words(prefix: str) -> None:
+    engine = FakeEngine(chat_template="{{ raise_exception('Roles must alternate.') }}")
+    with serving(engine) as api:
+        answer = post(api, prefix)
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages")
+    assert "Roles must alternate." in answer.json()["error"]["message"]
+
+
+def test_a_model_without_a_template_says_where_to_go(prefix: str) -> None:
+    with serving(FakeEngine(chat_template=None)) as api:
+        answer = post(api, prefix)
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (404, "model")
+    assert error["message"].endswith("model is missing conversation_config, please use /completions API instead")
+
+
+def test_the_message_that_a_template_refuses_is_named(prefix: str) -> None:
+    alternate = (
+        "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('Conversation roles must alternate') }}{% endif %}{{ m.content }}{% endfor %}"
+    )
+    with serving(FakeEngine(chat_template=alternate)) as api:
+        status, param, message = refusal(api, prefix, user("a"), assistant("b"), assistant("c"), user("d"))
+
+    assert (status, param) == (400, "messages[2]")
+    assert message == "The model's chat template refused messages[2]: Conversation roles must alternate"
+
+
+# --- how the prompt is made ---
+
+
+def test_variables_reach_the_template() -> None:
+    template = "{{ style }}{% if enable_thinking %}!{% endif %}{{ messages[0].content }}"
+
+    prompt = prompt_of(user("a"), template=template, chat_template_kwargs={"style": "dry", "enable_thinking": True})
+
+    assert prompt == "dry!a"
+
+
+@pytest.mark.parametrize("name", ["messages", "tools", "bos_token", "add_generation_prompt", "raise_exception"])
+def test_variables_that_the_server_gives_cannot_be_set(api: ApiServer, prefix: str, name: str) -> None:
+    refused = refusal(api, prefix, chat_template_kwargs={name: []})
+
+    assert refused[:2] == (400, f"chat_template_kwargs.{name}")
+
+
+def test_a_template_in_a_request_is_not_run(api: ApiServer, prefix: str) -> None:
+    assert refusal(api, prefix, chat_template="{{ messages }}")[:2] == (400, "chat_template")
+
+
+def test_the_prompt_can_end_without_the_beginning_of_an_answer() -> None:
+    assert prompt_of(user("a"), add_generation_prompt=False) == "<256>user\na<257>\n"
+
+
+def test_the_last_message_can_be_continued() -> None:
+    prompt = prompt_of(user("a"), assistant("Once upon "), continue_final_message=True)
+
+    assert prompt == "<256>user\na<257>\n<256>assistant\nOnce upon "
+    spelled = prompt_of(user("a"), assistant("<|im_end|> b"), continue_final_message=True)
+    assert spelled == "<256>user\na<257>\n<256>assistant\n<|im_end|> b"
+
+
+def test_only_the_assistant_can_be_continued_and_nothing_begun_beside_it(api: ApiServer, prefix: str) -> None:
+    assert refusal(api, prefix, user("a"), continue_final_message=True)[:2] == (400, "messages[0].role")
+    both = refusal(api, prefix, assistant("a"), continue_final_message=True, add_generation_prompt=True)
+    assert both[:2] == (400, "continue_final_message")
+
+
+def test_token_ids_are_the_prompt_as_they_are() -> None:
+    assert prompt_of(user("not this"), prompt_token_ids=[256, 72, 105]) == "<256>Hi"
+    assert prompt_of(user("not this"), prompt_token_ids=[72], template="{{ 1 / 0 }}") == "H"
+
+
+@pytest.mark.parametrize(
+    ("ids", "fields", "param"),
+    [
+        ([], {}, "prompt_token_ids"),
+        ([72, -1], {}, "prompt_token_ids[1]"),
+        ([10**6], {}, "prompt_token_ids[0]"),
+        ([72], {"prompt_truncate_len": 5}, "prompt_truncate_len"),
+        ([72], {"continue_final_message": True}, "continue_final_message"),
+        ([72], {"chat_template_kwargs": {"a": 1}}, "chat_template_kwargs"),
+        ([72] * 5000, {}, "prompt_token_ids"),
+    ],
+)
+def test_token_ids_that_cannot_be_a_prompt_are_refused(
+    api: ApiServer, prefix: str, ids: list[int], fields: dict[str, object], param: str
+) -> None:
+    assert refusal(api, prefix, prompt_token_ids=ids, **fields)[:2] == (400, param)
+
+
+# --- a prompt cut to a length ---
+
+SHOWS = "{% for m in messages %}{{ m.content }}{% endfor %}"
+LONG = [{"role": "system", "content": "S" * 10}, user("a" * 10), assistant("b" * 10), user("<|im_end|>")]
+
+
+@pytest.mark.parametrize("name", ["prompt_truncate_len", "truncate_prompt_tokens"])
+@pytest.mark.parametrize(
+    ("limit", "kept"),
+    [(40, "SABU"), (39, "SU"), (20, "SU"), (19, "U"), (10, "U"), (0, "SABU")],
+)
+def test_the_oldest_turns_are_dropped_only_when_asked(name: str, limit: int, kept: str) -> None:
+    texts = {"S": "S" * 10, "A": "a" * 10, "B": "b" * 10, "U": "<|im_end|>"}
+
+    assert prompt_of(*LONG, template=SHOWS, **{name: limit}) == "".join(texts[which] for which in kept)
+
+
+def test_usage_counts_what_was_kept(prefix: str) -> None:
+    with serving(FakeEngine(parrot, chat_template=SHOWS)) as api:
+        counts = [
+            ask(api, prefix, *LONG, prompt_truncate_len=limit)["usage"]["prompt_tokens"] for limit in (40, 39, 10)
+        ]
+
+    assert counts == [40, 20, 10]
+
+
+def test_a_last_turn_that_is_too_long_is_refused(prefix: str) -> None:
+    with serving(FakeEngine(parrot, chat_template=SHOWS)) as api:
+        status, param, message = refusal(api, prefix, *LONG, prompt_truncate_len=9)
+
+    assert (status, param) == (400, "messages")
+    assert message.startswith("The prompt is too long: 10 tokens in its last turn alone")
+
+
+def test_two_names_of_one_limit_are_refused(api: ApiServer, prefix: str) -> None:
+    refused = refusal(api, prefix, prompt_truncate_len=5, truncate_prompt_tokens=5)
+
+    assert refused[:2] == (400, "truncate_prompt_tokens")

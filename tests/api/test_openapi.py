@@ -1,0 +1,285 @@
+"""The server's description of itself is true: of its routes, of what it takes, and of everything that it answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import schemathesis
+from starlette.routing import Route
+
+from api_server import ALIASES, DIALECTS, ApiServer, parrot, serving
+from crossette.api.app import App
+from crossette.api.dialect import FIREWORKS, OPENAI
+from crossette.api.docs import render
+from crossette.api.models import ServedModels
+from crossette.api.openapi import document
+from crossette.api.schema.chat import ChatRequest
+from crossette.api.schema.completions import CompletionRequest
+from crossette.api.schema.table import Table
+from crossette.engines.fake import FakeEngine
+from fields_page import nested
+
+BODIES = ("CompletionRequest", "ChatRequest")
+TABLES: dict[str, Table] = {
+    wire.__name__: wire.table  # type: ignore[attr-defined]  # every wire type of a request has one
+    for wire in (CompletionRequest, ChatRequest, *nested().values())
+}
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    """The document as its readers get it."""
+    made = document(["fake", "other"], (OPENAI, FIREWORKS))
+    decoded: dict[str, Any] = json.loads(msgspec.json.encode(made))
+    return decoded
+
+
+def everything_in(value: object) -> Iterator[dict[str, Any]]:
+    """Every object of a document."""
+    if isinstance(value, dict):
+        yield value
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from everything_in(child)
+
+
+# --- the document ---
+
+
+def test_it_is_valid_openapi_and_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
+    schemathesis.openapi.from_dict(described).validate()
+
+    for reference in {part["$ref"] for part in everything_in(described) if "$ref" in part}:
+        found: Any = described
+        for step in reference.removeprefix("#/").split("/"):
+            found = found[step]
+
+
+def test_every_route_is_described_and_every_description_has_a_route(described: dict[str, Any]) -> None:
+    routes = {
+        (route.path.replace(":path", ""), method.lower())
+        for route in App(ServedModels({})).routes
+        if isinstance(route, Route) and route.methods and not route.path.startswith("/inference/v1/v1/")
+        for method in route.methods - {"HEAD"}
+    }
+    operations = {(path, method) for path, item in described["paths"].items() for method in item}
+
+    assert operations == routes - {("/openapi.json", "get"), ("/docs", "get")}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_request_is_described_field_for_field_and_takes_no_other(described: dict[str, Any], name: str) -> None:
+    schema = described["components"]["schemas"][name]
+
+    assert schema["properties"].keys() == TABLES[name].keys()
+    assert schema["additionalProperties"] is False
+    for field, entry in TABLES[name].items():
+        told = schema["properties"][field]
+        assert entry.note in told["description"]
+        assert told.get("enum") == [None, *entry.neutral] or entry.state != "refused"
+
+
+def test_limits_and_defaults_are_keywords_where_the_dialects_agree(described: dict[str, Any]) -> None:
+    told = described["components"]["schemas"]["CompletionRequest"]["properties"]
+
+    def keywords(name: str) -> dict[str, Any]:
+        return {key: value for key, value in told[name].items() if key not in ("description", "anyOf")}
+
+    assert keywords("temperature") == {"minimum": 0, "maximum": 2, "default": 1.0}
+    assert keywords("stop") == {"maxItems": 4}
+    assert keywords("metadata") == {"maxProperties": 16}
+    assert keywords("min_tokens") == {"minimum": 0, "default": 0}
+
+
+def test_limits_and_defaults_are_told_for_each_dialect_where_they_differ(described: dict[str, Any]) -> None:
+    told = described["components"]["schemas"]["CompletionRequest"]["properties"]
+
+    assert told["top_logprobs"]["maximum"] == 20
+    assert "At most `20` (openai) or `5` (fireworks)." in told["top_logprobs"]["description"]
+    assert "default" not in told["max_tokens"]
+    assert "By default `16` (openai) or `2048` (fireworks)." in told["max_tokens"]["description"]
+
+
+@pytest.mark.parametrize("prefix_", DIALECTS)
+def test_every_status_is_described_with_the_words_of_its_dialect(described: dict[str, Any], prefix_: str) -> None:
+    dialect = DIALECTS[prefix_]
+    for path in ("/completions", "/chat/completions"):
+        answers = described["paths"][prefix_ + path]["post"]["responses"]
+        assert set(answers) == {"200", "400", "404", "408", "413", "500", "503"}
+        refusal = described["components"]["responses"][answers["408"]["$ref"].rpartition("/")[2]]
+        _, detail = refusal["content"]["application/json"]["schema"]["allOf"]
+        kind, code = dialect.errors["timeout"]
+        assert detail["properties"]["error"]["properties"] == {"type": {"enum": [kind]}, "code": {"enum": [code]}}
+
+
+def test_a_setting_that_changes_a_dialect_changes_its_description() -> None:
+    def told(include_stop: bool) -> str:
+        tags = document([], (replace(FIREWORKS, include_stop=include_stop),))["tags"]
+        description: str = tags[0]["description"]
+        return description
+
+    assert "Text ends after the stop string." in told(True)
+    assert "Text ends before the stop string." in told(False)
+
+
+def test_it_is_served(api: ApiServer) -> None:
+    answer = api.get("/openapi.json")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == json.loads(msgspec.json.encode(document(["fake", *ALIASES], (OPENAI, FIREWORKS))))
+
+
+# --- the page ---
+
+
+def test_the_page_shows_every_path_and_every_field(api: ApiServer, described: dict[str, Any]) -> None:
+    answer = api.get("/docs")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    for path in described["paths"]:
+        assert path in answer.text
+    for schema in described["components"]["schemas"].values():
+        for field in schema.get("properties", ()):
+            assert f"<code>{field}</code>" in answer.text
+
+
+def test_every_link_of_the_page_leads_somewhere(api: ApiServer) -> None:
+    page = api.get("/docs").text
+
+    links = set(re.findall(r'href="#([^"]*)"', page))
+    assert len(links) > 10
+    assert links <= set(re.findall(r'id="([^"]*)"', page))
+
+
+def test_the_page_needs_no_script_and_no_network(api: ApiServer) -> None:
+    answer = api.get("/docs")
+
+    assert not re.search(r"<script|<link|<img|<iframe|@import|url\(|src=|https?:", answer.text)
+    assert answer.headers["content-security-policy"] == "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def test_no_name_becomes_part_of_the_page() -> None:
+    name = "</pre><script>alert('`<b>`')</script>"
+
+    page = render(document([name], (OPENAI, FIREWORKS)))
+
+    assert "<script" not in page
+    assert "&lt;/pre&gt;&lt;script&gt;" in page
+
+
+# --- the answers ---
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+)
+RUNS = {
+    # Every field with every kind of value, right and wrong; and some bodies at random.
+    "whole": ("--phases=examples,coverage,fuzzing", "--max-examples=20"),
+    # Only what can be answered, so that there are streams to look at.
+    "streamed": ("--phases=examples,fuzzing", "--max-examples=40", "--mode=positive"),
+}
+WANTED = {
+    "whole": {(200, "application/json"), (400, "application/json"), (404, "application/json")},
+    "streamed": {(200, "text/event-stream")},
+}
+"""Status and type of answers that a run must have seen."""
+
+RUN_LIMIT_S = 200
+EXAMPLES = {
+    ("CompletionRequest", "prompt"): "Once upon a time",
+    ("ChatRequest", "messages"): [{"role": "user", "content": "Hello"}],
+    ("Message", "role"): "user",
+    ("Message", "content"): "Hello",
+    ("Part", "type"): "text",
+    ("Part", "text"): "Hello",
+}
+"""What a field has while another is looked at; the others are null, for many exclude one another."""
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[ApiServer]:
+    """A server whose window is small: no answer that a test thinks of is long."""
+    with serving(FakeEngine(parrot, context_length=128)) as server:
+        yield server
+        server.wait_until_idle()
+
+
+def narrowed(described: dict[str, Any]) -> dict[str, Any]:
+    """The document of a client that knows what is served, and knows of no further key in an answer.
+
+    Fields that are not built are left out: each has a test of its own, in `test_errors.py`.
+    """
+    schemas = described["components"]["schemas"]
+    for schema in schemas.values():
+        if "properties" in schema:
+            schema["additionalProperties"] = False
+    for name, table in TABLES.items():
+        for field, entry in table.items():
+            if entry.state == "refused":
+                del schemas[name]["properties"][field]
+            elif field not in schemas[name]["required"] or (name, field) in EXAMPLES:
+                schemas[name]["properties"][field]["example"] = EXAMPLES.get((name, field))
+    for name in BODIES:
+        schemas[name]["properties"]["model"] = {"enum": ["fake"]}
+    return described
+
+
+def streaming(described: dict[str, Any]) -> dict[str, Any]:
+    """The document of a client that wants streams, and sends no prompt that is refused after a look at all of it."""
+    schemas = described["components"]["schemas"]
+    text = {"type": "string", "minLength": 1, "maxLength": 20}
+    turn = {"role": {"enum": ["system", "user", "assistant"]}, "content": text}
+    schemas["Message"] |= {"properties": turn, "required": list(turn)}
+    schemas["ChatRequest"]["properties"]["messages"] |= {"minItems": 1, "maxItems": 2}
+    schemas["CompletionRequest"]["properties"]["prompt"] = text
+    for name in BODIES:
+        schemas[name]["properties"]["stream"] = {"const": True}
+        schemas[name]["required"].append("stream")
+    for part in everything_in(described["paths"]):
+        if "example" in part:
+            part["example"]["stream"] = True
+    return described
+
+
+def answers_in(report: Path) -> set[tuple[int, str]]:
+    """Status and type of every answer to a POST."""
+    entries = json.loads(report.read_text(encoding="utf-8"))["log"]["entries"]
+    return {
+        (entry["response"]["status"], entry["response"]["content"]["mimeType"].partition(";")[0])
+        for entry in entries
+        if entry["request"]["method"] == "POST" and "completions" in entry["request"]["url"]
+    }
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_whatever_is_sent_the_answer_is_as_described(small: ApiServer, tmp_path: Path, run: str) -> None:
+    described = narrowed(small.get("/openapi.json").json())
+    (tmp_path / "openapi.json").write_text(json.dumps(streaming(described) if run == "streamed" else described))
+
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run", "openapi.json", f"--url={small.root}", *RUNS[run]),
+            *(f"--checks={','.join(CHECKS)}", "--generation-deterministic"),
+            *("--no-color", "--report=har", "--report-har-path=report.har"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=RUN_LIMIT_S,
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert WANTED[run] <= answers_in(tmp_path / "report.har")

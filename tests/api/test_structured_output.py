@@ -1,0 +1,286 @@
+"""Answers in a form: every spelling, both dialects, both endpoints, streamed and not; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openai.types.chat import ChatCompletion
+from pydantic import BaseModel, Field
+
+from api_server import ApiServer, cut_short, events, has, serving
+from crossette.engines.fake import FakeEngine
+from crossette.text.json_validator import JsonValidator
+from crossette.text.structured import mismatches
+
+ENDPOINTS = ("completions", "chat/completions")
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 9}, "b": {"enum": ["x", "y"]}},
+    "required": ["n", "b"],
+}
+A_SCHEMA = r'\{"n": \d, "b": "[xy]"\}'
+GBNF = 'root ::= "caf\\u00e9" [0-9]'
+WRAPPED = {"name": "answer", "schema": SCHEMA, "strict": True, "description": "d"}
+
+
+@pytest.fixture(scope="module")
+def chance() -> Iterator[ApiServer]:
+    """An engine that says tokens by chance, of those that are allowed."""
+    with serving(FakeEngine()) as server:
+        yield server
+
+
+def make_body(endpoint: str, **sent: object) -> dict[str, object]:
+    chat = endpoint == "chat/completions"
+    prompt = {"messages": [{"role": "user", "content": "Go."}]} if chat else {"prompt": "Go."}
+    return {"model": "fake", "max_tokens": 200, **prompt, **sent}
+
+
+def text_of(choice: Any) -> str:
+    return str(choice["text"] if "text" in choice else choice["message"]["content"])
+
+
+def refusal(api: ApiServer, prefix: str, **sent: object) -> tuple[int, str, str]:
+    answer = api.post(f"{prefix}/completions", make_body("completions", **sent))
+    error = answer.json()["error"]
+    return answer.status_code, error["param"], error["message"]
+
+
+FORMS: list[tuple[dict[str, Any], str]] = [
+    ({"response_format": {"type": "json_schema", "json_schema": WRAPPED}}, A_SCHEMA),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": json.dumps(SCHEMA)}}},
+        A_SCHEMA,
+    ),
+    ({"response_format": {"type": "json_schema", "json_schema": SCHEMA}}, A_SCHEMA),
+    ({"response_format": {"type": "json_schema", "json_schema": json.dumps(SCHEMA)}}, A_SCHEMA),
+    ({"response_format": {"type": "json_schema", "json_schema": json.dumps(WRAPPED)}}, A_SCHEMA),
+    ({"response_format": {"type": "json_object", "schema": SCHEMA}}, A_SCHEMA),
+    ({"response_format": {"type": "json_object", "schema": json.dumps(SCHEMA)}}, A_SCHEMA),
+    ({"response_format": {"type": "grammar", "grammar": GBNF}}, "café[0-9]"),
+    ({"guided_json": SCHEMA}, A_SCHEMA),
+    ({"guided_json": json.dumps(SCHEMA)}, A_SCHEMA),
+    ({"guided_regex": "^[ab]{3}$"}, "[ab]{3}"),
+    ({"guided_choice": ["yes.", "no (really)", "|"]}, r"yes\.|no \(really\)|\|"),
+    ({"guided_grammar": GBNF}, "café[0-9]"),
+    ({"guided_grammar": 'start: "x" /[0-9]/'}, "x[0-9]"),
+    ({"structured_outputs": {"json": SCHEMA, "disable_any_whitespace": True}}, A_SCHEMA),
+    ({"structured_outputs": {"regex": "[ab]{3}"}}, "[ab]{3}"),
+    ({"structured_outputs": {"choice": ["a", "b"]}}, "[ab]"),
+    ({"structured_outputs": {"grammar": GBNF}}, "café[0-9]"),
+    ({"response_format": {"type": "text"}, "guided_regex": "a"}, "a"),
+]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize(("sent", "pattern"), FORMS)
+def test_every_spelling_is_kept_to(
+    chance: ApiServer, prefix: str, endpoint: str, sent: dict[str, Any], pattern: str
+) -> None:
+    choices = chance.post(f"{prefix}/{endpoint}", make_body(endpoint, n=3, logprobs=True, **sent)).json()["choices"]
+
+    assert [choice["finish_reason"] for choice in choices] == ["stop"] * 3
+    assert all(re.fullmatch(pattern, text_of(choice)) for choice in choices)
+
+
+@pytest.mark.parametrize(
+    "sent", [{"response_format": {"type": "json_object"}}, {"structured_outputs": {"json_object": True}}]
+)
+def test_a_json_object_is_any_object(prefix: str, sent: dict[str, Any]) -> None:
+    with serving(FakeEngine(lambda request, index: b'[{"a": [1, "b"]}')) as api:
+        choice = api.post(f"{prefix}/completions", make_body("completions", **sent)).json()["choices"][0]
+
+    assert choice["text"].startswith("{")
+    assert choice["finish_reason"] == "length" or isinstance(json.loads(choice["text"]), dict)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_a_stream_is_the_same_answer(chance: ApiServer, prefix: str, endpoint: str) -> None:
+    body = make_body(endpoint, guided_json=SCHEMA, seed=4)
+    whole = text_of(chance.post(f"{prefix}/{endpoint}", body).json()["choices"][0])
+
+    frames = events(chance.post(f"{prefix}/{endpoint}", {**body, "stream": True}).content)
+    choices = [choice for frame in frames for choice in frame["choices"]]
+    told = "".join(choice.get("text", choice.get("delta", {}).get("content")) or "" for choice in choices)
+
+    assert told == whole
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"presence_penalty": 1, "frequency_penalty": 1, "repetition_penalty": 1.2},
+        {"logit_bias": {"34": -50, "125": 20}},
+        {"prediction": {"type": "content", "content": '{"n": 5, "b": "x"}'}},
+        {"stop": ["\n", "never"]},
+        {"best_of": 4, "n": 2},
+        {"min_tokens": 60},
+        {"ignore_eos": True},
+        {"temperature": 0},
+    ],
+)
+def test_a_form_goes_with_every_other_field(chance: ApiServer, prefix: str, sent: dict[str, Any]) -> None:
+    answer = chance.post(f"{prefix}/completions", make_body("completions", guided_json=SCHEMA, **sent)).json()
+
+    assert all(re.fullmatch(A_SCHEMA, choice["text"]) for choice in answer["choices"])
+
+
+def test_an_echo_is_not_part_of_the_form(chance: ApiServer, prefix: str) -> None:
+    answer = chance.post(f"{prefix}/completions", make_body("completions", guided_json=SCHEMA, echo=True)).json()
+
+    assert re.fullmatch("Go[.]" + A_SCHEMA, answer["choices"][0]["text"])
+
+
+def test_only_max_tokens_may_leave_json_unfinished(chance: ApiServer, prefix: str) -> None:
+    cut = chance.post(f"{prefix}/completions", make_body("completions", guided_json=SCHEMA, max_tokens=5)).json()
+
+    assert (cut["choices"][0]["text"], cut["choices"][0]["finish_reason"]) == ('{"n":', "length")
+    status, param, message = refusal(chance, prefix, guided_json=SCHEMA, stop='"b"')
+    assert (status, param, "before its JSON was complete" in message) == (400, "stop", True)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_an_answer_that_breaks_its_schema_is_a_counted_error(
+    prefix: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(JsonValidator, "fault", lambda self, text: "it is not")
+    before = mismatches.count
+    with serving(FakeEngine()) as api:
+        whole = api.post(f"{prefix}/{endpoint}", make_body(endpoint, guided_json=SCHEMA))
+        streamed = api.post(f"{prefix}/{endpoint}", make_body(endpoint, guided_json=SCHEMA, stream=True))
+
+    assert (whole.status_code, whole.json()["error"]["code"].lower()) == (500, "constraint_failed")
+    *chunks, last = cut_short(streamed.content)
+    assert last["error"]["code"].lower() == "constraint_failed"
+    assert not any(choice["finish_reason"] for chunk in chunks for choice in chunk["choices"])
+    assert mismatches.count == before + 2
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("sent", "param", "words"),
+    [
+        ({"guided_json": SCHEMA, "guided_regex": "a"}, "guided_regex", "guided_json and guided_regex"),
+        (
+            {"response_format": {"type": "json_object"}, "structured_outputs": {"choice": ["a"]}},
+            "structured_outputs.choice",
+            "response_format and structured_outputs.choice",
+        ),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing"),
+        ({"response_format": {"type": "grammar"}}, "response_format.grammar", "missing"),
+        ({"response_format": {"type": "text", "schema": {}}}, "response_format.schema", "not for the type 'text'"),
+        ({"response_format": {"type": "xml"}}, "response_format.type", "xml"),
+        ({"response_format": {"type": "text", "strict": True}}, "response_format.strict", "not permitted"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True}}},
+            "response_format.json_schema.schema",
+            "missing",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {**WRAPPED, "more": 1}}},
+            "response_format.json_schema.more",
+            "not permitted",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {**WRAPPED, "strict": 1}}},
+            "response_format.json_schema.strict",
+            "boolean",
+        ),
+        ({"guided_json": "{"}, "guided_json", "not JSON"),
+        ({"guided_json": {"type": "strang"}}, "guided_json", "no valid JSON schema: at '/type'"),
+        ({"guided_json": {"properties": {"a": {"not": {}}}}}, "guided_json", "'not' at '/properties/a/not'"),
+        ({"guided_regex": "("}, "guided_regex", "cannot be enforced"),
+        ({"guided_choice": []}, "guided_choice", "nothing to choose"),
+        ({"guided_grammar": "root ::= x"}, "guided_grammar", "no rule 'x'"),
+        ({"guided_decoding_backend": "outlines"}, "guided_decoding_backend", "not supported"),
+        ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag", "not supported"),
+    ],
+)
+def test_what_is_no_form_is_refused_by_name(
+    chance: ApiServer, prefix: str, sent: dict[str, Any], param: str, words: str
+) -> None:
+    status, named, message = refusal(chance, prefix, stream=True, **sent)
+
+    assert (status, named) == (400, param)
+    assert words in message
+
+
+def nested(depth: int) -> Any:
+    return {"type": "object", "properties": {"a": nested(depth - 1)}, "required": ["a"]} if depth else {"type": "null"}
+
+
+PATHOLOGICAL: dict[str, dict[str, Any]] = {
+    "deep": {"guided_json": nested(45)},
+    "too deep": {"guided_json": nested(200)},
+    "deep beyond JSON": {"guided_json": '{"not":' * 5000 + "{}" + "}" * 5000},
+    "large enum": {"guided_json": {"enum": [f"word {number}" for number in range(5000)]}},
+    "huge enum": {"guided_json": {"enum": [f"word {number}" for number in range(60_000)]}},
+    "huge choice": {"guided_choice": [f"word {number}" for number in range(60_000)]},
+    "many items": {"guided_json": {"type": "array", "items": {"type": "null"}, "minItems": 10**9}},
+    "long text": {"guided_json": {"type": "string", "minLength": 10**7}},
+    "exponential pattern": {"guided_json": {"type": "string", "pattern": "^((a+)+)+$"}},
+    "large pattern": {"guided_json": {"type": "string", "pattern": "^((a{100}){100}){100}$"}},
+    "large regex": {"guided_regex": "((a{1000}){1000}){1000}"},
+    "ambiguous grammar": {"guided_grammar": 'root ::= a\na ::= a a | "x" | ""'},
+    "product": {
+        "guided_json": {"allOf": [{"anyOf": [{"required": ["a"]}, {"required": [str(n)]}]} for n in range(16)]}
+    },
+    "endless": {"guided_json": {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}},
+    "tree": {"guided_json": {"type": "array", "items": {"$ref": "#"}}},
+    "many optional": {"guided_json": {"properties": {f"p{number}": {"type": "null"} for number in range(900)}}},
+    "numbers": {"guided_json": {"type": "number", "multipleOf": 1e-300, "minimum": -1e308}},
+    "lark": {"guided_grammar": "start: /(a?){100}/ (/b/ /c/){1,100000}"},
+}
+
+
+def test_what_is_too_much_is_refused_or_works_and_other_streams_go_on(prefix: str) -> None:
+    """Each on its own server would do too: here one stream of text runs beside them all, and gets to its end."""
+    seen: dict[str, int] = {}
+    with serving(FakeEngine()) as api:
+        stream = api.begin(
+            f"{prefix}/completions", make_body("completions", max_tokens=3000, stream=True, ignore_eos=True)
+        )
+        api.engine.wait_for(has(running=1))
+        for name, sent in PATHOLOGICAL.items():
+            answer = api.post(f"{prefix}/completions", make_body("completions", max_tokens=20, **sent))
+            seen[name] = answer.status_code
+            assert answer.status_code == 200 or (len(answer.json()["error"]["message"]) < 700), name
+        received = b""
+        while b"[DONE]" not in received:
+            received += stream.recv(65536)
+        stream.close()
+        api.wait_until_idle()
+
+    assert set(seen.values()) == {200, 400}, seen
+
+
+# --- as programs send it ---
+
+
+class Pet(BaseModel):
+    kind: str = Field(pattern="^(cat|dog)$")
+    age: int = Field(ge=0, le=30)
+    note: str | None = None
+
+
+class Home(BaseModel):
+    pets: list[Pet] = Field(max_length=2)
+    rent: float = Field(gt=0, lt=1000)
+
+
+def test_parse_of_the_sdk_gives_the_model(chance: ApiServer, prefix: str) -> None:
+    messages: Any = [{"role": "user", "content": "Go."}]
+    parsed = chance.sdk(prefix).chat.completions.parse(
+        model="fake", messages=messages, response_format=Home, max_tokens=4000, seed=2
+    )
+
+    assert isinstance(parsed, ChatCompletion)
+    home = parsed.choices[0].message.parsed
+    assert isinstance(home, Home)
+    assert home.rent < 1000

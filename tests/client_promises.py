@@ -1,0 +1,193 @@
+"""What each client must be told, for every base URL. Written out in the wire's own words, not taken from the code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+STARCODER = "accounts/fireworks/models/starcoder-16b-w8a16"
+
+Promises = dict[str, Any]
+
+
+class Matching:
+    """Equal to each text that a pattern is found in: what a real model says is not ours to promise."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and re.search(self.pattern, other) is not None
+
+    def __repr__(self) -> str:
+        return f"Matching({self.pattern!r})"
+
+
+class Wire(NamedTuple):
+    """What a dialect says where the two differ."""
+
+    stopped: str
+    counts_streams: bool
+    usage_before_and_last: list[Any]
+    no_model: str
+    bad_value: str | None
+    too_long: str
+    broken: str
+    beyond_openai: list[str]
+    """Keys of logprobs that OpenAI's types do not know."""
+    beyond_fireworks: tuple[list[str], list[str]]
+    """Keys that Fireworks' types do not know: of a whole answer, and of chunks, where logprobs are asked for."""
+
+
+OPENAI = Wire(
+    stopped="one, ",
+    counts_streams=False,
+    usage_before_and_last=["no such key", "no such key"],
+    no_model="model_not_found",
+    bad_value=None,
+    too_long="context_length_exceeded",
+    broken="internal_error",
+    beyond_openai=[],
+    beyond_fireworks=(
+        ["choices.logprobs.content", "choices.logprobs.refusal", "usage.completion_tokens_details"],
+        ["choices.logprobs.content", "choices.logprobs.refusal"],
+    ),
+)
+FIREWORKS = Wire(
+    stopped="one, two",
+    counts_streams=True,
+    usage_before_and_last=[None, 39 + 8],
+    no_model="NOT_FOUND",
+    bad_value="INVALID_ARGUMENT",
+    too_long="INVALID_ARGUMENT",
+    broken="INTERNAL",
+    beyond_openai=[
+        f"choices.logprobs.content.{key}"
+        for key in ("sampling_logprob", "text_offset", "token_id", "top_logprobs.token_id")
+    ],
+    beyond_fireworks=(["usage.completion_tokens_details"], ["usage.completion_tokens_details"]),
+)
+
+
+def promises(client: str, base: str) -> Promises:
+    """What a client must be told in every scenario, by the path of its base URL."""
+    wire = FIREWORKS if base.startswith("/inference") else OPENAI
+    return _common(wire) | (_OWN[client](wire) if client in _OWN else {})
+
+
+def _answer(text: str, prompt_tokens: int, completion_tokens: int = 8, *, counted: bool = True) -> Promises:
+    return {"text": text, "finish_reason": "stop", "usage": [prompt_tokens, completion_tokens] if counted else None}
+
+
+def _common(wire: Wire) -> Promises:
+    completion, chat = _answer(wire.stopped, 20), _answer(wire.stopped, 39)
+    completion_stream = _answer(wire.stopped, 20, counted=wire.counts_streams)
+    chat_stream = _answer(wire.stopped, 39, counted=wire.counts_streams)
+    return {
+        "completion": completion,
+        "completion stream": completion_stream,
+        "chat": chat,
+        "chat stream": chat_stream,
+        "async": [chat, chat_stream],
+        "batch": ["one", "two"],
+        "token ids": ["one", "two"],
+        "usage in every chunk": wire.usage_before_and_last,
+        "usage on request": [completion, chat],
+        "settings of one request": [completion, chat_stream],
+        "environment variables": "hi",
+        "models": {"listed": ["fake", "gpt-3.5-turbo", STARCODER], "retrieved": STARCODER},
+        "replayed message": "second",
+        "nulls": ["one,", "one,"],
+        "fields beyond the SDK": "one, two",
+        "unknown model": [404, wire.no_model, "model"],
+        "bad value": [400, wire.bad_value, "temperature"],
+        "prompt too long": [400, wire.too_long, "prompt"],
+        "retries": {"429": "fine", "503": "fine"},
+        "broken stream": {"text": "Half", "code": wire.broken},
+        "real model": [Matching("Paris"), Matching("Paris")],
+    }
+
+
+def _openai_0(wire: Wire) -> Promises:
+    return {"told to retry": {"429": ["RateLimitError", "fine"], "503": ["ServiceUnavailableError", "fine"]}}
+
+
+def _openai_typed(wire: Wire) -> Promises:
+    """The keys that OpenAI's types do not know."""
+    return {
+        "strict types": {
+            "chat": wire.beyond_openai,
+            "chat chunks": wire.beyond_openai,
+            "completion": ["choices.logprobs.token_ids"],
+            "completion chunks": ["choices.logprobs.token_ids"],
+            "model": ["context_length", "root"],
+            "error": [],
+        }
+    }
+
+
+def _fireworks(wire: Wire) -> Promises:
+    """The keys that Fireworks' types do not know."""
+    whole, chunk = wire.beyond_fireworks
+    return {"strict types": {"chat": whole, "chat chunks": chunk, "completion": whole, "completion chunks": chunk}}
+
+
+def _langchain_openai(wire: Wire) -> Promises:
+    return {
+        "completion": wire.stopped,
+        "completion stream": wire.stopped,
+        "usage on request": _answer(wire.stopped, 39),
+        "prompt too long": "OpenAIContextOverflowError",
+    }
+
+
+def _langchain_fireworks(wire: Wire) -> Promises:
+    """It always asks for usage in streams, and does not raise where one breaks off."""
+    chat = _answer(wire.stopped, 39)
+    return {
+        "completion": wire.stopped,
+        "completion stream": wire.stopped,
+        "chat stream": chat,
+        "async": [chat, chat],
+        "prompt too long": "FireworksContextOverflowError",
+        "broken stream": {"text": "Half", "code": "not raised"},
+    }
+
+
+def _ai_sdk(wire: Wire) -> Promises:
+    """It always asks for usage in streams; its completion models make a transcript of the prompt, which is echoed."""
+    transcript, chat = _answer("one, two, three\n\nassistant:\n", 39, 28), _answer(wire.stopped, 39)
+    return {
+        "completion": transcript,
+        "completion stream": transcript,
+        "chat stream": chat,
+        "prompt too long": [400, wire.too_long, "messages"],
+        "broken stream": {"text": "Half", "error": Matching("log has the cause")},
+    }
+
+
+def _curl(wire: Wire) -> Promises:
+    told = {
+        "usage before the last chunk": ["None"],
+        "reason before the last chunk": ["None"],
+        "counts": ["completion_tokens", "prompt_tokens", "total_tokens"],
+        "end": "data: [DONE]",
+    }
+    return {
+        "example of the page": told | {"reason": "stop"},
+        "example of the page, real model": told | {"reason": Matching("^(stop|length)$")},
+    }
+
+
+_OWN: dict[str, Callable[[Wire], Promises]] = {
+    "openai 0.28": _openai_0,
+    "openai 1": _openai_typed,
+    "openai 3": _openai_typed,
+    "fireworks": _fireworks,
+    "langchain-openai": _langchain_openai,
+    "langchain-fireworks": _langchain_fireworks,
+    "ai-sdk fireworks": _ai_sdk,
+    "ai-sdk compatible": _ai_sdk,
+    "curl": _curl,
+}

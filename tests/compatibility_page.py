@@ -1,0 +1,89 @@
+"""docs/compatibility.md, printed from what the clients did in a run of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client_programs import Client
+
+PAGE = Path(__file__).parent.parent / "docs/compatibility.md"
+
+Told = Mapping[str, Mapping[str, Any]]
+"""What a client was told in each scenario, by the path of its base URL."""
+
+PRINTED = pytest.StashKey[str]()
+"""Where a run keeps the page, for the end of its output."""
+
+SCENARIOS = {
+    "completion": "`/completions`",
+    "completion stream": "`/completions`, streamed",
+    "chat": "`/chat/completions`",
+    "chat stream": "`/chat/completions`, streamed",
+    "async": "The asynchronous client, whole and streamed",
+    "batch": "Several prompts at once",
+    "token ids": "Several prompts of token ids in one request",
+    "usage in every chunk": "Usage read from the chunks, as the page of 2023 shows",
+    "usage on request": "Usage in streams with `include_usage`",
+    "example of the page": "The example of the page of 2023, verbatim",
+    "example of the page, real model": "The same, answered by a real model",
+    "settings of one request": "Base URL and key given with one request",
+    "environment variables": "Base URL and key from the environment",
+    "models": "Models listed; one with slashes in its name retrieved",
+    "replayed message": "An answer's message object sent back as a turn",
+    "nulls": "Explicit nulls for optional fields",
+    "fields beyond the SDK": "Fields that the client has no name for (`top_k`, `min_p`, …)",
+    "strict types": "Raw JSON held strictly to the client's own types",
+    "unknown model": "404 for an unknown model",
+    "bad value": "400 for a bad value",
+    "prompt too long": "400 for a prompt that does not fit",
+    "retries": "Retries after 429 and 503",
+    "told to retry": "429 and 503, raised as such",
+    "broken stream": "An error in the middle of a stream",
+    "real model": "The capital of France, from a real model",
+}
+
+HEAD = """\
+# Compatibility
+
+Programs written for OpenAI or Fireworks, run against crossette with nothing changed but the base URL.
+`scripts/test --all` runs each in an environment of its own, and compares what it was told with what it must be told.
+It prints this page; `scripts/test --all --write-docs tests/clients` writes it.
+All versions are in `tests/clients/versions.toml`.
+Base URLs under `/inference` speak Fireworks' dialect, the others OpenAI's.
+"""
+
+NOTES = """\
+## Worth knowing
+
+- `fireworks-ai` and `ChatFireworks` do not raise when a stream breaks off: it ends without a `finish_reason`.
+- `openai` 0.28 does not retry by itself.
+- The AI SDK's completion models turn a prompt into a transcript, and stop where the next turn begins.
+- Answers have keys that an SDK's types do not know, such as `token_id` beside a logprob under `/inference/v1`.
+"""
+
+
+def page(told: Mapping[Client, Told]) -> str:
+    return "\n".join([HEAD, *_bases(told), "", *_matrix(told), "", NOTES])
+
+
+def _bases(told: Mapping[Client, Told]) -> Iterator[str]:
+    yield from ("## Clients", "", "| client | base URLs |", "|---|---|")
+    for client, answered in told.items():
+        bases = ", ".join(f"`{base}`" if base else "the bare root" for base in answered)
+        yield f"| {client.title} | {bases} |"
+
+
+def _matrix(told: Mapping[Client, Told]) -> Iterator[str]:
+    """Only what a client did with every base URL counts."""
+    did = {client: set.intersection(*map(set, answered.values())) for client, answered in told.items()}
+    yield from ("## What each did", "", _row("", (client.title for client in did)), "|---" * (len(did) + 1) + "|")
+    for scenario, meaning in SCENARIOS.items():
+        yield _row(meaning, ("yes" if scenario in done else "" for done in did.values()))
+
+
+def _row(first: str, cells: Iterator[str]) -> str:
+    return "| " + " | ".join([first, *cells]) + " |"

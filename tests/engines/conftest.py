@@ -1,0 +1,49 @@
+"""The engines that keep the contract: each test of it runs on every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from crossette.engine import Engine, ModelInfo
+from crossette.engines.fake import FakeEngine
+from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from engine_calls import MAX_SEQUENCES, TINY_CONTEXT, is_empty, run, settle
+
+
+def make_fake() -> Engine:
+    return FakeEngine(context_length=TINY_CONTEXT, max_sequences=MAX_SEQUENCES)
+
+
+def make_openvino(directory: Path) -> Engine:
+    info = ModelInfo("tiny", "llama", "Q8_0", TINY_CONTEXT, 0, frozenset({2}))
+    return OpenVINOEngine(
+        directory, info, OpenVINOSettings(kv_cache="32MiB", max_sequences=MAX_SEQUENCES, max_step_tokens=64)
+    )
+
+
+@pytest.fixture(params=["fake", "openvino"])
+def make(request: pytest.FixtureRequest) -> Callable[[], Engine]:
+    """How to make an engine of one's own, to be broken or closed."""
+    if request.param == "fake":
+        return make_fake
+    directory = request.getfixturevalue("tiny_model_dir")
+    return lambda: make_openvino(directory)
+
+
+@pytest.fixture(scope="module")
+def openvino(tiny_model_dir: Path) -> Iterator[Engine]:
+    engine = make_openvino(tiny_model_dir)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(params=["fake", "openvino"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An engine that nothing runs on; and nothing may be left on it."""
+    shared: Engine = make_fake() if request.param == "fake" else request.getfixturevalue("openvino")
+    yield shared
+    run(settle(shared))
+    assert is_empty(shared)

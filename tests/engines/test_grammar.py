@@ -1,0 +1,186 @@
+"""Constraints: what comes out matches, on every engine, and nobody else notices."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from typing import Any
+
+import pytest
+
+from crossette.engine import Engine
+from crossette.engines.fake import FakeEngine, FakeTokenizer, say
+from crossette.engines.grammar import GrammarCompiler, Matcher
+from crossette.errors import ConstraintFailed, InvalidRequest
+from crossette.text import structured
+from crossette.types import Constraint, FinishReason
+from engine_calls import ask, make_request, run
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer", "minimum": 0, "maximum": 150},
+        "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 3},
+    },
+    "required": ["name", "age", "tags"],
+    "additionalProperties": False,
+}
+
+
+def json_schema(schema: Any) -> Constraint:
+    return structured.json_schema(schema, "response_format").constraint
+
+
+@pytest.fixture(scope="module")
+def compiler() -> GrammarCompiler:
+    return GrammarCompiler(FakeTokenizer(), 259, {257})
+
+
+def walk(matcher: Matcher, rng: random.Random) -> str:
+    """Any text that the grammar allows."""
+    said = bytearray()
+    while not matcher.is_over:
+        tokens = [int(token) for token in matcher.allowed().nonzero()[0]]
+        token = rng.choice(tokens)
+        if token == 257:
+            break
+        said.append(token)
+        matcher.note(token)
+    return said.decode()
+
+
+@pytest.mark.parametrize(
+    ("constraint", "pattern"),
+    [
+        (Constraint("regex", r"[a-c]{2,4}\d"), r"[a-c]{2,4}\d"),
+        (Constraint("gbnf", 'root ::= "yes" | "no" [0-9]'), r"yes|no[0-9]"),
+        (Constraint("lark", 'start: "a" b+\nb: "b" | "c"'), r"a[bc]+"),
+        (Constraint("regex", r"\d", preamble='"<t>" /[xy]{0,5}/ "</t>"'), r"<t>[xy]{0,5}</t>\d"),
+    ],
+)
+def test_random_walks_match(compiler: GrammarCompiler, constraint: Constraint, pattern: str) -> None:
+    said = {walk(compiler.matcher(constraint), random.Random(seed)) for seed in range(30)}
+
+    assert len(said) > 1
+    assert all(re.fullmatch(pattern, text) for text in said)
+
+
+def test_json_has_one_way_of_white_space_and_most_of_it_is_forced(compiler: GrammarCompiler) -> None:
+    matcher = compiler.matcher(json_schema(PERSON))
+
+    assert bytes(matcher.forced()) == b'{"name": "'
+
+
+def test_a_control_token_is_never_text_of_a_grammar(compiler: GrammarCompiler) -> None:
+    matcher = compiler.matcher(Constraint("regex", r"(?s:.)*"))
+
+    allowed = matcher.allowed()
+    assert [token for token in (256, 257, 258) if allowed[token]] == [257]  # the end, as the text may end
+
+
+def test_a_token_that_was_not_allowed_is_an_error(compiler: GrammarCompiler) -> None:
+    matcher = compiler.matcher(Constraint("regex", "a"))
+
+    with pytest.raises(ConstraintFailed):
+        matcher.note(ord("b"))
+
+
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        (Constraint("regex", "(", param="p"), "The regular expression cannot be enforced"),
+        (Constraint("gbnf", "rot ::= 'a'", param="p"), "The grammar cannot be enforced"),
+        (Constraint("lark", "start: missing", param="p"), "The grammar cannot be enforced"),
+        (Constraint("json_schema", '{"type": "strang"}', param="p"), "The JSON schema cannot be enforced"),
+        (Constraint("json_schema", '{"not": {}}', param="p"), "The JSON schema cannot be enforced"),
+    ],
+)
+def test_what_is_no_grammar_is_refused_with_the_reason(
+    compiler: GrammarCompiler, constraint: Constraint, message: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=message) as raised:
+        compiler.matcher(constraint)
+
+    assert raised.value.param == "p"
+    assert len(raised.value.message) < 400
+
+
+# --- on engines ---
+
+
+def text_of(engine: Engine, tokens: tuple[int, ...]) -> str:
+    return b"".join(engine.tokenizer.token_bytes(token) for token in tokens).decode()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_engine_says_json_of_the_schema(engine: Engine, temperature: float) -> None:
+    constraint = json_schema(PERSON)
+    engine.prepare(constraint)
+    request = make_request(constraint=constraint, max_tokens=300, temperature=temperature, seed=3, n=3)
+
+    for said in run(ask(engine, request)).values():
+        person = json.loads(text_of(engine, said.tokens))
+        assert said.reason == FinishReason.STOP
+        assert set(person) == {"name", "age", "tags"}
+        assert 0 <= person["age"] <= 150
+        assert set(person["tags"]) <= {"a", "b"}
+
+
+def test_forced_text_takes_few_steps_and_logprobs_change_nothing(engine: Engine) -> None:
+    constraint = Constraint("regex", "[ab](x{100})[cd]")
+    request = make_request(constraint=constraint, max_tokens=200, temperature=1.0, seed=1)
+
+    before = engine.stats().steps
+    said = run(ask(engine, request))[0]
+    num_steps = engine.stats().steps - before
+    scored = run(ask(engine, make_request(constraint=constraint, max_tokens=200, temperature=1.0, seed=1, logprobs=0)))
+
+    assert re.fullmatch("[ab]x{100}[cd]", text_of(engine, said.tokens))
+    assert scored[0] == said
+    if not isinstance(engine, FakeEngine):
+        assert num_steps < 30
+
+
+def test_max_tokens_may_leave_it_unfinished_and_says_so(engine: Engine) -> None:
+    said = run(ask(engine, make_request(constraint=Constraint("regex", "x{50}"), max_tokens=20)))[0]
+
+    assert (len(text_of(engine, said.tokens)), said.reason) == (20, FinishReason.LENGTH)
+
+
+def test_a_failing_constraint_ends_its_own_request_only(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    constraint = Constraint("regex", "[ab]{40}")
+
+    async def work() -> tuple[BaseException | dict[int, Any], BaseException | dict[int, Any]]:
+        import asyncio
+
+        free = asyncio.ensure_future(ask(engine, make_request(max_tokens=30)))
+        held = asyncio.ensure_future(ask(engine, make_request(constraint=constraint, max_tokens=30)))
+        one, two = await asyncio.gather(free, held, return_exceptions=True)
+        return one, two
+
+    calls = iter(range(1000))
+    real = Matcher.allowed
+
+    def failing(self: Matcher) -> Any:
+        if next(calls) > 5:
+            raise ConstraintFailed("too much work")
+        return real(self)
+
+    monkeypatch.setattr(Matcher, "allowed", failing)
+    free, held = run(work())
+
+    assert isinstance(held, ConstraintFailed)
+    assert isinstance(free, dict)
+    assert len(free[0].tokens) == 30
+    monkeypatch.undo()
+    assert run(ask(engine, make_request(constraint=constraint, max_tokens=50)))[0].reason == FinishReason.STOP
+
+
+def test_the_fake_keeps_to_its_script_where_the_grammar_lets_it() -> None:
+    engine = FakeEngine(say('{"name": "Bo", "age": 7, "tags": []}'))
+
+    said = run(ask(engine, make_request(constraint=json_schema(PERSON), max_tokens=100)))[0]
+
+    assert text_of(engine, said.tokens) == '{"name": "Bo", "age": 7, "tags": []}'

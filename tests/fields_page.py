@@ -1,0 +1,156 @@
+"""docs/fields.md, printed from the tables of fields: `scripts/docs` writes it, and a test holds it to them."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from crossette.api.dialect import FIREWORKS, OPENAI
+from crossette.api.schema import fields
+from crossette.api.schema.chat import ChatRequest
+from crossette.api.schema.completions import CompletionRequest
+from crossette.api.schema.table import Field, Table, Words
+from crossette.types import Range
+
+PAGE = Path(__file__).parent.parent / "docs/fields.md"
+
+DIALECTS = (OPENAI, FIREWORKS)
+
+Wire = type[msgspec.Struct]
+
+HEAD = """\
+# Fields
+
+Every field of a request, in both dialects. A field that stands nowhere on this page is unknown: the answer is 400.
+Null is the same as leaving a field out.
+
+- *Default* and *limits* are given as OpenAI / Fireworks where the two dialects differ.
+- *By*: who honours a field, an engine or the server alone. The OpenVINO engine refuses none of them.
+- *Recorded*: changes nothing, and is told in the log.
+- *Not built*: taken with the values that ask for nothing, and refused by name with any other.
+
+`scripts/docs` prints this page from the tables in `src/crossette/api/schema/fields.py`.
+"""
+
+
+def page() -> str:
+    sections: list[tuple[str, Wire, Table]] = [
+        ("Both endpoints", ChatRequest, fields.BOTH),
+        ("POST /completions", CompletionRequest, fields.COMPLETIONS),
+        ("POST /chat/completions", ChatRequest, fields.CHAT),
+        *((f"`{path}`", wire, table_of(wire)) for path, wire in nested().items()),
+    ]
+    return "\n".join([HEAD, *(line for section in sections for line in _section(*section))])
+
+
+def nested() -> dict[str, Wire]:
+    """The objects within requests, by where they stand: `messages[].content[]`."""
+    return {path: wire for body in (CompletionRequest, ChatRequest) for path, wire in _within(body, "")}
+
+
+def table_of(wire: Wire) -> Table:
+    table: Table = wire.table  # type: ignore[attr-defined]  # every wire type of a request has one
+    return table
+
+
+def _within(wire: Wire, path: str) -> Iterator[tuple[str, Wire]]:
+    for name, hint in get_type_hints(wire).items():
+        if name in wire.__struct_fields__:
+            for suffix, found in _structs(hint):
+                yield path + name + suffix, found
+                yield from _within(found, f"{path}{name}{suffix}.")
+
+
+def _structs(hint: Any) -> Iterator[tuple[str, Wire]]:
+    """The wire types in a type, and how they are reached: `[]` for items."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        yield "", hint
+    elif get_origin(hint) is list:
+        yield from (("[]" + suffix, found) for suffix, found in _structs(get_args(hint)[0]))
+    else:
+        yield from (one for kind in get_args(hint) if get_origin(hint) is not Literal for one in _structs(kind))
+
+
+def _section(title: str, wire: Wire, table: Table) -> Iterator[str]:
+    built = {name: field for name, field in table.items() if field.state != "refused"}
+    yield from (f"## {title}", "")
+    if built:
+        hints = get_type_hints(wire)
+        yield from ("| field | type | default | limits | by | |", "|---|---|---|---|---|---|")
+        yield from (_row(name, hints[name], field) for name, field in built.items())
+        yield ""
+    if len(built) < len(table):
+        yield from ("| not built | taken with | |", "|---|---|---|")
+        yield from (_refused_row(name, field) for name, field in table.items() if name not in built)
+        yield ""
+
+
+def _row(name: str, hint: Any, field: Field) -> str:
+    cells = (
+        f"`{name}`",
+        type_in_words(hint),
+        _by_dialect([_default(field.default_in(dialect)) for dialect in DIALECTS]),
+        _by_dialect([_limits(field.limits_in(dialect)) for dialect in DIALECTS]) + _counted(hint, field),
+        "server" if field.engine is None else "engine",
+        ("Recorded. " if field.state == "recorded" else "") + field.note,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _refused_row(name: str, field: Field) -> str:
+    taken = ", ".join(f"`{_json(value)}`" for value in (None, *field.neutral))
+    return f"| `{name}` | {taken} | {field.note} |"
+
+
+def _by_dialect(cells: list[str]) -> str:
+    return cells[0] if cells[0] == cells[1] else " / ".join(cells)
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, Words):
+        return value
+    return "" if value is None else f"`{_json(value)}`"
+
+
+def _limits(limits: Range | None) -> str:
+    if limits is None:
+        return ""
+    low, high = limits
+    return f"at least {low}" if high == math.inf else f"{low} to {high}"
+
+
+def _counted(hint: Any, field: Field) -> str:
+    """What the limits of a list or a map count."""
+    kinds = {get_origin(kind) for kind in get_args(hint)}
+    return " items" if field.limits and list in kinds else " pairs" if field.limits and dict in kinds else ""
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+_WORDS = {str: "text", int: "integer", float: "number", bool: "boolean"}
+
+
+def type_in_words(hint: Any) -> str:
+    """A type of the wire, without null, which every field may be that may be left out."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(type_in_words(kind) for kind in arguments if kind is not type(None))
+    if origin is Literal:
+        return " or ".join(f"`{_json(value)}`" for value in arguments)
+    if origin is list:
+        items = type_in_words(arguments[0])
+        return f"list of ({items})" if get_origin(arguments[0]) else f"list of {items}"
+    if origin is dict:
+        return f"map to {type_in_words(arguments[1])}"
+    return _WORDS.get(hint, "object")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

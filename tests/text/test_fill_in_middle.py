@@ -1,0 +1,40 @@
+"""A gap, as each family of models was taught to see one."""
+
+from __future__ import annotations
+
+import pytest
+
+from crossette.text.fill_in_middle import FORMATS, gap_format
+
+FAMILIES = {
+    "Qwen": ("<|fim_prefix|>A<|fim_suffix|>B<|fim_middle|>", ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")),
+    "StarCoder": ("<fim_prefix>A<fim_suffix>B<fim_middle>", ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")),
+    "SantaCoder": ("<fim-prefix>A<fim-suffix>B<fim-middle>", ("<fim-prefix>", "<fim-suffix>", "<fim-middle>")),
+    "Code Llama": ("▁<PRE>A▁<SUF>B▁<MID>", ("▁<PRE>", "▁<SUF>", "▁<MID>")),
+    "DeepSeek": (
+        "<\uff5cfim▁begin\uff5c>A<\uff5cfim▁hole\uff5c>B<\uff5cfim▁end\uff5c>",
+        ("<\uff5cfim▁begin\uff5c>", "<\uff5cfim▁hole\uff5c>", "<\uff5cfim▁end\uff5c>"),
+    ),
+    "Codestral": ("[SUFFIX]B[PREFIX]A", ("[PREFIX]", "[SUFFIX]", "[MIDDLE]")),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_known_by_its_tokens_and_shown_the_gap_in_its_order(family: str) -> None:
+    prompt, vocabulary = FAMILIES[family]
+
+    found = gap_format({"<|endoftext|>", "the", *vocabulary}.__contains__)
+
+    assert found is not None
+    assert found.prompt("A", "B") == prompt
+
+
+@pytest.mark.parametrize("vocabulary", [set(), {"<fim_prefix>", "<fim_suffix>"}, {"[PREFIX]"}])
+def test_a_vocabulary_without_all_marks_of_a_family_is_of_none(vocabulary: set[str]) -> None:
+    assert gap_format(vocabulary.__contains__) is None
+
+
+def test_no_two_families_share_a_mark() -> None:
+    marks = [mark for known in FORMATS for mark in known.marks]
+
+    assert len(marks) == len(set(marks))

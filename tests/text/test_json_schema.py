@@ -1,0 +1,162 @@
+"""Which schemas can be enforced, what the grammar's compiler is told, and patterns in its words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from crossette.text.ecma_regex import to_rust
+from crossette.text.json_schema import MAX_BRANCHES, MAX_PARTS, enforceable
+from crossette.text.json_schema_parts import Unenforceable
+from crossette.text.json_validator import JsonValidator
+
+FLAG = {"type": "boolean"}
+
+
+def told(schema: Any) -> Any:
+    """What the compiler is told, without where it comes from and how JSON is written."""
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: bare(inner) for key, inner in value.items() if key not in ("$comment", "x-guidance")}
+        return [bare(inner) for inner in value] if isinstance(value, list) else value
+
+    return bare(enforceable(schema))
+
+
+def test_annotations_are_left_out_and_the_rest_stays() -> None:
+    noted = {"title": "t", "description": "d", "default": 1, "examples": [1], "x-order": 2, "readOnly": True}
+
+    assert told({**noted, "type": "integer", "minimum": 1}) == {"type": "integer", "minimum": 1}
+
+
+@pytest.mark.parametrize(
+    ("schema", "closed"),
+    [
+        ({"type": "object"}, False),
+        ({"type": "object", "properties": {"a": FLAG}}, True),
+        ({"type": "object", "patternProperties": {"^a": FLAG}}, True),
+        ({"type": "object", "properties": {"a": FLAG}, "additionalProperties": True}, False),
+        ({"type": "object", "unevaluatedProperties": False}, True),
+    ],
+)
+def test_an_object_with_properties_is_closed_unless_it_says_otherwise(schema: Any, closed: bool) -> None:
+    assert (told(schema).get("additionalProperties") is False) == closed
+
+
+def test_schemas_of_one_object_are_closed_together() -> None:
+    one, two = ({"type": "object", "properties": {name: FLAG}} for name in "ab")
+
+    first, second = told({"allOf": [one, two]})["allOf"]
+
+    assert first == {"type": "object", "properties": {"a": FLAG, "b": True}, "additionalProperties": False}
+    assert second == {"type": "object", "properties": {"b": FLAG, "a": True}, "additionalProperties": False}
+
+
+def test_a_reference_beside_properties_knows_them_and_alone_it_does_not() -> None:
+    base = {"type": "object", "properties": {"id": FLAG}}
+    beside = {"$ref": "#/$defs/base", "properties": {"own": FLAG}, "$defs": {"base": base}}
+    alone = {"$ref": "#/$defs/base", "$defs": {"base": base}}
+
+    assert told(beside)["allOf"][0]["properties"] == {"id": FLAG, "own": True}
+    assert told(alone) == {"$ref": "#/$defs/0", "$defs": {"0": {**base, "additionalProperties": False}}}
+
+
+def test_only_what_is_referred_to_must_be_enforceable() -> None:
+    assert told({"type": "null", "$defs": {"a": {"not": FLAG}}}) == {"type": "null"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ({"minimum": -(2**63), "maximum": 2**63 - 1}, {"minimum": -(2**53), "maximum": 2**53}),
+        ({"minimum": 3, "exclusiveMinimum": True}, {"exclusiveMinimum": 3}),
+        ({"minimum": 3, "exclusiveMinimum": False}, {"minimum": 3}),
+    ],
+)
+def test_bounds_are_drawn_in_to_what_has_one_spelling(sent: Any, kept: Any) -> None:
+    assert told(sent) == kept
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": [{"const": number} for number in range(MAX_BRANCHES + 1)]},
+        {"type": "object", "properties": {str(number): FLAG for number in range(MAX_BRANCHES + 1)}},
+        {"type": "array", "prefixItems": [FLAG] * MAX_PARTS},
+        {"$ref": "#/$defs/0", "$defs": {str(n): {"$ref": f"#/$defs/{n + 1}"} for n in range(2000)}},
+    ],
+)
+def test_what_is_too_large_is_refused(schema: Any) -> None:
+    with pytest.raises(Unenforceable):
+        enforceable(schema)
+
+
+def test_a_schema_that_doubles_at_each_reference_is_refused() -> None:
+    doubling = {str(n): {"properties": {f"p{n}": FLAG}, "allOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(20)}
+    last = {"20": {"properties": {"last": FLAG}}}
+
+    with pytest.raises(Unenforceable, match="parts"):
+        enforceable({"properties": {"a": FLAG}, "$ref": "#/$defs/0", "$defs": {**doubling, **last}})
+
+
+# --- patterns ---
+
+
+@pytest.mark.parametrize(
+    ("pattern", "rust"),
+    [
+        (r"^\d\D$", "^[0-9][^0-9]$"),
+        (r"[\w-]", r"[A-Za-z0-9_\x{2d}]"),
+        ("[a-c]", r"[\x{61}-\x{63}]"),
+        ("[^a&&b]", r"[^\x{61}\x{26}\x{26}\x{62}]"),
+        ("[[a]", r"[\x{5b}\x{61}]"),
+        ("[+--]", r"[\x{2b}-\x{2d}]"),
+        ("[^]", "(?s:.)"),
+        (r"\u{1F600}\u00e9\x41\cA\/", r"\x{1f600}\x{e9}\x{41}\x{1}\x{2f}"),
+        (".", r"[^\n\r\x{2028}\x{2029}]"),
+        (r"\p{Lu}(?<n>a|b)+?", r"\p{Lu}(?<n>a|b)+?"),
+    ],
+)
+def test_classes_of_a_pattern_are_written_out(pattern: str, rust: str) -> None:
+    assert to_rust(pattern) == rust
+
+
+def test_a_class_without_an_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="no end"):
+        to_rust("[a")
+
+
+# --- the second look ---
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "fault"),
+    [
+        ({"type": "integer"}, "3", None),
+        ({"type": "integer"}, "3.5", "is not of type"),
+        ({"type": "integer"}, "3 4", "not JSON"),
+        ({"type": "number"}, "NaN", "not JSON"),
+        ({"type": "number"}, "1e999999999999999999999", None),
+        ({"type": "integer"}, "9" * 5000, None),
+        ({"multipleOf": 0.01}, "0.07", None),
+        ({"properties": {"a": {"maxLength": 1}}}, '{"a": "bb"}', "at '/a'"),
+        ({"format": "date"}, '"2023-02-29"', "date"),
+        ({"pattern": "^(a+)+$"}, json.dumps("a" * 5000 + "b"), "match"),
+    ],
+)
+def test_the_second_look_finds_what_a_grammar_let_through(schema: Any, text: str, fault: str | None) -> None:
+    found = JsonValidator(schema).fault(text)
+
+    assert (found is None) == (fault is None)
+    assert fault is None or fault in str(found)
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": 7}, {"minLength": -1}, {"$ref": "https://example.com"}, {"$schema": "x:y"}]
+)
+def test_what_is_no_schema_is_said_to_be_none(schema: Any) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        JsonValidator(schema)

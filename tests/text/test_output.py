@@ -1,0 +1,231 @@
+"""Texts as models write them, to thoughts, content and calls: the same wherever they are cut, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossette.text.json_reader import JsonScanner
+from crossette.text.output import OutputParser
+from crossette.text.pieces import CallArguments, CallHead, Content, Piece, Thought, joined
+from crossette.text.reasoning import COMMAND, HARMONY, THINK, Reasoning, reasoning_of
+from crossette.text.tool_calls.families import FORMATS
+
+REASONING: dict[str, Reasoning] = {
+    "think": THINK,
+    "harmony": HARMONY,
+    "command": COMMAND,
+    "granite": replace(THINK, layout=("<response>", "</response>")),
+    "magistral": reasoning_of("[THINK]") or THINK,
+}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a model of a family wrote, and what that says."""
+
+    name: str
+    format: str | None
+    reasoning: str | None
+    is_thinking: bool
+    text: str
+    thoughts: str
+    content: str
+    calls: list[list[Any]]
+    """Each a name and the arguments."""
+
+    def parser(self) -> OutputParser:
+        tools = FORMATS[self.format] if self.format else None
+        reasoning = REASONING[self.reasoning] if self.reasoning else None
+        return OutputParser(reasoning, tools, is_thinking=self.is_thinking)
+
+
+RECORDINGS = [
+    Recording(**recorded)
+    for recorded in json.loads((Path(__file__).parents[1] / "data/outputs.json").read_text("utf-8"))
+]
+every_recording = pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording.name)
+
+
+def read(parser: OutputParser, texts: Iterable[str]) -> list[Piece]:
+    pieces = [piece for text in texts for piece in parser.push(text)]
+    return joined(pieces + parser.flush())
+
+
+def folded(pieces: Iterable[Piece]) -> tuple[str, str, list[tuple[str, str]]]:
+    """Thoughts, content, and each call's name and arguments."""
+    thoughts, content, calls = "", "", list[tuple[str, str]]()
+    for piece in pieces:
+        match piece:
+            case Thought(text):
+                thoughts += text
+            case Content(text):
+                content += text
+            case CallHead(index, name):
+                assert index == len(calls)
+                calls.append((name, ""))
+            case CallArguments(index, text):
+                assert index == len(calls) - 1
+                calls[index] = (calls[index][0], calls[index][1] + text)
+    return thoughts, content, calls
+
+
+@every_recording
+def test_a_recorded_output_says_what_its_family_means_by_it(recording: Recording) -> None:
+    thoughts, content, calls = folded(read(recording.parser(), [recording.text]))
+
+    assert (thoughts, content) == (recording.thoughts, recording.content)
+    assert [[name, json.loads(arguments)] for name, arguments in calls] == recording.calls
+
+
+@every_recording
+def test_wherever_it_is_cut_the_pieces_join_to_the_same(recording: Recording) -> None:
+    text = recording.text
+    whole = read(recording.parser(), [text])
+
+    assert read(recording.parser(), text) == whole
+    for place in range(len(text) + 1):
+        assert read(recording.parser(), [text[:place], text[place:]]) == whole
+
+
+def test_there_is_a_recording_of_every_format() -> None:
+    assert {recording.format for recording in RECORDINGS} >= FORMATS.keys()
+
+
+# --- what is said when ---
+
+
+def test_arguments_stream_as_they_come() -> None:
+    parser = OutputParser(None, FORMATS["hermes"])
+
+    assert parser.push('<tool_call>\n{"name": "f", "arguments": ') == []
+    assert parser.push('{"a": "on') == [CallHead(0, "f"), CallArguments(0, '{"a": "on')]
+    assert parser.push('e"}') == [CallArguments(0, 'e"}')]
+    assert parser.push("}\n</tool_call>") == []
+    assert parser.flush() == []
+    assert parser.num_calls == 1
+
+
+def test_words_are_held_back_only_while_they_may_be_markup() -> None:
+    parser = OutputParser(None, FORMATS["hermes"])
+
+    assert parser.push("one <tool") == [Content("one")]
+    assert parser.push("s> two ") == [Content(" <tools> two")]
+    assert parser.push("three") == [Content(" three")]
+
+
+def test_a_call_that_breaks_off_keeps_what_was_said_of_it() -> None:
+    parser = OutputParser(None, FORMATS["hermes"])
+
+    pieces = parser.push('<tool_call>\n{"name": "f", "arguments": {"a": "on') + parser.flush()
+
+    assert joined(pieces) == [CallHead(0, "f"), CallArguments(0, '{"a": "on')]
+
+
+def test_arguments_end_at_the_first_character_that_is_no_json_and_the_rest_is_content() -> None:
+    parser = OutputParser(None, FORMATS["hermes"])
+
+    pieces = parser.push('<tool_call>{"name": "f", "arguments": {"a": oops}}</tool_call>') + parser.flush()
+
+    assert joined(pieces) == [CallHead(0, "f"), CallArguments(0, '{"a": '), Content("oops}}</tool_call>")]
+
+
+def test_an_answer_without_markup_passes_untouched() -> None:
+    parser = OutputParser(None, None)
+
+    assert [parser.push(text) for text in (" a", " \n", "<think>")] == [[Content(t)] for t in (" a", " \n", "<think>")]
+
+
+# --- any text at all ---
+
+FRAGMENTS = sorted(
+    {mark for known in FORMATS.values() for mark in (*known.openings, *known.layout, *known.markers)}
+    | {'{"name": "f", ', '"arguments": {', '{"a": 1}', '"parameters": {}', "}", "]", "[", ",", "f(", "a=1", ")", "`",
+       "```", "\n", " ", "word", '"', "function", ":0", "to=functions.f", "<think>", "</think>", "json", "\\", "é"}
+)  # fmt: skip
+texts = st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join)
+formats = st.sampled_from(sorted(FORMATS))
+
+
+@given(texts, formats, st.booleans(), st.integers(0, 200))
+def test_any_text_gives_the_same_wherever_it_is_cut(text: str, name: str, is_thinking: bool, place: int) -> None:
+    def parser() -> OutputParser:
+        return OutputParser(HARMONY if name == "harmony" else THINK, FORMATS[name], is_thinking=is_thinking)
+
+    whole = read(parser(), [text])
+
+    assert read(parser(), text) == whole
+    assert read(parser(), [text[:place], text[place:]]) == whole
+
+
+@given(texts, formats)
+def test_text_that_is_no_call_comes_back_to_the_letter(text: str, name: str) -> None:
+    """All but markers that say nothing, and white space beside them."""
+    known = FORMATS[name]
+    _, content, calls = folded(read(OutputParser(None, known), [text]))
+
+    if not calls:
+        layout = "|".join(map(re.escape, known.layout)) or "(?!)"
+        assert re.sub(rf"{layout}|\s", "", content) == re.sub(rf"{layout}|\s", "", text)
+        assert known.layout or content == text
+
+
+@given(texts, formats)
+def test_what_comes_out_was_there_and_finished_arguments_are_json(text: str, name: str) -> None:
+    thoughts, content, calls = folded(read(OutputParser(THINK, FORMATS[name]), [text]))
+
+    assert not thoughts or thoughts in text
+    assert "".join(content.split()) in _subsequences_of("".join(text.split()))
+    for _, arguments in calls:
+        scanner = JsonScanner()
+        assert scanner.feed(arguments) == len(arguments)
+
+
+class _subsequences_of:
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __contains__(self, part: object) -> bool:
+        rest = iter(self._text)
+        return isinstance(part, str) and all(character in rest for character in part)
+
+
+# --- JSON, character by character ---
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(st.dictionaries(st.text(), values), st.booleans(), st.sampled_from([None, 1]), st.text(max_size=3))
+def test_an_object_ends_where_a_json_parser_says(
+    value: dict[str, Any], ascii_only: bool, indent: int | None, behind: str
+) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
+    scanner = JsonScanner()
+
+    assert scanner.feed(text + behind) == len(text)
+    assert scanner.is_done
+
+
+@given(st.text('{}[]",:\\ue1-0.+tfnarlse \n', max_size=12).map(lambda text: "{" + text))
+def test_what_is_followed_to_its_end_is_json_and_nothing_else_is(text: str) -> None:
+    scanner = JsonScanner()
+    length = scanner.feed(text)
+
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except ValueError:
+        assert not scanner.is_done
+    else:
+        assert scanner.is_done
+        assert length == end

@@ -1,0 +1,336 @@
+"""A choice of tools, as a grammar: whatever is drawn from it calls what the choice allows, and parses."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from crossette.engines.fake import FakeTokenizer
+from crossette.engines.grammar import GrammarCompiler
+from crossette.errors import InvalidRequest, Unsupported
+from crossette.text.chat_template import ChatTemplate, TemplateOptions
+from crossette.text.json_reader import JsonScanner
+from crossette.text.output import OutputParser
+from crossette.text.pieces import CallArguments, CallHead, Content, Piece
+from crossette.text.reasoning import HARMONY, THINK, Thinking
+from crossette.text.tool_calls.families import FORMATS, HERMES, tool_use
+from crossette.text.tool_calls.format import ToolFormat
+from crossette.text.tool_calls.grammar import tool_grammar
+from crossette.text.tool_calls.prompt import with_tools
+from crossette.text.tool_calls.tools import Tool, ToolChoice
+from crossette.text.turns import Arguments
+from crossette.types import Constraint
+from template_corpus import published
+
+END = 257
+ENDING = {END, 258, *b'"})]'}
+"""What brings a text nearer its end."""
+WEATHER = Tool(
+    "get_weather",
+    "The weather of a city.",
+    {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "maxLength": 6},
+            "days": {"type": "integer", "minimum": 1, "maximum": 7},
+            "hourly": {"type": "boolean"},
+            "parts": {"type": "array", "items": {"$ref": "#/$defs/Part"}, "maxItems": 2},
+        },
+        "required": ["city"],
+        "$defs": {"Part": {"enum": ["wind", "rain"]}},
+    },
+)
+OPTIONAL = Tool("get", "", {"properties": {"a": {"enum": [1, 2]}, "b": {"type": "null"}, "c": {"type": "boolean"}}})
+NOW = Tool("now")
+TOOLS = [WEATHER, OPTIONAL, NOW]
+
+every_format = pytest.mark.parametrize("tool_format", FORMATS.values(), ids=FORMATS)
+as_tokens_or_letters = pytest.mark.parametrize("are_tokens", [False, True], ids=["letters", "tokens"])
+
+
+@pytest.fixture(scope="module")
+def compiler() -> GrammarCompiler:
+    return GrammarCompiler(FakeTokenizer(), 259, {END})
+
+
+class Vocabulary:
+    """Two of the fake's control tokens, as markers of a format: its first and its last."""
+
+    def __init__(self, tool_format: ToolFormat, are_tokens: bool) -> None:
+        markers = tool_format.markers if are_tokens else ()
+        self.ids = dict(zip([*markers[:1], *markers[1:][-1:]], (256, 258), strict=False))
+
+    def marker(self, text: str) -> int | None:
+        return self.ids.get(text)
+
+    def encode(self, text: str) -> list[int]:
+        tokens: list[int] = []
+        while text:
+            found = next((mark for mark in self.ids if text.startswith(mark)), None)
+            tokens += [self.ids[found]] if found else text[0].encode()
+            text = text[len(found) if found else 1 :]
+        return tokens
+
+    def decode(self, tokens: list[int]) -> str:
+        names = {token: mark.encode() for mark, token in self.ids.items()}
+        return b"".join(names.get(token) or bytes((token,)) for token in tokens).decode("utf-8", "replace")
+
+
+def walk(
+    compiler: GrammarCompiler,
+    grammar: str,
+    vocabulary: Vocabulary,
+    rng: random.Random,
+    *,
+    script: str = "",
+    **more: str,
+) -> str:
+    """A text of the grammar: the script as far as it is allowed, then anything, ending soon."""
+    matcher = compiler.matcher(Constraint("lark", grammar, **more))
+    said: list[int] = []
+    planned = iter(vocabulary.encode(script))
+    while not matcher.is_over:
+        allowed = [int(token) for token in matcher.allowed().nonzero()[0]]
+        token = next(planned, None)
+        if token not in allowed:
+            planned = iter(())
+            likely = [token for token in allowed if token in ENDING] if rng.random() < 0.3 else []
+            token = rng.choice(likely or [token for token in allowed if 32 <= token < 127] or allowed)
+        if token == END:
+            break
+        said.append(token)
+        matcher.note(token)
+    return vocabulary.decode(said)
+
+
+def parsed(tool_format: ToolFormat, text: str) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+    """The content, and the calls, which must be JSON of their schemas."""
+    parser = OutputParser(HARMONY if tool_format.name == "harmony" else None, tool_format)
+    pieces: list[Piece] = [*parser.push(text), *parser.flush()]
+    content = "".join(piece.text for piece in pieces if isinstance(piece, Content))
+    names = [piece.name for piece in pieces if isinstance(piece, CallHead)]
+    calls = []
+    for index, name in enumerate(names):
+        arguments = "".join(p.text for p in pieces if isinstance(p, CallArguments) and p.index == index)
+        (tool,) = (tool for tool in TOOLS if tool.name == name)
+        validator = tool.form().validator
+        assert validator is not None
+        assert validator.fault(arguments) is None
+        calls.append((name, json.loads(arguments)))
+    return content, calls
+
+
+def opening(tool_format: ToolFormat) -> str:
+    """The beginning of a call that can be nothing else."""
+    return tool_format.begin + tool_format.before_name + "now" + tool_format.before_arguments
+
+
+@every_format
+@as_tokens_or_letters
+@pytest.mark.parametrize("parallel", [True, False])
+def test_required_is_nothing_but_calls(
+    compiler: GrammarCompiler, tool_format: ToolFormat, are_tokens: bool, parallel: bool
+) -> None:
+    vocabulary = Vocabulary(tool_format, are_tokens)
+    grammar = tool_grammar(tool_format, TOOLS, ToolChoice("required", parallel=parallel), vocabulary.marker)
+
+    nums = set()
+    for seed in range(12):
+        content, calls = parsed(tool_format, walk(compiler, grammar, vocabulary, random.Random(seed)))
+        assert content == ""
+        assert calls
+        nums.add(len(calls))
+    if tool_format.one_call or not parallel:
+        assert nums == {1}
+
+
+@every_format
+def test_a_named_tool_is_the_one_that_is_called(compiler: GrammarCompiler, tool_format: ToolFormat) -> None:
+    vocabulary = Vocabulary(tool_format, False)
+    grammar = tool_grammar(tool_format, TOOLS, ToolChoice("required", names=("get",)), vocabulary.marker)
+
+    for seed in range(8):
+        _, calls = parsed(tool_format, walk(compiler, grammar, vocabulary, random.Random(seed)))
+        assert {name for name, _ in calls} == {"get"}
+
+
+@every_format
+@as_tokens_or_letters
+def test_auto_is_free_until_a_call_opens(compiler: GrammarCompiler, tool_format: ToolFormat, are_tokens: bool) -> None:
+    vocabulary = Vocabulary(tool_format, are_tokens)
+    grammar = tool_grammar(tool_format, TOOLS, ToolChoice("auto"), vocabulary.marker)
+    words = "" if tool_format.bare or tool_format.before_text else "Let me see.\n"
+
+    for seed in range(8):
+        text = walk(compiler, grammar, vocabulary, random.Random(seed), script=words + opening(tool_format))
+        content, calls = parsed(tool_format, text)
+        assert content == words.strip()
+        assert calls
+
+    said = f"{tool_format.before_text}Just <words>, [1] and {{2}}."
+    text = walk(compiler, grammar, vocabulary, random.Random(1), script=said)
+    assert text.startswith(said)
+
+
+@every_format
+@as_tokens_or_letters
+def test_none_opens_no_call_however_the_model_tries(
+    compiler: GrammarCompiler, tool_format: ToolFormat, are_tokens: bool
+) -> None:
+    vocabulary = Vocabulary(tool_format, are_tokens)
+    grammar = tool_grammar(tool_format, TOOLS, ToolChoice("none"), vocabulary.marker)
+    call = tool_format.spell([("now", "{}")])
+
+    for script in (call, f"{tool_format.before_text}{call}"):
+        text = walk(compiler, grammar, vocabulary, random.Random(2), script=script)
+        assert not text.startswith(script)
+        assert parsed(tool_format, text)[1] == []
+
+
+@every_format
+def test_what_a_format_spells_it_reads_and_its_grammar_allows(
+    compiler: GrammarCompiler, tool_format: ToolFormat
+) -> None:
+    made = [("get_weather", {"city": "Bern", "days": 2}), ("now", {})][: 1 if tool_format.one_call else 2]
+    text = tool_format.spell([(name, json.dumps(arguments)) for name, arguments in made])
+
+    assert parsed(tool_format, text) == ("", made)
+    written = replace_quotes(text) if tool_format.before_arguments == "(" else text
+    vocabulary = Vocabulary(tool_format, False)
+    grammar = tool_grammar(tool_format, TOOLS, ToolChoice("auto"), vocabulary.marker)
+    assert walk(compiler, grammar, vocabulary, random.Random(0), script=written).startswith(written)
+
+
+def replace_quotes(text: str) -> str:
+    """Python's strings as the grammar has them, which are JSON's."""
+    return text.replace("'", '"')
+
+
+def test_a_call_within_thoughts_is_none_and_thoughts_come_before_required_calls(compiler: GrammarCompiler) -> None:
+    vocabulary = Vocabulary(HERMES, False)
+    preamble = THINK.preamble(vocabulary.marker, Thinking(), is_open=False, to_content=False)
+    call = HERMES.spell([("now", "{}")])
+
+    for mode in ("auto", "required"):
+        choice = ToolChoice(mode, parallel=False)
+        grammar = tool_grammar(HERMES, TOOLS, choice, vocabulary.marker, (THINK.begin,))
+        script = f"<think>\nI could say {call} here.</think>\n\n{call}"
+        text = walk(compiler, grammar, vocabulary, random.Random(0), script=script, preamble=preamble)
+        assert text == script
+        parser = OutputParser(THINK, HERMES)
+        assert [piece for piece in parser.push(text) if isinstance(piece, CallHead)] == [CallHead(0, "now")]
+
+
+def test_a_schema_that_cannot_be_enforced_is_refused_by_its_place() -> None:
+    tool = Tool("f", "", {"properties": {"a": {"not": {}}}}, param="tools[3].function.parameters")
+
+    with pytest.raises(InvalidRequest, match="/properties/a") as raised:
+        tool_grammar(HERMES, [tool], ToolChoice(), lambda text: None)
+    assert raised.value.param == "tools[3].function.parameters"
+
+
+def test_what_keyword_arguments_cannot_say_is_refused_where_they_are_written() -> None:
+    tool = Tool("f", "", {"type": "object", "additionalProperties": {"type": "string"}})
+
+    with pytest.raises(Unsupported, match="'f' are more than named properties"):
+        tool_grammar(FORMATS["llama-pythonic"], [tool], ToolChoice(), lambda text: None)
+
+
+# --- whose templates these are ---
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "is_listed"),
+    [
+        ("Qwen-Qwen3-0.6B", "hermes", True),
+        ("Qwen-Qwen2.5-7B-Instruct", "hermes", True),
+        ("NousResearch-Hermes-3-Llama-3.1-8B-tool_use", "hermes", True),
+        ("meta-llama-Llama-3.1-8B-Instruct", "llama3-json", True),
+        ("meta-llama-Llama-3.2-3B-Instruct", "llama3-json", True),
+        ("mistralai-Mistral-Nemo-Instruct-2407", "mistral", True),
+        ("Mistral-Small-3.2-24B-Instruct-2506", "mistral-named", True),
+        ("unsloth-mistral-Devstral-Small-2507", "mistral-named", True),
+        ("deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "deepseek-v3", False),
+        ("llama-cpp-deepseek-r1", "deepseek-v3", True),
+        ("ibm-granite-granite-3.3-2B-Instruct", "granite", True),
+        ("openai-gpt-oss-120b", "harmony", True),
+        ("moonshotai-Kimi-K2", "kimi", True),
+        ("meetkai-functionary-medium-v3.1", "functionary-v3.1", True),
+        ("fireworks-ai-llama-3-firefunction-v2", "firefunction", False),
+        ("google-gemma-2-2b-it", "hermes", False),
+        ("phi-4", "hermes", False),
+        ("CohereForAI-c4ai-command-r-plus-tool_use", "hermes", False),  # it lists tools, for a format unknown here
+    ],
+)
+def test_a_published_template_shows_its_family(template: str, name: str, is_listed: bool) -> None:
+    use = tool_use(published()[template].source)
+
+    assert (use.format.name, use.is_listed) == (name, is_listed)
+
+
+MINJA_ONLY = ("llama-cpp-deepseek-r1",)
+"""It makes JSON of a generator, which Python's Jinja cannot."""
+WRITING_CALLS = [
+    name
+    for name, known in published().items()
+    if "tool_calls" in known.source and tool_use(known.source).is_listed and name not in MINJA_ONLY
+]
+
+
+@pytest.mark.parametrize("template", WRITING_CALLS)
+def test_a_template_writes_calls_as_its_format_reads_them(template: str) -> None:
+    """What the model is shown of its own calls is what it will write."""
+    use = tool_use(published()[template].source)
+    call = {"id": "call00000", "type": "function", "function": {"name": "now", "arguments": Arguments({"zone": "UTC"})}}
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+    ]
+    rendered = ChatTemplate(published()[template].source).render(
+        messages, TemplateOptions(False, variables={"tools": [NOW.described()]})
+    )
+
+    written = rendered[rendered.rindex("Hi") + 2 :]
+    parser = OutputParser(HARMONY if use.format.name == "harmony" else None, use.format)
+    place = min((at for mark in use.format.openings if (at := written.find(mark)) >= 0), default=written.find("{"))
+    pieces = parser.push(written[place:])
+    assert CallHead(0, "now") in pieces
+    arguments = "".join(piece.text for piece in pieces if isinstance(piece, CallArguments))
+    assert JsonScanner().feed(arguments) == len(arguments)
+    assert json.loads(arguments) == {"zone": "UTC"}
+
+
+def test_a_format_can_be_chosen_by_name() -> None:
+    assert tool_use("no markup", "gemma").format is FORMATS["gemma"]
+
+
+# --- for templates without tools ---
+
+
+@pytest.mark.parametrize("before", [[], [{"role": "system", "content": "Be brief."}]], ids=["alone", "with another"])
+@every_format
+def test_the_default_description_lists_the_tools_and_shows_a_call(
+    before: list[dict[str, Any]], tool_format: ToolFormat
+) -> None:
+    user = {"role": "user", "content": "Weather?"}
+
+    system, *rest = with_tools([*before, user], TOOLS, tool_format)
+
+    assert rest == [user]
+    assert system["role"] == "system"
+    assert system["content"].startswith("Be brief.\n\nYou can" if before else "You can")
+    assert all(json.dumps(tool.described()["function"]) in system["content"] for tool in TOOLS)
+    assert tool_format.spell([("function-name", '{"parameter": "value"}')]) in system["content"]
+
+
+def test_a_template_without_system_messages_shows_the_tools_in_the_users_turn() -> None:
+    source = published()["google-gemma-2-2b-it"].source
+
+    prompt = ChatTemplate(source).render(with_tools([{"role": "user", "content": "Weather?"}], [NOW], HERMES))
+
+    assert "<start_of_turn>user\nYou can" in prompt
+    assert '{"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}}' in prompt
+    assert prompt.index("<tool_call>") < prompt.index("Weather?")
