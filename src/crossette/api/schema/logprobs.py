@@ -56,7 +56,7 @@ class TokenLogprob(msgspec.Struct):
 
 class ContentLogprobs(Logprobs):
     content: list[TokenLogprob]
-    refusal: UnsetType | None = None
+    refusal: UnsetType | None = UNSET
     """OpenAI's alone."""
 
 
