@@ -36,9 +36,12 @@ class Wire(NamedTuple):
     broken: str
     beyond_openai: list[str]
     """Keys of logprobs that OpenAI's types do not know."""
-    beyond_fireworks: tuple[list[str], list[str]]
-    """Keys that Fireworks' types do not know: of a whole answer, and of chunks, where logprobs are asked for."""
+    beyond_fireworks: dict[str, list[str]]
+    """Keys that Fireworks' types do not know, where logprobs are asked for."""
 
+
+_OPENAI_LOGPROBS = ["choices.logprobs.content", "choices.logprobs.refusal"]
+_DETAILS = "usage.completion_tokens_details"
 
 OPENAI = Wire(
     stopped="one, ",
@@ -49,10 +52,18 @@ OPENAI = Wire(
     too_long="context_length_exceeded",
     broken="internal_error",
     beyond_openai=[],
-    beyond_fireworks=(
-        ["choices.logprobs.content", "choices.logprobs.refusal", "usage.completion_tokens_details"],
-        ["choices.logprobs.content", "choices.logprobs.refusal"],
-    ),
+    beyond_fireworks={
+        "chat": [
+            *_OPENAI_LOGPROBS,
+            "choices.message.annotations",
+            "choices.message.refusal",
+            "system_fingerprint",
+            _DETAILS,
+        ],
+        "chat chunks": ["choices.delta.refusal", *_OPENAI_LOGPROBS, "system_fingerprint"],
+        "completion": [*_OPENAI_LOGPROBS, "system_fingerprint", _DETAILS],
+        "completion chunks": [*_OPENAI_LOGPROBS, "system_fingerprint"],
+    },
 )
 FIREWORKS = Wire(
     stopped="one, two",
@@ -66,7 +77,7 @@ FIREWORKS = Wire(
         f"choices.logprobs.content.{key}"
         for key in ("sampling_logprob", "text_offset", "token_id", "top_logprobs.token_id")
     ],
-    beyond_fireworks=(["usage.completion_tokens_details"], ["usage.completion_tokens_details"]),
+    beyond_fireworks=dict.fromkeys(("chat", "chat chunks", "completion", "completion chunks"), [_DETAILS]),
 )
 
 
@@ -129,8 +140,7 @@ def _openai_typed(wire: Wire) -> Promises:
 
 def _fireworks(wire: Wire) -> Promises:
     """The keys that Fireworks' types do not know."""
-    whole, chunk = wire.beyond_fireworks
-    return {"strict types": {"chat": whole, "chat chunks": chunk, "completion": whole, "completion chunks": chunk}}
+    return {"strict types": wire.beyond_fireworks}
 
 
 def _langchain_openai(wire: Wire) -> Promises:
