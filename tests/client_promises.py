@@ -77,7 +77,7 @@ FIREWORKS = Wire(
         f"choices.logprobs.content.{key}"
         for key in ("sampling_logprob", "text_offset", "token_id", "top_logprobs.token_id")
     ],
-    beyond_fireworks=dict.fromkeys(("chat", "chat chunks", "completion", "completion chunks"), [_DETAILS]),
+    beyond_fireworks={key: [_DETAILS] for key in ("chat", "chat chunks", "completion", "completion chunks")},
 )
 
 
