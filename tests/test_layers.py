@@ -12,7 +12,7 @@ import crossette
 
 ROOT = Path(crossette.__file__).parent
 
-BASE = {"errors", "settings", "log", "machine"}
+BASE = {"errors", "settings", "log", "machine", "access"}
 """Modules that anybody may import, but for each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": set(),
     "log": set(),
     "machine": {"errors"},
+    "access": {"errors"},
     "types": {"errors"},
     # the waist, and what lies above and below it
     "engine": {"types"},

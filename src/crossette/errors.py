@@ -6,12 +6,17 @@
     │   │   ├── UnknownField         unknown_field
     │   │   ├── Unsupported          unsupported       known, but not built or not possible here
     │   │   └── ContextLengthExceeded  context_length
+    │   ├── Unauthorized        401  invalid_key       no key, or one that does not open
+    │   ├── Forbidden           403  forbidden         a key that may not do this
     │   ├── NotFound            404  not_found         no such path
     │   │   ├── ModelNotFound        model_not_found
     │   │   └── NoChatTemplate       no_chat_template  chat is asked of a model that continues text
     │   ├── MethodNotAllowed    405  method_not_allowed
     │   ├── RequestTimeout      408  timeout           the body arrived too slowly
     │   ├── RequestTooLarge     413  too_large
+    │   ├── RetryLater                   with the seconds to wait
+    │   │   ├── RateLimited     429  rate_limited      a limit of the key is reached
+    │   │   └── Overloaded      503  overloaded        too much waits already
     │   ├── EngineFailure       500  internal
     │   │   └── ConstraintFailed     constraint_failed  the output could not be held to the requested format
     │   └── ShuttingDown        503  overloaded
@@ -59,6 +64,16 @@ class ContextLengthExceeded(InvalidRequest):
     kind = "context_length"
 
 
+class Unauthorized(ServingError):
+    status = 401
+    kind = "invalid_key"
+
+
+class Forbidden(ServingError):
+    status = 403
+    kind = "forbidden"
+
+
 class NotFound(ServingError):
     status = 404
     kind = "not_found"
@@ -90,6 +105,28 @@ class RequestTimeout(ServingError):
 class RequestTooLarge(ServingError):
     status = 413
     kind = "too_large"
+
+
+class RetryLater(ServingError):
+    """Nothing is wrong with the request, but it comes too early. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.retry_after = retry_after
+
+
+class RateLimited(RetryLater):
+    """A limit of the caller's key is reached."""
+
+    status = 429
+    kind = "rate_limited"
+
+
+class Overloaded(RetryLater):
+    """So much waits already that the answer would come too late."""
+
+    status = 503
+    kind = "overloaded"
 
 
 class EngineFailure(ServingError):

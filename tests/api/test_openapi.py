@@ -113,7 +113,7 @@ def test_every_status_is_described_with_the_words_of_its_dialect(described: dict
     dialect = DIALECTS[prefix_]
     for path in ("/completions", "/chat/completions"):
         answers = described["paths"][prefix_ + path]["post"]["responses"]
-        assert set(answers) == {"200", "400", "404", "408", "413", "500", "503"}
+        assert set(answers) == {"200", "400", "401", "403", "404", "408", "413", "429", "500", "503"}
         refusal = described["components"]["responses"][answers["408"]["$ref"].rpartition("/")[2]]
         _, detail = refusal["content"]["application/json"]["schema"]["allOf"]
         kind, code = dialect.errors["timeout"]

@@ -15,7 +15,7 @@ from crossette.api.models import ModelEntry, ModelList
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
 from crossette.api.schema.components import Json, components, ref
-from crossette.errors import EngineFailure, MethodNotAllowed, ModelNotFound, NotFound, ServingError
+from crossette.errors import EngineFailure, MethodNotAllowed, ModelNotFound, NotFound, RetryLater, ServingError
 
 _ANSWERS = (Completion, ChatCompletion, ChatChunk, ModelList, ModelEntry, Live, Ready, ErrorBody)
 
@@ -28,8 +28,8 @@ def _kinds(error: type[ServingError]) -> Iterator[type[ServingError]]:
 
 
 _ANYWHERE = (EngineFailure,)
-_ROUTING = (ServingError, NotFound, MethodNotAllowed)
-"""What no operation answers: the root of the tree, and what is said where there is no operation."""
+_ROUTING = (ServingError, RetryLater, NotFound, MethodNotAllowed)
+"""What no operation answers: what only stands above others, and what is said where there is no operation."""
 
 
 @dataclass(frozen=True, slots=True)
