@@ -15,14 +15,20 @@ from typing import Any
 import httpx
 import pydantic
 from openai import OpenAI
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
 
+from crossette.access import Caller
+from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
+from crossette.api.origins import OriginSettings
 from crossette.engine import Engine, EngineStats
 from crossette.engines.fake import FakeEngine
 from crossette.serve import DrainingServer
+from crossette.tls import TlsSettings
 from crossette.types import GenerationRequest
 from engine_calls import is_empty
 
@@ -115,12 +121,21 @@ def serving(
     aliases: Mapping[str, str] | None = None,
     drain_timeout: float = LIMIT_S,
     dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
+    callers: Mapping[str, Caller] | None = None,
+    gate: Gate | None = None,
+    origins: OriginSettings | None = None,
+    tls: TlsSettings | None = None,
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
-    """Run a server of its own for one test: with a parrot, unless an engine is given."""
+    """Run a server of its own for one test: with a parrot, unless an engine is given.
+
+    `callers` are by the key that they send as a Bearer token.
+    """
     engine = engine or FakeEngine(parrot)
-    app = App(ServedModels({engine.info.name: engine}, aliases), HttpSettings(**settings), dialects)
-    server = _Server(app, engine, drain_timeout)
+    models = ServedModels({engine.info.name: engine}, aliases)
+    app = _KnowingApp(models, HttpSettings(**settings), dialects, gate, origins)
+    app.callers = callers or {}
+    server = _Server(app, engine, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -137,9 +152,21 @@ def serving(
             assert not thread.is_alive()
 
 
+class _KnowingApp(App):
+    """An app that knows callers by their keys."""
+
+    callers: Mapping[str, Caller]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = Headers(scope=scope).get("authorization", "").removeprefix("Bearer ")
+        if key in self.callers:
+            scope["state"]["caller"] = self.callers[key]
+        await super().__call__(scope, receive, send)
+
+
 class _Server(DrainingServer):
-    def __init__(self, app: App, engine: Engine, drain_timeout: float) -> None:
-        super().__init__(app, engine, drain_timeout)
+    def __init__(self, app: App, engine: Engine, drain_timeout: float, tls: TlsSettings | None) -> None:
+        super().__init__(app, engine, drain_timeout, tls)
         self.ready = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

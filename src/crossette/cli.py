@@ -116,22 +116,24 @@ def remove_model(name: Annotated[str, typer.Argument()]) -> None:
 def _serve(values: dict[str, Any]) -> None:
     from crossette import config, serve
     from crossette.engines.openvino.engine import OpenVINOSettings
+    from crossette.tls import TlsSettings, check_tls
 
-    settings = config.fill(serve.ServerSettings, values)
+    settings, tls = config.fill(serve.ServerSettings, values), config.fill(TlsSettings, values)
+    check_tls(tls)
     listener = serve.bind(settings.host, settings.port)
     stored = _pull(settings.model)
     with _err.status(f"Loading {stored.name}"):
         engine = serve.load_engine(stored, config.fill(OpenVINOSettings, values))
     server = serve.build_app(engine, values)
-    _print_banner(engine, listener.getsockname())
-    serve.run(engine, server, listener, settings)
+    _print_banner(engine, listener.getsockname(), tls.scheme)
+    serve.run(engine, server, listener, settings, tls)
 
 
-def _print_banner(engine: Any, address: tuple[Any, ...]) -> None:
+def _print_banner(engine: Any, address: tuple[Any, ...], scheme: str) -> None:
     from crossette.machine import show_memory
 
     host, port = (f"[{address[0]}]" if ":" in address[0] else address[0]), address[1]
-    base, info = f"http://{host}:{port}", engine.info
+    base, info = f"{scheme}://{host}:{port}", engine.info
     lines = [
         f"crossette {__version__}",
         f"  model      {info.name} ({info.architecture}, {info.quantization})",

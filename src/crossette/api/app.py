@@ -18,11 +18,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from crossette import log as logs
 from crossette.api import chat, completions, health
+from crossette.api.admission import Gate, end_visit, visit_headers
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect, dialect_of
 from crossette.api.docs import Docs
 from crossette.api.generate import Endpoint, Ids, create
 from crossette.api.http import ClientGone, HttpSettings, as_serving_error, error_body, json_response
+from crossette.api.limit_headers import retry_headers
 from crossette.api.models import ServedModels, list_models, retrieve_model
+from crossette.api.origins import OriginSettings, check_origin, with_cors
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, ShuttingDown
@@ -45,10 +48,15 @@ class App:
         models: ServedModels,
         settings: HttpSettings | None = None,
         dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
+        gate: Gate | None = None,
+        origins: OriginSettings | None = None,
     ) -> None:
         self.models = models
         self._settings = settings or HttpSettings()
         self._dialects = dialects
+        self._gate = gate or Gate()
+        self._origins = origins or OriginSettings()
+        self._entry = with_cors(self._exchange, self._origins.cors_origin)
         self._draining = False
         docs = Docs(models, dialects)
         routes: list[BaseRoute] = [
@@ -69,11 +77,15 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"This server speaks HTTP, not {scope['type']}.")
+        await self._entry(scope, receive, send)
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, send)
         token = logs.request_id.set(exchange.request_id)
         try:
             await self._answer(exchange, scope, receive)
         finally:
+            end_visit(scope.get("state", {}))
             exchange.log_access()
             logs.request_id.reset(token)
 
@@ -82,6 +94,7 @@ class App:
         scope["app"] = self  # the router then raises for an unknown path, where it would answer in plain text
         scope["path"] = exchange.path
         try:
+            check_origin(scope, self._origins.cors_origin, self._origins.allowed_host)
             await self._router(scope, receive, exchange.send)
         except ClientGone:
             exchange.status = 499
@@ -92,7 +105,7 @@ class App:
 
     def _error_response(self, error: ServingError, exchange: _Exchange) -> Response:
         dialect = dialect_of(exchange.path, self._dialects)
-        headers = None
+        headers = retry_headers(error)
         if isinstance(error, MethodNotAllowed):
             headers = {"allow": error.allow}
         elif isinstance(error, RequestTimeout):
@@ -112,7 +125,9 @@ class App:
         if self._draining:
             raise ShuttingDown("The server is shutting down. Retry in a moment.")
         ids: Ids = request.scope["crossette.ids"]
-        return await create(request, endpoint, self.models, dialect, self._settings, ids)
+        request.state.visit = visit = self._gate.visit(getattr(request.state, "caller", None), dialect)
+        visit.check()
+        return await create(request, endpoint, self.models, dialect, self._settings, ids, visit)
 
     async def _ready(self, request: Request) -> Response:
         return await health.ready(request, self.models, draining=self._draining)
@@ -136,7 +151,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            told = visit_headers(self._scope.get("state", {}))
+            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode()), *told]
         await self._send(message)
 
     def log_access(self) -> None:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crossette import __version__
+from crossette.api.admission import Visit
 from crossette.api.dialect import Dialect
 from crossette.api.http import EventStream, HttpSettings, json_response, read_json, unless_gone
 from crossette.api.metrics import metric_headers
@@ -83,6 +84,7 @@ async def create(
     dialect: Dialect,
     settings: HttpSettings,
     ids: Ids,
+    visit: Visit,
 ) -> Response:
     """Answer one request. All that may refuse it comes before the first byte of the answer."""
     body = await read_json(request, endpoint.body_type, settings)
@@ -93,9 +95,12 @@ async def create(
     form = await _prepared(making, engine) if making is not None else None
     call = await endpoint.prepare(body, engine, dialect)
     writer = Writer.of(body, engine.tokenizer, dialect)
+    reply = endpoint.reply(_head(ids.answer, body, engine.info, dialect), body, dialect, writer)
+    requests = _requests(ids.answer, body, call, engine, dialect, form.constraint if form else None)
+    visit.begin(engine, requests)
     answer = start(
         engine,
-        _requests(ids.answer, body, call, engine, dialect, form.constraint if form else None),
+        requests,
         body.stops(dialect),
         echo_last=body.num_echoed,
         traced=writer.traced,
@@ -103,15 +108,19 @@ async def create(
         timings=timings,
     )
     request.state.answer, request.state.body = answer, body  # for the access log
-    reply = endpoint.reply(_head(ids.answer, body, engine.info, dialect), body, dialect, writer)
     headers = partial(metric_headers, answer, dialect)
+
+    async def close() -> None:
+        await answer.aclose()
+        visit.end(answer.usage)
+
     if body.stream:
-        return EventStream(reply.chunks(answer), answer.aclose, dialect, ids.request, settings, headers)
+        return EventStream(reply.chunks(answer), close, dialect, ids.request, settings, headers)
     try:
         whole = await unless_gone(request.receive, reply.whole(answer))
         return json_response(whole, headers=headers())
     finally:
-        await answer.aclose()  # a coroutine that was cancelled before it began has ended nothing
+        await close()  # a coroutine that was cancelled before it began has ended nothing
 
 
 def _head(answer_id: str, body: GenerationFields, info: ModelInfo, dialect: Dialect) -> Head:

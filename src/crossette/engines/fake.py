@@ -18,7 +18,7 @@ from itertools import chain, count, repeat
 
 import numpy as np
 
-from crossette.engine import EngineStats, Generation, ModelInfo
+from crossette.engine import EngineStats, Generation, ModelInfo, Speeds
 from crossette.engines import admission
 from crossette.engines.grammar import GrammarCompiler, Matcher
 from crossette.engines.stream import OutputStream
@@ -98,6 +98,7 @@ class FakeEngine:
         tokens_per_step: int = 1,
         tokenizer: FakeTokenizer | None = None,
         chat_template: str | None = CHAT_TEMPLATE,
+        speeds: Speeds | None = None,
     ) -> None:
         self.tokenizer = tokenizer or FakeTokenizer()
         self.info = ModelInfo(
@@ -109,6 +110,8 @@ class FakeEngine:
             end_token_ids=frozenset({IM_END}),
             chat_template=chat_template,
         )
+        self.speeds = speeds or Speeds()
+        """What it says of its own speed: it has no clock to measure it."""
         self._script = script
         self._grammars = GrammarCompiler(self.tokenizer, self.info.vocab_size, self.info.end_token_ids)
         self._max_sequences = max_sequences
@@ -119,7 +122,7 @@ class FakeEngine:
         self._loop: AbstractEventLoop | None = None
         self._is_scheduled = self._is_paused = self._is_closed = False
         self._error: Exception | None = None
-        self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
+        self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = self._num_held_back = 0
         self._changed = threading.Condition()
 
     # --- what every engine offers ---
@@ -134,6 +137,9 @@ class FakeEngine:
             preemptions=0,
             prompt_tokens=self._num_prompt_tokens,
             completion_tokens=self._num_completion_tokens,
+            held_back=min(self._num_held_back, len(self._waiting)),
+            pending_prompt_tokens=sum(len(sequence.request.prompt) for sequence in tuple(self._waiting)),
+            speeds=self.speeds,
         )
 
     def prepare(self, constraint: Constraint) -> None:
@@ -249,6 +255,7 @@ class FakeEngine:
             sequence = self._waiting.pop(0)
             self._num_prompt_tokens += len(sequence.request.prompt)
             self._running.append(sequence)
+        self._num_held_back = len(self._waiting)
 
     def _end(self, stream: OutputStream, index: int | None = None) -> None:
         for queue in (self._running, self._waiting):
