@@ -22,6 +22,7 @@ from crossette.api.models import ServedModels
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
 from crossette.api.schema.response_format import Making, form_asked
+from crossette.api.sizes import check_sizes
 from crossette.api.writer import Writer
 from crossette.engine import Engine, ModelInfo
 from crossette.errors import InvalidRequest
@@ -90,6 +91,7 @@ async def create(
     body = await read_json(request, endpoint.body_type, settings)
     timings = Timings()
     body.check(dialect)
+    check_sizes(body, settings)
     engine = models.find(body.model)
     making = form_asked(body)
     form = await _prepared(making, engine) if making is not None else None
