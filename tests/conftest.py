@@ -25,6 +25,7 @@ from tiny_model import write_tiny_gguf
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also run what needs environments of its own: real clients")
+    parser.addoption("--fuzz", type=int, default=1, metavar="N", help="N times as many random requests")
     parser.addoption("--write-docs", action="store_true", help="write the pages under docs/ that a run prints")
 
 
@@ -92,6 +93,13 @@ def real_engine(real_model: StoredModel, real_info: ModelInfo) -> Iterator[OpenV
     )
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def fuzz(request: pytest.FixtureRequest) -> int:
+    """How many times the usual number of examples a random test should try."""
+    times: int = request.config.getoption("--fuzz")
+    return times
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,9 @@ from crossette.api.http import json_response
 from crossette.engine import Engine
 from crossette.errors import ConfigError, ModelNotFound
 
+_LONGEST_SHOWN = 200
+"""Characters of a model's name that an error repeats."""
+
 
 class ServedModels:
     """The engines by name, and the aliases that lead to them. Raises ConfigError for an alias to nowhere."""
@@ -36,6 +39,7 @@ class ServedModels:
             if found is not None:
                 return found
         names = [*self.engines, *self.aliases]
+        name = name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "…"  # looking for one like it is slow
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ModelNotFound(f"The model '{name}' is not served here.{hint} Served: {', '.join(names)}.", param="model")
