@@ -27,8 +27,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"types"},
     "text": {"types"},
     "prompt": {"engine", "text", "types"},
-    "generation": {"engine", "text", "types"},
-    "api": {"generation", "prompt", "text", "engine", "types"},
+    "choice": {"engine", "text", "types"},
+    "generation": {"choice", "engine", "text", "types"},
+    "api": {"generation", "choice", "prompt", "text", "engine", "types"},
     "engines": {"engine", "types"},
     "models": {"types"},
     # what the commands do
@@ -36,8 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "chat": {"types"},
     "bench": {"types"},
     # composition, which knows everybody
-    "serve": {"config", "api", "engines", "models", "generation", "prompt", "text", "engine", "types"},
-    "cli": {"serve", "config", "chat", "bench", "api", "engines", "models", "generation", "engine", "types"},
+    "serve": {"config", "api", "engines", "models", "generation", "choice", "prompt", "text", "engine", "types"},
+    "cli": {"serve", "config", "chat", "bench", "api", "engines", "models", "generation", "choice", "engine", "types"},
     "__init__": set(),
     "__main__": {"cli"},
 }

@@ -121,7 +121,7 @@ def _serve(values: dict[str, Any]) -> None:
     listener = serve.bind(settings.host, settings.port)
     stored = _pull(settings.model)
     with _err.status(f"Loading {stored.name}"):
-        engine = serve.load_engine(stored, config.fill(OpenVINOSettings, values))
+        engine = serve.load_engine(stored, config.fill(OpenVINOSettings, values), settings.tool_format)
     server = serve.build_app(engine, values)
     _print_banner(engine, listener.getsockname())
     serve.run(engine, server, listener, settings)

@@ -65,6 +65,8 @@ class ModelInfo:
     vocab_size: int
     end_token_ids: frozenset[int]
     chat_template: str | None = None
+    tool_format: str = ""
+    """How the model calls tools, by its name in `text/tool_calls`; "" for what its chat template shows."""
     sampling_defaults: Mapping[str, float] = field(default_factory=dict)
     """temperature, top_k, top_p, min_p where the model's generation_config.json gives them."""
     created: int = 0

@@ -20,15 +20,17 @@ from crossette.api.connection import BoundedProtocol
 from crossette.api.dialect import FIREWORKS, OPENAI
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
+from crossette.choice import Stops
 from crossette.engine import Engine, ModelInfo
 from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
 from crossette.errors import ConfigError
-from crossette.generation import Stops, start
+from crossette.generation import start
 from crossette.models.catalogue import DEFAULT
 from crossette.models.facts import sampling_defaults
 from crossette.models.store import StoredModel
 from crossette.prompt import encode_chat
 from crossette.settings import setting
+from crossette.text.tool_calls.families import FORMATS
 from crossette.types import GenerationRequest, SamplingParams
 
 _LAST_WORDS_S = 5.0
@@ -46,6 +48,9 @@ class ServerSettings:
     fireworks_stop: Literal["include", "omit"] = setting(
         "include", "Whether text under /inference/v1 includes the stop string: as in 2023, or as today."
     )
+    tool_format: str = setting(
+        "", f"How the model calls tools, where its template does not show it: {', '.join(FORMATS)}."
+    )
     drain_timeout: float = setting(30.0, "Seconds that running answers may still take after SIGTERM or Ctrl-C.")
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "What is logged, from this level up.")
 
@@ -53,8 +58,10 @@ class ServerSettings:
 SECTIONS = (ServerSettings, OpenVINOSettings, HttpSettings)
 
 
-def load_engine(stored: StoredModel, settings: OpenVINOSettings) -> OpenVINOEngine:
+def load_engine(stored: StoredModel, settings: OpenVINOSettings, tool_format: str = "") -> OpenVINOEngine:
     """The engine for a model of the store. Raises ModelError or ConfigError."""
+    if tool_format and tool_format not in FORMATS:
+        raise ConfigError(f"--tool-format {tool_format!r} is not known. It is one of {', '.join(FORMATS)}.")
     record = stored.record
     info = ModelInfo(
         name=stored.name,
@@ -64,6 +71,7 @@ def load_engine(stored: StoredModel, settings: OpenVINOSettings) -> OpenVINOEngi
         vocab_size=0,  # the tokenizer knows it
         end_token_ids=frozenset(record.end_token_ids),
         chat_template=stored.chat_template,
+        tool_format=tool_format,
         sampling_defaults=sampling_defaults(stored.path),
         created=record.created,
     )

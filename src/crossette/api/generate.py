@@ -20,12 +20,11 @@ from crossette.api.metrics import metric_headers
 from crossette.api.models import ServedModels
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
-from crossette.api.schema.response_format import Making, form_asked
 from crossette.api.writer import Writer
 from crossette.engine import Engine, ModelInfo
 from crossette.errors import InvalidRequest
 from crossette.generation import Answer, Timings, start
-from crossette.text.structured import Form
+from crossette.text.output_plan import PLAIN, OutputPlan
 from crossette.types import Constraint, GenerationRequest
 
 P = ParamSpec("P")
@@ -49,6 +48,8 @@ class Call:
     default_max_tokens: int | None
     end_token_ids: frozenset[int] = frozenset()
     """Tokens that end the answer because of the prompt's form."""
+    plan: Callable[[], OutputPlan] | None = None
+    """The work of finding out how answers are read, and what they are held to; None where all is content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +90,16 @@ async def create(
     timings = Timings()
     body.check(dialect)
     engine = models.find(body.model)
-    making = form_asked(body)
-    form = await _prepared(making, engine) if making is not None else None
     call = await endpoint.prepare(body, engine, dialect)
+    plan = await _prepared(call.plan, engine) if call.plan is not None else PLAIN
     writer = Writer.of(body, engine.tokenizer, dialect)
     answer = start(
         engine,
-        _requests(ids.answer, body, call, engine, dialect, form.constraint if form else None),
+        _requests(ids.answer, body, call, engine, dialect, plan.constraint),
         body.stops(dialect),
         echo_last=body.num_echoed,
         traced=writer.traced,
-        form=form,
+        plan=plan,
         timings=timings,
     )
     request.state.answer, request.state.body = answer, body  # for the access log
@@ -162,13 +162,14 @@ def _requests(
     ]
 
 
-async def _prepared(making: Making, engine: Engine) -> Form:
-    """The form that was asked for, compiled. In another thread: a large one takes a second."""
+async def _prepared(making: Callable[[], OutputPlan], engine: Engine) -> OutputPlan:
+    """The plan, its constraint compiled. In another thread: a large one takes a second."""
 
-    def prepare() -> Form:
-        form = making()
-        engine.prepare(form.constraint)
-        return form
+    def prepare() -> OutputPlan:
+        plan = making()
+        if plan.constraint is not None:
+            engine.prepare(plan.constraint)
+        return plan
 
     try:
         return await asyncio.wait_for(asyncio.to_thread(prepare), _PATIENCE_S)
