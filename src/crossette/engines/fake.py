@@ -13,7 +13,7 @@ import secrets
 import threading
 import zlib
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count, repeat
 
 import numpy as np
@@ -50,13 +50,14 @@ def say(*texts: str) -> Script:
 
 
 class FakeTokenizer:
-    """Bytes as tokens, and three control tokens after them. Decodes what it encodes, whatever the text."""
+    """Bytes as tokens, and control tokens after them: three, and those of `marks`. Decodes what it encodes."""
 
-    def __init__(self, *, add_bos: bool = False) -> None:
+    def __init__(self, *, add_bos: bool = False, marks: Sequence[str] = ()) -> None:
+        self.specials = (*SPECIALS, *marks)
         self.bos_token_id = END_OF_TEXT if add_bos else None
         self.bos_token = "<|endoftext|>"
         self.eos_token = "<|im_end|>"
-        self._special = re.compile("|".join(map(re.escape, SPECIALS)))
+        self._special = re.compile("|".join(map(re.escape, sorted(self.specials, key=len, reverse=True))))
 
     def encode(self, text: str, *, specials: bool) -> list[int]:
         if not specials:
@@ -65,7 +66,7 @@ class FakeTokenizer:
         end = 0
         for match in self._special.finditer(text):
             tokens += text[end : match.start()].encode("utf-8", "replace")
-            tokens.append(256 + SPECIALS.index(match[0]))
+            tokens.append(256 + self.specials.index(match[0]))
             end = match.end()
         return tokens + list(text[end:].encode("utf-8", "replace"))
 
@@ -76,7 +77,7 @@ class FakeTokenizer:
         return bytes((token_id,)) if token_id < 256 else b""
 
     def spelling(self, token_id: int) -> bytes:
-        return bytes((token_id,)) if token_id < 256 else SPECIALS[token_id - 256].encode()
+        return bytes((token_id,)) if token_id < 256 else self.specials[token_id - 256].encode()
 
 
 class FakeEngine:
@@ -98,6 +99,7 @@ class FakeEngine:
         tokens_per_step: int = 1,
         tokenizer: FakeTokenizer | None = None,
         chat_template: str | None = CHAT_TEMPLATE,
+        tool_format: str = "",
     ) -> None:
         self.tokenizer = tokenizer or FakeTokenizer()
         self.info = ModelInfo(
@@ -105,9 +107,10 @@ class FakeEngine:
             architecture="fake",
             quantization="none",
             context_length=context_length,
-            vocab_size=256 + len(SPECIALS),
+            vocab_size=256 + len(self.tokenizer.specials),
             end_token_ids=frozenset({IM_END}),
             chat_template=chat_template,
+            tool_format=tool_format,
         )
         self._script = script
         self._grammars = GrammarCompiler(self.tokenizer, self.info.vocab_size, self.info.end_token_ids)
