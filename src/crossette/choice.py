@@ -131,7 +131,9 @@ class Choice:
         elif not pieces and not echo:
             return None
         self._check(pieces, reason, output)
-        return self._delta(joined([*_as_content(echo), *pieces]), reason)
+        if echo:
+            pieces.insert(0, Content(echo, -len(echo)))  # right before the model's own text
+        return self._delta(joined(pieces) if len(pieces) > 1 else pieces, reason)
 
     def _understand(self, text: str, pieces: list[Piece]) -> None:
         """Add the pieces that one token's text completes."""
@@ -201,8 +203,3 @@ class Choice:
             # What is left began no character that was released: half a character, or the end of the sequence.
             tokens += tuple(token for token in self._trace.flush() if self._tokenizer.token_bytes(token.id))
         return Delta(self.index, text, tuple(pieces), finish_reason, tokens)
-
-
-def _as_content(echo: str) -> list[Piece]:
-    """An echo as a piece that stands right before the model's own text."""
-    return [Content(echo, -len(echo))] if echo else []

@@ -17,6 +17,8 @@ class StopChecker:
 
     def __init__(self, stops: Sequence[str], *, include: bool) -> None:
         self._stops = tuple(stop for stop in stops if stop)
+        self.is_idle = not self._stops
+        """Whether there is nothing to look for."""
         self._include = include
         self._held = ""
         self.stopped = False
@@ -69,6 +71,8 @@ class ContentStops:
 
     def push(self, piece: Piece) -> list[Piece]:
         """What is certain now. A stop string does not reach over a thought or a call."""
+        if self._checker.is_idle:
+            return [piece]
         if not isinstance(piece, Content):
             return [*self.flush(), piece]
         self._held.append(piece)
