@@ -137,16 +137,56 @@ def test_answers_that_outlive_the_drain_timeout_end_with_an_error_frame(real_mod
     assert status == 0
 
 
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_small_model_calls_what_it_is_told_to(served: Served, prefix: str) -> None:
+    """At the highest temperature: what it would rather say does not matter."""
+    parameters: dict[str, object] = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 20}, "unit": {"enum": ["C", "F"]}},
+        "required": ["city", "unit"],
+    }
+    with OpenAI(base_url=served.root + prefix, api_key="none", max_retries=0, timeout=LIMIT_S) as sdk:
+        answer = sdk.chat.completions.create(
+            model=served.model,
+            messages=[{"role": "user", "content": "What is the weather in Oslo?"}],
+            tools=[{"type": "function", "function": {"name": "weather", "parameters": parameters}}],
+            tool_choice="required",
+            parallel_tool_calls=False,
+            temperature=2,
+            n=8,
+            max_tokens=200,
+        )
+
+    for choice in answer.choices:
+        (call,) = choice.message.tool_calls or []
+        assert choice.finish_reason == "tool_calls"
+        assert call.type == "function"
+        assert call.function.name == "weather"
+        arguments = json.loads(call.function.arguments)
+        assert (arguments.keys(), arguments["unit"] in ("C", "F")) == ({"city", "unit"}, True)
+
+
 def test_a_port_that_is_taken_is_one_sentence(real_model: StoredModel, served: Served) -> None:
     port = served.root.rpartition(":")[2]
 
+    assert f"Can't listen on 127.0.0.1:{port}" in refused(real_model, "--port", port)
+
+
+def test_a_tool_format_that_nobody_knows_is_one_sentence(real_model: StoredModel) -> None:
+    said = refused(real_model, "--port", "0", "--tool-format", "semaphore")
+
+    assert "'semaphore' is not known" in said
+    assert "hermes" in said
+
+
+def refused(model: StoredModel, *arguments: str) -> str:
+    """What a server says that does not start."""
     ended = subprocess.run(
-        [sys.executable, "-m", "crossette", "serve", real_model.name, "--port", port],
+        [sys.executable, "-m", "crossette", "serve", model.name, *arguments],
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
     )
-
     assert ended.returncode == 1
-    assert f"Can't listen on 127.0.0.1:{port}" in ended.stderr
     assert "Traceback" not in ended.stderr
+    return ended.stderr
