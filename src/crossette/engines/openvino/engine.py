@@ -12,6 +12,7 @@ import threading
 from asyncio import AbstractEventLoop
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -64,8 +65,10 @@ class OpenVINOEngine:
 
     def __init__(self, directory: Path, info: ModelInfo, settings: OpenVINOSettings, *, add_bos: bool = False) -> None:
         self.threads = settings.threads or usable_cpus()
-        self.tokenizer = OpenVINOTokenizer(directory, add_bos=add_bos)
-        model = load_paged(directory, threads=self.threads)
+        with ThreadPoolExecutor(1) as loader:  # compiling takes one core for seconds, without Python's lock
+            loading = loader.submit(load_paged, directory, threads=self.threads)
+            self.tokenizer = OpenVINOTokenizer(directory, add_bos=add_bos)
+        model = loading.result()
         num_blocks = _num_blocks(model.block_bytes, info.context_length, settings)
         self.kv_bytes = num_blocks * model.block_bytes
         self._pool = BlockPool(num_blocks)
