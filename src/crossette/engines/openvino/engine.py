@@ -77,10 +77,10 @@ class OpenVINOEngine:
         notes: Path | None = None,
     ) -> None:
         self.threads = settings.threads or usable_cpus()
-        with ThreadPoolExecutor(1) as loader:  # compiling takes one core for seconds, without Python's lock
-            loading = loader.submit(load_paged, directory, threads=self.threads)
-            self.tokenizer = OpenVINOTokenizer(directory, add_bos=add_bos)
-        model = loading.result()
+        with ThreadPoolExecutor(1) as beside:  # compiling takes one core for seconds, without Python's lock
+            tokenizer = beside.submit(OpenVINOTokenizer, directory, add_bos=add_bos)
+            model = load_paged(directory, threads=self.threads)
+        self.tokenizer = tokenizer.result()
         num_blocks = _num_blocks(model.block_bytes, info.context_length, settings)
         self.kv_bytes = num_blocks * model.block_bytes
         self._pool = BlockPool(num_blocks)
