@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Each module or package at the top of crossette, and which others its files may import beside the base."""
 
-OPENVINO_FILES = {f"engines/openvino/{name}.py" for name in ("model", "runner", "tokenizer", "convert")}
+OPENVINO_FILES = {f"engines/openvino/{name}.py" for name in ("__init__", "model", "runner", "tokenizer", "convert")}
 """The only files that import the packages of OpenVINO."""
 
 PURE = ("asyncio", "threading", "socket", "httpx", "starlette", "uvicorn", "time")
@@ -111,7 +111,7 @@ def test_api_and_engines_never_meet() -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_only_four_files_import_openvino(file: str) -> None:
+def test_only_these_files_import_openvino(file: str) -> None:
     theirs = {name.partition(".")[0] for name in imports(file)}
 
     found = {name for name in theirs if name.startswith("openvino")}

@@ -65,13 +65,18 @@ def _progress() -> Iterator[ProgressCallback]:
         yield show
 
 
+def _convert(gguf: Path, folder: Path) -> Any:
+    from crossette.engines.openvino.convert import convert  # 0.1 s that only a GGUF file that is new should cost
+
+    return convert(gguf, folder)
+
+
 def _pull(reference: str) -> Any:
-    from crossette.engines.openvino.convert import convert
     from crossette.models.pull import pull
     from crossette.models.store import ModelStore, default_root
 
     with _progress() as progress:
-        return pull(ModelStore(default_root()), reference, convert, progress)
+        return pull(ModelStore(default_root()), reference, _convert, progress)
 
 
 @app.command("pull")

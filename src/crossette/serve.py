@@ -27,7 +27,7 @@ from crossette.errors import ConfigError
 from crossette.generation import start
 from crossette.models.catalogue import DEFAULT
 from crossette.models.facts import sampling_defaults
-from crossette.models.store import StoredModel
+from crossette.models.store import StoredModel, home
 from crossette.prompt import encode_chat
 from crossette.settings import setting
 from crossette.text.tool_calls.families import FORMATS
@@ -75,7 +75,7 @@ def load_engine(stored: StoredModel, settings: OpenVINOSettings, tool_format: st
         sampling_defaults=sampling_defaults(stored.path),
         created=record.created,
     )
-    return OpenVINOEngine(stored.path, info, settings, add_bos=record.add_bos)
+    return OpenVINOEngine(stored.path, info, settings, add_bos=record.add_bos, notes=home() / "notes")
 
 
 def build_app(engine: OpenVINOEngine, values: Mapping[str, Any]) -> App:

@@ -12,6 +12,7 @@ import threading
 from asyncio import AbstractEventLoop
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -25,6 +26,7 @@ from crossette.engines.grammar import GrammarCompiler
 from crossette.engines.openvino.exactness import measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
 from crossette.engines.openvino.model import load_paged
+from crossette.engines.openvino.notes import Notes
 from crossette.engines.openvino.pace import StepPace
 from crossette.engines.openvino.prefix_cache import Key
 from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
@@ -60,18 +62,35 @@ class OpenVINOSettings:
 
 
 class OpenVINOEngine:
-    """An `Engine` over one model folder. Loading takes seconds; raises ModelError or ConfigError."""
+    """An `Engine` over one model folder. Loading takes seconds; raises ModelError or ConfigError.
 
-    def __init__(self, directory: Path, info: ModelInfo, settings: OpenVINOSettings, *, add_bos: bool = False) -> None:
+    What is measured at load is kept in the folder `notes`, and not measured again while nothing changes.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        info: ModelInfo,
+        settings: OpenVINOSettings,
+        *,
+        add_bos: bool = False,
+        notes: Path | None = None,
+    ) -> None:
         self.threads = settings.threads or usable_cpus()
-        self.tokenizer = OpenVINOTokenizer(directory, add_bos=add_bos)
-        model = load_paged(directory, threads=self.threads)
+        with ThreadPoolExecutor(1) as beside:  # compiling takes one core for seconds, without Python's lock
+            tokenizer = beside.submit(OpenVINOTokenizer, directory, add_bos=add_bos)
+            model = load_paged(directory, threads=self.threads)
+        self.tokenizer = tokenizer.result()
         num_blocks = _num_blocks(model.block_bytes, info.context_length, settings)
         self.kv_bytes = num_blocks * model.block_bytes
         self._pool = BlockPool(num_blocks)
         self._runner = Runner(model, num_blocks, threads=self.threads)
         width = measure_width(
-            self._runner, self._pool, limit=settings.max_step_tokens, vocab_size=self.tokenizer.vocab_size
+            self._runner,
+            self._pool,
+            limit=settings.max_step_tokens,
+            vocab_size=self.tokenizer.vocab_size,
+            notes=Notes(notes, model.fingerprint) if notes else None,
         )
         self.warnings = width.warnings
         budget = max(min(settings.max_step_tokens, width.tokens) - FILLER_TOKENS, MIN_PROMPT_TOKENS + 1)
