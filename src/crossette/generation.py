@@ -82,6 +82,7 @@ class Choice:
         form: Form | None = None,
     ) -> None:
         self.index = index
+        self.finish_reason: FinishReason | None = None
         self.num_tokens = 0
         self.num_cached = self.num_accepted = self.num_rejected = 0
         self._logprob_sum = 0.0
@@ -229,6 +230,7 @@ class Answer:
                 if delta is None:
                     continue
                 if delta.finish_reason is not None:
+                    choice.finish_reason = delta.finish_reason
                     self._note_end()
                     if output.finish_reason is None:
                         generation.finish(output.index)
