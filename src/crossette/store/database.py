@@ -141,10 +141,11 @@ class Database:
         try:
             yield
         except (OperationalError, InterfaceError) as error:
-            raise StoreError(f"Can't {verb} {self}: {_first_line(error)}") from error
+            raise StoreError(f"Can't {verb} {self}: {_first_line(error)}") from None
         except SQLAlchemyError as error:
             kind = Rejected if isinstance(error, DBAPIError) and not error.connection_invalidated else StoreError
-            raise kind(f"Can't {verb} {self}: {_first_line(error)}") from error
+            # Not `from error`: further lines of what PostgreSQL says repeat the row.
+            raise kind(f"Can't {verb} {self}: {_first_line(error)}") from None
 
 
 def _first_line(error: SQLAlchemyError) -> str:

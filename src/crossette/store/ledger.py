@@ -117,7 +117,7 @@ class DatabaseLedger:
                 log.exception("The ledger cannot write %d rows", len(batch))
                 num_written = 0
             self._done(batch, num_written)
-        self._tell_recovery()
+        self._tell_losses()
         return True
 
     def _next_batch(self) -> list[Entry]:
@@ -159,10 +159,11 @@ class DatabaseLedger:
             log.warning("The ledger waits, with up to %d rows, until it can be written: %s", MAX_WAITING, error)
         self._failure = str(error)
 
-    def _tell_recovery(self) -> None:
-        if self._failure is not None:
-            log.warning("The ledger is written again. Lost since the server's start: %d rows", self._lost)
+    def _tell_losses(self) -> None:
+        """Once everything is written that could be."""
+        if self._failure is not None or self._lost > self._lost_told:
             self._lost_told = self._lost
+            log.warning("The ledger is up to date. Lost since the server's start: %d rows", self._lost_told)
         self._failure = None
 
 
