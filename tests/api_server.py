@@ -16,12 +16,14 @@ import httpx
 import pydantic
 from openai import OpenAI
 
+from crossette.access import Access
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.engine import Engine, EngineStats
 from crossette.engines.fake import FakeEngine
+from crossette.ledger import Ledger
 from crossette.serve import DrainingServer
 from crossette.types import GenerationRequest
 from engine_calls import is_empty
@@ -115,11 +117,14 @@ def serving(
     aliases: Mapping[str, str] | None = None,
     drain_timeout: float = LIMIT_S,
     dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
+    access: Access | None = None,
+    ledger: Ledger | None = None,
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
     """Run a server of its own for one test: with a parrot, unless an engine is given."""
     engine = engine or FakeEngine(parrot)
-    app = App(ServedModels({engine.info.name: engine}, aliases), HttpSettings(**settings), dialects)
+    models = ServedModels({engine.info.name: engine}, aliases)
+    app = App(models, HttpSettings(**settings), dialects, access=access, ledger=ledger)
     server = _Server(app, engine, drain_timeout)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()

@@ -12,7 +12,7 @@ import crossette
 
 ROOT = Path(crossette.__file__).parent
 
-BASE = {"errors", "settings", "log", "machine", "access"}
+BASE = {"errors", "settings", "log", "machine", "moments", "access"}
 """Modules that anybody may import, but for each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -21,24 +21,55 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": set(),
     "log": set(),
     "machine": {"errors"},
+    "moments": set(),
     "access": {"errors"},
     "types": {"errors"},
+    "ledger": {"types"},
     # the waist, and what lies above and below it
     "engine": {"types"},
     "text": {"types"},
     "prompt": {"engine", "text", "types"},
     "choice": {"engine", "text", "types"},
     "generation": {"choice", "engine", "text", "types"},
-    "api": {"generation", "choice", "prompt", "text", "engine", "types"},
+    "api": {"ledger", "generation", "choice", "prompt", "text", "engine", "types"},
     "engines": {"engine", "types"},
     "models": {"types"},
+    "store": {"ledger", "types"},
     # what the commands do
     "config": {"types"},
     "chat": {"types"},
     "bench": {"types"},
     # composition, which knows everybody
-    "serve": {"config", "api", "engines", "models", "generation", "choice", "prompt", "text", "engine", "types"},
-    "cli": {"serve", "config", "chat", "bench", "api", "engines", "models", "generation", "choice", "engine", "types"},
+    "serve": {
+        "config",
+        "store",
+        "ledger",
+        "api",
+        "engines",
+        "models",
+        "generation",
+        "choice",
+        "prompt",
+        "text",
+        "engine",
+        "types",
+    },
+    "cli_keys": {"serve", "config", "store", "ledger"},
+    "cli": {
+        "cli_keys",
+        "store",
+        "serve",
+        "config",
+        "chat",
+        "bench",
+        "api",
+        "engines",
+        "models",
+        "generation",
+        "choice",
+        "engine",
+        "types",
+    },
     "__init__": set(),
     "__main__": {"cli"},
 }

@@ -12,10 +12,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from crossette import __version__
+from crossette.cli_keys import keys_app, usage
 from crossette.errors import ConfigError, CrossetteError
 from crossette.models.catalogue import DEFAULT
 from crossette.models.fetch import Progress as ProgressCallback
@@ -29,6 +31,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models in the store.", invoke_without_command=True)
 app.add_typer(models_app, name="models")
+app.add_typer(keys_app, name="keys")
+app.command("usage")(usage)
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -39,7 +43,7 @@ def main() -> None:
     try:
         app()
     except CrossetteError as error:
-        _err.print(f"[bold red]Error:[/] {error}", soft_wrap=True, markup=True)
+        _err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, markup=True)
         sys.exit(1)
 
 
@@ -121,15 +125,19 @@ def remove_model(name: Annotated[str, typer.Argument()]) -> None:
 def _serve(values: dict[str, Any]) -> None:
     from crossette import config, serve
     from crossette.engines.openvino.engine import OpenVINOSettings
+    from crossette.store.open import open_store
+    from crossette.store.settings import StoreSettings
 
     settings = config.fill(serve.ServerSettings, values)
     listener = serve.bind(settings.host, settings.port)
-    stored = _pull(settings.model)
-    with _err.status(f"Loading {stored.name}"):
-        engine = serve.load_engine(stored, config.fill(OpenVINOSettings, values), settings.tool_format)
-    server = serve.build_app(engine, values)
-    _print_banner(engine, listener.getsockname())
-    serve.run(engine, server, listener, settings)
+    with open_store(config.fill(StoreSettings, values), allow_anonymous=settings.allow_anonymous) as store:
+        serve.guard(listener, store.access, settings)
+        stored = _pull(settings.model)
+        with _err.status(f"Loading {stored.name}"):
+            engine = serve.load_engine(stored, config.fill(OpenVINOSettings, values), settings.tool_format)
+        server = serve.build_app(engine, values, store)
+        _print_banner(engine, listener.getsockname())
+        serve.run(engine, server, listener, settings)
 
 
 def _print_banner(engine: Any, address: tuple[Any, ...]) -> None:

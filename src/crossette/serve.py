@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import ipaddress
 import logging
 import socket
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -30,6 +31,10 @@ from crossette.models.facts import sampling_defaults
 from crossette.models.store import StoredModel, home
 from crossette.prompt import encode_chat
 from crossette.settings import setting
+from crossette.store.key_ring import KeyRing
+from crossette.store.open import Store
+from crossette.store.prices import parse_prices
+from crossette.store.settings import StoreSettings
 from crossette.text.tool_calls.families import FORMATS
 from crossette.types import GenerationRequest, SamplingParams
 
@@ -45,6 +50,9 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "Address to listen on.")
     port: int = setting(8000, "Port to listen on; 0 takes a free one.")
     alias: tuple[str, ...] = setting((), "NAME=MODEL: serve the model under another name, too. Repeatable.")
+    allow_anonymous: bool = setting(
+        False, "Serve requests without a key: on an address that others reach, and where keys were made."
+    )
     fireworks_stop: Literal["include", "omit"] = setting(
         "include", "Whether text under /inference/v1 includes the stop string: as in 2023, or as today."
     )
@@ -55,7 +63,7 @@ class ServerSettings:
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "What is logged, from this level up.")
 
 
-SECTIONS = (ServerSettings, OpenVINOSettings, HttpSettings)
+SECTIONS = (ServerSettings, OpenVINOSettings, HttpSettings, StoreSettings)
 
 
 def load_engine(stored: StoredModel, settings: OpenVINOSettings, tool_format: str = "") -> OpenVINOEngine:
@@ -78,12 +86,16 @@ def load_engine(stored: StoredModel, settings: OpenVINOSettings, tool_format: st
     return OpenVINOEngine(stored.path, info, settings, add_bos=record.add_bos, notes=home() / "notes")
 
 
-def build_app(engine: OpenVINOEngine, values: Mapping[str, Any]) -> App:
-    """The application for one engine. Raises ConfigError for an alias that leads nowhere."""
+def build_app(engine: OpenVINOEngine, values: Mapping[str, Any], store: Store) -> App:
+    """The application for one engine. Raises ConfigError for an alias that leads nowhere, or a price of nothing."""
     server = config.fill(ServerSettings, values)
     models = ServedModels({engine.info.name: engine}, parse_aliases(server.alias, engine.info.name))
     fireworks = dataclasses.replace(FIREWORKS, include_stop=server.fireworks_stop == "include")
-    return App(models, config.fill(HttpSettings, values), (OPENAI, fireworks))
+    for model in parse_prices(config.fill(StoreSettings, values).price):
+        if model not in models.engines:
+            raise ConfigError(f"--price names {model!r}, which is not served. Served: {', '.join(models.engines)}.")
+    settings = config.fill(HttpSettings, values)
+    return App(models, settings, (OPENAI, fireworks), access=store.access, ledger=store.ledger)
 
 
 def parse_aliases(pairs: Sequence[str], default: str) -> dict[str, str]:
@@ -108,6 +120,18 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigError(f"Can't listen on {host}:{port}: {error.strerror}. Choose another --port.") from error
     return listener
+
+
+def guard(listener: socket.socket, access: KeyRing, settings: ServerSettings) -> None:
+    """Raise ConfigError if others than this machine's own users would come in without a key."""
+    host = listener.getsockname()[0]
+    if ipaddress.ip_address(host.partition("%")[0]).is_loopback or access.is_closed or settings.allow_anonymous:
+        return
+    listener.close()
+    raise ConfigError(
+        f"--host {settings.host} can be reached from other machines, but no keys were made, so that everybody could"
+        " use the server. Make a key with `crossette keys create NAME`, or start with --allow-anonymous."
+    )
 
 
 def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: ServerSettings) -> None:

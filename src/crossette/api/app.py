@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,10 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from crossette import log as logs
+from crossette.access import ANONYMOUS, Access, Open
 from crossette.api import chat, completions, health
+from crossette.api.account import Content, entry_of
+from crossette.api.credentials import key_of
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect, dialect_of
 from crossette.api.docs import Docs
 from crossette.api.generate import Endpoint, Ids, create
@@ -25,7 +29,9 @@ from crossette.api.http import ClientGone, HttpSettings, as_serving_error, error
 from crossette.api.models import ServedModels, list_models, retrieve_model
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
-from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, ShuttingDown
+from crossette.api.usage import report_usage
+from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, ShuttingDown, Unauthorized
+from crossette.ledger import Ledger, NoLedger
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +51,13 @@ class App:
         models: ServedModels,
         settings: HttpSettings | None = None,
         dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
+        *,
+        access: Access | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.models = models
+        self._access = access or Open()
+        self._ledger = ledger or NoLedger()
         self._settings = settings or HttpSettings()
         self._dialects = dialects
         self._draining = False
@@ -57,6 +68,8 @@ class App:
             Route("/health/live", health.live),
             Route("/health/ready", self._ready),
         ]
+        self._open_paths = {route.path for route in routes if isinstance(route, Route)}
+        self._accounted: dict[str, tuple[str, str]] = {}
         for dialect in dialects:
             for prefix in dialect.prefixes:
                 routes += self._routes(prefix, dialect)
@@ -69,12 +82,16 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"This server speaks HTTP, not {scope['type']}.")
+        content = Content() if self._ledger.keeps_content else None
+        if content is not None:
+            receive, send = content.receiving(receive), content.sending(send)
         exchange = _Exchange(scope, send)
         token = logs.request_id.set(exchange.request_id)
         try:
             await self._answer(exchange, scope, receive)
         finally:
             exchange.log_access()
+            self._note(exchange, content)
             logs.request_id.reset(token)
 
     async def _answer(self, exchange: _Exchange, scope: Scope, receive: Receive) -> None:
@@ -82,6 +99,7 @@ class App:
         scope["app"] = self  # the router then raises for an unknown path, where it would answer in plain text
         scope["path"] = exchange.path
         try:
+            self._let_in(exchange.path, scope)
             await self._router(scope, receive, exchange.send)
         except ClientGone:
             exchange.status = 499
@@ -90,6 +108,17 @@ class App:
                 raise
             await self._error_response(_translated(error, scope), exchange)(scope, receive, exchange.send)
 
+    def _let_in(self, path: str, scope: Scope) -> None:
+        """Say in `state` who asks. Raises Unauthorized for a path that is not open to all."""
+        caller = ANONYMOUS if path in self._open_paths else self._access.caller(key_of(scope))
+        scope.setdefault("state", {})["caller"] = caller
+
+    def _note(self, exchange: _Exchange, content: Content | None) -> None:
+        """Tell the ledger of a request for an answer, once it has ended."""
+        dialect, endpoint = self._accounted.get(exchange.path, ("", ""))
+        if endpoint and exchange.scope["method"] == "POST":
+            self._ledger.note(entry_of(exchange, dialect, endpoint, content))
+
     def _error_response(self, error: ServingError, exchange: _Exchange) -> Response:
         dialect = dialect_of(exchange.path, self._dialects)
         headers = None
@@ -97,13 +126,18 @@ class App:
             headers = {"allow": error.allow}
         elif isinstance(error, RequestTimeout):
             headers = {"connection": "close"}  # or the slow body could hold it for ever
+        elif isinstance(error, Unauthorized):
+            headers = {"www-authenticate": "Bearer"}
         return json_response(error_body(error, dialect, exchange.request_id), status=error.status, headers=headers)
 
     def _routes(self, prefix: str, dialect: Dialect) -> list[BaseRoute]:
         generate = partial(self._generate, dialect)
+        for path in ("/completions", "/chat/completions"):
+            self._accounted[prefix + path] = (dialect.name, path)
         return [
             Route(f"{prefix}/completions", partial(generate, COMPLETIONS), methods=["POST"]),
             Route(f"{prefix}/chat/completions", partial(generate, CHAT), methods=["POST"]),
+            Route(f"{prefix}/usage", partial(report_usage, ledger=self._ledger)),
             Route(f"{prefix}/models", partial(list_models, models=self.models)),
             Route(f"{prefix}/models/{{name:path}}", partial(retrieve_model, models=self.models)),
         ]
@@ -112,7 +146,8 @@ class App:
         if self._draining:
             raise ShuttingDown("The server is shutting down. Retry in a moment.")
         ids: Ids = request.scope["crossette.ids"]
-        return await create(request, endpoint, self.models, dialect, self._settings, ids)
+        models = self.models.only(request.state.caller.models)
+        return await create(request, endpoint, models, dialect, self._settings, ids)
 
     async def _ready(self, request: Request) -> Response:
         return await health.ready(request, self.models, draining=self._draining)
@@ -123,7 +158,8 @@ class _Exchange:
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send
-        self._scope = scope
+        self.scope = scope
+        self.time = datetime.now(UTC)
         self._begun = time.monotonic()
         self.path = scope["path"].rstrip("/") or "/"
         self.started = False
@@ -139,12 +175,16 @@ class _Exchange:
             message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
         await self._send(message)
 
+    @property
+    def total_s(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._begun
+
     def log_access(self) -> None:
         if not log.isEnabledFor(logging.INFO):
             return
-        duration_ms = (time.monotonic() - self._begun) * 1000
-        work = _work_done(self._scope.get("state", {}))
-        log.info("%s %s %d %.0f ms%s", self._scope["method"], self.path, self.status, duration_ms, work)
+        work = _work_done(self.scope.get("state", {}))
+        log.info("%s %s %d %.0f ms%s", self.scope["method"], self.path, self.status, self.total_s * 1000, work)
 
 
 def _work_done(state: dict[str, Any]) -> str:

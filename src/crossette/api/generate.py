@@ -87,22 +87,24 @@ async def create(
 ) -> Response:
     """Answer one request. All that may refuse it comes before the first byte of the answer."""
     body = await read_json(request, endpoint.body_type, settings)
+    request.state.body = body  # for the access log and the ledger, as are model and answer
     timings = Timings()
     body.check(dialect)
     engine = models.find(body.model)
+    request.state.model = engine.info.name
     call = await endpoint.prepare(body, engine, dialect)
     plan = await _prepared(call.plan, engine) if call.plan is not None else PLAIN
     writer = Writer.of(body, engine.tokenizer, dialect)
     answer = start(
         engine,
-        _requests(ids.answer, body, call, engine, dialect, plan.constraint),
+        _requests(ids.answer, body, call, engine, dialect, plan.constraint, request.state.caller.id),
         body.stops(dialect),
         echo_last=body.num_echoed,
         traced=writer.traced,
         plan=plan,
         timings=timings,
     )
-    request.state.answer, request.state.body = answer, body  # for the access log
+    request.state.answer = answer
     reply = endpoint.reply(_head(ids.answer, body, engine.info, dialect), body, dialect, writer)
     headers = partial(metric_headers, answer, dialect)
     if body.stream:
@@ -132,6 +134,7 @@ def _requests(
     engine: Engine,
     dialect: Dialect,
     constraint: Constraint | None,
+    tenant: str,
 ) -> list[GenerationRequest]:
     drafts, asked = body.drafts(), body.logprobs_asked
     if isinstance(drafts, str):
@@ -155,6 +158,7 @@ def _requests(
             end_token_ids=end_token_ids,
             constraint=constraint,
             prediction=tuple(drafts),
+            tenant=tenant,
             isolation_key=body.prompt_cache_isolation_key or "",
             priority=body.engine_priority,
         )
