@@ -189,8 +189,9 @@ def _parameters(table: dict[str, Any]) -> list[inspect.Parameter]:
     for name, setting in table.items():
         default = "none" if setting.default in (None, ()) else str(setting.default)
         help = f"{setting.help} [env: {setting.variable}] [default: {default}]".replace("[", "\\[")
-        kind = list[str] if setting.repeatable else str
-        annotations[name] = Annotated[kind | None, typer.Option(setting.flag, help=help, show_default=False)]
+        kind: Any = bool if setting.type is bool else list[str] if setting.repeatable else str
+        flag = f"{setting.flag}/--no-{setting.flag[2:]}" if kind is bool else setting.flag
+        annotations[name] = Annotated[kind | None, typer.Option(flag, help=help, show_default=False)]
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in annotations.items()

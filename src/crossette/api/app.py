@@ -150,7 +150,7 @@ class App:
         return await create(request, endpoint, models, dialect, self._settings, ids)
 
     async def _ready(self, request: Request) -> Response:
-        return await health.ready(request, self.models, draining=self._draining)
+        return await health.ready(request, self.models, self._ledger, draining=self._draining)
 
 
 class _Exchange:

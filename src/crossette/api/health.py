@@ -11,6 +11,7 @@ from starlette.responses import Response
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
 from crossette.engine import EngineStats
+from crossette.ledger import Ledger, LedgerStats
 
 
 class Live(msgspec.Struct):
@@ -27,6 +28,8 @@ class ModelHealth(msgspec.Struct):
 class Ready(msgspec.Struct):
     status: Literal["ok", "draining", "stalled"]
     models: list[ModelHealth]
+    ledger: LedgerStats
+    """Whether what is done is noted."""
 
 
 async def live(request: Request) -> Response:
@@ -34,9 +37,9 @@ async def live(request: Request) -> Response:
     return json_response(Live())
 
 
-async def ready(request: Request, models: ServedModels, *, draining: bool) -> Response:
+async def ready(request: Request, models: ServedModels, ledger: Ledger, *, draining: bool) -> Response:
     """Requests are welcome: 200, or 503 while the server shuts down or an engine hangs."""
     health = [ModelHealth(name, engine.warnings, engine.stats()) for name, engine in models.engines.items()]
     stalled = any(model.stats.stalled for model in health)
-    body = Ready("draining" if draining else "stalled" if stalled else "ok", health)
+    body = Ready("draining" if draining else "stalled" if stalled else "ok", health, ledger.stats())
     return json_response(body, status=200 if body.status == "ok" else 503)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from crossette.api.http import json_response
 from crossette.errors import Forbidden, InvalidRequest, Overloaded, StoreError
-from crossette.ledger import Ledger, LedgerStats, UsageRow, parse_query
+from crossette.ledger import Ledger, UsageRow, parse_query
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,6 @@ _RETRY_AFTER_S = 5.0
 class UsageReport(msgspec.Struct, kw_only=True):
     object: str = "list"
     data: Sequence[UsageRow]
-    ledger: LedgerStats
-    """What the sums may lack."""
 
 
 async def report_usage(request: Request, ledger: Ledger) -> Response:
@@ -41,4 +39,4 @@ async def report_usage(request: Request, ledger: Ledger) -> Response:
     except StoreError as error:
         log.warning("Usage cannot be told: %s", error)
         raise Overloaded("The ledger cannot be read now.", retry_after=_RETRY_AFTER_S) from error
-    return json_response(UsageReport(data=rows, ledger=ledger.stats()))
+    return json_response(UsageReport(data=rows))

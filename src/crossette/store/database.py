@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -118,11 +117,11 @@ class Database:
             raise StoreError(f"Can't write {file}: {error}") from error
 
     def _upgrade(self, connection: Connection) -> None:
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of its own parts when it is imported
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
 
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         migrations = Config(attributes={"connection": connection})
         migrations.set_main_option("script_location", "crossette:store/migrations")
         try:
@@ -191,13 +190,33 @@ def _sqlite(file: Path) -> Engine:
     return engine
 
 
-def _connect(file: Path) -> Any:  # Any: SQLAlchemy's own word for a connection of a driver
-    # Without its folder, SQLite cannot make the files that readers share; nor can anybody else write then.
-    frozen = file.exists() and not os.access(file.parent, os.W_OK)
-    mode = "?immutable=1" if frozen else "?mode=rw"
+def _connect(file: Path) -> sqlite3.Connection:
+    try:
+        return _opened(file, "mode=rw")
+    except sqlite3.OperationalError:
+        # On a full disk or in a read-only folder SQLite cannot make the files that readers share. Where the log of
+        # changes is empty, so that all is in the file itself, that can be read all the same.
+        changes = file.with_name(file.name + "-wal")
+        if not file.exists() or (changes.exists() and changes.stat().st_size):
+            raise
+        return _opened(file, "immutable=1")
+
+
+def _opened(file: Path, mode: str) -> sqlite3.Connection:
+    """A connection that works. Raises OperationalError."""
     connection = sqlite3.connect(
-        file.absolute().as_uri() + mode, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        f"{file.absolute().as_uri()}?{mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
     )
-    # A killed process loses nothing that was committed, a machine without power the last commits; neither breaks it.
-    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        # A killed process loses nothing that was committed, a machine without power the last commits; neither
+        # breaks the file.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA schema_version")
+    except BaseException:
+        connection.close()
+        raise
     return connection
