@@ -16,15 +16,18 @@ import httpx
 import pydantic
 from openai import OpenAI
 
-from crossette.access import Access
+from crossette.access import ANONYMOUS, Access, Caller
+from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
+from crossette.api.origins import OriginSettings
 from crossette.engine import Engine, EngineStats
 from crossette.engines.fake import FakeEngine
 from crossette.ledger import Ledger
 from crossette.serve import DrainingServer
+from crossette.tls import TlsSettings
 from crossette.types import GenerationRequest
 from engine_calls import is_empty
 
@@ -119,13 +122,28 @@ def serving(
     dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
     access: Access | None = None,
     ledger: Ledger | None = None,
+    callers: Mapping[str, Caller] | None = None,
+    gate: Gate | None = None,
+    origins: OriginSettings | None = None,
+    tls: TlsSettings | None = None,
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
-    """Run a server of its own for one test: with a parrot, unless an engine is given."""
+    """Run a server of its own for one test: with a parrot, unless an engine is given.
+
+    `callers` are by the key that they send as a Bearer token.
+    """
     engine = engine or FakeEngine(parrot)
     models = ServedModels({engine.info.name: engine}, aliases)
-    app = App(models, HttpSettings(**settings), dialects, access=access, ledger=ledger)
-    server = _Server(app, engine, drain_timeout)
+    app = App(
+        models,
+        HttpSettings(**settings),
+        dialects,
+        access=access or _Callers(callers or {}),
+        ledger=ledger,
+        gate=gate,
+        origins=origins,
+    )
+    server = _Server(app, engine, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -142,9 +160,19 @@ def serving(
             assert not thread.is_alive()
 
 
+class _Callers:
+    """An `Access` that knows callers by their keys, and lets everybody else in too."""
+
+    def __init__(self, callers: Mapping[str, Caller]) -> None:
+        self._callers = callers
+
+    def caller(self, key: str | None) -> Caller:
+        return self._callers.get(key or "", ANONYMOUS)
+
+
 class _Server(DrainingServer):
-    def __init__(self, app: App, engine: Engine, drain_timeout: float) -> None:
-        super().__init__(app, engine, drain_timeout)
+    def __init__(self, app: App, engine: Engine, drain_timeout: float, tls: TlsSettings | None) -> None:
+        super().__init__(app, engine, drain_timeout, tls)
         self.ready = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -127,8 +127,10 @@ def _serve(values: dict[str, Any]) -> None:
     from crossette.engines.openvino.engine import OpenVINOSettings
     from crossette.store.open import open_store
     from crossette.store.settings import StoreSettings
+    from crossette.tls import TlsSettings, check_tls
 
-    settings = config.fill(serve.ServerSettings, values)
+    settings, tls = config.fill(serve.ServerSettings, values), config.fill(TlsSettings, values)
+    check_tls(tls)
     listener = serve.bind(settings.host, settings.port)
     with open_store(config.fill(StoreSettings, values), allow_anonymous=settings.allow_anonymous) as store:
         serve.guard(listener, store.access, settings)
@@ -136,15 +138,15 @@ def _serve(values: dict[str, Any]) -> None:
         with _err.status(f"Loading {stored.name}"):
             engine = serve.load_engine(stored, config.fill(OpenVINOSettings, values), settings.tool_format)
         server = serve.build_app(engine, values, store)
-        _print_banner(engine, listener.getsockname())
-        serve.run(engine, server, listener, settings)
+        _print_banner(engine, listener.getsockname(), tls.scheme)
+        serve.run(engine, server, listener, settings, tls)
 
 
-def _print_banner(engine: Any, address: tuple[Any, ...]) -> None:
+def _print_banner(engine: Any, address: tuple[Any, ...], scheme: str) -> None:
     from crossette.machine import show_memory
 
     host, port = (f"[{address[0]}]" if ":" in address[0] else address[0]), address[1]
-    base, info = f"http://{host}:{port}", engine.info
+    base, info = f"{scheme}://{host}:{port}", engine.info
     lines = [
         f"crossette {__version__}",
         f"  model      {info.name} ({info.architecture}, {info.quantization})",

@@ -74,6 +74,17 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Speeds:
+    """What an engine does in a second of work, measured lately; 0 for what is not known yet."""
+
+    prompt_tokens_per_s: float = 0.0
+    output_tokens_per_s: float = 0.0
+    """Of all answers together."""
+    mean_output_tokens: float = 0.0
+    """How long choices were that have ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """A look at an engine at one moment, and counts since it started."""
 
@@ -94,6 +105,11 @@ class EngineStats:
     accepted_drafts: int = 0
     stalled: bool = False
     """Whether work waits and nothing moves."""
+    held_back: int = 0
+    """Of those that wait, the sequences that the last step had no room for; others may have come since."""
+    pending_prompt_tokens: int = 0
+    """Tokens of prompts that are still to be computed, of all sequences that run or wait."""
+    speeds: Speeds = Speeds()
 
 
 class Engine(Protocol):

@@ -17,6 +17,7 @@
     │   ├── RetryLater                   with the seconds to wait
     │   │   ├── RateLimited     429  rate_limited      a limit of the key is reached
     │   │   └── Overloaded      503  overloaded        too much waits already
+    │   ├── BudgetSpent         429  budget_spent      all that the key may ever use is used
     │   ├── EngineFailure       500  internal
     │   │   └── ConstraintFailed     constraint_failed  the output could not be held to the requested format
     │   └── ShuttingDown        503  overloaded
@@ -128,6 +129,13 @@ class Overloaded(RetryLater):
 
     status = 503
     kind = "overloaded"
+
+
+class BudgetSpent(ServingError):
+    """All that the caller's key may ever use is used: no waiting helps, so clients are told not to retry."""
+
+    status = 429
+    kind = "budget_spent"
 
 
 class EngineFailure(ServingError):

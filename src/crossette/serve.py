@@ -15,17 +15,21 @@ from typing import Any, Literal
 import uvicorn
 
 from crossette import config, log
+from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.chat_prompt import chat_template
 from crossette.api.connection import BoundedProtocol
 from crossette.api.dialect import FIREWORKS, OPENAI
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
+from crossette.api.origins import OriginSettings, allowed_hosts
+from crossette.api.queue import QueueSettings
 from crossette.choice import Stops
 from crossette.engine import Engine, ModelInfo
 from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
 from crossette.errors import ConfigError
 from crossette.generation import start
+from crossette.limits import Limiter
 from crossette.models.catalogue import DEFAULT
 from crossette.models.facts import sampling_defaults
 from crossette.models.store import StoredModel, home
@@ -36,6 +40,7 @@ from crossette.store.open import Store
 from crossette.store.prices import parse_prices
 from crossette.store.settings import StoreSettings
 from crossette.text.tool_calls.families import FORMATS
+from crossette.tls import TlsSettings
 from crossette.types import GenerationRequest, SamplingParams
 
 _LAST_WORDS_S = 5.0
@@ -63,7 +68,10 @@ class ServerSettings:
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "What is logged, from this level up.")
 
 
-SECTIONS = (ServerSettings, OpenVINOSettings, HttpSettings, StoreSettings)
+SECTIONS = (
+    *(ServerSettings, OpenVINOSettings, HttpSettings, StoreSettings),
+    *(QueueSettings, OriginSettings, TlsSettings),
+)
 
 
 def load_engine(stored: StoredModel, settings: OpenVINOSettings, tool_format: str = "") -> OpenVINOEngine:
@@ -94,8 +102,21 @@ def build_app(engine: OpenVINOEngine, values: Mapping[str, Any], store: Store) -
     for model in parse_prices(config.fill(StoreSettings, values).price):
         if model not in models.engines:
             raise ConfigError(f"--price names {model!r}, which is not served. Served: {', '.join(models.engines)}.")
-    settings = config.fill(HttpSettings, values)
-    return App(models, settings, (OPENAI, fireworks), access=store.access, ledger=store.ledger)
+    return App(
+        models,
+        config.fill(HttpSettings, values),
+        (OPENAI, fireworks),
+        access=store.access,
+        ledger=store.ledger,
+        gate=Gate(Limiter(store.ledger.used_tokens), config.fill(QueueSettings, values)),
+        origins=origins(server, values),
+    )
+
+
+def origins(server: ServerSettings, values: Mapping[str, Any]) -> OriginSettings:
+    """Who may ask in a browser, by the address that the server is bound to."""
+    settings = config.fill(OriginSettings, values)
+    return dataclasses.replace(settings, allowed_host=allowed_hosts(settings, server.host))
 
 
 def parse_aliases(pairs: Sequence[str], default: str) -> dict[str, str]:
@@ -134,10 +155,10 @@ def guard(listener: socket.socket, access: KeyRing, settings: ServerSettings) ->
     )
 
 
-def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: ServerSettings) -> None:
+def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: ServerSettings, tls: TlsSettings) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain. Returns when the engine has stopped."""
     log.configure(settings.log_level)
-    server = DrainingServer(app, engine, settings.drain_timeout)
+    server = DrainingServer(app, engine, settings.drain_timeout, tls)
     try:
         server.run(sockets=[listener])
     finally:
@@ -147,7 +168,8 @@ def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: Ser
 class DrainingServer(uvicorn.Server):
     """Stops in three steps: no new work; running answers end by themselves; at the timeout, with an error frame."""
 
-    def __init__(self, app: App, engine: Engine, drain_timeout: float) -> None:
+    def __init__(self, app: App, engine: Engine, drain_timeout: float, tls: TlsSettings | None = None) -> None:
+        tls = tls or TlsSettings()
         super().__init__(
             uvicorn.Config(
                 app,
@@ -159,6 +181,8 @@ class DrainingServer(uvicorn.Server):
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=int(drain_timeout + _LAST_WORDS_S),
+                ssl_certfile=tls.tls_cert,
+                ssl_keyfile=tls.tls_key,
             )
         )
         self._app = app

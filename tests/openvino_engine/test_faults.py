@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -77,6 +78,37 @@ def test_a_failure_at_any_boundary_ends_its_requests_and_the_next_one_works(
         run(ask_until_it_has_failed())
     run(settle(engine))
     assert is_empty(engine)
+
+
+def test_what_waits_is_counted_from_the_moment_it_is_asked_and_speeds_are_measured(
+    engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step may take seconds: requests that come meanwhile are in the queue already."""
+    entered, released = threading.Event(), threading.Event()
+    run_batch = engine._runner.run
+
+    def hang(batch: Any) -> Any:
+        entered.set()
+        assert released.wait(LIMIT_S)
+        return run_batch(batch)
+
+    async def ask_three() -> None:
+        asking = [asyncio.ensure_future(ask(engine, make_request((5,) * 10)))]
+        await asyncio.to_thread(entered.wait, LIMIT_S)
+        asking += [asyncio.ensure_future(ask(engine, make_request((6,) * 20))) for _ in range(2)]
+        await asyncio.sleep(0)
+        stats = engine.stats()
+        assert (stats.running, stats.waiting, stats.held_back, stats.pending_prompt_tokens) == (1, 2, 0, 50)
+        released.set()
+        await asyncio.gather(*asking)
+
+    monkeypatch.setattr(engine._runner, "run", hang)
+    run(ask_three())
+    run(settle(engine))
+    stats = engine.stats()
+    assert (stats.waiting, stats.pending_prompt_tokens, is_empty(engine)) == (0, 0, True)
+    assert stats.speeds.prompt_tokens_per_s > 0 < stats.speeds.output_tokens_per_s
+    assert 0 < stats.speeds.mean_output_tokens <= 8
 
 
 def test_a_step_that_never_returns_turns_readiness_off_and_one_that_does_turns_it_on_again(

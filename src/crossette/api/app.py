@@ -21,12 +21,15 @@ from crossette import log as logs
 from crossette.access import ANONYMOUS, Access, Open
 from crossette.api import chat, completions, health
 from crossette.api.account import Content, entry_of
+from crossette.api.admission import Gate, end_visit, visit_headers
 from crossette.api.credentials import key_of
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect, dialect_of
 from crossette.api.docs import Docs
 from crossette.api.generate import Endpoint, Ids, create
 from crossette.api.http import ClientGone, HttpSettings, as_serving_error, error_body, json_response
+from crossette.api.limit_headers import retry_headers
 from crossette.api.models import ServedModels, list_models, retrieve_model
+from crossette.api.origins import OriginSettings, check_origin, with_cors
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.usage import report_usage
@@ -54,12 +57,17 @@ class App:
         *,
         access: Access | None = None,
         ledger: Ledger | None = None,
+        gate: Gate | None = None,
+        origins: OriginSettings | None = None,
     ) -> None:
         self.models = models
         self._access = access or Open()
         self._ledger = ledger or NoLedger()
         self._settings = settings or HttpSettings()
         self._dialects = dialects
+        self._gate = gate or Gate()
+        self._origins = origins or OriginSettings()
+        self._entry = with_cors(self._exchange, self._origins.cors_origin)
         self._draining = False
         docs = Docs(models, dialects)
         routes: list[BaseRoute] = [
@@ -82,6 +90,9 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"This server speaks HTTP, not {scope['type']}.")
+        await self._entry(scope, receive, send)
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         content = Content() if self._ledger.keeps_content else None
         if content is not None:
             receive, send = content.receiving(receive), content.sending(send)
@@ -90,6 +101,7 @@ class App:
         try:
             await self._answer(exchange, scope, receive)
         finally:
+            end_visit(scope.get("state", {}))
             exchange.log_access()
             self._note(exchange, content)
             logs.request_id.reset(token)
@@ -99,6 +111,7 @@ class App:
         scope["app"] = self  # the router then raises for an unknown path, where it would answer in plain text
         scope["path"] = exchange.path
         try:
+            check_origin(scope, self._origins.cors_origin, self._origins.allowed_host)
             self._let_in(exchange.path, scope)
             await self._router(scope, receive, exchange.send)
         except ClientGone:
@@ -121,7 +134,7 @@ class App:
 
     def _error_response(self, error: ServingError, exchange: _Exchange) -> Response:
         dialect = dialect_of(exchange.path, self._dialects)
-        headers = None
+        headers = retry_headers(error)
         if isinstance(error, MethodNotAllowed):
             headers = {"allow": error.allow}
         elif isinstance(error, RequestTimeout):
@@ -146,8 +159,11 @@ class App:
         if self._draining:
             raise ShuttingDown("The server is shutting down. Retry in a moment.")
         ids: Ids = request.scope["crossette.ids"]
-        models = self.models.only(request.state.caller.models)
-        return await create(request, endpoint, models, dialect, self._settings, ids)
+        caller = request.state.caller
+        request.state.visit = visit = self._gate.visit(caller, dialect)
+        visit.check()
+        models = self.models.only(caller.models)
+        return await create(request, endpoint, models, dialect, self._settings, ids, visit)
 
     async def _ready(self, request: Request) -> Response:
         return await health.ready(request, self.models, self._ledger, draining=self._draining)
@@ -172,7 +188,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            told = visit_headers(self.scope.get("state", {}))
+            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode()), *told]
         await self._send(message)
 
     @property

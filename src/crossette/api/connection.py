@@ -1,4 +1,4 @@
-"""A bound on request heads: uvicorn has none, and a connection that never finishes its headers is held for ever."""
+"""Bounds on what a connection is held for: uvicorn has none for heads without end, nor for clients that never read."""
 
 from __future__ import annotations
 
@@ -8,24 +8,57 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 64 * 2**10
+READ_TIMEOUT_S = 60.0
+"""As long as the fireworks SDK waits for a server that says nothing."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose headers take over ten seconds or 64 KiB."""
+    """Closes a connection whose headers take over ten seconds or 64 KiB, or whose client reads nothing for a minute."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn types it
         super().connection_made(transport)
         self._head_timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
         self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
+        self._end_reading()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        self._end_reading()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection; one with bytes that its client never reads would stay open behind that."""
+        super().timeout_keep_alive_handler()
+        self._watch_reading()
+
+    def _watch_reading(self, unread: int | None = None) -> None:
+        """Cut the connection off if what waits to be read is no less than it was the last time."""
+        waiting = self.transport.get_write_buffer_size()
+        if unread is not None and waiting >= unread:
+            self.transport.abort()
+            return
+        self._end_reading()
+        if waiting:
+            self._read_timer = self.loop.call_later(READ_TIMEOUT_S, self._watch_reading, waiting)
+
+    def _end_reading(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
     def data_received(self, data: bytes) -> None:
         if self._head_timer is not None:
+            seen = max(0, len(self._head) - 3)  # the end may be cut
             self._head += data
-            end = self._head.find(b"\r\n\r\n")  # what follows it is the body
+            end = self._head.find(b"\r\n\r\n", seen)  # what follows it is the body
             if (len(self._head) if end < 0 else end) > MAX_HEAD_BYTES:
                 self.transport.close()
                 return
@@ -41,7 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _begin_head(self) -> None:
-        self._head = b""
+        self._head = bytearray()
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
 
     def _end_head(self) -> None:

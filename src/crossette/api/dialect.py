@@ -41,6 +41,8 @@ class Dialect:
     """Whether token records have sampling_logprob, token_id and text_offset."""
     metric_headers: Literal["openai", "fireworks"]
     """One header with the time it took, or counts, times and sampling options in one each."""
+    limit_headers: Literal["openai", "fireworks"]
+    """What is left of a key's limits: requests and tokens, or each kind of token, and whether it is over a limit."""
     errors: ErrorNames
 
 
@@ -61,6 +63,7 @@ OPENAI = Dialect(
     max_top_logprobs=20,
     detailed_logprobs=False,
     metric_headers="openai",
+    limit_headers="openai",
     errors={
         "invalid_request": (_INVALID, None),
         "unknown_field": (_INVALID, "unknown_parameter"),
@@ -75,6 +78,7 @@ OPENAI = Dialect(
         "timeout": ("timeout_error", "request_timeout"),
         "too_large": (_INVALID, "request_too_large"),
         "rate_limited": ("rate_limit_error", "rate_limit_exceeded"),
+        "budget_spent": ("insufficient_quota", "insufficient_quota"),
         "internal": ("server_error", "internal_error"),
         "constraint_failed": ("server_error", "constraint_failed"),
         "overloaded": ("server_error", "overloaded"),
@@ -97,6 +101,7 @@ FIREWORKS = Dialect(
     max_top_logprobs=5,
     detailed_logprobs=True,
     metric_headers="fireworks",
+    limit_headers="fireworks",
     errors={
         "invalid_request": ("error", "INVALID_ARGUMENT"),
         "unknown_field": ("error", "INVALID_ARGUMENT"),
@@ -111,6 +116,7 @@ FIREWORKS = Dialect(
         "timeout": ("error", "REQUEST_TIMEOUT"),
         "too_large": ("error", "REQUEST_TOO_LARGE"),
         "rate_limited": ("error", "RESOURCE_EXHAUSTED"),
+        "budget_spent": ("error", "RESOURCE_EXHAUSTED"),
         "internal": ("error", "INTERNAL"),
         "constraint_failed": ("error", "CONSTRAINT_FAILED"),
         "overloaded": ("error", "UNAVAILABLE"),

@@ -14,12 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crossette import __version__
+from crossette.api.admission import Visit
 from crossette.api.dialect import Dialect
 from crossette.api.http import EventStream, HttpSettings, json_response, read_json, unless_gone
 from crossette.api.metrics import metric_headers
 from crossette.api.models import ServedModels
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
+from crossette.api.sizes import check_sizes
 from crossette.api.writer import Writer
 from crossette.engine import Engine, ModelInfo
 from crossette.errors import InvalidRequest
@@ -84,20 +86,25 @@ async def create(
     dialect: Dialect,
     settings: HttpSettings,
     ids: Ids,
+    visit: Visit,
 ) -> Response:
     """Answer one request. All that may refuse it comes before the first byte of the answer."""
     body = await read_json(request, endpoint.body_type, settings)
     request.state.body = body  # for the access log and the ledger, as are model and answer
     timings = Timings()
     body.check(dialect)
+    check_sizes(body, settings)
     engine = models.find(body.model)
     request.state.model = engine.info.name
     call = await endpoint.prepare(body, engine, dialect)
     plan = await _prepared(call.plan, engine) if call.plan is not None else PLAIN
     writer = Writer.of(body, engine.tokenizer, dialect)
+    reply = endpoint.reply(_head(ids.answer, body, engine.info, dialect), body, dialect, writer)
+    requests = _requests(ids.answer, body, call, engine, dialect, plan.constraint, request.state.caller.id)
+    visit.begin(engine, requests)
     answer = start(
         engine,
-        _requests(ids.answer, body, call, engine, dialect, plan.constraint, request.state.caller.id),
+        requests,
         body.stops(dialect),
         echo_last=body.num_echoed,
         traced=writer.traced,
@@ -105,15 +112,19 @@ async def create(
         timings=timings,
     )
     request.state.answer = answer
-    reply = endpoint.reply(_head(ids.answer, body, engine.info, dialect), body, dialect, writer)
     headers = partial(metric_headers, answer, dialect)
+
+    async def close() -> None:
+        await answer.aclose()
+        visit.end(answer.usage)
+
     if body.stream:
-        return EventStream(reply.chunks(answer), answer.aclose, dialect, ids.request, settings, headers)
+        return EventStream(reply.chunks(answer), close, dialect, ids.request, settings, headers)
     try:
         whole = await unless_gone(request.receive, reply.whole(answer))
         return json_response(whole, headers=headers())
     finally:
-        await answer.aclose()  # a coroutine that was cancelled before it began has ended nothing
+        await close()  # a coroutine that was cancelled before it began has ended nothing
 
 
 def _head(answer_id: str, body: GenerationFields, info: ModelInfo, dialect: Dialect) -> Head:

@@ -45,6 +45,10 @@ class HttpSettings:
     """Bounds on what a connection may ask of the server."""
 
     max_body_bytes: int = setting(16 * 2**20, "Largest body of a request; larger ones are refused with 413.")
+    max_messages: int = setting(2048, "Most messages of a conversation; more are refused with 400.")
+    max_schema_bytes: int = setting(
+        2**20, "Largest schema, pattern or grammar that an answer may be held to, as JSON; larger ones are a 400."
+    )
     first_byte_timeout: float = setting(
         15.0, "Seconds a stream's status waits for the first token; then 200 and comment lines go out."
     )
@@ -161,7 +165,7 @@ class EventStream(Response):
 
     Status and headers wait for the first chunk, so that an early failure keeps its own status; after
     `first_byte_timeout` they go out alone. `late_headers` are asked for just then. Hanging up closes `chunks`, and
-    `close` is called however it ends: a generator that was never read does not end what it would have read.
+    `close` is called however it ends, maybe twice: a generator that was never read ends nothing by itself.
     """
 
     def __init__(
@@ -215,11 +219,13 @@ class EventStream(Response):
             async for chunk in self._chunks:
                 self._quiet = False
                 await _send_frame(send, frame(chunk))
-            await _send_frame(send, DONE)
+            last = DONE
         except Exception as error:
-            await _send_frame(send, frame(error_body(as_serving_error(error), self._dialect, self._request_id)))
+            last = frame(error_body(as_serving_error(error), self._dialect, self._request_id))
         finally:
             commenting.cancel()
+        await self._close()  # whoever has read the end may ask again, and nothing of this request may be in the way
+        await _send_frame(send, last)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_comments(self, send: Send) -> None:

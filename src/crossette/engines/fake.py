@@ -18,7 +18,7 @@ from itertools import chain, count, repeat
 
 import numpy as np
 
-from crossette.engine import EngineStats, Generation, ModelInfo
+from crossette.engine import EngineStats, Generation, ModelInfo, Speeds
 from crossette.engines import admission
 from crossette.engines.grammar import GrammarCompiler, Matcher
 from crossette.engines.stream import OutputStream
@@ -100,6 +100,7 @@ class FakeEngine:
         tokenizer: FakeTokenizer | None = None,
         chat_template: str | None = CHAT_TEMPLATE,
         tool_format: str = "",
+        speeds: Speeds | None = None,
     ) -> None:
         self.tokenizer = tokenizer or FakeTokenizer()
         self.info = ModelInfo(
@@ -112,6 +113,8 @@ class FakeEngine:
             chat_template=chat_template,
             tool_format=tool_format,
         )
+        self.speeds = speeds or Speeds()
+        """What it says of its own speed: it has no clock to measure it."""
         self._script = script
         self._grammars = GrammarCompiler(self.tokenizer, self.info.vocab_size, self.info.end_token_ids)
         self._max_sequences = max_sequences
@@ -122,7 +125,7 @@ class FakeEngine:
         self._loop: AbstractEventLoop | None = None
         self._is_scheduled = self._is_paused = self._is_closed = False
         self._error: Exception | None = None
-        self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
+        self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = self._num_held_back = 0
         self._changed = threading.Condition()
 
     # --- what every engine offers ---
@@ -137,6 +140,9 @@ class FakeEngine:
             preemptions=0,
             prompt_tokens=self._num_prompt_tokens,
             completion_tokens=self._num_completion_tokens,
+            held_back=min(self._num_held_back, len(self._waiting)),
+            pending_prompt_tokens=sum(len(sequence.request.prompt) for sequence in tuple(self._waiting)),
+            speeds=self.speeds,
         )
 
     def prepare(self, constraint: Constraint) -> None:
@@ -252,6 +258,7 @@ class FakeEngine:
             sequence = self._waiting.pop(0)
             self._num_prompt_tokens += len(sequence.request.prompt)
             self._running.append(sequence)
+        self._num_held_back = len(self._waiting)
 
     def _end(self, stream: OutputStream, index: int | None = None) -> None:
         for queue in (self._running, self._waiting):

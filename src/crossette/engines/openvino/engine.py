@@ -35,6 +35,7 @@ from crossette.engines.openvino.sequence import Batch, Sequence
 from crossette.engines.openvino.step import draw
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from crossette.engines.stream import OutputStream
+from crossette.engines.throughput import Throughput
 from crossette.errors import ConfigError, InvalidRequest, ServingError
 from crossette.machine import free_memory, parse_memory, show_memory, usable_cpus
 from crossette.settings import setting
@@ -110,10 +111,13 @@ class OpenVINOEngine:
         self._grammars = GrammarCompiler(self.tokenizer, self.tokenizer.vocab_size, info.end_token_ids)
         self._inbox: SimpleQueue[tuple[OutputStream, Callable[[], None]] | None] = SimpleQueue()
         self._streams: dict[Sequence, OutputStream] = {}
+        self._arriving: dict[OutputStream, int] = {}
+        """Tokens of the prompts in the inbox: a step may take seconds, and they wait already."""
         self._arrivals = count()
         self._closed = False
         self._gate = threading.Lock()  # nothing enters the inbox behind the None that ends it
         self._pace = StepPace(settings.step_time)
+        self._throughput = Throughput()
         self._step_begun: float | None = None
         """The heartbeat: when the step that runs now began."""
         self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
@@ -121,9 +125,10 @@ class OpenVINOEngine:
         self._thread.start()
 
     def stats(self) -> EngineStats:
+        arriving = tuple(self._arriving.values())
         return EngineStats(
             running=len(self.scheduler.running),
-            waiting=len(self.scheduler.waiting),
+            waiting=len(self.scheduler.waiting) + len(arriving),
             blocks_total=self._pool.num_blocks,
             blocks_free=self._pool.num_free,
             steps=self._num_steps,
@@ -134,6 +139,9 @@ class OpenVINOEngine:
             drafts=self.scheduler.num_drafts,
             accepted_drafts=self.scheduler.num_accepted,
             stalled=self._stalled,
+            held_back=self.scheduler.num_held_back,
+            pending_prompt_tokens=self.scheduler.num_pending_prompt_tokens + sum(arriving),
+            speeds=self._throughput.speeds,
         )
 
     @property
@@ -157,6 +165,7 @@ class OpenVINOEngine:
         with self._gate:
             if self._closed:
                 raise admission.shutting_down()
+            self._arriving[stream] = len(request.prompt)
             self._inbox.put((stream, lambda: self._begin(sequences, stream)))
         return stream
 
@@ -223,6 +232,7 @@ class OpenVINOEngine:
             if task is None:
                 return False
             stream, do = task
+            self._arriving.pop(stream, None)
             with self._failing({stream}):
                 do()
             if self._inbox.empty():
@@ -257,8 +267,14 @@ class OpenVINOEngine:
     def _count(self, batch: Batch, outputs: list[tuple[Sequence, TokenOutput]], seconds: float) -> None:
         self._pace.observe(sum(span.num_rows for span in batch.spans), seconds)
         self._num_steps += 1
-        self._num_completion_tokens += sum(len(output.token_ids) for _, output in outputs)
-        self._num_prompt_tokens += sum(span.count for span in batch.spans if span.is_prompt)
+        prompt_tokens = sum(span.count for span in batch.spans if span.is_prompt)
+        output_tokens = sum(len(output.token_ids) for _, output in outputs)
+        self._num_prompt_tokens += prompt_tokens
+        self._num_completion_tokens += output_tokens
+        self._throughput.observe(prompt_tokens=prompt_tokens, output_tokens=output_tokens, seconds=seconds)
+        for sequence, output in outputs:
+            if output.finish_reason is not None:
+                self._throughput.note_end(len(sequence.output))
 
     def _begin(self, sequences: list[Sequence], stream: OutputStream) -> None:
         for sequence in sequences:

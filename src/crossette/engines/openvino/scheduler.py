@@ -39,6 +39,7 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.num_preemptions = 0
         self.num_drafts = self.num_accepted = 0
+        self._num_held_back = 0
         self._copies: list[tuple[int, int]] = []
 
     @property
@@ -63,6 +64,17 @@ class Scheduler:
             self.add(heir)
 
     @property
+    def num_held_back(self) -> int:
+        """Sequences that the last step had no room for, and that wait still."""
+        return min(self._num_held_back, len(self.waiting))
+
+    @property
+    def num_pending_prompt_tokens(self) -> int:
+        """Tokens of prompts that are still to be computed. May be asked from another thread: an estimate then."""
+        known = (*self.running, *self.waiting)
+        return sum(max(0, len(sequence.prompt) - sequence.num_computed) for sequence in known)
+
+    @property
     def num_decoding(self) -> int:
         """Sequences whose streams wait for the next token."""
         return sum(not sequence.in_prompt for sequence in self.running)
@@ -71,6 +83,7 @@ class Scheduler:
         """Decide the next step, of `budget` tokens at most. Empty only if nothing is left to do."""
         copies, self._copies = self._copies, []  # of the last step's forks: their blocks are written now
         self._admit()
+        self._num_held_back = len(self.waiting)
         spans = self._decode_rows()
         num_rows = sum(span.num_rows for span in spans)
         spans += self._catch_up(min(budget or self.max_step_tokens, self.max_step_tokens) - num_rows)

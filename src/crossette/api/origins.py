@@ -1,0 +1,91 @@
+"""Which web pages may ask, and by which names the server answers: what browsers would let strangers do.
+
+A page from anywhere can send requests to a server on the same machine. It is told apart by its `Origin`; and one
+whose own name was made to point here (DNS rebinding), by the `Host` that it asks for.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Scope
+
+from crossette.errors import Forbidden
+from crossette.settings import setting
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+@dataclass(frozen=True, slots=True)
+class OriginSettings:
+    """Who may ask in a browser."""
+
+    cors_origin: tuple[str, ...] = setting(
+        (), "Origin of web pages that may ask, as https://app.example, or * for all. Repeatable."
+    )
+    allowed_host: tuple[str, ...] = setting(
+        (),
+        "Name by which the server may be asked for, as api.example, *.example, or * for all. Repeatable. "
+        "If none is given: the names of this machine to itself on a loopback address, elsewhere all.",
+    )
+
+
+def allowed_hosts(settings: OriginSettings, bound_to: str) -> tuple[str, ...]:
+    """The names that a server bound to this address answers by; () for all."""
+    if settings.allowed_host:
+        return () if "*" in settings.allowed_host else tuple(name.lower() for name in settings.allowed_host)
+    return (*LOOPBACK, _in_url(bound_to)) if is_loopback(bound_to) else ()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """`app`, answering browsers what pages of these origins may do; `app` itself if there are none."""
+    if not origins:
+        return app
+    # Keys come in a header that pages set themselves, so cookies and the like are never asked for.
+    return CORSMiddleware(
+        app, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"], expose_headers=["*"]
+    )
+
+
+def check_origin(scope: Scope, origins: Sequence[str], hosts: Sequence[str]) -> None:
+    """Raise Forbidden for a host that is not ours, or for a page from elsewhere that is not on the list.
+
+    Programs send no `Origin`; and whoever watches the server's health asks for it by whatever address it has.
+    """
+    headers = Headers(scope=scope)
+    host = headers.get("host", "")
+    if hosts and host and not scope["path"].startswith("/health/") and not _is_one_of(_name(host), hosts):
+        raise Forbidden(
+            f"This server is not known as '{_name(host)}'. Known: {', '.join(hosts)}. "
+            "Ask for one of these, or start the server with --allowed-host."
+        )
+    origin = headers.get("origin")
+    if origin is None or origin in origins or "*" in origins or origin.partition("://")[2] == host:
+        return
+    raise Forbidden(f"A web page of '{origin}' may not ask this server. Start the server with --cors-origin to let it.")
+
+
+def _is_one_of(name: str, hosts: Sequence[str]) -> bool:
+    return name in hosts or any(host.startswith("*.") and name.endswith(host[1:]) for host in hosts)
+
+
+def _name(host: str) -> str:
+    """A `Host` without its port: `[::1]:8000` is `[::1]`."""
+    end = host.find("]") + 1
+    return (host[:end] or host.partition(":")[0]).lower()
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address.lower()

@@ -1,0 +1,145 @@
+"""A fault at any await of a request: one terminal event at most, no hang, everything given back, the next one works."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import pytest
+from starlette.types import Message
+
+from api_server import PREFIXES, parrot, say
+from crossette.access import Caller, Limits
+from crossette.api.admission import Gate
+from crossette.api.app import App
+from crossette.api.http import HttpSettings
+from crossette.api.models import ServedModels
+from crossette.engines.fake import FakeEngine
+from engine_calls import is_empty
+from faulty_tasks import Faults
+
+LIMIT_S = 10
+ONE_AT_ONCE = Caller("id", "a key", limits=Limits(concurrent_requests=1))
+"""A request that were not over for the limiter would keep the next one out."""
+
+TEXT = say("one two")
+CHAT = {"model": "fake", "messages": [{"role": "user", "content": TEXT}], "max_tokens": 40}
+PLAIN = {"model": "fake", "prompt": TEXT, "max_tokens": 40}
+FORM = {"model": "fake", "prompt": say('{"a": 1}'), "max_tokens": 40, "response_format": {"type": "json_object"}}
+
+CASES: dict[str, tuple[str, dict[str, Any], HttpSettings]] = {
+    "chat": ("chat/completions", CHAT, HttpSettings()),
+    "two prompts": ("completions", PLAIN | {"prompt": [TEXT, say("three")], "n": 2}, HttpSettings()),
+    "a form": ("completions", FORM, HttpSettings()),
+    "status first": ("completions", PLAIN, HttpSettings(first_byte_timeout=0, comment_interval=0.0001)),
+    "refused": ("completions", PLAIN | {"temperature": 9}, HttpSettings()),
+}
+
+
+@dataclass
+class Exchange:
+    """What the server was told and said."""
+
+    body: bytes
+    sent: list[Message] = field(default_factory=list)
+    _num_received: int = 0
+
+    async def receive(self) -> Message:
+        """The body in two pieces, and then a client that stays."""
+        await asyncio.sleep(0)
+        self._num_received += 1
+        if self._num_received == 1:
+            return {"type": "http.request", "body": self.body[:20], "more_body": True}
+        if self._num_received == 2:
+            return {"type": "http.request", "body": self.body[20:], "more_body": False}
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    async def send(self, message: Message) -> None:
+        await asyncio.sleep(0)
+        self.sent.append(message)
+
+    @property
+    def status(self) -> int | None:
+        return self.sent[0]["status"] if self.sent else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the response was ended as one that is whole: nothing else tells a client that it is not."""
+        return bool(self.sent) and self.sent[-1]["type"].endswith("body") and not self.sent[-1].get("more_body")
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+
+async def ask(app: App, path: str, body: object) -> Exchange:
+    exchange = Exchange(json.dumps(body).encode())
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "state": {"caller": ONE_AT_ONCE}}
+    await app(scope, exchange.receive, exchange.send)
+    return exchange
+
+
+async def ask_with(faults: Faults, app: App, path: str, body: object) -> tuple[Exchange, BaseException | None]:
+    """The exchange, and what the app raised. All tasks that it starts are faulty."""
+    exchange = Exchange(json.dumps(body).encode())
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "state": {"caller": ONE_AT_ONCE}}
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(faults.task)
+    asking = asyncio.ensure_future(app(scope, exchange.receive, exchange.send))
+    done, _ = await asyncio.wait({asking}, timeout=LIMIT_S)
+    loop.set_task_factory(None)
+    assert done, "it hangs"
+    raised = asyncio.CancelledError() if asking.cancelled() else asking.exception()
+    return exchange, raised
+
+
+async def nothing_left() -> None:
+    """Come back when no task is left but this one."""
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others, timeout=LIMIT_S)
+
+
+def assert_ended_once(exchange: Exchange, *, streamed: bool) -> None:
+    """Whole, with exactly one end; or cut off, for the server closes the connection of what is not over."""
+    if not exchange.is_over:
+        assert exchange.content.count(b"data: [DONE]") + exchange.content.count(b'"error"') <= 1
+        return
+    if streamed and exchange.status == 200:
+        frames = [part for part in exchange.content.split(b"\n\n") if part not in (b"", b":")]
+        ends = [frame == b"data: [DONE]" or b'"error"' in frame for frame in frames]
+        assert ends == [False] * (len(frames) - 1) + [True]
+    else:
+        assert ("error" in json.loads(exchange.content)) == (exchange.status != 200)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError], ids=["failing", "cancelled"])
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_fault_at_any_await_ends_that_request_once_and_leaves_nothing(
+    case: str, streamed: bool, error: Callable[[str], BaseException]
+) -> None:
+    endpoint, body, settings = CASES[case]
+    path, body = f"{PREFIXES[0]}/{endpoint}", body | {"stream": streamed}
+    engine = FakeEngine(parrot)
+    app = App(ServedModels({"fake": engine}), settings, gate=Gate())
+
+    async def strike_everywhere() -> int:
+        for place in count():
+            faults = Faults(place, error("injected"))
+            exchange, raised = await ask_with(faults, app, path, body)
+            await nothing_left()
+            assert is_empty(engine), f"after a fault at await {place}"
+            assert_ended_once(exchange, streamed=streamed)
+            if not faults.has_struck:
+                assert raised is None
+                return place
+            again = await asyncio.wait_for(ask(app, f"{PREFIXES[0]}/completions", PLAIN), LIMIT_S)
+            assert again.status == 200
+        raise AssertionError("count ended")
+
+    assert asyncio.run(strike_everywhere()) > 3

@@ -1,0 +1,243 @@
+"""What a key's limits look like to its client: the 429, when to come back, and the headers of each dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from api_server import DIALECTS, LIMIT_S, PREFIXES, ApiServer, has, parrot, say, serving
+from crossette.access import Caller, Limits
+from crossette.api.admission import Gate
+from crossette.api.limit_headers import duration
+from crossette.engines.fake import FakeEngine
+from crossette.limits import Limiter
+
+KEY = {"authorization": "Bearer key"}
+TEXT = say("0123456789")
+"""A prompt of 15 tokens, answered with 10."""
+BODY: dict[str, Any] = {"model": "fake", "prompt": TEXT, "max_tokens": 50}
+
+
+class Clock:
+    """A clock that stands still until the test turns it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextmanager
+def limited(
+    clock: Clock | None = None,
+    *,
+    engine: FakeEngine | None = None,
+    used: Mapping[str, int] | None = None,
+    **limits: int,
+) -> Iterator[ApiServer]:
+    limiter = Limiter(lambda key_id: (used or {})[key_id])
+    callers = {"key": Caller("id-1", "a key", limits=Limits(**limits))}
+    with serving(engine, callers=callers, gate=Gate(limiter, now=clock or Clock())) as api:
+        yield api
+
+
+def told(answer: httpx.Response) -> dict[str, str]:
+    """The headers about limits."""
+    return {name: value for name, value in answer.headers.items() if name.startswith(("x-ratelimit", "retry"))}
+
+
+def test_without_limits_only_fireworks_says_a_word(api: ApiServer) -> None:
+    openai, fireworks = (api.post(f"{prefix}/completions", BODY) for prefix in PREFIXES)
+
+    assert told(openai) == {}
+    assert told(fireworks) == {"x-ratelimit-over-limit": "no"}
+
+
+@pytest.mark.parametrize("path", ["/models", "/nothing"])
+def test_what_is_not_limited_says_nothing_of_limits(prefix: str, path: str) -> None:
+    with limited(requests_per_minute=1) as api:
+        assert told(api.get(prefix + path, KEY)) == {}
+
+
+def test_a_limit_of_requests_is_a_429_with_the_time_to_wait(prefix: str) -> None:
+    clock = Clock()
+    with limited(clock, requests_per_minute=8) as api:
+        statuses = [api.post(f"{prefix}/completions", BODY, KEY).status_code for _ in range(8)]
+        clock.now += 0.25
+        refused = api.post(f"{prefix}/completions", BODY, KEY)
+        clock.now += 7.25
+        again = api.post(f"{prefix}/completions", BODY, KEY)
+        others = api.post(f"{prefix}/completions", BODY)
+
+    error = refused.json()["error"]
+    assert statuses == [200] * 8
+    assert (refused.status_code, error["type"], error["code"]) == (429, *DIALECTS[prefix].errors["rate_limited"])
+    assert (refused.headers["retry-after"], refused.headers["retry-after-ms"]) == ("8", "7250")
+    assert (again.status_code, others.status_code) == (200, 200)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_openai_hears_of_requests_and_of_the_tokens_that_run_out_first(streamed: bool) -> None:
+    with limited(requests_per_minute=60, prompt_tokens_per_minute=1500, generated_tokens_per_minute=6000) as api:
+        answer = api.post("/v1/completions", BODY | {"stream": streamed}, KEY)
+
+    assert told(answer) == {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "59",
+        "x-ratelimit-reset-requests": "1s",
+        "x-ratelimit-limit-tokens": "1500",
+        "x-ratelimit-remaining-tokens": "1485",
+        "x-ratelimit-reset-tokens": "600ms",
+    }
+
+
+def test_fireworks_hears_of_each_kind_of_token_by_the_second() -> None:
+    with limited(
+        requests_per_minute=60,
+        prompt_tokens_per_minute=1500,
+        cached_tokens_per_minute=100,
+        generated_tokens_per_minute=6000,
+    ) as api:
+        answer = api.post("/inference/v1/completions", BODY, KEY)
+
+    assert told(answer) == {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "59",
+        "x-ratelimit-limit-tokens-prompt": "25",
+        "x-ratelimit-remaining-tokens-prompt": "1485",
+        "x-ratelimit-limit-tokens-cached-prompt": "1.67",
+        "x-ratelimit-remaining-tokens-cached-prompt": "100",
+        "x-ratelimit-limit-tokens-generated": "100",
+        "x-ratelimit-remaining-tokens-generated": "5990",
+        "x-ratelimit-over-limit": "no",
+    }
+
+
+def test_fireworks_hears_that_it_is_over_a_limit() -> None:
+    with limited(prompt_tokens_per_minute=20) as api:
+        answers = [api.post("/inference/v1/completions", BODY, KEY) for _ in range(2)]
+
+    assert [answer.headers["x-ratelimit-over-limit"] for answer in answers] == ["no", "yes"]
+    assert answers[1].headers["x-ratelimit-remaining-tokens-prompt"] == "5"
+    assert "The prompt has 15 tokens" in answers[1].json()["error"]["message"]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_generated_tokens_are_taken_at_the_end(prefix: str, streamed: bool) -> None:
+    clock = Clock()
+    with limited(clock, generated_tokens_per_minute=6) as api:
+        first = api.post(f"{prefix}/completions", BODY | {"stream": streamed}, KEY)
+        refused = api.post(f"{prefix}/completions", BODY, KEY)
+        clock.now += 50
+        again = api.post(f"{prefix}/completions", BODY, KEY)
+
+    assert (first.status_code, refused.status_code, again.status_code) == (200, 429, 200)
+    assert refused.headers["retry-after-ms"] == "50000"  # four in debt, and one to go on with, at six a minute
+
+
+def test_a_client_that_hangs_up_pays_for_what_was_generated_until_then(prefix: str) -> None:
+    engine = FakeEngine(parrot)
+    engine.pause()
+    with limited(engine=engine, generated_tokens_per_minute=60) as api:
+        connection = _begin(api, f"{prefix}/completions")
+        engine.wait_for(has(waiting=1))
+        for steps in (1, 2, 3):
+            engine.step()
+            engine.wait_for(has(steps=steps))
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+        connection.close()
+        api.wait_until_idle()
+        engine.resume()
+        later = api.post(f"{prefix}/completions", BODY | {"prompt": say("")}, KEY)
+
+    assert "57" in told(later).values()
+
+
+def test_concurrent_requests_are_bounded_and_every_end_frees_a_place(prefix: str) -> None:
+    engine = FakeEngine(parrot)
+    engine.pause()
+    with limited(engine=engine, concurrent_requests=2) as api:
+        running = [_begin(api, f"{prefix}/completions") for _ in range(2)]
+        engine.wait_for(has(waiting=2))
+        refused = api.post(f"{prefix}/completions", BODY, KEY)
+        running[0].close()
+        engine.wait_for(has(waiting=1))
+        engine.resume()
+        again = api.post(f"{prefix}/completions", BODY, KEY)
+        running[1].close()
+
+    assert (refused.status_code, refused.headers["retry-after"], again.status_code) == (429, "1", 200)
+    assert "2 requests of this key are in flight" in refused.json()["error"]["message"]
+
+
+def _begin(api: ApiServer, path: str) -> Any:
+    connection = api.connect()
+    body = b'{"model": "fake", "prompt": "say: 0123456789", "stream": true}'
+    head = f"POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer key\r\ncontent-length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+def test_a_spent_budget_is_a_429_that_is_not_retried(prefix: str) -> None:
+    with limited(used={"id-1": 1000}, total_tokens=1000) as api:
+        refused = api.post(f"{prefix}/completions", BODY, KEY)
+
+    error = refused.json()["error"]
+    assert (refused.status_code, error["type"], error["code"]) == (429, *DIALECTS[prefix].errors["budget_spent"])
+    assert (refused.headers["x-should-retry"], "retry-after" in refused.headers) == ("false", False)
+    assert "1000 tokens in all, and 1000 are used" in error["message"]
+
+
+def test_a_request_that_the_engine_refuses_gives_its_prompt_back(prefix: str) -> None:
+    with limited(prompt_tokens_per_minute=6000) as api:
+        refused = api.post(f"{prefix}/completions", BODY | {"prompt": "x" * 5000}, KEY)
+        answer = api.post(f"{prefix}/completions", BODY, KEY)
+
+    assert refused.status_code == 400
+    assert "5985" in told(answer).values()
+
+
+def test_a_caller_over_its_limit_need_not_send_its_body(prefix: str) -> None:
+    """It is told so before anything is read, parsed or encoded."""
+    with limited(requests_per_minute=1) as api:
+        api.post(f"{prefix}/completions", BODY, KEY)
+        with api.connect() as connection:
+            head = f"POST {prefix}/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer key\r\n"
+            connection.sendall(f"{head}content-length: 1000\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 429 ")
+
+
+def test_the_sdk_waits_as_long_as_it_is_told_and_is_answered(prefix: str) -> None:
+    """Against the real clock: one retry is enough, so what it was told was true."""
+    callers = {"key": Caller("id-1", "a key", limits=Limits(requests_per_minute=600, generated_tokens_per_minute=600))}
+    with (
+        serving(callers=callers) as api,
+        openai.OpenAI(base_url=api.url(prefix), api_key="key", max_retries=1, timeout=LIMIT_S) as sdk,
+    ):
+        for _ in range(2):  # the first leaves a debt of one token, of ten that come in a second
+            answer = sdk.completions.create(model="fake", prompt=say("x" * 601), max_tokens=601)
+            assert answer.usage is not None
+            assert answer.usage.completion_tokens == 601
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.0169, "17ms"),
+        (1, "1s"),
+        (8.64, "8.64s"),
+        (60, "1m0s"),
+        (360, "6m0s"),
+        (3723.5, "1h2m3.5s"),
+        (float("inf"), "0s"),
+    ],
+)
+def test_durations_are_written_as_openai_does(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,174 @@
+"""Which web pages may ask, and by which names: what a browser would let strangers do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import httpx
+import pytest
+
+from api_server import DIALECTS, ApiServer, say, serving
+from crossette import config, serve
+from crossette.api.origins import LOOPBACK, OriginSettings, allowed_hosts
+
+BODY = {"model": "fake", "prompt": say("Hello")}
+PAGE = "https://app.example"
+LISTED = OriginSettings(cors_origin=(PAGE, "http://localhost:3000"))
+
+
+def assert_forbidden(answer: httpx.Response, prefix: str, *words: str) -> None:
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["code"]) == (403, *DIALECTS[prefix].errors["forbidden"])
+    assert [word for word in words if word not in error["message"]] == []
+
+
+# --- pages ---
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:1", "null", "http://[", "\u00e9", ""])
+def test_a_page_from_elsewhere_is_refused_before_it_costs_anything(api: ApiServer, prefix: str, origin: str) -> None:
+    """A form or a text/plain request needs no preflight: hiding the answer would come too late."""
+    steps = api.engine.stats().steps
+    for headers in ({}, {"content-type": "text/plain"}):
+        content = json.dumps(BODY).encode()
+        head = [(b"origin", origin.encode("latin-1")), *((k.encode(), v.encode()) for k, v in headers.items())]
+        refused = api.http.post(api.url(f"{prefix}/completions"), content=content, headers=head)
+        assert_forbidden(refused, prefix, "--cors-origin")
+    assert api.engine.stats().steps == steps
+
+
+def test_a_page_of_the_server_itself_may_ask(api: ApiServer, prefix: str) -> None:
+    assert api.post(f"{prefix}/completions", BODY, {"origin": api.root}).status_code == 200
+
+
+def test_without_a_list_no_page_is_told_that_it_may_ask(api: ApiServer, prefix: str) -> None:
+    answer = api.http.options(
+        api.url(f"{prefix}/completions"), headers={"origin": PAGE, "access-control-request-method": "POST"}
+    )
+
+    assert answer.status_code == 403
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_a_listed_page_may_ask_and_read_answers_headers_and_errors(prefix: str) -> None:
+    with serving(origins=LISTED) as api:
+        answers = [
+            api.post(f"{prefix}/completions", BODY, {"origin": PAGE}),
+            api.post(f"{prefix}/completions", BODY | {"stream": True}, {"origin": PAGE}),
+            api.post(f"{prefix}/completions", {}, {"origin": PAGE}),
+        ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 400]
+    for answer in answers:
+        assert answer.headers["access-control-allow-origin"] == PAGE
+        assert answer.headers["access-control-expose-headers"] == "*"
+        assert "access-control-allow-credentials" not in answer.headers
+        assert answer.headers["x-request-id"]
+
+
+def test_a_listed_page_is_told_what_it_may_send(prefix: str) -> None:
+    with serving(origins=LISTED) as api:
+        preflight = {
+            "origin": PAGE,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "authorization,content-type,x-stainless-lang",
+        }
+        answer = api.http.options(api.url(f"{prefix}/completions"), headers=preflight)
+
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == PAGE
+    assert answer.headers["access-control-allow-headers"] == preflight["access-control-request-headers"]
+    assert answer.headers["access-control-allow-methods"] == "GET, POST"
+
+
+def test_a_page_that_is_not_listed_is_refused_beside_one_that_is(prefix: str) -> None:
+    with serving(origins=LISTED) as api:
+        refused = api.post(f"{prefix}/completions", BODY, {"origin": "https://evil.example"})
+
+    assert_forbidden(refused, prefix, "https://evil.example")
+    assert "access-control-allow-origin" not in refused.headers
+
+
+def test_every_page_may_ask_if_the_server_says_so(prefix: str) -> None:
+    with serving(origins=OriginSettings(cors_origin=("*",))) as api:
+        answer = api.post(f"{prefix}/completions", BODY, {"origin": "https://any.example"})
+
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("localhost:8000", 200),
+        ("LOCALHOST:1", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8000", 200),
+        ("evil.example", 403),
+        ("evil.example:8000", 403),
+        ("localhost.evil.example", 403),
+        ("127.0.0.1.evil.example:8000", 403),
+        ("[::2]:80", 403),
+        ("[", 403),
+        (":", 403),
+    ],
+)
+def test_on_loopback_the_server_answers_to_its_own_names_alone(prefix: str, host: str, status: int) -> None:
+    with serving(origins=OriginSettings(allowed_host=LOOPBACK)) as api:
+        answer = api.get(f"{prefix}/models", {"host": host})
+
+    assert answer.status_code == status
+    if status == 403:
+        assert_forbidden(answer, prefix, "--allowed-host")
+
+
+def test_a_rebound_name_is_refused_also_where_the_page_would_be_its_own(prefix: str) -> None:
+    with serving(origins=OriginSettings(allowed_host=LOOPBACK)) as api:
+        headers = {"host": "evil.example", "origin": "http://evil.example"}
+        assert_forbidden(api.post(f"{prefix}/completions", BODY, headers), prefix, "evil.example")
+
+
+def test_health_answers_to_any_name() -> None:
+    with serving(origins=OriginSettings(allowed_host=LOOPBACK)) as api:
+        assert api.get("/health/live", {"host": "10.1.2.3:8000"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("api.example", 200), ("a.b.api.example", 403), ("x.lab.example", 200), ("lab.example", 403)]
+)
+def test_names_can_be_given_whole_or_by_their_end(host: str, status: int) -> None:
+    with serving(origins=OriginSettings(allowed_host=("api.example", "*.lab.example"))) as api:
+        assert api.get("/v1/models", {"host": host}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("given", "bound_to", "names"),
+    [
+        ((), "127.0.0.1", (*LOOPBACK, "127.0.0.1")),
+        ((), "127.0.0.2", (*LOOPBACK, "127.0.0.2")),
+        ((), "::1", (*LOOPBACK, "[::1]")),
+        ((), "localhost", (*LOOPBACK, "localhost")),
+        ((), "0.0.0.0", ()),
+        ((), "192.168.1.5", ()),
+        ((), "::", ()),
+        (("API.example",), "127.0.0.1", ("api.example",)),
+        (("api.example",), "0.0.0.0", ("api.example",)),
+        (("*",), "127.0.0.1", ()),
+    ],
+)
+def test_which_names_depends_on_the_address(given: tuple[str, ...], bound_to: str, names: tuple[str, ...]) -> None:
+    assert allowed_hosts(OriginSettings(allowed_host=given), bound_to) == names
+
+
+def test_a_server_is_composed_with_the_names_of_its_address() -> None:
+    def composed(flags: Mapping[str, object]) -> OriginSettings:
+        values = config.gather(config.table(serve.SECTIONS), flags=flags, environ={}, file=None)
+        return serve.origins(config.fill(serve.ServerSettings, values), values)
+
+    assert composed({}).allowed_host == (*LOOPBACK, "127.0.0.1")
+    assert composed({"host": "0.0.0.0"}).allowed_host == ()
+    assert composed({"cors_origin": [PAGE]}).cors_origin == (PAGE,)

@@ -1,0 +1,248 @@
+"""What a key may use, minute by minute, on a clock that the test turns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossette.access import ANONYMOUS, Caller, Limits
+from crossette.errors import BudgetSpent, Forbidden, RateLimited
+from crossette.limits import Allowance, Bucket, Lease, Limiter
+
+
+def caller(key_id: str = "key", **limits: int) -> Caller:
+    return Caller(key_id, key_id, limits=Limits(**limits))
+
+
+def begin(limiter: Limiter, who: Caller, now: float, prompt_tokens: int = 1) -> Lease:
+    lease = limiter.begin(who, now, prompt_tokens=prompt_tokens)
+    assert lease is not None
+    return lease
+
+
+def refusal(limiter: Limiter, who: Caller, now: float, prompt_tokens: int = 1) -> RateLimited:
+    with pytest.raises(RateLimited) as raised:
+        limiter.begin(who, now, prompt_tokens=prompt_tokens)
+    return raised.value
+
+
+# --- a bucket ---
+
+
+def test_a_bucket_is_full_at_first_and_never_more_than_full() -> None:
+    bucket = Bucket(60, now=0)
+
+    assert (bucket.level(0), bucket.level(1000)) == (60, 60)
+
+
+def test_a_bucket_fills_evenly() -> None:
+    bucket = Bucket(60, now=0)
+    bucket.take(60, now=0)
+
+    assert [bucket.level(now) for now in (0, 1, 30, 60)] == [0, 1, 30, 60]
+
+
+def test_a_bucket_in_debt_fills_from_below_zero() -> None:
+    bucket = Bucket(60, now=0)
+    bucket.take(90, now=0)
+
+    assert (bucket.level(0), bucket.wait_s(1, 0), bucket.wait_s(1, 31)) == (-30, 31, 0)
+
+
+def test_more_than_a_bucket_holds_waits_until_it_is_full() -> None:
+    bucket = Bucket(60, now=0)
+    bucket.take(10, now=0)
+
+    assert bucket.wait_s(1000, 0) == 10
+
+
+@given(
+    st.integers(1, 10**7),
+    st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 1000)), max_size=20),
+    st.integers(1, 10**6),
+)
+def test_who_waits_as_long_as_told_is_let_in(per_minute: int, taken: list[tuple[int, float]], amount: int) -> None:
+    now = 0.0
+    bucket = Bucket(per_minute, now)
+    for used, seconds in taken:
+        now += seconds
+        bucket.take(used, now)
+
+    assert bucket.wait_s(amount, now + bucket.wait_s(amount, now)) == 0
+
+
+def test_a_clock_that_stands_still_or_goes_back_gives_nothing() -> None:
+    bucket = Bucket(60, now=100)
+    bucket.take(60, now=100)
+
+    assert bucket.level(50) == 0
+    bucket.take(0, now=50)
+    assert bucket.level(100) == 0
+
+
+# --- requests and tokens a minute ---
+
+
+def test_a_caller_without_limits_is_not_counted() -> None:
+    assert Limiter().begin(ANONYMOUS, 0, prompt_tokens=10**9) is None
+
+
+def test_requests_are_taken_as_they_begin_and_come_back_with_time() -> None:
+    limiter, who = Limiter(), caller(requests_per_minute=2)
+    begin(limiter, who, 0)
+    begin(limiter, who, 0)
+
+    refused = refusal(limiter, who, 0)
+
+    assert refused.retry_after == 30
+    assert refused.message == "This key's limit is 2 requests a minute, and 0 are left. Retry in 30.0 s."
+    begin(limiter, who, 30)
+    assert refusal(limiter, who, 31).retry_after == 29
+
+
+def test_a_refused_request_takes_nothing() -> None:
+    limiter, who = Limiter(), caller(requests_per_minute=2, prompt_tokens_per_minute=100)
+    begin(limiter, who, 0, prompt_tokens=60)
+
+    refused = refusal(limiter, who, 0, prompt_tokens=50)
+
+    assert refused.retry_after == 6
+    assert refused.message == (
+        "The prompt has 50 tokens. This key's limit is 100 prompt tokens a minute, and 40 are left. Retry in 6.0 s."
+    )
+    begin(limiter, who, 0, prompt_tokens=40)
+
+
+def test_a_prompt_over_the_limit_of_a_minute_goes_through_a_full_bucket_and_leaves_a_debt() -> None:
+    limiter, who = Limiter(), caller(prompt_tokens_per_minute=100)
+    begin(limiter, who, 0, prompt_tokens=300)
+
+    assert refusal(limiter, who, 0).retry_after == pytest.approx(60 * 201 / 100)
+
+
+def test_what_was_generated_is_taken_at_the_end_and_the_next_request_waits_it_out() -> None:
+    limiter, who = Limiter(), caller(generated_tokens_per_minute=60)
+    lease = begin(limiter, who, 0)
+    begin(limiter, who, 0)
+
+    lease.end(cached_tokens=0, generated_tokens=100, now=10)
+
+    refused = refusal(limiter, who, 10)
+    assert refused.retry_after == 41  # 40 in debt, and one token to go on with
+    assert "the last requests used 40 more than that" in refused.message
+    begin(limiter, who, 51)
+
+
+def test_cached_tokens_have_a_limit_of_their_own() -> None:
+    limiter, who = Limiter(), caller(cached_tokens_per_minute=60)
+    begin(limiter, who, 0, prompt_tokens=500).end(cached_tokens=90, generated_tokens=7, now=0)
+
+    assert refusal(limiter, who, 0).retry_after == 31
+
+
+def test_the_longest_of_the_waits_is_told() -> None:
+    limiter, who = Limiter(), caller(requests_per_minute=60, generated_tokens_per_minute=60)
+    for _ in range(60):
+        lease = begin(limiter, who, 0)
+    lease.end(cached_tokens=0, generated_tokens=60, now=0)
+    lease = begin(limiter, who, 1)
+    lease.end(cached_tokens=0, generated_tokens=20, now=1)
+
+    assert refusal(limiter, who, 1).retry_after == 20
+
+
+def test_keys_do_not_share_their_limits() -> None:
+    limiter = Limiter()
+    begin(limiter, caller("a", requests_per_minute=1), 0)
+    begin(limiter, caller("b", requests_per_minute=1), 0)
+
+    refusal(limiter, caller("a", requests_per_minute=1), 0)
+
+
+def test_a_key_whose_limits_are_changed_begins_anew() -> None:
+    limiter = Limiter()
+    lease = begin(limiter, caller(requests_per_minute=1, concurrent_requests=1), 0)
+
+    begin(limiter, caller(requests_per_minute=5, concurrent_requests=1), 0)
+    lease.end(cached_tokens=0, generated_tokens=0, now=0)
+
+    refusal(limiter, caller(requests_per_minute=5, concurrent_requests=1), 0)
+
+
+def test_a_limit_of_nothing_is_forbidden_and_not_retried() -> None:
+    for limit in ("requests_per_minute", "generated_tokens_per_minute", "concurrent_requests"):
+        with pytest.raises(Forbidden, match="limit is 0"):
+            Limiter().check(Caller("key", "key", limits=replace(Limits(), **{limit: 0})), 0)
+
+
+# --- at once, and in all ---
+
+
+def test_concurrent_requests_are_those_that_have_not_ended() -> None:
+    limiter, who = Limiter(), caller(concurrent_requests=2)
+    first, second = begin(limiter, who, 0), begin(limiter, who, 0)
+
+    assert "2 requests of this key are in flight and 2 is the limit" in refusal(limiter, who, 0).message
+    first.end(cached_tokens=0, generated_tokens=1, now=1)
+    second.cancel(1)
+    begin(limiter, who, 1)
+    begin(limiter, who, 1)
+
+
+def test_the_wait_for_a_concurrent_request_is_what_the_oldest_should_still_take() -> None:
+    limiter, who = Limiter(), caller(concurrent_requests=1)
+    begin(limiter, who, 0).end(cached_tokens=0, generated_tokens=1, now=20)
+    begin(limiter, who, 100)
+
+    assert refusal(limiter, who, 104).retry_after == 16
+    assert refusal(limiter, who, 150).retry_after == 1
+
+
+def test_a_budget_is_what_the_ledger_says_and_the_prompts_under_way() -> None:
+    used = {"key": 80}
+    limiter, who = Limiter(lambda key_id: used[key_id]), caller(total_tokens=100)
+    lease = begin(limiter, who, 0, prompt_tokens=20)
+
+    with pytest.raises(BudgetSpent, match="100 tokens in all, and 100 are used"):
+        limiter.check(who, 0)
+    lease.end(cached_tokens=0, generated_tokens=5, now=1)
+    limiter.check(who, 1)
+    used["key"] = 105
+    with pytest.raises(BudgetSpent):
+        limiter.check(who, 1)
+
+
+def test_a_cancelled_request_gives_its_prompt_back_but_counts() -> None:
+    limiter, who = Limiter(), caller(requests_per_minute=10, prompt_tokens_per_minute=100)
+    begin(limiter, who, 0, prompt_tokens=100).cancel(0)
+
+    account = limiter.account(who, 0)
+
+    assert account is not None
+    assert account.allowances(0) == [Allowance("requests", 10, 9, 6.0), Allowance("prompt_tokens", 100, 100, 0.0)]
+
+
+def test_only_the_first_end_counts() -> None:
+    limiter, who = Limiter(), caller(generated_tokens_per_minute=60)
+    lease = begin(limiter, who, 0)
+    lease.end(cached_tokens=0, generated_tokens=10, now=0)
+    lease.end(cached_tokens=0, generated_tokens=10, now=0)
+    lease.cancel(0)
+
+    account = limiter.account(who, 0)
+
+    assert account is not None
+    assert account.allowances(0) == [Allowance("generated_tokens", 60, 50, 10.0)]
+
+
+def test_a_debt_is_shown_as_nothing_left() -> None:
+    limiter, who = Limiter(), caller(generated_tokens_per_minute=60)
+    begin(limiter, who, 0).end(cached_tokens=0, generated_tokens=90, now=0)
+
+    account = limiter.account(who, 0)
+
+    assert account is not None
+    assert account.allowances(0) == [Allowance("generated_tokens", 60, 0, 90.0)]
