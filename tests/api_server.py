@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,6 +22,7 @@ from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.engine import Engine, EngineStats
 from crossette.engines.fake import FakeEngine
+from crossette.record import Observer
 from crossette.serve import DrainingServer
 from crossette.types import GenerationRequest
 from engine_calls import is_empty
@@ -115,11 +116,12 @@ def serving(
     aliases: Mapping[str, str] | None = None,
     drain_timeout: float = LIMIT_S,
     dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
+    observers: Sequence[Observer] = (),
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
     """Run a server of its own for one test: with a parrot, unless an engine is given."""
     engine = engine or FakeEngine(parrot)
-    app = App(ServedModels({engine.info.name: engine}, aliases), HttpSettings(**settings), dialects)
+    app = App(ServedModels({engine.info.name: engine}, aliases), HttpSettings(**settings), dialects, observers)
     server = _Server(app, engine, drain_timeout)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()

@@ -12,7 +12,7 @@ import crossette
 
 ROOT = Path(crossette.__file__).parent
 
-BASE = {"errors", "settings", "log", "machine", "access"}
+BASE = {"errors", "settings", "log", "machine", "access", "histogram"}
 """Modules that anybody may import, but for each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -22,22 +22,42 @@ MAY_IMPORT: dict[str, set[str]] = {
     "log": set(),
     "machine": {"errors"},
     "access": {"errors"},
+    "histogram": set(),
     "types": {"errors"},
+    # what is told of requests and engines
+    "record": {"types"},
+    "request_log": {"record"},
+    "engine_metrics": {"engine"},
+    "metrics": {"engine_metrics", "engine", "record"},
+    "tracing": {"record"},
     # the waist, and what lies above and below it
     "engine": {"types"},
     "text": {"types"},
     "prompt": {"engine", "text", "types"},
     "generation": {"engine", "text", "types"},
-    "api": {"generation", "prompt", "text", "engine", "types"},
+    "api": {"generation", "prompt", "text", "engine", "metrics", "record", "request_log", "types"},
     "engines": {"engine", "types"},
     "models": {"types"},
     # what the commands do
     "config": {"types"},
     "chat": {"types"},
     "bench": {"types"},
+    "status": set(),
     # composition, which knows everybody
-    "serve": {"config", "api", "engines", "models", "generation", "prompt", "text", "engine", "types"},
-    "cli": {"serve", "config", "chat", "bench", "api", "engines", "models", "generation", "engine", "types"},
+    "serve": {
+        "config",
+        "api",
+        "engines",
+        "models",
+        "generation",
+        "prompt",
+        "text",
+        "engine",
+        "record",
+        "tracing",
+        "types",
+    },
+    "cli": {"serve", "config", "chat", "bench", "status", "api", "engines", "models", "generation", "engine", "types"},
     "__init__": set(),
     "__main__": {"cli"},
 }

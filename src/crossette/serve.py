@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import socket
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,7 +28,9 @@ from crossette.models.catalogue import DEFAULT
 from crossette.models.facts import sampling_defaults
 from crossette.models.store import StoredModel
 from crossette.prompt import encode_chat
+from crossette.record import Observer
 from crossette.settings import setting
+from crossette.tracing import Tracer, TracingSettings
 from crossette.types import GenerationRequest, SamplingParams
 
 _LAST_WORDS_S = 5.0
@@ -48,9 +50,10 @@ class ServerSettings:
     )
     drain_timeout: float = setting(30.0, "Seconds that running answers may still take after SIGTERM or Ctrl-C.")
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "What is logged, from this level up.")
+    log_format: Literal["console", "json"] = setting("console", "Log lines for people, or JSON objects for programs.")
 
 
-SECTIONS = (ServerSettings, OpenVINOSettings, HttpSettings)
+SECTIONS = (ServerSettings, OpenVINOSettings, HttpSettings, TracingSettings)
 
 
 def load_engine(stored: StoredModel, settings: OpenVINOSettings) -> OpenVINOEngine:
@@ -70,12 +73,18 @@ def load_engine(stored: StoredModel, settings: OpenVINOSettings) -> OpenVINOEngi
     return OpenVINOEngine(stored.path, info, settings, add_bos=record.add_bos)
 
 
-def build_app(engine: OpenVINOEngine, values: Mapping[str, Any]) -> App:
+def tracing(values: Mapping[str, Any]) -> AbstractContextManager[tuple[Observer, ...]]:
+    """Who makes spans of requests while the server runs: nobody, unless a collector is named. Raises ConfigError."""
+    endpoint = config.fill(TracingSettings, values).otlp_endpoint
+    return Tracer(endpoint) if endpoint else nullcontext(())
+
+
+def build_app(engine: OpenVINOEngine, values: Mapping[str, Any], observers: Sequence[Observer] = ()) -> App:
     """The application for one engine. Raises ConfigError for an alias that leads nowhere."""
     server = config.fill(ServerSettings, values)
     models = ServedModels({engine.info.name: engine}, parse_aliases(server.alias, engine.info.name))
     fireworks = dataclasses.replace(FIREWORKS, include_stop=server.fireworks_stop == "include")
-    return App(models, config.fill(HttpSettings, values), (OPENAI, fireworks))
+    return App(models, config.fill(HttpSettings, values), (OPENAI, fireworks), observers)
 
 
 def parse_aliases(pairs: Sequence[str], default: str) -> dict[str, str]:
@@ -104,7 +113,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: ServerSettings) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain. Returns when the engine has stopped."""
-    log.configure(settings.log_level)
+    log.configure(settings.log_level, settings.log_format)
     server = DrainingServer(app, engine, settings.drain_timeout)
     try:
         server.run(sockets=[listener])

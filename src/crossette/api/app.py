@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from crossette import log as logs
+from crossette import request_log
 from crossette.api import chat, completions, health
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect, dialect_of
 from crossette.api.docs import Docs
@@ -25,7 +25,11 @@ from crossette.api.http import ClientGone, HttpSettings, as_serving_error, error
 from crossette.api.models import ServedModels, list_models, retrieve_model
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
+from crossette.api.watch import Watch
 from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, ShuttingDown
+from crossette.metrics import CLIENT_GONE, Metrics
+from crossette.record import Observer
+from crossette.text.structured import mismatches
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +49,11 @@ class App:
         models: ServedModels,
         settings: HttpSettings | None = None,
         dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.models = models
+        self.metrics = _metrics(models)
+        self._observers = (request_log.note, self.metrics.note, *observers)
         self._settings = settings or HttpSettings()
         self._dialects = dialects
         self._draining = False
@@ -54,13 +61,15 @@ class App:
         routes: list[BaseRoute] = [
             Route("/openapi.json", docs.json),
             Route("/docs", docs.page),
-            Route("/health/live", health.live),
+            Route("/health/live", partial(health.live, models=models)),
             Route("/health/ready", self._ready),
+            Route("/metrics", partial(health.metrics, metrics=self.metrics)),
         ]
         for dialect in dialects:
             for prefix in dialect.prefixes:
                 routes += self._routes(prefix, dialect)
         self.routes = routes
+        self._patterns: dict[Any, str] = {route.endpoint: route.path for route in routes if isinstance(route, Route)}
         self._router = Router(routes, redirect_slashes=False)
 
     def drain(self) -> None:
@@ -74,7 +83,7 @@ class App:
         try:
             await self._answer(exchange, scope, receive)
         finally:
-            exchange.log_access()
+            self._tell(exchange, scope)
             logs.request_id.reset(token)
 
     async def _answer(self, exchange: _Exchange, scope: Scope, receive: Receive) -> None:
@@ -84,11 +93,26 @@ class App:
         try:
             await self._router(scope, receive, exchange.send)
         except ClientGone:
-            exchange.status = 499
+            exchange.status = CLIENT_GONE
         except Exception as error:
             if exchange.started:  # too late for an answer: the connection is closed without an end
                 raise
-            await self._error_response(_translated(error, scope), exchange)(scope, receive, exchange.send)
+            exchange.watch.error = _translated(error, scope)
+            await self._error_response(exchange.watch.error, exchange)(scope, receive, exchange.send)
+
+    def _tell(self, exchange: _Exchange, scope: Scope) -> None:
+        """Tell those who keep count that a request has ended. What fails in them is not the request's affair."""
+        route = self._patterns.get(scope.get("endpoint"), "")
+        dialect = dialect_of(exchange.path, self._dialects)
+        prefix = next((prefix for prefix in dialect.prefixes[::-1] if route.startswith(prefix + "/")), "")
+        record = exchange.watch.record(
+            exchange.request_id, exchange.path, route, dialect.name if prefix else "", prefix, exchange.status
+        )
+        for observe in self._observers:
+            try:
+                observe(record)
+            except Exception:
+                log.exception("A request was not counted")
 
     def _error_response(self, error: ServingError, exchange: _Exchange) -> Response:
         dialect = dialect_of(exchange.path, self._dialects)
@@ -119,12 +143,11 @@ class App:
 
 
 class _Exchange:
-    """One request and its response: ids, what was sent, and the line in the log."""
+    """One request and its response: ids, and what was sent."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send
-        self._scope = scope
-        self._begun = time.monotonic()
+        self.watch = Watch(scope)
         self.path = scope["path"].rstrip("/") or "/"
         self.started = False
         self.status = 0
@@ -139,22 +162,15 @@ class _Exchange:
             message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
         await self._send(message)
 
-    def log_access(self) -> None:
-        if not log.isEnabledFor(logging.INFO):
-            return
-        duration_ms = (time.monotonic() - self._begun) * 1000
-        work = _work_done(self._scope.get("state", {}))
-        log.info("%s %s %d %.0f ms%s", self._scope["method"], self.path, self.status, duration_ms, work)
 
-
-def _work_done(state: dict[str, Any]) -> str:
-    """Tokens, and what the request says of itself, for a line of the log."""
-    if "answer" not in state:
-        return ""
-    usage, body = state["answer"].usage, state["body"]
-    told = {name: getattr(body, name) for name, field in body.table.items() if field.state == "recorded"}
-    recorded = "".join(f" {name}={value!r}" for name, value in told.items() if value is not None)
-    return f" {usage.prompt_tokens}+{usage.completion_tokens} tokens{recorded}"
+def _metrics(models: ServedModels) -> Metrics:
+    metrics = Metrics(models.engines)
+    metrics.counter(
+        "structured_output_mismatches",
+        "Answers that broke the schema that they were held to.",
+        lambda: mismatches.count,
+    )
+    return metrics
 
 
 def _answer_id(path: str) -> str:

@@ -21,6 +21,7 @@ from crossette.api.models import ServedModels
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
 from crossette.api.schema.response_format import Making, form_asked
+from crossette.api.watch import watch_of
 from crossette.api.writer import Writer
 from crossette.engine import Engine, ModelInfo
 from crossette.errors import InvalidRequest
@@ -85,7 +86,7 @@ async def create(
     ids: Ids,
 ) -> Response:
     """Answer one request. All that may refuse it comes before the first byte of the answer."""
-    body = await read_json(request, endpoint.body_type, settings)
+    request.state.body = body = await read_json(request, endpoint.body_type, settings)
     timings = Timings()
     body.check(dialect)
     engine = models.find(body.model)
@@ -102,13 +103,15 @@ async def create(
         form=form,
         timings=timings,
     )
-    request.state.answer, request.state.body = answer, body  # for the access log
+    state = request.state  # for the request's record
+    state.answer, state.answer_id, state.model = answer, ids.answer, engine.info.name
     reply = endpoint.reply(_head(ids.answer, body, engine.info, dialect), body, dialect, writer)
     headers = partial(metric_headers, answer, dialect)
     if body.stream:
         return EventStream(reply.chunks(answer), answer.aclose, dialect, ids.request, settings, headers)
     try:
         whole = await unless_gone(request.receive, reply.whole(answer))
+        watch_of(request.scope).saw(whole)
         return json_response(whole, headers=headers())
     finally:
         await answer.aclose()  # a coroutine that was cancelled before it began has ended nothing

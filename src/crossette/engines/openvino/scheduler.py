@@ -39,6 +39,10 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.num_preemptions = 0
         self.num_drafts = self.num_accepted = 0
+        self.num_looked_up = self.num_hits = 0
+        """Tokens of prompts that may come from the prefix cache, and those that did."""
+        self.admitted: list[Sequence] = []
+        """Those that the last step let in for the first time."""
         self._copies: list[tuple[int, int]] = []
 
     @property
@@ -70,6 +74,7 @@ class Scheduler:
     def schedule(self, budget: int | None = None) -> Batch:
         """Decide the next step, of `budget` tokens at most. Empty only if nothing is left to do."""
         copies, self._copies = self._copies, []  # of the last step's forks: their blocks are written now
+        self.admitted = []
         self._admit()
         spans = self._decode_rows()
         num_rows = sum(span.num_rows for span in spans)
@@ -171,6 +176,10 @@ class Scheduler:
         sequence.num_computed += num_blocks * BLOCK_SIZE
         if not sequence.was_admitted:
             sequence.num_cached = sequence.num_computed
+            self.admitted.append(sequence)
+            self.num_hits += sequence.num_cached
+            if not sequence.request.prompt_logprobs:
+                self.num_looked_up += len(sequence.prompt)
 
     def _decode_rows(self) -> list[Span]:
         """One row for each sequence that waits only for its newest token."""
@@ -258,6 +267,7 @@ class Scheduler:
             sequence.num_computed += BLOCK_SIZE
             if not sequence.output:
                 sequence.num_cached += BLOCK_SIZE
+                self.num_hits += BLOCK_SIZE
 
     def _claim(self, sequence: Sequence, count: int) -> bool:
         """Whether a sequence should compute its next chunk now, and not wait for another that is at the same text."""
