@@ -76,7 +76,7 @@ def test_a_json_line_has_the_exception(capsys: Capture) -> None:
 
 def test_half_a_character_breaks_no_line(capsys: Capture) -> None:
     configure("info", "json")
-    log.info("half: %s", "\ud800", extra={logs.FIELDS: {"odd": {1, 2}.__class__}})
+    log.info("half: %s", "\ud800", extra={logs.FIELDS: lambda: {"odd": object}})
 
     (line,) = lines(capsys)
     assert line["message"] == "half: \ud800"
@@ -145,6 +145,15 @@ def test_the_line_of_a_refusal_names_its_kind(capsys: Capture) -> None:
     request_log.note(make_record(status=404, error="model_not_found", work=None))
 
     assert capsys.readouterr().err.endswith(" POST /v1/chat/completions 404 2000 ms model_not_found\n")
+
+
+@pytest.mark.parametrize(("status", "num_lines"), [(200, 0), (503, 1)])
+def test_what_machines_poll_has_a_line_only_if_it_goes_wrong(capsys: Capture, status: int, num_lines: int) -> None:
+    configure("info")
+    for route in ("/health/ready", "/metrics"):
+        request_log.note(make_record(method="GET", path=route, route=route, status=status, work=None))
+
+    assert len(capsys.readouterr().err.splitlines()) == 2 * num_lines
 
 
 def test_a_path_forges_no_line(capsys: Capture) -> None:

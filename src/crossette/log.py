@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 FIELDS = "fields"
-"""The key in a line's `extra` under which it brings facts for programs, by name."""
+"""The key in a line's `extra` under which it brings a call that gives facts for programs, by name."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """The id of the request that the running task serves; copied into tasks that it starts."""
@@ -40,7 +40,7 @@ class _Json(logging.Formatter):
             "logger": record.name,
             "request_id": getattr(record, "request_id", "-"),
             "message": record.getMessage(),
-            **getattr(record, FIELDS, {}),
+            **getattr(record, FIELDS, dict)(),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -6,6 +6,7 @@ Requests are counted at their end (`note`); what engines count is read when the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -25,6 +26,20 @@ _TOKEN_GAPS = (0.0005, *SECONDS[:12])
 
 CLIENT_GONE = 499
 """The status that stands for no answer at all, because nobody was left to read it."""
+
+
+class _Series(NamedTuple):
+    """What answers of one model and endpoint move: looked up once, for the look-ups cost more than the counting."""
+
+    duration: Histogram
+    first_token: Histogram
+    per_token: Histogram
+    prompt_size: Histogram
+    output_size: Histogram
+    prompt: Counter
+    cached: Counter
+    completion: Counter
+    reasoning: Counter
 
 
 class Metrics:
@@ -70,6 +85,7 @@ class Metrics:
         self._cached = counter("cached_prompt_tokens", "Of those, the ones found in the prefix cache.", "model")
         self._completion = counter("completion_tokens", "Tokens of answers, as `usage` counts them.", "model")
         self._reasoning = counter("reasoning_tokens", "Of those, the ones of thoughts.", "model")
+        self._series: dict[tuple[str, str], _Series] = {}
         self._finished = counter("choices_finished", "Choices that ended, by the reason told.", "model", "reason")
 
     def note(self, record: RequestRecord) -> None:
@@ -95,21 +111,34 @@ class Metrics:
         return encode(self.registry), media_type
 
     def _note_work(self, record: RequestRecord, work: Work) -> None:
-        model, usage = work.model, work.usage
-        labels = (model, record.endpoint)
-        self._duration.labels(*labels).observe(record.seconds)
+        key, usage = (work.model, record.endpoint), work.usage
+        series = self._series.get(key) or self._series.setdefault(key, self._series_of(*key))
+        series.duration.observe(record.seconds)
         if work.time_to_first_token_s is not None:
-            self._first_token.labels(*labels).observe(work.time_to_first_token_s)
+            series.first_token.observe(work.time_to_first_token_s)
         if work.time_per_token_s is not None:
-            self._per_token.labels(*labels).observe(work.time_per_token_s)
-        self._prompt_size.labels(model).observe(usage.prompt_tokens)
-        self._output_size.labels(model).observe(usage.completion_tokens)
-        self._prompt.labels(model).inc(usage.prompt_tokens)
-        self._cached.labels(model).inc(usage.cached_tokens)
-        self._completion.labels(model).inc(usage.completion_tokens)
-        self._reasoning.labels(model).inc(usage.reasoning_tokens)
+            series.per_token.observe(work.time_per_token_s)
+        series.prompt_size.observe(usage.prompt_tokens)
+        series.output_size.observe(usage.completion_tokens)
+        series.prompt.inc(usage.prompt_tokens)
+        series.cached.inc(usage.cached_tokens)
+        series.completion.inc(usage.completion_tokens)
+        series.reasoning.inc(usage.reasoning_tokens)
         for reason in work.finish_reasons:
-            self._finished.labels(model, reason).inc()
+            self._finished.labels(work.model, reason).inc()
+
+    def _series_of(self, model: str, endpoint: str) -> _Series:
+        return _Series(
+            self._duration.labels(model, endpoint),
+            self._first_token.labels(model, endpoint),
+            self._per_token.labels(model, endpoint),
+            self._prompt_size.labels(model),
+            self._output_size.labels(model),
+            self._prompt.labels(model),
+            self._cached.labels(model),
+            self._completion.labels(model),
+            self._reasoning.labels(model),
+        )
 
     def _counter(self, name: str, help: str, *labels: str) -> Counter:
         return Counter(_named(name), help, labels, registry=self.registry)

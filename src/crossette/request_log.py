@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from crossette.log import FIELDS, visible
 from crossette.record import RequestRecord, Work
 
 log = logging.getLogger(__name__)
 
+_POLLED = {"/health/live", "/health/ready", "/metrics"}
+"""What machines ask for every few seconds: worth a line only if it goes wrong, or if all is logged."""
+
 
 def note(record: RequestRecord) -> None:
     """Write the line of a request that has ended. An `Observer`."""
-    if not log.isEnabledFor(logging.INFO):
+    level = logging.DEBUG if record.route in _POLLED and record.status == 200 else logging.INFO
+    if not log.isEnabledFor(level):
         return
     line = f"{record.method} {visible(record.path)} {record.status} {record.seconds * 1000:.0f} ms"
     if record.error:
@@ -20,7 +25,7 @@ def note(record: RequestRecord) -> None:
     if record.work is not None:
         line += _work(record.work)
     line += "".join(f" {name}={value!r}" for name, value in record.recorded.items())
-    log.info("%s", line, extra={FIELDS: _fields(record)})
+    log.log(level, "%s", line, extra={FIELDS: partial(_fields, record)})
 
 
 def _work(work: Work) -> str:

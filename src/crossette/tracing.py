@@ -18,8 +18,8 @@ from crossette.settings import setting
 
 _OPERATIONS = {"chat/completions": "chat", "completions": "text_completion"}
 _TRACES_PATH = "/v1/traces"
-_SEND_TIMEOUT_S = 5.0
-"""A collector that does not answer must not hold the server's end."""
+_SEND_TIMEOUT_S = 2.0
+"""For one batch. A collector that does not answer holds the server's end so long for each of at most four batches."""
 
 Attributes = dict[str, Any]  # Any: texts, numbers, and lists of texts
 
