@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,6 +26,7 @@ from crossette.api.origins import OriginSettings
 from crossette.engine import Engine, EngineStats
 from crossette.engines.fake import FakeEngine
 from crossette.ledger import Ledger
+from crossette.record import Observer
 from crossette.serve import DrainingServer
 from crossette.tls import TlsSettings
 from crossette.types import GenerationRequest
@@ -126,6 +127,7 @@ def serving(
     gate: Gate | None = None,
     origins: OriginSettings | None = None,
     tls: TlsSettings | None = None,
+    observers: Sequence[Observer] = (),
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
     """Run a server of its own for one test: with a parrot, unless an engine is given.
@@ -142,6 +144,7 @@ def serving(
         ledger=ledger,
         gate=gate,
         origins=origins,
+        observers=observers,
     )
     server = _Server(app, engine, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -12,7 +12,7 @@ import crossette
 
 ROOT = Path(crossette.__file__).parent
 
-BASE = {"errors", "settings", "log", "machine", "moments", "access"}
+BASE = {"errors", "settings", "log", "machine", "moments", "access", "histogram"}
 """Modules that anybody may import, but for each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -23,17 +23,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": {"errors"},
     "moments": set(),
     "access": {"errors"},
+    "histogram": set(),
     "types": {"errors"},
     "ledger": {"types"},
     "limits": set(),
     "tls": set(),
+    # what is told of requests and engines
+    "record": {"types"},
+    "request_log": {"record"},
+    "engine_metrics": {"engine"},
+    "metrics": {"engine_metrics", "engine", "record"},
+    "tracing": {"record"},
     # the waist, and what lies above and below it
     "engine": {"types"},
     "text": {"types"},
     "prompt": {"engine", "text", "types"},
     "choice": {"engine", "text", "types"},
     "generation": {"choice", "engine", "text", "types"},
-    "api": {"ledger", "limits", "generation", "choice", "prompt", "text", "engine", "types"},
+    "api": {
+        *("ledger", "limits", "record", "request_log", "metrics"),
+        *("generation", "choice", "prompt", "text", "engine", "types"),
+    },
     "engines": {"engine", "types"},
     "models": {"types"},
     "store": {"ledger", "types"},
@@ -41,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"types"},
     "chat": {"types"},
     "bench": {"types"},
+    "status": set(),
     # composition, which knows everybody
     "serve": {
         "config",
@@ -56,6 +67,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "prompt",
         "text",
         "engine",
+        "record",
+        "tracing",
         "types",
     },
     "cli_keys": {"serve", "config", "store", "ledger"},
@@ -67,6 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "config",
         "chat",
         "bench",
+        "status",
         "api",
         "engines",
         "models",

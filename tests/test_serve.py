@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from openai import OpenAI
 
 from api_server import DIALECTS, PREFIXES
 from crossette.models.store import StoredModel
+from otlp_collector import attributes, collecting
 
 LIMIT_S = 120
 """The limit of every wait: loading the model takes seconds, on a busy machine more."""
@@ -37,7 +39,7 @@ class Served:
 
 
 @contextmanager
-def serving(model: StoredModel, *arguments: str) -> Iterator[Served]:
+def serving(model: StoredModel, *arguments: str, stderr: IO[str] | None = None) -> Iterator[Served]:
     command = [
         sys.executable,
         "-m",
@@ -50,7 +52,7 @@ def serving(model: StoredModel, *arguments: str) -> Iterator[Served]:
         "256MiB",
         *arguments,
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
     assert process.stdout is not None
     try:
         banner = ""
@@ -190,3 +192,28 @@ def refused(model: StoredModel, *arguments: str) -> str:
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     return ended.stderr
+
+
+def test_a_request_is_told_alike_by_the_log_the_metrics_and_its_span(real_model: StoredModel, tmp_path: Path) -> None:
+    body = {"model": real_model.name, "prompt": "Once upon a time", "max_tokens": 12, "ignore_eos": True}
+    log = tmp_path / "log"
+    with collecting() as collector:
+        told = ("--log-format", "json", "--otlp-endpoint", collector.url)
+        with log.open("w") as stderr, serving(real_model, *told, stderr=stderr) as served:
+            headers = {"x-request-id": "asked-by-a-test"}
+            answer = httpx.post(f"{served.root}/v1/completions", json=body, headers=headers, timeout=LIMIT_S).json()
+            page = httpx.get(f"{served.root}/metrics").text
+        (span,) = collector.spans  # sent at the end of the process at the latest
+
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    (line,) = [line for line in lines if line.get("answer_id") == answer["id"]]
+    usage = answer["usage"]
+    counts = (usage["prompt_tokens"], usage["completion_tokens"])
+    spanned = attributes(span)
+    assert (line["request_id"], line["model"]) == ("asked-by-a-test", real_model.name)
+    assert (line["prompt_tokens"], line["completion_tokens"]) == counts
+    assert (spanned["gen_ai.usage.input_tokens"], spanned["gen_ai.usage.output_tokens"]) == counts
+    for name, count in zip(
+        ("prompt_tokens", "completion_tokens", "generated_tokens"), (*counts, counts[1]), strict=True
+    ):
+        assert f'crossette_{name}_total{{model="{real_model.name}"}} {count}.0' in page

@@ -83,7 +83,6 @@ class Choice:
         echo: Echo | None = None,
     ) -> None:
         self.index = index
-        self.finish_reason: FinishReason | None = None
         self.num_tokens = self.num_reasoning = 0
         self.num_cached = self.num_accepted = self.num_rejected = 0
         self._logprob_sum = 0.0

@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -132,12 +132,13 @@ def _serve(values: dict[str, Any]) -> None:
     settings, tls = config.fill(serve.ServerSettings, values), config.fill(TlsSettings, values)
     check_tls(tls)
     listener = serve.bind(settings.host, settings.port)
-    with open_store(config.fill(StoreSettings, values), allow_anonymous=settings.allow_anonymous) as store:
+    stores = open_store(config.fill(StoreSettings, values), allow_anonymous=settings.allow_anonymous)
+    with stores as store, serve.tracing(values) as observers:
         serve.guard(listener, store.access, settings)
         stored = _pull(settings.model)
         with _err.status(f"Loading {stored.name}"):
             engine = serve.load_engine(stored, config.fill(OpenVINOSettings, values), settings.tool_format)
-        server = serve.build_app(engine, values, store)
+        server = serve.build_app(engine, values, store, observers)
         _print_banner(engine, listener.getsockname(), tls.scheme)
         serve.run(engine, server, listener, settings, tls)
 
@@ -223,6 +224,22 @@ def chat_command(
         with _err.status(f"Loading {stored.name}"):
             client = serve.LocalChat(serve.load_engine(stored, OpenVINOSettings()))
     chat(client, _out)
+
+
+@app.command("status")
+def status_command(
+    url: Annotated[str, typer.Option(help="The server, or any base URL of its API.")] = "http://127.0.0.1:8000",
+    once: Annotated[bool, typer.Option("--once", help="Show it once, for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="Key for the server.")] = None,
+) -> None:
+    """Show what a server is doing: streams, speed, queue, caches, memory."""
+    from crossette.status.scrape import MetricsPage
+    from crossette.status.screen import show
+
+    with closing(MetricsPage(url, api_key)) as page:
+        show(page, _out, once=once, as_json=as_json, interval_s=interval)
 
 
 @app.command("bench")

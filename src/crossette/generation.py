@@ -75,7 +75,6 @@ class Answer:
                 if delta is None:
                     continue
                 if delta.finish_reason is not None:
-                    choice.finish_reason = delta.finish_reason
                     self._note_end()
                     if output.finish_reason is None:
                         generation.finish(output.index)

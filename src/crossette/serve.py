@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ from crossette.models.catalogue import DEFAULT
 from crossette.models.facts import sampling_defaults
 from crossette.models.store import StoredModel, home
 from crossette.prompt import encode_chat
+from crossette.record import Observer
 from crossette.settings import setting
 from crossette.store.key_ring import KeyRing
 from crossette.store.open import Store
@@ -41,6 +42,7 @@ from crossette.store.prices import parse_prices
 from crossette.store.settings import StoreSettings
 from crossette.text.tool_calls.families import FORMATS
 from crossette.tls import TlsSettings
+from crossette.tracing import Tracer, TracingSettings
 from crossette.types import GenerationRequest, SamplingParams
 
 _LAST_WORDS_S = 5.0
@@ -66,11 +68,12 @@ class ServerSettings:
     )
     drain_timeout: float = setting(30.0, "Seconds that running answers may still take after SIGTERM or Ctrl-C.")
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "What is logged, from this level up.")
+    log_format: Literal["console", "json"] = setting("console", "Log lines for people, or JSON objects for programs.")
 
 
 SECTIONS = (
     *(ServerSettings, OpenVINOSettings, HttpSettings, StoreSettings),
-    *(QueueSettings, OriginSettings, TlsSettings),
+    *(QueueSettings, OriginSettings, TlsSettings, TracingSettings),
 )
 
 
@@ -94,7 +97,15 @@ def load_engine(stored: StoredModel, settings: OpenVINOSettings, tool_format: st
     return OpenVINOEngine(stored.path, info, settings, add_bos=record.add_bos, notes=home() / "notes")
 
 
-def build_app(engine: OpenVINOEngine, values: Mapping[str, Any], store: Store) -> App:
+def tracing(values: Mapping[str, Any]) -> AbstractContextManager[tuple[Observer, ...]]:
+    """Who makes spans of requests while the server runs: nobody, unless a collector is named. Raises ConfigError."""
+    endpoint = config.fill(TracingSettings, values).otlp_endpoint
+    return Tracer(endpoint) if endpoint else nullcontext(())
+
+
+def build_app(
+    engine: OpenVINOEngine, values: Mapping[str, Any], store: Store, observers: Sequence[Observer] = ()
+) -> App:
     """The application for one engine. Raises ConfigError for an alias that leads nowhere, or a price of nothing."""
     server = config.fill(ServerSettings, values)
     models = ServedModels({engine.info.name: engine}, parse_aliases(server.alias, engine.info.name))
@@ -110,6 +121,7 @@ def build_app(engine: OpenVINOEngine, values: Mapping[str, Any], store: Store) -
         ledger=store.ledger,
         gate=Gate(Limiter(store.ledger.used_tokens), config.fill(QueueSettings, values)),
         origins=origins(server, values),
+        observers=observers,
     )
 
 
@@ -157,7 +169,7 @@ def guard(listener: socket.socket, access: KeyRing, settings: ServerSettings) ->
 
 def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: ServerSettings, tls: TlsSettings) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain. Returns when the engine has stopped."""
-    log.configure(settings.log_level)
+    log.configure(settings.log_level, settings.log_format)
     server = DrainingServer(app, engine, settings.drain_timeout, tls)
     try:
         server.run(sockets=[listener])

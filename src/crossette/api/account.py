@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Protocol
+from datetime import UTC, datetime
+from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from crossette.access import ANONYMOUS
-from crossette.generation import Answer
 from crossette.ledger import NOTHING, Entry
+from crossette.record import RequestRecord
 
 MAX_CONTENT = 2**20
 """Bytes kept of a body, and of an answer."""
 MAX_WORD = 200
 """Characters kept of what clients say of themselves."""
-
-
-class Exchange(Protocol):
-    """A request and its response, at their end."""
-
-    @property
-    def scope(self) -> Scope: ...
-    @property
-    def request_id(self) -> str: ...
-    @property
-    def time(self) -> datetime: ...
-    @property
-    def status(self) -> int: ...
-    @property
-    def total_s(self) -> float: ...
 
 
 class Content:
@@ -72,41 +57,39 @@ def _text(kept: bytearray) -> str:
     return kept.decode("utf-8", "replace")
 
 
-def entry_of(exchange: Exchange, dialect: str, endpoint: str, content: Content | None) -> Entry:
-    """The row of a request; a request that was refused early is known by less."""
-    state: Mapping[str, Any] = exchange.scope.get("state", {})
-    body, answer = state.get("body"), state.get("answer")
-    timings = answer.timings if answer is not None else None
+def entry_of(record: RequestRecord, dialect: str, endpoint: str, scope: Scope, content: Content | None) -> Entry:
+    """The row of a request; one that was refused early is known by less."""
+    state: Mapping[str, Any] = scope.get("state", {})
+    body, work = state.get("body"), record.work
+    is_checked = "model" in state  # else nobody has looked at how large its metadata is
     return Entry(
-        id=exchange.scope["crossette.ids"].answer,
-        request_id=exchange.request_id,
-        time=exchange.time,
+        id=scope["crossette.ids"].answer,
+        request_id=record.id,
+        time=datetime.fromtimestamp(record.begun_at, UTC),
         key_id=state.get("caller", ANONYMOUS).id,
         dialect=dialect,
         endpoint=endpoint,
-        model=state.get("model") or (body.model[:MAX_WORD] if body is not None else ""),
-        status=exchange.status,
-        total_s=exchange.total_s,
-        first_token_s=timings.first_token - timings.begun if timings and timings.first_token is not None else None,
-        finish_reason=_finish_reason(answer, exchange.status) if answer is not None else None,
-        usage=answer.usage if answer is not None else NOTHING,
-        client=_user_agent(exchange.scope),
+        model=state.get("model") or record.model_asked[:MAX_WORD],
+        status=record.status,
+        total_s=record.seconds,
+        first_token_s=work.time_to_first_token_s if work is not None else None,
+        finish_reason=_finish_reason(record),
+        usage=work.usage if work is not None else NOTHING,
+        client=_user_agent(scope),
         user=(body.user or body.safety_identifier or "")[:MAX_WORD] if body is not None else "",
-        metadata=body.metadata
-        if body is not None and "model" in state
-        else None,  # else nobody has looked at how large it is
+        metadata=body.metadata if body is not None and is_checked else None,
         request_content=content.request if content is not None else None,
         answer_content=content.answer if content is not None else None,
     )
 
 
-def _finish_reason(answer: Answer, status: int) -> str | None:
-    """Each reason once, in the order of the choices; `error` for an answer that broke after its status was sent."""
-    if answer.num_open and status == 200:
+def _finish_reason(record: RequestRecord) -> str | None:
+    """Each reason once, as they were told; `error` for an answer that broke after its status was sent."""
+    if record.work is None:
+        return None
+    if record.error and record.status == 200:
         return "error"
-    return (
-        ",".join(dict.fromkeys(str(choice.finish_reason) for choice in answer.choices if choice.finish_reason)) or None
-    )
+    return ",".join(dict.fromkeys(record.work.finish_reasons)) or None
 
 
 def _user_agent(scope: Scope) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 import uuid
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +16,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from crossette import log as logs
+from crossette import request_log
 from crossette.access import ANONYMOUS, Access, Open
 from crossette.api import chat, completions, health
 from crossette.api.account import Content, entry_of
@@ -33,8 +32,12 @@ from crossette.api.origins import OriginSettings, check_origin, with_cors
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.usage import report_usage
+from crossette.api.watch import Watch
 from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, ShuttingDown, Unauthorized
 from crossette.ledger import Ledger, NoLedger
+from crossette.metrics import CLIENT_GONE, Metrics
+from crossette.record import Observer, RequestRecord
+from crossette.text.structured import mismatches
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +62,11 @@ class App:
         ledger: Ledger | None = None,
         gate: Gate | None = None,
         origins: OriginSettings | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.models = models
+        self.metrics = _metrics(models)
+        self._observers = (request_log.note, self.metrics.note, *observers)
         self._access = access or Open()
         self._ledger = ledger or NoLedger()
         self._settings = settings or HttpSettings()
@@ -73,8 +79,9 @@ class App:
         routes: list[BaseRoute] = [
             Route("/openapi.json", docs.json),
             Route("/docs", docs.page),
-            Route("/health/live", health.live),
+            Route("/health/live", partial(health.live, models=models)),
             Route("/health/ready", self._ready),
+            Route("/metrics", partial(health.metrics, metrics=self.metrics)),
         ]
         self._open_paths = {route.path for route in routes if isinstance(route, Route)}
         self._accounted: dict[str, tuple[str, str]] = {}
@@ -82,6 +89,7 @@ class App:
             for prefix in dialect.prefixes:
                 routes += self._routes(prefix, dialect)
         self.routes = routes
+        self._patterns: dict[Any, str] = {route.endpoint: route.path for route in routes if isinstance(route, Route)}
         self._router = Router(routes, redirect_slashes=False)
 
     def drain(self) -> None:
@@ -102,8 +110,7 @@ class App:
             await self._answer(exchange, scope, receive)
         finally:
             end_visit(scope.get("state", {}))
-            exchange.log_access()
-            self._note(exchange, content)
+            self._tell(exchange, scope, content)
             logs.request_id.reset(token)
 
     async def _answer(self, exchange: _Exchange, scope: Scope, receive: Receive) -> None:
@@ -115,22 +122,38 @@ class App:
             self._let_in(exchange.path, scope)
             await self._router(scope, receive, exchange.send)
         except ClientGone:
-            exchange.status = 499
+            exchange.status = CLIENT_GONE
         except Exception as error:
             if exchange.started:  # too late for an answer: the connection is closed without an end
                 raise
-            await self._error_response(_translated(error, scope), exchange)(scope, receive, exchange.send)
+            exchange.watch.error = _translated(error, scope)
+            await self._error_response(exchange.watch.error, exchange)(scope, receive, exchange.send)
+
+    def _tell(self, exchange: _Exchange, scope: Scope, content: Content | None) -> None:
+        """Tell those who keep count that a request has ended. What fails in them is not the request's affair."""
+        route = self._patterns.get(scope.get("endpoint"), "")
+        dialect = dialect_of(exchange.path, self._dialects)
+        prefix = next((prefix for prefix in dialect.prefixes[::-1] if route.startswith(prefix + "/")), "")
+        record = exchange.watch.record(
+            exchange.request_id, exchange.path, route, dialect.name if prefix else "", prefix, exchange.status
+        )
+        for observe in self._observers:
+            try:
+                observe(record)
+            except Exception:
+                log.exception("A request was not counted")
+        self._note(record, scope, content)
 
     def _let_in(self, path: str, scope: Scope) -> None:
         """Say in `state` who asks. Raises Unauthorized for a path that is not open to all."""
         caller = ANONYMOUS if path in self._open_paths else self._access.caller(key_of(scope))
         scope.setdefault("state", {})["caller"] = caller
 
-    def _note(self, exchange: _Exchange, content: Content | None) -> None:
-        """Tell the ledger of a request for an answer, once it has ended."""
-        dialect, endpoint = self._accounted.get(exchange.path, ("", ""))
-        if endpoint and exchange.scope["method"] == "POST":
-            self._ledger.note(entry_of(exchange, dialect, endpoint, content))
+    def _note(self, record: RequestRecord, scope: Scope, content: Content | None) -> None:
+        """Tell the ledger of a request for an answer, also if it was refused before it was routed."""
+        dialect, endpoint = self._accounted.get(record.path, ("", ""))
+        if endpoint and record.method == "POST":
+            self._ledger.note(entry_of(record, dialect, endpoint, scope, content))
 
     def _error_response(self, error: ServingError, exchange: _Exchange) -> Response:
         dialect = dialect_of(exchange.path, self._dialects)
@@ -170,13 +193,12 @@ class App:
 
 
 class _Exchange:
-    """One request and its response: ids, what was sent, and the line in the log."""
+    """One request and its response: ids, and what was sent."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send
-        self.scope = scope
-        self.time = datetime.now(UTC)
-        self._begun = time.monotonic()
+        self._scope = scope
+        self.watch = Watch(scope)
         self.path = scope["path"].rstrip("/") or "/"
         self.started = False
         self.status = 0
@@ -188,30 +210,19 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            told = visit_headers(self.scope.get("state", {}))
+            told = visit_headers(self._scope.get("state", {}))
             message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode()), *told]
         await self._send(message)
 
-    @property
-    def total_s(self) -> float:
-        """Since it began."""
-        return time.monotonic() - self._begun
 
-    def log_access(self) -> None:
-        if not log.isEnabledFor(logging.INFO):
-            return
-        work = _work_done(self.scope.get("state", {}))
-        log.info("%s %s %d %.0f ms%s", self.scope["method"], self.path, self.status, self.total_s * 1000, work)
-
-
-def _work_done(state: dict[str, Any]) -> str:
-    """Tokens, and what the request says of itself, for a line of the log."""
-    if "answer" not in state:
-        return ""
-    usage, body = state["answer"].usage, state["body"]
-    told = {name: getattr(body, name) for name, field in body.table.items() if field.state == "recorded"}
-    recorded = "".join(f" {name}={value!r}" for name, value in told.items() if value is not None)
-    return f" {usage.prompt_tokens}+{usage.completion_tokens} tokens{recorded}"
+def _metrics(models: ServedModels) -> Metrics:
+    metrics = Metrics(models.engines)
+    metrics.counter(
+        "structured_output_mismatches",
+        "Answers that broke the schema that they were held to.",
+        lambda: mismatches.count,
+    )
+    return metrics
 
 
 def _answer_id(path: str) -> str:

@@ -22,6 +22,7 @@ from crossette.api.models import ServedModels
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
 from crossette.api.sizes import check_sizes
+from crossette.api.watch import watch_of
 from crossette.api.writer import Writer
 from crossette.engine import Engine, ModelInfo
 from crossette.errors import InvalidRequest
@@ -89,8 +90,7 @@ async def create(
     visit: Visit,
 ) -> Response:
     """Answer one request. All that may refuse it comes before the first byte of the answer."""
-    body = await read_json(request, endpoint.body_type, settings)
-    request.state.body = body  # for the access log and the ledger, as are model and answer
+    request.state.body = body = await read_json(request, endpoint.body_type, settings)
     timings = Timings()
     body.check(dialect)
     check_sizes(body, settings)
@@ -111,7 +111,8 @@ async def create(
         plan=plan,
         timings=timings,
     )
-    request.state.answer = answer
+    state = request.state  # for the request's record
+    state.answer, state.answer_id = answer, ids.answer
     headers = partial(metric_headers, answer, dialect)
 
     async def close() -> None:
@@ -122,6 +123,7 @@ async def create(
         return EventStream(reply.chunks(answer), close, dialect, ids.request, settings, headers)
     try:
         whole = await unless_gone(request.receive, reply.whole(answer))
+        watch_of(request.scope).saw(whole)
         return json_response(whole, headers=headers())
     finally:
         await close()  # a coroutine that was cancelled before it began has ended nothing

@@ -105,7 +105,11 @@ IN_EACH_DIALECT = (
 
 def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
     """The OpenAPI document of a server that serves these models, in these dialects."""
-    paths = {"/health/live": {"get": _live()}, "/health/ready": {"get": _ready()}}
+    paths = {
+        "/health/live": {"get": _live()},
+        "/health/ready": {"get": _ready()},
+        "/metrics": {"get": _metrics()},
+    }
     for dialect in dialects:
         for operation in IN_EACH_DIALECT:
             method = "post" if operation.body else "get"
@@ -212,12 +216,26 @@ def _response(description: str, content: Json) -> Json:
 
 
 def _live() -> Json:
-    return _health("live", "Say that the process answers.", {"200": "It does."}, Live)
+    statuses = {"200": "They do.", "503": "An engine has ended: only a new process helps."}
+    return _health("live", "Say whether the process and its engines live.", statuses, Live)
 
 
 def _ready() -> Json:
     statuses = {"200": "Requests are welcome.", "503": "The server shuts down, or a step of an engine hangs."}
     return _health("ready", "Say whether requests are welcome.", statuses, Ready)
+
+
+def _metrics() -> Json:
+    text = {
+        "text/plain": {"schema": {"type": "string"}},
+        "application/openmetrics-text": {"schema": {"type": "string"}},
+    }
+    return {
+        "operationId": "metrics",
+        "tags": ["health"],
+        "summary": "Tell all metrics, as Prometheus reads them.",
+        "responses": {"200": _response("The metrics that docs/metrics.md lists.", text)},
+    }
 
 
 def _health(name: str, summary: str, statuses: Mapping[str, str], answer: type) -> Json:
