@@ -22,7 +22,7 @@ from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.engine import Engine, EngineStats
 from crossette.engines.fake import FakeEngine
-from crossette.record import Observer
+from crossette.record import Observer, RequestRecord
 from crossette.serve import DrainingServer
 from crossette.types import GenerationRequest
 from engine_calls import is_empty
@@ -57,6 +57,27 @@ def has(**counts: int) -> Callable[[EngineStats], bool]:
     return lambda stats: all(getattr(stats, name) == count for name, count in counts.items())
 
 
+class Told:
+    """Who is told of requests, after log and metrics: a client may have its answer a moment before."""
+
+    def __init__(self) -> None:
+        self.records: list[RequestRecord] = []
+        self._changed = threading.Condition()
+
+    def note(self, record: RequestRecord) -> None:
+        with self._changed:
+            self.records.append(record)
+            self._changed.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many requests were told of, those for metrics left out."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._count() >= count, LIMIT_S), self.records
+
+    def _count(self) -> int:
+        return sum(record.route != "/metrics" for record in self.records)
+
+
 @dataclass
 class ApiServer:
     """A server at work. `engine` may be paused, stepped and waited for from the thread of the test."""
@@ -66,6 +87,7 @@ class ApiServer:
     app: App
     engine: FakeEngine
     server: DrainingServer
+    told: Told
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=LIMIT_S))
 
     def __post_init__(self) -> None:
@@ -121,7 +143,9 @@ def serving(
 ) -> Iterator[ApiServer]:
     """Run a server of its own for one test: with a parrot, unless an engine is given."""
     engine = engine or FakeEngine(parrot)
-    app = App(ServedModels({engine.info.name: engine}, aliases), HttpSettings(**settings), dialects, observers)
+    told = Told()
+    models = ServedModels({engine.info.name: engine}, aliases)
+    app = App(models, HttpSettings(**settings), dialects, (*observers, told.note))
     server = _Server(app, engine, drain_timeout)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
@@ -129,7 +153,7 @@ def serving(
         thread.start()
         assert server.ready.wait(LIMIT_S)
         # Tests that bring an engine of another class do not use what only the fake one has.
-        served = ApiServer(f"http://127.0.0.1:{address[1]}", address, app, engine, server)  # type: ignore[arg-type]
+        served = ApiServer(f"http://127.0.0.1:{address[1]}", address, app, engine, server, told)  # type: ignore[arg-type]
         try:
             yield served
         finally:
