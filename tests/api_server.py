@@ -26,7 +26,7 @@ from crossette.api.origins import OriginSettings
 from crossette.engine import Engine, EngineStats
 from crossette.engines.fake import FakeEngine
 from crossette.ledger import Ledger
-from crossette.record import Observer
+from crossette.record import Observer, RequestRecord
 from crossette.serve import DrainingServer
 from crossette.tls import TlsSettings
 from crossette.types import GenerationRequest
@@ -62,6 +62,27 @@ def has(**counts: int) -> Callable[[EngineStats], bool]:
     return lambda stats: all(getattr(stats, name) == count for name, count in counts.items())
 
 
+class Told:
+    """Who is told of requests, after log and metrics: a client may have its answer a moment before."""
+
+    def __init__(self) -> None:
+        self.records: list[RequestRecord] = []
+        self._changed = threading.Condition()
+
+    def note(self, record: RequestRecord) -> None:
+        with self._changed:
+            self.records.append(record)
+            self._changed.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many requests were told of, those for metrics left out."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._count() >= count, LIMIT_S), self.records
+
+    def _count(self) -> int:
+        return sum(record.route != "/metrics" for record in self.records)
+
+
 @dataclass
 class ApiServer:
     """A server at work. `engine` may be paused, stepped and waited for from the thread of the test."""
@@ -71,6 +92,7 @@ class ApiServer:
     app: App
     engine: FakeEngine
     server: DrainingServer
+    told: Told
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=LIMIT_S))
 
     def __post_init__(self) -> None:
@@ -135,6 +157,7 @@ def serving(
     `callers` are by the key that they send as a Bearer token.
     """
     engine = engine or FakeEngine(parrot)
+    told = Told()
     models = ServedModels({engine.info.name: engine}, aliases)
     app = App(
         models,
@@ -144,7 +167,7 @@ def serving(
         ledger=ledger,
         gate=gate,
         origins=origins,
-        observers=observers,
+        observers=(*observers, told.note),
     )
     server = _Server(app, engine, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -153,7 +176,7 @@ def serving(
         thread.start()
         assert server.ready.wait(LIMIT_S)
         # Tests that bring an engine of another class do not use what only the fake one has.
-        served = ApiServer(f"http://127.0.0.1:{address[1]}", address, app, engine, server)  # type: ignore[arg-type]
+        served = ApiServer(f"http://127.0.0.1:{address[1]}", address, app, engine, server, told)  # type: ignore[arg-type]
         try:
             yield served
         finally:

@@ -202,7 +202,9 @@ def test_a_request_is_told_alike_by_the_log_the_metrics_and_its_span(real_model:
         with log.open("w") as stderr, serving(real_model, *told, stderr=stderr) as served:
             headers = {"x-request-id": "asked-by-a-test"}
             answer = httpx.post(f"{served.root}/v1/completions", json=body, headers=headers, timeout=LIMIT_S).json()
-            page = httpx.get(f"{served.root}/metrics").text
+            page = ""
+            while "crossette_prompt_tokens_total{" not in page:  # a request is counted a moment after its answer
+                page = httpx.get(f"{served.root}/metrics", timeout=LIMIT_S).text
         (span,) = collector.spans  # sent at the end of the process at the latest
 
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]

@@ -50,6 +50,7 @@ def test_an_answer_counts_once_with_what_its_usage_says(
     usage = server.post(f"{prefix}/{endpoint}", BODIES[endpoint]).json()["usage"]
     server.post(f"{prefix}/{endpoint}", BODIES[endpoint] | {"stream": streamed, "model": "alias"})
 
+    server.told.wait_for(2)
     labels = {"model": "fake", "endpoint": endpoint}
     route = f"{prefix}/{endpoint}"
     assert value(server, "http_requests_total", method="POST", route=route, status="200") == 2
@@ -68,6 +69,7 @@ def test_a_refusal_counts_by_kind_and_names_no_model(server: ApiServer, prefix: 
     server.post(f"{prefix}/completions", BODIES["completions"] | {"model": "no-such-model"})
     server.get("/nowhere")
 
+    server.told.wait_for(2)
     dialect = "openai" if prefix == "/v1" else "fireworks"
     assert value(server, "errors_total", kind="model_not_found", dialect=dialect) == 1
     assert value(server, "errors_total", kind="not_found", dialect="") == 1
@@ -87,6 +89,7 @@ def test_a_stream_that_breaks_counts_as_200_and_as_an_error(prefix: str, caplog:
             engine.fail_next_step(RuntimeError("kernel broke"))
             engine.resume()
             list(lines)
+        server.told.wait_for(1)
         dialect = "openai" if prefix == "/v1" else "fireworks"
 
         assert value(server, "errors_total", kind="internal", dialect=dialect) == 1
@@ -101,6 +104,7 @@ def test_a_hang_up_counts_with_its_delay(prefix: str) -> None:
             engine.wait_for(has(waiting=1))
         server.wait_until_idle()
 
+        server.told.wait_for(1)
         assert value(server, "cancellation_delay_seconds_count", model="fake") == 1
         assert value(server, "http_requests_total", method="POST", route=f"{prefix}/completions", status="499") == 1
 
@@ -108,6 +112,7 @@ def test_a_hang_up_counts_with_its_delay(prefix: str) -> None:
 def test_a_stop_string_is_no_cancellation(server: ApiServer, prefix: str) -> None:
     server.post(f"{prefix}/completions", BODIES["completions"] | {"stop": "ll"})
 
+    server.told.wait_for(1)
     assert value(server, "cancellation_delay_seconds_count", model="fake") == 0
 
 
@@ -134,6 +139,7 @@ def test_a_broken_observer_harms_no_request(caplog: pytest.LogCaptureFixture) ->
 
     with serving(observers=(broken,)) as server:
         assert server.post("/v1/completions", BODIES["completions"]).status_code == 200
+        server.told.wait_for(1)
         assert value(server, "prompt_tokens_total", model="fake") is not None
     assert "the disk is full" in caplog.text
 
