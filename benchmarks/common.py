@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 
@@ -66,12 +67,15 @@ def serving(command: Sequence[str], environ: Mapping[str, str] | None = None) ->
     port = _free_port()
     url = f"http://127.0.0.1:{port}/v1"
     started_s = time.perf_counter()
-    with subprocess.Popen(
-        [*command, "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, **(environ or {})},
-    ) as process:
+    with (
+        TemporaryDirectory() as folder,  # no measurement writes into the ledger of this machine's user
+        subprocess.Popen(
+            [*command, "--port", str(port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "CROSSETTE_DATABASE_URL": f"sqlite:///{folder}/crossette.db", **(environ or {})},
+        ) as process,
+    ):
         try:
             model = _model_when_ready(process, url)
             yield Served(url, model, process.pid, started_s)

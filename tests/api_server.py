@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,10 +15,8 @@ from typing import Any
 import httpx
 import pydantic
 from openai import OpenAI
-from starlette.datastructures import Headers
-from starlette.types import Receive, Scope, Send
 
-from crossette.access import Caller
+from crossette.access import ANONYMOUS, Access, Caller
 from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
@@ -27,6 +25,8 @@ from crossette.api.models import ServedModels
 from crossette.api.origins import OriginSettings
 from crossette.engine import Engine, EngineStats
 from crossette.engines.fake import FakeEngine
+from crossette.ledger import Ledger
+from crossette.record import Observer, RequestRecord
 from crossette.serve import DrainingServer
 from crossette.tls import TlsSettings
 from crossette.types import GenerationRequest
@@ -62,6 +62,27 @@ def has(**counts: int) -> Callable[[EngineStats], bool]:
     return lambda stats: all(getattr(stats, name) == count for name, count in counts.items())
 
 
+class Told:
+    """Who is told of requests, after log and metrics: a client may have its answer a moment before."""
+
+    def __init__(self) -> None:
+        self.records: list[RequestRecord] = []
+        self._changed = threading.Condition()
+
+    def note(self, record: RequestRecord) -> None:
+        with self._changed:
+            self.records.append(record)
+            self._changed.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many requests were told of, those for metrics left out."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._count() >= count, LIMIT_S), self.records
+
+    def _count(self) -> int:
+        return sum(record.route != "/metrics" for record in self.records)
+
+
 @dataclass
 class ApiServer:
     """A server at work. `engine` may be paused, stepped and waited for from the thread of the test."""
@@ -71,6 +92,7 @@ class ApiServer:
     app: App
     engine: FakeEngine
     server: DrainingServer
+    told: Told
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=LIMIT_S))
 
     def __post_init__(self) -> None:
@@ -121,10 +143,13 @@ def serving(
     aliases: Mapping[str, str] | None = None,
     drain_timeout: float = LIMIT_S,
     dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
+    access: Access | None = None,
+    ledger: Ledger | None = None,
     callers: Mapping[str, Caller] | None = None,
     gate: Gate | None = None,
     origins: OriginSettings | None = None,
     tls: TlsSettings | None = None,
+    observers: Sequence[Observer] = (),
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
     """Run a server of its own for one test: with a parrot, unless an engine is given.
@@ -132,9 +157,18 @@ def serving(
     `callers` are by the key that they send as a Bearer token.
     """
     engine = engine or FakeEngine(parrot)
+    told = Told()
     models = ServedModels({engine.info.name: engine}, aliases)
-    app = _KnowingApp(models, HttpSettings(**settings), dialects, gate, origins)
-    app.callers = callers or {}
+    app = App(
+        models,
+        HttpSettings(**settings),
+        dialects,
+        access=access or _Callers(callers or {}),
+        ledger=ledger,
+        gate=gate,
+        origins=origins,
+        observers=(*observers, told.note),
+    )
     server = _Server(app, engine, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
@@ -142,7 +176,7 @@ def serving(
         thread.start()
         assert server.ready.wait(LIMIT_S)
         # Tests that bring an engine of another class do not use what only the fake one has.
-        served = ApiServer(f"http://127.0.0.1:{address[1]}", address, app, engine, server)  # type: ignore[arg-type]
+        served = ApiServer(f"http://127.0.0.1:{address[1]}", address, app, engine, server, told)  # type: ignore[arg-type]
         try:
             yield served
         finally:
@@ -152,16 +186,14 @@ def serving(
             assert not thread.is_alive()
 
 
-class _KnowingApp(App):
-    """An app that knows callers by their keys."""
+class _Callers:
+    """An `Access` that knows callers by their keys, and lets everybody else in too."""
 
-    callers: Mapping[str, Caller]
+    def __init__(self, callers: Mapping[str, Caller]) -> None:
+        self._callers = callers
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = Headers(scope=scope).get("authorization", "").removeprefix("Bearer ")
-        if key in self.callers:
-            scope["state"]["caller"] = self.callers[key]
-        await super().__call__(scope, receive, send)
+    def caller(self, key: str | None) -> Caller:
+        return self._callers.get(key or "", ANONYMOUS)
 
 
 class _Server(DrainingServer):

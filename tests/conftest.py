@@ -40,6 +40,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="runs only with --all"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Servers and commands that a test starts leave the keys and the ledger of this machine's user alone."""
+    file = tmp_path_factory.mktemp("database") / "crossette.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSETTE_DATABASE_URL", f"sqlite:///{file}")
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A llama of two layers and random weights, as the store would hold it."""

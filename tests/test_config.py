@@ -13,8 +13,11 @@ from typing import Any, Literal
 import pytest
 
 from crossette import config, serve
+from crossette.engines.fake import FakeEngine
 from crossette.errors import ConfigError
 from crossette.settings import setting
+from crossette.store.open import open_store
+from crossette.store.settings import StoreSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +187,14 @@ def test_aliases_are_names_of_the_served_model_unless_they_say() -> None:
     }
     with pytest.raises(ConfigError, match="has no name"):
         serve.parse_aliases(["=m"], "m")
+
+
+def test_a_price_of_a_model_that_is_not_served_is_refused(tmp_path: Path) -> None:
+    environ = {"CROSSETTE_DATABASE_URL": f"sqlite:///{tmp_path}/crossette.db", "CROSSETTE_PRICE": "other=1/1/1"}
+    values = config.gather(config.table(serve.SECTIONS), flags={}, environ=environ, file=None)
+
+    with (
+        open_store(config.fill(StoreSettings, values)) as store,
+        pytest.raises(ConfigError, match=r"--price names 'other', which is not served\. Served: fake\."),
+    ):
+        serve.build_app(FakeEngine(), values, store)  # type: ignore[arg-type]  # any engine does

@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from crossette.api.app import App
 from crossette.api.models import ServedModels
+from metrics_page import PAGE, page
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -34,3 +35,7 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
     assert len(README.splitlines()) < 150
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_page_of_metrics_is_as_scripts_docs_prints_it() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page()

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossette.choice import Choice, Delta, Stops
 from crossette.engines.fake import IM_END, FakeEngine, FakeTokenizer, say
 from crossette.errors import ContextLengthExceeded, EngineFailure, ShuttingDown
-from crossette.generation import Answer, Choice, Delta, Stops, Whole, collect, start
+from crossette.generation import Answer, Whole, collect, start
+from crossette.text.pieces import Content
 from crossette.types import FinishReason, GenerationRequest, TokenOutput, Usage
 from engine_calls import is_empty, make_request, run
 
@@ -94,12 +96,16 @@ def test_the_token_that_completes_a_stop_is_the_last_one_counted() -> None:
     assert read_cut(b"one. two. three", [12], Stops((". ",))) == ("one", FinishReason.STOP, 5)
 
 
+def said(text: str) -> Delta:
+    return Delta(0, text, (Content(text),))
+
+
 def test_nothing_certain_is_no_delta() -> None:
     choice = Choice(0, FakeTokenizer(), Stops(("!!",)))
 
     outputs = [TokenOutput(0, tuple(piece)) for piece in (b"a", b"!", "é".encode()[:1], "é".encode()[1:])]
-    assert [choice.read(output) for output in outputs] == [Delta(0, "a"), None, None, Delta(0, "!é")]
-    assert choice.read(TokenOutput(0, (IM_END,), FinishReason.STOP)) == Delta(0, "", FinishReason.STOP)
+    assert [choice.read(output) for output in outputs] == [said("a"), None, None, said("!é")]
+    assert choice.read(TokenOutput(0, (IM_END,), FinishReason.STOP)) == Delta(0, "", (), FinishReason.STOP)
     assert choice.num_tokens == 5
 
 
@@ -130,7 +136,7 @@ def test_the_collected_answer_is_the_stream_folded() -> None:
     async def work() -> list[Whole]:
         return await collect(start(engine, [ask(n=2), ask("b", n=2)], Stops((",",))))
 
-    ends = [Whole(index, text, FinishReason.STOP) for index, text in enumerate(("one", "two") * 2)]
+    ends = [Whole(index, text, (Content(text),), FinishReason.STOP) for index, text in enumerate(("one", "two") * 2)]
     assert run(work()) == ends
     assert is_empty(engine)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crossette.errors import ConfigError
-from crossette.machine import free_memory, parse_memory, show_memory, usable_cpus
+from crossette.machine import cpu_identity, free_memory, parse_memory, show_memory, usable_cpus
 
 MIB = 2**20
 CGROUP = "sys/fs/cgroup/"
@@ -127,3 +127,23 @@ def test_what_is_no_amount_of_memory_is_named(text: str) -> None:
 )
 def test_memory_for_a_person(num_bytes: int, shown: str) -> None:
     assert show_memory(num_bytes) == shown
+
+
+def cpuinfo(*, flags: str = "avx2", mhz: str = "2445.4") -> str:
+    core = "processor : {0}\nmodel name : A\ncpu MHz : {1}\nmicrocode : 0x1\napicid : {0}\nflags : {2}\n\n"
+    return core.format(0, mhz, flags) + core.format(1, mhz, flags)
+
+
+def test_a_cpu_is_told_by_what_all_its_cores_say(tmp_path: Path) -> None:
+    cache = "sys/devices/system/cpu/cpu0/cache/index2/size"
+    files = {"proc/cpuinfo": cpuinfo(), cache: "512K\n"}
+    told = cpu_identity(make_root(tmp_path / "a", files))
+
+    assert told is not None
+    assert cpu_identity(make_root(tmp_path / "b", {**files, "proc/cpuinfo": cpuinfo(mhz="1500.0")})) == told
+    assert cpu_identity(make_root(tmp_path / "c", {**files, "proc/cpuinfo": cpuinfo(flags="avx2 avx512f")})) != told
+    assert cpu_identity(make_root(tmp_path / "d", {**files, cache: "1024K\n"})) != told
+
+
+def test_a_machine_without_cpuinfo_does_not_tell(tmp_path: Path) -> None:
+    assert cpu_identity(make_root(tmp_path, {})) is None

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from openai import OpenAI
 
 from api_server import DIALECTS, PREFIXES
 from crossette.models.store import StoredModel
+from otlp_collector import attributes, collecting
 
 LIMIT_S = 120
 """The limit of every wait: loading the model takes seconds, on a busy machine more."""
@@ -37,7 +39,7 @@ class Served:
 
 
 @contextmanager
-def serving(model: StoredModel, *arguments: str) -> Iterator[Served]:
+def serving(model: StoredModel, *arguments: str, stderr: IO[str] | None = None) -> Iterator[Served]:
     command = [
         sys.executable,
         "-m",
@@ -50,7 +52,7 @@ def serving(model: StoredModel, *arguments: str) -> Iterator[Served]:
         "256MiB",
         *arguments,
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
     assert process.stdout is not None
     try:
         banner = ""
@@ -137,16 +139,83 @@ def test_answers_that_outlive_the_drain_timeout_end_with_an_error_frame(real_mod
     assert status == 0
 
 
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_small_model_calls_what_it_is_told_to(served: Served, prefix: str) -> None:
+    """At the highest temperature: what it would rather say does not matter."""
+    parameters: dict[str, object] = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 20}, "unit": {"enum": ["C", "F"]}},
+        "required": ["city", "unit"],
+    }
+    with OpenAI(base_url=served.root + prefix, api_key="none", max_retries=0, timeout=LIMIT_S) as sdk:
+        answer = sdk.chat.completions.create(
+            model=served.model,
+            messages=[{"role": "user", "content": "What is the weather in Oslo?"}],
+            tools=[{"type": "function", "function": {"name": "weather", "parameters": parameters}}],
+            tool_choice="required",
+            parallel_tool_calls=False,
+            temperature=2,
+            n=8,
+            max_tokens=200,
+        )
+
+    for choice in answer.choices:
+        (call,) = choice.message.tool_calls or []
+        assert choice.finish_reason == "tool_calls"
+        assert call.type == "function"
+        assert call.function.name == "weather"
+        arguments = json.loads(call.function.arguments)
+        assert (arguments.keys(), arguments["unit"] in ("C", "F")) == ({"city", "unit"}, True)
+
+
 def test_a_port_that_is_taken_is_one_sentence(real_model: StoredModel, served: Served) -> None:
     port = served.root.rpartition(":")[2]
 
+    assert f"Can't listen on 127.0.0.1:{port}" in refused(real_model, "--port", port)
+
+
+def test_a_tool_format_that_nobody_knows_is_one_sentence(real_model: StoredModel) -> None:
+    said = refused(real_model, "--port", "0", "--tool-format", "semaphore")
+
+    assert "'semaphore' is not known" in said
+    assert "hermes" in said
+
+
+def refused(model: StoredModel, *arguments: str) -> str:
+    """What a server says that does not start."""
     ended = subprocess.run(
-        [sys.executable, "-m", "crossette", "serve", real_model.name, "--port", port],
+        [sys.executable, "-m", "crossette", "serve", model.name, *arguments],
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
     )
-
     assert ended.returncode == 1
-    assert f"Can't listen on 127.0.0.1:{port}" in ended.stderr
     assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+def test_a_request_is_told_alike_by_the_log_the_metrics_and_its_span(real_model: StoredModel, tmp_path: Path) -> None:
+    body = {"model": real_model.name, "prompt": "Once upon a time", "max_tokens": 12, "ignore_eos": True}
+    log = tmp_path / "log"
+    with collecting() as collector:
+        told = ("--log-format", "json", "--otlp-endpoint", collector.url)
+        with log.open("w") as stderr, serving(real_model, *told, stderr=stderr) as served:
+            headers = {"x-request-id": "asked-by-a-test"}
+            answer = httpx.post(f"{served.root}/v1/completions", json=body, headers=headers, timeout=LIMIT_S).json()
+            page = ""
+            while "crossette_prompt_tokens_total{" not in page:  # a request is counted a moment after its answer
+                page = httpx.get(f"{served.root}/metrics", timeout=LIMIT_S).text
+        (span,) = collector.spans  # sent at the end of the process at the latest
+
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    (line,) = [line for line in lines if line.get("answer_id") == answer["id"]]
+    usage = answer["usage"]
+    counts = (usage["prompt_tokens"], usage["completion_tokens"])
+    spanned = attributes(span)
+    assert (line["request_id"], line["model"]) == ("asked-by-a-test", real_model.name)
+    assert (line["prompt_tokens"], line["completion_tokens"]) == counts
+    assert (spanned["gen_ai.usage.input_tokens"], spanned["gen_ai.usage.output_tokens"]) == counts
+    for name, count in zip(
+        ("prompt_tokens", "completion_tokens", "generated_tokens"), (*counts, counts[1]), strict=True
+    ):
+        assert f'crossette_{name}_total{{model="{real_model.name}"}} {count}.0' in page

@@ -21,6 +21,9 @@ class Limits:
     """Of prompts and answers, for as long as the key lives."""
 
 
+UNLIMITED = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who a request comes from. Requests without a key come from `ANONYMOUS`."""
@@ -32,7 +35,7 @@ class Caller:
     """Whether it may see what others used."""
     models: frozenset[str] | None = None
     """The models it may ask for; None for all."""
-    limits: Limits = Limits()
+    limits: Limits = UNLIMITED
 
 
 ANONYMOUS = Caller("", "anonymous", is_admin=True)
@@ -47,3 +50,10 @@ class Access(Protocol):
 
         Raises Unauthorized for a key that is missing, not known, revoked or expired.
         """
+
+
+class Open:
+    """Lets everybody in: for an API that is served without a store."""
+
+    def caller(self, key: str | None) -> Caller:
+        return ANONYMOUS

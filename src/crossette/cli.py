@@ -6,16 +6,18 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from crossette import __version__
+from crossette.cli_keys import keys_app, usage
 from crossette.errors import ConfigError, CrossetteError
 from crossette.models.catalogue import DEFAULT
 from crossette.models.fetch import Progress as ProgressCallback
@@ -29,6 +31,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models in the store.", invoke_without_command=True)
 app.add_typer(models_app, name="models")
+app.add_typer(keys_app, name="keys")
+app.command("usage")(usage)
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -39,7 +43,7 @@ def main() -> None:
     try:
         app()
     except CrossetteError as error:
-        _err.print(f"[bold red]Error:[/] {error}", soft_wrap=True, markup=True)
+        _err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, markup=True)
         sys.exit(1)
 
 
@@ -65,13 +69,18 @@ def _progress() -> Iterator[ProgressCallback]:
         yield show
 
 
+def _convert(gguf: Path, folder: Path) -> Any:
+    from crossette.engines.openvino.convert import convert  # 0.1 s that only a GGUF file that is new should cost
+
+    return convert(gguf, folder)
+
+
 def _pull(reference: str) -> Any:
-    from crossette.engines.openvino.convert import convert
     from crossette.models.pull import pull
     from crossette.models.store import ModelStore, default_root
 
     with _progress() as progress:
-        return pull(ModelStore(default_root()), reference, convert, progress)
+        return pull(ModelStore(default_root()), reference, _convert, progress)
 
 
 @app.command("pull")
@@ -116,17 +125,22 @@ def remove_model(name: Annotated[str, typer.Argument()]) -> None:
 def _serve(values: dict[str, Any]) -> None:
     from crossette import config, serve
     from crossette.engines.openvino.engine import OpenVINOSettings
+    from crossette.store.open import open_store
+    from crossette.store.settings import StoreSettings
     from crossette.tls import TlsSettings, check_tls
 
     settings, tls = config.fill(serve.ServerSettings, values), config.fill(TlsSettings, values)
     check_tls(tls)
     listener = serve.bind(settings.host, settings.port)
-    stored = _pull(settings.model)
-    with _err.status(f"Loading {stored.name}"):
-        engine = serve.load_engine(stored, config.fill(OpenVINOSettings, values))
-    server = serve.build_app(engine, values)
-    _print_banner(engine, listener.getsockname(), tls.scheme)
-    serve.run(engine, server, listener, settings, tls)
+    stores = open_store(config.fill(StoreSettings, values), allow_anonymous=settings.allow_anonymous)
+    with stores as store, serve.tracing(values) as observers:
+        serve.guard(listener, store.access, settings)
+        stored = _pull(settings.model)
+        with _err.status(f"Loading {stored.name}"):
+            engine = serve.load_engine(stored, config.fill(OpenVINOSettings, values), settings.tool_format)
+        server = serve.build_app(engine, values, store, observers)
+        _print_banner(engine, listener.getsockname(), tls.scheme)
+        serve.run(engine, server, listener, settings, tls)
 
 
 def _print_banner(engine: Any, address: tuple[Any, ...], scheme: str) -> None:
@@ -178,8 +192,9 @@ def _parameters(table: dict[str, Any]) -> list[inspect.Parameter]:
     for name, setting in table.items():
         default = "none" if setting.default in (None, ()) else str(setting.default)
         help = f"{setting.help} [env: {setting.variable}] [default: {default}]".replace("[", "\\[")
-        kind = list[str] if setting.repeatable else str
-        annotations[name] = Annotated[kind | None, typer.Option(setting.flag, help=help, show_default=False)]
+        kind: Any = bool if setting.type is bool else list[str] if setting.repeatable else str
+        flag = f"{setting.flag}/--no-{setting.flag[2:]}" if kind is bool else setting.flag
+        annotations[name] = Annotated[kind | None, typer.Option(flag, help=help, show_default=False)]
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in annotations.items()
@@ -209,6 +224,22 @@ def chat_command(
         with _err.status(f"Loading {stored.name}"):
             client = serve.LocalChat(serve.load_engine(stored, OpenVINOSettings()))
     chat(client, _out)
+
+
+@app.command("status")
+def status_command(
+    url: Annotated[str, typer.Option(help="The server, or any base URL of its API.")] = "http://127.0.0.1:8000",
+    once: Annotated[bool, typer.Option("--once", help="Show it once, for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="Key for the server.")] = None,
+) -> None:
+    """Show what a server is doing: streams, speed, queue, caches, memory."""
+    from crossette.status.scrape import MetricsPage
+    from crossette.status.screen import show
+
+    with closing(MetricsPage(url, api_key)) as page:
+        show(page, _out, once=once, as_json=as_json, interval_s=interval)
 
 
 @app.command("bench")

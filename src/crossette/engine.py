@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from crossette.histogram import Counts
 from crossette.types import Constraint, GenerationRequest, TokenOutput
 
 
@@ -65,6 +66,8 @@ class ModelInfo:
     vocab_size: int
     end_token_ids: frozenset[int]
     chat_template: str | None = None
+    tool_format: str = ""
+    """How the model calls tools, by its name in `text/tool_calls`; "" for what its chat template shows."""
     sampling_defaults: Mapping[str, float] = field(default_factory=dict)
     """temperature, top_k, top_p, min_p where the model's generation_config.json gives them."""
     created: int = 0
@@ -83,6 +86,23 @@ class Speeds:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineTimes:
+    """How long and how large: histograms since the engine started. Times are in seconds."""
+
+    queue: Counts
+    """From the call of `generate` until the first of a request's sequences is in the batch."""
+    token_gap: Counts
+    """Between one output of a sequence and its next."""
+    cancellation: Counts
+    """From the call of `aclose` on a generation that still ran until its blocks were free."""
+    step: Counts
+    step_tokens: Counts
+    """Tokens that a step computed, guesses included."""
+    step_sequences: Counts
+    """Sequences that a step computed something for."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """A look at an engine at one moment, and counts since it started."""
 
@@ -98,7 +118,7 @@ class EngineStats:
     """Computed, also those computed again; not those found in the prefix cache."""
     completion_tokens: int
     cached_blocks: int = 0
-    """Blocks that the prefix cache knows."""
+    """Blocks that the prefix cache knows, also those that running sequences hold."""
     drafts: int = 0
     accepted_drafts: int = 0
     stalled: bool = False
@@ -108,6 +128,16 @@ class EngineStats:
     pending_prompt_tokens: int = 0
     """Tokens of prompts that are still to be computed, of all sequences that run or wait."""
     speeds: Speeds = Speeds()
+    alive: bool = True
+    """False once the engine has ended without being asked to: only a new process helps."""
+    lookup_tokens: int = 0
+    """Tokens of admitted prompts that may come from the prefix cache: all but those of prompts to be scored."""
+    hit_tokens: int = 0
+    """Of those, the ones that did."""
+    kv_bytes: int = 0
+    """Memory of the KV cache."""
+    times: EngineTimes | None = None
+    """None for an engine that measures nothing."""
 
 
 class Engine(Protocol):

@@ -22,6 +22,7 @@
     │   │   └── ConstraintFailed     constraint_failed  the output could not be held to the requested format
     │   └── ShuttingDown        503  overloaded
     ├── ModelError                   a model that cannot be fetched, read or converted
+    ├── StoreError                   a database of keys and usage that cannot be read or written
     └── ConfigError                  a setting that cannot be used
 
 `kind` is our word for the cause; each dialect translates it into its own `type` and `code`.
@@ -154,6 +155,10 @@ class ShuttingDown(ServingError):
 
 class ModelError(CrossetteError):
     """A model that cannot be fetched, read, converted or found in the store."""
+
+
+class StoreError(CrossetteError):
+    """The database of keys and usage cannot be read or written: says which, and what it answered."""
 
 
 class ConfigError(CrossetteError):

@@ -33,6 +33,18 @@ def _cpu_quota(cgroup: Path) -> float | None:
     return None
 
 
+def cpu_identity(root: Path = _ROOT) -> str | None:
+    """What tells this CPU from another: model, microcode, flags, caches; None where the system does not say."""
+    told = {line for line in _read(root / "proc/cpuinfo").splitlines() if _about_all_cores(line)}
+    caches = [_read(root / f"sys/devices/system/cpu/cpu0/cache/index{index}/size") for index in range(5)]
+    return "\n".join([*sorted(told), *caches]) if told else None
+
+
+def _about_all_cores(line: str) -> bool:
+    name = line.partition(":")[0].strip().lower()
+    return name not in ("", "processor", "cpu mhz", "bogomips", "apicid", "initial apicid", "core id", "physical id")
+
+
 def free_memory(root: Path = _ROOT) -> int:
     """Bytes this process can still take: what the system has available, and what is left of the cgroup."""
     cgroup = root / _CGROUP

@@ -13,6 +13,17 @@ from crossette.text.spans import Span, words_of
 from crossette.text.turns import Message
 
 
+def token_id(tokenizer: Tokenizer, spelling: str) -> int | None:
+    """The one token that is spelled so; None where there is none."""
+    ids = tokenizer.encode(spelling, specials=True)
+    return ids[0] if len(ids) == 1 and tokenizer.spelling(ids[0]) == spelling.encode() else None
+
+
+def spelled(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+    """Tokens as text, control tokens as they are spelled."""
+    return b"".join(map(tokenizer.spelling, tokens)).decode(errors="replace")
+
+
 def encode_text(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
     """A plain prompt, as it is: control tokens may be spelled in it. BOS where the model wants one."""
     return _with_bos(tokenizer, tokenizer.encode(text, specials=True))
@@ -32,7 +43,7 @@ def encode_chat(
     """
     options = options or TemplateOptions()
     if safe:
-        _check_variables(tokenizer, options)
+        _check_options(tokenizer, options)
     if safe and _spell_specials(tokenizer, messages):
         spans = template.render_spans(messages, options)
         tokens = [
@@ -84,13 +95,16 @@ def _with_bos(tokenizer: Tokenizer, tokens: list[int]) -> tuple[int, ...]:
     return tuple(tokens) if bos is None or tokens[:1] == [bos] else (bos, *tokens)
 
 
-def _check_variables(tokenizer: Tokenizer, options: TemplateOptions) -> None:
-    if options.variables and tokenizer.has_specials(json.dumps(options.variables, ensure_ascii=False)):
-        raise InvalidRequest(
-            "chat_template_kwargs spells a control token. It is for options: put text into messages, or send "
-            "safe_tokenization: false.",
-            param="chat_template_kwargs",
-        )
+def _check_options(tokenizer: Tokenizer, options: TemplateOptions) -> None:
+    """Templates write these where they like, so that they cannot be kept as plain text."""
+    for given, name, instead in (
+        (options.variables, "chat_template_kwargs", "It is for options: put text into messages"),
+        (options.tools, "tools", "Describe them in other words"),
+    ):
+        if given and tokenizer.has_specials(json.dumps(given, ensure_ascii=False)):
+            raise InvalidRequest(
+                f"{name} spells a control token. {instead}, or send safe_tokenization: false.", param=name
+            )
 
 
 def _spell_specials(tokenizer: Tokenizer, messages: Sequence[Message]) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import ipaddress
 import logging
 import socket
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,17 +24,25 @@ from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.api.origins import OriginSettings, allowed_hosts
 from crossette.api.queue import QueueSettings
+from crossette.choice import Stops
 from crossette.engine import Engine, ModelInfo
 from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
 from crossette.errors import ConfigError
-from crossette.generation import Stops, start
+from crossette.generation import start
 from crossette.limits import Limiter
 from crossette.models.catalogue import DEFAULT
 from crossette.models.facts import sampling_defaults
-from crossette.models.store import StoredModel
+from crossette.models.store import StoredModel, home
 from crossette.prompt import encode_chat
+from crossette.record import Observer
 from crossette.settings import setting
+from crossette.store.key_ring import KeyRing
+from crossette.store.open import Store
+from crossette.store.prices import parse_prices
+from crossette.store.settings import StoreSettings
+from crossette.text.tool_calls.families import FORMATS
 from crossette.tls import TlsSettings
+from crossette.tracing import Tracer, TracingSettings
 from crossette.types import GenerationRequest, SamplingParams
 
 _LAST_WORDS_S = 5.0
@@ -48,18 +57,30 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "Address to listen on.")
     port: int = setting(8000, "Port to listen on; 0 takes a free one.")
     alias: tuple[str, ...] = setting((), "NAME=MODEL: serve the model under another name, too. Repeatable.")
+    allow_anonymous: bool = setting(
+        False, "Serve requests without a key: on an address that others reach, and where keys were made."
+    )
     fireworks_stop: Literal["include", "omit"] = setting(
         "include", "Whether text under /inference/v1 includes the stop string: as in 2023, or as today."
     )
+    tool_format: str = setting(
+        "", f"How the model calls tools, where its template does not show it: {', '.join(FORMATS)}."
+    )
     drain_timeout: float = setting(30.0, "Seconds that running answers may still take after SIGTERM or Ctrl-C.")
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "What is logged, from this level up.")
+    log_format: Literal["console", "json"] = setting("console", "Log lines for people, or JSON objects for programs.")
 
 
-SECTIONS = (ServerSettings, OpenVINOSettings, HttpSettings, QueueSettings, OriginSettings, TlsSettings)
+SECTIONS = (
+    *(ServerSettings, OpenVINOSettings, HttpSettings, StoreSettings),
+    *(QueueSettings, OriginSettings, TlsSettings, TracingSettings),
+)
 
 
-def load_engine(stored: StoredModel, settings: OpenVINOSettings) -> OpenVINOEngine:
+def load_engine(stored: StoredModel, settings: OpenVINOSettings, tool_format: str = "") -> OpenVINOEngine:
     """The engine for a model of the store. Raises ModelError or ConfigError."""
+    if tool_format and tool_format not in FORMATS:
+        raise ConfigError(f"--tool-format {tool_format!r} is not known. It is one of {', '.join(FORMATS)}.")
     record = stored.record
     info = ModelInfo(
         name=stored.name,
@@ -69,19 +90,39 @@ def load_engine(stored: StoredModel, settings: OpenVINOSettings) -> OpenVINOEngi
         vocab_size=0,  # the tokenizer knows it
         end_token_ids=frozenset(record.end_token_ids),
         chat_template=stored.chat_template,
+        tool_format=tool_format,
         sampling_defaults=sampling_defaults(stored.path),
         created=record.created,
     )
-    return OpenVINOEngine(stored.path, info, settings, add_bos=record.add_bos)
+    return OpenVINOEngine(stored.path, info, settings, add_bos=record.add_bos, notes=home() / "notes")
 
 
-def build_app(engine: OpenVINOEngine, values: Mapping[str, Any]) -> App:
-    """The application for one engine. Raises ConfigError for an alias that leads nowhere."""
+def tracing(values: Mapping[str, Any]) -> AbstractContextManager[tuple[Observer, ...]]:
+    """Who makes spans of requests while the server runs: nobody, unless a collector is named. Raises ConfigError."""
+    endpoint = config.fill(TracingSettings, values).otlp_endpoint
+    return Tracer(endpoint) if endpoint else nullcontext(())
+
+
+def build_app(
+    engine: OpenVINOEngine, values: Mapping[str, Any], store: Store, observers: Sequence[Observer] = ()
+) -> App:
+    """The application for one engine. Raises ConfigError for an alias that leads nowhere, or a price of nothing."""
     server = config.fill(ServerSettings, values)
     models = ServedModels({engine.info.name: engine}, parse_aliases(server.alias, engine.info.name))
     fireworks = dataclasses.replace(FIREWORKS, include_stop=server.fireworks_stop == "include")
-    gate = Gate(Limiter(), config.fill(QueueSettings, values))
-    return App(models, config.fill(HttpSettings, values), (OPENAI, fireworks), gate, origins(server, values))
+    for model in parse_prices(config.fill(StoreSettings, values).price):
+        if model not in models.engines:
+            raise ConfigError(f"--price names {model!r}, which is not served. Served: {', '.join(models.engines)}.")
+    return App(
+        models,
+        config.fill(HttpSettings, values),
+        (OPENAI, fireworks),
+        access=store.access,
+        ledger=store.ledger,
+        gate=Gate(Limiter(store.ledger.used_tokens), config.fill(QueueSettings, values)),
+        origins=origins(server, values),
+        observers=observers,
+    )
 
 
 def origins(server: ServerSettings, values: Mapping[str, Any]) -> OriginSettings:
@@ -114,9 +155,21 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def guard(listener: socket.socket, access: KeyRing, settings: ServerSettings) -> None:
+    """Raise ConfigError if others than this machine's own users would come in without a key."""
+    host = listener.getsockname()[0]
+    if ipaddress.ip_address(host.partition("%")[0]).is_loopback or access.is_closed or settings.allow_anonymous:
+        return
+    listener.close()
+    raise ConfigError(
+        f"--host {settings.host} can be reached from other machines, but no keys were made, so that everybody could"
+        " use the server. Make a key with `crossette keys create NAME`, or start with --allow-anonymous."
+    )
+
+
 def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: ServerSettings, tls: TlsSettings) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain. Returns when the engine has stopped."""
-    log.configure(settings.log_level)
+    log.configure(settings.log_level, settings.log_format)
     server = DrainingServer(app, engine, settings.drain_timeout, tls)
     try:
         server.run(sockets=[listener])

@@ -206,7 +206,7 @@ def test_what_is_recorded_stands_in_the_log(prefix: str, endpoint: str, caplog: 
     names = [name for name, field in TABLES[endpoint].items() if field.state == "recorded"]
     sent = {name: {"team": "blue"} if name == "metadata" else f"the {name}" for name in names}
 
-    with caplog.at_level(logging.INFO, "crossette.api.app"), serving() as api:
+    with caplog.at_level(logging.INFO, "crossette.request_log"), serving() as api:
         assert api.post(f"{prefix}/{endpoint}", make_body(endpoint, **sent)).status_code == 200
 
     assert names

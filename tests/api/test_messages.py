@@ -267,13 +267,6 @@ def test_an_answer_replayed_as_the_sdk_dumps_it_is_taken(api: ApiServer, prefix:
     assert again.choices[0].message.content == "Yes"
 
 
-def test_tools_that_are_offered_are_still_refused(api: ApiServer, prefix: str) -> None:
-    tools = [{"type": "function", "function": {"name": "f"}}]
-
-    assert refusal(api, prefix, tools=tools)[:2] == (400, "tools")
-    assert refusal(api, prefix, user("q"), calling("{}"), result(), tools=tools)[:2] == (400, "tools")
-
-
 @pytest.mark.parametrize("as_text", [False, True])
 def test_arguments_are_refused_where_they_are_too_deep(api: ApiServer, prefix: str, as_text: bool) -> None:
     def nested(depth: int) -> object:

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crossette.engines.openvino import notes as notes_file
 from crossette.engines.openvino.exactness import NARROWEST, ExactWidth, measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool
 from crossette.engines.openvino.model import PagedModel, load_paged
+from crossette.engines.openvino.notes import Notes
 from crossette.engines.openvino.runner import FILLER_TOKENS, Logits, Row, Runner
 
 NUM_BLOCKS = 64
@@ -202,8 +204,94 @@ def test_where_rows_differ_among_rows_a_filler_is_always_added(
     monkeypatch.setattr(runner, "forward", disturbed)
     monkeypatch.setattr(runner, "enough_rows", 2)  # put back afterwards: the runner is shared
 
-    assert measure_width(runner, BlockPool(NUM_BLOCKS), limit=64, vocab_size=VOCAB_SIZE) == ExactWidth(NARROWEST)
+    assert measure_width(runner, BlockPool(NUM_BLOCKS), limit=64, vocab_size=VOCAB_SIZE) == ExactWidth(
+        NARROWEST, rows_need_filler=True
+    )
     assert runner.enough_rows == float("inf")
+
+
+class Counted:
+    """A graph that changes steps of more than `exact` tokens, and single rows among rows, and counts its steps."""
+
+    def __init__(self, model: PagedModel, monkeypatch: pytest.MonkeyPatch, *, exact: int = 128) -> None:
+        self.runner = Runner(model, NUM_BLOCKS, threads=2)
+        self.num_steps = 0
+        self.shift = 0.0
+        self._exact = exact
+        self._forward = self.runner.forward
+        monkeypatch.setattr(self.runner, "forward", self._disturbed)
+
+    def _disturbed(self, step: list[Row]) -> Logits:
+        self.num_steps += 1
+        wide = sum(len(row.tokens) for row in step) > self._exact
+        rows = len(step) > 1 and all(len(row.tokens) == 1 for row in step)
+        return self._forward(step) + np.float32(self.shift + wide + rows)
+
+    def measured(self, notes: Notes, *, limit: int = 512) -> ExactWidth:
+        """What a start finds out, with a pool and a runner as at a start."""
+        self.runner.enough_rows, self.num_steps = 2, 0
+        return measure_width(self.runner, BlockPool(NUM_BLOCKS), limit=limit, vocab_size=VOCAB_SIZE, notes=notes)
+
+
+@pytest.fixture
+def notes(tmp_path: Path, model: PagedModel, monkeypatch: pytest.MonkeyPatch) -> Notes:
+    monkeypatch.setattr(notes_file, "cpu_identity", lambda: "a CPU")
+    return Notes(tmp_path, model.fingerprint)
+
+
+def test_the_next_start_takes_what_was_measured_and_computes_the_narrow_step_only(
+    model: PagedModel, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = Counted(model, monkeypatch)
+    first, num_first = graph.measured(notes), graph.num_steps
+    second = graph.measured(notes)
+
+    assert first == second == ExactWidth(128, rows_need_filler=True)
+    assert (num_first, graph.num_steps) == (6, 2)  # besides the narrow step: among rows, and widths 64, 128, 256
+    assert graph.runner.enough_rows == float("inf")
+
+
+def test_another_result_of_the_narrow_step_is_measured_anew(
+    model: PagedModel, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with other weights, or another kernel."""
+    graph = Counted(model, monkeypatch)
+    graph.measured(notes)
+    graph.shift = 1e-3
+
+    graph.measured(notes)
+
+    assert graph.num_steps > 2
+
+
+def test_another_limit_is_measured_anew(model: PagedModel, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Counted(model, monkeypatch)
+    graph.measured(notes, limit=512)
+
+    assert graph.measured(notes, limit=64).tokens == NARROWEST
+    assert graph.num_steps > 2
+
+
+def test_a_damaged_note_is_measured_anew_and_mended(
+    model: PagedModel, notes: Notes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    graph = Counted(model, monkeypatch)
+    expected = graph.measured(notes)
+    for file in tmp_path.iterdir():
+        file.write_bytes(b'{"tokens": "many"}')
+
+    assert graph.measured(notes) == expected and graph.num_steps > 2
+    assert graph.measured(notes) == expected and graph.num_steps == 2
+
+
+def test_what_went_wrong_is_measured_at_every_start(
+    model: PagedModel, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = Counted(model, monkeypatch, exact=32)
+    first = graph.measured(notes)
+
+    assert graph.measured(notes) == first
+    assert first.warnings and graph.num_steps > 2
 
 
 def test_blocks_are_as_long_as_the_pool_thinks(model: PagedModel) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,8 +16,12 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from crossette import log as logs
+from crossette import request_log
+from crossette.access import ANONYMOUS, Access, Open
 from crossette.api import chat, completions, health
+from crossette.api.account import Content, entry_of
 from crossette.api.admission import Gate, end_visit, visit_headers
+from crossette.api.credentials import key_of
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect, dialect_of
 from crossette.api.docs import Docs
 from crossette.api.generate import Endpoint, Ids, create
@@ -28,7 +31,13 @@ from crossette.api.models import ServedModels, list_models, retrieve_model
 from crossette.api.origins import OriginSettings, check_origin, with_cors
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
-from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, ShuttingDown
+from crossette.api.usage import report_usage
+from crossette.api.watch import Watch
+from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, ShuttingDown, Unauthorized
+from crossette.ledger import Ledger, NoLedger
+from crossette.metrics import CLIENT_GONE, Metrics
+from crossette.record import Observer, RequestRecord
+from crossette.text.structured import mismatches
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +57,18 @@ class App:
         models: ServedModels,
         settings: HttpSettings | None = None,
         dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
+        *,
+        access: Access | None = None,
+        ledger: Ledger | None = None,
         gate: Gate | None = None,
         origins: OriginSettings | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.models = models
+        self.metrics = _metrics(models)
+        self._observers = (request_log.note, self.metrics.note, *observers)
+        self._access = access or Open()
+        self._ledger = ledger or NoLedger()
         self._settings = settings or HttpSettings()
         self._dialects = dialects
         self._gate = gate or Gate()
@@ -62,13 +79,17 @@ class App:
         routes: list[BaseRoute] = [
             Route("/openapi.json", docs.json),
             Route("/docs", docs.page),
-            Route("/health/live", health.live),
+            Route("/health/live", partial(health.live, models=models)),
             Route("/health/ready", self._ready),
+            Route("/metrics", partial(health.metrics, metrics=self.metrics)),
         ]
+        self._open_paths = {route.path for route in routes if isinstance(route, Route)}
+        self._accounted: dict[str, tuple[str, str]] = {}
         for dialect in dialects:
             for prefix in dialect.prefixes:
                 routes += self._routes(prefix, dialect)
         self.routes = routes
+        self._patterns: dict[Any, str] = {route.endpoint: route.path for route in routes if isinstance(route, Route)}
         self._router = Router(routes, redirect_slashes=False)
 
     def drain(self) -> None:
@@ -80,13 +101,16 @@ class App:
         await self._entry(scope, receive, send)
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
+        content = Content() if self._ledger.keeps_content else None
+        if content is not None:
+            receive, send = content.receiving(receive), content.sending(send)
         exchange = _Exchange(scope, send)
         token = logs.request_id.set(exchange.request_id)
         try:
             await self._answer(exchange, scope, receive)
         finally:
             end_visit(scope.get("state", {}))
-            exchange.log_access()
+            self._tell(exchange, scope, content)
             logs.request_id.reset(token)
 
     async def _answer(self, exchange: _Exchange, scope: Scope, receive: Receive) -> None:
@@ -95,13 +119,41 @@ class App:
         scope["path"] = exchange.path
         try:
             check_origin(scope, self._origins.cors_origin, self._origins.allowed_host)
+            self._let_in(exchange.path, scope)
             await self._router(scope, receive, exchange.send)
         except ClientGone:
-            exchange.status = 499
+            exchange.status = CLIENT_GONE
         except Exception as error:
             if exchange.started:  # too late for an answer: the connection is closed without an end
                 raise
-            await self._error_response(_translated(error, scope), exchange)(scope, receive, exchange.send)
+            exchange.watch.error = _translated(error, scope)
+            await self._error_response(exchange.watch.error, exchange)(scope, receive, exchange.send)
+
+    def _tell(self, exchange: _Exchange, scope: Scope, content: Content | None) -> None:
+        """Tell those who keep count that a request has ended. What fails in them is not the request's affair."""
+        route = self._patterns.get(scope.get("endpoint"), "")
+        dialect = dialect_of(exchange.path, self._dialects)
+        prefix = next((prefix for prefix in dialect.prefixes[::-1] if route.startswith(prefix + "/")), "")
+        record = exchange.watch.record(
+            exchange.request_id, exchange.path, route, dialect.name if prefix else "", prefix, exchange.status
+        )
+        for observe in self._observers:
+            try:
+                observe(record)
+            except Exception:
+                log.exception("A request was not counted")
+        self._note(record, scope, content)
+
+    def _let_in(self, path: str, scope: Scope) -> None:
+        """Say in `state` who asks. Raises Unauthorized for a path that is not open to all."""
+        caller = ANONYMOUS if path in self._open_paths else self._access.caller(key_of(scope))
+        scope.setdefault("state", {})["caller"] = caller
+
+    def _note(self, record: RequestRecord, scope: Scope, content: Content | None) -> None:
+        """Tell the ledger of a request for an answer, also if it was refused before it was routed."""
+        dialect, endpoint = self._accounted.get(record.path, ("", ""))
+        if endpoint and record.method == "POST":
+            self._ledger.note(entry_of(record, dialect, endpoint, scope, content))
 
     def _error_response(self, error: ServingError, exchange: _Exchange) -> Response:
         dialect = dialect_of(exchange.path, self._dialects)
@@ -110,13 +162,18 @@ class App:
             headers = {"allow": error.allow}
         elif isinstance(error, RequestTimeout):
             headers = {"connection": "close"}  # or the slow body could hold it for ever
+        elif isinstance(error, Unauthorized):
+            headers = {"www-authenticate": "Bearer"}
         return json_response(error_body(error, dialect, exchange.request_id), status=error.status, headers=headers)
 
     def _routes(self, prefix: str, dialect: Dialect) -> list[BaseRoute]:
         generate = partial(self._generate, dialect)
+        for path in ("/completions", "/chat/completions"):
+            self._accounted[prefix + path] = (dialect.name, path)
         return [
             Route(f"{prefix}/completions", partial(generate, COMPLETIONS), methods=["POST"]),
             Route(f"{prefix}/chat/completions", partial(generate, CHAT), methods=["POST"]),
+            Route(f"{prefix}/usage", partial(report_usage, ledger=self._ledger)),
             Route(f"{prefix}/models", partial(list_models, models=self.models)),
             Route(f"{prefix}/models/{{name:path}}", partial(retrieve_model, models=self.models)),
         ]
@@ -125,21 +182,23 @@ class App:
         if self._draining:
             raise ShuttingDown("The server is shutting down. Retry in a moment.")
         ids: Ids = request.scope["crossette.ids"]
-        request.state.visit = visit = self._gate.visit(getattr(request.state, "caller", None), dialect)
+        caller = request.state.caller
+        request.state.visit = visit = self._gate.visit(caller, dialect)
         visit.check()
-        return await create(request, endpoint, self.models, dialect, self._settings, ids, visit)
+        models = self.models.only(caller.models)
+        return await create(request, endpoint, models, dialect, self._settings, ids, visit)
 
     async def _ready(self, request: Request) -> Response:
-        return await health.ready(request, self.models, draining=self._draining)
+        return await health.ready(request, self.models, self._ledger, draining=self._draining)
 
 
 class _Exchange:
-    """One request and its response: ids, what was sent, and the line in the log."""
+    """One request and its response: ids, and what was sent."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send
         self._scope = scope
-        self._begun = time.monotonic()
+        self.watch = Watch(scope)
         self.path = scope["path"].rstrip("/") or "/"
         self.started = False
         self.status = 0
@@ -155,22 +214,15 @@ class _Exchange:
             message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode()), *told]
         await self._send(message)
 
-    def log_access(self) -> None:
-        if not log.isEnabledFor(logging.INFO):
-            return
-        duration_ms = (time.monotonic() - self._begun) * 1000
-        work = _work_done(self._scope.get("state", {}))
-        log.info("%s %s %d %.0f ms%s", self._scope["method"], self.path, self.status, duration_ms, work)
 
-
-def _work_done(state: dict[str, Any]) -> str:
-    """Tokens, and what the request says of itself, for a line of the log."""
-    if "answer" not in state:
-        return ""
-    usage, body = state["answer"].usage, state["body"]
-    told = {name: getattr(body, name) for name, field in body.table.items() if field.state == "recorded"}
-    recorded = "".join(f" {name}={value!r}" for name, value in told.items() if value is not None)
-    return f" {usage.prompt_tokens}+{usage.completion_tokens} tokens{recorded}"
+def _metrics(models: ServedModels) -> Metrics:
+    metrics = Metrics(models.engines)
+    metrics.counter(
+        "structured_output_mismatches",
+        "Answers that broke the schema that they were held to.",
+        lambda: mismatches.count,
+    )
+    return metrics
 
 
 def _answer_id(path: str) -> str:

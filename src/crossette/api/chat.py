@@ -10,7 +10,8 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
-from crossette.api.chat_prompt import chat_prompt
+from crossette.api.calls import CallWriter
+from crossette.api.chat_prompt import Wishes, chat_prompt
 from crossette.api.dialect import Dialect
 from crossette.api.generate import Call
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
@@ -23,14 +24,42 @@ from crossette.api.schema.chat import (
     ChunkChoice,
     DeltaBody,
 )
+from crossette.api.schema.response_format import Making, form_asked
 from crossette.api.writer import Writer
+from crossette.choice import Delta
 from crossette.engine import Engine
-from crossette.generation import Answer, Delta, Fold, Whole, collect
+from crossette.generation import Answer, Fold, Whole, collect
+from crossette.prompt import spelled, token_id
+from crossette.text.output_plan import OutputPlan, Thoughts, output_plan
+from crossette.text.pieces import CallArguments, CallHead, Content, Piece, Thought
+from crossette.text.tool_calls.offer import Offer
+
+_END_OF_PROMPT = 16
+"""Tokens in which the mark of open thoughts would stand."""
 
 
 async def prepare(body: ChatRequest, engine: Engine, dialect: Dialect) -> Call:
     """Everything that may refuse the request, before anything is answered."""
-    return Call([await chat_prompt(body, engine)], default_max_tokens=None)
+    wishes = Wishes.of(body, engine)
+    making = form_asked(body)
+    prompt = await chat_prompt(body, engine, wishes)
+    is_plain = not wishes.tools and wishes.reasoning is None and making is None
+    plan = None if is_plain else partial(_plan, engine, wishes, making, prompt)
+    return Call([prompt], default_max_tokens=None, plan=plan)
+
+
+def _plan(engine: Engine, wishes: Wishes, making: Making | None, prompt: tuple[int, ...]) -> OutputPlan:
+    """How the answer is read and what it is held to. Large schemas take their time."""
+    thoughts = None
+    if wishes.reasoning is not None:
+        is_open = wishes.reasoning.is_open(spelled(engine.tokenizer, prompt[-_END_OF_PROMPT:]))
+        thoughts = Thoughts(wishes.reasoning, wishes.thinking, is_open)
+    return output_plan(
+        partial(token_id, engine.tokenizer),
+        form=making() if making is not None else None,
+        offer=Offer.of(wishes.use.format, wishes.tools, wishes.choice) if wishes.tools else None,
+        thoughts=thoughts,
+    )
 
 
 class ChatReply:
@@ -38,10 +67,13 @@ class ChatReply:
 
     def __init__(self, head: Head, body: ChatRequest, dialect: Dialect, writer: Writer) -> None:
         self._write = writer
+        self._calls = CallWriter(dialect, is_legacy=body.is_legacy)
+        self._has_thoughts = body.include_reasoning is not False
         self._usage = StreamUsage(dialect, body.stream_options)
         self._refusal = None if dialect.refusals else UNSET
         self._annotations: list[Any] | UnsetType = [] if dialect.refusals else UNSET  # Any: there never is one
-        self._first = DeltaBody("assistant", "" if dialect.first_delta_has_content else UNSET, self._refusal)
+        content = "" if dialect.first_delta_has_content else UNSET
+        self._first = DeltaBody("assistant", content, refusal=self._refusal)
         self._chunk = partial(ChatChunk, object="chat.completion.chunk", **asdict(head))
         self._whole = partial(ChatCompletion, object="chat.completion", **asdict(head))
 
@@ -65,19 +97,31 @@ class ChatReply:
             yield self._chunk(choices=[], usage=usage_body(answer.usage))
 
     def _choices(self, delta: Delta, fold: Fold, answer: Answer, *, is_first: bool) -> Iterator[ChunkChoice]:
-        """A delta as up to three chunks: the role, what is said, the end."""
+        """A delta as chunks: the role, what is said, piece by piece, the end."""
         if is_first:
             yield ChunkChoice(delta.index, self._first)
-        if delta.text or delta.tokens:
-            yield ChunkChoice(
-                delta.index,
-                DeltaBody(content=delta.text),
-                logprobs=self._write(delta.tokens),
-                token_ids=self._write.token_ids(delta.tokens),
-            )
+        bodies = [body for piece in delta.pieces if (body := self._piece(piece)) is not None]
+        if delta.tokens and not bodies:
+            bodies = [DeltaBody(content="")]
+        tokens = delta.tokens
+        for body in bodies:
+            yield ChunkChoice(delta.index, body, logprobs=self._write(tokens), token_ids=self._write.token_ids(tokens))
+            tokens = ()
         if delta.finish_reason is not None:
-            raw = self._write.raw_output(answer, fold.whole(delta.index))
-            yield ChunkChoice(delta.index, DeltaBody(), delta.finish_reason, raw_output=raw)
+            whole = fold.whole(delta.index)
+            reason = self._calls.finish_reason(delta.finish_reason, len(whole.calls))
+            yield ChunkChoice(delta.index, DeltaBody(), reason, raw_output=self._write.raw_output(answer, whole))
+
+    def _piece(self, piece: Piece) -> DeltaBody | None:
+        match piece:
+            case Content(text):
+                return DeltaBody(content=text)
+            case Thought(text):
+                return DeltaBody(reasoning_content=text) if self._has_thoughts else None
+            case CallHead():
+                return self._calls.head(piece)
+            case CallArguments():
+                return self._calls.arguments(piece)
 
     async def whole(self, answer: Answer) -> ChatCompletion:
         return self._whole(
@@ -88,10 +132,19 @@ class ChatReply:
         )
 
     def _choice(self, whole: Whole, answer: Answer) -> ChatChoice:
+        calls = whole.calls
         return ChatChoice(
             whole.index,
-            AssistantMessage("assistant", whole.text, self._refusal, self._annotations),
-            whole.finish_reason,
+            AssistantMessage(
+                "assistant",
+                content=whole.content or (None if calls else ""),
+                reasoning_content=whole.thoughts or UNSET if self._has_thoughts else UNSET,
+                tool_calls=self._calls.listed(calls),
+                function_call=self._calls.single(calls),
+                refusal=self._refusal,
+                annotations=self._annotations,
+            ),
+            self._calls.finish_reason(whole.finish_reason, len(calls)),
             self._write(whole.tokens),
             self._write.token_ids(whole.tokens),
             self._write.raw_output(answer, whole),

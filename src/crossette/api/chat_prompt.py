@@ -2,29 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any
 
 from crossette.api.generate import encode_off_loop
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.messages import conversation
 from crossette.engine import Engine
-from crossette.errors import InvalidRequest, NoChatTemplate
+from crossette.errors import InvalidRequest, NoChatTemplate, Unsupported
 from crossette.prompt import encode_chat, encode_latest
 from crossette.text.chat_template import RESERVED, ChatTemplate, TemplateOptions
+from crossette.text.reasoning import Reasoning, Thinking, reasoning_of, thinking, with_history
 from crossette.text.spans import words_of
+from crossette.text.tool_calls.families import ToolUse, tool_use
+from crossette.text.tool_calls.prompt import with_tools
+from crossette.text.tool_calls.tools import Tool, ToolChoice
+from crossette.text.turns import Message
 
 
-async def chat_prompt(body: ChatRequest, engine: Engine) -> tuple[int, ...]:
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a chat asks beside words: tools and thoughts, as its model knows them."""
+
+    tools: Sequence[Tool]
+    choice: ToolChoice
+    use: ToolUse
+    reasoning: Reasoning | None
+    thinking: Thinking
+
+    @classmethod
+    def of(cls, body: ChatRequest, engine: Engine) -> Wishes:
+        """Raises InvalidRequest, or Unsupported for what the model cannot do."""
+        source = engine.info.chat_template or ""
+        use, reasoning = _abilities(source, engine.info.tool_format)
+        effort, param = body.effort()
+        if reasoning is None and body.reasoning_history not in (None, "disabled"):
+            raise Unsupported(
+                "This model does not reason, so 'reasoning_history' can only be 'disabled': "
+                f"{body.reasoning_history!r}",
+                param="reasoning_history",
+            )
+        return cls(*body.tools_offered(), use, reasoning, thinking(reasoning, effort, param))
+
+
+@lru_cache(maxsize=32)
+def _abilities(template: str, tool_format: str) -> tuple[ToolUse, Reasoning | None]:
+    return tool_use(template, tool_format), reasoning_of(template)
+
+
+async def chat_prompt(body: ChatRequest, engine: Engine, wishes: Wishes) -> tuple[int, ...]:
     """The tokens. Raises InvalidRequest, naming what is at fault, or NoChatTemplate."""
     if body.prompt_token_ids is not None:
         return _given_prompt(body, body.prompt_token_ids, engine)
     template = chat_template(engine)
-    messages = conversation(body.messages)
+    messages = _messages(body, wishes)
     encode = partial(
         encode_chat,
         engine.tokenizer,
         template,
-        options=_template_options(body),
+        options=_template_options(body, wishes),
         safe=body.safe_tokenization is not False,
     )
     size = sum(map(len, words_of(messages)))
@@ -33,9 +71,25 @@ async def chat_prompt(body: ChatRequest, engine: Engine) -> tuple[int, ...]:
     return await encode_off_loop(size, encode, messages)
 
 
+def _messages(body: ChatRequest, wishes: Wishes) -> Sequence[Message]:
+    """The conversation, with what the model is shown of tools and of its earlier thoughts."""
+    messages: Sequence[Message] = conversation(body.messages)
+    if wishes.reasoning is not None:
+        messages = with_history(messages, body.reasoning_history or "preserved", wishes.reasoning)
+    if wishes.tools and not wishes.use.is_listed:
+        messages = with_tools(messages, wishes.tools, wishes.use.format)
+    return messages
+
+
 def _given_prompt(body: ChatRequest, prompt: list[int], engine: Engine) -> tuple[int, ...]:
     """The prompt that a request brings as token ids."""
-    for name in ("chat_template_kwargs", "continue_final_message", "prompt_truncate_len", "truncate_prompt_tokens"):
+    for name in (
+        "chat_template_kwargs",
+        "continue_final_message",
+        "prompt_truncate_len",
+        "truncate_prompt_tokens",
+        "reasoning_history",
+    ):
         if getattr(body, name):
             raise InvalidRequest(
                 f"prompt_token_ids is the whole prompt, so '{name}' has nothing to act on: leave one of them out.",
@@ -53,17 +107,12 @@ def _given_prompt(body: ChatRequest, prompt: list[int], engine: Engine) -> tuple
     return tuple(prompt)
 
 
-def _template_options(body: ChatRequest) -> TemplateOptions:
+def _template_options(body: ChatRequest, wishes: Wishes) -> TemplateOptions:
     """How the request wants its messages rendered."""
-    variables = body.chat_template_kwargs or {}
-    for name in RESERVED:
-        if name in variables:
-            raise InvalidRequest(
-                f"'{name}' cannot be set by chat_template_kwargs: the server gives it to the template.",
-                param=f"chat_template_kwargs.{name}",
-            )
+    variables = _variables(body.chat_template_kwargs or {}, wishes.thinking)
+    tools = [tool.described() for tool in wishes.tools] if wishes.use.is_listed else []
     if not body.continue_final_message:
-        return TemplateOptions(body.add_generation_prompt is not False, variables=variables)
+        return TemplateOptions(body.add_generation_prompt is not False, variables=variables, tools=tools)
     if body.add_generation_prompt:
         raise InvalidRequest(
             "continue_final_message goes on within the last message, and add_generation_prompt begins another: "
@@ -75,7 +124,23 @@ def _template_options(body: ChatRequest) -> TemplateOptions:
             f"continue_final_message needs a last message of the assistant, not of role '{body.messages[-1].role}'.",
             param=f"messages[{len(body.messages) - 1}].role",
         )
-    return TemplateOptions(continue_final_message=True, variables=variables)
+    return TemplateOptions(continue_final_message=True, variables=variables, tools=tools)
+
+
+def _variables(given: Mapping[str, Any], thinking: Thinking) -> dict[str, Any]:
+    """What the template is told: by chat_template_kwargs, and by how long to think."""
+    for name, value in given.items():
+        if name in RESERVED:
+            raise InvalidRequest(
+                f"'{name}' cannot be set by chat_template_kwargs: the server gives it to the template.",
+                param=f"chat_template_kwargs.{name}",
+            )
+        if name in thinking.variables and thinking.variables[name] != value:
+            raise InvalidRequest(
+                f"chat_template_kwargs.{name} and {thinking.param} say two things: send one of them.",
+                param=thinking.param,
+            )
+    return {**thinking.variables, **given}
 
 
 def chat_template(engine: Engine) -> ChatTemplate:

@@ -13,12 +13,15 @@ from crossette.api.dialect import Dialect
 from crossette.api.generate import Call, encode_off_loop
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.completions import Completion, CompletionChoice, CompletionRequest
+from crossette.api.schema.response_format import Making, form_asked
 from crossette.api.writer import Writer
-from crossette.engine import Engine, Tokenizer
+from crossette.choice import Delta
+from crossette.engine import Engine
 from crossette.errors import InvalidRequest, Unsupported
-from crossette.generation import Answer, Delta, Fold, Whole, collect
-from crossette.prompt import encode_text
+from crossette.generation import Answer, Fold, Whole, collect
+from crossette.prompt import encode_text, token_id
 from crossette.text.fill_in_middle import GapFormat, gap_format
+from crossette.text.output_plan import OutputPlan
 
 
 async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> Call:
@@ -30,17 +33,25 @@ async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> 
         else await encode_off_loop(len(prompt), encode_text, engine.tokenizer, prompt)
         for prompt in (_with_gap(body, gap) if gap else body.prompts())
     ]
-    ends = (_token_id(engine.tokenizer, end) for end in (gap.ends if gap else ()))
+    making = form_asked(body)
+    ends = (token_id(engine.tokenizer, end) for end in (gap.ends if gap else ()))
     return Call(
         prompts,
         default_max_tokens=dialect.completion_max_tokens,
         end_token_ids=frozenset(end for end in ends if end is not None),
+        plan=partial(_plan, making) if making is not None else None,
     )
+
+
+def _plan(making: Making) -> OutputPlan:
+    """A prompt's answers are text, and may be held to a form. Thoughts and calls have no marks here."""
+    form = making()
+    return OutputPlan(form.constraint, form)
 
 
 def _gap(body: CompletionRequest, engine: Engine) -> GapFormat:
     """How the engine's model is shown a gap. Raises Unsupported for a model that fills none."""
-    found = gap_format(lambda mark: _token_id(engine.tokenizer, mark) is not None)
+    found = gap_format(lambda mark: token_id(engine.tokenizer, mark) is not None)
     if found is None:
         raise Unsupported(
             f"'suffix' needs a model that was trained to fill in the middle, and the vocabulary of "
@@ -58,12 +69,6 @@ def _with_gap(body: CompletionRequest, gap: GapFormat) -> list[str]:
             "suffix needs the prompt as text: put the model's own tokens into a prompt of token ids.", param="suffix"
         )
     return [gap.prompt(text, body.suffix or "") for text in texts]
-
-
-def _token_id(tokenizer: Tokenizer, word: str) -> int | None:
-    """The one token that is spelled so; None where there is none."""
-    ids = tokenizer.encode(word, specials=True)
-    return ids[0] if len(ids) == 1 and tokenizer.spelling(ids[0]) == word.encode() else None
 
 
 class CompletionReply:

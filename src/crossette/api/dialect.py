@@ -29,6 +29,8 @@ class Dialect:
     """Whether chunks without usage say `"usage": null` where usage was not asked for."""
     first_delta_has_content: bool
     """Whether a chat stream's first delta has `"content": ""` beside the role."""
+    call_pieces_repeat_type: bool
+    """Whether pieces of a call's arguments have a null id and a type, and its head no empty arguments."""
     refusals: bool
     """Whether messages have `refusal`, always null here, and `annotations`, always empty."""
     fingerprints: bool
@@ -55,6 +57,7 @@ OPENAI = Dialect(
     usage_in_stream="on_request",
     null_usage=False,
     first_delta_has_content=True,
+    call_pieces_repeat_type=False,
     refusals=True,
     fingerprints=True,
     max_top_logprobs=20,
@@ -92,6 +95,7 @@ FIREWORKS = Dialect(
     usage_in_stream="on_finish",
     null_usage=True,
     first_delta_has_content=False,
+    call_pieces_repeat_type=True,
     refusals=False,
     fingerprints=False,
     max_top_logprobs=5,

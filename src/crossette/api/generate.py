@@ -21,13 +21,13 @@ from crossette.api.metrics import metric_headers
 from crossette.api.models import ServedModels
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
-from crossette.api.schema.response_format import Making, form_asked
 from crossette.api.sizes import check_sizes
+from crossette.api.watch import watch_of
 from crossette.api.writer import Writer
 from crossette.engine import Engine, ModelInfo
 from crossette.errors import InvalidRequest
 from crossette.generation import Answer, Timings, start
-from crossette.text.structured import Form
+from crossette.text.output_plan import PLAIN, OutputPlan
 from crossette.types import Constraint, GenerationRequest
 
 P = ParamSpec("P")
@@ -51,6 +51,8 @@ class Call:
     default_max_tokens: int | None
     end_token_ids: frozenset[int] = frozenset()
     """Tokens that end the answer because of the prompt's form."""
+    plan: Callable[[], OutputPlan] | None = None
+    """The work of finding out how answers are read, and what they are held to; None where all is content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +90,17 @@ async def create(
     visit: Visit,
 ) -> Response:
     """Answer one request. All that may refuse it comes before the first byte of the answer."""
-    body = await read_json(request, endpoint.body_type, settings)
+    request.state.body = body = await read_json(request, endpoint.body_type, settings)
     timings = Timings()
     body.check(dialect)
     check_sizes(body, settings)
     engine = models.find(body.model)
-    making = form_asked(body)
-    form = await _prepared(making, engine) if making is not None else None
+    request.state.model = engine.info.name
     call = await endpoint.prepare(body, engine, dialect)
+    plan = await _prepared(call.plan, engine) if call.plan is not None else PLAIN
     writer = Writer.of(body, engine.tokenizer, dialect)
     reply = endpoint.reply(_head(ids.answer, body, engine.info, dialect), body, dialect, writer)
-    requests = _requests(ids.answer, body, call, engine, dialect, form.constraint if form else None)
+    requests = _requests(ids.answer, body, call, engine, dialect, plan.constraint, request.state.caller.id)
     visit.begin(engine, requests)
     answer = start(
         engine,
@@ -106,10 +108,11 @@ async def create(
         body.stops(dialect),
         echo_last=body.num_echoed,
         traced=writer.traced,
-        form=form,
+        plan=plan,
         timings=timings,
     )
-    request.state.answer, request.state.body = answer, body  # for the access log
+    state = request.state  # for the request's record
+    state.answer, state.answer_id = answer, ids.answer
     headers = partial(metric_headers, answer, dialect)
 
     async def close() -> None:
@@ -120,6 +123,7 @@ async def create(
         return EventStream(reply.chunks(answer), close, dialect, ids.request, settings, headers)
     try:
         whole = await unless_gone(request.receive, reply.whole(answer))
+        watch_of(request.scope).saw(whole)
         return json_response(whole, headers=headers())
     finally:
         await close()  # a coroutine that was cancelled before it began has ended nothing
@@ -143,6 +147,7 @@ def _requests(
     engine: Engine,
     dialect: Dialect,
     constraint: Constraint | None,
+    tenant: str,
 ) -> list[GenerationRequest]:
     drafts, asked = body.drafts(), body.logprobs_asked
     if isinstance(drafts, str):
@@ -166,6 +171,7 @@ def _requests(
             end_token_ids=end_token_ids,
             constraint=constraint,
             prediction=tuple(drafts),
+            tenant=tenant,
             isolation_key=body.prompt_cache_isolation_key or "",
             priority=body.engine_priority,
         )
@@ -173,13 +179,14 @@ def _requests(
     ]
 
 
-async def _prepared(making: Making, engine: Engine) -> Form:
-    """The form that was asked for, compiled. In another thread: a large one takes a second."""
+async def _prepared(making: Callable[[], OutputPlan], engine: Engine) -> OutputPlan:
+    """The plan, its constraint compiled. In another thread: a large one takes a second."""
 
-    def prepare() -> Form:
-        form = making()
-        engine.prepare(form.constraint)
-        return form
+    def prepare() -> OutputPlan:
+        plan = making()
+        if plan.constraint is not None:
+            engine.prepare(plan.constraint)
+        return plan
 
     try:
         return await asyncio.wait_for(asyncio.to_thread(prepare), _PATIENCE_S)

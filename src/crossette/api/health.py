@@ -1,4 +1,4 @@
-"""GET /health/live and /health/ready."""
+"""GET /health/live, /health/ready and /metrics: for whoever watches the server."""
 
 from __future__ import annotations
 
@@ -10,33 +10,66 @@ from starlette.responses import Response
 
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
-from crossette.engine import EngineStats
+from crossette.engine import Engine
+from crossette.ledger import Ledger, LedgerStats
+from crossette.metrics import Metrics
 
 
 class Live(msgspec.Struct):
-    status: Literal["ok"] = "ok"
+    status: Literal["ok", "failed"]
+
+
+class EngineCounts(msgspec.Struct):
+    """What the engine says of itself (`EngineStats`), but for its histograms."""
+
+    running: int
+    waiting: int
+    blocks_total: int
+    blocks_free: int
+    cached_blocks: int
+    steps: int
+    preemptions: int
+    prompt_tokens: int
+    completion_tokens: int
+    drafts: int
+    accepted_drafts: int
+    stalled: bool
+    alive: bool
 
 
 class ModelHealth(msgspec.Struct):
     id: str
     warnings: tuple[str, ...]
     """What is less than promised."""
-    stats: EngineStats
+    stats: EngineCounts
 
 
 class Ready(msgspec.Struct):
     status: Literal["ok", "draining", "stalled"]
     models: list[ModelHealth]
+    ledger: LedgerStats
+    """Whether what is done is noted."""
 
 
-async def live(request: Request) -> Response:
-    """The process answers."""
-    return json_response(Live())
+async def live(request: Request, models: ServedModels) -> Response:
+    """The process answers and its engines live: 200, or 503 if one has ended, which only a new process mends."""
+    alive = all(engine.stats().alive for engine in models.engines.values())
+    return json_response(Live("ok" if alive else "failed"), status=200 if alive else 503)
 
 
-async def ready(request: Request, models: ServedModels, *, draining: bool) -> Response:
+async def ready(request: Request, models: ServedModels, ledger: Ledger, *, draining: bool) -> Response:
     """Requests are welcome: 200, or 503 while the server shuts down or an engine hangs."""
-    health = [ModelHealth(name, engine.warnings, engine.stats()) for name, engine in models.engines.items()]
+    health = [_health(name, engine) for name, engine in models.engines.items()]
     stalled = any(model.stats.stalled for model in health)
-    body = Ready("draining" if draining else "stalled" if stalled else "ok", health)
+    body = Ready("draining" if draining else "stalled" if stalled else "ok", health, ledger.stats())
     return json_response(body, status=200 if body.status == "ok" else 503)
+
+
+def _health(name: str, engine: Engine) -> ModelHealth:
+    return ModelHealth(name, engine.warnings, msgspec.convert(engine.stats(), EngineCounts, from_attributes=True))
+
+
+async def metrics(request: Request, metrics: Metrics) -> Response:
+    """All metrics, as Prometheus reads them."""
+    page, media_type = metrics.page(request.headers.get("accept", ""))
+    return Response(page, headers={"content-type": media_type})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 from starlette.requests import Request
@@ -29,24 +29,33 @@ class ServedModels:
                     f"--alias {alias}={target}: {target} is not served. Served: {', '.join(engines) or 'nothing'}."
                 )
 
+        self._names: Collection[str] = (*self.engines, *self.aliases)
+
+    def only(self, names: frozenset[str] | None) -> ServedModels:
+        """The same without the models that are not among `names`; None for all. A model brings its aliases."""
+        if names is None:
+            return self
+        some = ServedModels(self.engines, self.aliases)
+        some._names = [name for name in self._names if not names.isdisjoint((name, self.aliases.get(name, name)))]
+        return some
+
     def find(self, name: str) -> Engine:
         """The engine that a request's model means: a name, an alias, or the last part of `accounts/…/models/…`.
 
         Raises ModelNotFound, listing what is served.
         """
         for spelling in _spellings(name):
-            found = self.engines.get(self.aliases.get(spelling, spelling))
-            if found is not None:
-                return found
-        names = [*self.engines, *self.aliases]
+            if spelling in self._names:
+                return self.engines[self.aliases.get(spelling, spelling)]
         name = name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "…"  # looking for one like it is slow
-        near = difflib.get_close_matches(name, names, n=1)
+        near = difflib.get_close_matches(name, self._names, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise ModelNotFound(f"The model '{name}' is not served here.{hint} Served: {', '.join(names)}.", param="model")
+        served = ", ".join(self._names) or "nothing"
+        raise ModelNotFound(f"The model '{name}' is not served here.{hint} Served: {served}.", param="model")
 
     def entries(self) -> list[ModelEntry]:
         """Every name that a client may use, models first."""
-        return [self.entry(name) for name in (*self.engines, *self.aliases)]
+        return [self.entry(name) for name in self._names]
 
     def entry(self, name: str) -> ModelEntry:
         info = self.find(name).info
@@ -81,8 +90,8 @@ class ModelList(msgspec.Struct, kw_only=True):
 
 
 async def list_models(request: Request, models: ServedModels) -> Response:
-    return json_response(ModelList(data=models.entries()))
+    return json_response(ModelList(data=models.only(request.state.caller.models).entries()))
 
 
 async def retrieve_model(request: Request, models: ServedModels) -> Response:
-    return json_response(models.entry(request.path_params["name"]))
+    return json_response(models.only(request.state.caller.models).entry(request.path_params["name"]))

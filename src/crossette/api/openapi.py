@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -15,9 +15,23 @@ from crossette.api.models import ModelEntry, ModelList
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
 from crossette.api.schema.components import Json, components, ref
-from crossette.errors import EngineFailure, MethodNotAllowed, ModelNotFound, NotFound, RetryLater, ServingError
+from crossette.api.usage import UsageReport
+from crossette.errors import (
+    EngineFailure,
+    Forbidden,
+    InvalidRequest,
+    MethodNotAllowed,
+    ModelNotFound,
+    NotFound,
+    Overloaded,
+    RetryLater,
+    ServingError,
+    Unauthorized,
+)
+from crossette.ledger import GROUP_BY_PATTERN
+from crossette.moments import PATTERN as MOMENT_PATTERN
 
-_ANSWERS = (Completion, ChatCompletion, ChatChunk, ModelList, ModelEntry, Live, Ready, ErrorBody)
+_ANSWERS = (Completion, ChatCompletion, ChatChunk, ModelList, ModelEntry, UsageReport, Live, Ready, ErrorBody)
 
 
 def _kinds(error: type[ServingError]) -> Iterator[type[ServingError]]:
@@ -27,7 +41,7 @@ def _kinds(error: type[ServingError]) -> Iterator[type[ServingError]]:
         yield from _kinds(kind)
 
 
-_ANYWHERE = (EngineFailure,)
+_ANYWHERE = (Unauthorized, EngineFailure)
 _ROUTING = (ServingError, RetryLater, NotFound, MethodNotAllowed)
 """What no operation answers: what only stands above others, and what is said where there is no operation."""
 
@@ -44,7 +58,14 @@ class _Operation:
     body: type | None = None
     chunk: type | None = None
     example: Mapping[str, Any] | None = None
+    query: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    """Parameters of the query: what each means, its pattern and an example."""
 
+
+_USAGE_QUERY = {
+    "group_by": ("What is added up apart: a list of key, model and day.", GROUP_BY_PATTERN, "key,day"),
+    "since": ("The time of the first request that counts, or how long ago that was.", MOMENT_PATTERN, "7d"),
+}
 
 _GENERATING = tuple(kind for kind in _kinds(ServingError) if kind not in _ROUTING)
 
@@ -71,12 +92,24 @@ IN_EACH_DIALECT = (
     ),
     _Operation("listModels", "/models", "List every name that a request's model may be.", ModelList),
     _Operation("retrieveModel", "/models/{name}", "Look a model up.", ModelEntry, (ModelNotFound, *_ANYWHERE)),
+    _Operation(
+        "reportUsage",
+        "/usage",
+        "Add up what keys used. For admin keys, and for all where no keys were made.",
+        UsageReport,
+        (InvalidRequest, Forbidden, Overloaded, *_ANYWHERE),
+        query=_USAGE_QUERY,
+    ),
 )
 
 
 def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
     """The OpenAPI document of a server that serves these models, in these dialects."""
-    paths = {"/health/live": {"get": _live()}, "/health/ready": {"get": _ready()}}
+    paths = {
+        "/health/live": {"get": _live()},
+        "/health/ready": {"get": _ready()},
+        "/metrics": {"get": _metrics()},
+    }
     for dialect in dialects:
         for operation in IN_EACH_DIALECT:
             method = "post" if operation.body else "get"
@@ -100,9 +133,16 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
                 for status in sorted({error.status for error in _GENERATING})
             },
             "headers": {"RequestId": _REQUEST_ID},
+            "securitySchemes": _SECURITY_SCHEMES,
         },
+        "security": [*({name: []} for name in _SECURITY_SCHEMES), {}],
     }
 
+
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key, where the server has any."},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same, in another header."},
+}
 
 # --- operations ---
 
@@ -124,7 +164,10 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
     }
     if "{name}" in operation.path:
         schema = {"type": "string", "minLength": 1, "examples": names}
-        described["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": schema}]
+        named = {"name": "name", "in": "path", "required": True, "description": "A name or an alias."}
+        described["parameters"] = [{**named, "schema": schema}]
+    if operation.query:
+        described["parameters"] = [_parameter(name, *told) for name, told in operation.query.items()]
     if operation.body:
         example = {"model": next(iter(names), "model"), **(operation.example or {})}
         body = {"schema": ref(operation.body), "example": example}
@@ -135,6 +178,11 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
     }
     described["responses"] = {"200": _response("The answer.", content), **refusals}
     return described
+
+
+def _parameter(name: str, description: str, pattern: str, example: str) -> Json:
+    schema = {"type": "string", "pattern": pattern, "examples": [example]}
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
 
 
 def _event(chunk: type) -> Json:
@@ -168,12 +216,26 @@ def _response(description: str, content: Json) -> Json:
 
 
 def _live() -> Json:
-    return _health("live", "Say that the process answers.", {"200": "It does."}, Live)
+    statuses = {"200": "They do.", "503": "An engine has ended: only a new process helps."}
+    return _health("live", "Say whether the process and its engines live.", statuses, Live)
 
 
 def _ready() -> Json:
     statuses = {"200": "Requests are welcome.", "503": "The server shuts down, or a step of an engine hangs."}
     return _health("ready", "Say whether requests are welcome.", statuses, Ready)
+
+
+def _metrics() -> Json:
+    text = {
+        "text/plain": {"schema": {"type": "string"}},
+        "application/openmetrics-text": {"schema": {"type": "string"}},
+    }
+    return {
+        "operationId": "metrics",
+        "tags": ["health"],
+        "summary": "Tell all metrics, as Prometheus reads them.",
+        "responses": {"200": _response("The metrics that docs/metrics.md lists.", text)},
+    }
 
 
 def _health(name: str, summary: str, statuses: Mapping[str, str], answer: type) -> Json:

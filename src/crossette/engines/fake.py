@@ -13,14 +13,16 @@ import secrets
 import threading
 import zlib
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count, repeat
+from time import monotonic
 
 import numpy as np
 
 from crossette.engine import EngineStats, Generation, ModelInfo, Speeds
 from crossette.engines import admission
 from crossette.engines.grammar import GrammarCompiler, Matcher
+from crossette.engines.meter import Meter
 from crossette.engines.stream import OutputStream
 from crossette.errors import ConstraintFailed, ServingError
 from crossette.types import Constraint, FinishReason, GenerationRequest, Logprob, TokenOutput
@@ -50,13 +52,14 @@ def say(*texts: str) -> Script:
 
 
 class FakeTokenizer:
-    """Bytes as tokens, and three control tokens after them. Decodes what it encodes, whatever the text."""
+    """Bytes as tokens, and control tokens after them: three, and those of `marks`. Decodes what it encodes."""
 
-    def __init__(self, *, add_bos: bool = False) -> None:
+    def __init__(self, *, add_bos: bool = False, marks: Sequence[str] = ()) -> None:
+        self.specials = (*SPECIALS, *marks)
         self.bos_token_id = END_OF_TEXT if add_bos else None
         self.bos_token = "<|endoftext|>"
         self.eos_token = "<|im_end|>"
-        self._special = re.compile("|".join(map(re.escape, SPECIALS)))
+        self._special = re.compile("|".join(map(re.escape, sorted(self.specials, key=len, reverse=True))))
 
     def encode(self, text: str, *, specials: bool) -> list[int]:
         if not specials:
@@ -65,7 +68,7 @@ class FakeTokenizer:
         end = 0
         for match in self._special.finditer(text):
             tokens += text[end : match.start()].encode("utf-8", "replace")
-            tokens.append(256 + SPECIALS.index(match[0]))
+            tokens.append(256 + self.specials.index(match[0]))
             end = match.end()
         return tokens + list(text[end:].encode("utf-8", "replace"))
 
@@ -76,7 +79,7 @@ class FakeTokenizer:
         return bytes((token_id,)) if token_id < 256 else b""
 
     def spelling(self, token_id: int) -> bytes:
-        return bytes((token_id,)) if token_id < 256 else SPECIALS[token_id - 256].encode()
+        return bytes((token_id,)) if token_id < 256 else self.specials[token_id - 256].encode()
 
 
 class FakeEngine:
@@ -98,6 +101,7 @@ class FakeEngine:
         tokens_per_step: int = 1,
         tokenizer: FakeTokenizer | None = None,
         chat_template: str | None = CHAT_TEMPLATE,
+        tool_format: str = "",
         speeds: Speeds | None = None,
     ) -> None:
         self.tokenizer = tokenizer or FakeTokenizer()
@@ -106,9 +110,10 @@ class FakeEngine:
             architecture="fake",
             quantization="none",
             context_length=context_length,
-            vocab_size=256 + len(SPECIALS),
+            vocab_size=256 + len(self.tokenizer.specials),
             end_token_ids=frozenset({IM_END}),
             chat_template=chat_template,
+            tool_format=tool_format,
         )
         self.speeds = speeds or Speeds()
         """What it says of its own speed: it has no clock to measure it."""
@@ -123,6 +128,7 @@ class FakeEngine:
         self._is_scheduled = self._is_paused = self._is_closed = False
         self._error: Exception | None = None
         self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = self._num_held_back = 0
+        self._meter = Meter()
         self._changed = threading.Condition()
 
     # --- what every engine offers ---
@@ -140,6 +146,7 @@ class FakeEngine:
             held_back=min(self._num_held_back, len(self._waiting)),
             pending_prompt_tokens=sum(len(sequence.request.prompt) for sequence in tuple(self._waiting)),
             speeds=self.speeds,
+            times=self._meter.look(),
         )
 
     def prepare(self, constraint: Constraint) -> None:
@@ -152,7 +159,7 @@ class FakeEngine:
         stream = OutputStream(
             range(request.n),
             on_finish=lambda index: self._end(stream, index),
-            on_close=lambda: self._end(stream),
+            on_close=lambda: self._cancel(stream),
         )
         self._follow(stream.loop)
         seed = secrets.randbits(64) if request.sampling.seed is None else request.sampling.seed
@@ -238,6 +245,7 @@ class FakeEngine:
             self._fail(list(self._running), admission.step_failed())
             return
         self._num_steps += 1
+        begun, num_tokens, num_running = monotonic(), self._num_completion_tokens, len(self._running)
         for sequence in tuple(self._running):
             try:
                 output = sequence.advance(self._tokens_per_step)
@@ -247,15 +255,28 @@ class FakeEngine:
             self._num_completion_tokens += len(output.token_ids)
             if output.finish_reason is not None:
                 self._running.remove(sequence)
+            if sequence.spoke_s and output.token_ids:
+                self._meter.token_gap.observe(begun - sequence.spoke_s)
+            sequence.spoke_s = begun
             sequence.stream.put(output)
+        num_tokens = self._num_completion_tokens - num_tokens
+        self._meter.note_step(monotonic() - begun, num_tokens=num_tokens, num_sequences=num_running)
         self._note_change()
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._max_sequences:
             sequence = self._waiting.pop(0)
+            if sequence.index == 0:
+                self._meter.queue.observe(monotonic() - sequence.arrived_s)
             self._num_prompt_tokens += len(sequence.request.prompt)
             self._running.append(sequence)
         self._num_held_back = len(self._waiting)
+
+    def _cancel(self, stream: OutputStream) -> None:
+        asked, before = monotonic(), len(self._running) + len(self._waiting)
+        self._end(stream)
+        if len(self._running) + len(self._waiting) < before:
+            self._meter.cancellation.observe(monotonic() - asked)
 
     def _end(self, stream: OutputStream, index: int | None = None) -> None:
         for queue in (self._running, self._waiting):
@@ -281,6 +302,8 @@ class _Sequence:
         self.request = request
         self.index = index
         self.stream = stream
+        self.arrived_s = monotonic()
+        self.spoke_s = 0.0
         self._text = text
         self._left = max_output
         self._num_tokens = len(request.prompt)

@@ -17,11 +17,13 @@ from jinja2 import TemplateError
 from crossette.errors import InvalidRequest, ModelError, Unsupported
 from crossette.text.jinja_environment import environment
 from crossette.text.spans import Marks, Span, readings, unused_characters, words_of
-from crossette.text.turns import Message, in_plain_words
+from crossette.text.turns import Message, in_plain_words, with_short_ids
 
 RESERVED = ("messages", "tools", "bos_token", "eos_token", "add_generation_prompt", "strftime_now", "raise_exception")
 """Variables of a template that requests cannot set: they have fields of their own, or templates trust them."""
 
+_HAS_SHORT_IDS = re.compile(r"\|\s*length\s*!=\s*9")
+"""Mistral's templates refuse other ids of calls."""
 _ASKS_FOR_NULL = re.compile(r"""\bcontent['"\]]*\s+is\s+(not\s+)?none""", re.IGNORECASE)
 
 
@@ -35,6 +37,8 @@ class TemplateOptions:
     """Whether it ends with the last word of the last message instead."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """What else the template is told."""
+    tools: Sequence[Mapping[str, Any]] = ()
+    """For templates that list them, as `Tool.described` has them."""
     now: datetime = field(default_factory=datetime.now)
 
 
@@ -49,6 +53,7 @@ class ChatTemplate:
             self._template = environment().from_string(source)
         except TemplateError as error:
             raise ModelError(f"The model's chat template cannot be compiled: {error}") from error
+        self._has_short_ids = _HAS_SHORT_IDS.search(source) is not None
         self._asks_for_null = _ASKS_FOR_NULL.search(source) is not None
         self._plain = {"system": not self._shows_system(), "tools": "tool_calls" not in source}
 
@@ -105,7 +110,7 @@ class ChatTemplate:
 
     def _run(self, messages: Sequence[Message], options: TemplateOptions, add_generation_prompt: bool) -> str:
         return self._template.render(
-            **self._always | dict(options.variables),
+            **self._always | dict(options.variables) | ({"tools": options.tools} if options.tools else {}),
             messages=messages,
             add_generation_prompt=add_generation_prompt,
             strftime_now=options.now.strftime,
@@ -114,6 +119,8 @@ class ChatTemplate:
     def _as_expected(self, messages: Sequence[Message]) -> Sequence[Message]:
         """The messages as this template reads them, where templates differ."""
         expected = in_plain_words(messages, **self._plain)
+        if self._has_short_ids:
+            expected = with_short_ids(expected)
         if not self._asks_for_null:
             return expected
         return [

@@ -14,6 +14,23 @@ from crossette.text.tool_calls.format import Calls, ToolFormat
 Make = Callable[[str], Piece]
 
 
+class PlainText:
+    """Text that is nothing but content: of a model that marks no thoughts, asked without tools."""
+
+    is_thinking = False
+
+    def __init__(self) -> None:
+        self.position = 0
+
+    def push(self, text: str) -> list[Piece]:
+        begin = self.position
+        self.position += len(text)
+        return [Content(text, begin)] if text else []
+
+    def flush(self) -> list[Piece]:
+        return []
+
+
 class OutputParser:
     """Reads one choice's text. The pieces depend on the text alone, but for where they are cut.
 
@@ -31,12 +48,19 @@ class OutputParser:
         self._layout = {*(reasoning.layout if reasoning else ()), *(tools.layout if tools else ())}
         self._marks = _marks(reasoning, tools)
         self._has_content = self._is_after_markup = self._is_over = False
+        self.is_thinking = is_thinking
+        """Whether the text, as far as it was read, ends within thoughts."""
         self._parsing = self._read(is_thinking)
 
     @property
     def num_calls(self) -> int:
         """Of the calls that have begun."""
         return self._calls.num
+
+    @property
+    def position(self) -> int:
+        """How many characters of the text are accounted for."""
+        return self._reader.position
 
     def push(self, text: str) -> list[Piece]:
         """What is certain now."""
@@ -100,8 +124,10 @@ class OutputParser:
 
     def _thoughts(self, reasoning: Reasoning) -> Reading[None]:
         self._reader.release()
+        self.is_thinking = True
         yield from self._reader.space()
         end, space = yield from self._text((reasoning.end,), Thought)
+        self.is_thinking = False
         if end is None:
             yield from self._said(self._reader.take(space), Thought)
         else:
@@ -154,10 +180,13 @@ class OutputParser:
             yield None
 
     def _said(self, text: str, make: Make) -> Reading[None]:
-        if text:
+        if not text:
+            return
+        if make is Content:
+            yield Content(text, self._reader.position - len(text))
+            self._has_content, self._is_after_markup = True, False
+        else:
             yield make(text)
-            if make is Content:
-                self._has_content, self._is_after_markup = True, False
 
 
 def _marks(reasoning: Reasoning | None, tools: ToolFormat | None) -> tuple[str, ...]:

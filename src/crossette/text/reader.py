@@ -27,12 +27,14 @@ class Reader:
     def __init__(self) -> None:
         self.ended = False
         self._text = ""
+        self._num_dropped = 0
         self._at = 0
         self._held: int | None = None
 
     def push(self, text: str) -> None:
         done = self._at if self._held is None else self._held
         self._text = self._text[done:] + text
+        self._num_dropped += done
         self._at -= done
         self._held = None if self._held is None else 0
 
@@ -40,6 +42,11 @@ class Reader:
         text = self._text[self._at : self._at + length]
         self._at += length
         return text
+
+    @property
+    def position(self) -> int:
+        """How many characters were read, and will not be read again."""
+        return self._num_dropped + (self._at if self._held is None else self._held)
 
     @property
     def ahead(self) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+
+from crossette.text.pieces import Content, Piece
 
 
 class StopChecker:
@@ -14,6 +17,8 @@ class StopChecker:
 
     def __init__(self, stops: Sequence[str], *, include: bool) -> None:
         self._stops = tuple(stop for stop in stops if stop)
+        self.is_idle = not self._stops
+        """Whether there is nothing to look for."""
         self._include = include
         self._held = ""
         self.stopped = False
@@ -44,6 +49,55 @@ class StopChecker:
             return None
         end, begin = min(matches)
         return begin, end
+
+
+class ContentStops:
+    """Looks for stop strings in the content of an output. In thoughts and calls they are words like others."""
+
+    def __init__(self, checker: StopChecker) -> None:
+        self._checker = checker
+        self._held: deque[Content] = deque()
+        self._end = 0
+
+    @property
+    def stopped(self) -> bool:
+        return self._checker.stopped
+
+    def certain(self, position: int) -> int:
+        """How many of the first `position` characters of the model's text can be released."""
+        if self._held:
+            return self._held[0].begin
+        return self._end if self.stopped else position
+
+    def push(self, piece: Piece) -> list[Piece]:
+        """What is certain now. A stop string does not reach over a thought or a call."""
+        if self._checker.is_idle:
+            return [piece]
+        if not isinstance(piece, Content):
+            return [*self.flush(), piece]
+        self._held.append(piece)
+        released = self._release(len(self._checker.push(piece.text)))
+        if self.stopped:
+            self._end = self.certain(self._end)
+            self._held.clear()
+        return released
+
+    def flush(self) -> list[Piece]:
+        """What was held back, at the end of the output."""
+        return self._release(len(self._checker.flush()))
+
+    def _release(self, length: int) -> list[Piece]:
+        """The first characters of what is held."""
+        released: list[Piece] = []
+        while length and self._held:
+            piece = self._held.popleft()
+            if len(piece.text) > length:
+                self._held.appendleft(Content(piece.text[length:], piece.begin + length))
+                piece = Content(piece.text[:length], piece.begin)
+            released.append(piece)
+            length -= len(piece.text)
+            self._end = piece.begin + len(piece.text)
+        return released
 
 
 def possible_start(text: str, stops: Sequence[str]) -> int:

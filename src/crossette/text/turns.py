@@ -81,3 +81,23 @@ def _in_plain_words(message: Message, *, system: bool, tools: bool) -> tuple[Mes
 def _call_as_words(function: Mapping[str, Any]) -> str:
     name = json.dumps(function["name"], ensure_ascii=False)
     return f'<tool_call>\n{{"name": {name}, "arguments": {function["arguments"]}}}\n</tool_call>'
+
+
+def with_short_ids(messages: Sequence[Message]) -> list[Message]:
+    """The conversation with ids of nine letters and digits: calls with any other are numbered."""
+    ids: dict[str, str] = {}
+    numbered: list[Message] = []
+    for message in messages:
+        changed = dict(message)
+        if message.get("tool_calls"):
+            calls = message["tool_calls"]
+            ids |= {call["id"]: _short_id(call["id"], len(ids) + place) for place, call in enumerate(calls)}
+            changed["tool_calls"] = [{**call, "id": ids[call["id"]]} for call in calls]
+        if message.get("tool_call_id") in ids:
+            changed["tool_call_id"] = ids[message["tool_call_id"]]
+        numbered.append(changed)
+    return numbered
+
+
+def _short_id(call_id: str, number: int) -> str:
+    return call_id if len(call_id) == 9 and call_id.isalnum() else f"call{number:05}"

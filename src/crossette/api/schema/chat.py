@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -14,11 +16,40 @@ from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.messages import Message
 from crossette.api.schema.raw_output import RawOutput
 from crossette.api.schema.table import Table, taking
+from crossette.api.schema.tools import (
+    Function,
+    Named,
+    ToolChoiceSent,
+    ToolSent,
+    check_names,
+    choice_of,
+    functions_of,
+    tools_of,
+)
+from crossette.errors import InvalidRequest
+from crossette.text.tool_calls.tools import Tool, ToolChoice
+from crossette.types import within
 
 if TYPE_CHECKING:
     _Base = GenerationFields
 else:
     _Base = taking(fields.CHAT, GenerationFields)
+
+
+class ThinkingSent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = fields.THINKING
+
+    type: Literal["enabled", "disabled"]
+    budget_tokens: int | None = None
+
+    @property
+    def effort(self) -> bool | int:
+        if self.budget_tokens is None:
+            return self.type == "enabled"
+        if self.type == "disabled":
+            raise InvalidRequest("thinking is disabled, so it has no budget_tokens.", param="thinking.budget_tokens")
+        within("thinking.budget_tokens", self.budget_tokens, (0, math.inf))
+        return self.budget_tokens
 
 
 class ChatRequest(_Base, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +61,15 @@ class ChatRequest(_Base, kw_only=True, forbid_unknown_fields=True):
     prompt_truncate_len: int | None = None
     truncate_prompt_tokens: int | None = None
     chat_template_kwargs: dict[str, Any] | None = None  # Any: whatever JSON can hold
+    tools: list[ToolSent] | None = None
+    tool_choice: str | ToolChoiceSent | None = None
+    parallel_tool_calls: bool | None = None
+    functions: list[Function] | None = None
+    function_call: str | Named | None = None
+    reasoning_effort: bool | int | str | None = None
+    thinking: ThinkingSent | None = None
+    reasoning_history: Literal["disabled", "interleaved", "preserved"] | None = None
+    include_reasoning: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
 
@@ -44,10 +84,58 @@ class ChatRequest(_Base, kw_only=True, forbid_unknown_fields=True):
             raise two_names("prompt_truncate_len", "truncate_prompt_tokens", of="limit")
         return self.prompt_truncate_len or self.truncate_prompt_tokens or 0
 
+    @property
+    def is_legacy(self) -> bool:
+        """Whether the caller knows calls by their older name only."""
+        return bool(self.functions)
+
+    def tools_offered(self) -> tuple[list[Tool], ToolChoice]:
+        """No tools where none are offered. Raises InvalidRequest, naming the field at fault."""
+        for older, newer in (("functions", "tools"), ("function_call", "tool_choice")):
+            if getattr(self, older) is not None and getattr(self, newer) is not None:
+                raise two_names(newer, older, of="thing")
+        if self.functions:
+            tools, param = functions_of(self.functions), "function_call"
+            choice = replace(choice_of(self.function_call, param), parallel=False)
+        else:
+            tools, param = tools_of(self.tools or []), "tool_choice"
+            choice = choice_of(self.tool_choice, param)
+            if self.parallel_tool_calls is False:
+                choice = replace(choice, parallel=False)
+            if self.function_call not in (None, "auto", "none"):
+                raise InvalidRequest("function_call needs functions.", param="function_call")
+        check_names(choice, tools, param)
+        return tools, choice
+
+    def effort(self) -> tuple[bool | int | str | None, str]:
+        """How long to think, None where nothing is said, and the field that says so."""
+        if self.thinking is None:
+            return self.reasoning_effort, "reasoning_effort"
+        if self.reasoning_effort is not None:
+            raise two_names("reasoning_effort", "thinking", of="thing")
+        return self.thinking.effort, "thinking"
+
+
+class CallBody(msgspec.Struct):
+    """A call, or in a stream a piece of its arguments."""
+
+    arguments: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+
+
+class ToolCallBody(msgspec.Struct):
+    function: CallBody
+    index: int | UnsetType = UNSET
+    id: str | UnsetType | None = UNSET
+    type: str | UnsetType = UNSET
+
 
 class AssistantMessage(msgspec.Struct):
     role: str
     content: str | None
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallBody] | UnsetType = UNSET
+    function_call: CallBody | UnsetType = UNSET
     refusal: UnsetType | None = UNSET
     annotations: list[Any] | UnsetType = UNSET  # Any: there never is one
 
@@ -76,7 +164,10 @@ class ChatCompletion(msgspec.Struct):
 
 class DeltaBody(msgspec.Struct):
     role: str | UnsetType = UNSET
-    content: str | UnsetType = UNSET
+    content: str | UnsetType | None = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallBody] | UnsetType = UNSET
+    function_call: CallBody | UnsetType = UNSET
     refusal: UnsetType | None = UNSET
 
 

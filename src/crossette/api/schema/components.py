@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 
 from crossette.api.dialect import Dialect
-from crossette.api.schema.chat import ChatRequest
+from crossette.api.schema.chat import ChatRequest, ThinkingSent
 from crossette.api.schema.common import Prediction, PredictionPart, StreamOptions
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.messages import ROLES, FunctionCall, Message, Part, ToolCall
 from crossette.api.schema.response_format import ResponseFormat, StructuredOutputs
 from crossette.api.schema.table import REQUIRED, Field, Table, Words
+from crossette.api.schema.tools import AllowedTool, AllowedTools, Function, Named, ToolChoiceSent, ToolSent
 from crossette.types import Range
 
 Json = dict[str, Any]
@@ -24,7 +25,8 @@ _REF = "#/components/schemas/{name}"
 
 _REQUESTED = (
     *(CompletionRequest, StreamOptions, Prediction, PredictionPart, ResponseFormat, StructuredOutputs),
-    *(ChatRequest, Message, Part, ToolCall, FunctionCall),
+    *(ChatRequest, Message, Part, ToolCall, FunctionCall, ThinkingSent),
+    *(ToolSent, Function, ToolChoiceSent, AllowedTools, AllowedTool, Named),
 )
 
 _TOKENS: Json = {"type": "array", "items": {"type": "integer"}, "minItems": 1}

@@ -118,10 +118,6 @@ BOTH: Table = {
     ),
     "guided_decoding_backend": refused("Who follows the grammar: llguidance, always.", "auto", "guidance"),
     "structured_outputs": Field("A newer spelling of the `guided` fields. Send one form.", engine="constraint"),
-    "reasoning_effort": refused("How long to think.", "none", False),
-    "reasoning_history": refused("Which earlier thoughts stand in the prompt.", "disabled"),
-    "thinking": refused("Whether to think, and for how many tokens.", {"type": "disabled"}),
-    "include_reasoning": refused("Whether thoughts are in the answer.", False),
     # streams
     "stream": Field("Answer in pieces, as server-sent events.", default=False),
     "stream_options": Field("What a stream has beside the text. Needs `stream`."),
@@ -174,6 +170,10 @@ COMPLETIONS: Table = {
         limits=(1, 20),
         engine="n",
     ),
+    "reasoning_effort": refused("How long to think: a plain prompt says that itself.", "none", False),
+    "reasoning_history": refused("Which earlier thoughts stand in the prompt.", "disabled"),
+    "thinking": refused("Whether to think, and for how many tokens.", {"type": "disabled"}),
+    "include_reasoning": refused("Whether thoughts are in the answer: they are part of its text.", True),
     "images": refused("Images in the prompt.", []),
     "truncate_prompt_tokens": refused("Drop the first tokens of a longer prompt."),
 }
@@ -188,11 +188,35 @@ CHAT: Table = {
     ),
     "max_completion_tokens": Field(_ALIAS, limits=RANGES["max_tokens"], engine="max_tokens"),
     "safe_tokenization": Field("Words of a message that spell a control token stay words.", default=True),
-    "tools": refused("Functions that the model may call.", []),
-    "tool_choice": refused("Whether it must call one.", "auto", "none"),
-    "parallel_tool_calls": refused("Whether it may call several at once.", True, False),
-    "functions": refused("The older spelling of `tools`.", []),
-    "function_call": refused("The older spelling of `tool_choice`.", "auto", "none"),
+    "tools": Field("Functions that the model may call. Their arguments keep to `parameters`.", engine="constraint"),
+    "tool_choice": Field(
+        "`none`: no call. `auto`: as the model likes. `required`, or `any`: at least one. An object names a function, "
+        "which is called once, or those that are allowed.",
+        default="auto",
+        engine="constraint",
+    ),
+    "parallel_tool_calls": Field("Whether one answer may hold several calls.", default=True, engine="constraint"),
+    "functions": Field(
+        "The older spelling of `tools`. The answer has one `function_call` then, in both dialects.", engine="constraint"
+    ),
+    "function_call": Field(
+        "The older spelling of `tool_choice`: `auto`, `none`, or an object that names a function.",
+        default="auto",
+        engine="constraint",
+    ),
+    "reasoning_effort": Field(
+        "`none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`; true is `medium` and false `none`; a number is "
+        "the most tokens of thoughts. A model that does not think takes `none` only.",
+        default=Words("what the model's template says"),
+        engine="constraint",
+    ),
+    "thinking": Field("The same, as an object: send one of them.", engine="constraint"),
+    "reasoning_history": Field(
+        "Which earlier thoughts the template is given: `disabled` none, `interleaved` those since the user's last "
+        "message, `preserved` all.",
+        default=Words("`preserved`, and the template chooses"),
+    ),
+    "include_reasoning": Field("Whether thoughts are in the answer, as `reasoning_content`.", default=True),
     "prompt_truncate_len": Field(
         "Drop the oldest turns of a longer prompt, from one user's message to the next, and system messages last. "
         "`usage.prompt_tokens` counts what was kept. 0 drops nothing.",
@@ -234,6 +258,50 @@ FUNCTION_CALL: Table = {
     "name": Field("The function.", default=REQUIRED),
     "arguments": Field("An object, or its JSON as text."),
     "parsed_arguments": Field("What a client read from them, as it sends it back. Nothing depends on it."),
+}
+
+TOOL: Table = {
+    "type": Field("`function`.", default="function"),
+    "function": Field("The function.", default=REQUIRED),
+    "custom": refused("A tool that takes free text."),
+}
+
+FUNCTION: Table = {
+    "name": Field("Up to 64 letters, digits, `_`, `-` and `.`.", default=REQUIRED),
+    "description": Field("What it is for. The model reads it."),
+    "parameters": Field("A JSON schema of an object.", default=Words("an object without properties")),
+    "strict": Field("Nothing depends on it: arguments keep to the schema, or the schema is refused.", default=True),
+}
+
+NAMED: Table = {"name": Field("The function.", default=REQUIRED)}
+
+ALLOWED_TOOL: Table = {
+    "type": Field("`function`.", default="function"),
+    "function": Field("An object with its `name`."),
+    "name": Field("The same, without the object."),
+}
+
+ALLOWED_TOOLS: Table = {
+    "mode": Field("`auto` or `required`.", default=REQUIRED),
+    "tools": Field("The functions that may be called.", default=REQUIRED),
+}
+
+TOOL_CHOICE: Table = {
+    "type": Field(
+        "`function`: call the one that is named. `allowed_tools`: one of a list. Or one of the words that "
+        "`tool_choice` may be.",
+        default="function",
+    ),
+    "function": Field("An object with its `name`."),
+    "name": Field("The same, without the object."),
+    "allowed_tools": Field("For `allowed_tools`: an object with `mode` and `tools`."),
+    "mode": Field("The same, without the object."),
+    "tools": Field("The same, without the object."),
+}
+
+THINKING: Table = {
+    "type": Field("`enabled` or `disabled`.", default=REQUIRED),
+    "budget_tokens": Field("The most tokens of thoughts.", limits=(0, math.inf)),
 }
 
 PART: Table = {

@@ -12,6 +12,7 @@ import threading
 from asyncio import AbstractEventLoop
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -22,9 +23,11 @@ from time import monotonic
 from crossette.engine import EngineStats, Generation, ModelInfo
 from crossette.engines import admission
 from crossette.engines.grammar import GrammarCompiler
+from crossette.engines.meter import Meter
 from crossette.engines.openvino.exactness import measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
 from crossette.engines.openvino.model import load_paged
+from crossette.engines.openvino.notes import Notes
 from crossette.engines.openvino.pace import StepPace
 from crossette.engines.openvino.prefix_cache import Key
 from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
@@ -61,18 +64,35 @@ class OpenVINOSettings:
 
 
 class OpenVINOEngine:
-    """An `Engine` over one model folder. Loading takes seconds; raises ModelError or ConfigError."""
+    """An `Engine` over one model folder. Loading takes seconds; raises ModelError or ConfigError.
 
-    def __init__(self, directory: Path, info: ModelInfo, settings: OpenVINOSettings, *, add_bos: bool = False) -> None:
+    What is measured at load is kept in the folder `notes`, and not measured again while nothing changes.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        info: ModelInfo,
+        settings: OpenVINOSettings,
+        *,
+        add_bos: bool = False,
+        notes: Path | None = None,
+    ) -> None:
         self.threads = settings.threads or usable_cpus()
-        self.tokenizer = OpenVINOTokenizer(directory, add_bos=add_bos)
-        model = load_paged(directory, threads=self.threads)
+        with ThreadPoolExecutor(1) as beside:  # compiling takes one core for seconds, without Python's lock
+            tokenizer = beside.submit(OpenVINOTokenizer, directory, add_bos=add_bos)
+            model = load_paged(directory, threads=self.threads)
+        self.tokenizer = tokenizer.result()
         num_blocks = _num_blocks(model.block_bytes, info.context_length, settings)
         self.kv_bytes = num_blocks * model.block_bytes
         self._pool = BlockPool(num_blocks)
         self._runner = Runner(model, num_blocks, threads=self.threads)
         width = measure_width(
-            self._runner, self._pool, limit=settings.max_step_tokens, vocab_size=self.tokenizer.vocab_size
+            self._runner,
+            self._pool,
+            limit=settings.max_step_tokens,
+            vocab_size=self.tokenizer.vocab_size,
+            notes=Notes(notes, model.fingerprint) if notes else None,
         )
         self.warnings = width.warnings
         budget = max(min(settings.max_step_tokens, width.tokens) - FILLER_TOKENS, MIN_PROMPT_TOKENS + 1)
@@ -90,7 +110,7 @@ class OpenVINOEngine:
             vocab_size=self.tokenizer.vocab_size,
         )
         self._grammars = GrammarCompiler(self.tokenizer, self.tokenizer.vocab_size, info.end_token_ids)
-        self._inbox: SimpleQueue[tuple[OutputStream, Callable[[], None]] | None] = SimpleQueue()
+        self._inbox: SimpleQueue[tuple[OutputStream, Callable[[], object]] | None] = SimpleQueue()
         self._streams: dict[Sequence, OutputStream] = {}
         self._arriving: dict[OutputStream, int] = {}
         """Tokens of the prompts in the inbox: a step may take seconds, and they wait already."""
@@ -99,8 +119,11 @@ class OpenVINOEngine:
         self._gate = threading.Lock()  # nothing enters the inbox behind the None that ends it
         self._pace = StepPace(settings.step_time)
         self._throughput = Throughput()
+        self._meter = Meter()
+        self._arrived: dict[Sequence, float] = {}
+        """When requests came that are not in the batch yet, by the sequence that computes their prompt."""
         self._step_begun: float | None = None
-        """The heartbeat: when the step that runs now began."""
+        """The heartbeat: when the step began that runs now, or the first of those in which nothing moves."""
         self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
         self._thread = threading.Thread(target=self._run, name="crossette-engine", daemon=True)
         self._thread.start()
@@ -123,11 +146,16 @@ class OpenVINOEngine:
             held_back=self.scheduler.num_held_back,
             pending_prompt_tokens=self.scheduler.num_pending_prompt_tokens + sum(arriving),
             speeds=self._throughput.speeds,
+            alive=self._closed or self._thread.is_alive(),
+            lookup_tokens=self.scheduler.num_looked_up,
+            hit_tokens=self.scheduler.num_hits,
+            kv_bytes=self.kv_bytes,
+            times=self._meter.look(),
         )
 
     @property
     def _stalled(self) -> bool:
-        """Whether the step that runs takes so long that it hangs, or the thread is gone."""
+        """Whether the step that runs takes so long that it hangs, or steps move nothing, or the thread is gone."""
         begun = self._step_begun
         late = begun is not None and monotonic() - begun > self._pace.patience_s
         return late or not (self._closed or self._thread.is_alive())
@@ -140,15 +168,26 @@ class OpenVINOEngine:
         stream = OutputStream(
             range(request.n),
             on_finish=lambda index: self._inbox.put((stream, lambda: self._end(stream, index))),
-            on_close=lambda: self._inbox.put((stream, lambda: self._end(stream))),
+            on_close=lambda: self._cancel(stream),
         )
         sequences = self._sequences(request)
+        arrived = monotonic()
         with self._gate:
             if self._closed:
                 raise admission.shutting_down()
             self._arriving[stream] = len(request.prompt)
-            self._inbox.put((stream, lambda: self._begin(sequences, stream)))
+            self._inbox.put((stream, lambda: self._begin(sequences, stream, arrived)))
         return stream
+
+    def _cancel(self, stream: OutputStream) -> None:
+        """Ask the thread to end a request that nobody reads any more, and to note how long that took."""
+        asked = monotonic()
+
+        def end() -> None:
+            if self._end(stream):
+                self._meter.cancellation.observe(monotonic() - asked)
+
+        self._inbox.put((stream, end))
 
     def close(self) -> None:
         """End what runs with ShuttingDown and stop the thread."""
@@ -207,6 +246,8 @@ class OpenVINOEngine:
         """Do what was asked since the last step, or wait for something to be asked. False: time to stop."""
         while True:
             try:
+                if self.scheduler.idle:
+                    self._step_begun = None
                 task = self._inbox.get(block=self.scheduler.idle)
             except Empty:
                 return True
@@ -221,10 +262,13 @@ class OpenVINOEngine:
 
     def _step(self) -> None:
         """Schedule, run, draw, update, deliver. A failure ends the requests of this step, and only those."""
-        begun = self._step_begun = monotonic()
+        begun = monotonic()
+        self._step_begun = self._step_begun or begun
+        batch = Batch(())
         with self._failing(concerned := set(self._streams.values())):
             budget = self._pace.budget(self.scheduler.max_step_tokens, num_decoding=self.scheduler.num_decoding)
             batch = self.scheduler.schedule(budget)
+            self._note_admitted(begun)
             concerned.intersection_update(self._streams[span.sequence] for span in batch.spans)
             logits = self._runner.run(batch)
             drawn = draw(batch, logits)
@@ -234,7 +278,8 @@ class OpenVINOEngine:
             for one in drawn:
                 if one.error is not None and one.sequence in self._streams:
                     self._fail({self._streams[one.sequence]}, one.error)
-        self._step_begun = None
+        if batch.spans or self.scheduler.idle:
+            self._step_begun = None
 
     @contextmanager
     def _failing(self, concerned: set[OutputStream]) -> Iterator[None]:
@@ -242,11 +287,20 @@ class OpenVINOEngine:
         try:
             yield
         except Exception:
-            log.exception("A step of the engine failed")
+            ids = {sequence.request.id for sequence, stream in self._streams.items() if stream in concerned}
+            log.exception("A step of the engine failed; it ends: %s", ", ".join(sorted(ids)) or "nothing")
             self._fail(concerned, admission.step_failed())
 
+    def _note_admitted(self, now: float) -> None:
+        for sequence in self.scheduler.admitted:
+            arrived = self._arrived.pop(sequence, None)  # None for a choice that was to begin with its sibling
+            if arrived is not None:
+                self._meter.queue.observe(now - arrived)
+
     def _count(self, batch: Batch, outputs: list[tuple[Sequence, TokenOutput]], seconds: float) -> None:
-        self._pace.observe(sum(span.num_rows for span in batch.spans), seconds)
+        num_tokens = sum(span.num_rows for span in batch.spans)
+        self._pace.observe(num_tokens, seconds)
+        self._meter.note_step(seconds, num_tokens=num_tokens, num_sequences=len(batch.spans))
         self._num_steps += 1
         prompt_tokens = sum(span.count for span in batch.spans if span.is_prompt)
         output_tokens = sum(len(output.token_ids) for _, output in outputs)
@@ -257,24 +311,34 @@ class OpenVINOEngine:
             if output.finish_reason is not None:
                 self._throughput.note_end(len(sequence.output))
 
-    def _begin(self, sequences: list[Sequence], stream: OutputStream) -> None:
+    def _begin(self, sequences: list[Sequence], stream: OutputStream, arrived: float) -> None:
         for sequence in sequences:
             self._streams[sequence] = stream
+        self._arrived[sequences[0]] = arrived
         self.scheduler.add(sequences[0])
 
-    def _end(self, stream: OutputStream, index: int | None = None) -> None:
-        """Forget a request's sequences, or the one of a choice; their blocks are free before the next step."""
+    def _end(self, stream: OutputStream, index: int | None = None) -> bool:
+        """Forget a request's sequences, or the one of a choice; their blocks are free before the next step.
+
+        False if there were none: they have ended by themselves.
+        """
         ended = [
             sequence for sequence, owner in self._streams.items() if owner is stream and index in (None, sequence.index)
         ]
         for sequence in ended:
             del self._streams[sequence]
+            self._arrived.pop(sequence, None)
             self.scheduler.remove(sequence)
+        return bool(ended)
 
     def _deliver(self, outputs: list[tuple[Sequence, TokenOutput]]) -> None:
         """Hand a step's outputs to their streams: one call into each event loop, not one for each token."""
         by_loop: dict[AbstractEventLoop, list[tuple[OutputStream, TokenOutput]]] = defaultdict(list)
+        now = monotonic()
         for sequence, output in outputs:
+            if sequence.spoke_s:
+                self._meter.token_gap.observe(now - sequence.spoke_s)
+            sequence.spoke_s = now
             stream = self._streams[sequence]
             if output.finish_reason is not None:
                 del self._streams[sequence]

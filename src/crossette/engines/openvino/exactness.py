@@ -3,19 +3,25 @@
 Measured at load, not assumed: OpenVINO picks its matrix kernels by the number of tokens in a step, and where the
 switch lies depends on the CPU. With AVX-512 no switch was found up to 512 tokens; with AVX2 only, results change
 in the last digits from 81 tokens on, for SmolLM2-135M at f32 (docs/exactness.md).
+
+The narrow step is computed at every start, which also makes the kernels ready. The comparison with wider ones is
+kept, under a name that holds the narrow step's logits and all else that it depends on (notes.py).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from crossette.engines.openvino.kv_cache import BlockPool, blocks_for
+from crossette.engines.openvino.notes import Notes
 from crossette.engines.openvino.runner import Row, Runner
 
 NARROWEST = 64
@@ -31,31 +37,52 @@ class ExactWidth:
 
     tokens: int
     warnings: tuple[str, ...] = ()
+    rows_need_filler: bool = False
+    """Whether single rows need the filler chunk, however many they are."""
 
 
-def measure_width(runner: Runner, pool: BlockPool, *, limit: int, vocab_size: int) -> ExactWidth:
+def measure_width(
+    runner: Runner, pool: BlockPool, *, limit: int, vocab_size: int, notes: Notes | None = None
+) -> ExactWidth:
     """Compare a chunk and a row in steps of growing width with the same in a narrow step.
 
     Borrows blocks of the pool, so it is run before any request. A pool too small to try a width ends the search.
+    With `notes`, a comparison that went well is not made twice.
     """
     probe = _Probe(runner, pool, vocab_size)
     try:
-        if not probe.same_among_rows():
-            runner.enough_rows = math.inf
-        if not probe.same(NARROWEST):
-            return ExactWidth(
-                NARROWEST,
-                (
-                    "On this CPU a sequence's logits change with its neighbours in the batch, even in narrow steps: "
-                    "the same request may give slightly different text under load.",
-                ),
-            )
-        width = NARROWEST
-        while width * 2 <= limit and probe.fits(width * 2) and probe.same(width * 2):
-            width *= 2
-        return ExactWidth(width)
+        width = _noted(notes, probe, limit) if notes else _compared(probe, limit)
     finally:
         probe.close()
+    if width.rows_need_filler:
+        runner.enough_rows = math.inf
+    return width
+
+
+def _noted(notes: Notes, probe: _Probe, limit: int) -> ExactWidth:
+    """What was found out by an earlier start, else by this one."""
+    facts = probe.facts(limit)
+    if note := notes.read(facts):
+        with suppress(msgspec.DecodeError):  # damaged: compare again, and write it anew
+            return msgspec.json.decode(note, type=ExactWidth)
+    width = _compared(probe, limit)
+    if not width.warnings:
+        notes.write(facts, msgspec.json.encode(width))
+    return width
+
+
+def _compared(probe: _Probe, limit: int) -> ExactWidth:
+    rows_need_filler = not probe.same_among_rows()
+    if not probe.same(NARROWEST):
+        warning = (
+            "On this CPU a sequence's logits change with its neighbours in the batch, even in narrow steps: "
+            "the same request may give slightly different text under load."
+        )
+        return ExactWidth(NARROWEST, (warning,), rows_need_filler)
+    width = NARROWEST
+    while width * 2 <= limit and probe.fits(width * 2) and probe.same(width * 2):
+        width *= 2
+    return ExactWidth(width, rows_need_filler=rows_need_filler)
 
 
 class _Probe:
@@ -69,6 +96,13 @@ class _Probe:
         self._chunk = Row(self._tokens[:_CHUNK], 0, self._blocks[:1], 1)
         self._row = Row(self._tokens[_CHUNK : _CHUNK + 1], _CHUNK, self._blocks[:1], 1)
         self._reference = self._measure_alone()
+
+    def facts(self, limit: int) -> bytes:
+        """What a comparison up to `limit` depends on: the narrow step itself, and how far it can go."""
+        rows = self._runner.enough_rows
+        useful = self._num_own + blocks_for(limit) + (0 if rows == math.inf else int(rows))
+        told = f"{limit} {rows} {min(useful, len(self._blocks))} "
+        return told.encode() + self._reference.tobytes()
 
     def close(self) -> None:
         self._pool.release(self._blocks)

@@ -6,6 +6,7 @@ release that changes it is a clear error and not wrong text.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -55,6 +56,8 @@ class PagedModel:
 
     compiled: ov.CompiledModel
     caches: tuple[CacheShape, ...]
+    fingerprint: str
+    """Of all that decides how it computes, but for the machine: the graph, OpenVINO's build, the settings."""
 
     @property
     def block_bytes(self) -> int:
@@ -72,18 +75,20 @@ def load_paged(directory: Path, *, threads: int) -> PagedModel:
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot serve {path}: {_first_line(error)}") from error
     _gather_before_head(model)
-    compiled = core.compile_model(
-        model,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "KEY_CACHE_QUANT_MODE": "BY_TOKEN",
-            "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-        },
-    )
-    return PagedModel(compiled, _checked_caches(compiled))
+    properties = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "KEY_CACHE_QUANT_MODE": "BY_TOKEN",
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
+    compiled = core.compile_model(model, "CPU", properties)
+    return PagedModel(compiled, _checked_caches(compiled), _fingerprint(path, properties))
+
+
+def _fingerprint(path: Path, properties: dict[str, object]) -> str:
+    told = f"{ov.get_version()} {sorted(properties.items())} "
+    return hashlib.sha256(told.encode() + path.read_bytes()).hexdigest()
 
 
 def _gather_before_head(model: ov.Model) -> None:

@@ -40,6 +40,10 @@ class Scheduler:
         self.num_preemptions = 0
         self.num_drafts = self.num_accepted = 0
         self._num_held_back = 0
+        self.num_looked_up = self.num_hits = 0
+        """Tokens of prompts that may come from the prefix cache, and those that did."""
+        self.admitted: list[Sequence] = []
+        """Those that the last step let in for the first time."""
         self._copies: list[tuple[int, int]] = []
 
     @property
@@ -82,6 +86,7 @@ class Scheduler:
     def schedule(self, budget: int | None = None) -> Batch:
         """Decide the next step, of `budget` tokens at most. Empty only if nothing is left to do."""
         copies, self._copies = self._copies, []  # of the last step's forks: their blocks are written now
+        self.admitted = []
         self._admit()
         self._num_held_back = len(self.waiting)
         spans = self._decode_rows()
@@ -184,6 +189,10 @@ class Scheduler:
         sequence.num_computed += num_blocks * BLOCK_SIZE
         if not sequence.was_admitted:
             sequence.num_cached = sequence.num_computed
+            self.admitted.append(sequence)
+            self.num_hits += sequence.num_cached
+            if not sequence.request.prompt_logprobs:
+                self.num_looked_up += len(sequence.prompt)
 
     def _decode_rows(self) -> list[Span]:
         """One row for each sequence that waits only for its newest token."""
@@ -271,6 +280,7 @@ class Scheduler:
             sequence.num_computed += BLOCK_SIZE
             if not sequence.output:
                 sequence.num_cached += BLOCK_SIZE
+                self.num_hits += BLOCK_SIZE
 
     def _claim(self, sequence: Sequence, count: int) -> bool:
         """Whether a sequence should compute its next chunk now, and not wait for another that is at the same text."""

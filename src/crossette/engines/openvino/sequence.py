@@ -34,6 +34,7 @@ class Sequence:
         "request",
         "sampler",
         "scores",
+        "spoke_s",
         "was_admitted",
     )
 
@@ -73,6 +74,8 @@ class Sequence:
         self.num_cached = 0
         """Tokens of the prompt that this sequence did not have to compute."""
         self.was_admitted = False
+        self.spoke_s = 0.0
+        """When its last output was delivered, on the engine's clock; 0 before the first."""
         self.forks: list[Sequence] = []
         """Other choices of the request, which begin where this one ends its prompt."""
         self.finish_reason: FinishReason | None = None

@@ -10,13 +10,19 @@ from crossette.text.tool_calls.tools import Tool, ToolChoice
 
 
 def tool_grammar(
-    tool_format: ToolFormat, tools: Sequence[Tool], choice: ToolChoice, marker: Marker, unwanted: Sequence[str] = ()
+    tool_format: ToolFormat,
+    tools: Sequence[Tool],
+    choice: ToolChoice,
+    marker: Marker,
+    unwanted: Sequence[str] = (),
+    form: str = "",
 ) -> str:
     """The grammar in Lark, for a Constraint of kind `lark`.
 
     With `none` there is text and no call. With `auto` there is text, until a call opens; from there on the grammar
     holds it to the tools, and the answer ends with its calls. With `required` there is nothing but calls. Free text
-    never holds `unwanted`: the mark of thoughts, where those are the preamble's.
+    never holds `unwanted`: the mark of thoughts, where those are the preamble's. A `form`, an expression, takes the
+    place of text with `auto`.
 
     Raises InvalidRequest for parameters that cannot be enforced, or not in this format. Some tool must be allowed,
     but for `none`.
@@ -30,6 +36,9 @@ def tool_grammar(
             return f"start: {content}\nTEXT: {text}\n"
         case "required":
             start = calls
+        case "auto" if form:
+            before = _spelled(tool_format, tool_format.before_text, marker)
+            start = f"{before} form | {calls}\nform: {form}"
         case "auto" if tool_format.bare or tool_format.before_text:
             start = f"{content} | {calls}"
         case "auto" if calls.startswith("<["):

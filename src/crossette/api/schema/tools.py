@@ -1,0 +1,162 @@
+"""Tools on the wire, and the spellings of which of them may or must be called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import msgspec
+
+from crossette.api.schema import fields
+from crossette.api.schema.table import Table, refuse_unbuilt, taking
+from crossette.errors import InvalidRequest, Unsupported
+from crossette.text.tool_calls.tools import Tool, ToolChoice
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MODES: dict[str, Literal["auto", "none", "required"]] = {
+    "auto": "auto",
+    "none": "none",
+    "required": "required",
+    "any": "required",
+}
+
+if TYPE_CHECKING:
+    _ToolBase = msgspec.Struct
+else:
+    _ToolBase = taking(fields.TOOL)
+
+
+class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = fields.FUNCTION
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None  # Any: a schema is any JSON until it was looked at
+    strict: bool | None = None
+
+    def tool(self, path: str) -> Tool:
+        """`path` names it in errors: `tools[0].function.`"""
+        if not _NAME.fullmatch(self.name):
+            raise InvalidRequest(
+                f"A function's name has 1 to 64 letters, digits, '_', '-' and '.': {self.name!r}", param=f"{path}name"
+            )
+        return Tool(self.name, self.description or "", self.parameters or {}, f"{path}parameters")
+
+
+class ToolSent(_ToolBase, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = fields.TOOL
+
+    type: str = "function"
+    function: Function | None = None
+
+    def tool(self, path: str) -> Tool:
+        if self.type != "function":
+            raise Unsupported(
+                f"'{path}type' is '{self.type}': functions are known, and no other tools.", param=f"{path}type"
+            )
+        refuse_unbuilt(self, self.table, path)
+        if self.function is None:
+            raise InvalidRequest(f"Field required, field: '{path}function'", param=f"{path}function")
+        return self.function.tool(f"{path}function.")
+
+
+class Named(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = fields.NAMED
+
+    name: str
+
+
+class AllowedTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = fields.ALLOWED_TOOL
+
+    type: str = "function"
+    function: Named | None = None
+    name: str | None = None
+
+    def named(self, path: str) -> str:
+        if self.type != "function":
+            raise Unsupported(f"'{path}type' is '{self.type}': functions are known, and no other tools.", param=path)
+        name = self.name if self.function is None else self.function.name
+        if name is None:
+            raise InvalidRequest(f"Field required, field: '{path}function'", param=f"{path}function")
+        return name
+
+
+class AllowedTools(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = fields.ALLOWED_TOOLS
+
+    mode: str
+    tools: list[AllowedTool]
+
+
+class ToolChoiceSent(AllowedTool, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = fields.TOOL_CHOICE
+
+    allowed_tools: AllowedTools | None = None
+    mode: str | None = None
+    tools: list[AllowedTool] | None = None
+
+    def choice(self) -> ToolChoice:
+        if self.type in _MODES:
+            return _by_mode(self.type, (), "tool_choice.type")
+        if self.type == "allowed_tools":
+            return self._allowed()
+        return _one(self.named("tool_choice."))
+
+    def _allowed(self) -> ToolChoice:
+        """OpenAI's own spelling, and the same without the wrapper, as the newer of its APIs has it."""
+        mode, tools, path = self.mode, self.tools, "tool_choice."
+        if self.allowed_tools is not None:
+            mode, tools, path = self.allowed_tools.mode, self.allowed_tools.tools, "tool_choice.allowed_tools."
+        if not tools:
+            raise InvalidRequest(f"'{path}tools' is empty: nothing would be allowed.", param=f"{path}tools")
+        names = tuple(tool.named(f"{path}tools[{place}].") for place, tool in enumerate(tools))
+        return _by_mode(mode or "auto", names, f"{path}mode")
+
+
+def tools_of(sent: Sequence[ToolSent]) -> list[Tool]:
+    return _distinct([tool.tool(f"tools[{place}].") for place, tool in enumerate(sent)], "tools")
+
+
+def functions_of(sent: Sequence[Function]) -> list[Tool]:
+    return _distinct([function.tool(f"functions[{place}].") for place, function in enumerate(sent)], "functions")
+
+
+def choice_of(sent: str | ToolChoiceSent | Named | None, param: str) -> ToolChoice:
+    """Any spelling of `param`. Raises InvalidRequest for none of them."""
+    if sent is None:
+        return ToolChoice()
+    if isinstance(sent, str):
+        return _by_mode(sent, (), param)
+    return sent.choice() if isinstance(sent, ToolChoiceSent) else _one(sent.name)
+
+
+def check_names(choice: ToolChoice, tools: Sequence[Tool], param: str) -> None:
+    """Raise InvalidRequest for a choice of a tool that was not sent, or one that needs tools where none were."""
+    known = {tool.name for tool in tools}
+    unknown = next((name for name in choice.names if name not in known), None)
+    if unknown is not None:
+        told = ", ".join(sorted(known)) or "none at all"
+        raise InvalidRequest(f"{param} names '{unknown}', which is not among the tools sent: {told}.", param=param)
+    if choice.mode == "required" and not tools:
+        raise InvalidRequest(f"{param} wants a call, but no tools were sent.", param=param)
+
+
+def _one(name: str) -> ToolChoice:
+    """A named function is called once: who names it reads one call."""
+    return ToolChoice("required", (name,), parallel=False)
+
+
+def _by_mode(mode: str, names: tuple[str, ...], param: str) -> ToolChoice:
+    if mode not in _MODES:
+        raise InvalidRequest(f"{param} is one of {', '.join(_MODES)}, or names a function: {mode!r}", param=param)
+    return ToolChoice(_MODES[mode], names)
+
+
+def _distinct(tools: list[Tool], param: str) -> list[Tool]:
+    names = [tool.name for tool in tools]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise InvalidRequest(f"{param} has two functions of the name '{twice}'.", param=param)
+    return tools

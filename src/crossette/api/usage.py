@@ -1,0 +1,42 @@
+"""GET /usage: what keys used, for those who may see it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from crossette.api.http import json_response
+from crossette.errors import Forbidden, InvalidRequest, Overloaded, StoreError
+from crossette.ledger import Ledger, UsageRow, parse_query
+
+log = logging.getLogger(__name__)
+
+_RETRY_AFTER_S = 5.0
+
+
+class UsageReport(msgspec.Struct, kw_only=True):
+    object: str = "list"
+    data: Sequence[UsageRow]
+
+
+async def report_usage(request: Request, ledger: Ledger) -> Response:
+    """Add up the ledger. Raises Forbidden for a key that is not an admin's."""
+    if not request.state.caller.is_admin:
+        raise Forbidden("Only an admin key may see what was used. Make one with: crossette keys create NAME --admin")
+    given = request.query_params
+    for name in given:
+        if name not in ("group_by", "since"):
+            raise InvalidRequest(f"Unknown parameter: {name}. Known: group_by, since.", param=name)
+    query = parse_query(given.get("group_by"), given.get("since"), datetime.now(UTC))
+    try:
+        rows = await asyncio.to_thread(ledger.usage, query)
+    except StoreError as error:
+        log.warning("Usage cannot be told: %s", error)
+        raise Overloaded("The ledger cannot be read now.", retry_after=_RETRY_AFTER_S) from error
+    return json_response(UsageReport(data=rows))

@@ -1,0 +1,86 @@
+"""What is seen of a request on its way, and its record at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.types import Scope
+
+from crossette.errors import ServingError
+from crossette.generation import Answer
+from crossette.record import RequestRecord, Work
+
+_KEY = "crossette.watch"
+_TRACE_HEADERS = (b"traceparent", b"tracestate")
+
+
+class Watch:
+    """Begins with the request. The end of a choice and an error are noted where they are told to the client."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.error: ServingError | None = None
+        self._begun_at = time.time()
+        self._begun = time.perf_counter()
+        self._reasons: list[str] = []
+        self._scope = scope
+        scope[_KEY] = self
+
+    def saw(self, body: Any) -> None:  # Any: a chunk or a whole answer of any endpoint
+        """Note which choices end with this chunk, or in this whole answer."""
+        for choice in body.choices:
+            if choice.finish_reason is not None:
+                self._reasons.append(choice.finish_reason)
+
+    def record(self, request_id: str, path: str, route: str, dialect: str, prefix: str, status: int) -> RequestRecord:
+        state: Mapping[str, Any] = self._scope.get("state", {})
+        body = state.get("body")
+        return RequestRecord(
+            id=request_id,
+            method=self._scope["method"],
+            path=path,
+            route=route,
+            endpoint=route.removeprefix(prefix).removeprefix("/"),
+            dialect=dialect,
+            status=status,
+            begun_at=self._begun_at,
+            seconds=time.perf_counter() - self._begun,
+            model_asked=body.model if body is not None else "",
+            error=self.error.kind if self.error is not None else "",
+            work=self._work(state) if "answer" in state else None,
+            recorded=_recorded(body) if body is not None else {},
+            trace=_trace(self._scope),
+        )
+
+    def _work(self, state: Mapping[str, Any]) -> Work:
+        answer: Answer = state["answer"]
+        timings = answer.timings
+        return Work(
+            id=state["answer_id"],
+            model=state["model"],
+            streamed=bool(state["body"].stream),
+            num_choices=len(answer.choices),
+            sampling=answer.requests[0].sampling,
+            usage=answer.usage,
+            finish_reasons=tuple(self._reasons),
+            read_s=timings.begun - self._begun,
+            first_token_s=None if timings.first_token is None else timings.first_token - self._begun,
+            ended_s=None if timings.ended is None else timings.ended - self._begun,
+        )
+
+
+def watch_of(scope: Scope) -> Watch:
+    """Who watches this request."""
+    watch: Watch = scope[_KEY]
+    return watch
+
+
+def _recorded(body: Any) -> dict[str, object]:  # Any: the body of any endpoint
+    """What a request says of itself, as far as it does."""
+    told = {name: getattr(body, name) for name, entry in body.table.items() if entry.state == "recorded"}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _trace(scope: Scope) -> dict[str, str]:
+    return {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _TRACE_HEADERS}

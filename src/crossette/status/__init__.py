@@ -1,0 +1,1 @@
+"""`crossette status`: what a running server is doing."""

@@ -1,0 +1,222 @@
+"""The database: SQLite in the data folder, or the one at a URL. Transactions, migrations, and errors in our words."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from crossette.errors import ConfigError, StoreError
+
+BUSY_TIMEOUT_S = 5.0
+"""How long a writer waits for another one: each holds the file for milliseconds."""
+
+_MIGRATION_LOCK = 0x63726F73
+"""Of PostgreSQL's advisory locks; any number that others are unlikely to use."""
+
+_POSTGRES = {
+    "application_name": "crossette",
+    "connect_timeout": 5,
+    "options": "-c statement_timeout=60000 -c lock_timeout=10000",
+    # A peer that vanished without a word is noticed in 25 s and not in hours.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+
+
+class Rejected(StoreError):
+    """The database is there, but does not take what it was given."""
+
+
+def data_folder(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
+    """`$CROSSETTE_HOME`, else where the platform keeps what cannot be fetched again."""
+    if chosen := environ.get("CROSSETTE_HOME"):
+        return Path(chosen).expanduser().absolute()
+    if platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "crossette"
+    if platform == "win32":
+        local = environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "crossette" / "Data"
+    # The XDG specification says to ignore a relative path.
+    data = environ.get("XDG_DATA_HOME", "")
+    return (Path(data) if Path(data).is_absolute() else Path.home() / ".local" / "share") / "crossette"
+
+
+class Database:
+    """Connections to the database at `url`, by default to SQLite in the data folder. For any thread.
+
+    Nothing is opened before it is used. Raises ConfigError for a URL that cannot be used.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self._url = _read_url(url) if url else URL.create("sqlite", database=str(data_folder() / "crossette.db"))
+        self.file = Path(self._url.database or "") if self._url.drivername.startswith("sqlite") else None
+        """The file of an SQLite database."""
+        self._engine = _sqlite(self.file) if self.file else _postgres(self._url)
+
+    def __str__(self) -> str:
+        """Without the password."""
+        return str(self.file or self._url.render_as_string(hide_password=True))
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that changes nothing. Raises StoreError."""
+        with self._explained("read"), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction: all of it or nothing. Raises StoreError, and Rejected where trying again is no use."""
+        with self._explained("write"), self._engine.connect() as connection:
+            connection = connection.execution_options(writes=True)
+            with connection.begin():
+                yield connection
+
+    def is_blank(self) -> bool:
+        """Whether nobody can have made a key in it, as far as can be seen."""
+        if self.file and not self.file.exists():
+            return True
+        try:
+            with self.read() as connection:
+                return not inspect(connection).has_table("keys")
+        except StoreError:
+            return False
+
+    def migrate(self) -> None:
+        """Bring the tables to this version's form, making them where there are none.
+
+        Several processes may do so at once. Raises StoreError; ConfigError where a newer version was here.
+        """
+        if self.file:
+            self._prepare_file(self.file)
+        with self.write() as connection:
+            if not self.file:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+            self._upgrade(connection)
+
+    def _prepare_file(self, file: Path) -> None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # Nobody else on the machine needs to read it; SQLite gives its other files the same mode.
+            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+            # Kept in the file: readers and the writer do not wait for one another.
+            with closing(_connect(file)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"Can't write {file}: {error}") from error
+
+    def _upgrade(self, connection: Connection) -> None:
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of its own parts when it is imported
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
+        migrations = Config(attributes={"connection": connection})
+        migrations.set_main_option("script_location", "crossette:store/migrations")
+        try:
+            command.upgrade(migrations, "head")
+        except CommandError as error:
+            raise ConfigError(
+                f"{self} was written by a newer version of crossette: {error}. Use that version, or another database."
+            ) from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _explained(self, verb: str) -> Iterator[None]:
+        """SQLAlchemy's errors as ours, in one line and without the values of the statement."""
+        try:
+            yield
+        except (OperationalError, InterfaceError) as error:
+            raise StoreError(f"Can't {verb} {self}: {_first_line(error)}") from None
+        except SQLAlchemyError as error:
+            kind = Rejected if isinstance(error, DBAPIError) and not error.connection_invalidated else StoreError
+            # Not `from error`: further lines of what PostgreSQL says repeat the row.
+            raise kind(f"Can't {verb} {self}: {_first_line(error)}") from None
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    return (said.splitlines() or [type(error).__name__])[0]
+
+
+def _read_url(text: str) -> URL:
+    """Raises ConfigError that does not repeat the URL: it may hold a password."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ConfigError("--database-url is no URL. Give postgresql://USER@HOST/NAME or sqlite:///FILE.") from None
+    if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        if find_spec("psycopg") is None:
+            raise ConfigError(
+                "PostgreSQL needs the package psycopg. Install it with: pip install 'crossette[postgres]'"
+            )
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername != "sqlite" or not url.database or url.database == ":memory:":
+        raise ConfigError(
+            f"--database-url cannot begin with {url.drivername}://. Give postgresql://USER@HOST/NAME or sqlite:///FILE."
+            if url.drivername != "sqlite"
+            else "--database-url names no file. Give sqlite:///FILE, with four slashes for an absolute path."
+        )
+    return url
+
+
+def _postgres(url: URL) -> Engine:
+    return create_engine(url, connect_args=_POSTGRES, pool_pre_ping=True, hide_parameters=True)
+
+
+def _sqlite(file: Path) -> Engine:
+    """Connections are not kept: opening one costs little, and a file or folder that was replaced is noticed."""
+    engine = create_engine("sqlite://", creator=lambda: _connect(file), poolclass=NullPool, hide_parameters=True)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that begins by reading cannot wait for its turn to write: it fails at once.
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    try:
+        return _opened(file, "mode=rw")
+    except sqlite3.OperationalError:
+        # On a full disk or in a read-only folder SQLite cannot make the files that readers share. Where the log of
+        # changes is empty, so that all is in the file itself, that can be read all the same.
+        changes = file.with_name(file.name + "-wal")
+        if not file.exists() or (changes.exists() and changes.stat().st_size):
+            raise
+        return _opened(file, "immutable=1")
+
+
+def _opened(file: Path, mode: str) -> sqlite3.Connection:
+    """A connection that works. Raises OperationalError."""
+    connection = sqlite3.connect(
+        f"{file.absolute().as_uri()}?{mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        # A killed process loses nothing that was committed, a machine without power the last commits; neither
+        # breaks the file.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA schema_version")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

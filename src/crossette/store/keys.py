@@ -1,0 +1,169 @@
+"""Keys: made, listed, renewed and revoked. A key is shown once; what is kept is its hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import hmac
+import secrets
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from crossette.access import UNLIMITED, Caller, Limits
+from crossette.errors import ConfigError
+from crossette.store.database import Database
+from crossette.store.tables import keys
+
+PREFIX = "sk-crossette"
+_ALPHABET = string.ascii_letters + string.digits
+_SECRET_LENGTH = 43
+"""Of 62 characters: 256 bits."""
+_ID_LENGTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is known of a key. Times have their zone."""
+
+    id: str
+    name: str
+    hash: str
+    created_at: datetime
+    previous_hash: str | None = None
+    previous_until: datetime | None = None
+    """Until when the key from before the last rotation still opens."""
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    is_admin: bool = False
+    models: frozenset[str] | None = None
+    limits: Limits = UNLIMITED
+
+    @property
+    def caller(self) -> Caller:
+        return Caller(self.id, self.name, self.is_admin, self.models, self.limits)
+
+    def matches(self, text: str, now: datetime) -> bool:
+        """Whether `text` is this key, compared in constant time. Says nothing of expiry and revocation."""
+        hashed = hash_of(text)
+        current = hmac.compare_digest(hashed, self.hash)
+        previous = hmac.compare_digest(hashed, self.previous_hash or "")
+        return current or (previous and self.previous_until is not None and now < self.previous_until)
+
+    def state(self, now: datetime) -> str:
+        """`active`, `expired` or `revoked`."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
+
+
+def hash_of(text: str) -> str:
+    # No salt and no slow hash: nobody guesses 256 random bits, and this is computed for every request.
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def id_of(text: str) -> str:
+    """The id that a key's text names; any other text gives one that no key has."""
+    return "key-" + text.removeprefix(PREFIX + "-").partition("-")[0]
+
+
+class Keys:
+    """The keys in a database. Raises StoreError; ConfigError for what cannot be done."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._database = database
+        self._clock = clock
+
+    def create(
+        self,
+        name: str,
+        *,
+        expires_at: datetime | None = None,
+        models: frozenset[str] | None = None,
+        limits: Limits = UNLIMITED,
+        is_admin: bool = False,
+    ) -> tuple[Key, str]:
+        """Make a key: what is kept of it, and its text, which nobody can show again."""
+        if not name or len(name) > 100 or not name.isprintable():
+            raise ConfigError(f"A key's name is 1 to 100 printable characters, not {name!r}.")
+        now = self._clock()
+        if expires_at is not None and expires_at <= now:
+            raise ConfigError(f"The key would have expired already: {expires_at:%Y-%m-%d %H:%M} UTC is past.")
+        key_id = "key-" + _random(_ID_LENGTH).lower()
+        text = _new_text(key_id)
+        key = Key(key_id, name, hash_of(text), now, None, None, expires_at, None, is_admin, models, limits)
+        with self._database.write() as connection:
+            if any(other.name == name and not other.revoked_at for other in _read(connection)):
+                raise ConfigError(f"There is a key named {name!r}. Rotate or revoke it, or choose another name.")
+            connection.execute(insert(keys).values(version=1, **_row(key)))
+        return key, text
+
+    def list(self) -> Sequence[Key]:
+        """All that were ever made, oldest first."""
+        with self._database.read() as connection:
+            return _read(connection)
+
+    def revoke(self, name_or_id: str) -> Key:
+        """End a key at once."""
+        return self._change(name_or_id, lambda key: dataclasses.replace(key, revoked_at=self._clock()))
+
+    def rotate(self, name_or_id: str, overlap: timedelta = timedelta()) -> tuple[Key, str]:
+        """Give a key a new text. The old one opens for `overlap` longer; id, limits and usage stay."""
+        texts: list[str] = []
+
+        def renewed(key: Key) -> Key:
+            texts.append(_new_text(key.id))
+            return dataclasses.replace(
+                key, hash=hash_of(texts[0]), previous_hash=key.hash, previous_until=self._clock() + overlap
+            )
+
+        return self._change(name_or_id, renewed), texts[0]
+
+    def version(self) -> tuple[int, int]:
+        """Differs from an earlier one if and only if a key was made or changed since."""
+        with self._database.read() as connection:
+            count, sum_ = connection.execute(select(func.count(), func.coalesce(func.sum(keys.c.version), 0))).one()
+            return count, int(sum_)
+
+    def _change(self, name_or_id: str, change: Callable[[Key], Key]) -> Key:
+        with self._database.write() as connection:
+            known = [key for key in _read(connection) if not key.revoked_at]
+            found = [key for key in known if name_or_id in (key.id, key.name)]
+            if not found:
+                names = ", ".join(key.name for key in known) or "none"
+                raise ConfigError(f"There is no key {name_or_id!r} that is not revoked. Keys: {names}.")
+            key = change(found[0])
+            values = {**_row(key), "version": keys.c.version + 1}
+            connection.execute(update(keys).where(keys.c.id == key.id).values(values))
+        return key
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def _new_text(key_id: str) -> str:
+    return f"{PREFIX}-{key_id.removeprefix('key-')}-{_random(_SECRET_LENGTH)}"
+
+
+def _read(connection: Connection) -> list[Key]:
+    rows = connection.execute(select(keys).order_by(keys.c.created_at, keys.c.id)).mappings()
+    return [_key(dict(row)) for row in rows]
+
+
+def _key(row: dict[str, Any]) -> Key:
+    del row["version"]
+    models = row.pop("models")
+    limits = Limits(**row.pop("limits"))
+    return Key(**row, models=frozenset(models) if models is not None else None, limits=limits)
+
+
+def _row(key: Key) -> dict[str, Any]:
+    row = {field.name: getattr(key, field.name) for field in dataclasses.fields(key)}
+    models = sorted(key.models) if key.models is not None else None
+    limits = {name: bound for name, bound in dataclasses.asdict(key.limits).items() if bound is not None}
+    return {**row, "models": models, "limits": limits}

@@ -1,0 +1,171 @@
+"""The ledger in a database: noted at once, written behind the request by a thread of its own.
+
+What waits is bounded. Rows are lost only where the process is killed (the last half second), or where the database
+is away for so long that no more can wait; the log and `stats` say how many.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.dialects import postgresql, sqlite
+
+from crossette.errors import StoreError
+from crossette.ledger import Entry, LedgerStats, UsageQuery, UsageRow
+from crossette.store.database import Database, Rejected
+from crossette.store.prices import Price
+from crossette.store.rows import row_of, usage_rows, used_tokens
+from crossette.store.tables import requests
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 20_000
+"""Rows: minutes of a busy server, and some 20 MB."""
+MAX_CONTENT = 64 * 2**20
+"""Characters of content that may wait with them."""
+BATCH_ROWS = 500
+BATCH_S = 0.5
+RETRY_S = 1.0
+LAST_WORDS_S = 10.0
+"""How long the end of the process waits for the last rows."""
+
+
+class DatabaseLedger:
+    """Implements `Ledger`. `note` is for one thread, that of the event loop."""
+
+    def __init__(
+        self, database: Database, prices: Mapping[str, Price] | None = None, *, keeps_content: bool = False
+    ) -> None:
+        self.keeps_content = keeps_content
+        self._database = database
+        self._prices = prices or {}
+        self._insert = (sqlite if database.file else postgresql).insert(requests).on_conflict_do_nothing()
+        self._waiting: deque[tuple[float, Entry]] = deque()
+        self._content = self._written = self._lost = self._lost_told = 0
+        self._used: Counter[str] = Counter()
+        self._failure: str | None = None
+        self._lock = threading.Lock()
+        self._wake, self._is_ending = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="crossette-ledger", daemon=True)
+
+    def load(self) -> None:
+        """Learn what keys have used so far. Raises StoreError."""
+        with self._database.read() as connection:
+            self._used.update(used_tokens(connection))
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def note(self, entry: Entry) -> None:
+        self._used[entry.key_id] += entry.usage.total_tokens
+        with self._lock:
+            if len(self._waiting) >= MAX_WAITING or self._content > MAX_CONTENT:
+                self._lost += 1
+                return
+            self._waiting.append((time.monotonic(), entry))
+            self._content += _content_of(entry)
+            if len(self._waiting) >= BATCH_ROWS:
+                self._wake.set()
+
+    def used_tokens(self, key_id: str) -> int:
+        return self._used[key_id]
+
+    def usage(self, query: UsageQuery) -> Sequence[UsageRow]:
+        with self._database.read() as connection:
+            return usage_rows(connection, query)
+
+    def stats(self) -> LedgerStats:
+        with self._lock:
+            lag = time.monotonic() - self._waiting[0][0] if self._waiting else 0.0
+            return LedgerStats(self._written, len(self._waiting), self._lost, lag)
+
+    def close(self) -> None:
+        """Write what waits, if the database takes it; say what is lost."""
+        self._is_ending.set()
+        self._wake.set()
+        self._thread.join(LAST_WORDS_S)
+        with self._lock:
+            self._lost += len(self._waiting)
+            self._waiting.clear()
+        if self._lost > self._lost_told:
+            log.error("The ledger has lost %d rows: %s", self._lost, self._failure or "the database was too slow")
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        while not self._is_ending.is_set():
+            self._wake.wait(BATCH_S)
+            self._wake.clear()
+            if not self._write_waiting():
+                self._is_ending.wait(RETRY_S)
+        self._write_waiting()
+
+    def _write_waiting(self) -> bool:
+        """Write batch by batch; False if the database is away, and then what is left goes on waiting."""
+        while batch := self._next_batch():
+            try:
+                num_written = self._write(batch)
+            except StoreError as error:
+                self._tell_failure(error)
+                return False
+            except Exception:  # a mistake of ours: the rows are lost, but those behind them are not
+                log.exception("The ledger cannot write %d rows", len(batch))
+                num_written = 0
+            self._done(batch, num_written)
+        self._tell_losses()
+        return True
+
+    def _next_batch(self) -> list[Entry]:
+        with self._lock:
+            return [self._waiting[place][1] for place in range(min(BATCH_ROWS, len(self._waiting)))]
+
+    def _done(self, batch: Sequence[Entry], num_written: int) -> None:
+        with self._lock:
+            for _ in range(min(len(batch), len(self._waiting))):  # fewer if `close` has given up meanwhile
+                self._content -= _content_of(self._waiting.popleft()[1])
+            self._written += num_written
+            self._lost += len(batch) - num_written
+
+    def _write(self, batch: Sequence[Entry]) -> int:
+        """How many of the rows are in the database now. One that it does not take must not take others along."""
+        rows = [row_of(entry, self._prices) for entry in batch]
+        try:
+            self._execute(rows)
+            return len(rows)
+        except Rejected:
+            return sum(self._write_alone(row) for row in rows)
+
+    def _write_alone(self, row: dict[str, Any]) -> bool:
+        try:
+            self._execute([row])
+            return True
+        except Rejected as error:
+            log.error("The ledger has lost the row of request %s: %s", row["request_id"], error)
+            return False
+
+    def _execute(self, rows: list[dict[str, Any]]) -> None:
+        if self._failure is not None:  # it may come back empty
+            self._database.migrate()
+        with self._database.write() as connection:
+            connection.execute(self._insert, rows)
+
+    def _tell_failure(self, error: StoreError) -> None:
+        if self._failure is None:
+            log.warning("The ledger waits, with up to %d rows, until it can be written: %s", MAX_WAITING, error)
+        self._failure = str(error)
+
+    def _tell_losses(self) -> None:
+        """Once everything is written that could be."""
+        if self._failure is not None or self._lost > self._lost_told:
+            self._lost_told = self._lost
+            log.warning("The ledger is up to date. Lost since the server's start: %d rows", self._lost_told)
+        self._failure = None
+
+
+def _content_of(entry: Entry) -> int:
+    return len(entry.request_content or "") + len(entry.answer_content or "")

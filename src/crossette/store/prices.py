@@ -1,0 +1,43 @@
+"""What tokens cost. The unit of money is whatever the prices are given in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from crossette.errors import ConfigError
+from crossette.types import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Of a million tokens. Tokens of a prompt that were found in the prefix cache cost `cached`, not `prompt`."""
+
+    prompt: float
+    cached: float
+    completion: float
+
+    def of(self, usage: Usage) -> float:
+        computed = usage.prompt_tokens - usage.cached_tokens
+        return (
+            computed * self.prompt + usage.cached_tokens * self.cached + usage.completion_tokens * self.completion
+        ) / 1e6
+
+
+def parse_prices(settings: Sequence[str]) -> Mapping[str, Price]:
+    """`MODEL=PROMPT/CACHED/COMPLETION` by model. Raises ConfigError."""
+    return dict(map(_parse, settings))
+
+
+def _parse(text: str) -> tuple[str, Price]:
+    model, _, prices = text.rpartition("=")
+    try:
+        amounts = [float(part) for part in prices.split("/")]
+    except ValueError:
+        amounts = []
+    if not model or len(amounts) != 3 or not all(math.isfinite(amount) and amount >= 0 for amount in amounts):
+        raise ConfigError(
+            f"--price {text!r} is no price. Give MODEL=PROMPT/CACHED/COMPLETION of a million tokens: m=0.2/0.1/0.8"
+        )
+    return model, Price(*amounts)

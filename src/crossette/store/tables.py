@@ -1,0 +1,69 @@
+"""The tables: keys, and a row for each request. Migrations lead to exactly these (tests/store/test_database.py)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Boolean, Column, DateTime, Dialect, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy.types import TypeDecorator
+
+metadata = MetaData()
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time as UTC without a zone, which both databases compare and cut into days alike."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC).replace(tzinfo=None) if value is not None else None
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None else None
+
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("version", Integer, nullable=False),  # goes up with every change
+    Column("hash", String, nullable=False),
+    Column("previous_hash", String),
+    Column("previous_until", Moment),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("revoked_at", Moment),
+    Column("is_admin", Boolean, nullable=False),
+    Column("models", JSON(none_as_null=True)),
+    Column("limits", JSON, nullable=False),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("request_id", String, nullable=False),
+    Column("time", Moment, nullable=False),
+    Column("key_id", String, nullable=False),
+    Column("dialect", String, nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("finish_reason", String),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("reasoning_tokens", Integer, nullable=False),
+    Column("first_token_s", Float),
+    Column("total_s", Float, nullable=False),
+    Column("cost", Float),
+    Column("client", String, nullable=False),
+    Column("user", String, nullable=False),
+    Column("metadata", JSON(none_as_null=True)),
+    Column("request_content", Text),
+    Column("answer_content", Text),
+    Index("requests_time", "time"),
+)

@@ -1,0 +1,54 @@
+"""The tools of one request in the format of one model, and whether its calls are among those it may make."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from crossette.errors import ConstraintFailed
+from crossette.text.pieces import Called
+from crossette.text.structured import Form, mismatches
+from crossette.text.tool_calls.format import ToolFormat
+from crossette.text.tool_calls.tools import Tool, ToolChoice
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a model may call, and how it writes that."""
+
+    format: ToolFormat
+    tools: tuple[Tool, ...]
+    choice: ToolChoice
+    forms: Mapping[str, Form]
+    """What the arguments of each allowed tool must be."""
+
+    @classmethod
+    def of(cls, tool_format: ToolFormat, tools: Sequence[Tool], choice: ToolChoice) -> Offer:
+        """Raises InvalidRequest for parameters that cannot be enforced. Large schemas take their time."""
+        allowed = () if choice.mode == "none" else choice.allowed(tools)
+        return cls(tool_format, tuple(tools), choice, {tool.name: tool.form() for tool in allowed})
+
+    def check(self, calls: Sequence[Called], *, is_cut: bool) -> None:
+        """Look at the calls of an answer that ended before max_tokens; `is_cut` by a stop token of the request.
+
+        Raises ConstraintFailed, which is counted, where the grammar let through what the request rules out; and what
+        `Form.check` raises of the arguments.
+        """
+        fault = self._fault(calls)
+        if fault is not None:
+            mismatches.count += 1
+            log.error("An answer broke the tool choice that it was held to: %s", fault)
+            raise ConstraintFailed(f"The answer does not keep to tool_choice: {fault}. Retry the request.")
+        for call in calls:
+            self.forms[call.name].check(call.arguments, is_cut=is_cut)
+
+    def _fault(self, calls: Sequence[Called]) -> str | None:
+        if self.choice.mode == "required" and not calls:
+            return "it calls nothing"
+        if len(calls) > 1 and not self.choice.parallel:
+            return f"it makes {len(calls)} calls at once"
+        unknown = next((call.name for call in calls if call.name not in self.forms), None)
+        return None if unknown is None else f"it calls '{unknown}', which it may not"

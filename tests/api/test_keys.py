@@ -1,0 +1,182 @@
+"""Who may come in, which models they see, and that a key is told to nobody."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from openai import AuthenticationError, OpenAI
+
+from api_server import ALIASES, LIMIT_S, ApiServer, parrot, say, serving
+from crossette.access import Caller
+from crossette.engines.fake import FakeEngine
+from crossette.errors import Unauthorized
+from crossette.types import GenerationRequest
+
+ALICE, BOSS, NARROW = "sk-crossette-alice", "sk-crossette-boss", "sk-crossette-narrow"
+CALLERS = {
+    ALICE: Caller("key-a", "alice"),
+    BOSS: Caller("key-b", "boss", is_admin=True),
+    NARROW: Caller("key-n", "narrow", models=frozenset({"gpt-3.5-turbo"})),
+}
+
+
+class Keys:
+    """An `Access` of fixed keys."""
+
+    def caller(self, key: str | None) -> Caller:
+        if key in CALLERS:
+            return CALLERS[key]
+        raise Unauthorized("The API key you provided is invalid.")
+
+
+class TenantEngine(FakeEngine):
+    """Remembers whom it worked for."""
+
+    def __init__(self) -> None:
+        super().__init__(self._script)
+        self.tenants: list[str] = []
+
+    def _script(self, request: GenerationRequest, index: int) -> bytes:
+        self.tenants.append(request.tenant)
+        return parrot(request, index)
+
+
+@pytest.fixture(scope="module")
+def engine() -> TenantEngine:
+    return TenantEngine()
+
+
+@pytest.fixture(scope="module")
+def guarded(engine: TenantEngine) -> Iterator[ApiServer]:
+    with serving(engine, aliases=ALIASES, access=Keys()) as server:
+        yield server
+
+
+def ask(server: ApiServer, prefix: str, headers: dict[str, str], model: str = "fake") -> tuple[int, dict[str, str]]:
+    answer = server.post(f"{prefix}/completions", {"model": model, "prompt": say("a")}, headers)
+    return answer.status_code, answer.json().get("error", {})
+
+
+# --- coming in ---
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": f"Bearer {ALICE}"},
+        {"authorization": f"bearer   {ALICE}"},
+        {"x-api-key": ALICE},
+        {"authorization": f"Bearer {ALICE}", "x-api-key": "x"},
+        {"authorization": "Basic eDp5", "x-api-key": ALICE},
+        {"authorization": "Bearer", "x-api-key": ALICE},
+    ],
+)
+def test_a_key_is_taken_from_either_header(guarded: ApiServer, prefix: str, headers: dict[str, str]) -> None:
+    assert ask(guarded, prefix, headers) == (200, {})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer x"},
+        {"x-api-key": "x"},
+        {"authorization": f"Basic {ALICE}"},
+        {"authorization": ALICE},
+    ],
+)
+def test_a_wrong_key_is_a_401_in_the_words_of_the_dialect(
+    guarded: ApiServer, prefix: str, headers: dict[str, str]
+) -> None:
+    kind, code = ("invalid_request_error", "invalid_api_key") if prefix == "/v1" else ("error", "UNAUTHORIZED")
+
+    assert ask(guarded, prefix, headers) == (
+        401,
+        {"message": "The API key you provided is invalid.", "type": kind, "code": code, "param": None},
+    )
+
+
+@pytest.mark.parametrize("path", ["/models", "/models/fake", "/usage", "/nonsense"])
+def test_every_path_of_a_dialect_wants_a_key(guarded: ApiServer, prefix: str, path: str) -> None:
+    answer = guarded.get(prefix + path)
+
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/openapi.json", "/docs"])
+def test_health_and_description_are_open(guarded: ApiServer, path: str) -> None:
+    assert guarded.get(path).status_code == 200
+
+
+def test_the_sdk_knows_the_error_for_what_it_is(guarded: ApiServer, prefix: str) -> None:
+    with (
+        OpenAI(base_url=guarded.url(prefix), api_key="x", max_retries=0, timeout=LIMIT_S) as sdk,
+        pytest.raises(AuthenticationError, match="The API key you provided is invalid"),
+    ):
+        sdk.models.list()
+
+
+def test_without_keys_whatever_is_sent_is_welcome(api: ApiServer, prefix: str) -> None:
+    assert ask(api, prefix, {"authorization": "Bearer EMPTY"}) == ask(api, prefix, {"x-api-key": "x"}) == (200, {})
+
+
+# --- what it is good for ---
+
+
+def test_the_engine_works_for_the_key(guarded: ApiServer, engine: TenantEngine, prefix: str) -> None:
+    engine.tenants.clear()
+    for key in (ALICE, BOSS):
+        ask(guarded, prefix, {"x-api-key": key})
+
+    assert engine.tenants == ["key-a", "key-b"]
+
+
+def test_a_key_sees_its_own_models_only(guarded: ApiServer, prefix: str) -> None:
+    listed = guarded.get(f"{prefix}/models", {"x-api-key": NARROW}).json()["data"]
+
+    assert [entry["id"] for entry in listed] == ["gpt-3.5-turbo"]
+    assert ask(guarded, prefix, {"x-api-key": NARROW}, "gpt-3.5-turbo") == (200, {})
+    assert ask(guarded, prefix, {"x-api-key": NARROW}, "accounts/x/models/gpt-3.5-turbo") == (200, {})
+
+
+@pytest.mark.parametrize("model", ["fake", "accounts/x/models/fake", "nonsense"])
+def test_a_model_that_a_key_may_not_use_is_as_unknown_as_any(guarded: ApiServer, prefix: str, model: str) -> None:
+    status, error = ask(guarded, prefix, {"x-api-key": NARROW}, model)
+    looked_up = guarded.get(f"{prefix}/models/{model}", {"x-api-key": NARROW})
+
+    assert (status, error["param"]) == (404, "model")
+    assert error["message"].startswith(f"The model '{model}' is not served here.")
+    assert error["message"].endswith("Served: gpt-3.5-turbo.")
+    assert (looked_up.status_code, looked_up.json()["error"]) == (404, error)
+
+
+def test_a_model_that_a_key_may_use_brings_its_aliases(guarded: ApiServer) -> None:
+    only = guarded.app.models.only
+
+    assert [entry.id for entry in only(frozenset({"fake"})).entries()] == ["fake", *ALIASES]
+    assert [entry.id for entry in only(frozenset({"other"})).entries()] == []
+    assert only(None) is guarded.app.models
+
+
+# --- telling nobody ---
+
+
+@pytest.mark.parametrize("key", [ALICE, "sk-wrong-but-secret"])
+def test_a_key_is_in_no_log_line_and_in_no_answer(
+    guarded: ApiServer, prefix: str, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        for headers in ({"authorization": f"Bearer {key}"}, {"x-api-key": key}):
+            answers = [
+                guarded.get(f"{prefix}/models/nonsense", headers),
+                guarded.post(f"{prefix}/completions", {"model": "fake", "prompt": "a", "nonsense": 1}, headers),
+                guarded.post(f"{prefix}/completions", b"{", headers),
+            ]
+            told = "".join(f"{answer.text} {answer.headers}" for answer in answers)
+            assert key not in told
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith(("crossette", "uvicorn"))]
+
+    assert len(lines) >= 6
+    assert [line for line in lines if key in line] == []

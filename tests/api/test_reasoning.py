@@ -1,0 +1,292 @@
+"""Models that think: thoughts beside the content, within their budget, and never in it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from api_server import ApiServer, events, say, serving
+from crossette.engines.fake import FakeEngine, FakeTokenizer
+from crossette.types import GenerationRequest
+from template_corpus import published
+
+TEMPLATE = (
+    "{% for m in messages %}[{{ m['role'] }}:{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>"
+    "{% endif %}{{ m['content'] }}]{% endfor %}[assistant:"
+    "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+)
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
+CALL = '<tool_call>\n{"name": "f", "arguments": {"n": 4}}\n</tool_call>'
+
+
+class Thinker:
+    """An engine whose model writes what it is told to, with `</think>` as one token; it remembers its prompts."""
+
+    def __init__(self, said: str, template: str = TEMPLATE, marks: tuple[str, ...] = ("<think>", "</think>")) -> None:
+        self.prompts: list[str] = []
+        self._tokenizer = FakeTokenizer(marks=marks)
+        self._said = self._tokenizer.encode(said, specials=True)
+        self.engine = FakeEngine(self._say, tokenizer=self._tokenizer, chat_template=template)
+
+    def _say(self, request: GenerationRequest, index: int) -> list[int]:
+        self.prompts.append(b"".join(map(self._tokenizer.spelling, request.prompt)).decode())
+        return self._said
+
+
+def body(**sent: object) -> dict[str, Any]:
+    return {"model": "fake", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 200, **sent}
+
+
+def ask(said: str, prefix: str, **sent: object) -> Any:
+    """The whole answer."""
+    with serving(Thinker(said).engine) as api:
+        raw = api.post(f"{prefix}/chat/completions", body(**sent)).json()
+    assert "choices" in raw, raw
+    return raw
+
+
+def message(raw: Any) -> tuple[str | None, str | None]:
+    """Thoughts and content."""
+    told = raw["choices"][0]["message"]
+    return told.get("reasoning_content"), told["content"]
+
+
+# --- thoughts and content ---
+
+
+def test_thoughts_are_not_content(prefix: str) -> None:
+    raw = ask("<think>\nHm, so.\n</think>\n\nFour.", prefix)
+
+    assert message(raw) == ("Hm, so.", "Four.")
+    assert raw["choices"][0]["finish_reason"] == "stop"
+    assert raw["usage"]["completion_tokens_details"]["reasoning_tokens"] == len("\nHm, so.\n") + 2
+    assert raw["usage"]["completion_tokens"] == len("\nHm, so.\n") + 2 + len("\n\nFour.")
+
+
+def test_a_stream_says_the_same(prefix: str) -> None:
+    with serving(Thinker("<think>Hm.</think>Four.").engine) as api:
+        asked = body(stream=True, stream_options={"include_usage": True})
+        frames = events(api.post(f"{prefix}/chat/completions", asked).content)
+
+    deltas = [choice["delta"] for frame in frames for choice in frame["choices"]]
+    assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "Hm."
+    assert "".join(delta.get("content") or "" for delta in deltas) == "Four."
+    assert not any("reasoning_content" in delta and delta.get("content") for delta in deltas)
+    assert frames[-1]["usage"]["completion_tokens_details"]["reasoning_tokens"] == 5
+
+
+def test_thoughts_that_the_prompt_has_begun_are_thoughts(prefix: str) -> None:
+    thinker = Thinker("Hm.</think>Four.", "[{{ messages[0]['content'] }}<think>\n")
+    with serving(thinker.engine) as api:
+        raw = api.post(f"{prefix}/chat/completions", body()).json()
+
+    assert message(raw) == ("Hm.", "Four.")
+    assert raw["usage"]["completion_tokens_details"]["reasoning_tokens"] == 4
+
+
+def test_an_answer_without_thoughts_has_no_such_field(prefix: str) -> None:
+    raw = ask("Four.", prefix)
+
+    assert message(raw) == (None, "Four.")
+    assert raw["usage"]["completion_tokens_details"]["reasoning_tokens"] == 0
+
+
+def test_thoughts_that_max_tokens_cuts_are_thoughts(prefix: str) -> None:
+    raw = ask("<think>Hm, hm, hm", prefix, max_tokens=6)
+
+    assert message(raw) == ("Hm, h", "")
+    assert raw["choices"][0]["finish_reason"] == "length"
+
+
+def test_thoughts_are_left_out_on_request(prefix: str) -> None:
+    raw = ask("<think>Hm.</think>Four.", prefix, include_reasoning=False)
+
+    assert message(raw) == (None, "Four.")
+    assert raw["usage"]["completion_tokens_details"]["reasoning_tokens"] == 5
+
+
+def test_stop_strings_are_not_looked_for_in_thoughts(prefix: str) -> None:
+    raw = ask("<think>One. Two.</think>One. Two.", prefix, stop=["Two"], include_stop_str_in_output=False)
+
+    assert message(raw) == ("One. Two.", "One. ")
+    assert raw["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_call_within_thoughts_is_none(prefix: str) -> None:
+    raw = ask(f"<think>Perhaps {CALL}?</think>No.", prefix, tools=TOOLS)
+
+    assert message(raw) == (f"Perhaps {CALL}?", "No.")
+    assert "tool_calls" not in raw["choices"][0]["message"]
+
+
+@pytest.mark.parametrize("choice", ["auto", "required", {"type": "function", "name": "f"}])
+def test_calls_come_behind_thoughts(prefix: str, choice: object) -> None:
+    raw = ask(f"<think>Hm.</think>{CALL}", prefix, tools=TOOLS, tool_choice=choice)
+
+    assert message(raw) == ("Hm.", None)
+    (call,) = raw["choices"][0]["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"n": 4}
+
+
+def test_a_form_holds_from_the_end_of_thoughts_on(prefix: str) -> None:
+    raw = ask('<think>{"n": "no"}</think>{"n": 4}', prefix, guided_json=SCHEMA)
+
+    assert message(raw) == ('{"n": "no"}', '{"n": 4}')
+
+
+# --- how long to think ---
+
+
+@pytest.mark.parametrize("sent", [{"reasoning_effort": 5}, {"thinking": {"type": "enabled", "budget_tokens": 5}}])
+@pytest.mark.parametrize("more", [{}, {"guided_json": SCHEMA}, {"tools": TOOLS, "tool_choice": "required"}])
+def test_a_budget_ends_thoughts(prefix: str, sent: dict[str, Any], more: dict[str, Any]) -> None:
+    raw = ask("<think>Hm, hm, hm, hm, hm.</think>", prefix, **sent, **more)
+
+    assert message(raw)[0] == "Hm, h"
+    assert raw["usage"]["completion_tokens_details"]["reasoning_tokens"] <= 5 + 2
+
+
+@pytest.mark.parametrize(
+    "sent", [{"reasoning_effort": "none"}, {"reasoning_effort": False}, {"thinking": {"type": "disabled"}}]
+)
+def test_none_turns_thoughts_off(prefix: str, sent: dict[str, Any]) -> None:
+    thinker = Thinker("<think>Hm.</think>")
+    with serving(thinker.engine) as api:
+        raw = api.post(f"{prefix}/chat/completions", body(**sent, max_tokens=20)).json()
+
+    assert thinker.prompts[0].endswith("[assistant:<think></think>")
+    assert message(raw)[0] is None
+    assert "<think>" not in (message(raw)[1] or "")
+
+
+@pytest.mark.parametrize(
+    "sent", [{"reasoning_effort": "high"}, {"reasoning_effort": True}, {"thinking": {"type": "enabled"}}]
+)
+def test_other_efforts_leave_the_template_its_thoughts(prefix: str, sent: dict[str, Any]) -> None:
+    thinker = Thinker("<think>Hm.</think>Four.")
+    with serving(thinker.engine) as api:
+        raw = api.post(f"{prefix}/chat/completions", body(**sent)).json()
+
+    assert thinker.prompts[0].endswith("[assistant:")
+    assert message(raw) == ("Hm.", "Four.")
+
+
+@pytest.mark.parametrize(
+    ("sent", "param"),
+    [
+        ({"reasoning_effort": "low", "thinking": {"type": "enabled"}}, "thinking"),
+        ({"reasoning_effort": "most"}, "reasoning_effort"),
+        ({"reasoning_effort": -1}, "reasoning_effort"),
+        ({"thinking": {"type": "disabled", "budget_tokens": 9}}, "thinking.budget_tokens"),
+        ({"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": True}}, "reasoning_effort"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(prefix: str, sent: dict[str, Any], param: str) -> None:
+    with serving(Thinker("Four.").engine) as api:
+        answer = api.post(f"{prefix}/chat/completions", body(**sent))
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize(
+    ("sent", "param"),
+    [
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
+        ({"reasoning_effort": True}, "reasoning_effort"),
+        ({"reasoning_effort": 100}, "reasoning_effort"),
+        ({"thinking": {"type": "enabled"}}, "thinking"),
+        ({"reasoning_history": "preserved"}, "reasoning_history"),
+    ],
+)
+def test_a_model_that_does_not_reason_says_so(api: ApiServer, prefix: str, sent: dict[str, Any], param: str) -> None:
+    answer = api.post(f"{prefix}/chat/completions", body(**sent))
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert "does not reason" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"reasoning_effort": "none"},
+        {"reasoning_effort": False},
+        {"reasoning_effort": 0},
+        {"thinking": {"type": "disabled"}},
+        {"reasoning_history": "disabled"},
+        {"include_reasoning": True},
+    ],
+)
+def test_a_model_that_does_not_reason_takes_none(api: ApiServer, prefix: str, sent: dict[str, Any]) -> None:
+    messages = [{"role": "user", "content": say("Four.")}]
+    raw = api.post(f"{prefix}/chat/completions", body(**sent, messages=messages)).json()
+
+    assert message(raw) == (None, "Four.")
+
+
+# --- earlier thoughts ---
+
+TURNS = [
+    {"role": "user", "content": "a"},
+    {"role": "assistant", "content": "b", "reasoning_content": "first"},
+    {"role": "user", "content": "c"},
+    {"role": "assistant", "content": "d", "reasoning": "second"},
+]
+
+
+@pytest.mark.parametrize(
+    ("history", "shown"),
+    [
+        (None, ["first", "second"]),
+        ("preserved", ["first", "second"]),
+        ("interleaved", ["second"]),
+        ("disabled", []),
+    ],
+)
+def test_earlier_thoughts_are_shown_as_asked(prefix: str, history: str | None, shown: list[str]) -> None:
+    thinker = Thinker("e")
+    with serving(thinker.engine) as api:
+        api.post(f"{prefix}/chat/completions", body(messages=TURNS, reasoning_history=history)).raise_for_status()
+
+    assert [word for word in ("first", "second") if f"<think>{word}</think>" in thinker.prompts[0]] == shown
+
+
+# --- gpt-oss: markers that are control tokens, of thoughts and of calls ---
+
+MARKS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|call|>", "<|end|>", "<|return|>")
+ANALYSIS = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
+
+
+@pytest.mark.parametrize("sent", [{}, {"tools": TOOLS}, {"guided_json": SCHEMA}, {"reasoning_effort": "high"}])
+def test_gpt_oss_thinks_and_answers_in_channels(prefix: str, sent: dict[str, Any]) -> None:
+    said = '{"n": 4}' if "guided_json" in sent else "Four."
+    thinker = Thinker(f"{ANALYSIS}<|channel|>final<|message|>{said}", published()["openai-gpt-oss-120b"].source, MARKS)
+    with serving(thinker.engine) as api:
+        raw = api.post(f"{prefix}/chat/completions", body(**sent)).json()
+
+    assert message(raw) == ("Hm.", said)
+    assert f"Reasoning: {sent.get('reasoning_effort', 'medium')}" in thinker.prompts[0]
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_gpt_oss_calls_in_a_channel(prefix: str, choice: str) -> None:
+    call = '<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"n": 4}<|call|>'
+    thinker = Thinker(f"{ANALYSIS}{call}", published()["openai-gpt-oss-120b"].source, MARKS)
+    with serving(thinker.engine) as api:
+        raw = api.post(f"{prefix}/chat/completions", body(tools=TOOLS, tool_choice=choice)).json()
+
+    assert message(raw) == ("Hm.", None)
+    assert raw["choices"][0]["message"]["tool_calls"][0]["function"] == {"arguments": '{"n": 4}', "name": "f"}
+    assert "type f = (" in thinker.prompts[0]
+
+
+@pytest.mark.parametrize("effort", ["none", False, 100])
+def test_gpt_oss_knows_its_own_efforts_only(prefix: str, effort: object) -> None:
+    thinker = Thinker("", published()["openai-gpt-oss-120b"].source, MARKS)
+    with serving(thinker.engine) as api:
+        answer = api.post(f"{prefix}/chat/completions", body(reasoning_effort=effort))
+
+    assert answer.status_code == 400
+    assert "low, medium, high" in answer.json()["error"]["message"]

@@ -1,0 +1,31 @@
+"""Entries of the ledger with sane defaults."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from crossette.ledger import Entry
+from crossette.types import Usage
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+_numbers = count()
+
+
+def make_entry(prompt: int = 10, completion: int = 5, cached: int = 0, **fields: Any) -> Entry:
+    number = next(_numbers)
+    defaults: dict[str, Any] = {
+        "id": f"cmpl-{number}",
+        "request_id": f"request-{number}",
+        "time": NOW,
+        "key_id": "key-a",
+        "dialect": "openai",
+        "endpoint": "/completions",
+        "model": "fake",
+        "status": 200,
+        "total_s": 0.5,
+        "usage": Usage(prompt, completion, cached_tokens=cached),
+    }
+    return Entry(**(defaults | fields))

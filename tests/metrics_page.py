@@ -1,0 +1,80 @@
+"""docs/metrics.md, printed from the registry: `scripts/docs` writes it, and a test holds it to that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client.core import Metric
+
+from crossette.api.app import App
+from crossette.api.models import ServedModels
+from crossette.engines.fake import FakeEngine
+from crossette.metrics import Metrics
+from records import make_record
+
+PAGE = Path(__file__).parent.parent / "docs/metrics.md"
+
+HEAD = """\
+# Metrics
+
+`GET /metrics` tells them in Prometheus' text format, or in OpenMetrics to who asks for it.
+`docs/grafana.json` is a dashboard of them for Grafana; `crossette status` shows some in the terminal.
+
+- Names have the prefix `crossette_`, base units and, if they count, `_total`, as Prometheus advises.
+- A histogram has series `_bucket`, `_sum` and `_count`.
+- `model` is the name of the model itself, whatever alias was asked for. No label is a word of a client.
+- What engines count moves with every step, what requests count at their end.
+- `process_*` are about the process, by Prometheus' own definitions.
+
+A scrape configuration:
+
+```yaml
+scrape_configs:
+  - job_name: crossette
+    static_configs: [{targets: ["127.0.0.1:8000"]}]
+```
+
+`scripts/docs` prints this page from the registry in `src/crossette/metrics.py`.
+"""
+
+
+def page() -> str:
+    families = [family for family in example().registry.collect() if family.name.startswith("crossette_")]
+    engine = [family for family in families if is_of_engine(family)]
+    rest = [family for family in families if not is_of_engine(family)]
+    return "\n".join([HEAD, *_section("Requests and the server", rest), *_section("Engines", engine)])
+
+
+def example() -> Metrics:
+    """The metrics of a server that has answered a request, and failed in another."""
+    metrics = App(ServedModels({"fake": FakeEngine()})).metrics
+    metrics.note(make_record())
+    metrics.note(make_record(status=500, error="internal", work=None))
+    return metrics
+
+
+def is_of_engine(family: Metric) -> bool:
+    """Whether the engines are asked for it."""
+    return family.name in {made.name for made in App(ServedModels({"fake": FakeEngine()})).metrics.engines.collect()}
+
+
+def shown_name(family: Metric) -> str:
+    """The name by which it is asked for."""
+    return family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+
+
+def labels_of(family: Metric) -> list[str]:
+    return sorted({label for sample in family.samples for label in sample.labels} - {"le"})
+
+
+def _section(title: str, families: list[Metric]) -> Iterator[str]:
+    yield from (f"## {title}", "", "| metric | type | labels | |", "|---|---|---|---|")
+    for family in families:
+        labels = ", ".join(f"`{label}`" for label in labels_of(family))
+        yield f"| `{shown_name(family)}` | {family.type} | {labels} | {family.documentation} |"
+    yield ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,35 @@
+"""Each test of the store runs on both databases: SQLite always, PostgreSQL with --all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crossette.store.database import Database
+from postgres import Cluster, cluster
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    with cluster() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.all)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/crossette.db"
+    running: Cluster = request.getfixturevalue("postgres")
+    return running.emptied()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """With its tables."""
+    made = Database(database_url)
+    made.migrate()
+    yield made
+    made.close()

@@ -1,0 +1,133 @@
+"""Both databases are brought to the same tables, and fail in words that an owner can use."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import func, insert, select
+
+from crossette.errors import ConfigError, StoreError
+from crossette.store.database import Database, Rejected, data_folder
+from crossette.store.tables import keys, metadata
+
+
+def test_migrations_lead_to_the_tables_that_the_code_knows(database: Database) -> None:
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+
+        assert compare_metadata(context, metadata) == []
+
+
+def test_several_processes_may_bring_a_database_up_to_date_at_once(database_url: str) -> None:
+    migrate = "import sys; from crossette.store.database import Database; Database(sys.argv[1]).migrate()"
+    command = [sys.executable, "-c", migrate, database_url]
+
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    ended = [(process.communicate(timeout=60)[1], process.returncode) for process in running]
+
+    assert ended == [("", 0)] * 3
+    database = Database(database_url)
+    assert not database.is_blank()
+    database.close()
+
+
+def test_a_database_of_a_newer_version_is_left_alone(database: Database) -> None:
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '999'")
+
+    with pytest.raises(ConfigError, match="written by a newer version of crossette"):
+        database.migrate()
+
+
+def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:
+    row = {"id": "a", "name": "a", "version": 1, "hash": "", "is_admin": False, "limits": {}}
+
+    with pytest.raises(Rejected), database.write() as connection:
+        connection.execute(insert(keys).values(**row))  # created_at is missing
+
+    with database.read() as connection:
+        assert connection.execute(select(func.count()).select_from(keys)).scalar_one() == 0
+
+
+def test_an_error_tells_no_values(database: Database) -> None:
+    with pytest.raises(StoreError) as raised, database.write() as connection:
+        connection.execute(insert(keys).values(id="a", name="a", version=1, hash="very-secret"))
+
+    assert "very-secret" not in "".join(traceback.format_exception(raised.value))
+    assert str(raised.value).startswith(f"Can't write {database}: ")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("nonsense", "is no URL"),
+        ("mysql://me:hunter2@host/x", "cannot begin with mysql://"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as raised:
+        Database(url)
+
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_a_database_is_called_by_its_url_without_the_password(scheme: str) -> None:
+    database = Database(f"{scheme}://me:hunter2@127.0.0.1:1/x")
+
+    assert str(database) == "postgresql+psycopg://me:***@127.0.0.1:1/x"
+    with pytest.raises(StoreError) as raised:
+        database.migrate()
+    assert "hunter2" not in str(raised.value)
+
+
+def test_nobody_else_on_the_machine_can_read_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "crossette.db"
+
+    Database(f"sqlite:///{file}").migrate()
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    database = Database(f"sqlite:///{tmp_path}/file/crossette.db")
+
+    with pytest.raises(StoreError, match=r"Can't write .*file/crossette\.db: "):
+        database.migrate()
+    assert database.is_blank()
+
+
+def test_a_file_that_is_no_database_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "crossette.db").write_bytes(b"PK" * 4096)
+    database = Database(f"sqlite:///{tmp_path}/crossette.db")
+
+    with pytest.raises(StoreError, match="file is not a database"):
+        database.migrate()
+    assert not database.is_blank()
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform", "folder"),
+    [
+        ({"CROSSETTE_HOME": "/srv/c"}, "linux", Path("/srv/c")),
+        ({"XDG_DATA_HOME": "/data"}, "linux", Path("/data/crossette")),
+        ({"XDG_DATA_HOME": "data"}, "linux", Path.home() / ".local/share/crossette"),
+        ({}, "linux", Path.home() / ".local/share/crossette"),
+        ({}, "darwin", Path.home() / "Library/Application Support/crossette"),
+        ({"LOCALAPPDATA": "/local"}, "win32", Path("/local/crossette/Data")),
+    ],
+)
+def test_the_data_folder_is_where_the_platform_keeps_what_must_not_be_lost(
+    environ: dict[str, str], platform: str, folder: Path
+) -> None:
+    assert data_folder(environ, platform) == folder

@@ -1,0 +1,235 @@
+"""Keys: shown once, kept as hashes, and what each of them opens."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from crossette.access import ANONYMOUS, Caller, Limits
+from crossette.errors import ConfigError, StoreError, Unauthorized
+from crossette.store.database import Database
+from crossette.store.key_ring import KeyRing
+from crossette.store.keys import Key, Keys, hash_of, id_of
+from crossette.store.tables import keys as table
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+INVALID = "The API key you provided is invalid."
+
+
+class Clock:
+    """A time that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys(database: Database, clock: Clock) -> Keys:
+    return Keys(database, clock)
+
+
+@pytest.fixture
+def ring(keys: Keys, clock: Clock) -> KeyRing:
+    return KeyRing(keys, clock=clock)
+
+
+def refusal(ring: KeyRing, key: str | None) -> str:
+    ring.refresh()
+    with pytest.raises(Unauthorized) as raised:
+        ring.caller(key)
+    return raised.value.message
+
+
+def caller(ring: KeyRing, key: str | None) -> Caller:
+    ring.refresh()
+    return ring.caller(key)
+
+
+# --- what is kept ---
+
+
+def test_a_key_is_kept_whole_but_for_its_text(keys: Keys) -> None:
+    limits = Limits(**{field.name: place + 1 for place, field in enumerate(dataclasses.fields(Limits))})
+    made: dict[str, Any] = {
+        "expires_at": NOW + timedelta(days=1),
+        "models": frozenset({"a", "b"}),
+        "limits": limits,
+        "is_admin": True,
+    }
+
+    key, text = keys.create("alice", **made)
+
+    assert keys.list() == [key]
+    assert key == Key(key.id, "alice", hash_of(text), NOW, **made)
+
+
+def test_the_database_never_has_the_text_of_a_key(database: Database, keys: Keys) -> None:
+    _, old = keys.create("alice")
+    _, new = keys.rotate("alice")
+
+    with database.read() as connection:
+        dump = repr(connection.execute(select(table)).all())
+    secrets = [text.rpartition("-")[2] for text in (old, new)]
+    assert [len(secret) for secret in secrets] == [43, 43]
+    assert [secret for secret in secrets if secret in dump] == []
+
+
+def test_a_name_is_free_again_when_its_key_is_revoked(keys: Keys) -> None:
+    first, _ = keys.create("alice")
+    with pytest.raises(ConfigError, match="There is a key named 'alice'"):
+        keys.create("alice")
+    keys.revoke("alice")
+
+    second, _ = keys.create("alice")
+
+    assert [(key.id, key.state(NOW)) for key in keys.list()] == sorted(
+        [(first.id, "revoked"), (second.id, "active")], key=lambda each: each[0]
+    )
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "a\nb", "a\0"])
+def test_a_name_that_nobody_can_read_is_refused(keys: Keys, name: str) -> None:
+    with pytest.raises(ConfigError, match="A key's name is 1 to 100 printable characters"):
+        keys.create(name)
+
+
+def test_a_key_that_has_expired_already_is_refused(keys: Keys) -> None:
+    with pytest.raises(ConfigError, match="The key would have expired already"):
+        keys.create("alice", expires_at=NOW)
+
+
+@pytest.mark.parametrize("change", [Keys.revoke, Keys.rotate])
+def test_what_is_not_there_cannot_be_changed(keys: Keys, change: Callable[[Keys, str], object]) -> None:
+    keys.create("alice")
+    with pytest.raises(ConfigError, match=r"There is no key 'bob' that is not revoked\. Keys: alice\."):
+        change(keys, "bob")
+
+
+def test_every_change_has_a_version_of_its_own(keys: Keys) -> None:
+    versions = [keys.version()]
+    key, _ = keys.create("alice")
+    versions.append(keys.version())
+    keys.rotate(key.id)
+    versions.append(keys.version())
+    keys.revoke(key.id)
+    versions.append(keys.version())
+    keys.create("bob")
+    versions.append(keys.version())
+
+    assert len(set(versions)) == len(versions) == 5
+    assert keys.version() == versions[-1]
+
+
+# --- who may come in ---
+
+
+@pytest.mark.parametrize("sent", [None, "", "EMPTY", "sk-no-key"])
+def test_without_keys_everybody_is_welcome_whatever_is_sent(ring: KeyRing, sent: str | None) -> None:
+    assert caller(ring, sent) == ANONYMOUS
+
+
+def test_a_key_opens_for_its_own_caller(keys: Keys, ring: KeyRing) -> None:
+    limits = Limits(requests_per_minute=3)
+    key, text = keys.create("alice", models=frozenset({"a"}), limits=limits)
+    boss, other = keys.create("boss", is_admin=True)
+
+    assert caller(ring, text) == Caller(key.id, "alice", False, frozenset({"a"}), limits)
+    assert caller(ring, other) == Caller(boss.id, "boss", True)
+
+
+def test_once_a_key_was_made_there_is_no_way_in_without_one(keys: Keys, ring: KeyRing) -> None:
+    _, text = keys.create("alice")
+
+    assert refusal(ring, "x") == refusal(ring, text + "x") == refusal(ring, text[:-1]) == INVALID
+    assert refusal(ring, None).startswith("No API key was given. Send one as 'Authorization: Bearer KEY'")
+
+
+def test_revoking_all_keys_does_not_open_the_server(keys: Keys, ring: KeyRing) -> None:
+    _, text = keys.create("alice")
+    keys.revoke("alice")
+
+    assert refusal(ring, text) == INVALID
+    assert refusal(ring, None).startswith("No API key was given.")
+
+
+def test_keys_that_vanish_do_not_open_a_running_server(database: Database, keys: Keys, ring: KeyRing) -> None:
+    _, text = keys.create("alice")
+    assert caller(ring, text).name == "alice"
+    with database.write() as connection:
+        connection.execute(table.delete())
+
+    assert refusal(ring, text) == INVALID
+    assert refusal(ring, None).startswith("No API key was given.")
+
+
+def test_an_expired_key_is_told_so(keys: Keys, ring: KeyRing, clock: Clock) -> None:
+    _, text = keys.create("alice", expires_at=NOW + timedelta(hours=1))
+    assert caller(ring, text).name == "alice"
+
+    clock.now += timedelta(hours=1)
+
+    assert refusal(ring, text) == "The API key you provided is invalid: it expired on 2026-11-23."
+    assert refusal(ring, text + "x") == INVALID
+
+
+def test_the_old_text_of_a_rotated_key_opens_for_the_overlap(keys: Keys, ring: KeyRing, clock: Clock) -> None:
+    key, old = keys.create("alice")
+    _, new = keys.rotate("alice", timedelta(hours=1))
+    assert caller(ring, old) == caller(ring, new) == key.caller
+
+    clock.now += timedelta(hours=1)
+
+    assert caller(ring, new) == key.caller
+    assert refusal(ring, old) == INVALID
+
+
+def test_without_an_overlap_the_old_text_ends_at_once(keys: Keys, ring: KeyRing) -> None:
+    _, old = keys.create("alice")
+    keys.rotate("alice")
+
+    assert refusal(ring, old) == INVALID
+
+
+def test_guests_are_let_in_where_that_was_asked_for_but_are_no_admins(keys: Keys) -> None:
+    ring = KeyRing(keys, allow_anonymous=True)
+    keys.create("alice")
+
+    assert caller(ring, None) == Caller("", "anonymous", is_admin=False)
+    assert refusal(ring, "x") == INVALID
+
+
+def test_a_database_that_is_away_leaves_the_keys_that_are_known(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("away")
+    database = Database(f"sqlite:///{folder}/crossette.db")
+    database.migrate()
+    keys = Keys(database)
+    ring = KeyRing(keys)
+    _, text = keys.create("alice")
+    ring.refresh()
+    (folder / "crossette.db").rename(folder / "elsewhere.db")
+
+    with pytest.raises(StoreError):
+        ring.refresh()
+    assert ring.caller(text).name == "alice"
+
+
+@given(st.text() | st.from_regex(r"\Ask-crossette-[a-z0-9]{8}-[A-Za-z0-9]{43}\Z"))
+def test_no_other_text_opens(text: str) -> None:
+    key = Key(id_of(text), "alice", hash_of("sk-crossette-abcdefgh-" + "x" * 43), NOW)
+
+    assert not key.matches(text, NOW)

@@ -1,0 +1,392 @@
+"""The ledger: every row arrives, or is counted as lost; nothing waits for it."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from crossette.errors import InvalidRequest, StoreError
+from crossette.ledger import GROUPS, Entry, LedgerStats, UsageQuery, UsageRow, parse_query
+from crossette.store import ledger as module
+from crossette.store.database import Database
+from crossette.store.keys import Keys
+from crossette.store.ledger import DatabaseLedger
+from crossette.store.prices import Price
+from crossette.store.rows import row_of, usage_rows
+from crossette.store.tables import requests
+from crossette.types import Usage
+from ledger_entries import NOW, make_entry
+
+LIMIT_S = 60
+
+
+@contextmanager
+def running(database: Database, **settings: Any) -> Iterator[DatabaseLedger]:
+    ledger = DatabaseLedger(database, **settings)
+    ledger.load()
+    ledger.start()
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def kept(database: Database) -> list[dict[str, Any]]:
+    with database.read() as connection:
+        return [dict(row) for row in connection.execute(select(requests)).mappings()]
+
+
+def ids(database: Database) -> list[str]:
+    return sorted(row["id"] for row in kept(database))
+
+
+def wait_for(ledger: DatabaseLedger, **counts: int) -> None:
+    """Come back when the ledger's stats have these counts."""
+    pause = Event()
+    for _ in range(LIMIT_S * 100):
+        if all(getattr(ledger.stats(), name) == count for name, count in counts.items()):
+            return
+        pause.wait(0.01)
+    raise AssertionError(f"{ledger.stats()} never came to {counts}")
+
+
+class Away(Database):
+    """A database that a test takes away, and brings back."""
+
+    is_away = False
+    num_refused = 0
+
+    @contextmanager
+    def write(self) -> Iterator[Any]:
+        if self.is_away:
+            self.num_refused += 1
+            raise StoreError("Can't write it: it is away")
+        with super().write() as connection:
+            yield connection
+
+
+@pytest.fixture
+def away(database_url: str) -> Iterator[Away]:
+    made = Away(database_url)
+    made.migrate()
+    yield made
+    made.close()
+
+
+# --- rows ---
+
+
+def test_a_row_has_everything_that_the_entry_says(database: Database) -> None:
+    entry = Entry(
+        "chatcmpl-1",
+        "mine",
+        NOW,
+        "key-a",
+        "fireworks",
+        "/chat/completions",
+        "fake",
+        200,
+        1.5,
+        0.25,
+        "stop,length",
+        Usage(10, 5, cached_tokens=4, reasoning_tokens=2),
+        "curl/8",
+        "someone",
+        {"a": "b"},
+        "{}",
+        "data: 1",
+    )
+    with running(database, prices={"fake": Price(1e6, 0, 2e6)}) as ledger:
+        ledger.note(entry)
+
+    assert kept(database) == [row_of(entry, {}) | {"cost": 6.0 + 10.0}]
+    assert kept(database)[0] == {
+        "id": "chatcmpl-1",
+        "request_id": "mine",
+        "time": NOW,
+        "key_id": "key-a",
+        "dialect": "fireworks",
+        "endpoint": "/chat/completions",
+        "model": "fake",
+        "status": 200,
+        "finish_reason": "stop,length",
+        "prompt_tokens": 10,
+        "cached_tokens": 4,
+        "completion_tokens": 5,
+        "reasoning_tokens": 2,
+        "first_token_s": 0.25,
+        "total_s": 1.5,
+        "cost": 16.0,
+        "client": "curl/8",
+        "user": "someone",
+        "metadata": {"a": "b"},
+        "request_content": "{}",
+        "answer_content": "data: 1",
+    }
+
+
+def test_closing_writes_what_waits(database: Database) -> None:
+    entries = [make_entry() for _ in range(3 * module.BATCH_ROWS + 7)]
+    with running(database) as ledger:
+        for entry in entries:
+            ledger.note(entry)
+
+    assert ids(database) == sorted(entry.id for entry in entries)
+    assert ledger.stats() == LedgerStats(written=len(entries))
+
+
+def test_rows_come_into_the_database_by_themselves(database: Database) -> None:
+    with running(database) as ledger:
+        ledger.note(make_entry())
+        wait_for(ledger, written=1, waiting=0)
+
+        assert len(kept(database)) == 1
+
+
+def test_a_row_that_is_there_already_is_left_alone(database: Database) -> None:
+    """A batch is written again where its commit was not confirmed."""
+    entry = make_entry()
+    with running(database) as ledger:
+        ledger.note(entry)
+        wait_for(ledger, written=1)
+        ledger.note(replace(entry, status=500))
+        ledger.note(make_entry(id="other"))
+
+    assert [(row["id"], row["status"]) for row in kept(database)] == [(entry.id, 200), ("other", 200)]
+
+
+def test_characters_that_no_database_takes_are_replaced(database: Database) -> None:
+    odd = "a\0b\ud800c"
+    entry = make_entry(model=odd, client=odd, user=odd, metadata={odd: odd}, request_content=odd, answer_content=odd)
+    with running(database, keeps_content=True) as ledger:
+        ledger.note(entry)
+
+    (row,) = kept(database)
+    clean = "a\ufffdb?c"
+    assert [row[name] for name in ("model", "client", "user", "request_content", "answer_content")] == [clean] * 5
+    assert row["metadata"] == {clean: clean}
+
+
+def test_a_row_that_the_database_refuses_takes_no_other_along(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    entries = [make_entry(), make_entry(dialect=None, request_id="the-bad-one"), make_entry()]
+    with running(database) as ledger:
+        for entry in entries:
+            ledger.note(entry)
+        wait_for(ledger, written=2, lost=1, waiting=0)
+
+    assert ids(database) == sorted([entries[0].id, entries[2].id])
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.startswith("The ledger has lost the row of request the-bad-one: ") for text in told][:1] == [True]
+
+
+# --- the database is away ---
+
+
+def test_rows_wait_for_a_database_that_is_away(away: Away, caplog: pytest.LogCaptureFixture) -> None:
+    entries = [make_entry() for _ in range(module.BATCH_ROWS + 3)]
+    with running(away) as ledger:
+        away.is_away = True
+        for entry in entries:
+            ledger.note(entry)
+        wait_for(ledger, waiting=len(entries))
+        while away.num_refused < 2:
+            Event().wait(0.01)
+        away.is_away = False
+        wait_for(ledger, written=len(entries), waiting=0, lost=0)
+
+    assert ids(away) == sorted(entry.id for entry in entries)
+    assert [record.getMessage() for record in caplog.records] == [
+        "The ledger waits, with up to 20000 rows, until it can be written: Can't write it: it is away",
+        "The ledger is up to date. Lost since the server's start: 0 rows",
+    ]
+
+
+def test_what_finds_no_room_is_lost_counted_and_told(
+    away: Away, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 10)
+    away.is_away = True
+    entries = [make_entry() for _ in range(14)]
+    with running(away) as ledger:
+        for entry in entries:
+            ledger.note(entry)
+        assert (ledger.stats().waiting, ledger.stats().lost) == (10, 4)
+        away.is_away = False
+        wait_for(ledger, written=10, waiting=0, lost=4)
+
+    assert ids(away) == sorted(entry.id for entry in entries[:10])
+    told = [record.getMessage() for record in caplog.records]
+    assert told.count("The ledger is up to date. Lost since the server's start: 4 rows") == 1
+
+
+def test_content_that_waits_is_bounded_too(away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CONTENT", 100)
+    away.is_away = True
+    with running(away, keeps_content=True) as ledger:
+        for _ in range(4):
+            ledger.note(make_entry(request_content="x" * 30, answer_content="y" * 30))
+        assert (ledger.stats().waiting, ledger.stats().lost) == (2, 2)
+        away.is_away = False
+        wait_for(ledger, written=2)
+        ledger.note(make_entry(request_content="x" * 90, answer_content=""))
+        wait_for(ledger, written=3, lost=2)
+
+
+def test_what_still_waits_at_the_end_is_told_as_lost(away: Away, caplog: pytest.LogCaptureFixture) -> None:
+    away.is_away = True
+    with caplog.at_level(logging.WARNING), running(away) as ledger:
+        for _ in range(5):
+            ledger.note(make_entry())
+
+    assert caplog.records[-1].getMessage() == "The ledger has lost 5 rows: Can't write it: it is away"
+    assert (ledger.stats().lost, ledger.stats().waiting) == (5, 0)
+
+
+def test_a_file_that_was_deleted_is_made_again(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/crossette.db")
+    database.migrate()
+    with running(database) as ledger:
+        for file in tmp_path.iterdir():
+            file.unlink()
+        ledger.note(make_entry(id="later"))
+        wait_for(ledger, written=1, lost=0)
+
+    assert ids(database) == ["later"]
+
+
+@pytest.mark.all
+def test_postgres_may_go_and_come_back(postgres: Any, caplog: pytest.LogCaptureFixture) -> None:
+    database = Database(postgres.emptied())
+    database.migrate()
+    with running(database) as ledger:
+        ledger.note(make_entry(id="before"))
+        wait_for(ledger, written=1)
+        postgres.stop()
+        for number in range(3):
+            ledger.note(make_entry(id=f"meanwhile-{number}"))
+        while not caplog.records:
+            Event().wait(0.01)
+        postgres.start()
+        wait_for(ledger, written=4, waiting=0, lost=0)
+
+    assert ids(database) == ["before", "meanwhile-0", "meanwhile-1", "meanwhile-2"]
+    database.close()
+
+
+# --- adding up ---
+
+
+def test_tokens_used_by_a_key_are_known_at_once_and_after_a_restart(database: Database) -> None:
+    with running(database) as ledger:
+        ledger.note(make_entry(10, 5, key_id="key-a"))
+        ledger.note(make_entry(1, 2, cached=1, key_id="key-a"))
+        ledger.note(make_entry(7, 0, key_id="key-b"))
+        used = [ledger.used_tokens(key) for key in ("key-a", "key-b", "key-c")]
+    with running(database) as again:
+        assert used == [again.used_tokens(key) for key in ("key-a", "key-b", "key-c")] == [18, 7, 0]
+
+
+def test_usage_names_keys_and_counts_errors(database: Database) -> None:
+    key, _ = Keys(database).create("alice")
+    entries = [
+        make_entry(10, 5, cached=4, key_id=key.id),
+        make_entry(1, 2, key_id=key.id, status=499),
+        make_entry(1, 2, key_id=key.id, finish_reason="error"),
+        make_entry(0, 0, key_id="", status=401, model=""),
+    ]
+    with running(database, prices={"fake": Price(1e6, 0, 2e6)}) as ledger:
+        for entry in entries:
+            ledger.note(entry)
+        wait_for(ledger, written=len(entries))
+
+        assert ledger.usage(UsageQuery(("key", "model"))) == [
+            UsageRow("", None, "", None, 1, 1, 0, 0, 0, 0, None),
+            UsageRow(key.id, "alice", "fake", None, 3, 2, 12, 4, 9, 0, 26.0),
+        ]
+
+
+def test_a_day_begins_in_utc_and_since_includes_its_moment(database: Database) -> None:
+    midnight = datetime(2026, 11, 23, tzinfo=UTC)
+    moments = [midnight - timedelta(seconds=1), midnight, midnight + timedelta(hours=23)]
+    with running(database) as ledger:
+        for moment in moments:
+            ledger.note(make_entry(time=moment))
+        wait_for(ledger, written=3)
+
+        by_day = [(row.day, row.requests) for row in ledger.usage(UsageQuery(("day",)))]
+        since = [(row.day, row.requests) for row in ledger.usage(UsageQuery(("day",), since=midnight))]
+    assert (by_day, since) == ([("2026-11-22", 1), ("2026-11-23", 2)], [("2026-11-23", 2)])
+
+
+ENTRIES = st.lists(
+    st.builds(
+        lambda key, model, day, prompt, completion: make_entry(
+            prompt, completion, key_id=key, model=model, time=NOW + timedelta(days=day)
+        ),
+        st.sampled_from(["", "key-a", "key-b"]),
+        st.sampled_from(["fake", "other"]),
+        st.integers(-2, 2),
+        st.integers(0, 10**6),
+        st.integers(0, 10**6),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(ENTRIES, st.sets(st.sampled_from(GROUPS), min_size=1))
+def test_sums_are_those_of_the_entries(database: Database, entries: list[Entry], groups: set[Any]) -> None:
+    query = UsageQuery(tuple(group for group in GROUPS if group in groups))
+    expected: dict[tuple[str | None, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
+    for entry in entries:
+        named = {"key": entry.key_id, "model": entry.model, "day": f"{entry.time:%Y-%m-%d}"}
+        sums = expected[tuple(named[group] if group in groups else None for group in GROUPS)]
+        for place, number in enumerate((1, entry.usage.prompt_tokens, entry.usage.completion_tokens)):
+            sums[place] += number
+
+    rows = _usage_of(database, entries, query)
+
+    got = {(row.key, row.model, row.day): [row.requests, row.prompt_tokens, row.completion_tokens] for row in rows}
+    assert got == expected
+
+
+def _usage_of(database: Database, entries: Sequence[Entry], query: UsageQuery) -> Sequence[UsageRow]:
+    """Of these entries and no others."""
+    with database.write() as connection:
+        connection.execute(requests.delete())
+        if entries:
+            connection.execute(requests.insert(), [row_of(entry, {}) for entry in entries])
+        return usage_rows(connection, query)
+
+
+# --- as people write it ---
+
+
+def test_a_query_is_read() -> None:
+    assert parse_query(None, None, NOW) == UsageQuery(("key", "model"))
+    assert parse_query("day,key", "7d", NOW) == UsageQuery(("key", "day"), NOW - timedelta(days=7))
+
+
+@pytest.mark.parametrize(
+    ("group_by", "since", "param"),
+    [("", None, "group_by"), ("key,", None, "group_by"), ("user", None, "group_by"), (None, "yesterday", "since")],
+)
+def test_what_is_no_query_is_refused_by_name(group_by: str | None, since: str | None, param: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        parse_query(group_by, since, NOW)
+
+    assert raised.value.param == param

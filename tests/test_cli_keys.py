@@ -1,0 +1,186 @@
+"""`crossette keys` and `crossette usage`, as they are typed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crossette import cli
+from crossette.access import Limits
+from crossette.errors import ConfigError, CrossetteError, InvalidRequest
+from crossette.store.database import Database
+from crossette.store.keys import Key, Keys, hash_of
+from crossette.store.rows import row_of
+from crossette.store.tables import requests
+from crossette.types import Usage
+from ledger_entries import make_entry
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of the database that the commands use."""
+    url = f"sqlite:///{tmp_path}/crossette.db"
+    monkeypatch.setenv("CROSSETTE_DATABASE_URL", url)
+    return url
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    made = Database(url)
+    made.migrate()
+    yield made
+    made.close()
+
+
+def crossette(*arguments: str) -> tuple[str, str]:
+    """What the command says on standard output and on standard error. Raises what `main` would tell."""
+    ended = CliRunner().invoke(cli.app, arguments)
+    if isinstance(ended.exception, CrossetteError):
+        raise ended.exception
+    assert ended.exit_code == 0, ended.output
+    return ended.stdout, ended.stderr
+
+
+def only_key(database: Database) -> Key:
+    (key,) = Keys(database).list()
+    return key
+
+
+# --- keys ---
+
+
+def test_a_key_alone_stands_on_standard_output(database: Database) -> None:
+    out, err = crossette("keys", "create", "alice")
+
+    key = only_key(database)
+    assert key.matches(out.removesuffix("\n"), datetime.now(UTC))
+    assert err == f"{key.id} (alice). This is the only time that the key is shown:\n"
+
+
+def test_every_limit_has_a_flag(database: Database) -> None:
+    names = [field.name for field in dataclasses.fields(Limits)]
+    flags = [text for place, name in enumerate(names) for text in ("--" + name.replace("_", "-"), str(place + 1))]
+
+    crossette("keys", "create", "alice", "--admin", "--model", "a", "--model", "b", "--expires", "2999-01-01", *flags)
+
+    key = only_key(database)
+    assert key.limits == Limits(**{name: place + 1 for place, name in enumerate(names)})
+    assert (key.is_admin, key.models, key.expires_at) == (True, frozenset("ab"), datetime(2999, 1, 1, tzinfo=UTC))
+
+
+def test_a_key_is_listed_by_what_it_may_and_never_by_its_text(database: Database) -> None:
+    text = crossette("keys", "create", "alice", "--model", "a", "--total-tokens", "7")[0].strip()
+    crossette("keys", "create", "[bold]boss", "--admin")
+
+    listed = crossette("keys", "list")[0]
+
+    _, alice, boss = (line.split() for line in listed.splitlines())
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    assert alice[1:] == ["alice", "active", today, "never", "a", "total_tokens=7"]
+    assert boss[1:] == ["[bold]boss", "active", "admin", today, "never", "all", "none"]
+    assert text.rpartition("-")[2] not in listed
+
+
+def test_no_keys_is_said_with_what_that_means(database: Database) -> None:
+    assert crossette("keys", "list")[0].startswith("No keys: a server on this machine is open to all who reach it.")
+
+
+def test_rotating_shows_a_new_text_and_the_old_one_may_overlap(database: Database) -> None:
+    old = crossette("keys", "create", "alice")[0].strip()
+
+    new = crossette("keys", "rotate", "alice", "--overlap", "1h")[0].strip()
+
+    key, now = only_key(database), datetime.now(UTC)
+    assert new != old
+    assert (key.matches(old, now), key.matches(new, now), key.hash) == (True, True, hash_of(new))
+
+
+def test_revoking_says_whom(database: Database) -> None:
+    crossette("keys", "create", "alice")
+    key = only_key(database)
+
+    assert crossette("keys", "revoke", key.id)[0] == f"{key.id} (alice) is revoked.\n"
+    assert only_key(database).state(datetime.now(UTC)) == "revoked"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["keys", "create", "a", "--expires", "soon"], "--expires: 'soon' is no time"),
+        (["keys", "rotate", "a", "--overlap", "soon"], "--overlap: 'soon' is no duration"),
+        (["keys", "revoke", "a"], r"There is no key 'a' that is not revoked\. Keys: none\."),
+        (["keys", "list", "--database-url", "mysql://x/y"], "--database-url cannot begin with mysql://"),
+        (["usage", "--json", "--csv"], "give one of them"),
+    ],
+)
+def test_a_mistake_is_one_sentence(url: str, arguments: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        crossette(*arguments)
+
+
+def test_the_configuration_file_of_the_server_counts_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CROSSETTE_DATABASE_URL")
+    file = tmp_path / "crossette.toml"
+    file.write_text(f"port = 1\ndatabase_url = 'sqlite:///{tmp_path}/other.db'\n")
+
+    crossette("keys", "create", "alice", "--config", str(file))
+
+    assert only_key(Database(f"sqlite:///{tmp_path}/other.db")).name == "alice"
+
+
+# --- usage ---
+
+
+@pytest.fixture
+def used(database: Database) -> Key:
+    """A key that asked twice, beside one request without a key."""
+    key, _ = Keys(database).create("alice")
+    entries = [
+        make_entry(10, 5, key_id=key.id),
+        make_entry(1, 2, key_id=key.id, status=400),
+        make_entry(key_id="", usage=Usage(7, 1, cached_tokens=3)),
+    ]
+    with database.write() as connection:
+        connection.execute(requests.insert(), [row_of(entry, {}) for entry in entries])
+    return key
+
+
+def test_usage_is_a_table(used: Key) -> None:
+    lines = [line.split() for line in crossette("usage")[0].splitlines()]
+
+    assert lines == [
+        ["key", "model", "requests", "errors", "prompt", "cached", "completion", "reasoning", "cost"],
+        ["anonymous", "fake", "1", "0", "7", "3", "1", "0"],
+        ["alice", f"({used.id})", "fake", "2", "1", "11", "0", "7", "0"],
+    ]
+
+
+def test_usage_is_json(used: Key) -> None:
+    told = json.loads(crossette("usage", "--by", "day,key", "--json")[0])
+
+    assert told["object"] == "list"
+    assert [(row["key_name"], row["day"], row["model"], row["requests"]) for row in told["data"]] == [
+        (None, "2026-11-23", None, 1),
+        ("alice", "2026-11-23", None, 2),
+    ]
+
+
+def test_usage_is_csv(used: Key) -> None:
+    head, *rows = crossette("usage", "--csv")[0].splitlines()
+
+    assert head == (
+        "key,key_name,model,day,requests,errors,prompt_tokens,cached_tokens,completion_tokens,reasoning_tokens,cost"
+    )
+    assert rows == [",,fake,,1,0,7,3,1,0,", f"{used.id},alice,fake,,2,1,11,0,7,0,"]
+
+
+def test_since_leaves_out_what_was_before(used: Key) -> None:
+    assert json.loads(crossette("usage", "--since", "2026-11-24", "--json")[0])["data"] == []
+    with pytest.raises(InvalidRequest, match="since: 'x' is no time"):
+        crossette("usage", "--since", "x")

@@ -1,0 +1,207 @@
+"""Log lines: with the request's id, for people or for programs, and safe to show."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from api_server import ApiServer, parrot, say, serving
+from crossette import log as logs
+from crossette import request_log
+from crossette.engines.fake import FakeEngine
+from crossette.log import configure, request_id, visible
+from records import WORK, make_record
+
+Capture = pytest.CaptureFixture[str]
+
+log = logging.getLogger("crossette.somewhere")
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """The root logger is left as it was."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers = []  # or pytest's own would be closed by the configuration
+    yield
+    root.handlers, root.level = before, level
+
+
+def lines(capsys: Capture) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_every_line_has_the_id_of_its_request(capsys: Capture, format: Any) -> None:
+    configure("info", format)
+    log.info("before")
+    token = request_id.set("req-7")
+    log.info("within")
+    request_id.reset(token)
+
+    before, within = capsys.readouterr().err.splitlines()
+    assert "req-7" in within
+    assert "req-7" not in before
+
+
+def test_a_json_line_is_one_object_with_fixed_names(capsys: Capture) -> None:
+    configure("info", "json")
+    log.warning("two\nlines of %s", "text")
+
+    (line,) = lines(capsys)
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "level": "warning",
+        "logger": "crossette.somewhere",
+        "request_id": "-",
+        "message": "two\nlines of text",
+    }
+
+
+def test_a_json_line_has_the_exception(capsys: Capture) -> None:
+    configure("info", "json")
+    try:
+        raise RuntimeError("it broke")
+    except RuntimeError:
+        log.exception("Failed")
+
+    (line,) = lines(capsys)
+    assert line["message"] == "Failed"
+    assert line["exception"].endswith("RuntimeError: it broke")
+
+
+def test_half_a_character_breaks_no_line(capsys: Capture) -> None:
+    configure("info", "json")
+    log.info("half: %s", "\ud800", extra={logs.FIELDS: lambda: {"odd": object}})
+
+    (line,) = lines(capsys)
+    assert line["message"] == "half: \ud800"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/v1/models", "/v1/models"),
+        ("a\r\nb", "a\\x0d\\x0ab"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("\x9b", "\\x9b"),
+        ("é", "é"),
+    ],
+)
+def test_control_characters_are_spelled_out(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+# --- the line of a request ---
+
+
+def test_the_line_of_a_request_for_people(capsys: Capture) -> None:
+    configure("info")
+    request_log.note(make_record(recorded={"user": "ann"}))
+
+    assert capsys.readouterr().err.partition(" - ")[2] == (
+        "POST /v1/chat/completions 200 2000 ms fake 20 (8 cached)+11 tokens, first after 500 ms, stop user='ann'\n"
+    )
+
+
+def test_the_line_of_a_request_for_programs(capsys: Capture) -> None:
+    configure("info", "json")
+    request_log.note(make_record(recorded={"metadata": {"team": "blue"}}))
+
+    (line,) = lines(capsys)
+    facts = {name: value for name, value in line.items() if name not in ("time", "message")}
+    assert facts == {
+        "level": "info",
+        "logger": "crossette.request_log",
+        "request_id": "-",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "status": 200,
+        "duration_s": 2.0,
+        "dialect": "openai",
+        "endpoint": "chat/completions",
+        "model_asked": "fake",
+        "answer_id": WORK.id,
+        "model": "fake",
+        "streamed": True,
+        "choices": 1,
+        "prompt_tokens": 20,
+        "cached_tokens": 8,
+        "completion_tokens": 11,
+        "reasoning_tokens": 3,
+        "finish_reasons": ["stop"],
+        "time_to_first_token_s": 0.5,
+        "time_per_token_s": 0.1,
+        "recorded": {"metadata": {"team": "blue"}},
+    }
+
+
+def test_the_line_of_a_refusal_names_its_kind(capsys: Capture) -> None:
+    configure("info")
+    request_log.note(make_record(status=404, error="model_not_found", work=None))
+
+    assert capsys.readouterr().err.endswith(" POST /v1/chat/completions 404 2000 ms model_not_found\n")
+
+
+@pytest.mark.parametrize(("status", "num_lines"), [(200, 0), (503, 1)])
+def test_what_machines_poll_has_a_line_only_if_it_goes_wrong(capsys: Capture, status: int, num_lines: int) -> None:
+    configure("info")
+    for route in ("/health/ready", "/metrics"):
+        request_log.note(make_record(method="GET", path=route, route=route, status=status, work=None))
+
+    assert len(capsys.readouterr().err.splitlines()) == 2 * num_lines
+
+
+def test_a_path_forges_no_line(capsys: Capture) -> None:
+    configure("info")
+    request_log.note(make_record(path="/\n2026-01-01 INFO - all is well", work=None))
+
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# --- what no line may hold ---
+
+PROMPT, OUTPUT, KEY = "the secret prompt", "the secret answer", "sk-secret-key"
+
+
+def exchange(server: ApiServer) -> None:
+    """Requests that work, are refused, and fail, all with secrets in them."""
+    headers = {"authorization": f"Bearer {KEY}", "x-api-key": KEY}
+    messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": say(OUTPUT)}]
+    for prefix in ("/v1", "/inference/v1"):
+        for fields in ({}, {"stream": True}, {"max_tokens": -1}, {"nope": 1}, {"model": "other"}, {"stop": OUTPUT[4:]}):
+            server.post(
+                f"{prefix}/chat/completions",
+                {"model": "fake", "messages": messages, "max_tokens": 30, **fields},
+                headers,
+            )
+            server.post(f"{prefix}/completions?key={KEY}", {"model": "fake", "prompt": PROMPT + say(OUTPUT)}, headers)
+
+
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_no_line_has_a_prompt_an_output_or_a_key_even_when_all_is_logged(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, format: Any
+) -> None:
+    configure("debug", format)
+    for name in (
+        "httpx",
+        "httpcore.http11",
+        "httpcore.connection",
+    ):  # the test's own client, which is no part of a server
+        monkeypatch.setattr(logging.getLogger(name), "disabled", True)
+    engine = FakeEngine(parrot)
+    with serving(engine) as server:
+        exchange(server)
+        engine.fail_next_step(RuntimeError("kernel broke"))
+        exchange(server)
+        page = server.get("/metrics").text
+
+    logged = capsys.readouterr().err
+    assert "POST /v1/completions" in logged
+    for secret in (PROMPT, OUTPUT, KEY):
+        assert secret not in logged
+        assert secret not in page

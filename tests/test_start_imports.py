@@ -1,0 +1,31 @@
+"""What a start of the server leaves out: packages that take a tenth of a second and more each, and are not needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+UNNEEDED = ("gguf", "huggingface_hub", "openvino.tools.ovc", "crossette.bench", "crossette.chat")
+
+
+@pytest.fixture(scope="module")
+def modules() -> set[str]:
+    """All that is imported when the commands are known and the engine could be loaded."""
+    program = "import sys, crossette.cli, crossette.models.pull; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", UNNEEDED)
+def test_a_start_does_not_import(modules: set[str], name: str) -> None:
+    assert "crossette.engines.openvino.engine" in modules
+    assert name not in modules
+
+
+def test_openvinos_converters_can_be_imported_afterwards() -> None:
+    program = "import crossette.engines.openvino.model, openvino.tools.ovc as ovc; print(callable(ovc.convert_model))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["True"]

@@ -1,0 +1,272 @@
+"""Keys and ledger of a real process: killed, stopped, without disk, and beside the command that makes keys."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import httpx
+import pytest
+
+LIMIT_S = 60
+SERVER = Path(__file__).parent.parent / "benchmarks/fake_server.py"
+
+
+@dataclass(frozen=True)
+class Served:
+    root: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    def is_live(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return httpx.get(f"{self.root}/health/live", timeout=LIMIT_S).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def ask(self, key: str | None = None, **fields: object) -> int:
+        """The status of a small completion."""
+        body = {"model": "fake", "prompt": "a", "max_tokens": 2, **fields}
+        headers = {"x-api-key": key} if key else {}
+        return httpx.post(f"{self.root}/v1/completions", json=body, headers=headers, timeout=LIMIT_S).status_code
+
+    def ledger(self) -> dict[str, Any]:
+        """What the ledger says of itself."""
+        told: dict[str, Any] = httpx.get(f"{self.root}/health/ready", timeout=LIMIT_S).json()["ledger"]
+        return told
+
+    def wait_for(self, **counts: int) -> None:
+        """Come back when the ledger says so."""
+        wait_until(lambda: self.ledger().items() >= counts.items(), lambda: f"{self.ledger()} is not {counts}")
+
+    def stop(self, how: signal.Signals) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(LIMIT_S)
+
+
+def wait_until(happened: Callable[[], bool], otherwise: Callable[[], str]) -> None:
+    for _ in range(LIMIT_S * 20):
+        if happened():
+            return
+        Event().wait(0.05)
+    raise AssertionError(otherwise())
+
+
+@contextmanager
+def serving(file: Path, log: Path) -> Iterator[Served]:
+    """The real app and server before the fake engine, with keys and ledger in `file`."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, str(SERVER), "--port", str(port), "--database-url", f"sqlite:///{file}"]
+    with log.open("a") as output, subprocess.Popen(command, stderr=output, text=True) as process:
+        served = Served(f"http://127.0.0.1:{port}", process, log)
+        try:
+            wait_until(served.is_live, log.read_text)
+            yield served
+        finally:
+            process.kill()
+
+
+def rows(file: Path) -> list[tuple[Any, ...]]:
+    """Every row, of a file that SQLite finds whole."""
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        columns = "status, model, prompt_tokens, completion_tokens, finish_reason"
+        return connection.execute(f"SELECT {columns} FROM requests").fetchall()
+
+
+def crossette(*arguments: str, url: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "crossette", *arguments],
+        env=os.environ | {"CROSSETTE_DATABASE_URL": url} | environ,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+
+
+WHOLE = (200, "fake", 1, 2, "length")
+NUM_REQUESTS = 20
+
+
+def test_a_stop_writes_every_row(tmp_path: Path) -> None:
+    file = tmp_path / "crossette.db"
+    with serving(file, tmp_path / "log") as served:
+        assert [served.ask() for _ in range(NUM_REQUESTS)] == [200] * NUM_REQUESTS
+        assert served.stop(signal.SIGTERM) == 0
+
+    assert rows(file) == [WHOLE] * NUM_REQUESTS
+
+
+def test_a_killed_process_leaves_whole_rows_and_loses_only_what_waited(tmp_path: Path) -> None:
+    file = tmp_path / "crossette.db"
+    with serving(file, tmp_path / "log") as served:
+        for _ in range(NUM_REQUESTS):
+            served.ask()
+        served.wait_for(written=NUM_REQUESTS)
+        for _ in range(NUM_REQUESTS):
+            served.ask()
+        told = served.ledger()
+        body = {"model": "fake", "prompt": "a", "max_tokens": 4000, "stream": True}
+        with httpx.stream("POST", f"{served.root}/v1/completions", json=body, timeout=LIMIT_S) as stream:
+            next(stream.iter_lines())
+            assert served.stop(signal.SIGKILL) == -signal.SIGKILL
+
+    kept = rows(file)
+    assert set(kept) == {WHOLE}
+    assert told["written"] <= len(kept) <= 2 * NUM_REQUESTS
+    with serving(file, tmp_path / "second-log") as again:
+        assert again.ask() == 200
+        again.wait_for(written=1, lost=0)
+    assert len(rows(file)) == len(kept) + 1
+
+
+def test_keys_are_made_and_revoked_while_the_server_runs(tmp_path: Path) -> None:
+    file = tmp_path / "crossette.db"
+    with serving(file, tmp_path / "log") as served:
+        assert (served.ask(), served.ask("EMPTY")) == (200, 200)
+
+        key = crossette("keys", "create", "alice", url=f"sqlite:///{file}").stdout.strip()
+        wait_until(lambda: served.ask() == 401, lambda: "the server stays open")
+        assert (served.ask(key), served.ask("EMPTY")) == (200, 401)
+
+        assert crossette("keys", "revoke", "alice", url=f"sqlite:///{file}").returncode == 0
+        wait_until(lambda: served.ask(key) == 401, lambda: "the key still opens")
+        command = Path(f"/proc/{served.process.pid}/cmdline")
+        told = served.log.read_text() + (command.read_text() if command.exists() else "")
+    assert key.rpartition("-")[2] not in told
+
+
+# --- which addresses ---
+
+
+def test_without_keys_only_this_machine_is_served(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/crossette.db"
+    serve = ("serve", "no-such-model", "--port", "0", "--host")
+
+    refused = crossette(*serve, "0.0.0.0", url=url)
+    assert refused.returncode == 1
+    assert "--host 0.0.0.0 can be reached from other machines, but no keys were made" in refused.stderr
+    assert "no-such-model" not in refused.stderr
+
+    for allowed in (("127.0.0.1",), ("localhost",), ("0.0.0.0", "--allow-anonymous")):
+        assert "There is no model 'no-such-model'" in crossette(*serve, *allowed, url=url).stderr
+
+    crossette("keys", "create", "alice", url=url)
+    assert "There is no model 'no-such-model'" in crossette(*serve, "0.0.0.0", url=url).stderr
+
+
+def test_a_server_that_cannot_read_its_keys_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "crossette.db").write_bytes(b"PK" * 4096)
+
+    ended = crossette("serve", "no-such-model", "--port", "0", url=f"sqlite:///{tmp_path}/crossette.db")
+
+    assert ended.returncode == 1
+    assert "The server does not start, for it cannot know who has a key." in ended.stderr
+    assert "no-such-model" not in ended.stderr
+
+
+def test_by_default_the_database_is_in_the_data_folder(tmp_path: Path) -> None:
+    ended = crossette("keys", "create", "alice", url="", CROSSETTE_HOME=str(tmp_path / "home"))
+
+    assert ended.returncode == 0
+    assert (tmp_path / "home/crossette.db").is_file()
+
+
+# --- without disk ---
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a megabyte, which a test may fill or make read-only."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder))
+    if not mounted:
+        pytest.skip("mounting a file system needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def mount(*arguments: str) -> bool:
+    return subprocess.run(["mount", *arguments], capture_output=True).returncode == 0
+
+
+def fill(filler: Path) -> None:
+    with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as full:
+        while True:
+            full.write(bytes(4096))
+
+
+def test_a_full_disk_stops_no_answer_and_no_row_is_lost_when_there_is_room_again(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    file, filler = small_disk / "crossette.db", small_disk / "filler"
+    with serving(file, tmp_path / "log") as served:
+        served.ask()
+        served.wait_for(written=1)
+        fill(filler)
+        # Large rows, that no free page at the end of a file has room for.
+        assert [served.ask(user="x" * 200, metadata={"k": "v" * 500}) for _ in range(50)] == [200] * 50
+        wait_until(lambda: "The ledger waits" in served.log.read_text(), lambda: f"{served.ledger()}")
+        assert (served.ledger()["waiting"], served.ledger()["lost"]) == (50, 0)
+
+        filler.unlink()
+        served.wait_for(written=51, waiting=0, lost=0)
+        assert "The ledger is up to date. Lost since the server's start: 0 rows" in served.log.read_text()
+    assert len(rows(file)) == 51
+
+
+def test_a_read_only_folder_keeps_its_keys_and_says_what_is_lost(small_disk: Path, tmp_path: Path) -> None:
+    file = small_disk / "crossette.db"
+    key = crossette("keys", "create", "boss", "--admin", url=f"sqlite:///{file}").stdout.strip()
+    assert mount("-o", "remount,ro", str(small_disk))
+
+    with serving(file, tmp_path / "log") as served:
+        assert (served.ask(), served.ask(key), served.ask(key)) == (401, 200, 200)
+        assert served.stop(signal.SIGTERM) == 0
+        log = served.log.read_text()
+
+    assert "The ledger cannot be written: " in log
+    assert "The ledger has lost 3 rows: " in log
+    assert rows_of_frozen(file) == 0
+
+
+def rows_of_frozen(file: Path) -> int:
+    with closing(sqlite3.connect(f"file:{file}?immutable=1", uri=True)) as connection:
+        count: int = connection.execute("SELECT count(*) FROM requests").fetchone()[0]
+        return count
+
+
+def test_a_full_disk_lets_a_server_start_with_the_keys_that_are_there(small_disk: Path, tmp_path: Path) -> None:
+    file = small_disk / "crossette.db"
+    key = crossette("keys", "create", "boss", url=f"sqlite:///{file}").stdout.strip()
+    fill(small_disk / "filler")
+
+    with serving(file, tmp_path / "log") as served:
+        assert (served.ask(), served.ask(key)) == (401, 200)
+        (small_disk / "filler").unlink()
+        served.wait_for(written=2, waiting=0, lost=0)
+
+
+def test_a_folder_that_cannot_be_made_stops_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with serving(tmp_path / "file/crossette.db", tmp_path / "log") as served:
+        assert served.ask() == 200
+        assert served.ledger()["waiting"] == 1
+        served.stop(signal.SIGTERM)
+        log = served.log.read_text()
+
+    assert "Keys and usage cannot be kept: Can't write" in log
+    assert "The ledger has lost 1 rows: Can't write" in log
