@@ -27,12 +27,13 @@ HEAD = """\
 - What engines count moves with every step, what requests count at their end.
 - `process_*` are about the process, by Prometheus' own definitions.
 
-A scrape configuration:
+A scrape configuration. Once keys were made it needs `authorization`: a key of `crossette keys create NAME --admin`.
 
 ```yaml
 scrape_configs:
   - job_name: crossette
     static_configs: [{targets: ["127.0.0.1:8000"]}]
+    authorization: {credentials_file: /etc/prometheus/crossette.key}
 ```
 
 `scripts/docs` prints this page from the registry in `src/crossette/metrics.py`.

@@ -140,6 +140,14 @@ def test_what_a_map_holds_has_limits_too(api: ApiServer, prefix: str, endpoint: 
     assert answered(metadata={"k" * (key + 1): ""}) == answered(metadata={"k": "v" * (value + 1)}) == (400, "metadata")
 
 
+@pytest.mark.parametrize("name", ["user", "safety_identifier", "prompt_cache_key"])
+def test_words_for_the_log_have_a_length(api: ApiServer, prefix: str, name: str) -> None:
+    def status(length: int) -> int:
+        return api.post(f"{prefix}/completions", make_body("completions", **{name: "ä" * length})).status_code
+
+    assert (status(512), status(513)) == (200, 400)
+
+
 # --- defaults ---
 
 DEFAULTED = [

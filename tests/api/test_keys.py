@@ -105,6 +105,13 @@ def test_every_path_of_a_dialect_wants_a_key(guarded: ApiServer, prefix: str, pa
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
 
+def test_metrics_are_for_admins(guarded: ApiServer) -> None:
+    def status(key: str) -> int:
+        return guarded.get("/metrics", {"authorization": f"Bearer {key}"}).status_code
+
+    assert (guarded.get("/metrics").status_code, status(ALICE), status(BOSS)) == (401, 403, 200)
+
+
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/openapi.json", "/docs"])
 def test_health_and_description_are_open(guarded: ApiServer, path: str) -> None:
     assert guarded.get(path).status_code == 200

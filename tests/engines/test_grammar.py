@@ -184,3 +184,8 @@ def test_the_fake_keeps_to_its_script_where_the_grammar_lets_it() -> None:
     said = run(ask(engine, make_request(constraint=json_schema(PERSON), max_tokens=100)))[0]
 
     assert text_of(engine, said.tokens) == '{"name": "Bo", "age": 7, "tags": []}'
+
+
+def test_a_model_that_cannot_end_an_answer_takes_no_form() -> None:
+    with pytest.raises(InvalidRequest, match="no token that ends an answer"):
+        GrammarCompiler(FakeTokenizer(), 259, set()).matcher(Constraint("regex", "a"))

@@ -65,10 +65,10 @@ class App:
         observers: Sequence[Observer] = (),
     ) -> None:
         self.models = models
-        self.metrics = _metrics(models)
-        self._observers = (request_log.note, self.metrics.note, *observers)
         self._access = access or Open()
         self._ledger = ledger or NoLedger()
+        self.metrics = _metrics(models, self._ledger)
+        self._observers = (request_log.note, self.metrics.note, *observers)
         self._settings = settings or HttpSettings()
         self._dialects = dialects
         self._gate = gate or Gate()
@@ -81,9 +81,9 @@ class App:
             Route("/docs", docs.page),
             Route("/health/live", partial(health.live, models=models)),
             Route("/health/ready", self._ready),
-            Route("/metrics", partial(health.metrics, metrics=self.metrics)),
         ]
         self._open_paths = {route.path for route in routes if isinstance(route, Route)}
+        routes.append(Route("/metrics", partial(health.metrics, metrics=self.metrics)))
         self._accounted: dict[str, tuple[str, str]] = {}
         for dialect in dialects:
             for prefix in dialect.prefixes:
@@ -215,8 +215,12 @@ class _Exchange:
         await self._send(message)
 
 
-def _metrics(models: ServedModels) -> Metrics:
+def _metrics(models: ServedModels, ledger: Ledger) -> Metrics:
     metrics = Metrics(models.engines)
+    metrics.gauge("ledger_lag_seconds", "How long the oldest row waits to be written.", lambda: ledger.stats().lag_s)
+    metrics.gauge("ledger_rows_waiting", "Rows that wait to be written.", lambda: ledger.stats().waiting)
+    metrics.counter("ledger_rows_written", "Rows that were written.", lambda: ledger.stats().written)
+    metrics.counter("ledger_rows_lost", "Rows that never will be.", lambda: ledger.stats().lost)
     metrics.counter(
         "structured_output_mismatches",
         "Answers that broke the schema that they were held to.",

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
 from crossette.engine import Engine
+from crossette.errors import Forbidden
 from crossette.ledger import Ledger, LedgerStats
 from crossette.metrics import Metrics
 
@@ -70,6 +71,8 @@ def _health(name: str, engine: Engine) -> ModelHealth:
 
 
 async def metrics(request: Request, metrics: Metrics) -> Response:
-    """All metrics, as Prometheus reads them."""
+    """All metrics, as Prometheus reads them. Raises Forbidden for a key that is not an admin's."""
+    if not request.state.caller.is_admin:
+        raise Forbidden("Only an admin key may read metrics. Make one with: crossette keys create NAME --admin")
     page, media_type = metrics.page(request.headers.get("accept", ""))
     return Response(page, headers={"content-type": media_type})

@@ -64,6 +64,8 @@ class GrammarCompiler:
         return Matcher(compiled.deep_copy(), self._vocab_size)
 
     def _compile(self, constraint: Constraint) -> llguidance.LLMatcher:
+        if not self._end_token_ids:
+            raise _refused(constraint, "this model has no token that ends an answer")
         try:
             grammar = _grammar(constraint)
         except ValueError as error:

@@ -115,7 +115,7 @@ class GenerationFields(_FieldsBase, kw_only=True, forbid_unknown_fields=True):
         """Refuse what is not built, what is beyond its limits, and what no field can say by itself."""
         refuse_unbuilt(self, self.table)
         check_limits(self, self.table, dialect)
-        self._check_metadata()
+        self._check_recorded()
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise two_names("max_tokens", "max_completion_tokens", of="limit")
         if self.priority is not None and self.service_tier is not None:
@@ -125,7 +125,14 @@ class GenerationFields(_FieldsBase, kw_only=True, forbid_unknown_fields=True):
             if not self.stream:
                 raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
 
-    def _check_metadata(self) -> None:
+    def _check_recorded(self) -> None:
+        """What goes into the log has bounds of its own."""
+        for name, field in self.table.items():
+            text = getattr(self, name) if field.state == "recorded" else None
+            if isinstance(text, str) and len(text) > fields.MAX_RECORDED:
+                raise InvalidRequest(
+                    f"{name} has up to {fields.MAX_RECORDED} characters, not {len(text)}.", param=name
+                )
         for key, value in (self.metadata or {}).items():
             for what, text, most in (
                 ("key", key, fields.MAX_METADATA_KEY),

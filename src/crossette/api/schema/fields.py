@@ -13,6 +13,8 @@ from typing import Final
 from crossette.api.schema.table import REQUIRED, Field, Table, Words, recorded, refused
 from crossette.types import BIAS_RANGE, RANGES, SamplingParams
 
+MAX_RECORDED: Final = 512
+"""Characters of a text that goes into the log."""
 MAX_METADATA_KEY: Final = 64
 MAX_METADATA_VALUE: Final = 512
 
@@ -140,9 +142,11 @@ BOTH: Table = {
     ),
     "store": refused("Keep the answer for later.", False),
     "moderation": refused("Check the answer's content."),
-    "prompt_cache_key": recorded("Names a conversation. Every cached prompt is found without it."),
-    "user": recorded("Names the caller's user."),
-    "safety_identifier": recorded("Names the caller's user."),
+    "prompt_cache_key": recorded(
+        f"Names a conversation, in up to {MAX_RECORDED} characters. Every cached prompt is found without it."
+    ),
+    "user": recorded(f"Names the caller's user, in up to {MAX_RECORDED} characters."),
+    "safety_identifier": recorded(f"Names the caller's user, in up to {MAX_RECORDED} characters."),
     "metadata": recorded(
         f"Names to texts; keys of up to {MAX_METADATA_KEY} characters, values of up to {MAX_METADATA_VALUE}.", (0, 16)
     ),
