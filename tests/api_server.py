@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ ALIASES = {"gpt-3.5-turbo": "fake", "accounts/fireworks/models/starcoder-16b-w8a
 DIALECTS = {"/v1": OPENAI, "/inference/v1": FIREWORKS}
 
 _ORDER = b"say: "
+_ORDER_IN_TURNS = b"in turns: "
+_RESULT = re.compile("<tool_response>\n(.*?)\n</tool_response>", re.DOTALL)
 
 
 def say(*texts: str) -> str:
@@ -47,14 +50,34 @@ def say(*texts: str) -> str:
     return _ORDER.decode() + "|".join(texts)
 
 
+def in_turns(*texts: str) -> str:
+    """A message that a parrot answers with the first text, and with the second when it is asked again, and so on.
+
+    `$1` in a text is the first result of a tool in the conversation, `$2` the second.
+    """
+    return _ORDER_IN_TURNS.decode() + json.dumps(texts)
+
+
 def parrot(request: GenerationRequest, index: int) -> bytes:
     """A script for the fake engine. Without an order it tells the number of the prompt's tokens."""
     prompt = bytes(min(token, 255) for token in request.prompt)  # control tokens as a byte that is never in UTF-8
+    _, found, told = prompt.rpartition(_ORDER_IN_TURNS)
+    if found:
+        return _next_turn(told)
     _, found, told = prompt.rpartition(_ORDER)
     if not found:
         return f"{len(request.prompt)} tokens".encode()
     texts = told.partition(b"\xff")[0].split(b"|")
     return texts[index % len(texts)]
+
+
+def _next_turn(told: bytes) -> bytes:
+    """What comes next, by what was said since the order."""
+    since = told.decode(errors="replace")
+    texts, _ = json.JSONDecoder().raw_decode(since)
+    results = _RESULT.findall(since)
+    text: str = texts[told.count(b"\xffassistant\n") - 1]
+    return re.sub(r"\$(\d)", lambda mark: results[int(mark[1]) - 1], text).encode()
 
 
 def has(**counts: int) -> Callable[[EngineStats], bool]:

@@ -53,7 +53,7 @@ def typecheck(name: str, script: str) -> str:
 def python_of(name: str) -> Path:
     """The interpreter of a virtual environment that has the client."""
     pins = PINS["python"][name]
-    constraints = [f"{package}=={version}" for package, version in PINS["brought"]["python"].items()]
+    constraints = [f"{package}=={version}" for package, version in _pinned_python(name).items()]
     folder = _folder(name, pins, constraints, sys.version)
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
@@ -100,8 +100,14 @@ def unpinned(name: str) -> set[str]:
 def _unpinned_python(name: str) -> set[str]:
     pip = [str(python_of(name)), "-m", "pip", "--disable-pip-version-check"]
     listed = _printed([*pip, "list", "--format=json", "--exclude=pip", "--exclude=setuptools"])
-    pinned = PINS["brought"]["python"] | dict(pin.split("==") for pin in PINS["python"][name])
+    pinned = _pinned_python(name)
     return {item["name"] for item in listed if pinned.get(item["name"].lower().replace("_", "-")) != item["version"]}
+
+
+def _pinned_python(name: str) -> dict[str, str]:
+    """The versions of an environment: its own pins come before what is the same in all."""
+    pinned: dict[str, str] = PINS["brought"]["python"] | dict(pin.split("==") for pin in PINS["python"][name])
+    return pinned
 
 
 def _unpinned_npm(name: str) -> set[str]:
@@ -114,9 +120,10 @@ def _unpinned_npm(name: str) -> set[str]:
 
 
 def _beside_modules(name: str, script: str) -> Path:
-    """A copy of a script where Node and its compiler find the client: they look in the folders above the file."""
-    shutil.copy(SCRIPTS / "asked.ts", npm_folder(name))
-    return Path(shutil.copy(SCRIPTS / script, npm_folder(name)))
+    """A script, copied with what it imports to where Node and its compiler find the client: above the file."""
+    for shared in SCRIPTS.glob("*.ts"):
+        shutil.copy(shared, npm_folder(name))
+    return npm_folder(name) / script
 
 
 def _folder(name: str, *key: object) -> Path:

@@ -33,6 +33,7 @@ CLIENTS = {
     "fireworks": _pinned("fireworks", "fireworks_typed.py"),
     "langchain-openai": _pinned("langchain_openai", "langchain_models.py"),
     "langchain-fireworks": _pinned("langchain_fireworks", "langchain_models.py"),
+    "instructor": _pinned("instructor", "instructor_models.py"),
     "npm openai": _pinned("openai_js", "openai_js.ts"),
     "ai-sdk fireworks": _pinned("ai_sdk", "ai_sdk.ts", "fireworks"),
     "ai-sdk compatible": _pinned("ai_sdk", "ai_sdk.ts", "compatible", pin=1),

@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from client_tools import PLACE
+from client_tools import promises as promises_of_tools
+
 STARCODER = "accounts/fireworks/models/starcoder-16b-w8a16"
 
 Promises = dict[str, Any]
@@ -42,6 +45,7 @@ class Wire(NamedTuple):
 
 _OPENAI_LOGPROBS = ["choices.logprobs.content", "choices.logprobs.refusal"]
 _DETAILS = "usage.completion_tokens_details"
+_PLACE_OF_CALL = "choices.delta.tool_calls.index"
 
 OPENAI = Wire(
     stopped="one, ",
@@ -61,6 +65,8 @@ OPENAI = Wire(
             _DETAILS,
         ],
         "chat chunks": ["choices.delta.refusal", *_OPENAI_LOGPROBS, "system_fingerprint"],
+        "calls": ["choices.message.annotations", "choices.message.refusal", "system_fingerprint", _DETAILS],
+        "call chunks": ["choices.delta.refusal", _PLACE_OF_CALL, "system_fingerprint"],
         "completion": [*_OPENAI_LOGPROBS, "system_fingerprint", _DETAILS],
         "completion chunks": [*_OPENAI_LOGPROBS, "system_fingerprint"],
     },
@@ -77,7 +83,10 @@ FIREWORKS = Wire(
         f"choices.logprobs.content.{key}"
         for key in ("sampling_logprob", "text_offset", "token_id", "top_logprobs.token_id")
     ],
-    beyond_fireworks={key: [_DETAILS] for key in ("chat", "chat chunks", "completion", "completion chunks")},
+    beyond_fireworks={
+        **{key: [_DETAILS] for key in ("chat", "chat chunks", "calls", "completion", "completion chunks")},
+        "call chunks": [_PLACE_OF_CALL, _DETAILS],
+    },
 )
 
 
@@ -117,11 +126,16 @@ def _common(wire: Wire) -> Promises:
         "retries": {"429": "fine", "503": "fine"},
         "broken stream": {"text": "Half", "code": wire.broken},
         "real model": [Matching("Paris"), Matching("Paris")],
+        **promises_of_tools(),
     }
 
 
 def _openai_0(wire: Wire) -> Promises:
-    return {"told to retry": {"429": ["RateLimitError", "fine"], "503": ["ServiceUnavailableError", "fine"]}}
+    """It knows calls as `function_call`, which cannot be required but by name."""
+    return promises_of_tools("function_call") | {
+        "told to retry": {"429": ["RateLimitError", "fine"], "503": ["ServiceUnavailableError", "fine"]},
+        "tool choice": {"auto": [], "none": [], "named": ["weather"]},
+    }
 
 
 def _openai_typed(wire: Wire) -> Promises:
@@ -130,6 +144,8 @@ def _openai_typed(wire: Wire) -> Promises:
         "strict types": {
             "chat": wire.beyond_openai,
             "chat chunks": wire.beyond_openai,
+            "calls": [],
+            "call chunks": [],
             "completion": ["choices.logprobs.token_ids"],
             "completion chunks": ["choices.logprobs.token_ids"],
             "model": ["context_length", "root"],
@@ -147,6 +163,7 @@ def _langchain_openai(wire: Wire) -> Promises:
     return {
         "completion": wire.stopped,
         "completion stream": wire.stopped,
+        "typed answer, real model": {"json_schema": 2, "function_calling": 2},
         "usage on request": _answer(wire.stopped, 39),
         "prompt too long": "OpenAIContextOverflowError",
     }
@@ -159,6 +176,7 @@ def _langchain_fireworks(wire: Wire) -> Promises:
         "completion": wire.stopped,
         "completion stream": wire.stopped,
         "chat stream": chat,
+        "typed answer, real model": {"json_schema": 2, "function_calling": 2},
         "async": [chat, chat],
         "prompt too long": "FireworksContextOverflowError",
         "broken stream": {"text": "Half", "code": "not raised"},
@@ -168,13 +186,17 @@ def _langchain_fireworks(wire: Wire) -> Promises:
 def _ai_sdk(wire: Wire) -> Promises:
     """It always asks for usage in streams; its completion models make a transcript of the prompt, which is echoed."""
     transcript, chat = _answer("one, two, three\n\nassistant:\n", 39, 28), _answer(wire.stopped, 39)
-    return {
+    return promises_of_tools("tool-calls") | {
         "completion": transcript,
         "completion stream": transcript,
         "chat stream": chat,
         "prompt too long": [400, wire.too_long, "messages"],
         "broken stream": {"text": "Half", "error": Matching("log has the cause")},
     }
+
+
+def _instructor(wire: Wire) -> Promises:
+    return {"async": [PLACE, PLACE], "typed answer, real model": {"json_schema_mode": 2, "tool_call": 2}}
 
 
 def _curl(wire: Wire) -> Promises:
@@ -199,5 +221,6 @@ _OWN: dict[str, Callable[[Wire], Promises]] = {
     "langchain-fireworks": _langchain_fireworks,
     "ai-sdk fireworks": _ai_sdk,
     "ai-sdk compatible": _ai_sdk,
+    "instructor": _instructor,
     "curl": _curl,
 }

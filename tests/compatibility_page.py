@@ -44,6 +44,21 @@ SCENARIOS = {
     "told to retry": "429 and 503, raised as such",
     "broken stream": "An error in the middle of a stream",
     "real model": "The capital of France, from a real model",
+    "json object": "JSON mode",
+    "typed answer": "An answer of a type of the program's: pydantic, zod, or a schema",
+    "typed answer stream": "The same, streamed",
+    "typed answer, real model": "The same, from a real model at temperature 1",
+    "typed call": "Such an answer as the arguments of a call",
+    "typed call stream": "The same, streamed",
+    "second try": "Asked again where the program's type refuses an answer",
+    "call": "A tool called",
+    "call stream": "A tool called, streamed",
+    "call stream joined": "The events of `stream()`, which joins the pieces of calls",
+    "calls at once": "Two tools called at once, and their results sent back",
+    "tool choice": "`tool_choice`: `auto`, `none`, `required` (or `any`), a name",
+    "tool choice, real model": "A tool by name, from a real model at temperature 1",
+    "agent loop": "An agent that uses two tools, the second with the first's result, and ends in an answer",
+    "agent loop stream": "The same, streamed",
 }
 
 HEAD = """\
@@ -60,7 +75,7 @@ NOTES = """\
 ## Worth knowing
 
 - `fireworks-ai` and `ChatFireworks` do not raise when a stream breaks off: it ends without a `finish_reason`.
-- `openai` 0.28 does not retry by itself.
+- `openai` 0.28 does not retry by itself. It knows tools as `functions`, and the choice as `function_call`.
 - The AI SDK's completion models turn a prompt into a transcript, and stop where the next turn begins.
 - Answers have keys that an SDK's types do not know, such as `token_id` beside a logprob under `/inference/v1`.
 """

@@ -4,6 +4,7 @@ import { createFireworks } from "@ai-sdk/fireworks";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { APICallError, generateText, streamText } from "ai";
 import type { LanguageModel } from "ai";
+import { toolScenarios } from "./ai_sdk_tools.ts";
 import { answer, asked, tell } from "./asked.ts";
 import type { Scenarios } from "./asked.ts";
 
@@ -13,21 +14,31 @@ const limits = { stopSequences: [asked.stop], maxOutputTokens: 50 };
 interface Models {
   chat: (id: string) => LanguageModel;
   text: (id: string) => LanguageModel;
+  /** The same, but where the provider is not told that schemas are enforced it asks for JSON of any form. */
+  plain: (id: string) => LanguageModel;
 }
 
 function fireworks(baseURL: string): Models {
   const provider = createFireworks({ baseURL, apiKey: "none" });
-  return { chat: (id) => provider.chatModel(id), text: (id) => provider.completionModel(id) };
+  const chat = (id: string) => provider.chatModel(id);
+  return { chat, text: (id) => provider.completionModel(id), plain: chat };
 }
 
 function compatible(baseURL: string): Models {
-  const provider = createOpenAICompatible({ name: "crossette", baseURL, apiKey: "none", includeUsage: true });
-  return { chat: (id) => provider.chatModel(id), text: (id) => provider.completionModel(id) };
+  const settings = { name: "crossette", baseURL, apiKey: "none", includeUsage: true };
+  const provider = createOpenAICompatible({ ...settings, supportsStructuredOutputs: true });
+  const plain = createOpenAICompatible(settings);
+  return {
+    chat: (id) => provider.chatModel(id),
+    text: (id) => provider.completionModel(id),
+    plain: (id) => plain.chatModel(id),
+  };
 }
 
 function scenarios(open: (baseURL: string) => Models, baseURL: string): Scenarios {
-  const { chat, text } = open(baseURL);
+  const { chat, text, plain } = open(baseURL);
   const model = chat(asked.model);
+  const real = open(baseURL.replace(asked.root, asked.real_root)).chat(asked.real_model);
 
   async function refusal(wrong: object) {
     try {
@@ -77,10 +88,10 @@ function scenarios(open: (baseURL: string) => Models, baseURL: string): Scenario
       return (await generateText({ model, prompt, ...limits, providerOptions })).text;
     },
     "real model": async () => {
-      const real = open(baseURL.replace(asked.root, asked.real_root)).chat(asked.real_model);
       const settings = { model: real, prompt: asked.question, temperature: 0, maxOutputTokens: 16 };
       return [(await whole(settings)).text, (await streamed(settings)).text];
     },
+    ...toolScenarios(model, real, plain(asked.model)),
   };
 }
 

@@ -12,6 +12,7 @@ interface Asked {
   real_root: string;
   real_model: string;
   question: string;
+  orders: Record<string, string>;
 }
 
 export type Scenarios = Record<string, () => Promise<unknown>>;

@@ -15,6 +15,7 @@ from api_server import ALIASES, ApiServer, parrot, say, serving
 from client_environments import run_client
 from client_programs import Client
 from client_promises import STARCODER
+from client_tools import ORDERS
 from compatibility_page import PRINTED, Told
 from crossette.engine import Generation
 from crossette.engines.fake import FakeEngine
@@ -78,6 +79,7 @@ class Servers(NamedTuple):
                 "real_root": self.real.root,
                 "real_model": self.real_model,
                 "question": "What is the capital of France?",
+                "orders": ORDERS,
             }
         )
 

@@ -9,6 +9,7 @@ from fireworks.types import CompletionChunk, CompletionCreateResponse
 from fireworks.types.chat import ChatCompletionChunk
 from fireworks.types.chat import CompletionCreateResponse as ChatCompletion
 from stainless import MODEL, Program, text_of
+from tools_typed import ToolScenarios
 
 TYPES = {
     "chat": ChatCompletion,
@@ -28,6 +29,9 @@ class FireworksProgram(Program):
             TYPES,
             {"logprobs": True, "top_logprobs": 2},
         )
+
+    def scenarios(self):
+        return super().scenarios() | ToolScenarios(self.client, self.real()).scenarios()
 
     def broken_stream(self):
         """This SDK does not raise on an error frame: it passes the frame on, and the stream ends without a reason."""

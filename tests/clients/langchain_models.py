@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from asked import ASKED, LIMITS, answer, messages, tell
 from langchain_core.exceptions import ContextOverflowError
+from langchain_tools import ToolScenarios
 
 if find_spec("langchain_openai"):
     import openai as sdk
@@ -39,7 +40,8 @@ class Program:
         self.text = TextModel(base_url=text_url, **SETTINGS, max_tokens=50)
 
     def scenarios(self):
-        return self.common() | (self.of_openai() if sdk.__name__ == "openai" else {})
+        tools = ToolScenarios(self.plain, self.real(temperature=1)).scenarios()
+        return self.common() | tools | (self.of_openai() if sdk.__name__ == "openai" else {})
 
     def of_openai(self):
         return {"usage on request": lambda: folded(self.chat.stream(PROMPT, stream_usage=True))}
@@ -102,9 +104,12 @@ class Program:
         more = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "include_stop_str_in_output": True}
         return self.chat.invoke(PROMPT, extra_body=more).content
 
+    def real(self, **settings):
+        base_url = self.base_url.replace(ASKED["root"], ASKED["real_root"])
+        return ChatModel(base_url=base_url, api_key="none", model=ASKED["real_model"], **settings)
+
     def real_model(self):
-        settings = {"model": ASKED["real_model"], "temperature": 0, "max_tokens": 16, "api_key": "none"}
-        real = ChatModel(base_url=self.base_url.replace(ASKED["root"], ASKED["real_root"]), **settings)
+        real = self.real(temperature=0, max_tokens=16)
         streamed = "".join(chunk.content for chunk in real.stream(ASKED["question"]))
         return [real.invoke(ASKED["question"]).content, streamed]
 

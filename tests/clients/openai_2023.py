@@ -10,6 +10,7 @@ import sys
 
 import openai
 from asked import ASKED, LIMITS, answer, messages, tell
+from functions_2023 import FunctionScenarios
 
 MODEL = ASKED["model"]
 PROMPT = ASKED["prompt"]
@@ -19,6 +20,7 @@ KEY = "<YOUR_FIREWORKS_API_KEY>"
 class Program:
     def __init__(self, base_url):
         self.base_url = base_url
+        self.real_url = base_url.replace(ASKED["root"], ASKED["real_root"])
         # warning: it has a process-wide effect
         openai.api_base = base_url
         openai.api_key = KEY
@@ -43,6 +45,7 @@ class Program:
             "settings of one request": self.settings_of_one_request,
             "environment variables": self.environment_variables,
             "real model": self.real_model,
+            **FunctionScenarios(self.base_url, self.real_url).scenarios(),
         }
 
     def usage_in_every_chunk(self):
@@ -124,8 +127,7 @@ class Program:
         return (ran.stdout + ran.stderr).decode().strip()
 
     def real_model(self):
-        openai.api_base = self.base_url.replace(ASKED["root"], ASKED["real_root"])
-        asked = {"model": ASKED["real_model"], "temperature": 0, "max_tokens": 16}
+        asked = {"model": ASKED["real_model"], "temperature": 0, "max_tokens": 16, "api_base": self.real_url}
         whole = openai.ChatCompletion.create(messages=messages(ASKED["question"]), **asked)
         stream = openai.ChatCompletion.create(messages=messages(ASKED["question"]), stream=True, **asked)
         return [whole["choices"][0]["message"]["content"], folded(stream)["text"]]

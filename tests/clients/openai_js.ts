@@ -3,6 +3,7 @@
 import OpenAI from "openai";
 import { answer, asked, tell } from "./asked.ts";
 import type { Scenarios } from "./asked.ts";
+import { toolScenarios } from "./openai_js_tools.ts";
 
 const { model, prompt } = asked;
 const limits = { stop: asked.stop, max_tokens: 50 };
@@ -13,6 +14,7 @@ function messages(text: string): OpenAI.ChatCompletionMessageParam[] {
 
 function scenarios(baseURL: string): Scenarios {
   const client = new OpenAI({ baseURL, apiKey: "none" });
+  const real = new OpenAI({ baseURL: baseURL.replace(asked.root, asked.real_root), apiKey: "none" });
   const complete = client.completions;
   const chat = client.chat.completions;
 
@@ -100,12 +102,12 @@ function scenarios(baseURL: string): Scenarios {
       return (await say(prompt, { ...limits, ...more })).content;
     },
     "real model": async () => {
-      const real = new OpenAI({ baseURL: baseURL.replace(asked.root, asked.real_root), apiKey: "none" });
       const body = { model: asked.real_model, messages: messages(asked.question), temperature: 0, max_tokens: 16 };
       const whole = await real.chat.completions.create(body);
       const stream = await real.chat.completions.create({ ...body, stream: true });
       return [whole.choices[0].message.content, (await folded(stream)).text];
     },
+    ...toolScenarios(client, real),
   };
 }
 

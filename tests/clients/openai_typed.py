@@ -8,6 +8,7 @@ from asked import ASKED, LIMITS, messages, tell
 from openai.types import Completion, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.shared import ErrorObject
+from openai_parse import OpenAIToolScenarios
 from stainless import MODEL, PROMPT, STREAM_OF_USAGE, Program, folded, text_of
 
 TYPES = {
@@ -25,7 +26,8 @@ class OpenAIProgram(Program):
         super().__init__(base_url, openai, openai.OpenAI, openai.AsyncOpenAI, TYPES, {"logprobs": 2})
 
     def scenarios(self):
-        return super().scenarios() | {"usage on request": self.usage_on_request, "models": self.models}
+        own = {"usage on request": self.usage_on_request, "models": self.models}
+        return super().scenarios() | own | OpenAIToolScenarios(self.client, self.real()).scenarios()
 
     def usage_on_request(self):
         asked = {"model": MODEL, **STREAM_OF_USAGE, **LIMITS}

@@ -7,6 +7,7 @@ import asyncio
 import os
 
 from asked import ASKED, LIMITS, answer, messages
+from tools_asked import OFFER, ORDERS
 
 MODEL = ASKED["model"]
 PROMPT = ASKED["prompt"]
@@ -105,10 +106,13 @@ class Program:
     def strict_types(self):
         """The keys that the SDK's types do not know, where all that they do know is of its type."""
         chat = {**SCORED, "messages": messages(PROMPT), "logprobs": True, "top_logprobs": 2}
+        calls = {"model": MODEL, "messages": messages(ORDERS["calls"]), "tools": OFFER}
         completion = {**SCORED, "prompt": [PROMPT, PROMPT], **self.completion_logprobs}
         return {
             "chat": self.unknown("chat", [whole_body(self.client.chat.completions, chat)]),
             "chat chunks": self.unknown("chat chunks", streamed_bodies(self.client.chat.completions, chat)),
+            "calls": self.unknown("chat", [whole_body(self.client.chat.completions, calls)]),
+            "call chunks": self.unknown("chat chunks", streamed_bodies(self.client.chat.completions, calls)),
             "completion": self.unknown("completion", [whole_body(self.client.completions, completion)]),
             "completion chunks": self.unknown(
                 "completion chunks", streamed_bodies(self.client.completions, completion)
@@ -119,9 +123,12 @@ class Program:
         checked = (self.types[kind].model_validate_json(body, strict=True) for body in bodies)
         return sorted({key for value in checked for key in _extras(value)})
 
+    def real(self):
+        """A client of the server that has the real model."""
+        return self.make(base_url=self.base_url.replace(ASKED["root"], ASKED["real_root"]), api_key="none")
+
     def real_model(self):
-        base_url = self.base_url.replace(ASKED["root"], ASKED["real_root"])
-        with self.make(base_url=base_url, api_key="none") as real:
+        with self.real() as real:
             asked = {"model": ASKED["real_model"], "temperature": 0, "max_tokens": 16}
             create = real.chat.completions.create
             stream = create(messages=messages(ASKED["question"]), stream=True, **asked)
