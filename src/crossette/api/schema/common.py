@@ -130,9 +130,7 @@ class GenerationFields(_FieldsBase, kw_only=True, forbid_unknown_fields=True):
         for name, field in self.table.items():
             text = getattr(self, name) if field.state == "recorded" else None
             if isinstance(text, str) and len(text) > fields.MAX_RECORDED:
-                raise InvalidRequest(
-                    f"{name} has up to {fields.MAX_RECORDED} characters, not {len(text)}.", param=name
-                )
+                raise InvalidRequest(f"{name} has up to {fields.MAX_RECORDED} characters, not {len(text)}.", param=name)
         for key, value in (self.metadata or {}).items():
             for what, text, most in (
                 ("key", key, fields.MAX_METADATA_KEY),
