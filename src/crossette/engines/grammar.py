@@ -10,6 +10,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -23,6 +24,8 @@ from crossette.errors import ConstraintFailed, InvalidRequest
 from crossette.types import Constraint
 
 _MAX_COMPILED = 256
+_SHORT_TEXT = 100
+"""Bytes up to which a text's tokens are kept: encoding takes more time than all else that a mask needs."""
 _MAX_PARTS_TRIED = 300
 """Of a schema that is refused, to find out which part it is."""
 
@@ -119,8 +122,13 @@ class _Vocabulary:
         # Ids without any spelling are never text either.
         self.special_token_ids = [token for token in range(vocab_size) if not tokenizer.token_bytes(token)]
         self._tokenizer = tokenizer
+        self._of_short = lru_cache(maxsize=10_000)(self._tokens_of)
 
     def __call__(self, text: bytes | str) -> list[int]:
+        """Asked for all that a grammar forces, which is the same few words in all of its streams."""
+        return self._of_short(text) if len(text) <= _SHORT_TEXT else self._tokens_of(text)
+
+    def _tokens_of(self, text: bytes | str) -> list[int]:
         return self._tokenizer.encode(text if isinstance(text, str) else text.decode(), specials=False)
 
 
