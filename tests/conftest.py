@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import settings
 
 from api_server import ALIASES, PREFIXES, ApiServer
 from api_server import serving as serving_api
@@ -26,18 +27,22 @@ from tiny_model import write_tiny_gguf
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also run what needs environments of its own: real clients")
     parser.addoption("--fuzz", type=int, default=1, metavar="N", help="N times as many random requests")
+    parser.addoption("--corpus", action="store_true", help="also hold the model to every schema: some ten minutes")
     parser.addoption("--write-docs", action="store_true", help="write the pages under docs/ that a run prints")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    settings.register_profile("long", max_examples=2000)  # --hypothesis-profile long
     config.addinivalue_line("markers", "all: needs more than Python; runs only with --all")
+    config.addinivalue_line("markers", "corpus: takes minutes with a model; runs only with --corpus")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--all"):
-        for item in items:
-            if item.get_closest_marker("all"):
-                item.add_marker(pytest.mark.skip(reason="runs only with --all"))
+    for name in ("all", "corpus"):
+        if not config.getoption(f"--{name}"):
+            for item in items:
+                if item.get_closest_marker(name):
+                    item.add_marker(pytest.mark.skip(reason=f"runs only with --{name}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

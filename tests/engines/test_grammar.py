@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 import re
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from crossette.engine import Engine
 from crossette.engines.fake import FakeEngine, FakeTokenizer, say
+from crossette.engines.gbnf import to_lark
 from crossette.engines.grammar import GrammarCompiler, Matcher
 from crossette.errors import ConstraintFailed, InvalidRequest
 from crossette.text import structured
@@ -105,6 +106,60 @@ def test_what_is_no_grammar_is_refused_with_the_reason(
 
     assert raised.value.param == "p"
     assert len(raised.value.message) < 400
+
+
+def chain(num_links: int) -> Any:
+    """A schema of objects in one another, each behind a reference."""
+    links = {
+        f"d{place}": {"type": "object", "properties": {"a": {"$ref": f"#/$defs/d{place + 1}"}}}
+        for place in range(num_links)
+    }
+    return {"$ref": "#/$defs/d0", "$defs": {**links, f"d{num_links}": {"type": "null"}}}
+
+
+def test_references_and_rules_may_lead_a_thousand_deep_into_one_another(compiler: GrammarCompiler) -> None:
+    """What overflows a stack ends the process: no test could tell of it."""
+    rules = "\n".join(f"r{place}: r{place + 1}" for place in range(1900))
+
+    assert not compiler.matcher(json_schema(chain(1000))).is_over
+    assert bytes(compiler.matcher(Constraint("lark", f'start: r0\n{rules}\nr1900: "ab"')).forced()) == b"ab"
+
+
+@pytest.mark.parametrize("kind", ["lark", "gbnf"])
+def test_a_grammar_of_more_rules_is_refused(compiler: GrammarCompiler, kind: Literal["lark", "gbnf"]) -> None:
+    mark, root = (":", "start") if kind == "lark" else ("::=", "root")
+    rules = "\n".join(f"r{place} {mark} r{place + 1}" for place in range(3000))
+
+    with pytest.raises(InvalidRequest, match="more than 2000 rules"):
+        compiler.matcher(Constraint(kind, f'{root} {mark} r0\n{rules}\nr3000 {mark} "a"'))
+
+
+def test_a_gbnf_that_is_too_much_in_words_is_read_by_characters(compiler: GrammarCompiler) -> None:
+    doubled = "\n".join(f"r{place} ::= r{place + 1} [b-d]? r{place + 1}" for place in range(20))
+    gbnf = f'root ::= r0\n{doubled}\nr20 ::= "a" | "0"'
+
+    with pytest.raises(InvalidRequest, match="too big"):
+        compiler.matcher(Constraint("lark", to_lark(gbnf)))
+    assert compiler.matcher(Constraint("gbnf", gbnf)).allowed()[ord("0")]
+
+
+def test_forced_text_is_encoded_once_for_all_streams() -> None:
+    class Counting(FakeTokenizer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoded: list[str] = []
+
+        def encode(self, text: str, *, specials: bool) -> list[int]:
+            self.encoded.append(text)
+            return super().encode(text, specials=specials)
+
+    tokenizer = Counting()
+    compiler = GrammarCompiler(tokenizer, 259, {257})
+    compiler.matcher(json_schema(PERSON)).forced()
+    tokenizer.encoded.clear()
+
+    assert bytes(compiler.matcher(json_schema(PERSON)).forced()) == b'{"name": "'
+    assert tokenizer.encoded == []
 
 
 # --- on engines ---

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import llguidance
 import numpy as np
@@ -23,8 +25,16 @@ from crossette.errors import ConstraintFailed, InvalidRequest
 from crossette.types import Constraint
 
 _MAX_COMPILED = 256
+_SHORT_TEXT = 100
+"""Bytes up to which a text's tokens are kept: encoding takes more time than all else that a mask needs."""
 _MAX_PARTS_TRIED = 300
 """Of a schema that is refused, to find out which part it is."""
+
+_MAX_RULES = 2000
+_STACK_BYTES = 256 * 2**20
+"""Of the thread that compiles: rules and references are followed into one another thousands deep, and a stack that
+overflows ends the process. A tenth of it is what the deepest grammars within the limits were seen to need; what is not
+needed takes no memory."""
 
 _LIMITS = llguidance.LLParserLimits(
     max_items_in_row=8000,  # four for each optional property: text/json_schema.py lets an object have a thousand
@@ -32,6 +42,11 @@ _LIMITS = llguidance.LLParserLimits(
     initial_lexer_fuel=200_000,
     verbose_errors=False,  # else errors show the whole grammar
 )
+
+
+T = TypeVar("T")
+_stack_size = threading.Lock()
+"""Held while the size of new threads' stacks, which is the process's, is another one."""
 
 
 class GrammarCompiler:
@@ -56,7 +71,7 @@ class GrammarCompiler:
             if compiled is not None:
                 self._compiled.move_to_end(constraint)
         if compiled is None:
-            compiled = self._compile(constraint)
+            compiled = _on_deep_stack(lambda: self._compile(constraint))
             with self._lock:
                 self._compiled[constraint] = compiled
                 if len(self._compiled) > _MAX_COMPILED:
@@ -71,6 +86,10 @@ class GrammarCompiler:
         except ValueError as error:
             raise _refused(constraint, str(error)) from error
         compiled = self._begin(grammar)
+        if compiled.is_error() and constraint.kind == "gbnf":
+            # Character by character it may be within the limits.
+            slower = {"lark_grammar": _bounded(to_lark(constraint.source, with_words=False))}
+            compiled = self._begin(_as_main(slower, constraint.preamble))
         if compiled.is_error():
             raise _refused(constraint, compiled.get_error(), self._culprit(constraint))
         return compiled
@@ -121,8 +140,13 @@ class _Vocabulary:
         # Ids without any spelling are never text either.
         self.special_token_ids = [token for token in range(vocab_size) if not tokenizer.token_bytes(token)]
         self._tokenizer = tokenizer
+        self._of_short = lru_cache(maxsize=10_000)(self._tokens_of)
 
     def __call__(self, text: bytes | str) -> list[int]:
+        """Asked for all that a grammar forces, which is the same few words in all of its streams."""
+        return self._of_short(text) if len(text) <= _SHORT_TEXT else self._tokens_of(text)
+
+    def _tokens_of(self, text: bytes | str) -> list[int]:
         return self._tokenizer.encode(text if isinstance(text, str) else text.decode(), specials=False)
 
 
@@ -180,10 +204,17 @@ def _grammar(constraint: Constraint) -> str:
         case "regex":
             main = json.loads(llguidance.LLMatcher.grammar_from_regex(source))["grammars"][0]
         case "gbnf":
-            main = {"lark_grammar": to_lark(source)}
+            main = {"lark_grammar": _bounded(to_lark(source))}
         case "lark":
-            main = {"lark_grammar": source}
+            main = {"lark_grammar": _bounded(source)}
     return _as_main(main, constraint.preamble)
+
+
+def _bounded(lark: str) -> str:
+    """The grammar. Raises ValueError for one that may have too many rules: each has a line, with a colon."""
+    if sum(":" in line for line in lark.split("\n")) > _MAX_RULES:
+        raise ValueError(f"it has more than {_MAX_RULES} rules")
+    return lark
 
 
 def _as_main(main: dict[str, Any], preamble: str = "") -> str:
@@ -198,6 +229,25 @@ def _parts(schema: Any) -> Iterator[dict[str, Any]]:
             yield from _parts(inner)
     if isinstance(schema, dict) and isinstance(schema.get("$comment"), str):
         yield schema
+
+
+def _on_deep_stack(work: Callable[[], T]) -> T:
+    """Do it in a thread of its own, and wait for it."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    with _stack_size:
+        before = threading.stack_size(_STACK_BYTES)
+        try:
+            threading.Thread(target=run, name="crossette-grammar", daemon=True).start()
+        finally:
+            threading.stack_size(before)
+    return future.result()
 
 
 _KINDS = {"json_schema": "JSON schema", "regex": "regular expression"}

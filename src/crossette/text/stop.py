@@ -73,6 +73,8 @@ class ContentStops:
         """What is certain now. A stop string does not reach over a thought or a call."""
         if self._checker.is_idle:
             return [piece]
+        if self.stopped:
+            return []
         if not isinstance(piece, Content):
             return [*self.flush(), piece]
         self._held.append(piece)

@@ -1,0 +1,92 @@
+"""Texts that constraints let out, by chance or by a model, and what a validator of its own says of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from crossette.engine import Engine
+from crossette.engines.fake import IM_END
+from crossette.engines.grammar import Matcher
+from crossette.types import Constraint
+from engine_calls import Said, ask, make_request, run
+
+MAX_TOKENS = 1500
+LONG = 60
+"""Bytes after which a walk ends what it can: chance alone leaves one string in a hundred bytes, and lists never."""
+SHORT_FORM, WHOLE = 40, 10**6
+"""How many schemas a model is held to by default, and with `--corpus`."""
+
+corpus_of_models = pytest.mark.parametrize(
+    "limit",
+    [pytest.param(SHORT_FORM, id="sample"), pytest.param(WHOLE, marks=[pytest.mark.corpus, pytest.mark.timeout(3600)])],
+)
+
+
+def walk(matcher: Matcher, rng: random.Random) -> bytes | None:
+    """A text that the grammar allows, by chance; None if it has no end by `MAX_TOKENS`."""
+    said = bytearray()
+    while not matcher.is_over and len(said) < MAX_TOKENS:
+        allowed = {int(token) for token in matcher.allowed().nonzero()[0]}
+        ends = [token for token in (IM_END, *b'"}])') if token in allowed] if len(said) > LONG else []
+        token = ends[0] if ends else rng.choice(sorted(allowed))
+        if token == IM_END:
+            break
+        said.append(token)
+        matcher.note(token)
+    return bytes(said) if matcher.is_accepting else None
+
+
+def verdict(schema: Any, text: str | None) -> str:
+    """By a validator that is told of nothing but the schema, as it was sent."""
+    if text is None:
+        return "unfinished"
+    value = json.loads(text, parse_float=lambda digits: min(float(digits), 1e300), parse_int=int)
+    return "valid" if jsonschema_rs.is_valid(schema, value, validate_formats=True) else f"INVALID {schema}: {text}"
+
+
+def sampled(schemas: Sequence[Any], limit: int) -> Sequence[Any]:
+    """At most `limit` of them, from all over the corpus."""
+    step = max(1, len(schemas) / limit)
+    return [schemas[int(place * step)] for place in range(min(limit, len(schemas)))]
+
+
+def said_by(engine: Engine, asked: Sequence[tuple[str, Constraint]], max_tokens: int) -> list[Said]:
+    """What a model says to prompts under constraints, at temperature 1. All at once: the engine takes what it can."""
+    for _, constraint in asked:
+        engine.prepare(constraint)
+
+    async def say(prompt: str, constraint: Constraint) -> Said:
+        request = make_request(
+            tuple(engine.tokenizer.encode(prompt, specials=False)),
+            constraint=constraint,
+            max_tokens=max_tokens,
+            temperature=1.0,
+            seed=5,
+            ignore_eos=False,
+            end_token_ids=engine.info.end_token_ids,
+        )
+        return (await ask(engine, request))[0]
+
+    async def all_of_them() -> list[Said]:
+        return await asyncio.gather(*(say(prompt, constraint) for prompt, constraint in asked))
+
+    return run(all_of_them(), limit_s=3000)
+
+
+def shown(capsys: pytest.CaptureFixture[str], what: str, counts: Counter[str]) -> None:
+    """Print counts, and fail if anything but these was seen."""
+    with capsys.disabled():
+        told = ", ".join(f"{counts[name]} {name}" for name in ("valid", "unfinished", "refused"))
+        print(f"\n{what}: {told}, {sum(counts.values()) - sum(map(counts.__getitem__, KNOWN))} invalid")
+    assert set(counts) <= KNOWN
+
+
+KNOWN = frozenset({"valid", "unfinished", "refused"})
