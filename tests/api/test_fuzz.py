@@ -216,7 +216,7 @@ def test_a_form_beside_tools_is_kept_to_where_nothing_is_called(
 @pytest.mark.parametrize("model", sorted(FORMATS))
 def test_tools_by_chance_are_called_in_every_format(model: str) -> None:
     """That what is checked above does happen."""
-    parameters = {"properties": {"a": {}}}
+    parameters: dict[str, Any] = {"properties": {"a": {}}}
     functions = [{"name": name, "parameters": parameters} for name in ("get", "b")]
     tools = [{"type": "function", "function": function} for function in functions]
     said = {"auto": 0, "required": 0}

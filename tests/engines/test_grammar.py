@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 
 from crossette.engine import Engine
@@ -244,3 +246,54 @@ def test_the_fake_keeps_to_its_script_where_the_grammar_lets_it() -> None:
 def test_a_model_that_cannot_end_an_answer_takes_no_form() -> None:
     with pytest.raises(InvalidRequest, match="no token that ends an answer"):
         GrammarCompiler(FakeTokenizer(), 259, set()).matcher(Constraint("regex", "a"))
+
+
+class Digits(random.Random):
+    """Prefers digits wherever they are allowed, as models do that are lost in a number."""
+
+    def pick(self, allowed: Any) -> int:
+        digits = [token for token in b"7777770" if allowed[token]]
+        return digits[0] if digits else int(self.choice(np.flatnonzero(allowed)))
+
+
+def endless(constraint: Constraint, begin: bytes = b"") -> bytes:
+    """What a model writes that goes on with digits for as long as it may."""
+    matcher, text, rng = GrammarCompiler(FakeTokenizer(), 259, {257}).matcher(constraint), bytearray(), Digits(3)
+    while not matcher.is_over and len(text) < 400:
+        allowed = matcher.allowed()
+        token = begin[len(text)] if len(text) < len(begin) and allowed[begin[len(text)]] else rng.pick(allowed)
+        if token == 257:
+            break
+        matcher.note(token)
+        text.append(token)
+    return bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("schema", "begin"),
+    [
+        ({"type": "number"}, b""),
+        ({"type": "integer"}, b"-"),
+        ({"type": "number"}, b"0."),
+        ({"type": "number"}, b"7e"),
+        ({"type": "number"}, b"7E-"),
+        ({"type": "number", "minimum": 0, "maximum": 9000}, b"1."),
+        ({"type": "object", "properties": {"a": {"type": "number"}}, "required": ["a"]}, b'{"a": '),
+        ({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}, b"["),
+    ],
+)
+def test_numbers_come_to_an_end_that_readers_can_read(schema: Any, begin: bytes) -> None:
+    form = structured.json_schema(schema, "schema")
+
+    text = endless(form.constraint, begin).decode()
+
+    form.check(text, is_cut=False)
+    assert all(len(run) <= 20 for run in re.findall(r"\d+", text))
+    assert math.isfinite(float(re.findall(r"-?[\d.eE+-]+", text)[0]))
+
+
+def test_digits_of_strings_and_of_patterns_of_a_clients_own_go_on() -> None:
+    string = structured.json_schema({"type": "string", "pattern": "^[0-9a]{30,40}$"}, "schema")
+
+    assert endless(string.constraint) == b'"' + b"7" * 40 + b'"'
+    assert endless(Constraint("regex", r"\d{30,40}")) == b"7" * 40

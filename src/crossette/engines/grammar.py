@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from crossette.engine import Tokenizer
 from crossette.engines.gbnf import to_lark
+from crossette.engines.json_numbers import NumberEnds, NumberTokens
 from crossette.errors import ConstraintFailed, InvalidRequest
 from crossette.types import Constraint
 
@@ -57,6 +58,7 @@ class GrammarCompiler:
         self._vocab_size = vocab_size
         self._end_token_ids = sorted(end_token_ids)
         self._prepared: llguidance.LLTokenizer | None = None
+        self._numbers: NumberTokens | None = None
         self._compiled: OrderedDict[Constraint, llguidance.LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -76,7 +78,13 @@ class GrammarCompiler:
                 self._compiled[constraint] = compiled
                 if len(self._compiled) > _MAX_COMPILED:
                     self._compiled.popitem(last=False)
-        return Matcher(compiled.deep_copy(), self._vocab_size)
+        return Matcher(compiled.deep_copy(), self._vocab_size, self._number_ends(constraint))
+
+    def _number_ends(self, constraint: Constraint) -> NumberEnds | None:
+        """None for grammars without JSON of ours: a client's own pattern says how long its numbers are."""
+        if self._numbers is None or not (constraint.kind == "json_schema" or "%json" in constraint.source):
+            return None
+        return NumberEnds(self._numbers)
 
     def _compile(self, constraint: Constraint) -> llguidance.LLMatcher:
         if not self._end_token_ids:
@@ -123,6 +131,7 @@ class GrammarCompiler:
         with self._lock:
             if self._prepared is None:
                 vocabulary = _Vocabulary(self._tokenizer, self._vocab_size, self._end_token_ids[0])
+                self._numbers = NumberTokens(vocabulary.tokens)
                 self._prepared = llguidance.LLTokenizer(
                     llguidance.TokenizerWrapper(vocabulary), eos_token=self._end_token_ids
                 )
@@ -153,9 +162,10 @@ class _Vocabulary:
 class Matcher:
     """Where one sequence stands in its grammar."""
 
-    def __init__(self, matcher: llguidance.LLMatcher, vocab_size: int) -> None:
+    def __init__(self, matcher: llguidance.LLMatcher, vocab_size: int, numbers: NumberEnds | None = None) -> None:
         self._matcher = matcher
         self._vocab_size = vocab_size
+        self._numbers = numbers
 
     @property
     def is_over(self) -> bool:
@@ -174,7 +184,7 @@ class Matcher:
         mask: npt.NDArray[np.bool_] = np.unpackbits(
             np.frombuffer(bits, np.uint8), count=self._vocab_size, bitorder="little"
         ).view(np.bool_)
-        return mask
+        return mask if self._numbers is None else self._numbers.narrowed(mask)
 
     def forced(self) -> Sequence[int]:
         """The tokens that must come next, as the model would write them; none where there is a choice."""
@@ -186,6 +196,8 @@ class Matcher:
         """Take a token into the text. Raises ConstraintFailed for one that was not allowed."""
         self._matcher.consume_token(token)
         self._check()
+        if self._numbers is not None:
+            self._numbers.note(token)
 
     def _check(self) -> None:
         if self._matcher.is_error():
