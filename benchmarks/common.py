@@ -62,7 +62,9 @@ def fake() -> list[str]:
 
 
 @contextmanager
-def serving(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Iterator[Served]:
+def serving(
+    command: Sequence[str], environ: Mapping[str, str] | None = None, api_key: str = "none"
+) -> Iterator[Served]:
     """Run a server on a free port, and end it with SIGTERM. Gives it as soon as it lists its models."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}/v1"
@@ -77,7 +79,7 @@ def serving(command: Sequence[str], environ: Mapping[str, str] | None = None) ->
         ) as process,
     ):
         try:
-            model = _model_when_ready(process, url)
+            model = _model_when_ready(process, url, api_key)
             yield Served(url, model, process.pid, started_s)
         finally:
             process.terminate()
@@ -93,10 +95,10 @@ def _free_port() -> int:
         return port
 
 
-def _model_when_ready(process: subprocess.Popen[bytes], url: str) -> str:
+def _model_when_ready(process: subprocess.Popen[bytes], url: str, api_key: str) -> str:
     """The first model that the server lists, as soon as it does."""
     limit = time.monotonic() + START_LIMIT_S
-    with httpx.Client(timeout=START_LIMIT_S) as client:
+    with httpx.Client(timeout=START_LIMIT_S, headers={"authorization": f"Bearer {api_key}"}) as client:
         while time.monotonic() < limit:
             if process.poll() is not None:
                 raise SystemExit(f"The server ended with status {process.returncode} before it served.")

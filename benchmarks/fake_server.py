@@ -1,6 +1,6 @@
 """The front alone: the real app and server before an engine without a model.
 
-    python fake_server.py --port 8000 [--database-url sqlite:///FILE] [--log-content]
+    python fake_server.py --port 8000 [--database-url sqlite:///FILE] [--log-content] [--plain]
 
 With a database it has keys and a ledger, as `crossette serve` always has.
 """
@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import argparse
 import socket
+from typing import Any
 
-from crossette import log, serve
+from starlette.types import Scope
+
+from crossette import log, request_log, serve
 from crossette.access import Access
+from crossette.api.account import Content
+from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.models import ServedModels
 from crossette.engines.fake import FakeEngine
 from crossette.ledger import Ledger
+from crossette.limits import Limiter
+from crossette.record import RequestRecord
 from crossette.store.open import open_store
 from crossette.store.settings import StoreSettings
 
@@ -25,19 +32,35 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--database-url")
     parser.add_argument("--log-content", action="store_true")
+    parser.add_argument("--plain", action="store_true", help="without metrics")
     options = parser.parse_args()
     log.configure("info")  # as `crossette serve` does: a line for each request is part of what the front costs
     listener = serve.bind("127.0.0.1", options.port)
+    made = Plain if options.plain else App
     if options.database_url is None:
-        run(listener)
+        run(listener, made)
     else:
         with open_store(StoreSettings(options.database_url, options.log_content)) as store:
-            run(listener, access=store.access, ledger=store.ledger)
+            run(listener, made, access=store.access, ledger=store.ledger)
 
 
-def run(listener: socket.socket, *, access: Access | None = None, ledger: Ledger | None = None) -> None:
+class Plain(App):
+    """The app without metrics, which it otherwise always has: what they cost is the difference."""
+
+    def __init__(self, models: ServedModels, **more: Any) -> None:
+        super().__init__(models, **more)
+        self._observers = (request_log.note,)
+
+    def _note(self, record: RequestRecord, scope: Scope, content: Content | None) -> None:
+        """There is no ledger."""
+
+
+def run(
+    listener: socket.socket, made: type[App], *, access: Access | None = None, ledger: Ledger | None = None
+) -> None:
     engine = FakeEngine()
-    app = App(ServedModels({engine.info.name: engine}), access=access, ledger=ledger)
+    gate = Gate(Limiter(ledger.used_tokens)) if ledger is not None else None
+    app = made(ServedModels({engine.info.name: engine}), access=access, ledger=ledger, gate=gate)
     serve.DrainingServer(app, engine, drain_timeout=5).run(sockets=[listener])
 
 

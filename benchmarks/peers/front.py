@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from common import Served, fake, serving
 
@@ -14,31 +14,47 @@ from peers.servers import shown
 FRONT_STREAMS = (1, 8, 64)
 
 
+@dataclass(frozen=True)
+class Cost:
+    """CPU of a server: for each request and each token, and seconds of a request of either length."""
+
+    ms_per_request: float
+    us_per_token: float
+    short_s: float
+    long_s: float
+
+
 def measure_front(streams: int, number: int, size: Size) -> Run:
     """CPU time of a server without a model: a cost for each request and one for each token, from two lengths."""
-    short_length, long_length = (size.output_tokens // 16, size.output_tokens)
     run = Run("fake", f"front-{streams}", "crossette", number, command=shown(fake()))
     try:
         with serving(fake()) as served:
-            of_short, of_long = (
-                _cpu_s_per_request(served, streams, length, size, number) for length in (short_length, long_length)
-            )
+            cost = cost_of(served, streams, size, number)
     except (Failed, CrossetteError, SystemExit) as error:
         run.failure = str(error)
         return run
-    per_token = (of_long - of_short) / (long_length - short_length)
-    per_request = of_short - short_length * per_token
-    run.figures = {"us_per_token": 1e6 * per_token, "ms_per_request": 1000 * per_request}
-    run.details = {"cpu_s_per_request": {short_length: of_short, long_length: of_long}}
+    run.figures = {"us_per_token": cost.us_per_token, "ms_per_request": cost.ms_per_request}
+    run.details = {"cpu_s_per_request": {_short(size): cost.short_s, size.output_tokens: cost.long_s}}
     return run
 
 
-def _cpu_s_per_request(served: Served, streams: int, length: int, size: Size, seed: int) -> float:
+def cost_of(served: Served, streams: int, size: Size, number: int, api_key: str | None = None) -> Cost:
+    """What answers of two lengths cost the server. Raises Failed or CrossetteError."""
+    lengths = (_short(size), size.output_tokens)
+    short_s, long_s = (_cpu_s_per_request(served, streams, length, size, number, api_key) for length in lengths)
+    per_token = (long_s - short_s) / (lengths[1] - lengths[0])
+    return Cost(1000 * (short_s - lengths[0] * per_token), 1e6 * per_token, short_s, long_s)
+
+
+def _short(size: Size) -> int:
+    return size.output_tokens // 16
+
+
+def _cpu_s_per_request(served: Served, streams: int, length: int, size: Size, seed: int, api_key: str | None) -> float:
     """CPU seconds of one request that gives so many tokens."""
     num_requests = max(streams, size.front_requests)
-    options = replace(
-        bench_options(served, size, seed + length, concurrency=(streams,)), max_tokens=length, num_requests=num_requests
-    )
+    options = bench_options(served, size, seed + length, concurrency=(streams,))
+    options = replace(options, max_tokens=length, num_requests=num_requests, api_key=api_key)
     before = served.cpu_s
     rates(options)
     return (served.cpu_s - before) / (num_requests + 1)  # one to warm up

@@ -1,0 +1,85 @@
+"""What keys, limits, the ledger and the metrics cost together: the server's CPU, with them and without.
+
+    scripts/bench-guards [--streams 1,8,64] [--rounds 3] [--write docs/reliability.md]
+
+Both servers answer with an engine that computes nothing. One has a key with every limit, a ledger in SQLite and the
+metrics, as `crossette serve` has once a key was made; the other has none of them. They take turns in every round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from common import fake, machine, serving, write
+from peers.front import Cost, cost_of
+from peers.runs import Size
+
+from crossette.access import Limits
+from crossette.store.database import Database
+from crossette.store.keys import Keys
+
+MARK = "guards"
+PLENTY = 10**9
+EVERY_LIMIT = Limits(PLENTY, PLENTY, PLENTY, PLENTY, PLENTY, PLENTY)
+
+
+def measure(streams: int, number: int) -> tuple[Cost, Cost]:
+    """Without and with them."""
+    with serving([*fake(), "--plain"]) as served:
+        plain = cost_of(served, streams, Size(), number)
+    with TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/guards.db"
+        database = Database(url)
+        database.migrate()
+        _, key = Keys(database).create("bench", limits=EVERY_LIMIT)
+        with serving([*fake(), "--database-url", url], api_key=key) as served:
+            return plain, cost_of(served, streams, Size(), number, api_key=key)
+
+
+def report(results: dict[int, list[tuple[Cost, Cost]]], command: str) -> str:
+    num_rounds = len(next(iter(results.values())))
+    lines = [
+        f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}; crossette {version('crossette')}.",
+        f"Server CPU before an engine that computes nothing, streamed answers of 16 and 256 tokens; medians of "
+        f"{num_rounds} alternating rounds. Command: `{command}`",
+        "",
+        "| streams | a request, ms: without, with | a token, µs: without, with | 256 tokens: with / without |",
+        "|---|---|---|---|",
+    ]
+    for streams, rounds in results.items():
+        plain, guarded = ([pair[place] for pair in rounds] for place in (0, 1))
+        requests = [statistics.median(cost.ms_per_request for cost in costs) for costs in (plain, guarded)]
+        tokens = [statistics.median(cost.us_per_token for cost in costs) for costs in (plain, guarded)]
+        ratio = statistics.median(after.long_s / before.long_s for before, after in rounds)
+        lines.append(
+            f"| {streams} | {requests[0]:.2f}, {requests[1]:.2f} | {tokens[0]:.0f}, {tokens[1]:.0f} | {ratio:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", default="1,8,64")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", type=Path, help="a page with the marks of this report")
+    options = parser.parse_args()
+    levels = [int(level) for level in options.streams.split(",")]
+    results: dict[int, list[tuple[Cost, Cost]]] = {}
+    for number in range(options.rounds):
+        for streams in levels:
+            results.setdefault(streams, []).append(measure(streams, number))
+            print(streams, *results[streams][-1], file=sys.stderr, flush=True)
+    text = report(results, " ".join(["scripts/bench-guards", *sys.argv[1:]]))
+    print(text)
+    if options.write is not None:
+        write(options.write, MARK, text)
+
+
+if __name__ == "__main__":
+    main()
