@@ -4,8 +4,8 @@
 
 Greedy, on the default model, through the engine alone. The kinds take turns in every round, so that a machine whose
 speed drifts hurts all of them alike; the figures are medians over the rounds. Each stream has a prompt of its own, and
-one grammar for all, as a program's requests have; it is compiled before, and allows no early end but that of prose. What masks take is all of the engine's time
-in a matcher: the mask, what is forced next, and the step along the grammar.
+one grammar for all, as a program's requests have; it is compiled before, and hardly any lets an answer end early. What
+masks take is all of the engine's time in a matcher: the mask, what is forced next, and the step along the grammar.
 """
 
 from __future__ import annotations

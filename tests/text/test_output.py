@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,42 +14,10 @@ from hypothesis import strategies as st
 from crossette.text.json_reader import JsonScanner
 from crossette.text.output import OutputParser
 from crossette.text.pieces import CallArguments, CallHead, Content, Piece, Thought, joined
-from crossette.text.reasoning import COMMAND, HARMONY, THINK, Reasoning, reasoning_of
+from crossette.text.reasoning import HARMONY, THINK
 from crossette.text.tool_calls.families import FORMATS
+from output_recordings import RECORDINGS, Recording
 
-REASONING: dict[str, Reasoning] = {
-    "think": THINK,
-    "harmony": HARMONY,
-    "command": COMMAND,
-    "granite": replace(THINK, layout=("<response>", "</response>")),
-    "magistral": reasoning_of("[THINK]") or THINK,
-}
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What a model of a family wrote, and what that says."""
-
-    name: str
-    format: str | None
-    reasoning: str | None
-    is_thinking: bool
-    text: str
-    thoughts: str
-    content: str
-    calls: list[list[Any]]
-    """Each a name and the arguments."""
-
-    def parser(self) -> OutputParser:
-        tools = FORMATS[self.format] if self.format else None
-        reasoning = REASONING[self.reasoning] if self.reasoning else None
-        return OutputParser(reasoning, tools, is_thinking=self.is_thinking)
-
-
-RECORDINGS = [
-    Recording(**recorded)
-    for recorded in json.loads((Path(__file__).parents[1] / "data/outputs.json").read_text("utf-8"))
-]
 every_recording = pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording.name)
 
 
@@ -142,6 +108,19 @@ def test_an_answer_without_markup_passes_untouched() -> None:
     parser = OutputParser(None, None)
 
     assert [parser.push(text) for text in (" a", " \n", "<think>")] == [[Content(t)] for t in (" a", " \n", "<think>")]
+
+
+def test_a_form_may_hold_what_looks_like_a_call_and_a_call_may_stand_in_its_place() -> None:
+    call = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
+    form = json.dumps({"a": call})
+
+    assert folded(read(OutputParser(None, FORMATS["hermes"], has_form=True), form)) == ("", form, [])
+    assert folded(read(OutputParser(THINK, FORMATS["hermes"], has_form=True), f"<think>{call}</think> {form}")) == (
+        call,
+        form,
+        [],
+    )
+    assert folded(read(OutputParser(None, FORMATS["hermes"], has_form=True), call)) == ("", "", [("f", "{}")])
 
 
 # --- any text at all ---

@@ -69,6 +69,8 @@ class ContentStops:
 
     def push(self, piece: Piece) -> list[Piece]:
         """What is certain now. A stop string does not reach over a thought or a call."""
+        if self.stopped:
+            return []
         if not isinstance(piece, Content):
             return [*self.flush(), piece]
         self._held.append(piece)

@@ -172,7 +172,7 @@ HARMONY = NamedCalls(
         "<|start|>assistant to=functions.",
         " to=functions.",
     ),
-    layout=("<|call|>",),
+    layout=("<|call|>", "<|channel|>final<|message|>"),
     markers=("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|call|>", "<|end|>", "<|return|>"),
     before_text="<|channel|>final<|message|>",
     one_call=True,

@@ -1,0 +1,232 @@
+"""Requests by chance against the real app: refused by name, or kept to; whole or streamed, the same; and never a 500.
+
+What an answer must be is told here by plain code and a validator, and by nothing of the server's own. More examples:
+`scripts/test tests/api/test_fuzz.py --hypothesis-profile long`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import cycle
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, Phase, currently_in_test_context, event, given, settings
+from hypothesis import strategies as st
+
+from api_server import PREFIXES, events
+from crossette.api.app import App
+from crossette.api.models import ServedModels
+from crossette.engines.fake import IM_END, FakeEngine
+from crossette.text.tool_calls.families import FORMATS
+from crossette.types import GenerationRequest
+from engine_calls import is_empty, run
+from schema_strategies import conversations, schemas, tools_sent
+from schema_walks import verdict
+
+LIMIT_S = 60
+"""Of one exchange: nothing hangs."""
+ENDING = b'"}])'
+
+by_chance = settings(
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),  # to explain takes minutes
+)
+models = st.sampled_from(sorted(FORMATS))
+prefixes = st.sampled_from(PREFIXES)
+seeds = st.integers(0, 10**6)
+
+
+def rambling(openings: tuple[str, ...]) -> Any:
+    """A script: letters, brackets and beginnings of calls by chance, and then whatever leads to an end."""
+
+    def script(request: GenerationRequest, index: int) -> Iterator[int]:
+        rng = random.Random(f"{request.sampling.seed}-{index}")
+        for _ in range(rng.randrange(4)):
+            yield from rng.choice([*openings, "words ", '{"a": 1}', "é\n", '"', "<think>"]).encode()
+            yield rng.randrange(256)
+        yield from cycle((IM_END, *ENDING))
+
+    return script
+
+
+def make_app() -> tuple[App, list[FakeEngine]]:
+    """A model for each format of calls, by its name."""
+    engines = []
+    for name, tool_format in FORMATS.items():
+        engine = FakeEngine(rambling((*tool_format.openings, tool_format.spell([("get", '{"a": true}')]))), name=name)
+        engine.info = replace(engine.info, tool_format=name)
+        engines.append(engine)
+    return App(ServedModels({engine.info.name: engine for engine in engines})), engines
+
+
+APP, ENGINES = make_app()
+
+
+def exchanged(path: str, body: dict[str, Any]) -> tuple[httpx.Response, httpx.Response]:
+    """The same request twice, answered whole and as a stream."""
+
+    async def work() -> tuple[httpx.Response, httpx.Response]:
+        transport = httpx.ASGITransport(app=APP, raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post(path, json=body), await client.post(path, json=body | {"stream": True})
+
+    answers = run(work(), LIMIT_S)
+    assert all(map(is_empty, ENGINES))
+    return answers
+
+
+def folded(stream: bytes) -> tuple[str, str | None, list[tuple[str, str]]]:
+    """Content, finish reason, and each call's name and arguments, put together as clients do."""
+    content, reason, calls = "", None, list[tuple[str, str]]()
+    for chunk in events(stream):
+        for choice in chunk["choices"]:
+            delta = choice["delta"]
+            content += delta.get("content") or ""
+            reason = choice["finish_reason"] or reason
+            for call in delta.get("tool_calls") or ():
+                if call.get("id"):
+                    assert call["index"] == len(calls)
+                    calls.append((call["function"]["name"], ""))
+                name, arguments = calls[call["index"]]
+                calls[call["index"]] = (name, arguments + call["function"].get("arguments", ""))
+            if legacy := delta.get("function_call"):
+                if "name" in legacy:
+                    calls.append((legacy["name"], ""))
+                calls[-1] = (calls[-1][0], calls[-1][1] + legacy.get("arguments", ""))
+    return content, reason, calls
+
+
+def told(answer: Any) -> tuple[str, str | None, list[tuple[str, str]]]:
+    """The same of an answer that came whole."""
+    (choice,) = answer["choices"]
+    message = choice["message"]
+    calls = [call["function"] for call in message.get("tool_calls") or ()]
+    calls += [message["function_call"]] if message.get("function_call") else []
+    return message["content"] or "", choice["finish_reason"], [(call["name"], call["arguments"]) for call in calls]
+
+
+def answered(prefix: str, body: dict[str, Any]) -> tuple[str, str | None, list[tuple[str, str]]] | None:
+    """What both ways of asking are told; None if both are refused, for the same reason."""
+    whole, stream = exchanged(f"{prefix}/chat/completions", body)
+    assert (whole.status_code, stream.status_code) in ((200, 200), (400, 400)), (body, whole.text, stream.text)
+    if currently_in_test_context():
+        event("refused" if whole.status_code == 400 else f"answered, {told(whole.json())[1]}")
+    if whole.status_code == 400:
+        error, again = whole.json()["error"], stream.json()["error"]
+        assert (error["message"], error["param"]) == (again["message"], again["param"])
+        assert error["param"], (body, error)
+        assert len(error["message"]) < 1000
+        return None
+    assert told(whole.json()) == folded(stream.content), body
+    return told(whole.json())
+
+
+def is_schema_of(text: str, schema: Any) -> bool:
+    return verdict(schema, text) == "valid"
+
+
+@by_chance
+@given(schemas(), conversations(), models, prefixes, seeds)
+def test_a_form_is_kept_to_or_refused(
+    schema: Any, messages: list[dict[str, Any]], model: str, prefix: str, seed: int
+) -> None:
+    sent = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    body = {"model": model, "messages": messages, "response_format": sent, "seed": seed, "max_tokens": 400}
+
+    answer = answered(prefix, body)
+
+    if answer is not None:
+        content, reason, calls = answer
+        assert calls == []
+        assert reason == "length" or is_schema_of(content, schema), (body, content)
+
+
+@by_chance
+@given(tools_sent(), conversations(), models, prefixes, seeds)
+def test_a_choice_of_tools_is_kept_to_or_refused(
+    sent: dict[str, Any], messages: list[dict[str, Any]], model: str, prefix: str, seed: int
+) -> None:
+    body = {"model": model, "messages": messages, "seed": seed, "max_tokens": 400, **sent}
+
+    answer = answered(prefix, body)
+
+    if answer is not None:
+        check_calls(sent, *answer)
+
+
+def check_calls(sent: dict[str, Any], content: str, reason: str | None, calls: list[tuple[str, str]]) -> None:
+    offered = sent.get("functions") or [tool["function"] for tool in sent["tools"]]
+    by_name = {function["name"]: function for function in offered}
+    mode, names = asked_for(sent)
+    assert {name for name, _ in calls} <= set(names if names else by_name), (sent, calls)
+    if mode == "none":
+        assert calls == []
+    if mode == "required":
+        assert reason in ("tool_calls", "function_call", "length"), (sent, content)
+    if mode == "named" or "functions" in sent or sent.get("parallel_tool_calls") is False:
+        assert len(calls) <= 1, (sent, calls)
+    if reason != "length":
+        assert (reason != "stop") == bool(calls)
+        for name, arguments in calls:
+            assert isinstance(json.loads(arguments), dict)
+            assert is_schema_of(arguments, by_name[name].get("parameters") or {}), (sent, calls)
+
+
+def asked_for(sent: dict[str, Any]) -> tuple[str, list[str]]:
+    """The mode of a choice, and the names that it allows: [] for all."""
+    choice = sent.get("tool_choice", sent.get("function_call", "auto"))
+    if isinstance(choice, str):
+        return {"any": "required"}.get(choice, choice), []
+    if "functions" in sent:
+        return "named", [choice["name"]]
+    if choice["type"] == "function":
+        return "named", [_name(choice)]
+    if choice["type"] != "allowed_tools":
+        return {"any": "required"}.get(choice["type"], choice["type"]), []
+    inner = choice.get("allowed_tools", choice)
+    return {"any": "required"}.get(inner["mode"], inner["mode"]), [_name(tool) for tool in inner["tools"]]
+
+
+def _name(spelled: dict[str, Any]) -> str:
+    return str(spelled.get("function", spelled)["name"])
+
+
+@by_chance
+@given(tools_sent(), schemas(), models, prefixes, seeds)
+def test_a_form_beside_tools_is_kept_to_where_nothing_is_called(
+    sent: dict[str, Any], schema: Any, model: str, prefix: str, seed: int
+) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    messages = [{"role": "user", "content": "Go."}]
+    body = {"model": model, "messages": messages, "response_format": form, "seed": seed, "max_tokens": 400, **sent}
+
+    answer = answered(prefix, body)
+
+    if answer is not None:
+        content, reason, calls = answer
+        check_calls(sent, content, reason, calls)
+        assert calls or reason == "length" or is_schema_of(content, schema), (body, content)
+
+
+@pytest.mark.parametrize("model", sorted(FORMATS))
+def test_tools_by_chance_are_called_in_every_format(model: str) -> None:
+    """That what is checked above does happen."""
+    parameters: dict[str, Any] = {"properties": {"a": {}}}
+    functions = [{"name": name, "parameters": parameters} for name in ("get", "b")]
+    tools = [{"type": "function", "function": function} for function in functions]
+    said = {"auto": 0, "required": 0}
+    for mode in said:
+        for seed in range(12):
+            body = {"model": model, "messages": [{"role": "user", "content": "Go."}], "seed": seed, "tools": tools}
+            answer = answered("/v1", body | {"tool_choice": mode, "max_tokens": 600})
+            assert answer is not None
+            said[mode] += answer[1] == "tool_calls"
+
+    assert said["required"] > 6
+    assert 0 < said["auto"] < 12

@@ -1,0 +1,45 @@
+"""Outputs as families of models write them, and what they say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from crossette.text.output import OutputParser
+from crossette.text.reasoning import COMMAND, HARMONY, THINK, Reasoning, reasoning_of
+from crossette.text.tool_calls.families import FORMATS
+
+REASONING: dict[str, Reasoning] = {
+    "think": THINK,
+    "harmony": HARMONY,
+    "command": COMMAND,
+    "granite": replace(THINK, layout=("<response>", "</response>")),
+    "magistral": reasoning_of("[THINK]") or THINK,
+}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a model of a family wrote, and what that says."""
+
+    name: str
+    format: str | None
+    reasoning: str | None
+    is_thinking: bool
+    text: str
+    thoughts: str
+    content: str
+    calls: list[list[Any]]
+    """Each a name and the arguments."""
+
+    def parser(self) -> OutputParser:
+        tools = FORMATS[self.format] if self.format else None
+        reasoning = REASONING[self.reasoning] if self.reasoning else None
+        return OutputParser(reasoning, tools, is_thinking=self.is_thinking)
+
+
+RECORDINGS = [
+    Recording(**recorded) for recorded in json.loads((Path(__file__).parent / "data/outputs.json").read_text("utf-8"))
+]

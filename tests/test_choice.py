@@ -1,0 +1,139 @@
+"""Outputs with thoughts and calls, in tokens cut anywhere, with stop strings: the same pieces, text, tokens, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossette.choice import Choice, Stops
+from crossette.errors import ServingError
+from crossette.text.output_plan import OutputPlan
+from crossette.text.pieces import Content, Piece, joined
+from crossette.text.tool_calls.families import FORMATS
+from crossette.text.tool_calls.offer import Offer
+from crossette.text.tool_calls.tools import Tool, ToolChoice
+from crossette.text.trace import TokenText
+from crossette.types import FinishReason, Logprob, TokenOutput
+from output_recordings import REASONING, RECORDINGS, Recording
+from token_streams import TABLE
+
+Cuts = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a choice says of an output."""
+
+    pieces: list[Piece]
+    places: list[int]
+    """Where the pieces of content begin in the text."""
+    text: str
+    reason: FinishReason | None
+    tokens: list[TokenText]
+    num_tokens: int
+    num_reasoning: int
+    error: str = ""
+
+
+def plan_of(recording: Recording) -> OutputPlan:
+    """How a recording is read; any arguments of its calls will do."""
+    offer = None
+    if recording.format:
+        tools = tuple(Tool(name, parameters={"additionalProperties": True}) for name in {c[0] for c in recording.calls})
+        offer = Offer.of(FORMATS[recording.format], tools, ToolChoice("auto"))
+    reasoning = REASONING[recording.reasoning] if recording.reasoning else None
+    return OutputPlan(offer=offer, reasoning=reasoning, is_thinking=recording.is_thinking)
+
+
+PLANS = {recording.name: plan_of(recording) for recording in RECORDINGS}
+
+
+def pieces_of(data: bytes, cuts: Cuts) -> list[bytes]:
+    edges = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
+    return [data[begin:end] for begin, end in pairwise(edges)]
+
+
+def heard(recording: Recording, tokens: Sequence[int], stops: Stops, cuts: Cuts) -> Outcome:
+    """What a choice says of tokens that come in steps cut at these places, and end by themselves."""
+    choice = Choice(0, TABLE, stops, PLANS[recording.name], traced=True)
+    edges = [0, *sorted(min(cut, len(tokens)) for cut in cuts), len(tokens)]
+    pieces: list[Piece] = []
+    said: list[TokenText] = []
+    text, error, reason = "", "", None
+    for place, (begin, end) in enumerate(pairwise(edges)):
+        scores = tuple(Logprob(token, -at / 7, -at / 9) for at, token in enumerate(tokens[begin:end], begin))
+        ended = FinishReason.STOP if place == len(edges) - 2 else None
+        try:
+            delta = choice.read(TokenOutput(0, tuple(tokens[begin:end]), ended, logprobs=scores))
+        except ServingError as raised:
+            error = raised.message
+            break
+        if delta is not None:
+            pieces += delta.pieces
+            said += delta.tokens
+            text += delta.text
+            reason = delta.finish_reason
+        if reason is not None:
+            break
+    pieces = [] if error else joined(pieces)  # what was said before an error depends on the steps
+    places = [piece.begin for piece in pieces if isinstance(piece, Content)]
+    if error:
+        return Outcome([], [], "", None, [], choice.num_tokens, choice.num_reasoning, error)
+    return Outcome(pieces, places, text, reason, said, choice.num_tokens, choice.num_reasoning)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Recording, Stops]:
+    """A recording, and stop strings that mostly stand in it."""
+    recording = draw(st.sampled_from(RECORDINGS))
+    text = recording.text
+    begins = st.integers(0, max(0, len(text) - 1))
+    within = st.builds(lambda begin, size: text[begin : begin + size], begins, st.integers(1, 8))
+    content = recording.content
+    in_content = st.builds(
+        lambda begin, size: content[begin : begin + size], st.integers(0, max(0, len(content) - 1)), st.integers(1, 4)
+    )
+    strings = draw(st.lists(within | in_content, max_size=2))
+    return recording, Stops(tuple(filter(None, strings)), draw(st.booleans()))
+
+
+cuts = st.lists(st.integers(0, 400), max_size=12)
+
+
+@given(cases(), cuts, cuts)
+def test_the_steps_that_tokens_come_in_change_nothing(case: tuple[Recording, Stops], by: Cuts, steps: Cuts) -> None:
+    recording, stops = case
+    tokens = [TABLE.id_of(data) for data in pieces_of(recording.text.encode(), by)]
+
+    one_by_one = heard(recording, tokens, stops, range(len(tokens)))
+
+    assert heard(recording, tokens, stops, steps) == one_by_one
+    assert heard(recording, tokens, stops, ()) == one_by_one
+
+
+@given(cases(), cuts, cuts)
+def test_what_tokens_a_text_is_made_of_changes_no_piece(case: tuple[Recording, Stops], by: Cuts, other: Cuts) -> None:
+    recording, stops = case
+    outcomes = [
+        heard(recording, [TABLE.id_of(data) for data in pieces_of(recording.text.encode(), cut)], stops, ())
+        for cut in (by, other)
+    ]
+
+    one, two = outcomes
+    assert (one.pieces, one.places, one.text, one.error) == (two.pieces, two.places, two.text, two.error)
+
+
+@given(st.sampled_from(RECORDINGS), cuts, cuts)
+def test_every_token_is_counted_and_listed_once(recording: Recording, by: Cuts, steps: Cuts) -> None:
+    tokens = [TABLE.id_of(data) for data in pieces_of(recording.text.encode(), by)]
+
+    outcome = heard(recording, tokens, Stops(), steps)
+
+    if not outcome.error:
+        assert outcome.num_tokens == len(tokens) == len(outcome.tokens)
+        assert [token.id for token in outcome.tokens] == tokens
+        assert outcome.text == recording.text
