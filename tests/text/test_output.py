@@ -110,6 +110,19 @@ def test_an_answer_without_markup_passes_untouched() -> None:
     assert [parser.push(text) for text in (" a", " \n", "<think>")] == [[Content(t)] for t in (" a", " \n", "<think>")]
 
 
+def test_a_form_may_hold_what_looks_like_a_call_and_a_call_may_stand_in_its_place() -> None:
+    call = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
+    form = json.dumps({"a": call})
+
+    assert folded(read(OutputParser(None, FORMATS["hermes"], has_form=True), form)) == ("", form, [])
+    assert folded(read(OutputParser(THINK, FORMATS["hermes"], has_form=True), f"<think>{call}</think> {form}")) == (
+        call,
+        form,
+        [],
+    )
+    assert folded(read(OutputParser(None, FORMATS["hermes"], has_form=True), call)) == ("", "", [("f", "{}")])
+
+
 # --- any text at all ---
 
 FRAGMENTS = sorted(

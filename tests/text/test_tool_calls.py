@@ -334,3 +334,21 @@ def test_a_template_without_system_messages_shows_the_tools_in_the_users_turn() 
     assert "<start_of_turn>user\nYou can" in prompt
     assert '{"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}}' in prompt
     assert prompt.index("<tool_call>") < prompt.index("Weather?")
+
+
+@pytest.mark.parametrize("kind", ["array", ["string", "null"]])
+def test_parameters_that_are_no_object_are_refused(kind: Any) -> None:
+    with pytest.raises(InvalidRequest, match="are an object") as raised:
+        Tool("f", parameters={"type": kind}, param="tools[0].function.parameters").form()
+
+    assert raised.value.param == "tools[0].function.parameters"
+
+
+def test_text_does_not_begin_as_a_call_to_anything(compiler: GrammarCompiler) -> None:
+    """In a format without openings the parser would read it as one."""
+    pythonic = FORMATS["llama-pythonic"]
+    grammar = tool_grammar(pythonic, TOOLS, ToolChoice("auto"), lambda text: None)
+
+    said = walk(compiler, grammar, Vocabulary(pythonic, False), random.Random(1), script="[other(a=1)]")
+
+    assert not said.startswith("[other(")

@@ -8,6 +8,7 @@ models fill an open object with keys without end.
 
 from __future__ import annotations
 
+from math import lcm
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,6 +18,7 @@ from crossette.text.json_schema_parts import (
     ANNOTATIONS,
     COPIED,
     IN_PLACE,
+    MAX_STEP,
     READ,
     Part,
     Schema,
@@ -24,6 +26,7 @@ from crossette.text.json_schema_parts import (
     asks_for_nothing,
     check_values,
     check_writable,
+    digits_of_step,
     read_bounds,
     read_format,
     read_pattern,
@@ -66,6 +69,8 @@ class _Rebuilding:
         """Places that are referred to, and their names in `$defs`."""
         self._known: dict[str, Names] = {}
         self._num_parts = 0
+        self._step = 1
+        """The least number that all `multipleOf` divide."""
 
     def root(self) -> dict[str, Any]:
         rebuilt = self._rebuild(self._root, frozenset(), 0)
@@ -111,6 +116,7 @@ class _Rebuilding:
                 raise part.refuse(keyword, ADVICE.get(keyword, "leave it out."))
         check_values(part)
         read_bounds(part, out)
+        self._check_step(part)
         strings = [] if not part.has("pattern") else [read_pattern(part, "pattern", part.schema["pattern"])]
         strings += [] if not part.has("format") else [read_format(part, out)]
         self._items(part, out, depth + 1)
@@ -122,6 +128,12 @@ class _Rebuilding:
         if every:
             out["allOf"] = every
         return out
+
+    def _check_step(self, part: Part) -> None:
+        """Refuse steps that are too fine together, as they are where several schemas speak of one number."""
+        self._step = lcm(self._step, digits_of_step(part))
+        if self._step > MAX_STEP:
+            raise part.refuse("multipleOf", f"with all others of the schema, it may be {MAX_STEP} at most.")
 
     # --- arrays ---
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from crossette.text.ecma_regex import to_rust
@@ -34,6 +35,9 @@ READ: Final = frozenset(
 
 EXACT: Final = 2**53
 """Up to here every integer is a number of its own in all readers of JSON, and in the compiler."""
+
+MAX_STEP = 10_000
+"""Of all `multipleOf` together, as integers: the compiler has a state for each remainder."""
 
 ADVICE = {
     "uniqueItems": "a grammar does not know what it said before; leave it out, or send false.",
@@ -95,17 +99,28 @@ def check_values(part: Part) -> None:
     """Refuse values that the grammar would have to spell in a way that it has not."""
     for keyword in ("enum", "const"):
         if part.has(keyword):
-            for text in _texts(part.schema[keyword]):
-                check_writable(part, keyword, text)
+            for value in _leaves(part.schema[keyword]):
+                if isinstance(value, str):
+                    check_writable(part, keyword, value)
+                elif not isinstance(value, bool | None) and not _is_exact(value):
+                    raise part.refuse(keyword, f"{value} has more digits than all readers of JSON keep.")
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        yield from (text for item in value for text in _texts(item))
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        yield from (leaf for item in value for leaf in _leaves(item))
     elif isinstance(value, dict):
-        yield from (text for pair in value.items() for text in _texts(list(pair)))
+        yield from (leaf for pair in value.items() for leaf in _leaves(list(pair)))
+    else:
+        yield value
+
+
+def _is_exact(number: float) -> bool:
+    """Whether the compiler writes the number that was sent: it reads others as one of their neighbours."""
+    if isinstance(number, int) and abs(number) <= EXACT:
+        return True
+    _, digits, exponent = Decimal(repr(number)).normalize().as_tuple()
+    return len(digits) <= 15 and abs(int(exponent)) <= 22
 
 
 def check_writable(part: Part, keyword: str, text: str) -> None:
@@ -137,6 +152,14 @@ def read_bounds(part: Part, out: dict[str, Any]) -> None:
                 out[name] = value
     if "multipleOf" in schema:
         out["multipleOf"] = schema["multipleOf"]
+
+
+def digits_of_step(part: Part) -> int:
+    """`multipleOf` without its point: 25 for 0.25, and 1 where there is none."""
+    if not part.has("multipleOf"):
+        return 1
+    step = Decimal(repr(part.schema["multipleOf"])).normalize()
+    return int(step) if step == step.to_integral_value() else int("".join(map(str, step.as_tuple().digits)))
 
 
 def read_pattern(part: Part, keyword: str, pattern: str) -> str:

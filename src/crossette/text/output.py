@@ -39,14 +39,25 @@ class OutputParser:
     off, at `max_tokens` or by broken JSON, leaves what was said of it; what was not said is content.
     """
 
-    def __init__(self, reasoning: Reasoning | None, tools: ToolFormat | None, *, is_thinking: bool = False) -> None:
-        """`is_thinking` where the prompt ends within the model's thoughts; no `tools` where there can be no calls."""
+    def __init__(
+        self,
+        reasoning: Reasoning | None,
+        tools: ToolFormat | None,
+        *,
+        is_thinking: bool = False,
+        has_form: bool = False,
+    ) -> None:
+        """`is_thinking` where the prompt ends within the model's thoughts; no `tools` where there can be no calls.
+
+        `has_form` where content is held to one: what looks like a call within it is a word of the form.
+        """
         self._reasoning = reasoning
         self._tools = tools
         self._reader = Reader()
         self._calls = Calls()
         self._layout = {*(reasoning.layout if reasoning else ()), *(tools.layout if tools else ())}
         self._marks = _marks(reasoning, tools)
+        self._marks_of_form = _marks(reasoning, None) if has_form else None
         self._has_content = self._is_after_markup = self._is_over = False
         self.is_thinking = is_thinking
         """Whether the text, as far as it was read, ends within thoughts."""
@@ -95,12 +106,22 @@ class OutputParser:
         while True:
             if self._is_after_markup and not self._has_content:
                 yield from self._reader.space()
-            mark, space = yield from self._text(self._marks, Content)
+            mark, space = yield from self._text((yield from self._marks_here()), Content)
             if mark is None:
                 if not self._is_after_markup:
                     yield from self._said(self._reader.take(space), Content)
                 return
             yield from self._markup(mark, space)
+
+    def _marks_here(self) -> Reading[tuple[str, ...]]:
+        """What is looked for from here on: no calls once a form has begun."""
+        if self._marks_of_form is None:
+            return self._marks
+        self._reader.hold()
+        yield from self._reader.space()
+        found = yield from self._reader.expect(*self._marks)
+        self._reader.go_back()
+        return self._marks if found else self._marks_of_form
 
     def _markup(self, mark: str, space: int) -> Reading[None]:
         """What a mark stands for, and the white space before it."""

@@ -38,7 +38,7 @@ class OutputPlan:
         if self.reasoning is None and self.offer is None:
             return PlainText()
         tool_format = self.offer.format if self.offer is not None else None
-        return OutputParser(self.reasoning, tool_format, is_thinking=self.is_thinking)
+        return OutputParser(self.reasoning, tool_format, is_thinking=self.is_thinking, has_form=self.form is not None)
 
     @property
     def is_checked(self) -> bool:

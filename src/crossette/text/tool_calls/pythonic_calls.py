@@ -50,8 +50,7 @@ class PythonicCalls(ToolFormat):
         return f"({' | '.join(beginnings)})?" if beginnings else '""'
 
     def bare_beginning(self, tools: Iterable[Tool]) -> str:
-        names = "|".join(re.escape(tool.name) for tool in tools)
-        return rf"/\s*\[\s*({names})\(/"
+        return r"/\s*\[\s*[^\s(]+\(/"
 
     def read(self, reader: Reader, calls: Calls) -> Reading[None]:
         yield from reader.expect(*self.openings)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from crossette.errors import InvalidRequest
 from crossette.text.structured import Form, json_schema
 
 
@@ -29,6 +30,12 @@ class Tool:
 
     def form(self) -> Form:
         """What the arguments must be. Raises InvalidRequest, with `param`, for a schema that cannot be enforced."""
+        kinds = self.parameters.get("type", "object")
+        if kinds != "object" and (not isinstance(kinds, list) or "object" not in kinds):
+            raise InvalidRequest(
+                f"The parameters of a function are an object, and those of '{self.name}' are of type {kinds!r}.",
+                param=self.param,
+            )
         return json_schema(self._object, self.param)
 
     def enforced_schema(self) -> dict[str, Any]:
@@ -38,7 +45,8 @@ class Tool:
 
     @property
     def _object(self) -> dict[str, Any]:
-        return {"type": "object", **(self.parameters or {"properties": {}})}
+        kind = {"type": "object"}
+        return {**kind, **(self.parameters or {"properties": {}}), **kind}
 
 
 @dataclass(frozen=True, slots=True)
