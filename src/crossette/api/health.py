@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
-from crossette.engine import Engine
+from crossette.engine import Engine, Speeds
 from crossette.errors import Forbidden
 from crossette.ledger import Ledger, LedgerStats
 from crossette.metrics import Metrics
@@ -36,6 +36,9 @@ class EngineCounts(msgspec.Struct):
     accepted_drafts: int
     stalled: bool
     alive: bool
+    held_back: int
+    pending_prompt_tokens: int
+    speeds: Speeds
 
 
 class ModelHealth(msgspec.Struct):
