@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, Field
 
-from api_server import ApiServer, cut_short, events, has, serving
+from api_server import ApiServer, cut_short, events, serving
 from crossette.engines.fake import FakeEngine
 from crossette.text.json_validator import JsonValidator
 from crossette.text.structured import mismatches
@@ -215,6 +216,15 @@ def nested(depth: int) -> Any:
     return {"type": "object", "properties": {"a": nested(depth - 1)}, "required": ["a"]} if depth else {"type": "null"}
 
 
+def chained(num_links: int, beside: dict[str, Any]) -> Any:
+    """Schemas of which each leads to the next: at once, or as a property beside others."""
+    links: dict[str, Any] = {f"d{num_links}": {"type": "null"}}
+    for place in range(num_links):
+        link = {"$ref": f"#/$defs/d{place + 1}"}
+        links[f"d{place}"] = {"properties": {**beside, "next": link}} if beside else link
+    return links
+
+
 PATHOLOGICAL: dict[str, dict[str, Any]] = {
     "deep": {"guided_json": nested(45)},
     "too deep": {"guided_json": nested(200)},
@@ -235,29 +245,65 @@ PATHOLOGICAL: dict[str, dict[str, Any]] = {
     "tree": {"guided_json": {"type": "array", "items": {"$ref": "#"}}},
     "many optional": {"guided_json": {"properties": {f"p{number}": {"type": "null"} for number in range(900)}}},
     "numbers": {"guided_json": {"type": "number", "multipleOf": 1e-300, "minimum": -1e308}},
+    "steps": {"guided_json": {"type": "integer", "multipleOf": 123456789}},
+    "smallest integer": {"guided_json": {"enum": [-(2**63), 1]}},
+    "5,000 properties": {"guided_json": {"properties": {f"p{number}": {"type": "null"} for number in range(5000)}}},
+    "5,000 required": {
+        "guided_json": {
+            "properties": {f"p{number}": {"type": "null"} for number in range(4990)},
+            "required": [f"p{number}" for number in range(4990)],
+        }
+    },
+    "references": {"guided_json": {"$ref": "#/$defs/d0", "$defs": chained(3000, {})}},
+    "references within objects": {"guided_json": {"$ref": "#/$defs/d0", "$defs": chained(1200, {"a": True})}},
+    "rules": {"guided_grammar": "start: r0\n" + "\n".join(f"r{n}: r{n + 1}" for n in range(6000))},
+    "deep rules": {
+        "guided_grammar": "\n".join(["root ::= r0", *(f"r{n} ::= r{n + 1}" for n in range(1500)), 'r1500 ::= "a"'])
+    },
+    "deep regex": {"guided_regex": "(" * 5000 + "a" + ")" * 5000},
     "lark": {"guided_grammar": "start: /(a?){100}/ (/b/ /c/){1,100000}"},
 }
 
 
+def pathological() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each as a form, and each schema of an object as a function's parameters too: a name, a path, a body."""
+    for name, sent in PATHOLOGICAL.items():
+        yield name, "completions", make_body("completions", max_tokens=20, **sent)
+        schema = sent.get("guided_json")
+        if isinstance(schema, dict) and ("properties" in schema or "$ref" in schema):
+            function = {"name": "f", "parameters": schema}
+            tools = {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+            yield f"{name}, as a tool", "chat/completions", make_body("chat/completions", max_tokens=20, **tools)
+
+
 def test_what_is_too_much_is_refused_or_works_and_other_streams_go_on(prefix: str) -> None:
-    """Each on its own server would do too: here one stream of text runs beside them all, and gets to its end."""
+    """A stream begins and ends beside each of them, whole."""
     seen: dict[str, int] = {}
-    with serving(FakeEngine()) as api:
-        stream = api.begin(
-            f"{prefix}/completions", make_body("completions", max_tokens=3000, stream=True, ignore_eos=True)
-        )
-        api.engine.wait_for(has(running=1))
-        for name, sent in PATHOLOGICAL.items():
-            answer = api.post(f"{prefix}/completions", make_body("completions", max_tokens=20, **sent))
+    with serving(FakeEngine()) as api, ThreadPoolExecutor(1) as pool:
+        api.http.timeout = 60
+        for name, path, body in pathological():
+            asked = pool.submit(api.post, f"{prefix}/{path}", body)
+            stream = api.post(f"{prefix}/completions", make_body("completions", max_tokens=20, stream=True))
+            assert len([event for event in events(stream.content) if event["choices"][0]["text"]]) == 20, name
+            answer = asked.result()
             seen[name] = answer.status_code
             assert answer.status_code == 200 or (len(answer.json()["error"]["message"]) < 700), name
-        received = b""
-        while b"[DONE]" not in received:
-            received += stream.recv(65536)
-        stream.close()
         api.wait_until_idle()
 
     assert set(seen.values()) == {200, 400}, seen
+
+
+def test_of_several_tools_the_one_that_cannot_be_enforced_is_named(prefix: str) -> None:
+    """Also where only the grammar's compiler finds out."""
+    impossible = {"properties": {"a": {"type": "integer", "minimum": 5, "maximum": 3}}, "required": ["a"]}
+    functions = [{"name": "good"}, {"name": "bad", "parameters": impossible}]
+    tools = [{"type": "function", "function": function} for function in functions]
+    with serving(FakeEngine()) as api:
+        answer = api.post(f"{prefix}/chat/completions", make_body("chat/completions", tools=tools))
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "tools[1].function.parameters")
+    assert "at '/properties/a'" in error["message"]
 
 
 # --- as programs send it ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from typing import Any
 
 import pytest
@@ -352,3 +353,18 @@ def test_text_does_not_begin_as_a_call_to_anything(compiler: GrammarCompiler) ->
     said = walk(compiler, grammar, Vocabulary(pythonic, False), random.Random(1), script="[other(a=1)]")
 
     assert not said.startswith("[other(")
+
+
+@pytest.mark.parametrize("name", ["llama-pythonic", "gemma"])
+def test_keyword_arguments_leave_out_what_may_never_be(compiler: GrammarCompiler, name: str) -> None:
+    never = {"properties": {"a": False, "b": {"enum": [1]}}, "required": ["b"]}
+    tools = [Tool("f", parameters=never)]
+    grammar = tool_grammar(FORMATS[name], tools, ToolChoice("required", parallel=False), lambda text: None)
+
+    said = {
+        walk(compiler, grammar, Vocabulary(FORMATS[name], False), random.Random(seed)).strip() for seed in range(20)
+    }
+
+    assert {re.sub(r"[^\w(=)]|tool_code", "", text) for text in said} == {"f(b=1)"}
+    with pytest.raises(InvalidRequest, match="schema is false"):
+        FORMATS[name].arguments_of(Tool("f", parameters={**never, "required": ["a"]}))

@@ -185,7 +185,7 @@ async def _prepared(making: Callable[[], OutputPlan], engine: Engine) -> OutputP
     def prepare() -> OutputPlan:
         plan = making()
         if plan.constraint is not None:
-            engine.prepare(plan.constraint)
+            _compile(plan, plan.constraint, engine)
         return plan
 
     try:
@@ -194,6 +194,16 @@ async def _prepared(making: Callable[[], OutputPlan], engine: Engine) -> OutputP
         raise InvalidRequest(
             f"The form of the answer was not understood within {_PATIENCE_S:.0f} s. Ask for a simpler one."
         ) from None
+
+
+def _compile(plan: OutputPlan, constraint: Constraint, engine: Engine) -> None:
+    """Raises InvalidRequest that names the tool, and the place in its schema, if it is one of these that fails."""
+    try:
+        engine.prepare(constraint)
+    except InvalidRequest:
+        for part in plan.parts:
+            engine.prepare(part)
+        raise
 
 
 async def encode_off_loop(size: int, encode: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

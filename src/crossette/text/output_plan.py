@@ -41,6 +41,12 @@ class OutputPlan:
         return OutputParser(self.reasoning, tool_format, is_thinking=self.is_thinking, has_form=self.form is not None)
 
     @property
+    def parts(self) -> list[Constraint]:
+        """What the constraint is made of, each alone: the form, and each tool's arguments."""
+        forms = [*([self.form] if self.form else []), *(self.offer.forms.values() if self.offer else [])]
+        return [form.constraint for form in forms]
+
+    @property
     def is_checked(self) -> bool:
         return self.form is not None or self.offer is not None
 

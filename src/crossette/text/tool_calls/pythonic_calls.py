@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crossette.errors import Unsupported
+from crossette.errors import InvalidRequest, Unsupported
 from crossette.text.lark import json_of
 from crossette.text.python_reader import python_value
 from crossette.text.reader import SPACE, Malformed, Reader, Reading
@@ -71,6 +71,12 @@ class PythonicCalls(ToolFormat):
 def _parameters(schema: Mapping[str, Any], tool: Tool, format_name: str) -> Mapping[str, Any]:
     """The properties of an enforced schema that is nothing but properties with names of Python."""
     properties: Mapping[str, Any] = schema.get("properties", {})
+    never = {name for name, value in properties.items() if value is False}
+    if never & set(schema.get("required", ())):
+        raise InvalidRequest(
+            f"The function '{tool.name}' requires a parameter whose schema is false, which no value matches.",
+            param=tool.param,
+        )
     is_closed = schema.get("additionalProperties") is False
     if schema.keys() - _PROPERTIES_ALONE or not is_closed or not all(name.isidentifier() for name in properties):
         raise Unsupported(
@@ -78,7 +84,7 @@ def _parameters(schema: Mapping[str, Any], tool: Tool, format_name: str) -> Mapp
             f"format '{format_name}' writes keyword arguments. Describe them by 'properties' and 'required' alone.",
             param=tool.param,
         )
-    return properties
+    return {name: value for name, value in properties.items() if name not in never}
 
 
 def _value(schema: Any, root: Mapping[str, Any]) -> str:
