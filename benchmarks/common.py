@@ -62,24 +62,43 @@ def fake() -> list[str]:
 
 
 @contextmanager
+def database() -> Iterator[str]:
+    """The URL of a new SQLite database, for as long as it is needed."""
+    with TemporaryDirectory() as folder:
+        yield f"sqlite:///{folder}/crossette.db"
+
+
+def make_key(url: str) -> str:
+    """A key without limits, made in this database as a user makes one."""
+    command = [sys.executable, "-m", "crossette", "keys", "create", "load"]
+    environ = {**os.environ, "CROSSETTE_DATABASE_URL": url}
+    return subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """The header that shows a key, if there is one."""
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+@contextmanager
 def serving(
-    command: Sequence[str], environ: Mapping[str, str] | None = None, api_key: str = "none"
+    command: Sequence[str], environ: Mapping[str, str] | None = None, *, key: str | None = None
 ) -> Iterator[Served]:
-    """Run a server on a free port, and end it with SIGTERM. Gives it as soon as it lists its models."""
+    """Run a server on a free port, and end it with SIGTERM. Gives it as soon as it lists its models to `key`."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}/v1"
     started_s = time.perf_counter()
     with (
-        TemporaryDirectory() as folder,  # no measurement writes into the ledger of this machine's user
+        database() as unused,  # no measurement writes into the ledger of this machine's user
         subprocess.Popen(
             [*command, "--port", str(port)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "CROSSETTE_DATABASE_URL": f"sqlite:///{folder}/crossette.db", **(environ or {})},
+            env={**os.environ, "CROSSETTE_DATABASE_URL": unused, **(environ or {})},
         ) as process,
     ):
         try:
-            model = _model_when_ready(process, url, api_key)
+            model = _model_when_ready(process, url, bearer(key))
             yield Served(url, model, process.pid, started_s)
         finally:
             process.terminate()
@@ -95,10 +114,10 @@ def _free_port() -> int:
         return port
 
 
-def _model_when_ready(process: subprocess.Popen[bytes], url: str, api_key: str) -> str:
+def _model_when_ready(process: subprocess.Popen[bytes], url: str, headers: Mapping[str, str]) -> str:
     """The first model that the server lists, as soon as it does."""
     limit = time.monotonic() + START_LIMIT_S
-    with httpx.Client(timeout=START_LIMIT_S, headers={"authorization": f"Bearer {api_key}"}) as client:
+    with httpx.Client(timeout=START_LIMIT_S, headers=headers) as client:
         while time.monotonic() < limit:
             if process.poll() is not None:
                 raise SystemExit(f"The server ended with status {process.returncode} before it served.")

@@ -38,7 +38,7 @@ def measure(streams: int, number: int) -> tuple[Cost, Cost]:
         database = Database(url)
         database.migrate()
         _, key = Keys(database).create("bench", limits=EVERY_LIMIT)
-        with serving([*fake(), "--database-url", url], api_key=key) as served:
+        with serving([*fake(), "--database-url", url], key=key) as served:
             return plain, cost_of(served, streams, Size(), number, api_key=key)
 
 

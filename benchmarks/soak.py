@@ -1,11 +1,11 @@
 """Many requests of every kind against one server, whose memory must stay flat.
 
-    scripts/soak [--requests 10000] [--streams 8] [--fake]
+    scripts/soak [--requests 10000] [--streams 8] [--fake] [--key]
 
 Streams and whole answers, chats and completions, seeds, two choices, stop strings, clients that hang up in
 mid-stream or before the answer, and requests that are refused. The resident memory of the server is printed every
 500 requests. It fails if an answer is not the expected one, if memory grows by more than the bound once the first
-tenth is done, or if the engine then holds anything. Linux only: it reads /proc.
+tenth is done, if the engine then holds anything, or if the ledger has lost a row. Linux only: it reads /proc.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
 import msgspec
-from common import crossette, fake, serving
+from common import bearer, crossette, database, fake, make_key, serving
 
 from crossette.bench.connection import Connection
 from crossette.bench.options import Address
@@ -87,6 +88,7 @@ class Soak:
     url: str
     model: str
     streams: int = 8
+    key: str | None = None
     done: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     """The answers that were not the expected ones."""
@@ -94,6 +96,7 @@ class Soak:
     def __post_init__(self) -> None:
         self._prompts = Prompts("short", 24, seed=3)
         self._numbers = iter(range(10**9))
+        self._headers = {"content-type": "application/json", **bearer(self.key)}
 
     async def run(self, num_requests: int) -> None:
         """Send so many more requests and read, or leave, their answers."""
@@ -103,7 +106,7 @@ class Soak:
                 group.create_task(self._client(numbers))
 
     async def _client(self, numbers: Iterator[int]) -> None:
-        with closing(Connection(Address.parse(self.url), {"content-type": "application/json"})) as connection:
+        with closing(Connection(Address.parse(self.url), self._headers)) as connection:
             for number in numbers:
                 kind = KINDS[number % len(KINDS)]
                 self.done[kind.name] += 1
@@ -138,56 +141,84 @@ class Soak:
 
     async def _hang_up(self, connection: Connection, kind: Kind, content: bytes) -> None:
         """Send a request, and leave before it is answered: after a moment in which its work may have begun."""
-        with closing(Connection(Address.parse(self.url), {"content-type": "application/json"})) as leaving:
+        with closing(Connection(Address.parse(self.url), self._headers)) as leaving:
             task = asyncio.create_task(leaving.request("POST", f"/{kind.path}", content))
             await asyncio.wait([task], timeout=0.02)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
 
-def idle_stats(root: str, limit_s: float = IDLE_LIMIT_S) -> Body:
-    """The engine's counts as soon as nothing runs or waits and all blocks are free, or at the limit."""
+def idle_health(root: str, limit_s: float = IDLE_LIMIT_S) -> Body:
+    """What the server says of itself as soon as nothing runs or waits and all is free and noted, or at the limit."""
     limit = time.monotonic() + limit_s
     while True:
-        stats: Body = httpx.get(f"{root}/health/ready").raise_for_status().json()["models"][0]["stats"]
-        if is_idle(stats) or time.monotonic() > limit:
-            return stats
+        health: Body = httpx.get(f"{root}/health/ready").raise_for_status().json()
+        if (is_idle(health) and not health["ledger"]["waiting"]) or time.monotonic() > limit:
+            return health
         time.sleep(0.05)
 
 
-def is_idle(stats: Body) -> bool:
+def is_idle(health: Body) -> bool:
+    stats = health["models"][0]["stats"]
     return (stats["running"], stats["waiting"], stats["blocks_free"]) == (0, 0, stats["blocks_total"])
 
 
-def growth(samples: list[tuple[int, int]]) -> int:
-    """Bytes from the first sample after a tenth of the requests to the largest one after it."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a soak has come to."""
+
+    samples: list[tuple[int, int]]
+    """Requests that were done, and the bytes that the server then held."""
+    done: Counter[str]
+    wrong: list[str]
+    health: Body
+    """Of the server when it was idle again."""
+
+    @property
+    def growth(self) -> int:
+        return growth(self.samples)
+
+    @property
+    def problems(self) -> list[str]:
+        problems = list(self.wrong)
+        if self.growth > MAX_GROWTH:
+            problems.append(f"memory grew by {self.growth / 2**20:.1f} MiB")
+        if not is_idle(self.health):
+            problems.append(f"the engine still holds something: {self.health['models']}")
+        if self.health["ledger"]["lost"]:
+            problems.append(f"rows are lost: {self.health['ledger']}")
+        return problems
+
+
+def growth(samples: list[tuple[int, int]], settled_after: float = 0.1) -> int:
+    """Bytes from the first sample after this share of the requests to the largest one after it."""
     last = samples[-1][0]
-    settled = [rss for done, rss in samples if done >= last / 10]
+    settled = [rss for done, rss in samples if done >= last * settled_after]
     return max(settled) - settled[0]
 
 
-def soak(num_requests: int, streams: int, *, is_fake: bool, say: Callable[[str], None]) -> list[str]:
-    """Run it; gives what is wrong."""
-    command = fake() if is_fake else crossette(DEFAULT.name, "--kv-cache", KV_CACHE)
+def soak(num_requests: int, streams: int, *, is_fake: bool, has_key: bool, say: Callable[[str], None]) -> Outcome:
+    """Run it, with a key if that is wanted. Only the fake engine has no ledger without one."""
     every = min(SAMPLE_EVERY, max(1, num_requests // 20))
     samples: list[tuple[int, int]] = []
     begun = time.monotonic()
-    with serving(command) as served:
-        load = Soak(served.url, "fake" if is_fake else DEFAULT.name, streams)
-        while load.done.total() < num_requests:
-            asyncio.run(load.run(min(every, num_requests - load.done.total())))
-            samples.append((load.done.total(), served.rss_bytes))
-            seconds = time.monotonic() - begun
-            say(f"{samples[-1][0]:6} requests  {seconds:6.0f} s  {samples[-1][1] / 2**20:7.1f} MiB resident")
-        stats = idle_stats(served.root)
-    say("\n".join(f"{count:6} x {name}" for name, count in load.done.items()))
-    problems = list(load.wrong)
-    say(f"growth after the first tenth: {growth(samples) / 2**20:.1f} MiB, {MAX_GROWTH / 2**20:.0f} allowed")
-    if growth(samples) > MAX_GROWTH:
-        problems.append(f"memory grew by {growth(samples) / 2**20:.1f} MiB")
-    if not is_idle(stats):
-        problems.append(f"the engine still holds something: {stats}")
-    return problems
+    with database() as url:
+        key = make_key(url) if has_key else None
+        command = _command(url if has_key else None, is_fake=is_fake)
+        with serving(command, {"CROSSETTE_DATABASE_URL": url}, key=key) as served:
+            load = Soak(served.url, "fake" if is_fake else DEFAULT.name, streams, key)
+            while load.done.total() < num_requests:
+                asyncio.run(load.run(min(every, num_requests - load.done.total())))
+                samples.append((load.done.total(), served.rss_bytes))
+                seconds = time.monotonic() - begun
+                say(f"{samples[-1][0]:6} requests  {seconds:6.0f} s  {samples[-1][1] / 2**20:7.1f} MiB resident")
+            return Outcome(samples, load.done, load.wrong, idle_health(served.root))
+
+
+def _command(url: str | None, *, is_fake: bool) -> list[str]:
+    if not is_fake:
+        return crossette(DEFAULT.name, "--kv-cache", KV_CACHE)
+    return [*fake(), *(("--database-url", url) if url else ())]
 
 
 def main() -> None:
@@ -195,9 +226,14 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--fake", action="store_true", help="an engine without a model: the front alone")
+    parser.add_argument("--key", action="store_true", help="ask with a key; with --fake, note it in a ledger too")
     options = parser.parse_args()
-    problems = soak(options.requests, options.streams, is_fake=options.fake, say=lambda line: print(line, flush=True))
-    if problems:
+    say = partial(print, flush=True)
+    outcome = soak(options.requests, options.streams, is_fake=options.fake, has_key=options.key, say=say)
+    say("\n".join(f"{count:6} x {name}" for name, count in outcome.done.items()))
+    say(f"growth after the first tenth: {outcome.growth / 2**20:.1f} MiB, {MAX_GROWTH / 2**20:.0f} allowed")
+    say(f"rows in the ledger: {outcome.health['ledger']['written']}")
+    if problems := outcome.problems:
         print(f"FAILED, {len(problems)} problems:", *problems[:20], sep="\n  ")
         sys.exit(1)
     print("passed: memory is flat, and nothing is left")

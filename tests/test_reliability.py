@@ -1,0 +1,87 @@
+"""The measurements behind docs/reliability.md, and the tests that it names."""
+
+from __future__ import annotations
+
+import re
+import sys
+from argparse import ArgumentTypeError
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs/reliability.md").read_text()
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+def test_every_test_that_the_page_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)
+
+    assert len(named) > 20
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / file).read_text() if name else (ROOT / file).is_file(), f"{file} {name}"
+
+
+def test_the_page_has_the_rows_of_a_report_between_its_marks() -> None:
+    from faults.rows import Row, table
+    from reliability import MARK, report
+
+    rows = [Row("a fault", "what was measured", "3, 4")]
+    assert table(rows).splitlines()[2:] == ["| a fault | what was measured | 3, 4 |"]
+    assert report(rows, "the command").endswith(f"Command: `the command`\n\n{table(rows)}")
+    inside = PAGE.partition(f"<!-- {MARK} begin -->")[2].partition(f"<!-- {MARK} end -->")[0]
+    assert inside.startswith("\nMeasured ")
+    assert table([]) in inside
+
+
+def test_a_percentile_is_a_value_that_was_measured() -> None:
+    from faults.rows import median_and_worst, percentile
+
+    assert [percentile([*range(100, 0, -1)], share) for share in (0.5, 0.95, 1)] == [50, 95, 100]
+    assert percentile([7], 0.95) == 7
+    assert median_and_worst([3, 1, 9]) == "3, 9"
+
+
+def test_only_measurements_that_there_are_can_be_chosen() -> None:
+    from reliability import MEASUREMENTS, names
+
+    assert names(",".join(MEASUREMENTS)) == list(MEASUREMENTS)
+    with pytest.raises(ArgumentTypeError, match="rain: there are hang-up, "):
+        names("crowd,rain")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the measurements read /proc")
+def test_a_crowd_is_measured_on_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    from faults import crowd
+    from faults.rows import Options
+
+    monkeypatch.setattr(crowd, "NUM_CLIENTS", 20)
+
+    found = {row.measured: row.found for row in crowd.crowd(Options())}
+
+    assert found["answered whole"] == "40 of 40"
+    sockets = found["open sockets before, after, after the second time"].split(", ")
+    assert sockets == sockets[:1] * 3
+
+
+def test_a_soak_tells_growth_what_is_held_and_what_is_lost() -> None:
+    from faults.memory import memory_rows
+    from soak import Outcome
+
+    mib = 2**20
+    stats = {"running": 1, "waiting": 0, "blocks_total": 8, "blocks_free": 5}
+    health = {"models": [{"stats": stats}], "ledger": {"written": 97, "waiting": 0, "lost": 3}}
+    samples = [(1, 90 * mib), (10, 100 * mib), (50, 140 * mib), (100, 141 * mib)]
+    outcome = Outcome(samples, Counter(chat=100), ["request 7"], health)
+
+    assert [row.found for row in memory_rows(outcome, 100)] == ["90.0, 141.0", "41.0, 1.0", "1, 3, 97, 3"]
+    problems = [problem.partition(":")[0] for problem in outcome.problems]
+    assert problems == ["request 7", "memory grew by 41.0 MiB", "the engine still holds something", "rows are lost"]
+    stats |= {"running": 0, "blocks_free": 8}
+    health["ledger"] = {"written": 100, "waiting": 0, "lost": 0}
+    assert Outcome(samples[2:], Counter(chat=100), [], health).problems == []
