@@ -1,0 +1,72 @@
+"""A wall clock that jumps, as after a suspend or a correction: nothing waits for it, or lets in what it should not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from api_server import events, has, say, serving
+from crossette.access import Caller, Limits
+from crossette.engines.fake import FakeEngine
+from crossette.ledger import Entry, NoLedger
+
+DAY_S = 86_400.0
+
+
+class Noted(NoLedger):
+    """A ledger of what it was told."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def note(self, entry: Entry) -> None:
+        self.entries.append(entry)
+
+
+@pytest.fixture
+def jump(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Set the wall clock forward by so many seconds, or back."""
+    real, shifts = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + sum(shifts))
+    return shifts.append
+
+
+@pytest.mark.parametrize("seconds", [-DAY_S, 30 * DAY_S])
+def test_a_request_during_which_the_clock_jumps_is_answered_and_timed(
+    prefix: str, jump: Callable[[float], None], seconds: float
+) -> None:
+    ledger, engine = Noted(), FakeEngine(lambda request, index: b"Hello")
+    engine.pause()
+    body = {"model": "fake", "prompt": "x", "stream": True}
+    with serving(engine, ledger=ledger) as api:
+        with api.http.stream("POST", api.url(f"{prefix}/completions"), json=body) as answer:
+            engine.wait_for(has(waiting=1))
+            jump(seconds)
+            engine.resume()
+            frames = events(b"".join(answer.iter_bytes()))
+        api.told.wait_for(1)
+
+    assert "".join(choice["text"] for frame in frames for choice in frame["choices"]) == "Hello"
+    (entry,) = ledger.entries
+    assert entry.first_token_s is not None
+    assert 0 <= entry.first_token_s <= entry.total_s < 3600
+
+
+@pytest.mark.parametrize("seconds", [-DAY_S, 30 * DAY_S])
+def test_a_clock_that_jumps_fills_no_bucket_and_empties_none(
+    prefix: str, jump: Callable[[float], None], seconds: float
+) -> None:
+    callers = {"key": Caller("k", "k", limits=Limits(requests_per_minute=2))}
+    with serving(callers=callers) as api:
+
+        def status() -> int:
+            body = {"model": "fake", "prompt": say("Hi")}
+            return api.post(f"{prefix}/completions", body, {"authorization": "Bearer key"}).status_code
+
+        told = [status()]
+        jump(seconds)
+        told += [status(), status()]
+
+    assert told == [200, 200, 429]
