@@ -34,8 +34,8 @@ _MAX_PARTS_TRIED = 300
 _MAX_RULES = 2000
 _STACK_BYTES = 256 * 2**20
 """Of the thread that compiles: rules and references are followed into one another thousands deep, and a stack that
-overflows ends the process. A tenth of it is what the deepest grammars within the limits were seen to need; what is not
-needed takes no memory."""
+overflows ends the process. A thousand objects, each behind a reference, need more than 8 MiB; five thousand parts are
+the most that a schema has. What is not needed takes no memory."""
 
 _LIMITS = llguidance.LLParserLimits(
     max_items_in_row=8000,  # four for each optional property: text/json_schema.py lets an object have a thousand
