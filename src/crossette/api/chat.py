@@ -88,7 +88,7 @@ class ChatReply:
                     is_last = choice.finish_reason is not None and not answer.num_open
                     yield self._chunk(
                         choices=[choice],
-                        usage=self._usage.on_chunk(answer.usage, is_last_finish=is_last),
+                        usage=self._usage.on_chunk(lambda: answer.usage, is_last_finish=is_last),
                         prompt_token_ids=prompt_ids,
                         perf_metrics=self._write.perf_metrics(answer) if is_last else UNSET,
                     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -55,10 +56,13 @@ class StreamUsage:
         self._on_finish = asked is None and dialect.usage_in_stream == "on_finish"
         self._none: UnsetType | None = None if asked or dialect.null_usage else UNSET
 
-    def on_chunk(self, usage: Usage, *, is_last_finish: bool) -> UsageBody | UnsetType | None:
-        """What a chunk's `usage` holds. `is_last_finish`: it ends the choice that ends last."""
+    def on_chunk(self, usage: Callable[[], Usage], *, is_last_finish: bool) -> UsageBody | UnsetType | None:
+        """What a chunk's `usage` holds; adding it up is left out where nobody reads it.
+
+        `is_last_finish`: it ends the choice that ends last.
+        """
         if self.continuous or (self._on_finish and is_last_finish):
-            return usage_body(usage)
+            return usage_body(usage())
         return self._none
 
 
