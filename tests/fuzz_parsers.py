@@ -1,0 +1,96 @@
+"""Bytes by chance, led by what they reach, at all that parses what others send: bodies, schemas, grammars, outputs.
+
+    python tests/fuzz_parsers.py -runs=100000 [FOLDER]
+
+A program for atheris, which takes libFuzzer's options and keeps what it found in FOLDER. It ends with the input that
+broke a promise: an exception of another kind than the promised one, or pieces that depend on where a text was cut.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import atheris
+
+with atheris.instrument_imports(include=["crossette.text", "crossette.engines.gbnf", "crossette.engines.gbnf_words"]):
+    from crossette.engines.gbnf import to_lark
+    from crossette.errors import InvalidRequest
+    from crossette.text.ecma_regex import to_rust
+    from crossette.text.output import OutputParser
+    from crossette.text.pieces import Piece, joined
+    from crossette.text.structured import json_schema
+    from crossette.text.tool_calls.families import FORMATS
+
+import msgspec
+
+from crossette.api.schema.chat import ChatRequest
+from crossette.api.schema.completions import CompletionRequest
+from output_recordings import REASONING
+
+_FORMATS = [None, *FORMATS.values()]
+_REASONING = [None, *REASONING.values()]
+
+
+def body(data: atheris.FuzzedDataProvider) -> None:
+    wire = ChatRequest if data.ConsumeBool() else CompletionRequest
+    try:
+        msgspec.json.decode(data.ConsumeBytes(data.remaining_bytes()), type=wire)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # what the server answers with 400
+        return
+
+
+def schema(data: atheris.FuzzedDataProvider) -> None:
+    try:
+        sent = json.loads(data.ConsumeUnicodeNoSurrogates(data.remaining_bytes()))
+    except (ValueError, RecursionError):
+        return
+    _promised(InvalidRequest, lambda: json_schema(sent, "schema"))
+
+
+def grammar(data: atheris.FuzzedDataProvider) -> None:
+    source = data.ConsumeUnicodeNoSurrogates(data.remaining_bytes())
+    _promised(ValueError, lambda: to_lark(source))
+
+
+def pattern(data: atheris.FuzzedDataProvider) -> None:
+    source = data.ConsumeUnicodeNoSurrogates(data.remaining_bytes())
+    _promised(ValueError, lambda: to_rust(source))
+
+
+def output(data: atheris.FuzzedDataProvider) -> None:
+    """What a model wrote, cut at one place, is what it is in one piece."""
+    tools, reasoning = data.PickValueInList(_FORMATS), data.PickValueInList(_REASONING)
+    is_thinking = reasoning is not None and data.ConsumeBool()
+    cut = data.ConsumeIntInRange(0, 60)
+    text = data.ConsumeUnicodeNoSurrogates(data.remaining_bytes())
+
+    def read(*parts: str) -> list[Piece]:
+        parser = OutputParser(reasoning, tools, is_thinking=is_thinking)
+        return joined([piece for part in parts for piece in parser.push(part)] + parser.flush())
+
+    whole = read(text)
+    if read(text[:cut], text[cut:]) != whole:
+        raise AssertionError(f"{text!r} cut at {cut} is read in another way")
+
+
+def _promised(error: type[Exception], call: Callable[[], Any]) -> None:
+    try:
+        call()
+    except error:
+        return
+
+
+_TARGETS = [body, schema, grammar, pattern, output]
+
+
+def one(data: bytes) -> None:
+    provider = atheris.FuzzedDataProvider(data)
+    provider.PickValueInList(_TARGETS)(provider)
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, one)
+    atheris.Fuzz()
