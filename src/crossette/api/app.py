@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -41,7 +41,6 @@ from crossette.text.structured import mismatches
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Request], Awaitable[Response]]
 
 COMPLETIONS = Endpoint(CompletionRequest, completions.prepare, completions.CompletionReply)
 CHAT = Endpoint(ChatRequest, chat.prepare, chat.ChatReply)

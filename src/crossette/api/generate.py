@@ -33,7 +33,6 @@ from crossette.types import Constraint, GenerationRequest
 P = ParamSpec("P")
 T = TypeVar("T")
 BodyT = TypeVar("BodyT", bound=GenerationFields)
-ContraBodyT = TypeVar("ContraBodyT", bound=GenerationFields, contravariant=True)
 
 _LONG_TEXT = 10_000
 """Characters from which encoding leaves the event loop: about a millisecond of work."""

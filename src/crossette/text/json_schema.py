@@ -50,9 +50,6 @@ MAX_PARTS = 5000
 MAX_BRANCHES = 1000
 """Of optional properties of an object, and of alternatives: each is an item of the parser's rows."""
 
-_EXACT = 2**53
-"""Up to here every integer is a number of its own in all readers of JSON, and in the compiler."""
-
 
 def enforceable(schema: Schema) -> dict[str, Any]:
     """The schema for the grammar's compiler. Raises Unenforceable.
