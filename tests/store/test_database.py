@@ -15,6 +15,7 @@ from sqlalchemy import func, insert, select
 
 from crossette.errors import ConfigError, StoreError
 from crossette.store.database import Database, Rejected, data_folder
+from crossette.store.keys import Keys
 from crossette.store.tables import keys, metadata
 
 
@@ -96,6 +97,27 @@ def test_nobody_else_on_the_machine_can_read_the_file(tmp_path: Path) -> None:
     Database(f"sqlite:///{file}").migrate()
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_connections_are_kept_as_long_as_the_file_is_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "kept.db"
+    changes = tmp_path / "kept.db-wal"  # goes away when the last connection is closed
+    database = Database(f"sqlite:///{file}")
+    database.migrate()
+    Keys(database).create("first")
+    was_open_between = changes.exists()
+    file.rename(tmp_path / "moved.db")
+    changes.unlink()
+
+    with pytest.raises(StoreError, match="kept[.]db"):
+        Keys(database).list()
+    database.migrate()
+    found = Keys(database).list()
+    database.close()
+
+    assert was_open_between
+    assert found == []
+    assert not changes.exists()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

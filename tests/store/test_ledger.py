@@ -155,6 +155,33 @@ def test_rows_come_into_the_database_by_themselves(database: Database) -> None:
         assert len(kept(database)) == 1
 
 
+def test_what_comes_while_rows_are_written_waits_for_the_next_turn(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a busy server would write all the time, a transaction for each row."""
+    monkeypatch.setattr(module, "BATCH_S", 10 * LIMIT_S)
+    happened: list[str] = []
+    write = database.write
+
+    @contextmanager
+    def noting() -> Iterator[Any]:
+        happened.append("write")
+        if len(happened) == 1:
+            ledger.note(make_entry())
+        with write() as connection:
+            yield connection
+
+    monkeypatch.setattr(database, "write", noting)
+    with running(database) as ledger:
+        for _ in range(module.BATCH_ROWS):
+            ledger.note(make_entry())
+        wait_for(ledger, written=module.BATCH_ROWS, waiting=1)
+        happened.append("close")
+
+    assert happened == ["write", "close", "write"]
+    assert ledger.stats() == LedgerStats(written=module.BATCH_ROWS + 1)
+
+
 def test_a_row_that_is_there_already_is_left_alone(database: Database) -> None:
     """A batch is written again where its commit was not confirmed."""
     entry = make_entry()

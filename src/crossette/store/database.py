@@ -12,8 +12,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
 from crossette.errors import ConfigError, StoreError
 
@@ -177,9 +185,28 @@ def _postgres(url: URL) -> Engine:
     return create_engine(url, connect_args=_POSTGRES, pool_pre_ping=True, hide_parameters=True)
 
 
+class _Snapshot(sqlite3.Connection):
+    """Reads a file that cannot be written just now. It would not notice if somebody did, so it serves only once."""
+
+
 def _sqlite(file: Path) -> Engine:
-    """Connections are not kept: opening one costs little, and a file or folder that was replaced is noticed."""
-    engine = create_engine("sqlite://", creator=lambda: _connect(file), poolclass=NullPool, hide_parameters=True)
+    """Connections are kept: closing the last one writes the log of changes into the file, which takes far longer than
+    a row does. One to a file that is not there any more, or is another one now, is not used again."""
+    engine = create_engine("sqlite://", creator=lambda: _connect(file), poolclass=QueuePool, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+        entry.info["file"] = _identity(file)
+
+    @event.listens_for(engine, "checkout")
+    def taken(connection: DBAPIConnection, entry: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
+        if entry.info["file"] != _identity(file):
+            raise DisconnectionError
+
+    @event.listens_for(engine, "checkin")
+    def returned(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+        if isinstance(connection, _Snapshot):
+            entry.invalidate()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -188,6 +215,15 @@ def _sqlite(file: Path) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What no other file has while this one is open, even if it was deleted."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _connect(file: Path) -> sqlite3.Connection:
@@ -199,10 +235,10 @@ def _connect(file: Path) -> sqlite3.Connection:
         changes = file.with_name(file.name + "-wal")
         if not file.exists() or (changes.exists() and changes.stat().st_size):
             raise
-        return _opened(file, "immutable=1")
+        return _opened(file, "immutable=1", _Snapshot)
 
 
-def _opened(file: Path, mode: str) -> sqlite3.Connection:
+def _opened(file: Path, mode: str, kind: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
     """A connection that works. Raises OperationalError."""
     connection = sqlite3.connect(
         f"{file.absolute().as_uri()}?{mode}",
@@ -210,6 +246,7 @@ def _opened(file: Path, mode: str) -> sqlite3.Connection:
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
         check_same_thread=False,
+        factory=kind,
     )
     try:
         # A killed process loses nothing that was committed, a machine without power the last commits; neither

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -100,14 +101,20 @@ class DatabaseLedger:
     def _run(self) -> None:
         while not self._is_ending.is_set():
             self._wake.wait(BATCH_S)
-            self._wake.clear()
             if not self._write_waiting():
                 self._is_ending.wait(RETRY_S)
+            self._wake.clear()  # rows that are being written have woken it for nothing
         self._write_waiting()
 
     def _write_waiting(self) -> bool:
-        """Write batch by batch; False if the database is away, and then what is left goes on waiting."""
-        while batch := self._next_batch():
+        """Write what waits now, batch by batch; False if the database is away, and then the rest goes on waiting.
+
+        What comes meanwhile is the next turn's: a transaction for each row would disturb every token, for a thread
+        that writes fights for the interpreter's lock with the one that sends.
+        """
+        num_left = len(self._waiting)
+        while batch := self._next_batch(min(num_left, BATCH_ROWS)):
+            num_left -= len(batch)
             try:
                 num_written = self._write(batch)
             except StoreError as error:
@@ -120,9 +127,9 @@ class DatabaseLedger:
         self._tell_losses()
         return True
 
-    def _next_batch(self) -> list[Entry]:
+    def _next_batch(self, size: int) -> list[Entry]:
         with self._lock:
-            return [self._waiting[place][1] for place in range(min(BATCH_ROWS, len(self._waiting)))]
+            return [entry for _, entry in islice(self._waiting, size)]
 
     def _done(self, batch: Sequence[Entry], num_written: int) -> None:
         with self._lock:
