@@ -14,14 +14,12 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy.dialects import postgresql, sqlite
-
 from crossette.errors import StoreError
 from crossette.ledger import Entry, LedgerStats, UsageQuery, UsageRow
 from crossette.store.database import Database, Rejected
+from crossette.store.insertion import insert_rows
 from crossette.store.prices import Price
 from crossette.store.rows import row_of, usage_rows, used_tokens
-from crossette.store.tables import requests
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +43,6 @@ class DatabaseLedger:
         self.keeps_content = keeps_content
         self._database = database
         self._prices = prices or {}
-        self._insert = (sqlite if database.file else postgresql).insert(requests).on_conflict_do_nothing()
         self._waiting: deque[tuple[float, Entry]] = deque()
         self._content = self._written = self._lost = self._lost_told = 0
         self._used: Counter[str] = Counter()
@@ -159,7 +156,7 @@ class DatabaseLedger:
         if self._failure is not None:  # it may come back empty
             self._database.migrate()
         with self._database.write() as connection:
-            connection.execute(self._insert, rows)
+            insert_rows(connection, rows)
 
     def _tell_failure(self, error: StoreError) -> None:
         if self._failure is None:
