@@ -165,6 +165,10 @@ def test_every_setting_stands_in_the_help_with_its_variable_and_its_default() ->
     ("arguments", "words"),
     [
         (["--port", "many"], "--port cannot be 'many'"),
+        (["--port", "65536"], "--port cannot be '65536'"),
+        (["--ledger-days", "0"], "--ledger-days cannot be '0'"),
+        (["--comment-interval", "0"], "--comment-interval cannot be '0'"),
+        (["--max-wait", "nan"], "--max-wait cannot be 'nan'"),
         (["--log-level", "loud"], "--log-level cannot be 'loud'"),
         (["--config", "nowhere.toml"], "Can't read the configuration file nowhere.toml"),
     ],

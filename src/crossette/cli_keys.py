@@ -190,7 +190,7 @@ def usage(
     config: ConfigFile = None,
 ) -> None:
     """Add up what keys used."""
-    from crossette.store.rows import usage_rows
+    from crossette.store.days import usage_rows
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv are two forms of one answer: give one of them.")

@@ -46,7 +46,7 @@ def table(sections: Sequence[type]) -> dict[str, Setting]:
     """Every setting of the classes by name; a name that is declared twice is a mistake of ours."""
     found: dict[str, Setting] = {}
     for section in sections:
-        hints = get_type_hints(section)
+        hints = get_type_hints(section, include_extras=True)
         for field in dataclasses.fields(section):
             if field.name in found:
                 raise TypeError(f"The setting {field.name} is declared twice")

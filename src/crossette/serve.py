@@ -35,7 +35,7 @@ from crossette.models.facts import sampling_defaults
 from crossette.models.store import StoredModel, home
 from crossette.prompt import encode_chat
 from crossette.record import Observer
-from crossette.settings import setting
+from crossette.settings import Port, Seconds, setting
 from crossette.store.key_ring import KeyRing
 from crossette.store.open import Store
 from crossette.store.prices import parse_prices
@@ -55,7 +55,7 @@ class ServerSettings:
 
     model: str = setting(DEFAULT.name, "Catalogue name, hf:ORG/REPO[:FILE.gguf], a .gguf file or an OpenVINO folder.")
     host: str = setting("127.0.0.1", "Address to listen on.")
-    port: int = setting(8000, "Port to listen on; 0 takes a free one.")
+    port: Port = setting(8000, "Port to listen on; 0 takes a free one.")
     alias: tuple[str, ...] = setting((), "NAME=MODEL: serve the model under another name, too. Repeatable.")
     allow_anonymous: bool = setting(
         False, "Serve requests without a key: on an address that others reach, and where keys were made."
@@ -66,7 +66,7 @@ class ServerSettings:
     tool_format: str = setting(
         "", f"How the model calls tools, where its template does not show it: {', '.join(FORMATS)}."
     )
-    drain_timeout: float = setting(30.0, "Seconds that running answers may still take after SIGTERM or Ctrl-C.")
+    drain_timeout: Seconds = setting(30.0, "Seconds that running answers may still take after SIGTERM or Ctrl-C.")
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "What is logged, from this level up.")
     log_format: Literal["console", "json"] = setting("console", "Log lines for people, or JSON objects for programs.")
 
@@ -180,7 +180,7 @@ def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: Ser
 class DrainingServer(uvicorn.Server):
     """Stops in three steps: no new work; running answers end by themselves; at the timeout, with an error frame."""
 
-    def __init__(self, app: App, engine: Engine, drain_timeout: float, tls: TlsSettings | None = None) -> None:
+    def __init__(self, app: App, engine: Engine, drain_timeout: Seconds, tls: TlsSettings | None = None) -> None:
         tls = tls or TlsSettings()
         super().__init__(
             uvicorn.Config(

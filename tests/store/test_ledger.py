@@ -21,11 +21,12 @@ from crossette.errors import InvalidRequest, StoreError
 from crossette.ledger import GROUPS, Entry, LedgerStats, UsageQuery, UsageRow, parse_query
 from crossette.store import ledger as module
 from crossette.store.database import Database
+from crossette.store.days import usage_rows, used_tokens
 from crossette.store.keys import Keys
 from crossette.store.ledger import DatabaseLedger
 from crossette.store.prices import Price
-from crossette.store.rows import row_of, usage_rows
-from crossette.store.tables import requests
+from crossette.store.rows import delete_rows, insert_rows, row_of
+from crossette.store.tables import days, requests
 from crossette.types import Usage
 from ledger_entries import NOW, make_entry
 
@@ -361,43 +362,92 @@ def test_a_day_begins_in_utc_and_since_includes_its_moment(database: Database) -
 
 ENTRIES = st.lists(
     st.builds(
-        lambda key, model, day, prompt, completion: make_entry(
-            prompt, completion, key_id=key, model=model, time=NOW + timedelta(days=day)
+        lambda key, model, hours, prompt, completion: make_entry(
+            prompt, completion, key_id=key, model=model, time=NOW + timedelta(hours=hours)
         ),
         st.sampled_from(["", "key-a", "key-b"]),
         st.sampled_from(["fake", "other"]),
-        st.integers(-2, 2),
+        st.integers(-48, 48),
         st.integers(0, 10**6),
         st.integers(0, 10**6),
     ),
     max_size=12,
 )
+SINCE = st.none() | st.integers(-50, 50).map(lambda hours: NOW + timedelta(hours=hours))
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(ENTRIES, st.sets(st.sampled_from(GROUPS), min_size=1))
-def test_sums_are_those_of_the_entries(database: Database, entries: list[Entry], groups: set[Any]) -> None:
-    query = UsageQuery(tuple(group for group in GROUPS if group in groups))
-    expected: dict[tuple[str | None, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(ENTRIES, st.sets(st.sampled_from(GROUPS), min_size=1), SINCE, st.integers(0, 12))
+def test_sums_are_those_of_the_entries(
+    database: Database, entries: list[Entry], groups: set[Any], since: datetime | None, cut: int
+) -> None:
+    query = UsageQuery(tuple(group for group in GROUPS if group in groups), since)
+    expected = _added_up([entry for entry in entries if since is None or entry.time >= since], groups)
+    with database.write() as connection:
+        for table in (requests, days):
+            connection.execute(table.delete())
+        insert_rows(connection, [row_of(entry, {}) for entry in entries[:cut]])
+        insert_rows(connection, [row_of(entry, {}) for entry in entries])  # as after a commit that was not confirmed
+
+        assert _sums(usage_rows(connection, query)) == expected
+
+        delete_rows(connection, NOW + timedelta(days=3), 12)
+        if since is None:
+            assert _sums(usage_rows(connection, query)) == expected
+        assert sum(used_tokens(connection).values()) == sum(entry.usage.total_tokens for entry in entries)
+
+
+def _sums(rows: Sequence[UsageRow]) -> dict[tuple[str | None, ...], list[int]]:
+    return {(row.key, row.model, row.day): [row.requests, row.prompt_tokens, row.completion_tokens] for row in rows}
+
+
+def _added_up(entries: Sequence[Entry], groups: set[Any]) -> dict[tuple[str | None, ...], list[int]]:
+    found: dict[tuple[str | None, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
     for entry in entries:
         named = {"key": entry.key_id, "model": entry.model, "day": f"{entry.time:%Y-%m-%d}"}
-        sums = expected[tuple(named[group] if group in groups else None for group in GROUPS)]
+        sums = found[tuple(named[group] if group in groups else None for group in GROUPS)]
         for place, number in enumerate((1, entry.usage.prompt_tokens, entry.usage.completion_tokens)):
             sums[place] += number
-
-    rows = _usage_of(database, entries, query)
-
-    got = {(row.key, row.model, row.day): [row.requests, row.prompt_tokens, row.completion_tokens] for row in rows}
-    assert got == expected
+    return found
 
 
-def _usage_of(database: Database, entries: Sequence[Entry], query: UsageQuery) -> Sequence[UsageRow]:
-    """Of these entries and no others."""
+def test_rows_older_than_they_are_kept_are_deleted_and_what_they_add_up_to_stays(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DELETED_ROWS", 2)
+    now = datetime.now(UTC)
+    old = [make_entry(id=f"old-{number}", time=now - timedelta(days=31, minutes=number)) for number in range(5)]
+    query = UsageQuery(("key",))
+    with running(database) as before:
+        for entry in [*old, make_entry(id="new", time=now - timedelta(days=29))]:
+            before.note(entry)
+        wait_for(before, written=6)
+        usage = before.usage(query)
+
+    pause = Event()
+    with running(database, keep=timedelta(days=30)) as ledger:
+        for _ in range(LIMIT_S * 10):
+            if ids(database) == ["new"]:
+                break
+            pause.wait(0.1)
+        assert (ids(database), ledger.usage(query), ledger.used_tokens("key-a")) == (["new"], usage, 90)
+
+
+def test_rows_of_an_earlier_version_are_added_up(database: Database) -> None:
+    entries = [make_entry(10, 5, cached=4), make_entry(1, 2, status=499), make_entry(model="other", status=401)]
     with database.write() as connection:
-        connection.execute(requests.delete())
-        if entries:
-            connection.execute(requests.insert(), [row_of(entry, {}) for entry in entries])
-        return usage_rows(connection, query)
+        connection.execute(requests.insert(), [row_of(entry, {"fake": Price(1e6, 0, 2e6)}) for entry in entries])
+        connection.execute(days.delete())
+        insert_rows(connection, [row_of(make_entry(time=NOW + timedelta(days=1)), {})])
+        expected = usage_rows(connection, UsageQuery(GROUPS, since=NOW))
+        days.drop(connection)
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '1'")
+
+    database.migrate()
+
+    with database.read() as connection:
+        assert usage_rows(connection, UsageQuery(GROUPS)) == expected
+        assert [row.requests for row in expected] == [2, 1, 1]
 
 
 # --- as people write it ---

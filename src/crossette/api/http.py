@@ -25,7 +25,7 @@ from crossette.errors import (
     ServingError,
     UnknownField,
 )
-from crossette.settings import setting
+from crossette.settings import Count, Interval, Seconds, setting
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +45,15 @@ class ClientGone(Exception):
 class HttpSettings:
     """Bounds on what a connection may ask of the server."""
 
-    max_body_bytes: int = setting(16 * 2**20, "Largest body of a request; larger ones are refused with 413.")
-    max_messages: int = setting(2048, "Most messages of a conversation; more are refused with 400.")
-    max_schema_bytes: int = setting(
+    max_body_bytes: Count = setting(16 * 2**20, "Largest body of a request; larger ones are refused with 413.")
+    max_messages: Count = setting(2048, "Most messages of a conversation; more are refused with 400.")
+    max_schema_bytes: Count = setting(
         2**20, "Largest schema, pattern or grammar that an answer may be held to, as JSON; larger ones are a 400."
     )
-    first_byte_timeout: float = setting(
+    first_byte_timeout: Seconds = setting(
         15.0, "Seconds a stream's status waits for the first token; then 200 and comment lines go out."
     )
-    comment_interval: float = setting(15.0, "Seconds between comment lines that keep a waiting stream open.")
+    comment_interval: Interval = setting(15.0, "Seconds between comment lines that keep a waiting stream open.")
 
 
 async def read_json(request: Request, body_type: type[Body], settings: HttpSettings) -> Body:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from crossette.engine import EngineStats
 from crossette.errors import Overloaded
-from crossette.settings import setting
+from crossette.settings import Count, Seconds, setting
 
 _UNKNOWN_S = 1.0
 """What a client is told to wait while nothing has been measured yet."""
@@ -16,10 +16,10 @@ _UNKNOWN_S = 1.0
 class QueueSettings:
     """How much may wait for an engine."""
 
-    max_wait: float = setting(
+    max_wait: Seconds = setting(
         60.0, "Seconds that a request may have to wait for its turn, by estimate; beyond it is refused with 503."
     )
-    max_waiting: int = setting(512, "Sequences that may wait for their turn; while so many do, requests get a 503.")
+    max_waiting: Count = setting(512, "Sequences that may wait for their turn; while so many do, requests get a 503.")
 
 
 def estimated_wait_s(stats: EngineStats) -> float:

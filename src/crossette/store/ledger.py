@@ -11,15 +11,16 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from crossette.errors import StoreError
 from crossette.ledger import Entry, LedgerStats, UsageQuery, UsageRow
 from crossette.store.database import Database, Rejected
-from crossette.store.insertion import insert_rows
+from crossette.store.days import usage_rows, used_tokens
 from crossette.store.prices import Price
-from crossette.store.rows import row_of, usage_rows, used_tokens
+from crossette.store.rows import delete_rows, insert_rows, row_of
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ MAX_CONTENT = 64 * 2**20
 BATCH_ROWS = 500
 BATCH_S = 0.5
 RETRY_S = 1.0
+DELETE_S = 3600.0
+DELETED_ROWS = 2000
+"""In one transaction, of which there is one in a turn."""
 LAST_WORDS_S = 10.0
 """How long the end of the process waits for the last rows."""
 
@@ -38,9 +42,17 @@ class DatabaseLedger:
     """Implements `Ledger`. `note` is for one thread, that of the event loop."""
 
     def __init__(
-        self, database: Database, prices: Mapping[str, Price] | None = None, *, keeps_content: bool = False
+        self,
+        database: Database,
+        prices: Mapping[str, Price] | None = None,
+        *,
+        keeps_content: bool = False,
+        keep: timedelta | None = None,
     ) -> None:
+        """Rows are deleted once they are older than `keep`; None keeps them for ever."""
         self.keeps_content = keeps_content
+        self._keep = keep
+        self._next_look = 0.0
         self._database = database
         self._prices = prices or {}
         self._waiting: deque[tuple[float, Entry]] = deque()
@@ -101,6 +113,7 @@ class DatabaseLedger:
             if not self._write_waiting():
                 self._is_ending.wait(RETRY_S)
             self._wake.clear()  # rows that are being written have woken it for nothing
+            self._delete_old()
         self._write_waiting()
 
     def _write_waiting(self) -> bool:
@@ -123,6 +136,20 @@ class DatabaseLedger:
             self._done(batch, num_written)
         self._tell_losses()
         return True
+
+    def _delete_old(self) -> None:
+        """Once an hour, and a few at a time, for nobody else can write meanwhile."""
+        if self._keep is None or time.monotonic() < self._next_look:
+            return
+        before = datetime.now(UTC) - self._keep
+        try:
+            with self._database.write() as connection:
+                num_deleted = delete_rows(connection, before, DELETED_ROWS)
+        except StoreError as error:
+            log.warning("Rows older than %d days cannot be deleted: %s", self._keep.days, error)
+            num_deleted = 0
+        if num_deleted < DELETED_ROWS:
+            self._next_look = time.monotonic() + DELETE_S
 
     def _next_batch(self, size: int) -> list[Entry]:
         with self._lock:

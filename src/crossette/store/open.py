@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from crossette.errors import ConfigError, StoreError
 from crossette.store.database import Database
@@ -33,10 +34,11 @@ def open_store(settings: StoreSettings, *, allow_anonymous: bool = False) -> Ite
     Raises ConfigError where keys may exist but cannot be read: a server must not be open for a fault of its disk.
     """
     prices = parse_prices(settings.price)
+    keep = timedelta(days=settings.ledger_days) if settings.ledger_days else None
     database = Database(settings.database_url)
     store = Store(
         KeyRing(Keys(database), allow_anonymous=allow_anonymous),
-        DatabaseLedger(database, prices, keeps_content=settings.log_content),
+        DatabaseLedger(database, prices, keeps_content=settings.log_content, keep=keep),
     )
     _load(store, database)
     store.access.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crossette.settings import setting
+from crossette.settings import Count, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,9 @@ class StoreSettings:
     )
     log_content: bool = setting(
         False, "Keep request bodies and answers in the ledger, up to 1 MiB each. They may hold secrets."
+    )
+    ledger_days: Count | None = setting(
+        None, "Days that rows of the ledger are kept; their sums by day stay. By default nothing is deleted."
     )
     price: tuple[str, ...] = setting(
         (), "MODEL=PROMPT/CACHED/COMPLETION: prices of a million tokens, for the ledger. Repeatable."

@@ -1,11 +1,28 @@
-"""The tables: keys, and a row for each request. Migrations lead to exactly these (tests/store/test_database.py)."""
+"""The tables: keys, a row for each request, and what these add up to by day.
+
+Migrations lead to exactly these (tests/store/test_database.py).
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Column, DateTime, Dialect, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.types import TypeDecorator
 
 metadata = MetaData()
@@ -66,4 +83,19 @@ requests = Table(
     Column("request_content", Text),
     Column("answer_content", Text),
     Index("requests_time", "time"),
+)
+
+days = Table(
+    "days",
+    metadata,
+    Column("day", String, primary_key=True),  # in UTC: 2026-11-23
+    Column("key_id", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost", Float),
 )

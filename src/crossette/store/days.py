@@ -1,0 +1,103 @@
+"""What rows add up to, by day, key and model: kept beside the rows, so that adding up is quick and rows may go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    String,
+    case,
+    cast,
+    func,
+    null,
+    or_,
+    select,
+    union_all,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from crossette.ledger import UsageQuery, UsageRow
+from crossette.store.tables import days, keys, requests
+
+_GROUPS = ("day", "key_id", "model")
+_TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+_COUNTS = ("requests", "errors", *_TOKENS)
+_NAMES = {"key": "key_id", "model": "model", "day": "day"}
+
+
+def add_to_days(connection: Connection, ids: Sequence[str]) -> None:
+    """Add rows that have just been inserted."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    # Two servers take the days in the same order, and so never wait for one another.
+    added = _by_day(requests.c.id.in_(ids)).order_by(*_GROUPS)
+    statement = insert(days).from_select([*_GROUPS, *_COUNTS, "cost"], added)
+    new = statement.excluded
+    sums: dict[str, Any] = {name: days.c[name] + new[name] for name in _COUNTS}
+    # Null where nothing had a price, and neither a sum with null is known to SQL.
+    sums["cost"] = func.coalesce(days.c.cost + new.cost, days.c.cost, new.cost)
+    connection.execute(statement.on_conflict_do_update(index_elements=_GROUPS, set_=sums))
+
+
+def used_tokens(connection: Connection) -> dict[str, int]:
+    """Prompt and completion tokens of each key, over all its life."""
+    total = func.sum(days.c.prompt_tokens + days.c.completion_tokens)
+    rows = connection.execute(select(days.c.key_id, total).group_by(days.c.key_id))
+    return {key_id: int(tokens) for key_id, tokens in rows}
+
+
+def usage_rows(connection: Connection, query: UsageQuery) -> Sequence[UsageRow]:
+    """Sums in the order of their groups.
+
+    A day that `since` falls into is added up from its rows, as far as they were not deleted.
+    """
+    source = _since(query.since) if query.since else days
+    groups = [source.c[_NAMES[name]] for name in query.group_by]
+    named = {
+        name: (source.c[column] if name in query.group_by else null()).label(name) for name, column in _NAMES.items()
+    }
+    sums = (func.sum(source.c[name]).label(name) for name in (*_COUNTS, "cost"))
+    found = connection.execute(select(*named.values(), *sums).group_by(*groups).order_by(*groups)).mappings()
+    names = {row.id: row.name for row in connection.execute(select(keys.c.id, keys.c.name))}
+    return [UsageRow(**_numbers(row), key_name=names.get(row["key"])) for row in found]
+
+
+def _since(moment: datetime) -> FromClause:
+    """Whole days, and what came after `moment` on its own day."""
+    midnight = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if moment > midnight:
+        midnight += timedelta(days=1)
+    part = _by_day(requests.c.time >= moment, requests.c.time < midnight)
+    return union_all(part, select(days).where(days.c.day >= f"{midnight:%Y-%m-%d}")).subquery()
+
+
+def _by_day(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Rows as `days` has them."""
+    # PostgreSQL gives a date, SQLite a text.
+    day = cast(func.date(requests.c.time), String)
+    failed = or_(
+        requests.c.status < 200, requests.c.status >= 400, func.coalesce(requests.c.finish_reason, "") == "error"
+    )
+    groups = (day, requests.c.key_id, requests.c.model)
+    return (
+        select(
+            day.label("day"),
+            requests.c.key_id,
+            requests.c.model,
+            func.count().label("requests"),
+            func.sum(case((failed, 1), else_=0)).label("errors"),
+            *(func.sum(requests.c[name]).label(name) for name in (*_TOKENS, "cost")),
+        )
+        .where(*conditions)
+        .group_by(*groups)
+    )
+
+
+def _numbers(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """PostgreSQL's sums of whole numbers are decimals."""
+    return {**row, **{name: int(row[name]) for name in _COUNTS}}
