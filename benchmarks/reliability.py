@@ -20,6 +20,7 @@ from faults.crowd import crowd, unread
 from faults.ends import kill, stop
 from faults.hang_up import hang_up
 from faults.memory import memory
+from faults.queue import queue
 from faults.rows import Options, Row, table
 from faults.storage import storage
 
@@ -31,6 +32,7 @@ MEASUREMENTS: dict[str, Callable[[Options], list[Row]]] = {
     "hang-up": hang_up,
     "crowd": crowd,
     "unread": unread,
+    "queue": queue,
     "kill": kill,
     "stop": stop,
     "storage": storage,

@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from api_server import DIALECTS, ApiServer, has, parrot, say, serving
 from crossette.access import Caller, Limits
 from crossette.api.admission import Gate
-from crossette.api.queue import QueueSettings, check_queue, estimated_wait_s
+from crossette.api.queue import QueueSettings, Returns, check_queue, estimated_wait_s
 from crossette.engine import EngineStats, Speeds
 from crossette.engines.fake import FakeEngine
 from crossette.errors import Overloaded
@@ -26,6 +27,10 @@ BODY = {"model": "fake", "prompt": say("x" * 500), "max_tokens": 1000, "stream":
 
 def stats(**counts: int) -> EngineStats:
     return replace(IDLE, **counts)  # type: ignore[arg-type]  # all of them are ints
+
+
+def check(counts: EngineStats, returns: Returns | None = None, now: float = 1000, **bounds: Any) -> None:
+    check_queue(counts, QueueSettings(**bounds), returns or Returns(), now)
 
 
 # --- the estimate ---
@@ -58,23 +63,42 @@ def test_what_was_never_measured_refuses_nobody() -> None:
     unmeasured = replace(stats(running=8, waiting=4, held_back=4, pending_prompt_tokens=10**6), speeds=Speeds())
 
     assert estimated_wait_s(unmeasured) == 0
-    check_queue(unmeasured, QueueSettings())
+    check(unmeasured)
 
 
 def test_the_wait_that_is_told_is_what_exceeds_the_limit() -> None:
     with pytest.raises(Overloaded, match=r"The wait is about 100 s by now, and 60 s is the limit") as refused:
-        check_queue(stats(waiting=24, held_back=24), QueueSettings(max_wait=60))
+        check(stats(waiting=24, held_back=24), max_wait=60)
 
     assert refused.value.retry_after == 40
-    check_queue(stats(waiting=14, held_back=14), QueueSettings(max_wait=60))  # so many are left after 40 s
+    check(stats(waiting=14, held_back=14), max_wait=60)  # so many are left after 40 s
 
 
 def test_the_queue_is_bounded_by_number_too() -> None:
     with pytest.raises(Overloaded, match="12 sequences wait already, and 10 is the limit") as refused:
-        check_queue(stats(waiting=12, held_back=12), QueueSettings(max_waiting=10))
+        check(stats(waiting=12, held_back=12), max_waiting=10)
 
     assert refused.value.retry_after == 12
-    check_queue(stats(waiting=9, held_back=9), QueueSettings(max_waiting=10))
+    check(stats(waiting=9, held_back=9), max_waiting=10)
+
+
+def test_those_who_are_refused_are_told_to_come_back_one_after_the_other() -> None:
+    returns, told = Returns(), []
+    for now in (1000, 1000, 1001, 1001, 2000):
+        with pytest.raises(Overloaded) as refused:
+            check(stats(waiting=24, held_back=24), returns, now, max_wait=60)
+        told.append(now + refused.value.retry_after)
+
+    assert told == [1040, 1044, 1048, 1052, 2040]
+
+
+def test_clients_that_do_not_wait_push_nobody_away_for_ever() -> None:
+    returns = Returns()
+    for _ in range(1000):
+        with pytest.raises(Overloaded) as refused:
+            check(stats(waiting=24, held_back=24), returns, max_wait=60)
+
+    assert refused.value.retry_after == 100
 
 
 # --- at the server ---

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from crossette.access import ANONYMOUS, Caller
 from crossette.api.dialect import Dialect
 from crossette.api.limit_headers import limit_headers
-from crossette.api.queue import QueueSettings, check_queue
+from crossette.api.queue import QueueSettings, Returns, check_queue
 from crossette.engine import Engine
 from crossette.errors import BudgetSpent, RateLimited
 from crossette.limits import Lease, Limiter
@@ -28,6 +29,8 @@ class Gate:
         self.limiter = limiter or Limiter()
         self.queue = queue or QueueSettings()
         self.now = now
+        self.returns: dict[str, Returns] = defaultdict(Returns)
+        """By the name of the model."""
 
     def visit(self, caller: Caller | None, dialect: Dialect) -> Visit:
         return Visit(self, caller or ANONYMOUS, dialect)
@@ -49,7 +52,7 @@ class Visit:
 
     def begin(self, engine: Engine, requests: Sequence[GenerationRequest]) -> None:
         """Take what the prompts cost, or raise what `check` raises, or Overloaded. Nothing is taken then."""
-        check_queue(engine.stats(), self._gate.queue)
+        check_queue(engine.stats(), self._gate.queue, self._gate.returns[engine.info.name], self._gate.now())
         prompt_tokens = sum(len(request.prompt) for request in requests)
         self._limited(lambda: self._take(prompt_tokens))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from crossette.engine import EngineStats
@@ -22,6 +23,21 @@ class QueueSettings:
     max_waiting: Count = setting(512, "Sequences that may wait for their turn; while so many do, requests get a 503.")
 
 
+class Returns:
+    """When those that an engine refused were told to come back: one after the other, or all would come at once."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def after_s(self, wait_s: float, place_s: float, most_s: float, now: float) -> float:
+        """Seconds for the next: `wait_s`, or until a place later than the last one, but no more than `most_s` longer.
+
+        Without that bound, clients that ask without waiting would push everybody's turn away.
+        """
+        self._last = min(max(now + wait_s, self._last + place_s), now + wait_s + most_s)
+        return self._last - now
+
+
 def estimated_wait_s(stats: EngineStats) -> float:
     """Seconds until the work that is there lets a newcomer begin. What has not been measured yet counts nothing.
 
@@ -33,21 +49,25 @@ def estimated_wait_s(stats: EngineStats) -> float:
     return max(prompts_s, places_s)
 
 
-def check_queue(stats: EngineStats, settings: QueueSettings) -> None:
-    """Raise Overloaded if a request would wait too long, with the time after which it would not."""
+def check_queue(stats: EngineStats, settings: QueueSettings, returns: Returns, now: float) -> None:
+    """Raise Overloaded if a request would wait too long, with the time after which it would not.
+
+    `now` is in seconds, on a clock that never goes back.
+    """
+    place_s = _place_s(stats)
     if stats.waiting >= settings.max_waiting:
         excess = stats.waiting - settings.max_waiting + 1
         raise Overloaded(
             f"{stats.waiting} sequences wait already, and {settings.max_waiting} is the limit. Retry later, "
             "or start the server with a larger --max-waiting.",
-            retry_after=excess * _place_s(stats) or _UNKNOWN_S,
+            retry_after=returns.after_s(excess * place_s or _UNKNOWN_S, place_s, settings.max_wait, now),
         )
     wait_s = estimated_wait_s(stats)
     if wait_s > settings.max_wait:
         raise Overloaded(
             f"The wait is about {wait_s:.0f} s by now, and {settings.max_wait:.0f} s is the limit. Retry later, "
             "or start the server with a larger --max-wait.",
-            retry_after=wait_s - settings.max_wait,
+            retry_after=returns.after_s(wait_s - settings.max_wait, place_s, settings.max_wait, now),
         )
 
 
