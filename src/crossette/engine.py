@@ -83,6 +83,8 @@ class Speeds:
     """Of all answers together."""
     mean_output_tokens: float = 0.0
     """How long choices were that have ended."""
+    step_s: float = 0.0
+    """Of a step that gives output tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,8 @@ class EngineStats:
     """Whether work waits and nothing moves."""
     held_back: int = 0
     """Of those that wait, the sequences that the last step had no room for; others may have come since."""
+    max_sequences: int = 0
+    """Places in the running batch; 0 if there is no such bound."""
     pending_prompt_tokens: int = 0
     """Tokens of prompts that are still to be computed, of all sequences that run or wait."""
     speeds: Speeds = Speeds()

@@ -44,9 +44,13 @@ def test_prompts_ahead_take_as_long_as_was_measured() -> None:
     assert estimated_wait_s(stats(running=3, waiting=2, pending_prompt_tokens=1500)) == 15
 
 
-def test_those_who_have_just_come_are_no_queue() -> None:
-    """They may all find room in the next step: only those that a step left behind say that there is none."""
-    assert estimated_wait_s(stats(waiting=20)) == 0
+def test_those_for_whom_there_is_a_place_do_not_wait() -> None:
+    assert estimated_wait_s(stats(waiting=20)) == 0  # nothing is known of places
+    assert estimated_wait_s(stats(running=3, waiting=20, max_sequences=24)) == 0
+
+
+def test_those_who_have_just_come_wait_too_if_there_is_no_place_for_all() -> None:
+    assert estimated_wait_s(stats(running=4, waiting=20, max_sequences=8)) == 17 * 4
 
 
 def test_a_full_batch_lets_one_in_for_each_that_ends() -> None:
@@ -57,6 +61,12 @@ def test_the_longer_of_the_two_counts() -> None:
     both = stats(running=8, waiting=4, held_back=4, pending_prompt_tokens=3000)
 
     assert estimated_wait_s(both) == 30
+
+
+def test_a_batch_that_was_never_full_is_faster_when_it_is() -> None:
+    alone = replace(SPEEDS, output_tokens_per_s=20, step_s=0.05)
+
+    assert estimated_wait_s(replace(stats(running=8, max_sequences=8), speeds=alone)) == 200 / (8 / 0.05)
 
 
 def test_what_was_never_measured_refuses_nobody() -> None:
@@ -167,5 +177,10 @@ def test_health_tells_what_the_estimate_is_made_of(api: ApiServer) -> None:
     told = api.get("/health/ready").json()["models"][0]["stats"]
 
     assert (told["held_back"], told["pending_prompt_tokens"]) == (0, 0)
-    assert told["speeds"] == {"prompt_tokens_per_s": 0.0, "output_tokens_per_s": 0.0, "mean_output_tokens": 0.0}
+    assert told["speeds"] == {
+        "prompt_tokens_per_s": 0.0,
+        "output_tokens_per_s": 0.0,
+        "mean_output_tokens": 0.0,
+        "step_s": 0.0,
+    }
     assert math.isfinite(estimated_wait_s(api.engine.stats()))

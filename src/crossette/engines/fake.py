@@ -144,6 +144,7 @@ class FakeEngine:
             prompt_tokens=self._num_prompt_tokens,
             completion_tokens=self._num_completion_tokens,
             held_back=min(self._num_held_back, len(self._waiting)),
+            max_sequences=self._max_sequences,
             pending_prompt_tokens=sum(len(sequence.request.prompt) for sequence in tuple(self._waiting)),
             speeds=self.speeds,
             times=self._meter.look(),

@@ -31,19 +31,20 @@ class Throughput:
 
     @property
     def speeds(self) -> Speeds:
-        return Speeds(self._prompts.per_s, self._outputs.per_s, self._mean_output)
+        return Speeds(self._prompts.per_s, self._outputs.per_s, self._mean_output, self._outputs.step_s)
 
 
 class _Rate:
     """Tokens and seconds of late, the newest weighing most: slow steps count for as long as they took."""
 
     def __init__(self) -> None:
-        self._tokens = self._seconds = 0.0
+        self._tokens = self.step_s = 0.0
 
     def add(self, tokens: int, seconds: float) -> None:
-        self._tokens += _MEMORY * (tokens - self._tokens)
-        self._seconds += _MEMORY * (seconds - self._seconds)
+        weight = _MEMORY if self.step_s else 1.0
+        self._tokens += weight * (tokens - self._tokens)
+        self.step_s += weight * (seconds - self.step_s)
 
     @property
     def per_s(self) -> float:
-        return self._tokens / self._seconds if self._seconds else 0.0
+        return self._tokens / self.step_s if self.step_s else 0.0

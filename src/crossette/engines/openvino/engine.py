@@ -144,6 +144,7 @@ class OpenVINOEngine:
             accepted_drafts=self.scheduler.num_accepted,
             stalled=self._stalled,
             held_back=self.scheduler.num_held_back,
+            max_sequences=self.scheduler.max_sequences,
             pending_prompt_tokens=self.scheduler.num_pending_prompt_tokens + sum(arriving),
             speeds=self._throughput.speeds,
             alive=self._closed or self._thread.is_alive(),
