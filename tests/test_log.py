@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +15,15 @@ from crossette import log as logs
 from crossette import request_log
 from crossette.engines.fake import FakeEngine
 from crossette.log import configure, request_id, visible
+from crossette.types import GenerationRequest
 from records import WORK, make_record
 
 Capture = pytest.CaptureFixture[str]
 
 log = logging.getLogger("crossette.somewhere")
+
+TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +77,18 @@ def test_a_json_line_has_the_exception(capsys: Capture) -> None:
     (line,) = lines(capsys)
     assert line["message"] == "Failed"
     assert line["exception"].endswith("RuntimeError: it broke")
+
+
+@pytest.mark.parametrize("trace", [TRACE_ID, ""], ids=["traced", "not traced"])
+def test_a_json_line_has_the_id_of_the_trace_where_there_is_one(capsys: Capture, trace: str) -> None:
+    configure("info", "json")
+    with logs.ids("req-7", trace):
+        log.info("within")
+    log.info("after")
+
+    within, after = lines(capsys)
+    assert (within["request_id"], within.get("trace_id", "")) == ("req-7", trace)
+    assert (after["request_id"], "trace_id" in after) == ("-", False)
 
 
 def test_half_a_character_breaks_no_line(capsys: Capture) -> None:
@@ -161,6 +178,62 @@ def test_a_path_forges_no_line(capsys: Capture) -> None:
     request_log.note(make_record(path="/\n2026-01-01 INFO - all is well", work=None))
 
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# --- the trace of a request ---
+
+
+def broken(request: GenerationRequest, index: int) -> bytes:
+    """A script that fails in a way that nobody expects."""
+    raise RuntimeError("it broke")
+
+
+def ask(server: ApiServer, **headers: str) -> None:
+    server.post("/v1/completions", {"model": "fake", "prompt": "a"}, headers)
+    server.told.wait_for(1)
+
+
+def test_every_line_of_a_request_has_its_callers_trace(capsys: Capture) -> None:
+    configure("info", "json")
+    with serving(FakeEngine(broken)) as server:
+        ask(server, traceparent=PARENT)
+
+    within = [line for line in lines(capsys) if line["logger"].startswith("crossette.") and line["request_id"] != "-"]
+    assert [line["message"].partition(" /")[0] for line in within] == ["A request failed unexpectedly", "POST"]
+    assert [line.get("trace_id") for line in within] == [TRACE_ID] * 2
+
+
+def test_without_spans_and_without_a_valid_parent_no_line_has_a_trace(capsys: Capture) -> None:
+    configure("info", "json")
+    with serving(FakeEngine(broken)) as server:
+        ask(server, traceparent=PARENT.upper())
+
+    assert not [line for line in lines(capsys) if "trace_id" in line]
+
+
+@pytest.mark.parametrize("sent", ["", "nonsense"])
+def test_where_spans_are_made_a_request_for_an_answer_has_a_trace_from_its_beginning(
+    capsys: Capture, sent: str
+) -> None:
+    configure("info", "json")
+    with serving(FakeEngine(broken), begins_traces=True) as server:
+        ask(server, traceparent=sent)
+        (record,) = server.told.records
+
+    traces = {line.get("trace_id") for line in lines(capsys) if line["request_id"] != "-"}
+    assert traces == {record.trace_id}
+    assert re.fullmatch("[0-9a-f]{32}", record.trace_id)
+
+
+def test_what_has_no_span_begins_no_trace_but_goes_on_with_its_callers(capsys: Capture) -> None:
+    configure("info", "json")
+    with serving(begins_traces=True) as server:
+        server.get("/v1/models")
+        server.get("/v1/models", {"traceparent": PARENT})
+        server.told.wait_for(2)
+
+    told = [line.get("trace_id") for line in lines(capsys) if line["logger"] == "crossette.request_log"]
+    assert told == [None, TRACE_ID]
 
 
 # --- what no line may hold ---

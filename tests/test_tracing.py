@@ -28,7 +28,11 @@ SECRETS = ("the secret prompt", "the secret answer", "sk-secret-key")
 @contextmanager
 def traced(engine: FakeEngine | None = None) -> Iterator[tuple[ApiServer, Collector]]:
     """A server that sends its spans. They have arrived when the block is left."""
-    with collecting() as collector, Tracer(collector.url) as observers, serving(engine, observers=observers) as server:
+    with (
+        collecting() as collector,
+        Tracer(collector.url) as observers,
+        serving(engine, observers=observers, begins_traces=True) as server,
+    ):
         yield server, collector
 
 
@@ -119,6 +123,18 @@ def test_a_trace_that_cannot_be_read_begins_a_new_one(sent: str) -> None:
 
     span, _ = only(collector)
     assert (len(span.trace_id), span.parent_span_id) == (16, b"")
+
+
+@pytest.mark.parametrize("sent", ["", "nonsense", f"00-{TRACE_ID}-{PARENT_ID}-01"])
+def test_the_span_has_the_trace_that_the_log_tells(sent: str) -> None:
+    with traced() as (server, collector):
+        for _ in range(2):
+            ask(server, {"traceparent": sent})
+        server.told.wait_for(2)
+        told = [record.trace_id for record in server.told.records]
+
+    assert [span.trace_id.hex() for span in collector.spans] == told
+    assert len(set(told)) == (1 if TRACE_ID in sent else 2)
 
 
 def test_a_completion_in_the_other_dialect_is_a_span_too() -> None:

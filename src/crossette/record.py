@@ -70,7 +70,9 @@ class RequestRecord:
     recorded: Mapping[str, object] = field(default_factory=dict)
     """What the request says of itself: `user`, `metadata` and their like."""
     trace: Mapping[str, str] = field(default_factory=dict)
-    """`traceparent` and `tracestate`, as far as they were sent."""
+    """`traceparent` and `tracestate`, as far as they were sent; nothing if they are not valid."""
+    trace_id: str = ""
+    """The trace that it belongs to, as 32 hex digits: the caller's, or where spans are made its own; "" for none."""
 
 
 Observer = Callable[[RequestRecord], None]
