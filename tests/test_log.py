@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,20 +20,12 @@ from records import WORK, make_record
 
 Capture = pytest.CaptureFixture[str]
 
+pytestmark = pytest.mark.usefixtures("root_logger")
+
 log = logging.getLogger("crossette.somewhere")
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
-
-
-@pytest.fixture(autouse=True)
-def root_logger() -> Iterator[None]:
-    """The root logger is left as it was."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    root.handlers = []  # or pytest's own would be closed by the configuration
-    yield
-    root.handlers, root.level = before, level
 
 
 def lines(capsys: Capture) -> list[dict[str, Any]]:
@@ -121,8 +113,17 @@ def test_the_line_of_a_request_for_people(capsys: Capture) -> None:
     request_log.note(make_record(recorded={"user": "ann"}))
 
     assert capsys.readouterr().err.partition(" - ")[2] == (
-        "POST /v1/chat/completions 200 2000 ms fake 20 (8 cached)+11 tokens, first after 500 ms, stop user='ann'\n"
+        "POST /v1/chat/completions 200 2000 ms fake 20 (8 cached)+11 tokens, "
+        "queued 125 ms, first after 500 ms, stop user='ann'\n"
     )
+
+
+@pytest.mark.parametrize("queued_s", [None, 0.0004])
+def test_people_are_not_told_of_a_wait_of_nothing(capsys: Capture, queued_s: float | None) -> None:
+    configure("info")
+    request_log.note(make_record(work=replace(WORK, queued_s=queued_s)))
+
+    assert "queued" not in capsys.readouterr().err
 
 
 def test_the_line_of_a_request_for_programs(capsys: Capture) -> None:
@@ -151,6 +152,7 @@ def test_the_line_of_a_request_for_programs(capsys: Capture) -> None:
         "completion_tokens": 11,
         "reasoning_tokens": 3,
         "finish_reasons": ["stop"],
+        "queued_s": 0.125,
         "time_to_first_token_s": 0.5,
         "time_per_token_s": 0.1,
         "recorded": {"metadata": {"team": "blue"}},

@@ -27,6 +27,8 @@ class Work:
     """Of the choices that were told to have ended."""
     read_s: float
     """When the body had been read: other servers and the headers of the answer count from here."""
+    queued_s: float | None
+    """How long it waited in the engine for its first step: no moment, but the longest wait of its choices."""
     first_token_s: float | None
     ended_s: float | None
     """When the last choice ended; None if the answer was given up."""

@@ -156,6 +156,7 @@ def _answered(work: Work) -> Attributes:
         "gen_ai.response.model": work.model,
         "gen_ai.response.finish_reasons": list(work.finish_reasons) or None,
         "gen_ai.response.time_to_first_chunk": work.time_to_first_token_s if work.streamed else None,
+        "crossette.queued_s": work.queued_s,
         "gen_ai.usage.input_tokens": usage.prompt_tokens,
         "gen_ai.usage.output_tokens": usage.completion_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,

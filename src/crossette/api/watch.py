@@ -72,6 +72,7 @@ class Watch:
             usage=answer.usage,
             finish_reasons=tuple(self._reasons),
             read_s=timings.begun - self._begun,
+            queued_s=answer.queued_s,
             first_token_s=None if timings.first_token is None else timings.first_token - self._begun,
             ended_s=None if timings.ended is None else timings.ended - self._begun,
         )
