@@ -173,6 +173,7 @@ def serving(
     origins: OriginSettings | None = None,
     tls: TlsSettings | None = None,
     observers: Sequence[Observer] = (),
+    begins_traces: bool = False,
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
     """Run a server of its own for one test: with a parrot, unless an engine is given.
@@ -191,6 +192,7 @@ def serving(
         gate=gate,
         origins=origins,
         observers=(*observers, told.note),
+        begins_traces=begins_traces,
     )
     server = _Server(app, engine, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:

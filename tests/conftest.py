@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,6 +53,16 @@ def _own_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CROSSETTE_DATABASE_URL", f"sqlite:///{file}")
         yield
+
+
+@pytest.fixture
+def root_logger() -> Iterator[None]:
+    """The root logger is left as it was."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers = []  # or pytest's own would be closed by the configuration
+    yield
+    root.handlers, root.level = before, level
 
 
 @pytest.fixture(scope="session")

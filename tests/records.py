@@ -17,6 +17,7 @@ WORK = Work(
     usage=Usage(20, 11, cached_tokens=8, reasoning_tokens=3),
     finish_reasons=("stop",),
     read_s=0.25,
+    queued_s=0.125,
     first_token_s=0.75,
     ended_s=1.75,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,21 +15,17 @@ from crossette import log as logs
 from crossette import request_log
 from crossette.engines.fake import FakeEngine
 from crossette.log import configure, request_id, visible
+from crossette.types import GenerationRequest
 from records import WORK, make_record
 
 Capture = pytest.CaptureFixture[str]
 
+pytestmark = pytest.mark.usefixtures("root_logger")
+
 log = logging.getLogger("crossette.somewhere")
 
-
-@pytest.fixture(autouse=True)
-def root_logger() -> Iterator[None]:
-    """The root logger is left as it was."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    root.handlers = []  # or pytest's own would be closed by the configuration
-    yield
-    root.handlers, root.level = before, level
+TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
 
 
 def lines(capsys: Capture) -> list[dict[str, Any]]:
@@ -74,6 +71,18 @@ def test_a_json_line_has_the_exception(capsys: Capture) -> None:
     assert line["exception"].endswith("RuntimeError: it broke")
 
 
+@pytest.mark.parametrize("trace", [TRACE_ID, ""], ids=["traced", "not traced"])
+def test_a_json_line_has_the_id_of_the_trace_where_there_is_one(capsys: Capture, trace: str) -> None:
+    configure("info", "json")
+    with logs.ids("req-7", trace):
+        log.info("within")
+    log.info("after")
+
+    within, after = lines(capsys)
+    assert (within["request_id"], within.get("trace_id", "")) == ("req-7", trace)
+    assert (after["request_id"], "trace_id" in after) == ("-", False)
+
+
 def test_half_a_character_breaks_no_line(capsys: Capture) -> None:
     configure("info", "json")
     log.info("half: %s", "\ud800", extra={logs.FIELDS: lambda: {"odd": object}})
@@ -104,8 +113,17 @@ def test_the_line_of_a_request_for_people(capsys: Capture) -> None:
     request_log.note(make_record(recorded={"user": "ann"}))
 
     assert capsys.readouterr().err.partition(" - ")[2] == (
-        "POST /v1/chat/completions 200 2000 ms fake 20 (8 cached)+11 tokens, first after 500 ms, stop user='ann'\n"
+        "POST /v1/chat/completions 200 2000 ms fake 20 (8 cached)+11 tokens, "
+        "queued 125 ms, first after 500 ms, stop user='ann'\n"
     )
+
+
+@pytest.mark.parametrize("queued_s", [None, 0.0004])
+def test_people_are_not_told_of_a_wait_of_nothing(capsys: Capture, queued_s: float | None) -> None:
+    configure("info")
+    request_log.note(make_record(work=replace(WORK, queued_s=queued_s)))
+
+    assert "queued" not in capsys.readouterr().err
 
 
 def test_the_line_of_a_request_for_programs(capsys: Capture) -> None:
@@ -134,6 +152,7 @@ def test_the_line_of_a_request_for_programs(capsys: Capture) -> None:
         "completion_tokens": 11,
         "reasoning_tokens": 3,
         "finish_reasons": ["stop"],
+        "queued_s": 0.125,
         "time_to_first_token_s": 0.5,
         "time_per_token_s": 0.1,
         "recorded": {"metadata": {"team": "blue"}},
@@ -161,6 +180,62 @@ def test_a_path_forges_no_line(capsys: Capture) -> None:
     request_log.note(make_record(path="/\n2026-01-01 INFO - all is well", work=None))
 
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# --- the trace of a request ---
+
+
+def broken(request: GenerationRequest, index: int) -> bytes:
+    """A script that fails in a way that nobody expects."""
+    raise RuntimeError("it broke")
+
+
+def ask(server: ApiServer, **headers: str) -> None:
+    server.post("/v1/completions", {"model": "fake", "prompt": "a"}, headers)
+    server.told.wait_for(1)
+
+
+def test_every_line_of_a_request_has_its_callers_trace(capsys: Capture) -> None:
+    configure("info", "json")
+    with serving(FakeEngine(broken)) as server:
+        ask(server, traceparent=PARENT)
+
+    within = [line for line in lines(capsys) if line["logger"].startswith("crossette.") and line["request_id"] != "-"]
+    assert [line["message"].partition(" /")[0] for line in within] == ["A request failed unexpectedly", "POST"]
+    assert [line.get("trace_id") for line in within] == [TRACE_ID] * 2
+
+
+def test_without_spans_and_without_a_valid_parent_no_line_has_a_trace(capsys: Capture) -> None:
+    configure("info", "json")
+    with serving(FakeEngine(broken)) as server:
+        ask(server, traceparent=PARENT.upper())
+
+    assert not [line for line in lines(capsys) if "trace_id" in line]
+
+
+@pytest.mark.parametrize("sent", ["", "nonsense"])
+def test_where_spans_are_made_a_request_for_an_answer_has_a_trace_from_its_beginning(
+    capsys: Capture, sent: str
+) -> None:
+    configure("info", "json")
+    with serving(FakeEngine(broken), begins_traces=True) as server:
+        ask(server, traceparent=sent)
+        (record,) = server.told.records
+
+    traces = {line.get("trace_id") for line in lines(capsys) if line["request_id"] != "-"}
+    assert traces == {record.trace_id}
+    assert re.fullmatch("[0-9a-f]{32}", record.trace_id)
+
+
+def test_what_has_no_span_begins_no_trace_but_goes_on_with_its_callers(capsys: Capture) -> None:
+    configure("info", "json")
+    with serving(begins_traces=True) as server:
+        server.get("/v1/models")
+        server.get("/v1/models", {"traceparent": PARENT})
+        server.told.wait_for(2)
+
+    told = [line.get("trace_id") for line in lines(capsys) if line["logger"] == "crossette.request_log"]
+    assert told == [None, TRACE_ID]
 
 
 # --- what no line may hold ---

@@ -213,6 +213,8 @@ def test_a_request_is_told_alike_by_the_log_the_metrics_and_its_span(real_model:
     counts = (usage["prompt_tokens"], usage["completion_tokens"])
     spanned = attributes(span)
     assert (line["request_id"], line["model"]) == ("asked-by-a-test", real_model.name)
+    assert line["trace_id"] == span.trace_id.hex()
+    assert 0 <= line["queued_s"] == round(spanned["crossette.queued_s"], 6) <= line["time_to_first_token_s"]
     assert (line["prompt_tokens"], line["completion_tokens"]) == counts
     assert (spanned["gen_ai.usage.input_tokens"], spanned["gen_ai.usage.output_tokens"]) == counts
     for name, count in zip(

@@ -28,7 +28,11 @@ SECRETS = ("the secret prompt", "the secret answer", "sk-secret-key")
 @contextmanager
 def traced(engine: FakeEngine | None = None) -> Iterator[tuple[ApiServer, Collector]]:
     """A server that sends its spans. They have arrived when the block is left."""
-    with collecting() as collector, Tracer(collector.url) as observers, serving(engine, observers=observers) as server:
+    with (
+        collecting() as collector,
+        Tracer(collector.url) as observers,
+        serving(engine, observers=observers, begins_traces=True) as server,
+    ):
         yield server, collector
 
 
@@ -53,7 +57,7 @@ def test_a_chat_is_a_span_with_the_attributes_of_the_conventions() -> None:
     span, told = only(collector)
     usage = answer["usage"]
     assert (span.name, span.kind, span.status.code) == ("chat fake", Span.SPAN_KIND_SERVER, Status.STATUS_CODE_UNSET)
-    assert told | {"crossette.request_id": ""} == {
+    assert told | {"crossette.request_id": "", "crossette.queued_s": 0.0} == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "crossette",
         "gen_ai.request.model": "fake",
@@ -77,6 +81,7 @@ def test_a_chat_is_a_span_with_the_attributes_of_the_conventions() -> None:
         "http.response.status_code": 200,
         "crossette.dialect": "openai",
         "crossette.request_id": "",
+        "crossette.queued_s": 0.0,
     }
     assert collector.paths == ["/v1/traces"]
     assert collector.resources[0]["service.name"] == "crossette"
@@ -94,7 +99,7 @@ def test_its_times_are_events_in_order_within_the_span() -> None:
     ]
     times = [span.start_time_unix_nano, *(event.time_unix_nano for event in span.events), span.end_time_unix_nano]
     assert times == sorted(times)
-    assert told["gen_ai.response.time_to_first_chunk"] > 0
+    assert 0 <= told["crossette.queued_s"] < told["gen_ai.response.time_to_first_chunk"]
 
 
 def test_the_callers_trace_goes_on() -> None:
@@ -119,6 +124,18 @@ def test_a_trace_that_cannot_be_read_begins_a_new_one(sent: str) -> None:
 
     span, _ = only(collector)
     assert (len(span.trace_id), span.parent_span_id) == (16, b"")
+
+
+@pytest.mark.parametrize("sent", ["", "nonsense", f"00-{TRACE_ID}-{PARENT_ID}-01"])
+def test_the_span_has_the_trace_that_the_log_tells(sent: str) -> None:
+    with traced() as (server, collector):
+        for _ in range(2):
+            ask(server, {"traceparent": sent})
+        server.told.wait_for(2)
+        told = [record.trace_id for record in server.told.records]
+
+    assert [span.trace_id.hex() for span in collector.spans] == told
+    assert len(set(told)) == (1 if TRACE_ID in sent else 2)
 
 
 def test_a_completion_in_the_other_dialect_is_a_span_too() -> None:
@@ -162,6 +179,7 @@ def test_a_hang_up_is_told_as_such() -> None:
 
     _, told = only(collector)
     assert (told["http.response.status_code"], told["error.type"]) == (499, "client_gone")
+    assert "crossette.queued_s" not in told
 
 
 def test_what_generates_nothing_has_no_span() -> None:

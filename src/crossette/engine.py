@@ -47,6 +47,14 @@ class Generation(Protocol):
         Raises ServingError if the engine failed or was stopped.
         """
 
+    @property
+    def queued_s(self) -> float | None:
+        """Seconds from the call of `generate` to the first step that computed something for the request.
+
+        Of several choices it is the longest wait so far; one that begins where another has computed the prompt has
+        not waited by itself. None before the first step.
+        """
+
     def finish(self, index: int) -> None:
         """End one choice: its blocks are free within one step, its later tokens neither given nor counted."""
 
@@ -92,7 +100,7 @@ class EngineTimes:
     """How long and how large: histograms since the engine started. Times are in seconds."""
 
     queue: Counts
-    """From the call of `generate` until the first of a request's sequences is in the batch."""
+    """From the call of `generate` to the first step that computes something for the request."""
     token_gap: Counts
     """Between one output of a sequence and its next."""
     cancellation: Counts

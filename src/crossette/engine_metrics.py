@@ -63,7 +63,11 @@ _COUNTERS = (
 )
 
 _HISTOGRAMS = (
-    _Times("queue_time_seconds", "From a request's arrival to its place in the batch.", lambda times: times.queue),
+    _Times(
+        "queue_time_seconds",
+        "From a request's arrival to the first step that computes something for it.",
+        lambda times: times.queue,
+    ),
     _Times(
         "inter_token_latency_seconds",
         "From one output of a sequence to its next; an output of several tokens counts once.",

@@ -61,6 +61,12 @@ class Answer:
             rejected_prediction_tokens=sum(choice.num_rejected for choice in self.choices) if self._predicts else 0,
         )
 
+    @property
+    def queued_s(self) -> float | None:
+        """The longest that one of the choices waited for its first step, so far; None before the first."""
+        waits = [generation.queued_s for generation in self._generations]
+        return max((wait for wait in waits if wait is not None), default=None)
+
     async def deltas(self) -> AsyncGenerator[Delta]:
         """The pieces of all choices as they come. Closing it ends what still runs."""
         async with AsyncExitStack() as stack:

@@ -27,6 +27,8 @@ class Work:
     """Of the choices that were told to have ended."""
     read_s: float
     """When the body had been read: other servers and the headers of the answer count from here."""
+    queued_s: float | None
+    """How long it waited in the engine for its first step: no moment, but the longest wait of its choices."""
     first_token_s: float | None
     ended_s: float | None
     """When the last choice ended; None if the answer was given up."""
@@ -70,7 +72,9 @@ class RequestRecord:
     recorded: Mapping[str, object] = field(default_factory=dict)
     """What the request says of itself: `user`, `metadata` and their like."""
     trace: Mapping[str, str] = field(default_factory=dict)
-    """`traceparent` and `tracestate`, as far as they were sent."""
+    """`traceparent` and `tracestate`, as far as they were sent; nothing if they are not valid."""
+    trace_id: str = ""
+    """The trace that it belongs to, as 32 hex digits: the caller's, or where spans are made its own; "" for none."""
 
 
 Observer = Callable[[RequestRecord], None]

@@ -32,9 +32,11 @@ def _work(work: Work) -> str:
     usage = work.usage
     cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
     first = work.time_to_first_token_s
-    waited = f", first after {first * 1000:.0f} ms" if first is not None else ""
+    spoke = f", first after {first * 1000:.0f} ms" if first is not None else ""
+    queued_ms = round((work.queued_s or 0) * 1000)
+    waited = f", queued {queued_ms} ms" if queued_ms else ""
     reasons = f", {'+'.join(work.finish_reasons)}" if work.finish_reasons else ""
-    return f" {work.model} {usage.prompt_tokens}{cached}+{usage.completion_tokens} tokens{waited}{reasons}"
+    return f" {work.model} {usage.prompt_tokens}{cached}+{usage.completion_tokens} tokens{waited}{spoke}{reasons}"
 
 
 def _fields(record: RequestRecord) -> dict[str, object]:
@@ -58,7 +60,11 @@ def _fields(record: RequestRecord) -> dict[str, object]:
 
 def _work_fields(work: Work) -> dict[str, object]:
     usage = work.usage
-    times = {"time_to_first_token_s": work.time_to_first_token_s, "time_per_token_s": work.time_per_token_s}
+    times = {
+        "queued_s": work.queued_s,
+        "time_to_first_token_s": work.time_to_first_token_s,
+        "time_per_token_s": work.time_per_token_s,
+    }
     return {
         "answer_id": work.id,
         "model": work.model,

@@ -122,6 +122,7 @@ def build_app(
         gate=Gate(Limiter(store.ledger.used_tokens), config.fill(QueueSettings, values)),
         origins=origins(server, values),
         observers=observers,
+        begins_traces=bool(config.fill(TracingSettings, values).otlp_endpoint),
     )
 
 

@@ -6,15 +6,18 @@ this is loaded. Prompts and outputs are never in a span.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from crossette import __version__
 from crossette.errors import ConfigError
 from crossette.record import Observer, RequestRecord, Work
 from crossette.settings import setting
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 _OPERATIONS = {"chat/completions": "chat", "completions": "text_completion"}
 _TRACES_PATH = "/v1/traces"
@@ -49,7 +52,9 @@ class Tracer:
                 "Install them with: pip install 'crossette[otel]'"
             ) from error
         resource = Resource.create({"service.name": "crossette", "service.version": __version__})
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._trace_id = ""
+        ids = _id_generator(lambda: self._trace_id)
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=ids)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(url, timeout=_SEND_TIMEOUT_S)))
         self._tracer = self._provider.get_tracer("crossette", __version__)
 
@@ -60,6 +65,7 @@ class Tracer:
         from opentelemetry.trace import SpanKind, StatusCode
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+        self._trace_id = record.trace_id
         span = self._tracer.start_span(
             f"{_OPERATIONS[record.endpoint]} {record.model_asked}".rstrip(),
             context=TraceContextTextMapPropagator().extract(record.trace),
@@ -79,6 +85,17 @@ class Tracer:
     def __exit__(self, *exception: object) -> None:
         """Send what has not been sent; give up on a collector that does not take it."""
         self._provider.shutdown()
+
+
+def _id_generator(trace_id: Callable[[], str]) -> IdGenerator:
+    """Random ids, but a new trace has the id that the lines of its request were logged with, if it has one."""
+    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+    class Ids(RandomIdGenerator):
+        def generate_trace_id(self) -> int:
+            return int(trace_id() or "0", 16) or super().generate_trace_id()
+
+    return Ids()
 
 
 def traces_url(endpoint: str) -> str:
@@ -139,6 +156,7 @@ def _answered(work: Work) -> Attributes:
         "gen_ai.response.model": work.model,
         "gen_ai.response.finish_reasons": list(work.finish_reasons) or None,
         "gen_ai.response.time_to_first_chunk": work.time_to_first_token_s if work.streamed else None,
+        "crossette.queued_s": work.queued_s,
         "gen_ai.usage.input_tokens": usage.prompt_tokens,
         "gen_ai.usage.output_tokens": usage.completion_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
+from time import monotonic
 
 import pytest
 
@@ -244,6 +245,69 @@ def test_a_reader_cancelled_while_it_waits_leaves_nothing_behind(engine: Engine)
         await generation.aclose()
         await settle(engine)
         assert is_empty(engine)
+
+    run(work())
+
+
+# --- the queue ---
+
+
+def test_a_request_has_waited_until_the_first_step_that_computes_something_for_it(engine: Engine) -> None:
+    async def work() -> None:
+        running = engine.generate(make_request(n=MAX_SEQUENCES, max_tokens=900))
+        await anext(running)
+        asked = monotonic()
+        waiting = engine.generate(make_request())
+        arrived = monotonic()
+        for _ in range(2 * MAX_SEQUENCES):
+            await anext(running)
+        assert waiting.queued_s is None
+
+        freed = monotonic()
+        running.finish(0)
+        await anext(waiting)
+
+        assert waiting.queued_s is not None
+        assert freed - arrived <= waiting.queued_s <= monotonic() - asked
+        waited = waiting.queued_s
+        await read(waiting)
+        assert waiting.queued_s == waited
+        await running.aclose()
+
+    run(work())
+
+
+def test_of_several_choices_the_longest_wait_counts(engine: Engine) -> None:
+    async def work() -> None:
+        running = engine.generate(make_request(n=MAX_SEQUENCES - 1, max_tokens=900))
+        await anext(running)
+        late = engine.generate(make_request(n=2, max_tokens=900))
+        assert (await anext(late)).index == 0
+        first = late.queued_s
+
+        running.finish(0)
+        while (await anext(late)).index == 0:
+            pass
+
+        assert first is not None and late.queued_s is not None
+        assert 0 <= first < late.queued_s
+        await running.aclose()
+        await late.aclose()
+
+    run(work())
+
+
+def test_what_leaves_the_queue_unserved_has_no_wait(engine: Engine) -> None:
+    async def work() -> None:
+        running = engine.generate(make_request(n=MAX_SEQUENCES, max_tokens=900))
+        await anext(running)
+        waiting = engine.generate(make_request())
+        await anext(running)
+        await waiting.aclose()
+        await running.aclose()
+        await settle(engine)
+
+        assert waiting.queued_s is None
 
     run(work())
 

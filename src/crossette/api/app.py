@@ -49,7 +49,10 @@ _CALLER_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class App:
-    """Serves models in both dialects. `drain()` refuses new work and lets running work end."""
+    """Serves models in both dialects. `drain()` refuses new work and lets running work end.
+
+    `begins_traces`: an observer makes spans, so a request for an answer belongs to a trace from its beginning.
+    """
 
     def __init__(
         self,
@@ -62,12 +65,14 @@ class App:
         gate: Gate | None = None,
         origins: OriginSettings | None = None,
         observers: Sequence[Observer] = (),
+        begins_traces: bool = False,
     ) -> None:
         self.models = models
         self._access = access or Open()
         self._ledger = ledger or NoLedger()
         self.metrics = _metrics(models, self._ledger)
         self._observers = (request_log.note, self.metrics.note, *observers)
+        self._begins_traces = begins_traces
         self._settings = settings or HttpSettings()
         self._dialects = dialects
         self._gate = gate or Gate()
@@ -104,13 +109,14 @@ class App:
         if content is not None:
             receive, send = content.receiving(receive), content.sending(send)
         exchange = _Exchange(scope, send)
-        token = logs.request_id.set(exchange.request_id)
-        try:
-            await self._answer(exchange, scope, receive)
-        finally:
-            end_visit(scope.get("state", {}))
-            self._tell(exchange, scope, content)
-            logs.request_id.reset(token)
+        if self._begins_traces and exchange.path in self._accounted:
+            exchange.watch.begin_trace()
+        with logs.ids(exchange.request_id, exchange.watch.trace_id):
+            try:
+                await self._answer(exchange, scope, receive)
+            finally:
+                end_visit(scope.get("state", {}))
+                self._tell(exchange, scope, content)
 
     async def _answer(self, exchange: _Exchange, scope: Scope, receive: Receive) -> None:
         """Route the request, and answer what was raised on the way."""

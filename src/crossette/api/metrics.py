@@ -23,6 +23,8 @@ def perf_metrics(answer: Answer) -> PerfMetrics:
     metrics: PerfMetrics = {"prompt-tokens": usage.prompt_tokens}
     if timings.ended is not None or (timings.first_token is not None and len(answer.requests) == 1):
         metrics["cached-prompt-tokens"] = usage.cached_tokens
+    if answer.queued_s is not None and (timings.ended is not None or len(answer.choices) == 1):
+        metrics["prefill-queue-duration"] = round(answer.queued_s, 3)  # of several choices, the others may still wait
     if timings.first_token is not None:
         metrics["server-time-to-first-token"] = round(timings.first_token - timings.begun, 3)
     if prediction:

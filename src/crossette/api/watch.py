@@ -8,12 +8,12 @@ from typing import Any
 
 from starlette.types import Scope
 
+from crossette.api.trace_context import new_trace_id, sent_trace, trace_id_of
 from crossette.errors import ServingError
 from crossette.generation import Answer
 from crossette.record import RequestRecord, Work
 
 _KEY = "crossette.watch"
-_TRACE_HEADERS = (b"traceparent", b"tracestate")
 
 
 class Watch:
@@ -25,7 +25,13 @@ class Watch:
         self._begun = time.perf_counter()
         self._reasons: list[str] = []
         self._scope = scope
+        self._trace = sent_trace(scope)
+        self.trace_id = trace_id_of(self._trace)
         scope[_KEY] = self
+
+    def begin_trace(self) -> None:
+        """Let the request begin a trace, unless its caller has named one."""
+        self.trace_id = self.trace_id or new_trace_id()
 
     def saw(self, body: Any) -> None:  # Any: a chunk or a whole answer of any endpoint
         """Note which choices end with this chunk, or in this whole answer."""
@@ -50,7 +56,8 @@ class Watch:
             error=self.error.kind if self.error is not None else "",
             work=self._work(state) if "answer" in state else None,
             recorded=_recorded(body) if body is not None else {},
-            trace=_trace(self._scope),
+            trace=self._trace,
+            trace_id=self.trace_id,
         )
 
     def _work(self, state: Mapping[str, Any]) -> Work:
@@ -65,6 +72,7 @@ class Watch:
             usage=answer.usage,
             finish_reasons=tuple(self._reasons),
             read_s=timings.begun - self._begun,
+            queued_s=answer.queued_s,
             first_token_s=None if timings.first_token is None else timings.first_token - self._begun,
             ended_s=None if timings.ended is None else timings.ended - self._begun,
         )
@@ -80,7 +88,3 @@ def _recorded(body: Any) -> dict[str, object]:  # Any: the body of any endpoint
     """What a request says of itself, as far as it does."""
     told = {name: getattr(body, name) for name, entry in body.table.items() if entry.state == "recorded"}
     return {name: value for name, value in told.items() if value is not None}
-
-
-def _trace(scope: Scope) -> dict[str, str]:
-    return {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _TRACE_HEADERS}

@@ -265,10 +265,10 @@ class FakeEngine:
         self._note_change()
 
     def _admit(self) -> None:
+        now = monotonic()
         while self._waiting and len(self._running) < self._max_sequences:
             sequence = self._waiting.pop(0)
-            if sequence.index == 0:
-                self._meter.queue.observe(monotonic() - sequence.arrived_s)
+            self._meter.note_begun(sequence.stream, now)
             self._num_prompt_tokens += len(sequence.request.prompt)
             self._running.append(sequence)
         self._num_held_back = len(self._waiting)
@@ -303,7 +303,6 @@ class _Sequence:
         self.request = request
         self.index = index
         self.stream = stream
-        self.arrived_s = monotonic()
         self.spoke_s = 0.0
         self._text = text
         self._left = max_output

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from crossette.engine import EngineTimes
+from crossette.engines.stream import OutputStream
 from crossette.histogram import SECONDS, SIZES, Histogram
 
 _seconds = partial(Histogram, SECONDS)
@@ -25,6 +26,13 @@ class Meter:
     step: Histogram = field(default_factory=_seconds)
     step_tokens: Histogram = field(default_factory=_sizes)
     step_sequences: Histogram = field(default_factory=_sizes)
+
+    def note_begun(self, stream: OutputStream, now: float) -> None:
+        """Note that a step begins one more choice of a request: of its choices, the last to begin waited longest."""
+        waited = now - stream.arrived_s
+        if stream.queued_s is None:
+            self.queue.observe(waited)
+        stream.queued_s = waited
 
     def note_step(self, seconds: float, *, num_tokens: int, num_sequences: int) -> None:
         self.step.observe(seconds)

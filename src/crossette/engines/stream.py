@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from time import monotonic
 
 from crossette.errors import ServingError
 from crossette.types import TokenOutput
@@ -13,6 +14,8 @@ from crossette.types import TokenOutput
 class OutputStream:
     """A `Generation` that an engine fills. All methods but the callbacks belong to the event loop's thread.
 
+    `queued_s` alone is written by the thread that steps, a few times at most (`Meter.note_begun`).
+
     `on_finish(index)` tells the engine that a choice needs no more tokens, `on_close()` that none does.
     """
 
@@ -20,6 +23,8 @@ class OutputStream:
         self, indices: Iterable[int], *, on_finish: Callable[[int], None], on_close: Callable[[], None]
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.arrived_s = monotonic()
+        self.queued_s: float | None = None
         self._open = set(indices)
         self._outputs: deque[TokenOutput] = deque()
         self._error: ServingError | None = None

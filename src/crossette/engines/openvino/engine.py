@@ -120,8 +120,6 @@ class OpenVINOEngine:
         self._pace = StepPace(settings.step_time)
         self._throughput = Throughput()
         self._meter = Meter()
-        self._arrived: dict[Sequence, float] = {}
-        """When requests came that are not in the batch yet, by the sequence that computes their prompt."""
         self._step_begun: float | None = None
         """The heartbeat: when the step began that runs now, or the first of those in which nothing moves."""
         self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
@@ -166,18 +164,17 @@ class OpenVINOEngine:
 
     def generate(self, request: GenerationRequest) -> Generation:
         self._check(request)
+        sequences = self._sequences(request)
         stream = OutputStream(
             range(request.n),
             on_finish=lambda index: self._inbox.put((stream, lambda: self._end(stream, index))),
             on_close=lambda: self._cancel(stream),
         )
-        sequences = self._sequences(request)
-        arrived = monotonic()
         with self._gate:
             if self._closed:
                 raise admission.shutting_down()
             self._arriving[stream] = len(request.prompt)
-            self._inbox.put((stream, lambda: self._begin(sequences, stream, arrived)))
+            self._inbox.put((stream, lambda: self._begin(sequences, stream)))
         return stream
 
     def _cancel(self, stream: OutputStream) -> None:
@@ -269,7 +266,7 @@ class OpenVINOEngine:
         with self._failing(concerned := set(self._streams.values())):
             budget = self._pace.budget(self.scheduler.max_step_tokens, num_decoding=self.scheduler.num_decoding)
             batch = self.scheduler.schedule(budget)
-            self._note_admitted(begun)
+            self._note_begun(begun)
             concerned.intersection_update(self._streams[span.sequence] for span in batch.spans)
             logits = self._runner.run(batch)
             drawn = draw(batch, logits)
@@ -292,11 +289,9 @@ class OpenVINOEngine:
             log.exception("A step of the engine failed; it ends: %s", ", ".join(sorted(ids)) or "nothing")
             self._fail(concerned, admission.step_failed())
 
-    def _note_admitted(self, now: float) -> None:
-        for sequence in self.scheduler.admitted:
-            arrived = self._arrived.pop(sequence, None)  # None for a choice that was to begin with its sibling
-            if arrived is not None:
-                self._meter.queue.observe(now - arrived)
+    def _note_begun(self, now: float) -> None:
+        for sequence in self.scheduler.begun:
+            self._meter.note_begun(self._streams[sequence], now)
 
     def _count(self, batch: Batch, outputs: list[tuple[Sequence, TokenOutput]], seconds: float) -> None:
         num_tokens = sum(span.num_rows for span in batch.spans)
@@ -312,10 +307,9 @@ class OpenVINOEngine:
             if output.finish_reason is not None:
                 self._throughput.note_end(len(sequence.output))
 
-    def _begin(self, sequences: list[Sequence], stream: OutputStream, arrived: float) -> None:
+    def _begin(self, sequences: list[Sequence], stream: OutputStream) -> None:
         for sequence in sequences:
             self._streams[sequence] = stream
-        self._arrived[sequences[0]] = arrived
         self.scheduler.add(sequences[0])
 
     def _end(self, stream: OutputStream, index: int | None = None) -> bool:
@@ -328,7 +322,6 @@ class OpenVINOEngine:
         ]
         for sequence in ended:
             del self._streams[sequence]
-            self._arrived.pop(sequence, None)
             self.scheduler.remove(sequence)
         return bool(ended)
 

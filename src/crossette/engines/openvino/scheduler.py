@@ -42,8 +42,8 @@ class Scheduler:
         self._num_held_back = 0
         self.num_looked_up = self.num_hits = 0
         """Tokens of prompts that may come from the prefix cache, and those that did."""
-        self.admitted: list[Sequence] = []
-        """Those that the last step let in for the first time."""
+        self.begun: list[Sequence] = []
+        """Those that the last step computes something for, and that no step did before."""
         self._copies: list[tuple[int, int]] = []
 
     @property
@@ -86,7 +86,7 @@ class Scheduler:
     def schedule(self, budget: int | None = None) -> Batch:
         """Decide the next step, of `budget` tokens at most. Empty only if nothing is left to do."""
         copies, self._copies = self._copies, []  # of the last step's forks: their blocks are written now
-        self.admitted = []
+        self.begun = []
         self._admit()
         self._num_held_back = len(self.waiting)
         spans = self._decode_rows()
@@ -189,7 +189,6 @@ class Scheduler:
         sequence.num_computed += num_blocks * BLOCK_SIZE
         if not sequence.was_admitted:
             sequence.num_cached = sequence.num_computed
-            self.admitted.append(sequence)
             self.num_hits += sequence.num_cached
             if not sequence.request.prompt_logprobs:
                 self.num_looked_up += len(sequence.prompt)
@@ -263,6 +262,9 @@ class Scheduler:
             start = sequence.num_computed
             samples = start + count == sequence.num_tokens
             forks = self._fork(sequence) if samples and sequence.forks else ()
+            if not sequence.has_begun:
+                sequence.has_begun = True
+                self.begun.append(sequence)
             spans.append(Span(sequence, start, count, samples, forks=forks))
             budget -= count
         return spans
@@ -306,7 +308,7 @@ class Scheduler:
             fork.blocks = shared + (self.pool.allocate(1) if rest else [])
             if rest:
                 self._copies.append((sequence.blocks[num_full], fork.blocks[num_full]))
-            fork.was_admitted = True
+            fork.was_admitted = fork.has_begun = True
             insort(self.running, fork, key=_BY_ARRIVAL)
             forked.append(fork)
         sequence.forks = []

@@ -24,6 +24,7 @@ class Sequence:
         "drafter",
         "finish_reason",
         "forks",
+        "has_begun",
         "index",
         "keys",
         "max_output",
@@ -74,6 +75,8 @@ class Sequence:
         self.num_cached = 0
         """Tokens of the prompt that this sequence did not have to compute."""
         self.was_admitted = False
+        self.has_begun = False
+        """Whether a step has computed something for it, or for a sibling that it began with."""
         self.spoke_s = 0.0
         """When its last output was delivered, on the engine's clock; 0 before the first."""
         self.forks: list[Sequence] = []

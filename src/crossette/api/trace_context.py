@@ -1,0 +1,40 @@
+"""Which trace a request belongs to: its caller's, by W3C's Trace Context, or a new one."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+
+from starlette.types import Scope
+
+_HEADERS = (b"traceparent", b"tracestate")
+_PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+
+
+def sent_trace(scope: Scope) -> dict[str, str]:
+    """`traceparent` and `tracestate`, as far as they were sent; nothing without a valid `traceparent`.
+
+    A header that comes twice counts as one list, as everywhere in HTTP: two parents are none.
+    """
+    sent: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        if name in _HEADERS:
+            sent.setdefault(name.decode(), []).append(value.decode("latin-1"))
+    trace = {name: ",".join(values) for name, values in sent.items()}
+    return trace if trace_id_of(trace) else {}
+
+
+def trace_id_of(trace: Mapping[str, str]) -> str:
+    """The trace that a `traceparent` names, as 32 hex digits; "" if it names none by the rules of the standard."""
+    match = _PARENT.fullmatch(trace.get("traceparent", "").strip(" \t"))
+    if match is None:
+        return ""
+    version, trace_id, parent_id, more = match.groups()
+    is_known = version != "ff" and not (version == "00" and more)
+    return trace_id if is_known and int(trace_id, 16) and int(parent_id, 16) else ""
+
+
+def new_trace_id() -> str:
+    """An id that no other trace has: 128 random bits, as 32 hex digits."""
+    return secrets.token_hex(16)

@@ -1,0 +1,93 @@
+"""How long a request waited for its first step, as it is told at its end: of several choices, the longest wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from api_server import LIMIT_S, ApiServer, has, parrot, say, serving
+from crossette.engines.fake import FakeEngine
+from crossette.record import Work
+
+COMPLETION: dict[str, Any] = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
+CHAT: dict[str, Any] = {"model": "fake", "messages": [{"role": "user", "content": say("Hello")}], "max_tokens": 50}
+HEADER = "fireworks-prefill-queue-duration"
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    """With one place in its batch, and only steps that the test asks for."""
+    engine = FakeEngine(parrot, max_sequences=1)
+    engine.pause()
+    return engine
+
+
+def work_of(server: ApiServer, status: int = 200) -> Work:
+    """What was generated for the only request that was told to end so."""
+    (work,) = [record.work for record in server.told.records if record.status == status]
+    assert work is not None
+    return work
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("endpoint", "body"), [("completions", COMPLETION), ("chat/completions", CHAT)])
+def test_who_waits_behind_another_is_told_how_long(
+    engine: FakeEngine, endpoint: str, body: Mapping[str, Any], streamed: bool
+) -> None:
+    with serving(engine) as server, ThreadPoolExecutor(1) as client:
+        with server.begin("/v1/completions", COMPLETION):
+            engine.wait_for(has(waiting=1))
+            engine.step()
+            engine.wait_for(has(running=1, waiting=0))
+            asked = client.submit(server.post, f"/inference/v1/{endpoint}", {**body, "stream": streamed})
+            engine.wait_for(has(running=1, waiting=1))
+            arrived = monotonic()
+            engine.step()
+            engine.wait_for(has(running=1, waiting=1, steps=2))
+            least = monotonic() - arrived
+        engine.resume()
+        answer = asked.result(LIMIT_S)
+        server.told.wait_for(2)
+        (work,) = [record.work for record in server.told.records if record.dialect == "fireworks"]
+
+    assert work is not None and work.queued_s is not None and work.time_to_first_token_s is not None
+    assert least <= work.queued_s < work.time_to_first_token_s
+    assert float(answer.headers[HEADER]) == round(work.queued_s, 3)
+
+
+@pytest.mark.parametrize("several", [{"n": 2}, {"prompt": [say("a"), say("b")]}], ids=["choices", "prompts"])
+def test_of_several_the_longest_wait_counts(engine: FakeEngine, several: dict[str, Any]) -> None:
+    with serving(engine) as server, ThreadPoolExecutor(1) as client:
+        asked = client.submit(server.post, "/inference/v1/completions", COMPLETION | several)
+        engine.wait_for(has(waiting=2))
+        arrived = monotonic()
+        engine.step()
+        engine.wait_for(has(running=1, waiting=1))
+        least = monotonic() - arrived
+        engine.resume()
+        answer = asked.result(LIMIT_S)
+        server.told.wait_for(1)
+        work = work_of(server)
+
+    assert work.queued_s is not None and work.ended_s is not None
+    assert least <= work.queued_s < work.ended_s
+    assert float(answer.headers[HEADER]) == round(work.queued_s, 3)
+
+
+@pytest.mark.parametrize("is_begun", [False, True], ids=["in the queue", "in the batch"])
+def test_who_leaves_has_waited_only_if_a_step_had_begun_it(engine: FakeEngine, is_begun: bool) -> None:
+    with serving(engine) as server:
+        with server.begin("/v1/completions", COMPLETION):
+            engine.wait_for(has(waiting=1))
+            if is_begun:
+                engine.step()
+                engine.wait_for(has(running=1))
+        server.wait_until_idle()
+        server.told.wait_for(1)
+        work = work_of(server, 499)
+
+    assert (work.queued_s is not None) == is_begun
