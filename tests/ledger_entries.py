@@ -1,4 +1,4 @@
-"""Entries of the ledger with sane defaults."""
+"""Entries of the ledger with sane defaults, and a ledger that keeps them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,25 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from crossette.ledger import Entry
+from crossette.ledger import Entry, NoLedger
 from crossette.types import Usage
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 _numbers = count()
+
+
+class KeptEntries(NoLedger):
+    """A ledger in memory."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def note(self, entry: Entry) -> None:
+        self.entries.append(entry)
+
+    def used_tokens(self, key_id: str) -> int:
+        return sum(entry.usage.total_tokens for entry in self.entries if entry.key_id == key_id)
 
 
 def make_entry(prompt: int = 10, completion: int = 5, cached: int = 0, **fields: Any) -> Entry:

@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "histogram": set(),
     "types": {"errors"},
     "ledger": {"types"},
-    "limits": set(),
+    "buckets": set(),
+    "limits": {"buckets"},
     "tls": set(),
     # what is told of requests and engines
     "record": {"types"},
@@ -101,6 +102,7 @@ PURE = ("asyncio", "threading", "socket", "httpx", "starlette", "uvicorn", "time
 """What a file that only computes does not need."""
 
 PURE_FILES = (
+    "buckets.py",
     "limits.py",
     "text/*.py",
     "text/tool_calls/*.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -9,23 +10,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossette.access import ANONYMOUS, Caller, Limits
+from crossette.buckets import Bucket
 from crossette.errors import BudgetSpent, Forbidden, RateLimited
-from crossette.limits import Allowance, Bucket, Lease, Limiter
+from crossette.limits import Allowance, Lease, Limiter
 
 
 def caller(key_id: str = "key", **limits: int) -> Caller:
     return Caller(key_id, key_id, limits=Limits(**limits))
 
 
-def begin(limiter: Limiter, who: Caller, now: float, prompt_tokens: int = 1) -> Lease:
-    lease = limiter.begin(who, now, prompt_tokens=prompt_tokens)
+def begin(limiter: Limiter, who: Caller, now: float, prompt_tokens: int = 1, most_generated: int = 0) -> Lease:
+    """Let a request in as the server does: it comes, it is read, and it leaves if it is refused then."""
+    lease = limiter.begin(who, now)
     assert lease is not None
+    try:
+        lease.admit(prompt_tokens, most_generated, limiter.used_tokens(who), now)
+    except (RateLimited, BudgetSpent):
+        lease.cancel(now, took_request=False)
+        raise
     return lease
 
 
 def refusal(limiter: Limiter, who: Caller, now: float, prompt_tokens: int = 1) -> RateLimited:
     with pytest.raises(RateLimited) as raised:
-        limiter.begin(who, now, prompt_tokens=prompt_tokens)
+        begin(limiter, who, now, prompt_tokens)
     return raised.value
 
 
@@ -87,7 +95,7 @@ def test_a_clock_that_stands_still_or_goes_back_gives_nothing() -> None:
 
 
 def test_a_caller_without_limits_is_not_counted() -> None:
-    assert Limiter().begin(ANONYMOUS, 0, prompt_tokens=10**9) is None
+    assert Limiter().begin(ANONYMOUS, 0) is None
 
 
 def test_requests_are_taken_as_they_begin_and_come_back_with_time() -> None:
@@ -125,15 +133,31 @@ def test_a_prompt_over_the_limit_of_a_minute_goes_through_a_full_bucket_and_leav
 
 def test_what_was_generated_is_taken_at_the_end_and_the_next_request_waits_it_out() -> None:
     limiter, who = Limiter(), caller(generated_tokens_per_minute=60)
-    lease = begin(limiter, who, 0)
-    begin(limiter, who, 0)
+    leases = [begin(limiter, who, 0), begin(limiter, who, 0)]
 
-    lease.end(cached_tokens=0, generated_tokens=100, now=10)
+    for lease in leases:
+        lease.end(cached_tokens=0, generated_tokens=50, now=10)
 
     refused = refusal(limiter, who, 10)
     assert refused.retry_after == 41  # 40 in debt, and one token to go on with
     assert "the last requests used 40 more than that" in refused.message
     begin(limiter, who, 51)
+
+
+def test_requests_under_way_are_expected_to_cost_what_those_before_them_did() -> None:
+    """Or any number of them could begin together, and whoever was told when to return would be told so again."""
+    limiter, who = Limiter(), caller(generated_tokens_per_minute=60)
+    begin(limiter, who, 0).end(cached_tokens=0, generated_tokens=40, now=0)
+    first = begin(limiter, who, 60)
+    second = begin(limiter, who, 60)
+
+    refused = refusal(limiter, who, 60)
+
+    assert refused.retry_after == 21
+    for lease in (first, second):
+        lease.end(cached_tokens=0, generated_tokens=40, now=60)
+    refusal(limiter, who, 80)
+    begin(limiter, who, 60 + refused.retry_after)
 
 
 def test_cached_tokens_have_a_limit_of_their_own() -> None:
@@ -145,9 +169,9 @@ def test_cached_tokens_have_a_limit_of_their_own() -> None:
 
 def test_the_longest_of_the_waits_is_told() -> None:
     limiter, who = Limiter(), caller(requests_per_minute=60, generated_tokens_per_minute=60)
-    for _ in range(60):
-        lease = begin(limiter, who, 0)
-    lease.end(cached_tokens=0, generated_tokens=60, now=0)
+    leases = [begin(limiter, who, 0) for _ in range(60)]
+    for lease in leases:
+        lease.end(cached_tokens=0, generated_tokens=1, now=0)
     lease = begin(limiter, who, 1)
     lease.end(cached_tokens=0, generated_tokens=20, now=1)
 
@@ -175,7 +199,7 @@ def test_a_key_whose_limits_are_changed_begins_anew() -> None:
 def test_a_limit_of_nothing_is_forbidden_and_not_retried() -> None:
     for limit in ("requests_per_minute", "generated_tokens_per_minute", "concurrent_requests"):
         with pytest.raises(Forbidden, match="limit is 0"):
-            Limiter().check(Caller("key", "key", limits=replace(Limits(), **{limit: 0})), 0)
+            Limiter().begin(Caller("key", "key", limits=replace(Limits(), **{limit: 0})), 0)
 
 
 # --- at once, and in all ---
@@ -201,18 +225,54 @@ def test_the_wait_for_a_concurrent_request_is_what_the_oldest_should_still_take(
     assert refusal(limiter, who, 150).retry_after == 1
 
 
-def test_a_budget_is_what_the_ledger_says_and_the_prompts_under_way() -> None:
-    used = {"key": 80}
-    limiter, who = Limiter(lambda key_id: used[key_id]), caller(total_tokens=100)
-    lease = begin(limiter, who, 0, prompt_tokens=20)
+def test_a_budget_is_spent_when_the_ledger_says_so() -> None:
+    limiter, who = Limiter(lambda key_id: 100), caller(total_tokens=100)
 
     with pytest.raises(BudgetSpent, match="100 tokens in all, and 100 are used"):
-        limiter.check(who, 0)
-    lease.end(cached_tokens=0, generated_tokens=5, now=1)
-    limiter.check(who, 1)
-    used["key"] = 105
-    with pytest.raises(BudgetSpent):
-        limiter.check(who, 1)
+        limiter.begin(who, 0)
+
+
+def test_a_request_sets_aside_all_that_it_could_use_of_the_budget() -> None:
+    limiter, who = Limiter(lambda key_id: 50), caller(total_tokens=100)
+    first = begin(limiter, who, 0, prompt_tokens=10, most_generated=20)
+
+    with pytest.raises(BudgetSpent, match="The prompt has 10 tokens and the answer may have 41, which is 1 too many"):
+        begin(limiter, who, 0, 10, 41)
+    with pytest.raises(RateLimited, match="50 are used, and 30 are set aside for requests that run"):
+        begin(limiter, who, 0, 10, 11)
+    begin(limiter, who, 0, 10, 10)
+    assert "50 are set aside" in refusal(limiter, who, 0).message
+    first.cancel(0)
+    begin(limiter, who, 0, 10, 20)
+
+
+def test_what_was_used_is_set_aside_until_the_ledger_knows_it() -> None:
+    used = {"key": 0}
+    limiter, who = Limiter(lambda key_id: used[key_id]), caller(total_tokens=100)
+    lease = begin(limiter, who, 0, prompt_tokens=30, most_generated=70)
+    lease.end(cached_tokens=0, generated_tokens=10, now=1)
+
+    assert "40 are set aside" in str(refusal(limiter, who, 1, prompt_tokens=61))
+    lease.settle()
+    used["key"] = 40
+    begin(limiter, who, 1, prompt_tokens=10, most_generated=50)
+
+
+@given(st.integers(1, 500), st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60), st.floats(0, 1)), max_size=40))
+def test_a_budget_is_never_overdrawn(budget: int, asked: list[tuple[int, int, float]]) -> None:
+    used = 0
+    limiter, who = Limiter(lambda key_id: used), caller(total_tokens=budget)
+    running: list[tuple[Lease, int, int]] = []
+    for number, (prompt, most, share) in enumerate(asked):
+        with suppress(RateLimited, BudgetSpent):
+            running.append((begin(limiter, who, number, prompt, most), prompt, int(most * share)))
+        if running and number % 3 == 0:
+            lease, prompt, generated = running.pop(0)
+            lease.end(cached_tokens=0, generated_tokens=generated, now=number)
+            lease.settle()
+            used += prompt + generated
+
+    assert used + sum(prompt + generated for _, prompt, generated in running) <= budget
 
 
 def test_a_cancelled_request_gives_its_prompt_back_but_counts() -> None:

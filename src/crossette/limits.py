@@ -1,54 +1,26 @@
 """What a key may still use: buckets that fill evenly, and requests that are open. Pure: the time is an argument.
 
-Times are seconds of one clock that never goes back. Requests and prompts are taken when a request begins, cached and
-generated tokens when it ends: a bucket may then be below zero, and the next request waits until it is not.
+Times are seconds of one clock that never goes back. A request is taken when it comes and its prompt when it has been
+read, cached and generated tokens when it ends: a bucket may then be below zero, and the next request waits until it is
+not. Requests that are open are expected to cost what those before them did. Of the budget a request sets aside all
+that it could use, so that it is never overdrawn.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from crossette.access import Caller, Limits
+from crossette.buckets import ENOUGH, Bucket, Mean
 from crossette.errors import BudgetSpent, Forbidden, RateLimited
 
 Rate = Literal["requests", "prompt_tokens", "cached_tokens", "generated_tokens"]
 """What is counted by the minute: the fields of `Limits` that end in `_per_minute`."""
 
 RATES: tuple[Rate, ...] = ("requests", "prompt_tokens", "cached_tokens", "generated_tokens")
-
-_ENOUGH = 1e-6
-"""What may be missing to a whole token: rounding, a thousand times over."""
-
-_MEMORY = 0.2
-"""The weight of the newest request in the moving average of how long requests take."""
-
-
-class Bucket:
-    """So many a minute: full at first, filling evenly, below zero after more was taken than was there."""
-
-    def __init__(self, per_minute: int, now: float) -> None:
-        self.per_minute = per_minute
-        self._level = float(per_minute)
-        self._seen = now
-
-    def level(self, now: float) -> float:
-        gained = max(0.0, now - self._seen) * self.per_minute / 60
-        return min(float(self.per_minute), self._level + gained)
-
-    def take(self, amount: int, now: float) -> None:
-        """Take what was used; a negative amount gives back."""
-        self._level = self.level(now) - amount
-        self._seen = max(now, self._seen)
-
-    def wait_s(self, amount: int, now: float) -> float:
-        """Seconds until `amount` is there, or all that the bucket can hold if that is less; inf if it holds nothing."""
-        if self.per_minute == 0:
-            return math.inf
-        missing = min(amount, self.per_minute) - self.level(now)
-        return missing * 60 / self.per_minute if missing > _ENOUGH else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,63 +42,97 @@ class Account:
         self.limits = limits
         self._buckets = {rate: Bucket(most, now) for rate in RATES if (most := _per_minute(limits, rate)) is not None}
         self._open: set[Lease] = set()
-        self._mean_s = 0.0
+        self._unsettled: set[Lease] = set()
+        """Those that hold a part of the budget: the open ones, and those that the ledger has not noted."""
+        self._seconds = Mean()
+        self._costs: dict[Rate, Mean] = {"cached_tokens": Mean(), "generated_tokens": Mean()}
 
     def allowances(self, now: float) -> list[Allowance]:
         return [
-            Allowance(rate, one.per_minute, max(0, int(one.level(now) + _ENOUGH)), one.wait_s(one.per_minute, now))
+            Allowance(rate, one.per_minute, max(0, int(one.level(now) + ENOUGH)), one.wait_s(one.per_minute, now))
             for rate, one in self._buckets.items()
         ]
 
-    def check(self, used_tokens: int, prompt_tokens: int, now: float) -> None:
-        """Raise what refuses a request with such a prompt now: RateLimited, BudgetSpent or Forbidden."""
-        self._check_budget(used_tokens)
+    def begin(self, used_tokens: int, now: float) -> Lease:
+        """Let a request come in that has not been read: it takes its place. Raises what refuses it."""
+        self._check_budget(used_tokens, 1, 0, now)
         self._check_open(now)
-        self._check_rates(prompt_tokens, now)
-
-    def begin(self, prompt_tokens: int, now: float) -> Lease:
+        self._check_rates({"requests": 1, "prompt_tokens": 1}, now, len(self._open))
         self._take("requests", 1, now)
-        self._take("prompt_tokens", prompt_tokens, now)
-        lease = Lease(self, prompt_tokens, now)
+        lease = Lease(self, now)
         self._open.add(lease)
+        self._unsettled.add(lease)
         return lease
 
-    def _check_budget(self, used_tokens: int) -> None:
+    def left(self, used_tokens: int, lease: Lease) -> int | None:
+        """What is left of the budget for this request, if there is one."""
+        most = self.limits.total_tokens
+        return None if most is None else most - used_tokens - self._set_aside(lease)
+
+    def admit(self, lease: Lease, prompt_tokens: int, most_generated: int, used_tokens: int, now: float) -> None:
+        """Take the prompt of a request that can generate so many tokens. Raises what refuses it."""
+        self._check_budget(used_tokens, prompt_tokens, most_generated, now, lease)
+        self._check_rates({"requests": 0, "prompt_tokens": prompt_tokens}, now, len(self._open) - 1)
+        self._take("prompt_tokens", prompt_tokens, now)
+        lease.prompt_tokens = prompt_tokens
+        lease.set_aside = prompt_tokens + most_generated
+
+    def _set_aside(self, but: Lease | None) -> int:
+        return sum(lease.set_aside for lease in self._unsettled if lease is not but)
+
+    def _check_budget(
+        self, used: int, prompt_tokens: int, most_generated: int, now: float, lease: Lease | None = None
+    ) -> None:
         most = self.limits.total_tokens
         if most is None:
             return
-        spent = used_tokens + sum(lease.prompt_tokens for lease in self._open)
-        if spent >= most:
+        budget = f"This key may use {most} tokens in all, and {used} are used"
+        if used >= most:
+            raise BudgetSpent(f"{budget}. Ask whoever made the key for more.")
+        wanted, set_aside = prompt_tokens + most_generated, self._set_aside(lease)
+        if wanted > most - used:
             raise BudgetSpent(
-                f"This key may use {most} tokens in all, and {spent} are used. Ask whoever made the key for more."
+                f"{budget}. The prompt has {prompt_tokens} tokens and the answer may have {most_generated}, "
+                f"which is {wanted - most + used} too many. Send a smaller max_tokens, or ask whoever made the key."
+            )
+        if wanted > most - used - set_aside:
+            raise RateLimited(
+                f"{budget}, and {set_aside} are set aside for requests that run. Retry when one has ended.",
+                retry_after=self._next_end_s(now),
             )
 
     def _check_open(self, now: float) -> None:
-        most = self.limits.concurrent_requests
-        if most is None or len(self._open) < most:
+        most, num_open = self.limits.concurrent_requests, len(self._open)
+        if most is None or num_open < most:
             return
         if most == 0:
             raise _never("requests at once")
+        are = "1 request of this key is" if num_open == 1 else f"{num_open} requests of this key are"
         raise RateLimited(
-            f"{len(self._open)} requests of this key are in flight and {most} is the limit. Retry when one has ended.",
-            retry_after=self._next_end_s(now),
+            f"{are} in flight and {most} is the limit. Retry when one has ended.", retry_after=self._next_end_s(now)
         )
 
     def _next_end_s(self, now: float) -> float:
         """Seconds until one of the open requests should end: the mean of those that have, less what the oldest took."""
-        oldest = min(lease.begun for lease in self._open)
-        return max(1.0, self._mean_s - (now - oldest))
+        oldest = min((lease.begun for lease in self._open), default=now)
+        return max(1.0, self._seconds.value - (now - oldest))
 
-    def _check_rates(self, prompt_tokens: int, now: float) -> None:
+    def _check_rates(self, needed: Mapping[Rate, int], now: float, num_others: int) -> None:
         """All limits at once, so that the longest wait is what the client is told."""
-        needed = {"prompt_tokens": prompt_tokens}
-        waits = {rate: bucket.wait_s(needed.get(rate, 1), now) for rate, bucket in self._buckets.items()}
+        waits = {
+            rate: bucket.wait_s(needed.get(rate, 1), now, expected=self._expected(rate, num_others))
+            for rate, bucket in self._buckets.items()
+        }
         rate = max(waits, key=waits.__getitem__, default=None)
         if rate is None or waits[rate] == 0:
             return
         if waits[rate] == math.inf:
             raise _never(f"{_words(rate)} a minute")
-        raise RateLimited(self._told(rate, prompt_tokens, waits[rate], now), retry_after=waits[rate])
+        raise RateLimited(self._told(rate, needed["prompt_tokens"], waits[rate], now), retry_after=waits[rate])
+
+    def _expected(self, rate: Rate, num_open: int) -> float:
+        """What so many open requests will still take at their ends."""
+        return num_open * self._costs[rate].value if rate in self._costs else 0.0
 
     def _told(self, rate: Rate, prompt_tokens: int, wait_s: float, now: float) -> str:
         bucket = self._buckets[rate]
@@ -142,35 +148,57 @@ class Account:
 
     def close(self, lease: Lease, cached_tokens: int, generated_tokens: int, now: float) -> None:
         self._open.discard(lease)
-        self._take("cached_tokens", cached_tokens, now)
-        self._take("generated_tokens", generated_tokens, now)
-        seconds = now - lease.begun
-        self._mean_s = seconds if self._mean_s == 0 else self._mean_s + _MEMORY * (seconds - self._mean_s)
+        costs: dict[Rate, int] = {"cached_tokens": cached_tokens, "generated_tokens": generated_tokens}
+        for rate, amount in costs.items():
+            self._take(rate, amount, now)
+            self._costs[rate].add(amount)
+        self._seconds.add(now - lease.begun)
+        lease.set_aside = lease.prompt_tokens + generated_tokens
 
-    def forget(self, lease: Lease, now: float) -> None:
+    def forget(self, lease: Lease, now: float, *, took_request: bool) -> None:
         self._open.discard(lease)
         self._take("prompt_tokens", -lease.prompt_tokens, now)
+        self._take("requests", 0 if took_request else -1, now)
+        lease.set_aside = 0
+
+    def settle(self, lease: Lease) -> None:
+        self._unsettled.discard(lease)
 
 
 class Lease:
-    """A request that has begun. It is over once, by whichever of its two ends comes first."""
+    """A request that has come in. It is over once, by whichever of its ends comes first."""
 
-    def __init__(self, account: Account, prompt_tokens: int, begun: float) -> None:
-        self.prompt_tokens = prompt_tokens
+    def __init__(self, account: Account, begun: float) -> None:
         self.begun = begun
-        self._account: Account | None = account
+        self.prompt_tokens = 0
+        self.set_aside = 0
+        """Tokens of the budget that nobody else may use."""
+        self._account = account
+        self._is_over = False
+
+    def admit(self, prompt_tokens: int, most_generated: int, used_tokens: int, now: float) -> None:
+        """Take its prompt, or raise RateLimited or BudgetSpent."""
+        self._account.admit(self, prompt_tokens, most_generated, used_tokens, now)
+
+    def left(self, used_tokens: int) -> int | None:
+        """Tokens that it may use of the budget; None where there is none."""
+        return self._account.left(used_tokens, self)
 
     def end(self, *, cached_tokens: int, generated_tokens: int, now: float) -> None:
         """Take what it turned out to cost."""
-        account, self._account = self._account, None
-        if account is not None:
-            account.close(self, cached_tokens, generated_tokens, now)
+        if not self._is_over:
+            self._is_over = True
+            self._account.close(self, cached_tokens, generated_tokens, now)
 
-    def cancel(self, now: float) -> None:
-        """Give its prompt back: nothing of it was computed."""
-        account, self._account = self._account, None
-        if account is not None:
-            account.forget(self, now)
+    def cancel(self, now: float, *, took_request: bool = True) -> None:
+        """Give its prompt back: nothing of it was computed. And the request, if it was refused by a limit."""
+        if not self._is_over:
+            self._is_over = True
+            self._account.forget(self, now, took_request=took_request)
+
+    def settle(self) -> None:
+        """Hold nothing of the budget any more: what was used is known to whoever says `used_tokens`."""
+        self._account.settle(self)
 
 
 class Limiter:
@@ -190,18 +218,14 @@ class Limiter:
             account = self._accounts[caller.id] = Account(caller.limits, now)
         return account
 
-    def check(self, caller: Caller, now: float, *, prompt_tokens: int = 1) -> None:
-        """Raise RateLimited, BudgetSpent or Forbidden if a request with such a prompt cannot begin now."""
-        account = self.account(caller, now)
-        if account is not None:
-            used = self._used_tokens(caller.id) if caller.limits.total_tokens is not None else 0
-            account.check(used, prompt_tokens, now)
+    def used_tokens(self, caller: Caller) -> int:
+        """What counts against the budget of a caller, if it has one."""
+        return self._used_tokens(caller.id) if caller.limits.total_tokens is not None else 0
 
-    def begin(self, caller: Caller, now: float, *, prompt_tokens: int) -> Lease | None:
-        """Begin a request, or raise what `check` raises. None where nothing is counted."""
-        self.check(caller, now, prompt_tokens=prompt_tokens)
+    def begin(self, caller: Caller, now: float) -> Lease | None:
+        """Let a request come in, or raise RateLimited, BudgetSpent or Forbidden. None where nothing is counted."""
         account = self.account(caller, now)
-        return account.begin(prompt_tokens, now) if account is not None else None
+        return account.begin(self.used_tokens(caller), now) if account is not None else None
 
 
 _UNLIMITED = Limits()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,11 +20,14 @@ from crossette.api.app import App
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.engines.fake import FakeEngine
+from crossette.limits import Limiter
 from engine_calls import is_empty
 from faulty_tasks import Faults
+from ledger_entries import KeptEntries
 
 LIMIT_S = 10
-ONE_AT_ONCE = Caller("id", "a key", limits=Limits(concurrent_requests=1))
+BUDGET = 10_000
+ONE_AT_ONCE = Caller("id", "a key", limits=Limits(concurrent_requests=1, total_tokens=BUDGET))
 """A request that were not over for the limiter would keep the next one out."""
 
 TEXT = say("one two")
@@ -77,9 +81,25 @@ class Exchange:
         return b"".join(message.get("body", b"") for message in self.sent)
 
 
+class OnlyCaller:
+    """An `Access` that takes everybody for the same caller."""
+
+    def caller(self, key: str | None) -> Caller:
+        return ONE_AT_ONCE
+
+
+def assert_nothing_held(limiter: Limiter) -> None:
+    """Nobody holds a place or a part of the budget."""
+    lease = limiter.begin(ONE_AT_ONCE, time.monotonic())
+    assert lease is not None
+    assert lease.left(0) == BUDGET
+    lease.cancel(time.monotonic())
+    lease.settle()
+
+
 async def ask(app: App, path: str, body: object) -> Exchange:
     exchange = Exchange(json.dumps(body).encode())
-    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "state": {"caller": ONE_AT_ONCE}}
+    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
     await app(scope, exchange.receive, exchange.send)
     return exchange
 
@@ -87,7 +107,7 @@ async def ask(app: App, path: str, body: object) -> Exchange:
 async def ask_with(faults: Faults, app: App, path: str, body: object) -> tuple[Exchange, BaseException | None]:
     """The exchange, and what the app raised. All tasks that it starts are faulty."""
     exchange = Exchange(json.dumps(body).encode())
-    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "state": {"caller": ONE_AT_ONCE}}
+    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
     loop = asyncio.get_running_loop()
     loop.set_task_factory(faults.task)
     asking = asyncio.ensure_future(app(scope, exchange.receive, exchange.send))
@@ -126,14 +146,18 @@ def test_a_fault_at_any_await_ends_that_request_once_and_leaves_nothing(
     endpoint, body, settings = CASES[case]
     path, body = f"{PREFIXES[0]}/{endpoint}", body | {"stream": streamed}
     engine = FakeEngine(parrot)
-    app = App(ServedModels({"fake": engine}), settings, gate=Gate())
+    limiter, ledger = Limiter(), KeptEntries()
+    app = App(ServedModels({"fake": engine}), settings, access=OnlyCaller(), ledger=ledger, gate=Gate(limiter))
 
     async def strike_everywhere() -> int:
         for place in count():
             faults = Faults(place, error("injected"))
+            ledger.entries.clear()
             exchange, raised = await ask_with(faults, app, path, body)
             await nothing_left()
             assert is_empty(engine), f"after a fault at await {place}"
+            assert_nothing_held(limiter)
+            assert len(ledger.entries) == 1
             assert_ended_once(exchange, streamed=streamed)
             if not faults.has_struck:
                 assert raised is None

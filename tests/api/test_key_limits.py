@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +17,7 @@ from crossette.api.admission import Gate
 from crossette.api.limit_headers import duration
 from crossette.engines.fake import FakeEngine
 from crossette.limits import Limiter
+from ledger_entries import KeptEntries
 
 KEY = {"authorization": "Bearer key"}
 TEXT = say("0123456789")
@@ -39,11 +41,12 @@ def limited(
     *,
     engine: FakeEngine | None = None,
     used: Mapping[str, int] | None = None,
+    ledger: KeptEntries | None = None,
     **limits: int,
 ) -> Iterator[ApiServer]:
-    limiter = Limiter(lambda key_id: (used or {})[key_id])
+    limiter = Limiter(ledger.used_tokens if ledger else lambda key_id: (used or {})[key_id])
     callers = {"key": Caller("id-1", "a key", limits=Limits(**limits))}
-    with serving(engine, callers=callers, gate=Gate(limiter, now=clock or Clock())) as api:
+    with serving(engine, callers=callers, ledger=ledger, gate=Gate(limiter, now=clock or Clock())) as api:
         yield api
 
 
@@ -193,6 +196,54 @@ def test_a_spent_budget_is_a_429_that_is_not_retried(prefix: str) -> None:
     assert (refused.status_code, error["type"], error["code"]) == (429, *DIALECTS[prefix].errors["budget_spent"])
     assert (refused.headers["x-should-retry"], "retry-after" in refused.headers) == ("false", False)
     assert "1000 tokens in all, and 1000 are used" in error["message"]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_requests_at_once_do_not_overdraw_a_budget(prefix: str, streamed: bool) -> None:
+    ledger = KeptEntries()
+    with limited(ledger=ledger, total_tokens=100) as api, ThreadPoolExecutor(12) as clients:
+        body = BODY | {"prompt": say("x" * 12), "max_tokens": 12, "stream": streamed}
+        statuses = list(clients.map(lambda _: api.post(f"{prefix}/completions", body, KEY).status_code, range(12)))
+
+    assert set(statuses) == {200, 429}
+    assert ledger.used_tokens("id-1") <= 100
+
+
+def test_an_answer_of_no_given_length_ends_where_the_budget_does(prefix: str) -> None:
+    chat = {"model": "fake", "messages": [{"role": "user", "content": say("x" * 500)}]}
+    with limited(used={"id-1": 400}, total_tokens=1000) as api:
+        answer = api.post(f"{prefix}/chat/completions", chat, KEY).json()
+        refused = api.post(f"{prefix}/chat/completions", chat | {"max_tokens": 500}, KEY)
+
+    usage = answer["usage"]
+    assert (usage["total_tokens"], answer["choices"][0]["finish_reason"]) == (600, "length")
+    assert (refused.status_code, refused.headers["x-should-retry"]) == (429, "false")
+    assert "Send a smaller max_tokens" in refused.json()["error"]["message"]
+
+
+def test_a_request_takes_its_place_before_its_body_is_read(prefix: str) -> None:
+    """Or a caller could hold any number of bodies in memory."""
+    with limited(concurrent_requests=1) as api:
+        with api.connect() as connection:
+            head = f"POST {prefix}/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer key\r\n"
+            connection.sendall(f"{head}expect: 100-continue\r\ncontent-length: 1000\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+            refused = api.post(f"{prefix}/completions", BODY, KEY)
+        answers = (api.post(f"{prefix}/completions", BODY, KEY) for _ in range(1000))
+        again = next(answer for answer in answers if answer.status_code != 429)
+
+    assert (refused.status_code, again.status_code) == (429, 200)
+
+
+def test_a_request_that_is_wrong_counts_as_one_and_one_that_is_refused_does_not(prefix: str) -> None:
+    with limited(requests_per_minute=4, prompt_tokens_per_minute=15) as api:
+        wrong = api.post(f"{prefix}/completions", BODY | {"temperature": 9}, KEY)
+        first = api.post(f"{prefix}/completions", BODY, KEY)
+        refused = [api.post(f"{prefix}/completions", BODY, KEY) for _ in range(5)]
+
+    left = "x-ratelimit-remaining-requests"
+    assert (wrong.status_code, first.status_code, {answer.status_code for answer in refused}) == (400, 200, {429})
+    assert [answer.headers[left] for answer in (wrong, first, refused[-1])] == ["3", "2", "2"]
 
 
 def test_a_request_that_the_engine_refuses_gives_its_prompt_back(prefix: str) -> None:

@@ -12,7 +12,7 @@ from crossette.api.dialect import Dialect
 from crossette.api.limit_headers import limit_headers
 from crossette.api.queue import QueueSettings, Returns, check_queue
 from crossette.engine import Engine
-from crossette.errors import BudgetSpent, RateLimited
+from crossette.errors import BudgetSpent, RateLimited, RetryLater
 from crossette.limits import Lease, Limiter
 from crossette.types import GenerationRequest, Usage
 
@@ -46,15 +46,25 @@ class Visit:
         self._lease: Lease | None = None
         self._is_refused = False
 
-    def check(self) -> None:
-        """Raise RateLimited, BudgetSpent or Forbidden for a caller that need not send its body at all."""
-        self._limited(lambda: self._gate.limiter.check(self.caller, self._gate.now()))
+    def enter(self) -> None:
+        """Take a place, before the body is read. Raises RateLimited, BudgetSpent or Forbidden."""
+        self._limited(self._enter)
+
+    def most_generated(self, prompt_tokens: int) -> int | None:
+        """Tokens that the answers to such a prompt may have, by what is left of the budget; None if there is none."""
+        left = self._lease.left(self._used_tokens) if self._lease else None
+        return None if left is None else max(1, left - prompt_tokens)
 
     def begin(self, engine: Engine, requests: Sequence[GenerationRequest]) -> None:
-        """Take what the prompts cost, or raise what `check` raises, or Overloaded. Nothing is taken then."""
-        check_queue(engine.stats(), self._gate.queue, self._gate.returns[engine.info.name], self._gate.now())
-        prompt_tokens = sum(len(request.prompt) for request in requests)
-        self._limited(lambda: self._take(prompt_tokens))
+        """Take what the prompts cost, or raise RateLimited, BudgetSpent or Overloaded. Nothing is taken then."""
+        now = self._gate.now()
+        try:
+            check_queue(engine.stats(), self._gate.queue, self._gate.returns[engine.info.name], now)
+            self._limited(lambda: self._admit(requests, now))
+        except (RetryLater, BudgetSpent):
+            if self._lease is not None:
+                self._lease.cancel(now, took_request=False)
+            raise
 
     def end(self, usage: Usage | None) -> None:
         """Take what the answer cost; None where the engine never began. May be called at any time, and twice."""
@@ -67,6 +77,11 @@ class Visit:
             cached_tokens=usage.cached_tokens, generated_tokens=usage.completion_tokens, now=self._gate.now()
         )
 
+    def settle(self) -> None:
+        """Hold nothing of a budget any more, for the ledger is told at once."""
+        if self._lease is not None:
+            self._lease.settle()
+
     def headers(self) -> dict[str, str]:
         """What the client is told of its limits, as they stand now."""
         now = self._gate.now()
@@ -75,8 +90,18 @@ class Visit:
         over = self._is_refused or any(one.left == 0 for one in allowances)
         return limit_headers(allowances, self._dialect, over=over)
 
-    def _take(self, prompt_tokens: int) -> None:
-        self._lease = self._gate.limiter.begin(self.caller, self._gate.now(), prompt_tokens=prompt_tokens)
+    @property
+    def _used_tokens(self) -> int:
+        return self._gate.limiter.used_tokens(self.caller)
+
+    def _enter(self) -> None:
+        self._lease = self._gate.limiter.begin(self.caller, self._gate.now())
+
+    def _admit(self, requests: Sequence[GenerationRequest], now: float) -> None:
+        if self._lease is not None:
+            prompt_tokens = sum(len(request.prompt) for request in requests)
+            most_generated = sum(request.n * request.sampling.max_tokens for request in requests)
+            self._lease.admit(prompt_tokens, most_generated, self._used_tokens, now)
 
     def _limited(self, step: Callable[[], None]) -> None:
         try:
@@ -87,9 +112,13 @@ class Visit:
 
 
 def end_visit(state: Mapping[str, Any]) -> None:
-    """End the visit of a request, however it went, with what its answer cost. For `scope["state"]`."""
+    """End the visit of a request, however it went, with what its answer cost. For `scope["state"]`.
+
+    The ledger must be told before anything else happens.
+    """
     if "visit" in state:
         state["visit"].end(state["answer"].usage if "answer" in state else None)
+        state["visit"].settle()
 
 
 def visit_headers(state: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:

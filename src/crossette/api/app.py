@@ -189,7 +189,7 @@ class App:
         ids: Ids = request.scope["crossette.ids"]
         caller = request.state.caller
         request.state.visit = visit = self._gate.visit(caller, dialect)
-        visit.check()
+        visit.enter()
         models = self.models.only(caller.models)
         return await create(request, endpoint, models, dialect, self._settings, ids, visit)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
@@ -99,6 +99,7 @@ async def create(
     plan = await _prepared(call.plan, engine) if call.plan is not None else PLAIN
     writer = Writer.of(body, engine.tokenizer, dialect)
     reply = endpoint.reply(_head(ids.answer, body, engine.info, dialect), body, dialect, writer)
+    call = _within_budget(call, body.num_generated, visit)
     requests = _requests(ids.answer, body, call, engine, dialect, plan.constraint, request.state.caller.id)
     visit.begin(engine, requests)
     answer = start(
@@ -137,6 +138,15 @@ def _fingerprint(info: ModelInfo) -> str:
     """Changes when the server or the model does, and texts may change with them."""
     made_of = repr((__version__, info.name, info.architecture, info.quantization, info.vocab_size))
     return "fp_" + hashlib.sha256(made_of.encode()).hexdigest()[:10]
+
+
+def _within_budget(call: Call, num_choices: int, visit: Visit) -> Call:
+    """Let answers whose length is not asked for end where the key's budget does."""
+    most = visit.most_generated(sum(map(len, call.prompts)))
+    if most is None:
+        return call
+    each = max(1, most // (len(call.prompts) * num_choices))
+    return replace(call, default_max_tokens=min(each, call.default_max_tokens or each))
 
 
 def _requests(

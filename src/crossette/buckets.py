@@ -1,0 +1,49 @@
+"""What fills evenly and is taken from, and what is remembered of the past. Pure: times are arguments, in seconds."""
+
+from __future__ import annotations
+
+import math
+
+ENOUGH = 1e-6
+"""What may be missing to a whole token: rounding, a thousand times over."""
+
+_MEMORY = 0.2
+"""The weight of the newest request in the moving averages of what requests take."""
+
+
+class Bucket:
+    """So many a minute: full at first, filling evenly, below zero after more was taken than was there."""
+
+    def __init__(self, per_minute: int, now: float) -> None:
+        self.per_minute = per_minute
+        self._level = float(per_minute)
+        self._seen = now
+
+    def level(self, now: float) -> float:
+        gained = max(0.0, now - self._seen) * self.per_minute / 60
+        return min(float(self.per_minute), self._level + gained)
+
+    def take(self, amount: int, now: float) -> None:
+        """Take what was used; a negative amount gives back."""
+        self._level = self.level(now) - amount
+        self._seen = max(now, self._seen)
+
+    def wait_s(self, amount: int, now: float, *, expected: float = 0.0) -> float:
+        """Seconds until `amount` is there, or all that the bucket can hold if that is less; inf if it holds nothing.
+
+        What is `expected` to be taken still by others must be there, too.
+        """
+        if self.per_minute == 0:
+            return math.inf
+        missing = min(amount, self.per_minute) + expected - self.level(now)
+        return missing * 60 / self.per_minute if missing > ENOUGH else 0.0
+
+
+class Mean:
+    """A moving average, 0 before the first value."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def add(self, value: float) -> None:
+        self.value = value if self.value == 0 else self.value + _MEMORY * (value - self.value)
