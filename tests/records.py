@@ -32,6 +32,7 @@ _RECORD = RequestRecord(
     status=200,
     begun_at=1_700_000_000.0,
     seconds=2.0,
+    key_id="key-a",
     model_asked="fake",
     work=WORK,
 )

@@ -113,7 +113,7 @@ def test_the_line_of_a_request_for_people(capsys: Capture) -> None:
     request_log.note(make_record(recorded={"user": "ann"}))
 
     assert capsys.readouterr().err.partition(" - ")[2] == (
-        "POST /v1/chat/completions 200 2000 ms fake 20 (8 cached)+11 tokens, "
+        "POST /v1/chat/completions 200 2000 ms key-a fake 20 (8 cached)+11 tokens, "
         "queued 125 ms, first after 500 ms, stop user='ann'\n"
     )
 
@@ -142,6 +142,7 @@ def test_the_line_of_a_request_for_programs(capsys: Capture) -> None:
         "duration_s": 2.0,
         "dialect": "openai",
         "endpoint": "chat/completions",
+        "key_id": "key-a",
         "model_asked": "fake",
         "answer_id": WORK.id,
         "model": "fake",
@@ -163,7 +164,7 @@ def test_the_line_of_a_refusal_names_its_kind(capsys: Capture) -> None:
     configure("info")
     request_log.note(make_record(status=404, error="model_not_found", work=None))
 
-    assert capsys.readouterr().err.endswith(" POST /v1/chat/completions 404 2000 ms model_not_found\n")
+    assert capsys.readouterr().err.endswith(" POST /v1/chat/completions 404 2000 ms key-a model_not_found\n")
 
 
 @pytest.mark.parametrize(("status", "num_lines"), [(200, 0), (503, 1)])

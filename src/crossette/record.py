@@ -64,6 +64,8 @@ class RequestRecord:
     begun_at: float
     """Seconds since the epoch."""
     seconds: float
+    key_id: str = ""
+    """Whose request it was, as `crossette keys list` names the key; empty without one."""
     model_asked: str = ""
     """As the client spelled it: anything at all."""
     error: str = ""

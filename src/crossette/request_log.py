@@ -20,6 +20,8 @@ def note(record: RequestRecord) -> None:
     if not log.isEnabledFor(level):
         return
     line = f"{record.method} {visible(record.path)} {record.status} {record.seconds * 1000:.0f} ms"
+    if record.key_id:
+        line += f" {record.key_id}"
     if record.error:
         line += f" {record.error}"
     if record.work is not None:
@@ -49,6 +51,8 @@ def _fields(record: RequestRecord) -> dict[str, object]:
         "dialect": record.dialect,
         "endpoint": record.endpoint,
     }
+    if record.key_id:
+        fields["key_id"] = record.key_id
     if record.model_asked:
         fields["model_asked"] = record.model_asked
     if record.error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
@@ -11,10 +12,13 @@ import pytest
 
 from api_server import DIALECTS, LIMIT_S, ApiServer, parrot, say, serving
 from crossette.access import ANONYMOUS, Caller
+from crossette.api.account import entry_of
+from crossette.api.generate import Ids
 from crossette.engines.fake import FakeEngine
 from crossette.errors import EngineFailure, StoreError, Unauthorized
 from crossette.ledger import Entry, LedgerStats, NoLedger, UsageQuery, UsageRow
 from crossette.types import Usage
+from records import WORK, make_record
 
 ENDPOINTS = {"/completions": "cmpl-", "/chat/completions": "chatcmpl-"}
 ROW = UsageRow("key-a", "alice", "fake", None, 3, 1, 10, 4, 5, 0, 0.25)
@@ -323,3 +327,14 @@ def test_usage_that_cannot_be_read_is_a_503(noted: ApiServer, notebook: Notebook
 
 def test_readiness_says_how_the_ledger_fares(noted: ApiServer) -> None:
     assert noted.get("/health/ready").json()["ledger"] == {"written": 3, "waiting": 1, "lost": 2, "lag_s": 0.5}
+
+
+def test_an_answer_that_was_cut_is_an_error_and_not_one_that_ended() -> None:
+    """As by a second Ctrl-C: its status was sent, and then nothing more."""
+    scope = {"crossette.ids": Ids("cmpl-1", "req-1"), "headers": []}
+    whole, cut = (
+        entry_of(make_record(work=replace(WORK, finish_reasons=reasons, ended_s=ended_s)), "openai", "/x", scope, None)
+        for reasons, ended_s in ((("stop",), 1.75), ((), None))
+    )
+
+    assert (whole.finish_reason, cut.finish_reason) == ("stop", "error")

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,32 @@ def test_a_request_that_leaves_before_it_is_admitted_has_not_waited(engine: Open
 
     # The one that settles has; the other may have been admitted in a step before it could leave.
     assert before + 1 <= times_of(engine.stats()).queue.count <= before + 2
+
+
+@pytest.mark.parametrize("place", ["inbox", "prompt"])
+def test_every_choice_of_a_request_waits(place: str, engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the inbox while a step runs, and while its prompt is computed: else any number of them could wait."""
+    held, released = threading.Event(), threading.Event()
+
+    def hold(batch: Batch, run: Any = engine._runner.run) -> Any:
+        held.set()
+        assert released.wait(LIMIT_S)
+        return run(batch)
+
+    async def look() -> int:
+        asking = [asyncio.create_task(ask(engine, make_request(LONG, n=4, max_tokens=2)))]
+        await asyncio.to_thread(held.wait, LIMIT_S)
+        if place == "inbox":
+            asking.append(asyncio.create_task(ask(engine, make_request(LONG, n=4, max_tokens=2))))
+            await asyncio.sleep(0)
+        waiting = engine.stats().waiting
+        released.set()
+        await asyncio.gather(*asking)
+        return waiting
+
+    monkeypatch.setattr(engine._runner, "run", hold)
+
+    assert run(look()) == {"prompt": 3, "inbox": 7}[place]
 
 
 # --- progress ---

@@ -84,10 +84,10 @@ def entry_of(record: RequestRecord, dialect: str, endpoint: str, scope: Scope, c
 
 
 def _finish_reason(record: RequestRecord) -> str | None:
-    """Each reason once, as they were told; `error` for an answer that broke after its status was sent."""
+    """Each reason once, as they were told; `error` for an answer that broke, or was cut, after its status was sent."""
     if record.work is None:
         return None
-    if record.error and record.status == 200:
+    if record.status == 200 and (record.error or record.work.ended_s is None):
         return "error"
     return ",".join(dict.fromkeys(record.work.finish_reasons)) or None
 

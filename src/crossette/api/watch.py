@@ -9,6 +9,7 @@ from typing import Any
 from starlette.types import Scope
 
 from crossette.api.trace_context import new_trace_id, sent_trace, trace_id_of
+from crossette.access import ANONYMOUS
 from crossette.errors import ServingError
 from crossette.generation import Answer
 from crossette.record import RequestRecord, Work
@@ -52,6 +53,7 @@ class Watch:
             status=status,
             begun_at=self._begun_at,
             seconds=time.perf_counter() - self._begun,
+            key_id=state.get("caller", ANONYMOUS).id,
             model_asked=body.model if body is not None else "",
             error=self.error.kind if self.error is not None else "",
             work=self._work(state) if "answer" in state else None,

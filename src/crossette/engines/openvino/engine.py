@@ -112,8 +112,8 @@ class OpenVINOEngine:
         self._grammars = GrammarCompiler(self.tokenizer, self.tokenizer.vocab_size, info.end_token_ids)
         self._inbox: SimpleQueue[tuple[OutputStream, Callable[[], object]] | None] = SimpleQueue()
         self._streams: dict[Sequence, OutputStream] = {}
-        self._arriving: dict[OutputStream, int] = {}
-        """Tokens of the prompts in the inbox: a step may take seconds, and they wait already."""
+        self._arriving: dict[OutputStream, GenerationRequest] = {}
+        """Those in the inbox: a step may take seconds, and they wait already."""
         self._arrivals = count()
         self._closed = False
         self._gate = threading.Lock()  # nothing enters the inbox behind the None that ends it
@@ -130,7 +130,7 @@ class OpenVINOEngine:
         arriving = tuple(self._arriving.values())
         return EngineStats(
             running=len(self.scheduler.running),
-            waiting=len(self.scheduler.waiting) + len(arriving),
+            waiting=self.scheduler.num_waiting + sum(request.n for request in arriving),
             blocks_total=self._pool.num_blocks,
             blocks_free=self._pool.num_free,
             steps=self._num_steps,
@@ -143,7 +143,8 @@ class OpenVINOEngine:
             stalled=self._stalled,
             held_back=self.scheduler.num_held_back,
             max_sequences=self.scheduler.max_sequences,
-            pending_prompt_tokens=self.scheduler.num_pending_prompt_tokens + sum(arriving),
+            pending_prompt_tokens=self.scheduler.num_pending_prompt_tokens
+            + sum(len(request.prompt) for request in arriving),
             speeds=self._throughput.speeds,
             alive=self._closed or self._thread.is_alive(),
             lookup_tokens=self.scheduler.num_looked_up,
@@ -173,7 +174,7 @@ class OpenVINOEngine:
         with self._gate:
             if self._closed:
                 raise admission.shutting_down()
-            self._arriving[stream] = len(request.prompt)
+            self._arriving[stream] = request
             self._inbox.put((stream, lambda: self._begin(sequences, stream)))
         return stream
 

@@ -68,6 +68,11 @@ class Scheduler:
             self.add(heir)
 
     @property
+    def num_waiting(self) -> int:
+        """Sequences that have no place yet, also further choices of a prompt. May be asked from another thread."""
+        return len(self.waiting) + sum(len(sequence.forks) for sequence in (*self.waiting, *self.running))
+
+    @property
     def num_held_back(self) -> int:
         """Sequences that the last step had no room for, and that wait still."""
         return min(self._num_held_back, len(self.waiting))
