@@ -185,12 +185,13 @@ CHECKS = (
     "response_schema_conformance",
     "negative_data_rejection",
 )
-RUNS = {
+RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
     # Every field with every kind of value, right and wrong; and some bodies at random.
-    "whole": ("--phases=examples,coverage,fuzzing", "--max-examples=20"),
+    "whole": (20, ("--phases=examples,coverage,fuzzing",)),
     # Only what can be answered, so that there are streams to look at.
-    "streamed": ("--phases=examples,fuzzing", "--max-examples=40", "--mode=positive"),
+    "streamed": (40, ("--phases=examples,fuzzing", "--mode=positive")),
 }
+"""How many bodies at random, and what else schemathesis is told; with `--fuzz N`, N times as many, and new ones."""
 WANTED = {
     "whole": {(200, "application/json"), (400, "application/json"), (404, "application/json")},
     "streamed": {(200, "text/event-stream")},
@@ -265,20 +266,22 @@ def answers_in(report: Path) -> set[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_whatever_is_sent_the_answer_is_as_described(small: ApiServer, tmp_path: Path, run: str) -> None:
+def test_whatever_is_sent_the_answer_is_as_described(small: ApiServer, tmp_path: Path, fuzz: int, run: str) -> None:
+    num_examples, options = RUNS[run]
     described = narrowed(small.get("/openapi.json").json())
     (tmp_path / "openapi.json").write_text(json.dumps(streaming(described) if run == "streamed" else described))
 
     ran = subprocess.run(
         [
-            *(sys.executable, "-m", "schemathesis.cli", "run", "openapi.json", f"--url={small.root}", *RUNS[run]),
-            *(f"--checks={','.join(CHECKS)}", "--generation-deterministic"),
+            *(sys.executable, "-m", "schemathesis.cli", "run", "openapi.json", f"--url={small.root}", *options),
+            *(f"--checks={','.join(CHECKS)}", f"--max-examples={num_examples * fuzz}"),
+            *(("--generation-deterministic",) if fuzz == 1 else ()),
             *("--no-color", "--report=har", "--report-har-path=report.har"),
         ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=RUN_LIMIT_S,
+        timeout=RUN_LIMIT_S * fuzz,
     )
 
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -8,8 +8,8 @@ from typing import Any
 
 from starlette.types import Scope
 
-from crossette.api.trace_context import new_trace_id, sent_trace, trace_id_of
 from crossette.access import ANONYMOUS
+from crossette.api.trace_context import new_trace_id, sent_trace, trace_id_of
 from crossette.errors import ServingError
 from crossette.generation import Answer
 from crossette.record import RequestRecord, Work
