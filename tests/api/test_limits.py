@@ -206,6 +206,7 @@ def test_while_it_drains_new_work_is_refused_and_running_work_ends(prefix: str) 
         error = response.json()["error"]
         expected = (503, *DIALECTS[prefix].errors["overloaded"])
         assert (response.status_code, error["type"], error["code"]) == expected
+        assert (response.headers["retry-after"], response.headers["retry-after-ms"]) == ("5", "5000")
     assert (ready.status_code, ready.json()["status"], live.status_code) == (503, "draining", 200)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b'"text":"Hello"' in answer
