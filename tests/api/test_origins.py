@@ -152,6 +152,24 @@ def test_a_rebound_name_is_refused_also_where_the_page_would_be_its_own(prefix: 
         assert_forbidden(api.post(f"{prefix}/completions", BODY, headers), prefix, "evil.example")
 
 
+def test_a_preflight_is_for_a_server_of_this_name_too_and_is_told_like_any_request(prefix: str) -> None:
+    preflight = {"origin": PAGE, "access-control-request-method": "POST"}
+    settings = OriginSettings(cors_origin=(PAGE,), allowed_host=("api.example",))
+    with serving(origins=settings) as api:
+        answers = [
+            api.http.options(api.url(f"{prefix}/completions"), headers=preflight | {"host": host})
+            for host in ("evil.example", "api.example")
+        ]
+        api.told.wait_for(2)
+
+    refused, allowed = answers
+    assert_forbidden(refused, prefix, "evil.example")
+    assert not [name for name in refused.headers if name.startswith("access-control")]
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, PAGE)
+    told = [(record.method, record.status, record.error) for record in api.told.records]
+    assert told == [("OPTIONS", 403, "forbidden"), ("OPTIONS", 200, "")]
+
+
 def test_health_answers_to_any_name() -> None:
     with serving(origins=OriginSettings(allowed_host=LOOPBACK)) as api:
         assert api.get("/health/live", {"host": "10.1.2.3:8000"}).status_code == 200

@@ -61,20 +61,24 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     )
 
 
-def check_origin(scope: Scope, origins: Sequence[str], hosts: Sequence[str]) -> None:
-    """Raise Forbidden for a host that is not ours, or for a page from elsewhere that is not on the list.
+def check_host(scope: Scope, hosts: Sequence[str]) -> None:
+    """Raise Forbidden for a host that is not ours.
 
-    Programs send no `Origin`; and whoever watches the server's health asks for it by whatever address it has.
+    Whoever watches the server's health asks for it by whatever address it has.
     """
-    headers = Headers(scope=scope)
-    host = headers.get("host", "")
+    host = Headers(scope=scope).get("host", "")
     if hosts and host and not scope["path"].startswith("/health/") and not _is_one_of(_name(host), hosts):
         raise Forbidden(
             f"This server is not known as '{_name(host)}'. Known: {', '.join(hosts)}. "
             "Ask for one of these, or start the server with --allowed-host."
         )
+
+
+def check_origin(scope: Scope, origins: Sequence[str]) -> None:
+    """Raise Forbidden for a page from elsewhere that is not on the list. Programs send no `Origin`."""
+    headers = Headers(scope=scope)
     origin = headers.get("origin")
-    if origin is None or origin in origins or "*" in origins or origin.partition("://")[2] == host:
+    if origin is None or origin in origins or "*" in origins or origin.partition("://")[2] == headers.get("host", ""):
         return
     raise Forbidden(f"A web page of '{origin}' may not ask this server. Start the server with --cors-origin to let it.")
 
