@@ -8,9 +8,10 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -143,6 +144,21 @@ class ApiServer:
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, timeout=LIMIT_S)
+
+    @contextmanager
+    def one_connection(self) -> Iterator[Callable[[str, object], int]]:
+        """A call that posts and gives the status, on one connection: it fails once the server has closed that."""
+        with closing(HTTPConnection(*self.address, timeout=LIMIT_S)) as connection:
+            connection.connect()
+            connection.auto_open = 0
+
+            def ask(path: str, body: object) -> int:
+                connection.request("POST", path, json.dumps(body))
+                answer = connection.getresponse()
+                answer.read()
+                return answer.status
+
+            yield ask
 
     def wait_until_idle(self) -> None:
         """Come back when nothing runs, waits or holds a block."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -199,6 +200,7 @@ def test_a_price_of_a_model_that_is_not_served_is_refused(tmp_path: Path) -> Non
 
     with (
         open_store(config.fill(StoreSettings, values)) as store,
+        closing(serve.bind("127.0.0.1", 0)) as listener,
         pytest.raises(ConfigError, match=r"--price names 'other', which is not served\. Served: fake\."),
     ):
-        serve.build_app(FakeEngine(), values, store)  # type: ignore[arg-type]  # any engine does
+        serve.build_app(FakeEngine(), values, store, listener)  # type: ignore[arg-type]  # any engine does

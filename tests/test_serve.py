@@ -56,7 +56,7 @@ def serving(model: StoredModel, *arguments: str, stderr: IO[str] | None = None) 
     assert process.stdout is not None
     try:
         banner = ""
-        while not (found := re.search(r"^curl (http://\S+)/v1/chat/completions", banner, re.MULTILINE)):
+        while not (found := re.search(r"^curl (https?://\S+)/v1/chat/completions", banner, re.MULTILINE)):
             line = process.stdout.readline()
             assert line, f"the server ended before it served:\n{banner}"
             banner += line

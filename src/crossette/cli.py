@@ -138,7 +138,7 @@ def _serve(values: dict[str, Any]) -> None:
         stored = _pull(settings.model)
         with _err.status(f"Loading {stored.name}"):
             engine = serve.load_engine(stored, config.fill(OpenVINOSettings, values), settings.tool_format)
-        server = serve.build_app(engine, values, store, observers)
+        server = serve.build_app(engine, values, store, listener, observers)
         _print_banner(engine, listener.getsockname(), tls.scheme)
         serve.run(engine, server, listener, settings, tls)
 

@@ -16,11 +16,11 @@
     │   ├── RequestTooLarge     413  too_large
     │   ├── RetryLater                   with the seconds to wait
     │   │   ├── RateLimited     429  rate_limited      a limit of the key is reached
-    │   │   └── Overloaded      503  overloaded        too much waits already
+    │   │   ├── Overloaded      503  overloaded        too much waits already
+    │   │   └── ShuttingDown    503  overloaded
     │   ├── BudgetSpent         429  budget_spent      all that the key may ever use is used
-    │   ├── EngineFailure       500  internal
-    │   │   └── ConstraintFailed     constraint_failed  the output could not be held to the requested format
-    │   └── ShuttingDown        503  overloaded
+    │   └── EngineFailure       500  internal
+    │       └── ConstraintFailed     constraint_failed  the output could not be held to the requested format
     ├── ModelError                   a model that cannot be fetched, read or converted
     ├── StoreError                   a database of keys and usage that cannot be read or written
     └── ConfigError                  a setting that cannot be used
@@ -148,9 +148,14 @@ class ConstraintFailed(EngineFailure):
     kind = "constraint_failed"
 
 
-class ShuttingDown(ServingError):
+class ShuttingDown(RetryLater):
+    """This server ends. Another one, or itself after a restart, may answer in a few seconds."""
+
     status = 503
     kind = "overloaded"
+
+    def __init__(self, message: str, *, retry_after: float = 5.0) -> None:
+        super().__init__(message, retry_after=retry_after)
 
 
 class ModelError(CrossetteError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import ipaddress
 import logging
 import socket
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from crossette.api.connection import BoundedProtocol
 from crossette.api.dialect import FIREWORKS, OPENAI
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
-from crossette.api.origins import OriginSettings, allowed_hosts
+from crossette.api.origins import OriginSettings, allowed_hosts, is_loopback
 from crossette.api.queue import QueueSettings
 from crossette.choice import Stops
 from crossette.engine import Engine, ModelInfo
@@ -104,9 +103,16 @@ def tracing(values: Mapping[str, Any]) -> AbstractContextManager[tuple[Observer,
 
 
 def build_app(
-    engine: OpenVINOEngine, values: Mapping[str, Any], store: Store, observers: Sequence[Observer] = ()
+    engine: OpenVINOEngine,
+    values: Mapping[str, Any],
+    store: Store,
+    listener: socket.socket,
+    observers: Sequence[Observer] = (),
 ) -> App:
-    """The application for one engine. Raises ConfigError for an alias that leads nowhere, or a price of nothing."""
+    """The application for one engine, as it is asked for at the listener's address.
+
+    Raises ConfigError for an alias that leads nowhere, or a price of nothing.
+    """
     server = config.fill(ServerSettings, values)
     models = ServedModels({engine.info.name: engine}, parse_aliases(server.alias, engine.info.name))
     fireworks = dataclasses.replace(FIREWORKS, include_stop=server.fireworks_stop == "include")
@@ -120,16 +126,17 @@ def build_app(
         access=store.access,
         ledger=store.ledger,
         gate=Gate(Limiter(store.ledger.used_tokens), config.fill(QueueSettings, values)),
-        origins=origins(server, values),
+        origins=origins(listener, server, values),
         observers=observers,
         begins_traces=bool(config.fill(TracingSettings, values).otlp_endpoint),
     )
 
 
-def origins(server: ServerSettings, values: Mapping[str, Any]) -> OriginSettings:
-    """Who may ask in a browser, by the address that the server is bound to."""
+def origins(listener: socket.socket, server: ServerSettings, values: Mapping[str, Any]) -> OriginSettings:
+    """Who may ask in a browser, by the address that the server is really bound to."""
     settings = config.fill(OriginSettings, values)
-    return dataclasses.replace(settings, allowed_host=allowed_hosts(settings, server.host))
+    names = allowed_hosts(settings, listener.getsockname()[0], server.host)
+    return dataclasses.replace(settings, allowed_host=names)
 
 
 def parse_aliases(pairs: Sequence[str], default: str) -> dict[str, str]:
@@ -158,8 +165,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def guard(listener: socket.socket, access: KeyRing, settings: ServerSettings) -> None:
     """Raise ConfigError if others than this machine's own users would come in without a key."""
-    host = listener.getsockname()[0]
-    if ipaddress.ip_address(host.partition("%")[0]).is_loopback or access.is_closed or settings.allow_anonymous:
+    if is_loopback(listener.getsockname()[0]) or access.is_closed or settings.allow_anonymous:
         return
     listener.close()
     raise ConfigError(
@@ -193,6 +199,7 @@ class DrainingServer(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,  # anybody may write them
                 timeout_graceful_shutdown=int(drain_timeout + _LAST_WORDS_S),
                 ssl_certfile=tls.tls_cert,
                 ssl_keyfile=tls.tls_key,

@@ -221,6 +221,25 @@ def test_what_is_recorded_stands_in_the_log(prefix: str, endpoint: str, caplog: 
     assert [name for name in names if f" {name}={sent[name]!r}" not in caplog.text] == []
 
 
+@pytest.mark.parametrize("endpoint", TABLES)
+def test_megabytes_of_it_are_not(prefix: str, endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither where they are refused. What is told to the log is told to metrics and traces too."""
+    names = [name for name, field in TABLES[endpoint].items() if field.state == "recorded"]
+    long = "x" * 2_000_000
+    metadata = ({"k": long}, {long: "v"}, {str(number): "v" * 500 for number in range(4000)})
+    sent: list[dict[str, object]] = [{name: long} for name in ("model", *names) if name != "metadata"]
+    sent += [{"metadata": given} for given in metadata]
+
+    with caplog.at_level(logging.INFO, "crossette.request_log"), serving() as api:
+        statuses = {api.post(f"{prefix}/{endpoint}", make_body(endpoint, **fields)).status_code for fields in sent}
+        api.get("/v1/models/" + "x" * 50_000)
+        api.told.wait_for(len(sent) + 1)
+
+    assert statuses == {400, 404}
+    assert [record.path for record in api.told.records if len(repr(record)) > 2000] == []
+    assert max(len(line) for line in caplog.text.splitlines()) < 2000
+
+
 # --- who comes first ---
 
 

@@ -104,6 +104,68 @@ def test_a_body_has_longer_the_more_of_it_has_come(monkeypatch: pytest.MonkeyPat
         assert connected.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
+REFUSED = {
+    "404": "POST /v1/nowhere HTTP/1.1\r\nhost: a\r\n",
+    "413": "POST /v1/completions HTTP/1.1\r\nhost: a\r\n",
+    "403": "POST /v1/completions HTTP/1.1\r\nhost: a\r\norigin: https://evil.example\r\n",
+}
+
+
+@pytest.mark.parametrize("status", [*REFUSED])
+@pytest.mark.parametrize("trickled", [b"x", b"x" * 70_000], ids=["a-byte", "much"])
+def test_a_body_that_goes_on_behind_its_answer_is_cut_off(
+    status: str, trickled: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "REST_TIMEOUT_S", 0.05)
+    with serving() as api, api.connect() as connected:
+        connected.sendall(f"{REFUSED[status]}content-length: 1000000000000\r\n\r\n".encode())
+        assert connected.recv(10_000).startswith(f"HTTP/1.1 {status} ".encode())
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connected.sendall(trickled)
+        assert rest_of(connected) == b""
+        assert_alive(api)
+
+
+def test_a_body_without_an_announced_end_is_cut_off_behind_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "REST_TIMEOUT_S", 0.05)
+    with serving() as api, api.connect() as connected:
+        connected.sendall(f"{REFUSED['404']}transfer-encoding: chunked\r\n\r\n".encode())
+        assert connected.recv(10_000).startswith(b"HTTP/1.1 404 ")
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connected.sendall(b"1\r\nx\r\n")
+        assert rest_of(connected) == b""
+
+
+def test_a_connection_whose_body_ends_soon_behind_its_answer_is_kept(prefix: str) -> None:
+    content = json.dumps(BODY).encode()
+    with serving() as api, api.connect() as connected:
+        connected.sendall(f"{REFUSED['404']}content-length: 300000\r\n\r\n".encode())
+        assert connected.recv(10_000).startswith(b"HTTP/1.1 404 ")
+        connected.sendall(b"x" * 300_000)
+        head = f"POST {prefix}/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {len(content)}\r\n\r\n"
+        connected.sendall(head.encode() + content)
+        assert connected.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_connection_whose_body_ended_behind_its_answer_is_not_idle_for_ever() -> None:
+    with serving() as api:
+        api.server.config.timeout_keep_alive = 1
+        with api.connect() as connected:
+            connected.sendall(f"{REFUSED['404']}content-length: 1000\r\n\r\n".encode())
+            assert connected.recv(10_000).startswith(b"HTTP/1.1 404 ")
+            connected.sendall(b"x" * 1000)
+            assert rest_of(connected) == b""
+
+
+def test_an_error_with_a_whole_body_leaves_its_connection_open(prefix: str) -> None:
+    """Clients retry on it."""
+    asked: tuple[tuple[str, dict[str, object]], ...] = (("nowhere", {}), ("completions", {}), ("completions", BODY))
+    with serving() as api, api.one_connection() as ask:
+        statuses = [ask(f"{prefix}/{path}", body) for path, body in asked]
+
+    assert statuses == [404, 400, 200]
+
+
 # --- heads ---
 
 
@@ -123,6 +185,15 @@ def test_a_second_head_on_a_connection_is_bound_too(monkeypatch: pytest.MonkeyPa
         connected.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n")
         assert connected.recv(1000).startswith(b"HTTP/1.1 200 ")
         connected.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\nx-slow: ")
+        assert rest_of(connected) == b""
+
+
+def test_line_ends_before_a_second_head_do_not_hold_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.2)
+    with serving() as api, api.connect() as connected:
+        connected.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert connected.recv(1000).startswith(b"HTTP/1.1 200 ")
+        connected.sendall(b"\r\n")
         assert rest_of(connected) == b""
 
 
@@ -206,6 +277,7 @@ def test_while_it_drains_new_work_is_refused_and_running_work_ends(prefix: str) 
         error = response.json()["error"]
         expected = (503, *DIALECTS[prefix].errors["overloaded"])
         assert (response.status_code, error["type"], error["code"]) == expected
+        assert (response.headers["retry-after"], response.headers["retry-after-ms"]) == ("5", "5000")
     assert (ready.status_code, ready.json()["status"], live.status_code) == (503, "draining", 200)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b'"text":"Hello"' in answer

@@ -102,7 +102,7 @@ def test_strange_paths_are_404s_that_name_no_file(server: ApiServer, path: str) 
 
 
 @pytest.mark.parametrize(
-    ("place", "status"), [("prompt", 400), ("model", 404), ("unknown", 400), ("user", 400), ("stop", 200)]
+    ("place", "status"), [("prompt", 400), ("model", 404), ("unknown", 400), ("user", 400), ("stop", 400)]
 )
 def test_a_string_of_ten_megabytes_is_refused_where_it_cannot_be_meant(
     server: ApiServer, prefix: str, place: str, status: int

@@ -12,7 +12,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api_server import ApiServer, has, parrot, say, serving
+from crossette.api.watch import Watch
 from crossette.engines.fake import FakeEngine
+from crossette.ledger import NoLedger
 from metrics_page import example, shown_name
 
 ROOT = Path(__file__).parent.parent.parent
@@ -142,6 +144,30 @@ def test_a_broken_observer_harms_no_request(caplog: pytest.LogCaptureFixture) ->
         server.told.wait_for(1)
         assert value(server, "prompt_tokens_total", model="fake") is not None
     assert "the disk is full" in caplog.text
+
+
+class _FullLedger(NoLedger):
+    def note(self, entry: object) -> None:
+        raise RuntimeError("the disk is full")
+
+
+@pytest.mark.parametrize("broken", ["ledger", "record"])
+def test_what_breaks_behind_an_answer_ends_no_connection(
+    broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    if broken == "record":
+        monkeypatch.setattr(Watch, "record", fail)
+    with serving(ledger=_FullLedger()) as server, server.one_connection() as ask:
+        answers = [ask("/v1/completions", BODIES["completions"]) for _ in range(3)]
+
+    assert answers == [200] * 3
+
+    assert "A request was not counted" in caplog.text
+    assert "the disk is full" in caplog.text
+    assert "Exception in ASGI application" not in caplog.text
 
 
 # --- the dashboard ---

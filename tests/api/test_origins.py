@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from api_server import DIALECTS, ApiServer, say, serving
 from crossette import config, serve
+from crossette.api.app import App
 from crossette.api.origins import LOOPBACK, OriginSettings, allowed_hosts
 
 BODY = {"model": "fake", "prompt": say("Hello")}
@@ -97,6 +100,23 @@ def test_every_page_may_ask_if_the_server_says_so(prefix: str) -> None:
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
 
 
+def test_nobody_says_in_a_header_who_asks_or_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's own machine would be believed otherwise, and every page in its browsers with it."""
+    scopes: list[Scope] = []
+    asked = App.__call__
+
+    async def noting(self: App, scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await asked(self, scope, receive, send)
+
+    monkeypatch.setattr(App, "__call__", noting)
+    with serving() as api:
+        api.get("/v1/models", {"x-forwarded-for": "10.9.8.7", "x-forwarded-proto": "https"})
+
+    (scope,) = scopes
+    assert (scope["client"][0], scope["scheme"]) == ("127.0.0.1", "http")
+
+
 # --- names ---
 
 
@@ -132,6 +152,24 @@ def test_a_rebound_name_is_refused_also_where_the_page_would_be_its_own(prefix: 
         assert_forbidden(api.post(f"{prefix}/completions", BODY, headers), prefix, "evil.example")
 
 
+def test_a_preflight_is_for_a_server_of_this_name_too_and_is_told_like_any_request(prefix: str) -> None:
+    preflight = {"origin": PAGE, "access-control-request-method": "POST"}
+    settings = OriginSettings(cors_origin=(PAGE,), allowed_host=("api.example",))
+    with serving(origins=settings) as api:
+        answers = [
+            api.http.options(api.url(f"{prefix}/completions"), headers=preflight | {"host": host})
+            for host in ("evil.example", "api.example")
+        ]
+        api.told.wait_for(2)
+
+    refused, allowed = answers
+    assert_forbidden(refused, prefix, "evil.example")
+    assert not [name for name in refused.headers if name.startswith("access-control")]
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, PAGE)
+    told = [(record.method, record.status, record.error) for record in api.told.records]
+    assert told == [("OPTIONS", 403, "forbidden"), ("OPTIONS", 200, "")]
+
+
 def test_health_answers_to_any_name() -> None:
     with serving(origins=OriginSettings(allowed_host=LOOPBACK)) as api:
         assert api.get("/health/live", {"host": "10.1.2.3:8000"}).status_code == 200
@@ -146,29 +184,49 @@ def test_names_can_be_given_whole_or_by_their_end(host: str, status: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("given", "bound_to", "names"),
+    ("given", "bound_to", "host", "names"),
     [
-        ((), "127.0.0.1", (*LOOPBACK, "127.0.0.1")),
-        ((), "127.0.0.2", (*LOOPBACK, "127.0.0.2")),
-        ((), "::1", (*LOOPBACK, "[::1]")),
-        ((), "localhost", (*LOOPBACK, "localhost")),
-        ((), "0.0.0.0", ()),
-        ((), "192.168.1.5", ()),
-        ((), "::", ()),
-        (("API.example",), "127.0.0.1", ("api.example",)),
-        (("api.example",), "0.0.0.0", ("api.example",)),
-        (("*",), "127.0.0.1", ()),
+        ((), "127.0.0.1", "127.0.0.1", LOOPBACK),
+        ((), "127.0.0.2", "127.0.0.2", (*LOOPBACK, "127.0.0.2")),
+        ((), "::1", "::1", LOOPBACK),
+        ((), "127.0.0.1", "localhost", LOOPBACK),
+        ((), "127.0.0.1", "127.1", (*LOOPBACK, "127.1")),
+        ((), "127.0.1.1", "MyMachine", (*LOOPBACK, "127.0.1.1", "mymachine")),
+        ((), "0.0.0.0", "0.0.0.0", ()),
+        ((), "0.0.0.0", "", ()),
+        ((), "192.168.1.5", "localhost", ()),
+        ((), "::", "::", ()),
+        ((), "fe80::1%eth0", "fe80::1%eth0", ()),
+        (("API.example",), "127.0.0.1", "127.0.0.1", ("api.example",)),
+        (("api.example",), "0.0.0.0", "0.0.0.0", ("api.example",)),
+        (("*",), "127.0.0.1", "127.0.0.1", ()),
     ],
 )
-def test_which_names_depends_on_the_address(given: tuple[str, ...], bound_to: str, names: tuple[str, ...]) -> None:
-    assert allowed_hosts(OriginSettings(allowed_host=given), bound_to) == names
+def test_which_names_depends_on_the_address(
+    given: tuple[str, ...], bound_to: str, host: str, names: tuple[str, ...]
+) -> None:
+    assert allowed_hosts(OriginSettings(allowed_host=given), bound_to, host) == names
+
+
+def composed(flags: Mapping[str, object]) -> OriginSettings:
+    """The origins of a server that is started with these flags."""
+    values = config.gather(config.table(serve.SECTIONS), flags=flags, environ={}, file=None)
+    server = config.fill(serve.ServerSettings, values)
+    with closing(serve.bind(server.host, 0)) as listener:
+        return serve.origins(listener, server, values)
 
 
 def test_a_server_is_composed_with_the_names_of_its_address() -> None:
-    def composed(flags: Mapping[str, object]) -> OriginSettings:
-        values = config.gather(config.table(serve.SECTIONS), flags=flags, environ={}, file=None)
-        return serve.origins(config.fill(serve.ServerSettings, values), values)
-
-    assert composed({}).allowed_host == (*LOOPBACK, "127.0.0.1")
+    assert composed({}).allowed_host == LOOPBACK
     assert composed({"host": "0.0.0.0"}).allowed_host == ()
     assert composed({"cors_origin": [PAGE]}).cors_origin == (PAGE,)
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "LOCALHOST"])
+def test_names_are_checked_wherever_the_address_is_this_machine_alone_however_it_was_spelled(host: str) -> None:
+    """There no key is needed: a page whose name was made to point here would be an anonymous admin."""
+    origins = composed({"host": host})
+    with serving(origins=origins) as api:
+        statuses = [api.get("/v1/models", {"host": f"{name}:8000"}).status_code for name in ("evil.example", host)]
+
+    assert statuses == [403, 200]

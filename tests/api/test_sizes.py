@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from api_server import DIALECTS, PREFIXES, say, serving
+from crossette.api.schema.chat import ChatRequest
 
 MESSAGE = {"role": "user", "content": say("Hello")}
 SCHEMA = {"type": "object", "properties": {"a" * 500: {"type": "string"}}}
@@ -53,6 +54,41 @@ def test_a_form_has_a_largest_size_however_it_is_spelled(endpoint: str, form: di
             assert (answer.status_code, error["param"]) == (400, name)
             assert "500 is the limit" in error["message"]
             assert "--max-schema-bytes" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        {"tools": [{"type": "function", "function": {"name": "a", "parameters": SCHEMA}}]},
+        {"tools": [{"type": "function", "function": {"name": name, "description": "x" * 250}} for name in "ab"]},
+        {"functions": [{"name": "a", "parameters": SCHEMA}]},
+    ],
+    ids=["parameters", "together", "functions"],
+)
+def test_tools_have_a_largest_size_before_anything_is_done_with_them(
+    prefix: str, tools: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worked_on(self: ChatRequest) -> None:
+        raise AssertionError("the tools were looked at")
+
+    monkeypatch.setattr(ChatRequest, "tools_offered", worked_on)
+    (name,) = tools
+    with serving(max_schema_bytes=500) as api:
+        answer = api.post(f"{prefix}/chat/completions", {"model": "fake", "messages": [MESSAGE], **tools})
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, name)
+    assert "500 is the limit" in error["message"]
+
+
+def test_a_stop_string_has_a_largest_length(prefix: str) -> None:
+    with serving() as api:
+        for stop, status in (("x" * 4096, 200), ("x" * 4097, 400), (["a", "x" * 4097], 400)):
+            answer = api.post(f"{prefix}/completions", {"model": "fake", "prompt": say("Hello"), "stop": stop})
+            assert answer.status_code == status
+            if status == 400:
+                assert answer.json()["error"]["param"] == "stop"
+                assert "up to 4096 characters, not 4097" in answer.json()["error"]["message"]
 
 
 def test_a_form_of_the_largest_size_is_taken(prefix: str) -> None:

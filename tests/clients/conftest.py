@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import pytest
@@ -31,7 +31,10 @@ class TooManyRequests(ServingError):
     kind = "overloaded"
 
 
-REFUSALS: dict[str, type[ServingError]] = {"429": TooManyRequests, "503": ShuttingDown}
+REFUSALS: dict[str, Callable[[str], ServingError]] = {
+    "429": TooManyRequests,
+    "503": partial(ShuttingDown, retry_after=0.1),
+}
 
 
 class MoodyEngine(FakeEngine):

@@ -28,12 +28,20 @@ from crossette.api.generate import Endpoint, Ids, create
 from crossette.api.http import ClientGone, HttpSettings, as_serving_error, error_body, json_response
 from crossette.api.limit_headers import retry_headers
 from crossette.api.models import ServedModels, list_models, retrieve_model
-from crossette.api.origins import OriginSettings, check_origin, with_cors
+from crossette.api.origins import OriginSettings, check_host, check_origin, with_cors
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.usage import report_usage
 from crossette.api.watch import Watch
-from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, ShuttingDown, Unauthorized
+from crossette.errors import (
+    Forbidden,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    ServingError,
+    ShuttingDown,
+    Unauthorized,
+)
 from crossette.ledger import Ledger, NoLedger
 from crossette.metrics import CLIENT_GONE, Metrics
 from crossette.record import Observer, RequestRecord
@@ -77,7 +85,7 @@ class App:
         self._dialects = dialects
         self._gate = gate or Gate()
         self._origins = origins or OriginSettings()
-        self._entry = with_cors(self._exchange, self._origins.cors_origin)
+        self._entry = with_cors(self._answer, self._origins.cors_origin)
         self._draining = False
         docs = Docs(models, dialects)
         routes: list[BaseRoute] = [
@@ -102,7 +110,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"This server speaks HTTP, not {scope['type']}.")
-        await self._entry(scope, receive, send)
+        await self._exchange(scope, receive, send)
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         content = Content() if self._ledger.keeps_content else None
@@ -113,41 +121,63 @@ class App:
             exchange.watch.begin_trace()
         with logs.ids(exchange.request_id, exchange.watch.trace_id):
             try:
-                await self._answer(exchange, scope, receive)
+                await self._enter(exchange, scope, receive)
             finally:
                 end_visit(scope.get("state", {}))
                 self._tell(exchange, scope, content)
 
-    async def _answer(self, exchange: _Exchange, scope: Scope, receive: Receive) -> None:
-        """Route the request, and answer what was raised on the way."""
+    async def _enter(self, exchange: _Exchange, scope: Scope, receive: Receive) -> None:
+        """Answer a request that is for this server: pages of another name are not even told what they may ask."""
         scope["app"] = self  # the router then raises for an unknown path, where it would answer in plain text
         scope["path"] = exchange.path
         try:
-            check_origin(scope, self._origins.cors_origin, self._origins.allowed_host)
+            check_host(scope, self._origins.allowed_host)
+        except Forbidden as error:
+            await self._refuse(error, exchange, scope, receive, exchange.send)
+        else:
+            await self._entry(scope, receive, exchange.send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Route the request, and answer what was raised on the way."""
+        exchange: _Exchange = scope["crossette.exchange"]
+        try:
+            check_origin(scope, self._origins.cors_origin)
             self._let_in(exchange.path, scope)
-            await self._router(scope, receive, exchange.send)
+            await self._router(scope, receive, send)
         except ClientGone:
             exchange.status = CLIENT_GONE
         except Exception as error:
             if exchange.started:  # too late for an answer: the connection is closed without an end
                 raise
-            exchange.watch.error = _translated(error, scope)
-            await self._error_response(exchange.watch.error, exchange)(scope, receive, exchange.send)
+            await self._refuse(_translated(error, scope), exchange, scope, receive, send)
+
+    async def _refuse(
+        self, error: ServingError, exchange: _Exchange, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        exchange.watch.error = error
+        await self._error_response(error, exchange)(scope, receive, send)
 
     def _tell(self, exchange: _Exchange, scope: Scope, content: Content | None) -> None:
         """Tell those who keep count that a request has ended. What fails in them is not the request's affair."""
+        note: Observer = partial(self._note, scope=scope, content=content)
+        try:
+            record = self._record(exchange, scope)
+        except Exception:
+            log.exception("A request was not counted")
+            return
+        for tell in (*self._observers, note):
+            try:
+                tell(record)
+            except Exception:
+                log.exception("A request was not counted")
+
+    def _record(self, exchange: _Exchange, scope: Scope) -> RequestRecord:
         route = self._patterns.get(scope.get("endpoint"), "")
         dialect = dialect_of(exchange.path, self._dialects)
         prefix = next((prefix for prefix in dialect.prefixes[::-1] if route.startswith(prefix + "/")), "")
-        record = exchange.watch.record(
+        return exchange.watch.record(
             exchange.request_id, exchange.path, route, dialect.name if prefix else "", prefix, exchange.status
         )
-        for observe in self._observers:
-            try:
-                observe(record)
-            except Exception:
-                log.exception("A request was not counted")
-        self._note(record, scope, content)
 
     def _let_in(self, path: str, scope: Scope) -> None:
         """Say in `state` who asks. Raises Unauthorized for a path that is not open to all."""
@@ -210,6 +240,7 @@ class _Exchange:
         answer_id = _answer_id(self.path)
         self.request_id = _caller_id(scope) or answer_id
         scope["crossette.ids"] = Ids(answer_id, self.request_id)
+        scope["crossette.exchange"] = self
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

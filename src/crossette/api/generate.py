@@ -16,6 +16,7 @@ from starlette.responses import Response
 from crossette import __version__
 from crossette.api.admission import Visit
 from crossette.api.dialect import Dialect
+from crossette.api.forms import prepared
 from crossette.api.http import EventStream, HttpSettings, json_response, read_json, unless_gone
 from crossette.api.metrics import metric_headers
 from crossette.api.models import ServedModels
@@ -25,7 +26,6 @@ from crossette.api.sizes import check_sizes
 from crossette.api.watch import watch_of
 from crossette.api.writer import Writer
 from crossette.engine import Engine, ModelInfo
-from crossette.errors import InvalidRequest
 from crossette.generation import Answer, Timings, start
 from crossette.text.output_plan import PLAIN, OutputPlan
 from crossette.types import Constraint, GenerationRequest
@@ -36,10 +36,6 @@ BodyT = TypeVar("BodyT", bound=GenerationFields)
 
 _LONG_TEXT = 10_000
 """Characters from which encoding leaves the event loop: about a millisecond of work."""
-
-
-_PATIENCE_S = 60.0
-"""For compiling a form. Limits of its own end that far earlier, after five seconds at the worst measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +92,7 @@ async def create(
     engine = models.find(body.model)
     request.state.model = engine.info.name
     call = await endpoint.prepare(body, engine, dialect)
-    plan = await _prepared(call.plan, engine) if call.plan is not None else PLAIN
+    plan = await prepared(call.plan, engine) if call.plan is not None else PLAIN
     writer = Writer.of(body, engine.tokenizer, dialect)
     reply = endpoint.reply(_head(ids.answer, body, engine.info, dialect), body, dialect, writer)
     call = _within_budget(call, body.num_generated, visit)
@@ -186,33 +182,6 @@ def _requests(
         )
         for place, prompt in enumerate(call.prompts)
     ]
-
-
-async def _prepared(making: Callable[[], OutputPlan], engine: Engine) -> OutputPlan:
-    """The plan, its constraint compiled. In another thread: a large one takes a second."""
-
-    def prepare() -> OutputPlan:
-        plan = making()
-        if plan.constraint is not None:
-            _compile(plan, plan.constraint, engine)
-        return plan
-
-    try:
-        return await asyncio.wait_for(asyncio.to_thread(prepare), _PATIENCE_S)
-    except TimeoutError:
-        raise InvalidRequest(
-            f"The form of the answer was not understood within {_PATIENCE_S:.0f} s. Ask for a simpler one."
-        ) from None
-
-
-def _compile(plan: OutputPlan, constraint: Constraint, engine: Engine) -> None:
-    """Raises InvalidRequest that names the tool, and the place in its schema, if it is one of these that fails."""
-    try:
-        engine.prepare(constraint)
-    except InvalidRequest:
-        for part in plan.parts:
-            engine.prepare(part)
-        raise
 
 
 async def encode_off_loop(size: int, encode: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

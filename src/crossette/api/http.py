@@ -48,7 +48,9 @@ class HttpSettings:
     max_body_bytes: Count = setting(16 * 2**20, "Largest body of a request; larger ones are refused with 413.")
     max_messages: Count = setting(2048, "Most messages of a conversation; more are refused with 400.")
     max_schema_bytes: Count = setting(
-        2**20, "Largest schema, pattern or grammar that an answer may be held to, as JSON; larger ones are a 400."
+        2**20,
+        "Largest schema, pattern or grammar that an answer may be held to, and largest list of tools, as JSON; "
+        "larger ones are a 400.",
     )
     first_byte_timeout: Seconds = setting(
         15.0, "Seconds a stream's status waits for the first token; then 200 and comment lines go out."

@@ -30,23 +30,25 @@ class OriginSettings:
     allowed_host: tuple[str, ...] = setting(
         (),
         "Name by which the server may be asked for, as api.example, *.example, or * for all. Repeatable. "
-        "If none is given: the names of this machine to itself on a loopback address, elsewhere all.",
+        "If none is given: on a loopback address the names of this machine to itself and --host, elsewhere all.",
     )
 
 
-def allowed_hosts(settings: OriginSettings, bound_to: str) -> tuple[str, ...]:
-    """The names that a server bound to this address answers by; () for all."""
+def allowed_hosts(settings: OriginSettings, bound_to: str, host: str) -> tuple[str, ...]:
+    """The names that a server bound to the address `bound_to`, which was asked for as `host`, answers by; () for all.
+
+    What counts is the address: a name of this machine, or a short spelling (`127.1`), may stand for a loopback one.
+    """
     if settings.allowed_host:
         return () if "*" in settings.allowed_host else tuple(name.lower() for name in settings.allowed_host)
-    return (*LOOPBACK, _in_url(bound_to)) if is_loopback(bound_to) else ()
+    if not is_loopback(bound_to):
+        return ()
+    return tuple(dict.fromkeys((*LOOPBACK, _in_url(bound_to), _in_url(host))))
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+def is_loopback(address: str) -> bool:
+    """Whether an address, as a socket tells it, is reached from this machine alone."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
@@ -59,20 +61,24 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     )
 
 
-def check_origin(scope: Scope, origins: Sequence[str], hosts: Sequence[str]) -> None:
-    """Raise Forbidden for a host that is not ours, or for a page from elsewhere that is not on the list.
+def check_host(scope: Scope, hosts: Sequence[str]) -> None:
+    """Raise Forbidden for a host that is not ours.
 
-    Programs send no `Origin`; and whoever watches the server's health asks for it by whatever address it has.
+    Whoever watches the server's health asks for it by whatever address it has.
     """
-    headers = Headers(scope=scope)
-    host = headers.get("host", "")
+    host = Headers(scope=scope).get("host", "")
     if hosts and host and not scope["path"].startswith("/health/") and not _is_one_of(_name(host), hosts):
         raise Forbidden(
             f"This server is not known as '{_name(host)}'. Known: {', '.join(hosts)}. "
             "Ask for one of these, or start the server with --allowed-host."
         )
+
+
+def check_origin(scope: Scope, origins: Sequence[str]) -> None:
+    """Raise Forbidden for a page from elsewhere that is not on the list. Programs send no `Origin`."""
+    headers = Headers(scope=scope)
     origin = headers.get("origin")
-    if origin is None or origin in origins or "*" in origins or origin.partition("://")[2] == host:
+    if origin is None or origin in origins or "*" in origins or origin.partition("://")[2] == headers.get("host", ""):
         return
     raise Forbidden(f"A web page of '{origin}' may not ask this server. Start the server with --cors-origin to let it.")
 

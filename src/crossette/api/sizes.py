@@ -1,17 +1,21 @@
-"""What a body may hold that is small on the wire and dear to work on: messages, and forms to hold an answer to."""
+"""What a body may hold that is small on the wire and dear to work on: messages, forms, tools and stop strings."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
 from crossette.api.http import HttpSettings
+from crossette.api.schema.fields import MAX_STOP
 from crossette.errors import InvalidRequest
 
 _FORMS = ("response_format", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs")
+_TOOLS = ("tools", "functions")
 
 
 def check_sizes(body: msgspec.Struct, settings: HttpSettings) -> None:
-    """Raise InvalidRequest for too many messages, or for a form whose JSON is too large."""
+    """Raise InvalidRequest for too many messages, for forms or tools of too much JSON, or for a long stop string."""
     num_messages = len(getattr(body, "messages", ()))
     if num_messages > settings.max_messages:
         raise InvalidRequest(
@@ -19,12 +23,20 @@ def check_sizes(body: msgspec.Struct, settings: HttpSettings) -> None:
             "Send fewer, or start the server with a larger --max-messages.",
             param="messages",
         )
-    for name in _FORMS:
+    for name in (*_FORMS, *_TOOLS):
         form = getattr(body, name, None)
         size = len(msgspec.json.encode(form)) if form is not None else 0
         if size > settings.max_schema_bytes:
             raise InvalidRequest(
                 f"'{name}' has {size} bytes, and {settings.max_schema_bytes} is the limit. "
-                "Ask for a simpler form, or start the server with a larger --max-schema-bytes.",
+                "Send a smaller one, or start the server with a larger --max-schema-bytes.",
                 param=name,
             )
+    _check_stops(getattr(body, "stop", None) or ())
+
+
+def _check_stops(stop: str | Sequence[str]) -> None:
+    """Every piece of an answer is compared with each of them."""
+    for text in (stop,) if isinstance(stop, str) else stop:
+        if len(text) > MAX_STOP:
+            raise InvalidRequest(f"A stop string has up to {MAX_STOP} characters, not {len(text)}.", param="stop")

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.types import Scope
 
 from crossette.access import ANONYMOUS
+from crossette.api.account import MAX_WORD
 from crossette.api.trace_context import new_trace_id, sent_trace, trace_id_of
 from crossette.errors import ServingError
 from crossette.generation import Answer
@@ -46,7 +47,7 @@ class Watch:
         return RequestRecord(
             id=request_id,
             method=self._scope["method"],
-            path=path,
+            path=path[:MAX_WORD],
             route=route,
             endpoint=route.removeprefix(prefix).removeprefix("/"),
             dialect=dialect,
@@ -54,10 +55,10 @@ class Watch:
             begun_at=self._begun_at,
             seconds=time.perf_counter() - self._begun,
             key_id=state.get("caller", ANONYMOUS).id,
-            model_asked=body.model if body is not None else "",
+            model_asked=body.model[:MAX_WORD] if body is not None else "",
             error=self.error.kind if self.error is not None else "",
             work=self._work(state) if "answer" in state else None,
-            recorded=_recorded(body) if body is not None else {},
+            recorded=_recorded(body, is_checked="model" in state) if body is not None else {},
             trace=self._trace,
             trace_id=self.trace_id,
         )
@@ -86,7 +87,9 @@ def watch_of(scope: Scope) -> Watch:
     return watch
 
 
-def _recorded(body: Any) -> dict[str, object]:  # Any: the body of any endpoint
-    """What a request says of itself, as far as it does."""
+def _recorded(body: Any, *, is_checked: bool) -> dict[str, object]:  # Any: the body of any endpoint
+    """What a request says of itself, as far as it does. `is_checked`: within the bounds of what is kept of it."""
     told = {name: getattr(body, name) for name, entry in body.table.items() if entry.state == "recorded"}
+    if not is_checked:
+        told = {name: value[:MAX_WORD] for name, value in told.items() if isinstance(value, str)}
     return {name: value for name, value in told.items() if value is not None}

@@ -15,6 +15,7 @@ from crossette.types import BIAS_RANGE, RANGES, SamplingParams
 
 MAX_RECORDED: Final = 512
 """Characters of a text that goes into the log."""
+MAX_STOP: Final = 4096
 MAX_METADATA_KEY: Final = 64
 MAX_METADATA_VALUE: Final = 512
 
@@ -54,7 +55,7 @@ BOTH: Table = {
         default=lambda dialect: dialect.overflow,
     ),
     "n": Field("Answers to each prompt.", default=1, limits=(1, 128), engine="n"),
-    "stop": Field("Strings that end an answer.", limits=(0, 4)),
+    "stop": Field(f"Strings that end an answer, of up to {MAX_STOP} characters each.", limits=(0, 4)),
     "stop_token_ids": Field(
         "Tokens that end an answer, as a stop string does: their text is in it, or not.", engine="end_token_ids"
     ),

@@ -1,0 +1,119 @@
+"""Forms that take long: whoever waits for a thread is not blamed for it, and not too many wait."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from api_server import DIALECTS, LIMIT_S, parrot, say, serving
+from crossette.api import forms
+from crossette.api.forms import Workshop
+from crossette.engines.fake import FakeEngine
+from crossette.errors import Overloaded
+from crossette.types import Constraint
+
+BODY = {"model": "fake", "prompt": say("12"), "max_tokens": 8, "guided_regex": "[0-9]{2}"}
+
+
+class SlowEngine(FakeEngine):
+    """Takes some seconds for a form, or as long as it is held."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__(parrot)
+        self.begun = threading.Semaphore(0)
+        self.held = threading.Event()
+        self.held.set()
+        self._seconds = seconds
+
+    def prepare(self, constraint: Constraint) -> None:
+        self.begun.release()
+        assert self.held.wait(LIMIT_S)
+        time.sleep(self._seconds)
+        super().prepare(constraint)
+
+
+@pytest.fixture
+def workshop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+    """One thread, for which one may wait."""
+    one = Workshop(1, 1)
+    monkeypatch.setattr(forms, "workshop", one)
+    yield one
+    one._threads.shutdown()
+
+
+def test_the_time_that_a_form_waits_for_others_is_not_its_own(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    num_requests, seconds = 20, 0.1
+    monkeypatch.setattr(forms, "workshop", Workshop(1))
+    monkeypatch.setattr(forms, "_PATIENCE_S", num_requests * seconds / 2)
+    with serving(SlowEngine(seconds)) as api, ThreadPoolExecutor(num_requests) as clients:
+        answers = list(clients.map(lambda _: api.post(f"{prefix}/completions", BODY), range(num_requests)))
+
+    assert {answer.status_code for answer in answers} == {200}
+
+
+def test_a_form_that_takes_too_long_itself_is_a_400(
+    prefix: str, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forms, "_PATIENCE_S", 0.05)
+    engine = SlowEngine()
+    engine.held.clear()
+    with serving(engine) as api:
+        answer = api.post(f"{prefix}/completions", BODY)
+        engine.held.set()
+
+    assert answer.status_code == 400
+    assert "Ask for a simpler one" in answer.json()["error"]["message"]
+
+
+def test_whoever_finds_too_many_waiting_is_told_to_come_back(prefix: str, workshop: Workshop) -> None:
+    engine = SlowEngine()
+    engine.held.clear()
+    with serving(engine) as api, ThreadPoolExecutor(2) as clients:
+        first = clients.submit(api.post, f"{prefix}/completions", BODY)
+        assert engine.begun.acquire(timeout=LIMIT_S)
+        second = clients.submit(api.post, f"{prefix}/completions", BODY)
+        while not workshop._waiting:
+            time.sleep(0.005)
+        refused = api.post(f"{prefix}/completions", BODY)
+        unconstrained = api.post(f"{prefix}/completions", {"model": "fake", "prompt": say("Hello")})
+        engine.held.set()
+        assert [first.result().status_code, second.result().status_code] == [200, 200]
+        assert api.post(f"{prefix}/completions", BODY).status_code == 200
+
+    error = refused.json()["error"]
+    assert (refused.status_code, error["type"], error["code"]) == (503, *DIALECTS[prefix].errors["overloaded"])
+    assert int(refused.headers["retry-after"]) >= 1
+    assert unconstrained.status_code == 200
+
+
+def test_whoever_gives_up_while_it_waits_makes_room_and_costs_nothing(workshop: Workshop) -> None:
+    done: list[str] = []
+    begun, held = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        assert held.wait(LIMIT_S)
+
+    async def play() -> None:
+        first = asyncio.create_task(workshop.do(hold))
+        while workshop._waiting or not begun.is_set():
+            await asyncio.sleep(0.001)
+        waits = asyncio.create_task(workshop.do(lambda: done.append("gave up")))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="1 is the limit"):
+            await workshop.do(lambda: done.append("came too late"))
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
+        after = asyncio.create_task(workshop.do(lambda: done.append("after")))
+        await asyncio.sleep(0)
+        held.set()
+        await asyncio.gather(first, after)
+
+    asyncio.run(play())
+
+    assert done == ["after"]
