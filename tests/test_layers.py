@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "access": {"errors"},
     "histogram": set(),
     "types": {"errors"},
+    "remote": set(),
     "ledger": {"types"},
     "limits": set(),
     "tls": set(),
@@ -49,9 +50,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"ledger", "types"},
     # what the commands do
     "config": {"types"},
-    "chat": {"types"},
-    "bench": {"types"},
-    "status": set(),
+    "chat": {"types", "remote"},
+    "bench": {"types", "remote"},
+    "status": {"remote"},
     # composition, which knows everybody
     "serve": {
         "config",
@@ -81,6 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "chat",
         "bench",
         "status",
+        "remote",
         "api",
         "engines",
         "models",

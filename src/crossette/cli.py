@@ -21,6 +21,7 @@ from crossette.cli_keys import keys_app, usage
 from crossette.errors import ConfigError, CrossetteError
 from crossette.models.catalogue import DEFAULT
 from crossette.models.fetch import Progress as ProgressCallback
+from crossette.remote import KEY_VARIABLE
 
 app = typer.Typer(
     name="crossette",
@@ -33,6 +34,10 @@ models_app = typer.Typer(help="The models in the store.", invoke_without_command
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 app.command("usage")(usage)
+
+URL = "The server, or the base URL of its API: http://HOST:8000, http://HOST:8000/v1"
+ApiKey = Annotated[str | None, typer.Option(envvar=KEY_VARIABLE, help="Key for the server.")]
+AdminKey = Annotated[str | None, typer.Option(envvar=KEY_VARIABLE, help="An admin's key, once keys were made.")]
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -207,8 +212,8 @@ _with_settings(_serve, help="Serve a model over HTTP, in OpenAI's dialect (/v1) 
 @app.command("chat")
 def chat_command(
     model: Annotated[str | None, typer.Argument(help="As for serve; with --url, a name served there.")] = None,
-    url: Annotated[str | None, typer.Option(help="Base URL of a server; without it the model runs here.")] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="Key for the server.")] = None,
+    url: Annotated[str | None, typer.Option(help=f"{URL}; without it the model runs here.")] = None,
+    api_key: ApiKey = None,
 ) -> None:
     """Talk with a model in the terminal."""
     from crossette.chat import ChatClient, RemoteChat, chat
@@ -228,13 +233,13 @@ def chat_command(
 
 @app.command("status")
 def status_command(
-    url: Annotated[str, typer.Option(help="The server, or any base URL of its API.")] = "http://127.0.0.1:8000",
+    url: Annotated[str, typer.Option(help=f"{URL}.")] = "http://127.0.0.1:8000",
     once: Annotated[bool, typer.Option("--once", help="Show it once, for scripts.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
-    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="Key for the server.")] = None,
+    api_key: AdminKey = None,
 ) -> None:
-    """Show what a server is doing: streams, speed, queue, caches, memory."""
+    """Show what a server is doing: streams, speed, queue, caches, memory. Once keys were made, it takes an admin's."""
     from crossette.status.scrape import MetricsPage
     from crossette.status.screen import show
 
@@ -244,7 +249,7 @@ def status_command(
 
 @app.command("bench")
 def bench_command(
-    url: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible server.")] = "http://127.0.0.1:8000/v1",
+    url: Annotated[str, typer.Option(help=f"{URL}. Any that is compatible will do.")] = "http://127.0.0.1:8000",
     concurrency: Annotated[str, typer.Option("-c", "--concurrency", help="Streams at once: 1,8,32")] = "1,8,32",
     num_requests: Annotated[int | None, typer.Option("-n", help="Requests per level. [default: 4 per stream]")] = None,
     endpoint: Annotated[str, typer.Option(help="completions or chat/completions")] = "completions",
@@ -255,7 +260,7 @@ def bench_command(
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Do not stop before max-tokens.")] = False,
     temperature: Annotated[float, typer.Option()] = 0.0,
     model: Annotated[str | None, typer.Option(help="[default: the first of GET /models]")] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY")] = None,
+    api_key: ApiKey = None,
     seed: Annotated[int | None, typer.Option(help="Of the prompts, for repeatable text. [default: random]")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every request and the summary.")] = None,
 ) -> None:
