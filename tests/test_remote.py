@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -117,6 +118,8 @@ def make_certificate(folder: Path) -> TlsSettings:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> TlsSettings:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
     return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 

@@ -178,8 +178,9 @@ def _with_settings(run: Callable[[dict[str, Any]], None], *, help: str) -> None:
 
     def command(**given: Any) -> None:
         reference, file = given.pop("reference"), given.pop("config")
-        if reference is not None:
-            given["model"] = reference
+        if reference is not None and given["model"] is not None:
+            raise ConfigError(f"MODEL is {reference!r} and --model is {given['model']!r}: give one of them.")
+        given["model"] = given["model"] if reference is None else reference
         flags = {name: value for name, value in given.items() if value is not None and value != []}
         path = file or (Path(os.environ["CROSSETTE_CONFIG"]) if os.environ.get("CROSSETTE_CONFIG") else None)
         run(config.gather(table, flags=flags, environ=os.environ, file=path))
@@ -199,7 +200,8 @@ def _parameters(table: dict[str, Any]) -> list[inspect.Parameter]:
         help = f"{setting.help} [env: {setting.variable}] [default: {default}]".replace("[", "\\[")
         kind: Any = bool if setting.type is bool else list[str] if setting.repeatable else str
         flag = f"{setting.flag}/--no-{setting.flag[2:]}" if kind is bool else setting.flag
-        annotations[name] = Annotated[kind | None, typer.Option(flag, help=help, show_default=False)]
+        metavar = None if kind is bool else setting.metavar
+        annotations[name] = Annotated[kind | None, typer.Option(flag, help=help, metavar=metavar, show_default=False)]
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in annotations.items()

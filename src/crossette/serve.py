@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import ipaddress
 import logging
 import socket
@@ -56,7 +57,11 @@ class ServerSettings:
     model: str = setting(DEFAULT.name, "Catalogue name, hf:ORG/REPO[:FILE.gguf], a .gguf file or an OpenVINO folder.")
     host: str = setting("127.0.0.1", "Address to listen on.")
     port: Port = setting(8000, "Port to listen on; 0 takes a free one.")
-    alias: tuple[str, ...] = setting((), "NAME=MODEL: serve the model under another name, too. Repeatable.")
+    alias: tuple[str, ...] = setting(
+        (),
+        "NAME=MODEL: serve the model under another name, too. Repeatable. Replaces the [alias] table of --config,"
+        " and adds nothing to it.",
+    )
     allow_anonymous: bool = setting(
         False, "Serve requests without a key: on an address that others reach, and where keys were made."
     )
@@ -144,16 +149,25 @@ def parse_aliases(pairs: Sequence[str], default: str) -> dict[str, str]:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ConfigError if the address is taken or not this machine's."""
+    """A socket bound to an address. Raises ConfigError if it is taken or not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no name of a host can be
         listener.close()
-        raise ConfigError(f"Can't listen on {host}:{port}: {error.strerror}. Choose another --port.") from error
+        raise ConfigError(f"Can't listen on {host}:{port}: {_why_not_bound(host, error)}") from error
     return listener
+
+
+def _why_not_bound(host: str, error: OSError | UnicodeError) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return f"--host {host} is no name or address that is known here ({reason})."
+    if isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
+        return f"--host {host} is no address of this machine. Give one of its own, or 0.0.0.0 for all of them."
+    return f"{reason}. Choose another --port."
 
 
 def guard(listener: socket.socket, access: KeyRing, settings: ServerSettings) -> None:
