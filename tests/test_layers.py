@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine_metrics": {"engine"},
     "metrics": {"engine_metrics", "engine", "record"},
     "tracing": {"record"},
+    "banner": {"engines"},
     # the waist, and what lies above and below it
     "engine": {"types"},
     "text": {"types"},
@@ -56,6 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # composition, which knows everybody
     "serve": {
         "config",
+        "banner",
         "tls",
         "limits",
         "store",
@@ -83,6 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "bench",
         "status",
         "remote",
+        "banner",
         "api",
         "engines",
         "models",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,9 +20,16 @@ from rich.table import Table
 from crossette import __version__
 from crossette.cli_keys import keys_app, usage
 from crossette.errors import ConfigError, CrossetteError
+from crossette.log import FIELDS
 from crossette.models.catalogue import DEFAULT
 from crossette.models.fetch import Progress as ProgressCallback
 from crossette.remote import KEY_VARIABLE
+
+if TYPE_CHECKING:
+    from crossette.banner import Banner
+    from crossette.serve import ServerSettings
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="crossette",
@@ -128,13 +136,29 @@ def remove_model(name: Annotated[str, typer.Argument()]) -> None:
 
 
 def _serve(values: dict[str, Any]) -> None:
+    """Serve. With JSON as the form of the log, nothing else is written: no bars, no banner, and errors as lines."""
+    from crossette import config, log, serve
+
+    settings = config.fill(serve.ServerSettings, values)
+    log.configure(settings.log_level, settings.log_format)
+    if settings.log_format != "json":
+        return _run_server(settings, values)
+    _err.quiet = True
+    try:
+        _run_server(settings, values)
+    except CrossetteError as error:
+        logger.error("%s", error)
+        raise typer.Exit(1) from error
+
+
+def _run_server(settings: ServerSettings, values: dict[str, Any]) -> None:
     from crossette import config, serve
     from crossette.engines.openvino.engine import OpenVINOSettings
     from crossette.store.open import open_store
     from crossette.store.settings import StoreSettings
     from crossette.tls import TlsSettings, check_tls
 
-    settings, tls = config.fill(serve.ServerSettings, values), config.fill(TlsSettings, values)
+    tls = config.fill(TlsSettings, values)
     check_tls(tls)
     listener = serve.bind(settings.host, settings.port)
     stores = open_store(config.fill(StoreSettings, values), allow_anonymous=settings.allow_anonymous)
@@ -144,30 +168,16 @@ def _serve(values: dict[str, Any]) -> None:
         with _err.status(f"Loading {stored.name}"):
             engine = serve.load_engine(stored, config.fill(OpenVINOSettings, values), settings.tool_format)
         server = serve.build_app(engine, values, store, observers)
-        _print_banner(engine, listener.getsockname(), tls.scheme)
+        listener.listen()  # who reads the address may ask at once
+        _announce(serve.banner(engine, listener, values, store.access), settings.log_format)
         serve.run(engine, server, listener, settings, tls)
 
 
-def _print_banner(engine: Any, address: tuple[Any, ...], scheme: str) -> None:
-    from crossette.machine import show_memory
-
-    host, port = (f"[{address[0]}]" if ":" in address[0] else address[0]), address[1]
-    base, info = f"{scheme}://{host}:{port}", engine.info
-    lines = [
-        f"crossette {__version__}",
-        f"  model      {info.name} ({info.architecture}, {info.quantization})",
-        f"  context    {info.context_length} tokens",
-        f"  threads    {engine.threads}",
-        f"  KV cache   {show_memory(engine.kv_bytes)}, {engine.stats().blocks_total} blocks of 32 tokens",
-        f"  OpenAI     {base}/v1",
-        f"  Fireworks  {base}/inference/v1  (fireworks-ai SDK: {base}/inference)",
-        *(f"  warning    {warning}" for warning in engine.warnings),
-        "",
-        f"curl {base}/v1/chat/completions -H 'content-type: application/json' \\",
-        f"""  -d '{{"model": "{info.name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'""",
-        "",
-    ]
-    _out.print("\n".join(lines), markup=False, soft_wrap=True)
+def _announce(banner: Banner, log_format: str) -> None:
+    if log_format == "json":
+        logger.info("Listening on %s", banner.roots[0], extra={FIELDS: banner.fields})
+    else:
+        _out.print(banner.text(), markup=False, soft_wrap=True)
 
 
 def _with_settings(run: Callable[[dict[str, Any]], None], *, help: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import uvicorn
 
-from crossette import config, log
+from crossette import config
 from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.chat_prompt import chat_template
@@ -25,6 +25,7 @@ from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.api.origins import OriginSettings, allowed_hosts
 from crossette.api.queue import QueueSettings
+from crossette.banner import Banner, roots_of
 from crossette.choice import Stops
 from crossette.engine import Engine, ModelInfo
 from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
@@ -182,9 +183,15 @@ def guard(listener: socket.socket, access: KeyRing, settings: ServerSettings) ->
     )
 
 
+def banner(engine: OpenVINOEngine, listener: socket.socket, values: Mapping[str, Any], access: KeyRing) -> Banner:
+    """What is said once the server listens."""
+    server, scheme = config.fill(ServerSettings, values), config.fill(TlsSettings, values).scheme
+    roots = roots_of(scheme, server.host, listener, config.fill(OriginSettings, values).allowed_host)
+    return Banner(engine, roots, needs_key=access.is_closed and not server.allow_anonymous)
+
+
 def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: ServerSettings, tls: TlsSettings) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain. Returns when the engine has stopped."""
-    log.configure(settings.log_level, settings.log_format)
     server = DrainingServer(app, engine, settings.drain_timeout, tls)
     try:
         server.run(sockets=[listener])
