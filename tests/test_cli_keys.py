@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from crossette import cli
 from crossette.access import Limits
-from crossette.errors import ConfigError, CrossetteError, InvalidRequest
+from crossette.errors import CrossetteError
+from crossette.ledger import UsageRow
 from crossette.store.database import Database
 from crossette.store.keys import Key, Keys, hash_of
-from crossette.store.rows import row_of
-from crossette.store.tables import requests
+from crossette.store.prices import Price
+from crossette.store.rows import insert_rows, row_of
 from crossette.types import Usage
 from ledger_entries import make_entry
 
@@ -87,6 +89,35 @@ def test_a_key_is_listed_by_what_it_may_and_never_by_its_text(database: Database
     assert text.rpartition("-")[2] not in listed
 
 
+def test_keys_are_listed_for_programs_too(database: Database) -> None:
+    assert json.loads(crossette("keys", "list", "--json")[0]) == []
+    text = crossette("keys", "create", "alice", "--model", "b", "--model", "a", "--total-tokens", "7")[0].strip()
+    crossette("keys", "create", "boss", "--admin", "--expires", "2999-01-01")
+    crossette("keys", "revoke", "boss")
+
+    listed = crossette("keys", "list", "--json")[0]
+
+    alice, boss = json.loads(listed)
+    assert (alice["name"], alice["state"], alice["is_admin"], alice["models"]) == ("alice", "active", False, ["a", "b"])
+    assert alice["limits"] == dataclasses.asdict(Limits(total_tokens=7))
+    assert (alice["expires_at"], alice["revoked_at"]) == (None, None)
+    assert (boss["state"], boss["is_admin"], boss["models"]) == ("revoked", True, None)
+    assert datetime.fromisoformat(boss["expires_at"]) == datetime(2999, 1, 1, tzinfo=UTC)
+    assert text.rpartition("-")[2] not in listed
+
+
+def test_a_limit_that_is_too_large_to_be_exact_is_refused(database: Database) -> None:
+    crossette("keys", "create", "alice", "--total-tokens", str(2**53))
+    ended = CliRunner().invoke(cli.app, ["keys", "create", "bob", "--total-tokens", str(2**53 + 1)])
+
+    assert ended.exit_code == 2
+    assert only_key(database).limits.total_tokens == 2**53
+
+
+def test_names_of_models_are_said_not_to_be_checked(database: Database) -> None:
+    assert "Names of models are not checked here" in crossette("keys", "create", "alice", "--model", "nothing")[1]
+
+
 def test_no_keys_is_said_with_what_that_means(database: Database) -> None:
     assert crossette("keys", "list")[0].startswith("No keys: a server on this machine is open to all who reach it.")
 
@@ -117,10 +148,12 @@ def test_revoking_says_whom(database: Database) -> None:
         (["keys", "revoke", "a"], r"There is no key 'a' that is not revoked\. Keys: none\."),
         (["keys", "list", "--database-url", "mysql://x/y"], "--database-url cannot begin with mysql://"),
         (["usage", "--json", "--csv"], "give one of them"),
+        (["usage", "--since", "x"], "^--since: 'x' is no time"),
+        (["usage", "--by", "year"], "^--by is a list of key, model and day, not 'year'"),
     ],
 )
 def test_a_mistake_is_one_sentence(url: str, arguments: list[str], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(CrossetteError, match=words):
         crossette(*arguments)
 
 
@@ -147,7 +180,7 @@ def used(database: Database) -> Key:
         make_entry(key_id="", usage=Usage(7, 1, cached_tokens=3)),
     ]
     with database.write() as connection:
-        connection.execute(requests.insert(), [row_of(entry, {}) for entry in entries])
+        insert_rows(connection, [row_of(entry, {}) for entry in entries])
     return key
 
 
@@ -180,7 +213,23 @@ def test_usage_is_csv(used: Key) -> None:
     assert rows == [",,fake,,1,0,7,3,1,0,", f"{used.id},alice,fake,,2,1,11,0,7,0,"]
 
 
+def test_costs_have_no_noise_of_binary_fractions(database: Database) -> None:
+    entries = [make_entry(1, 0, key_id="") for _ in range(3)]
+    with database.write() as connection:
+        insert_rows(connection, [row_of(entry, {"fake": Price(0.1, 0, 0)}) for entry in entries])
+
+    told = crossette("usage", "--json")[0]
+
+    assert sum([0.1 / 1e6] * 3) != 3e-7
+    assert '"cost": 3e-07' in told
+    assert crossette("usage", "--csv")[0].endswith(",3e-07\n")
+
+
+def test_the_api_tells_costs_to_twelve_digits_too() -> None:
+    row = UsageRow("a", "alice", None, None, 1, 0, 1, 0, 1, 0, 3.8400000000000005e-05)
+
+    assert json.loads(msgspec.json.encode(row))["cost"] == 3.84e-05
+
+
 def test_since_leaves_out_what_was_before(used: Key) -> None:
     assert json.loads(crossette("usage", "--since", "2026-11-24", "--json")[0])["data"] == []
-    with pytest.raises(InvalidRequest, match="since: 'x' is no time"):
-        crossette("usage", "--since", "x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -159,18 +160,16 @@ def test_every_setting_stands_in_the_help_with_its_variable_and_its_default() ->
 
     for setting_ in config.table(serve.SECTIONS).values():
         default = "none" if setting_.default in (None, ()) else setting_.default
+        assert setting_.type is bool or f" {setting_.metavar} " in lines[setting_.flag]
         assert f"{setting_.help} [env: {setting_.variable}] [default: {default}]" in lines[setting_.flag]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--port", "many"], "--port cannot be 'many'"),
-        (["--port", "65536"], "--port cannot be '65536'"),
-        (["--ledger-days", "0"], "--ledger-days cannot be '0'"),
-        (["--comment-interval", "0"], "--comment-interval cannot be '0'"),
-        (["--max-wait", "nan"], "--max-wait cannot be 'nan'"),
-        (["--log-level", "loud"], "--log-level cannot be 'loud'"),
+        (["--port", "65536"], "--port cannot be '65536'. It is a whole number, at least 0 and at most 65535."),
+        (["--log-level", "loud"], "--log-level cannot be 'loud'. It is one of debug, info, warning, error."),
+        (["a", "--model", "b"], "MODEL is 'a' and --model is 'b': give one of them."),
         (["--config", "nowhere.toml"], "Can't read the configuration file nowhere.toml"),
     ],
 )
@@ -182,6 +181,59 @@ def test_a_mistake_on_the_command_line_is_one_sentence(arguments: list[str], wor
     assert (ended.returncode, ended.stdout) == (1, "")
     assert words in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "wanted"),
+    [
+        ("port", "many", "a whole number, at least 0 and at most 65535"),
+        ("ledger_days", "0", "a whole number, at least 1"),
+        ("comment_interval", "0", "a number, more than 0"),
+        ("max_wait", "nan", "a number, at least 0"),
+        ("allow_anonymous", "maybe", "true or false"),
+        ("log_format", "xml", "one of console, json"),
+        ("fireworks_stop", "", "one of include, omit"),
+    ],
+)
+def test_what_a_setting_must_be_is_said_in_words(flag: str, value: str, wanted: str) -> None:
+    table = config.table(serve.SECTIONS)
+
+    with pytest.raises(ConfigError) as raised:
+        config.gather(table, flags={flag: value}, environ={}, file=None)
+
+    assert str(raised.value) == f"{table[flag].flag} cannot be {value!r}. It is {wanted}."
+
+
+def test_a_list_in_a_file_must_be_of_texts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"alias in .* cannot be \[1\]\. It is a list of texts\."):
+        gather(tmp_path, file="alias = [1]")
+
+
+def test_flags_replace_a_list_of_the_file_and_add_nothing_to_it(tmp_path: Path) -> None:
+    assert gather(tmp_path, file='[alias]\na = "b"', flags={"alias": ["c"]})["alias"] == ("c",)
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("nosuchhost.invalid", "--host nosuchhost.invalid is no name or address that is known here"),
+        ("a" * 70, "is no name or address that is known here"),
+        ("192.0.2.1", "--host 192.0.2.1 is no address of this machine"),
+    ],
+)
+def test_a_host_that_cannot_be_bound_is_named_and_the_port_is_not_blamed(host: str, words: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        serve.bind(host, 0)
+
+    assert words in str(raised.value)
+    assert "--port" not in str(raised.value)
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"Can't listen on 127\.0\.0\.1:{port}: .*Choose another --port"):
+            serve.bind("127.0.0.1", port)
 
 
 def test_aliases_are_names_of_the_served_model_unless_they_say() -> None:

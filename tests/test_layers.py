@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "access": {"errors"},
     "histogram": set(),
     "types": {"errors"},
+    "remote": set(),
     "ledger": {"types"},
     "buckets": set(),
     "limits": {"buckets"},
@@ -35,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine_metrics": {"engine"},
     "metrics": {"engine_metrics", "engine", "record"},
     "tracing": {"record"},
+    "banner": {"engines"},
     # the waist, and what lies above and below it
     "engine": {"types"},
     "text": {"types"},
@@ -50,12 +52,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"ledger", "types"},
     # what the commands do
     "config": {"types"},
-    "chat": {"types"},
-    "bench": {"types"},
-    "status": set(),
+    "chat": {"types", "remote"},
+    "bench": {"types", "remote"},
+    "status": {"remote"},
     # composition, which knows everybody
     "serve": {
         "config",
+        "banner",
         "tls",
         "limits",
         "store",
@@ -82,6 +85,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "chat",
         "bench",
         "status",
+        "remote",
+        "banner",
         "api",
         "engines",
         "models",

@@ -32,6 +32,14 @@ def lines(capsys: Capture) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
+@pytest.mark.parametrize(("level", "expected"), [("info", []), ("debug", ["asked"])])
+def test_how_a_model_is_fetched_is_told_to_who_debugs(capsys: Capture, level: str, expected: list[str]) -> None:
+    configure(level, "json")
+    logging.getLogger("httpx").info("asked")
+
+    assert [line["message"] for line in lines(capsys)] == expected
+
+
 @pytest.mark.parametrize("format", ["console", "json"])
 def test_every_line_has_the_id_of_its_request(capsys: Capture, format: Any) -> None:
     configure("info", format)

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import IO, Any
 
 import httpx
@@ -39,7 +40,8 @@ class Served:
 
 
 @contextmanager
-def serving(model: StoredModel, *arguments: str, stderr: IO[str] | None = None) -> Iterator[Served]:
+def serving(model: StoredModel, *arguments: str, log: Path | None = None) -> Iterator[Served]:
+    """A server that tells its address by its banner, or by its log if that is JSON and goes to a file."""
     command = [
         sys.executable,
         "-m",
@@ -52,19 +54,32 @@ def serving(model: StoredModel, *arguments: str, stderr: IO[str] | None = None) 
         "256MiB",
         *arguments,
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    with log.open("w") if log else nullcontext() as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
     assert process.stdout is not None
     try:
-        banner = ""
-        while not (found := re.search(r"^curl (https?://\S+)/v1/chat/completions", banner, re.MULTILINE)):
-            line = process.stdout.readline()
-            assert line, f"the server ended before it served:\n{banner}"
-            banner += line
-        yield Served(found[1], model.name, banner, process)
+        root, banner = _told_by_log(process, log) if log else _told_by_banner(process.stdout)
+        yield Served(root, model.name, banner, process)
     finally:
         process.terminate()
         process.wait(LIMIT_S)
         process.stdout.close()
+
+
+def _told_by_banner(lines: IO[str]) -> tuple[str, str]:
+    banner = ""
+    while not (found := re.search(r"^curl (https?://\S+)/v1/chat/completions", banner, re.MULTILINE)):
+        line = lines.readline()
+        assert line, f"the server ended before it served:\n{banner}"
+        banner += line
+    return found[1], banner
+
+
+def _told_by_log(process: subprocess.Popen[str], log: Path) -> tuple[str, str]:
+    while not (found := re.search(r'"message": "Listening on (https?://[^"]+)"', log.read_text())):
+        assert process.poll() is None, f"the server ended before it served:\n{log.read_text()}"
+        sleep(0.1)
+    return found[1], ""
 
 
 @pytest.fixture(scope="module")
@@ -199,15 +214,20 @@ def test_a_request_is_told_alike_by_the_log_the_metrics_and_its_span(real_model:
     log = tmp_path / "log"
     with collecting() as collector:
         told = ("--log-format", "json", "--otlp-endpoint", collector.url)
-        with log.open("w") as stderr, serving(real_model, *told, stderr=stderr) as served:
+        with serving(real_model, *told, log=log) as served:
             headers = {"x-request-id": "asked-by-a-test"}
             answer = httpx.post(f"{served.root}/v1/completions", json=body, headers=headers, timeout=LIMIT_S).json()
             page = ""
             while "crossette_prompt_tokens_total{" not in page:  # a request is counted a moment after its answer
                 page = httpx.get(f"{served.root}/metrics", timeout=LIMIT_S).text
+            served.process.terminate()
+            assert served.process.stdout is not None
+            assert served.process.stdout.read() == ""
         (span,) = collector.spans  # sent at the end of the process at the latest
 
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (listening,) = [line for line in lines if "url" in line]
+    assert (listening["url"], listening["model"], listening["needs_key"]) == (served.root, real_model.name, False)
     (line,) = [line for line in lines if line.get("answer_id") == answer["id"]]
     usage = answer["usage"]
     counts = (usage["prompt_tokens"], usage["completion_tokens"])

@@ -9,10 +9,12 @@ import sys
 from contextlib import closing
 from typing import Any
 
+import httpx
 import pytest
 from rich.console import Console
 
 from api_server import ApiServer, parrot, say, serving
+from crossette.access import Caller
 from crossette.engine import EngineStats
 from crossette.engines.fake import FakeEngine
 from crossette.engines.meter import Meter
@@ -191,6 +193,28 @@ def test_ctrl_c_ends_it_quietly() -> None:
 def test_no_server_is_one_sentence() -> None:
     with closing(MetricsPage("127.0.0.1:1")) as page, pytest.raises(StatusFailed, match="Is the server running"):
         page.read()
+
+
+def test_what_the_server_says_of_a_key_that_may_not_is_passed_on() -> None:
+    with (
+        serving(callers={"k": Caller("key-a", "alice")}) as server,
+        closing(MetricsPage(server.root, "k")) as page,
+        pytest.raises(StatusFailed, match=r"answers 403: Only an admin key may read metrics\. Make one with"),
+    ):
+        page.read()
+
+
+def test_looks_at_health_and_metrics_are_no_requests() -> None:
+    with serving(FakeEngine(parrot)) as server, closing(MetricsPage(server.root)) as page:
+        server.post("/v1/completions", {"model": "fake", "prompt": "Hi", "max_tokens": 1})
+        before = page.read()
+        for path in ("/health/live", "/health/ready", "/metrics"):
+            assert httpx.get(server.root + path).status_code == 200
+        now = page.read()
+        counted = "crossette_http_requests_total"
+
+        assert now.total(counted) - before.total(counted) >= 3
+        assert status_of(now, before).requests == status_of(before, before).requests
 
 
 @pytest.mark.parametrize("text", ["", "<html>a page</html>", "other_metric 1\n"])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import ssl
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,16 +100,55 @@ def test_one_file_without_the_other_is_refused(given: dict[str, str]) -> None:
         check_tls(TlsSettings(**given))
 
 
-def test_files_that_cannot_be_used_are_one_sentence(files: TlsSettings, tmp_path: Path) -> None:
-    other = tmp_path / "other.pem"
-    other.write_bytes(trustme.CA().issue_cert("127.0.0.1").private_key_pem.bytes())
-    nonsense = tmp_path / "nonsense.pem"
-    nonsense.write_text("no certificate")
+@pytest.fixture
+def wrong(files: TlsSettings, tmp_path: Path) -> dict[str, str]:
+    """Files by what is wrong with them, and the right ones as `cert` and `key`."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    assert files.tls_cert is not None
+    assert files.tls_key is not None
+    made = {"cert": files.tls_cert, "key": files.tls_key, "missing": str(tmp_path / "nowhere.pem")}
+    contents = {
+        "nonsense": b"no certificate",
+        "binary": bytes(range(256)),
+        "damaged": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        "of-another": trustme.CA().issue_cert("127.0.0.1").private_key_pem.bytes(),
+    }
+    for name, content in contents.items():
+        made[name] = str(tmp_path / f"{name}.pem")
+        Path(made[name]).write_bytes(content)
+    for name, kind in (("locked", []), ("locked-in-the-old-form", ["-traditional"])):
+        made[name] = str(tmp_path / f"{name}.pem")
+        options = [*kind, "-aes256", "-passout", "pass:secret"]
+        subprocess.run(
+            ["openssl", "pkey", "-in", files.tls_key, "-out", made[name], *options], check=True, timeout=LIMIT_S
+        )
+    return made
 
-    for settings in (
-        TlsSettings(files.tls_cert, "/nowhere/key.pem"),
-        TlsSettings(files.tls_cert, str(other)),
-        TlsSettings(str(nonsense), files.tls_key),
-    ):
-        with pytest.raises(ConfigError, match=r"^Can't use --tls-cert .* with --tls-key "):
-            check_tls(settings)
+
+@pytest.mark.parametrize(
+    ("cert", "key", "reason"),
+    [
+        ("missing", "key", "missing cannot be read: No such file or directory."),
+        ("cert", "missing", "missing cannot be read: No such file or directory."),
+        ("nonsense", "key", "nonsense holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----."),
+        ("binary", "key", "binary holds no certificate in PEM"),
+        ("key", "cert", "they are swapped: the certificate is in --tls-key, and the key in --tls-cert."),
+        ("key", "key", "key holds no certificate in PEM"),
+        ("cert", "nonsense", "nonsense holds no private key in PEM"),
+        ("cert", "cert", "cert holds no private key in PEM"),
+        ("cert", "locked", "the key has a password. Take it off: openssl pkey -in locked -out NEW.pem"),
+        ("cert", "locked-in-the-old-form", "the key has a password."),
+        ("cert", "of-another", "the key is not that of the certificate"),
+        ("damaged", "key", "what follows the headings of one of them is damaged."),
+    ],
+)
+def test_of_files_that_cannot_be_used_it_is_said_why(wrong: dict[str, str], cert: str, key: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_tls(TlsSettings(wrong[cert], wrong[key]))
+
+    for name in (cert, key):
+        reason = re.sub(rf"(?<![\w-]){name}(?= holds| cannot be read| -out)", wrong[name], reason)
+    told = str(raised.value)
+    assert told.startswith(f"Can't use --tls-cert {wrong[cert]} with --tls-key {wrong[key]}: {reason}")
+    assert "_ssl.c" not in told

@@ -10,7 +10,7 @@ import msgspec
 from common import Served
 
 from crossette.bench.request import RequestResult
-from crossette.bench.sse import error_message
+from crossette.remote import told
 from peers.requests import completion, connect, good, post, record, together
 from peers.runs import Body, Failed, Size
 
@@ -82,7 +82,7 @@ async def _copied_share(served: Served, task: CopyTask, num_tokens: int) -> floa
         response = await connection.request("POST", "/completions", msgspec.json.encode(body))
         answer = await response.read()
     if response.status != 200:
-        raise Failed(error_message(answer))
+        raise Failed(told(answer))
     words: list[str] = msgspec.json.decode(answer)["choices"][0]["text"].split()
     wanted = task.answer.split()[: len(words)]
     return sum(word == want for word, want in zip(words, wanted, strict=False)) / max(1, len(wanted))

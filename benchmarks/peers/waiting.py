@@ -12,7 +12,8 @@ import msgspec
 from common import Served
 
 from crossette.bench.prompts import Prompts
-from crossette.bench.sse import SseReader, error_message, read_chunk
+from crossette.bench.sse import SseReader, read_chunk
+from crossette.remote import told
 from peers.requests import TIMEOUT_S, completion, connect, good, post_alone, record
 from peers.runs import PROMPT_TOKENS, Body, Failed, Size
 
@@ -51,7 +52,7 @@ async def _watch(
     with connect(served) as connection:
         response = await connection.request("POST", "/completions", msgspec.json.encode(body))
         if response.status != 200:
-            raise Failed(error_message(await response.read()))
+            raise Failed(told(await response.read()))
         async with aclosing(response.pieces()) as pieces:
             async for piece in pieces:
                 now = time.perf_counter()

@@ -7,12 +7,13 @@ import json
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx
 from rich.console import Console
 
 from crossette.errors import CrossetteError
+from crossette.remote import Place, reading_certificates, told, told_in, why
 
 Message = dict[str, str]
 """`role` and `content`, as on the wire."""
@@ -149,11 +150,12 @@ class RemoteChat:
     """Replies of a server that speaks the OpenAI API. Without `model`, the first that it lists."""
 
     def __init__(self, url: str, model: str | None = None, api_key: str | None = None) -> None:
-        self._url = url.rstrip("/")
+        self._url = Place.parse(url).base
         self._model = model
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         # No limit on reading: a long prompt on a small machine takes minutes, and Ctrl-C is at hand.
-        self._http = httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(10, read=None))
+        with reading_certificates():
+            self._http = httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(10, read=None))
 
     async def reply(self, messages: Sequence[Message]) -> AsyncGenerator[str, None]:
         try:
@@ -166,7 +168,7 @@ class RemoteChat:
                     async for text in texts:
                         yield text
         except httpx.ConnectError as error:
-            raise ReplyFailed(f"Can't reach {self._url}: {error}. Is the server running?") from error
+            raise ReplyFailed(f"Can't reach {self._url}: {why(error)}") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             raise ReplyFailed(f"The exchange with {self._url} broke off: {reason}") from error
@@ -184,12 +186,7 @@ class RemoteChat:
             raise ReplyFailed(f"{self._url}/models lists no model. Name one with --model.") from error
 
     async def _refusal(self, response: httpx.Response) -> ReplyFailed:
-        body = await response.aread()
-        try:
-            message = _message(json.loads(body))
-        except ValueError:
-            message = " ".join(body.decode(errors="replace").split())[:300]
-        return ReplyFailed(f"{response.url} answers {response.status_code}: {message or 'no reason given'}")
+        return ReplyFailed(f"{response.url} answers {response.status_code}: {told(await response.aread())}")
 
 
 async def _texts(response: httpx.Response) -> AsyncGenerator[str, None]:
@@ -219,15 +216,8 @@ def _text(data: bytes) -> str:
     try:
         chunk = json.loads(data)
         if error := chunk.get("error"):
-            raise ReplyFailed(f"The server failed in the middle of the answer: {_message({'error': error})}")
+            raise ReplyFailed(f"The server failed in the middle of the answer: {told_in(error)}")
         return "".join(choice["delta"].get("content") or "" for choice in chunk.get("choices") or ())
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         shown = data[:100].decode(errors="replace")
         raise ReplyFailed(f"The server sent what is not a chunk: {shown}") from error
-
-
-def _message(body: Any) -> str:  # whatever JSON a server sends as its error
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("detail") or error
-    return error if isinstance(error, str) else json.dumps(error)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,8 +20,16 @@ from rich.table import Table
 from crossette import __version__
 from crossette.cli_keys import keys_app, usage
 from crossette.errors import ConfigError, CrossetteError
+from crossette.log import FIELDS
 from crossette.models.catalogue import DEFAULT
 from crossette.models.fetch import Progress as ProgressCallback
+from crossette.remote import KEY_VARIABLE
+
+if TYPE_CHECKING:
+    from crossette.banner import Banner
+    from crossette.serve import ServerSettings
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="crossette",
@@ -33,6 +42,10 @@ models_app = typer.Typer(help="The models in the store.", invoke_without_command
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 app.command("usage")(usage)
+
+URL = "The server, or the base URL of its API: http://HOST:8000, http://HOST:8000/v1"
+ApiKey = Annotated[str | None, typer.Option(envvar=KEY_VARIABLE, help="Key for the server.")]
+AdminKey = Annotated[str | None, typer.Option(envvar=KEY_VARIABLE, help="An admin's key, once keys were made.")]
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -123,13 +136,29 @@ def remove_model(name: Annotated[str, typer.Argument()]) -> None:
 
 
 def _serve(values: dict[str, Any]) -> None:
+    """Serve. With JSON as the form of the log, nothing else is written: no bars, no banner, and errors as lines."""
+    from crossette import config, log, serve
+
+    settings = config.fill(serve.ServerSettings, values)
+    log.configure(settings.log_level, settings.log_format)
+    if settings.log_format != "json":
+        return _run_server(settings, values)
+    _err.quiet = True
+    try:
+        _run_server(settings, values)
+    except CrossetteError as error:
+        logger.error("%s", error)
+        raise typer.Exit(1) from error
+
+
+def _run_server(settings: ServerSettings, values: dict[str, Any]) -> None:
     from crossette import config, serve
     from crossette.engines.openvino.engine import OpenVINOSettings
     from crossette.store.open import open_store
     from crossette.store.settings import StoreSettings
     from crossette.tls import TlsSettings, check_tls
 
-    settings, tls = config.fill(serve.ServerSettings, values), config.fill(TlsSettings, values)
+    tls = config.fill(TlsSettings, values)
     check_tls(tls)
     listener = serve.bind(settings.host, settings.port)
     stores = open_store(config.fill(StoreSettings, values), allow_anonymous=settings.allow_anonymous)
@@ -139,30 +168,16 @@ def _serve(values: dict[str, Any]) -> None:
         with _err.status(f"Loading {stored.name}"):
             engine = serve.load_engine(stored, config.fill(OpenVINOSettings, values), settings.tool_format)
         server = serve.build_app(engine, values, store, listener, observers)
-        _print_banner(engine, listener.getsockname(), tls.scheme)
+        listener.listen()  # who reads the address may ask at once
+        _announce(serve.banner(engine, listener, values, store.access), settings.log_format)
         serve.run(engine, server, listener, settings, tls)
 
 
-def _print_banner(engine: Any, address: tuple[Any, ...], scheme: str) -> None:
-    from crossette.machine import show_memory
-
-    host, port = (f"[{address[0]}]" if ":" in address[0] else address[0]), address[1]
-    base, info = f"{scheme}://{host}:{port}", engine.info
-    lines = [
-        f"crossette {__version__}",
-        f"  model      {info.name} ({info.architecture}, {info.quantization})",
-        f"  context    {info.context_length} tokens",
-        f"  threads    {engine.threads}",
-        f"  KV cache   {show_memory(engine.kv_bytes)}, {engine.stats().blocks_total} blocks of 32 tokens",
-        f"  OpenAI     {base}/v1",
-        f"  Fireworks  {base}/inference/v1  (fireworks-ai SDK: {base}/inference)",
-        *(f"  warning    {warning}" for warning in engine.warnings),
-        "",
-        f"curl {base}/v1/chat/completions -H 'content-type: application/json' \\",
-        f"""  -d '{{"model": "{info.name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'""",
-        "",
-    ]
-    _out.print("\n".join(lines), markup=False, soft_wrap=True)
+def _announce(banner: Banner, log_format: str) -> None:
+    if log_format == "json":
+        logger.info("Listening on %s", banner.roots[0], extra={FIELDS: banner.fields})
+    else:
+        _out.print(banner.text(), markup=False, soft_wrap=True)
 
 
 def _with_settings(run: Callable[[dict[str, Any]], None], *, help: str) -> None:
@@ -173,8 +188,9 @@ def _with_settings(run: Callable[[dict[str, Any]], None], *, help: str) -> None:
 
     def command(**given: Any) -> None:
         reference, file = given.pop("reference"), given.pop("config")
-        if reference is not None:
-            given["model"] = reference
+        if reference is not None and given["model"] is not None:
+            raise ConfigError(f"MODEL is {reference!r} and --model is {given['model']!r}: give one of them.")
+        given["model"] = given["model"] if reference is None else reference
         flags = {name: value for name, value in given.items() if value is not None and value != []}
         path = file or (Path(os.environ["CROSSETTE_CONFIG"]) if os.environ.get("CROSSETTE_CONFIG") else None)
         run(config.gather(table, flags=flags, environ=os.environ, file=path))
@@ -194,7 +210,8 @@ def _parameters(table: dict[str, Any]) -> list[inspect.Parameter]:
         help = f"{setting.help} [env: {setting.variable}] [default: {default}]".replace("[", "\\[")
         kind: Any = bool if setting.type is bool else list[str] if setting.repeatable else str
         flag = f"{setting.flag}/--no-{setting.flag[2:]}" if kind is bool else setting.flag
-        annotations[name] = Annotated[kind | None, typer.Option(flag, help=help, show_default=False)]
+        metavar = None if kind is bool else setting.metavar
+        annotations[name] = Annotated[kind | None, typer.Option(flag, help=help, metavar=metavar, show_default=False)]
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in annotations.items()
@@ -207,8 +224,8 @@ _with_settings(_serve, help="Serve a model over HTTP, in OpenAI's dialect (/v1) 
 @app.command("chat")
 def chat_command(
     model: Annotated[str | None, typer.Argument(help="As for serve; with --url, a name served there.")] = None,
-    url: Annotated[str | None, typer.Option(help="Base URL of a server; without it the model runs here.")] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="Key for the server.")] = None,
+    url: Annotated[str | None, typer.Option(help=f"{URL}; without it the model runs here.")] = None,
+    api_key: ApiKey = None,
 ) -> None:
     """Talk with a model in the terminal."""
     from crossette.chat import ChatClient, RemoteChat, chat
@@ -228,13 +245,13 @@ def chat_command(
 
 @app.command("status")
 def status_command(
-    url: Annotated[str, typer.Option(help="The server, or any base URL of its API.")] = "http://127.0.0.1:8000",
+    url: Annotated[str, typer.Option(help=f"{URL}.")] = "http://127.0.0.1:8000",
     once: Annotated[bool, typer.Option("--once", help="Show it once, for scripts.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
-    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="Key for the server.")] = None,
+    api_key: AdminKey = None,
 ) -> None:
-    """Show what a server is doing: streams, speed, queue, caches, memory."""
+    """Show what a server is doing: streams, speed, queue, caches, memory. Once keys were made, it takes an admin's."""
     from crossette.status.scrape import MetricsPage
     from crossette.status.screen import show
 
@@ -244,7 +261,7 @@ def status_command(
 
 @app.command("bench")
 def bench_command(
-    url: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible server.")] = "http://127.0.0.1:8000/v1",
+    url: Annotated[str, typer.Option(help=f"{URL}. Any that is compatible will do.")] = "http://127.0.0.1:8000",
     concurrency: Annotated[str, typer.Option("-c", "--concurrency", help="Streams at once: 1,8,32")] = "1,8,32",
     num_requests: Annotated[int | None, typer.Option("-n", help="Requests per level. [default: 4 per stream]")] = None,
     endpoint: Annotated[str, typer.Option(help="completions or chat/completions")] = "completions",
@@ -255,7 +272,7 @@ def bench_command(
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Do not stop before max-tokens.")] = False,
     temperature: Annotated[float, typer.Option()] = 0.0,
     model: Annotated[str | None, typer.Option(help="[default: the first of GET /models]")] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY")] = None,
+    api_key: ApiKey = None,
     seed: Annotated[int | None, typer.Option(help="Of the prompts, for repeatable text. [default: random]")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every request and the summary.")] = None,
 ) -> None:

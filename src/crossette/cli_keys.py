@@ -25,7 +25,7 @@ from crossette.moments import parse_duration, parse_future
 
 if TYPE_CHECKING:
     from crossette.store.database import Database
-    from crossette.store.keys import Keys
+    from crossette.store.keys import Key, Keys
 
 keys_app = typer.Typer(help="The keys that open the server.", no_args_is_help=True)
 
@@ -34,6 +34,9 @@ _err = Console(stderr=True, highlight=False)
 
 DatabaseURL = Annotated[str | None, typer.Option(help="As for serve. \\[env: CROSSETTE_DATABASE_URL]")]
 ConfigFile = Annotated[Path | None, typer.Option(help="As for serve. \\[env: CROSSETTE_CONFIG]")]
+_LARGEST = 2**53
+"""Of a limit: whole numbers above it are not exact everywhere, and mean no limit."""
+
 NameOrId = Annotated[str, typer.Argument(metavar="NAME|ID")]
 
 
@@ -91,6 +94,8 @@ def _create(
     models = frozenset(model) if model else None
     with _keys(database_url, config) as keys:
         key, text = keys.create(name, expires_at=moment, models=models, limits=Limits(**limits), is_admin=admin)
+    if models:
+        _err.print("Names of models are not checked here: GET /models of a server lists what it serves.")
     _err.print(f"{key.id} ({key.name}). This is the only time that the key is shown:", markup=False)
     print(text)
 
@@ -110,7 +115,7 @@ def _creation() -> Callable[..., None]:
     }
     for field in dataclasses.fields(Limits):
         what = field.name.replace("_", " ").capitalize()
-        kinds[field.name] = (Annotated[int | None, typer.Option(min=1, help=f"{what}, at most.")], None)
+        kinds[field.name] = (Annotated[int | None, typer.Option(min=1, max=_LARGEST, help=f"{what}, at most.")], None)
 
     def create(**given: Any) -> None:
         """Make a key and show it, once."""
@@ -130,11 +135,37 @@ keys_app.command("create")(_creation())
 
 
 @keys_app.command("list")
-def list_keys(database_url: DatabaseURL = None, config: ConfigFile = None) -> None:
+def list_keys(
+    as_json: Annotated[bool, typer.Option("--json", help="As a list of objects.")] = False,
+    database_url: DatabaseURL = None,
+    config: ConfigFile = None,
+) -> None:
     """List all keys that were ever made."""
     with _keys(database_url, config) as keys:
         found = keys.list()
     now = datetime.now(UTC)
+    if as_json:
+        print(json.dumps([_shown(key, now) for key in found], indent=2))
+    else:
+        _print_keys(found, now)
+
+
+def _shown(key: Key, now: datetime) -> dict[str, Any]:
+    """A key for programs; times in UTC."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "state": key.state(now),
+        "is_admin": key.is_admin,
+        "created_at": key.created_at.isoformat(),
+        "expires_at": key.expires_at and key.expires_at.isoformat(),
+        "revoked_at": key.revoked_at and key.revoked_at.isoformat(),
+        "models": None if key.models is None else sorted(key.models),
+        "limits": dataclasses.asdict(key.limits),
+    }
+
+
+def _print_keys(found: Sequence[Key], now: datetime) -> None:
     listing = Table(box=None)
     for heading in ("id", "name", "state", "created", "expires", "models", "limits"):
         listing.add_column(heading, no_wrap=True)
@@ -194,7 +225,7 @@ def usage(
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv are two forms of one answer: give one of them.")
-    query = parse_query(by, since, datetime.now(UTC))
+    query = parse_query(by, since, datetime.now(UTC), names=("--by", "--since"))
     with _database(database_url, config) as database, database.read() as connection:
         rows = usage_rows(connection, query)
     if as_json:

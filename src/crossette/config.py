@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import inspect
 
 from crossette.errors import ConfigError
 
@@ -40,6 +41,30 @@ class Setting:
     @property
     def repeatable(self) -> bool:
         return isinstance(self.default, tuple)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """All that it can be; () if there is no list of that."""
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+    @property
+    def metavar(self) -> str:
+        """What stands for a value in `--help`."""
+        kinds: dict[type, str] = {inspect.IntType: "<integer>", inspect.FloatType: "<number>"}
+        return "|".join(self.choices) or kinds.get(type(_info(self.type)), "<text>")
+
+    @property
+    def wanted(self) -> str:
+        """What a value must be, in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        info = _info(self.type)
+        if isinstance(info, inspect.IntType | inspect.FloatType):
+            kind = "a whole number" if isinstance(info, inspect.IntType) else "a number"
+            return f"{kind}, {bounds}" if (bounds := " and ".join(_bounds(info))) else kind
+        if isinstance(info, inspect.BoolType):
+            return "true or false"
+        return "a list of texts" if self.repeatable else "a text"
 
 
 def table(sections: Sequence[type]) -> dict[str, Setting]:
@@ -77,6 +102,23 @@ def fill(section: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
     return section(**{name: values[name] for name in names})
 
 
+def _info(kind: Any) -> inspect.Type:
+    """What msgspec knows of a setting's type; None, which stands for what was not given, aside."""
+    info = inspect.type_info(kind)
+    if isinstance(info, inspect.UnionType):
+        (info,) = (part for part in info.types if not isinstance(part, inspect.NoneType))
+    return info
+
+
+def _bounds(info: inspect.IntType | inspect.FloatType) -> Iterator[str]:
+    if info.gt is not None:
+        yield f"more than {info.gt}"
+    if info.ge is not None:
+        yield f"at least {info.ge}"
+    if info.le is not None:
+        yield f"at most {info.le}"
+
+
 def _from_file(settings: Mapping[str, Setting], path: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -99,4 +141,4 @@ def _convert(setting: Setting, value: Any, source: str) -> Any:
     try:
         return msgspec.convert(value, setting.type, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source} cannot be {value!r}: {error}") from error
+        raise ConfigError(f"{source} cannot be {value!r}. It is {setting.wanted}.") from error

@@ -168,3 +168,8 @@ class StoreError(CrossetteError):
 
 class ConfigError(CrossetteError):
     """A setting that cannot be used: says which, what was given and what would do."""
+
+
+def how_to_install(extra: str) -> str:
+    """For an error about packages that only some need: right for a clone, and for what came from an index."""
+    return f"In a clone: .venv/bin/pip install -e '.[{extra}]'; else: pip install 'crossette[{extra}]'"

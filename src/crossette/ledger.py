@@ -77,7 +77,11 @@ class UsageRow:
     completion_tokens: int
     reasoning_tokens: int
     cost: float | None
-    """In the unit of the configured prices; null where there are none."""
+    """In the unit of the configured prices, to twelve digits; null where there are none."""
+
+    def __post_init__(self) -> None:
+        if self.cost is not None:  # a sum of binary fractions, whose last digits say nothing
+            object.__setattr__(self, "cost", float(f"{self.cost:.12g}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +139,23 @@ class NoLedger:
 GROUP_BY_PATTERN = "^(key|model|day)(,(key|model|day))*$"
 
 
-def parse_query(group_by: str | None, since: str | None, now: datetime) -> UsageQuery:
-    """`key,day`, and a time as `moments.py` reads it. Raises InvalidRequest, with the parameter at fault."""
-    groups = DEFAULT_GROUPS if group_by is None else _groups(group_by)
+def parse_query(
+    group_by: str | None, since: str | None, now: datetime, names: tuple[str, str] = ("group_by", "since")
+) -> UsageQuery:
+    """`key,day`, and a time as `moments.py` reads it. Raises InvalidRequest, with the parameter at fault.
+
+    `names` are what whoever asks calls the two.
+    """
+    groups = DEFAULT_GROUPS if group_by is None else _groups(group_by, names[0])
     try:
         return UsageQuery(groups, None if since is None else parse_past(since, now))
     except ValueError as error:
-        raise InvalidRequest(f"since: {error}", param="since") from None
+        raise InvalidRequest(f"{names[1]}: {error}", param=names[1]) from None
 
 
-def _groups(text: str) -> tuple[GroupBy, ...]:
+def _groups(text: str, name: str) -> tuple[GroupBy, ...]:
     named = text.split(",")
     groups = tuple(group for group in GROUPS if group in named)
     if set(named) != set(groups):
-        raise InvalidRequest(f"group_by is a list of key, model and day, not {text!r}.", param="group_by")
+        raise InvalidRequest(f"{name} is a list of key, model and day, not {text!r}.", param=name)
     return groups

@@ -72,3 +72,5 @@ def configure(level: str, format: Literal["console", "json"] = "console") -> Non
     console = logging.Formatter("%(asctime)s %(levelname)s %(request_id)s %(message)s")
     handler.setFormatter(_Json() if format == "json" else console)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # It has a line at info for each request that fetches a model, of which there are dozens.
+    logging.getLogger("httpx").setLevel("NOTSET" if level == "debug" else "WARNING")

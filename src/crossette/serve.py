@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import logging
 import socket
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import uvicorn
 
-from crossette import config, log
+from crossette import config
 from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.chat_prompt import chat_template
@@ -23,6 +24,7 @@ from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.api.origins import OriginSettings, allowed_hosts, is_loopback
 from crossette.api.queue import QueueSettings
+from crossette.banner import Banner, roots_of
 from crossette.choice import Stops
 from crossette.engine import Engine, ModelInfo
 from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
@@ -55,7 +57,11 @@ class ServerSettings:
     model: str = setting(DEFAULT.name, "Catalogue name, hf:ORG/REPO[:FILE.gguf], a .gguf file or an OpenVINO folder.")
     host: str = setting("127.0.0.1", "Address to listen on.")
     port: Port = setting(8000, "Port to listen on; 0 takes a free one.")
-    alias: tuple[str, ...] = setting((), "NAME=MODEL: serve the model under another name, too. Repeatable.")
+    alias: tuple[str, ...] = setting(
+        (),
+        "NAME=MODEL: serve the model under another name, too. Repeatable. Replaces the [alias] table of --config,"
+        " and adds nothing to it.",
+    )
     allow_anonymous: bool = setting(
         False, "Serve requests without a key: on an address that others reach, and where keys were made."
     )
@@ -151,16 +157,25 @@ def parse_aliases(pairs: Sequence[str], default: str) -> dict[str, str]:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ConfigError if the address is taken or not this machine's."""
+    """A socket bound to an address. Raises ConfigError if it is taken or not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no name of a host can be
         listener.close()
-        raise ConfigError(f"Can't listen on {host}:{port}: {error.strerror}. Choose another --port.") from error
+        raise ConfigError(f"Can't listen on {host}:{port}: {_why_not_bound(host, error)}") from error
     return listener
+
+
+def _why_not_bound(host: str, error: OSError | UnicodeError) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return f"--host {host} is no name or address that is known here ({reason})."
+    if isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
+        return f"--host {host} is no address of this machine. Give one of its own, or 0.0.0.0 for all of them."
+    return f"{reason}. Choose another --port."
 
 
 def guard(listener: socket.socket, access: KeyRing, settings: ServerSettings) -> None:
@@ -174,9 +189,15 @@ def guard(listener: socket.socket, access: KeyRing, settings: ServerSettings) ->
     )
 
 
+def banner(engine: OpenVINOEngine, listener: socket.socket, values: Mapping[str, Any], access: KeyRing) -> Banner:
+    """What is said once the server listens."""
+    server, scheme = config.fill(ServerSettings, values), config.fill(TlsSettings, values).scheme
+    roots = roots_of(scheme, server.host, listener, config.fill(OriginSettings, values).allowed_host)
+    return Banner(engine, roots, needs_key=access.is_closed and not server.allow_anonymous)
+
+
 def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: ServerSettings, tls: TlsSettings) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain. Returns when the engine has stopped."""
-    log.configure(settings.log_level, settings.log_format)
     server = DrainingServer(app, engine, settings.drain_timeout, tls)
     try:
         server.run(sockets=[listener])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from crossette import __version__
-from crossette.errors import ConfigError
+from crossette.errors import ConfigError, how_to_install
 from crossette.record import Observer, RequestRecord, Work
 from crossette.settings import setting
 
@@ -48,8 +48,7 @@ class Tracer:
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as error:
             raise ConfigError(
-                f"--otlp-endpoint needs packages that are not installed ({error.name}). "
-                "Install them with: pip install 'crossette[otel]'"
+                f"--otlp-endpoint needs packages that are not installed ({error.name}). " + how_to_install("otel")
             ) from error
         resource = Resource.create({"service.name": "crossette", "service.version": __version__})
         self._trace_id = ""

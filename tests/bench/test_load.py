@@ -250,7 +250,7 @@ def test_each_level_is_told_as_it_ends() -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"url": "127.0.0.1:8000"}, "--url"),
+        ({"url": "ftp://127.0.0.1:8000"}, "--url"),
         ({"url": "http://host:port/v1"}, "--url"),
         ({"concurrency": (1, 0)}, "-c"),
         ({"concurrency": ()}, "-c"),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from crossette.bench.options import Address
 from crossette.errors import CrossetteError
+from crossette.remote import why
 
 _READ_SIZE = 1 << 16
 
@@ -47,13 +48,16 @@ class Connection:
         except asyncio.IncompleteReadError as error:
             raise ConnectionFailed("The server closed the connection without an answer.") from error
         except OSError as error:
-            raise ConnectionFailed(f"Can't reach {self._address.authority}: {error}") from error
+            raise ConnectionFailed(f"Can't reach {self._address.authority}: {why(error)}") from error
         except (ValueError, IndexError, asyncio.LimitOverrunError) as error:
             raise ConnectionFailed(f"{self._address.authority} does not answer in HTTP.") from error
 
     def close(self) -> None:
         if self._streams is not None:
-            self._streams[1].close()
+            if self._address.tls:  # which has a farewell, and the loop may end before it was said
+                self._streams[1].transport.abort()
+            else:
+                self._streams[1].close()
             self._streams = None
 
     def _head(self, method: str, path: str, length: int) -> bytes:

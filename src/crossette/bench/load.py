@@ -16,8 +16,8 @@ from crossette.bench.options import BenchOptions
 from crossette.bench.prompts import Prompt, Prompts
 from crossette.bench.report import BenchReport, LevelSummary
 from crossette.bench.request import RequestResult, stream_request
-from crossette.bench.sse import error_message
 from crossette.errors import ConfigError
+from crossette.remote import told
 
 
 def run_bench(options: BenchOptions, on_level: Callable[[LevelSummary], None] = lambda level: None) -> BenchReport:
@@ -111,18 +111,19 @@ async def _first_model(options: BenchOptions) -> str:
         async with asyncio.timeout(options.timeout_s):
             response = await connection.request("GET", "/models")
             body = await response.read()
-    except (ConnectionFailed, TimeoutError) as error:
-        reason = str(error) or f"no answer in {options.timeout_s:g} s"
-        raise ConfigError(f"{reason} Is the server at --url {options.url} running?") from error
+    except ConnectionFailed as error:
+        raise ConfigError(f"The models of {options.url} cannot be listed. {error}") from error
+    except TimeoutError as error:
+        raise ConfigError(f"{options.url} does not answer within {options.timeout_s:g} s.") from error
     finally:
         connection.close()
     if response.status != 200:
         raise ConfigError(
-            f"{options.url}/models answers {response.status}: {error_message(body)} "
+            f"{options.base}/models answers {response.status}: {told(body)} "
             "Check that the base URL is right (most end in /v1) and give an --api-key if one is wanted; "
             "or name a --model."
         )
-    return _first_id(body, options.url)
+    return _first_id(body, options.base)
 
 
 class _Model(msgspec.Struct):

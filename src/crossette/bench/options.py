@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from crossette.errors import ConfigError
+from crossette.remote import Place
 
 ENDPOINTS: Final = ("completions", "chat/completions")
 SHAPES: Final = {"short": 96, "shared": 1200, "long": 4000}
@@ -17,7 +18,8 @@ SHAPES: Final = {"short": 96, "shared": 1200, "long": 4000}
 class BenchOptions:
     """Raises ConfigError for a value that cannot be used."""
 
-    url: str = "http://127.0.0.1:8000/v1"
+    url: str = "http://127.0.0.1:8000"
+    """A server, or the base URL of its API, as `Place` reads it."""
     concurrency: tuple[int, ...] = (1, 8, 32)
     num_requests: int | None = None
     """Requests of each level; None: four for each stream, at least 16."""
@@ -58,8 +60,12 @@ class BenchOptions:
     def requests_at(self, concurrency: int) -> int:
         return max(4 * concurrency, 16) if self.num_requests is None else self.num_requests
 
+    @property
+    def base(self) -> str:
+        return Place.parse(self.url).base
+
     def address(self) -> Address:
-        return Address.parse(self.url)
+        return Address.parse(self.base)
 
     def resolved(self, model: str, seed: int) -> BenchOptions:
         """The same options with what was left open decided."""

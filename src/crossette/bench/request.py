@@ -11,7 +11,8 @@ from time import perf_counter
 import msgspec
 
 from crossette.bench.connection import Connection, ConnectionFailed, Response
-from crossette.bench.sse import ChunkUsage, SseReader, error_message, read_chunk
+from crossette.bench.sse import ChunkUsage, SseReader, read_chunk
+from crossette.remote import told
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ async def _failure_of(
 
 async def _read(response: Response, stream: _Stream) -> Failure | None:
     if response.status != 200:
-        return Failure(f"HTTP {response.status}", error_message(await response.read()))
+        return Failure(f"HTTP {response.status}", told(await response.read()))
     content_type = response.headers.get("content-type", "")
     if not content_type.startswith("text/event-stream"):
         return Failure("not a stream", f"the answer is {content_type or 'of no type'}, not text/event-stream")

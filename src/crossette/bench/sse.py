@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from crossette.remote import told_in
+
 
 class SseReader:
     """Cut a byte stream, fed in pieces cut anywhere, into the data of its events.
@@ -76,30 +78,8 @@ class Chunk(msgspec.Struct):
     def error_message(self) -> str | None:
         """What an error frame says, in the form of OpenAI or of older vLLM; None if this is no error."""
         if self.error is not None:
-            return _message(self.error)
+            return told_in(self.error)
         return self.message or "no message" if self.object == "error" else None
 
 
 read_chunk = msgspec.json.Decoder(Chunk).decode
-
-
-def error_message(body: bytes) -> str:
-    """What the body of an error answer says, in at most 300 characters."""
-    try:
-        decoded = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        return _shortened(body.decode(errors="replace")) or "no message"
-    if isinstance(decoded, dict):
-        return _message(decoded.get("error", decoded))
-    return _message(decoded)
-
-
-def _message(error: object) -> str:
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("detail") or error
-    return _shortened(error if isinstance(error, str) else msgspec.json.encode(error).decode())
-
-
-def _shortened(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 300 else f"{text[:299]}…"

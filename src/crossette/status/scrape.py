@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from urllib.parse import urlsplit
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from crossette.errors import CrossetteError
+from crossette.remote import Place, reading_certificates, told, why
 
 _TIMEOUT_S = 10.0
 
@@ -49,23 +49,22 @@ class Scrape:
 
 
 class MetricsPage:
-    """Where a server tells its metrics. `url` may be the server's root or any base URL of its API."""
+    """Where a server tells its metrics. `url` may be the server's root or either base URL of its API."""
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        self._url = f"{parts.scheme}://{parts.netloc}/metrics"
+        self._url = f"{Place.parse(url).root}/metrics"
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(headers=headers, timeout=_TIMEOUT_S)
+        with reading_certificates():
+            self._http = httpx.Client(headers=headers, timeout=_TIMEOUT_S)
 
     def read(self) -> Scrape:
         """The metrics now. Raises StatusFailed."""
         try:
             response = self._http.get(self._url)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason = str(error) or type(error).__name__
-            raise StatusFailed(f"Can't read {self._url}: {reason}. Is the server running?") from error
+            raise StatusFailed(f"Can't read {self._url}: {why(error)}") from error
         if response.status_code != 200:
-            raise StatusFailed(f"{self._url} answers {response.status_code}. Is it crossette, and is a key needed?")
+            raise StatusFailed(f"{self._url} answers {response.status_code}: {told(response.content)}")
         try:
             return Scrape(response.text, time.monotonic())
         except (ValueError, LookupError) as error:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from crossette.status.scrape import Scrape
 
+_POLLED = ("/health/live", "/health/ready", "/metrics")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
@@ -42,7 +44,7 @@ class Status:
     version: str
     memory_bytes: int
     requests: int
-    """Since the start, of any kind."""
+    """Since the start, of any kind but looks at the server's health and metrics, such as this one."""
     errors: int
     models: list[ModelStatus]
 
@@ -52,10 +54,15 @@ def status_of(now: Scrape, before: Scrape) -> Status:
     return Status(
         now.version,
         int(now.total("process_resident_memory_bytes")),
-        int(now.total("crossette_http_requests_total")),
+        int(_requests(now)),
         int(now.total("crossette_errors_total")),
         [_model_status(model, now, before) for model in now.models()],
     )
+
+
+def _requests(now: Scrape) -> float:
+    name = "crossette_http_requests_total"
+    return now.total(name) - sum(now.total(name, route=route) for route in _POLLED)
 
 
 def _model_status(model: str, now: Scrape, before: Scrape) -> ModelStatus:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
-from crossette.errors import ConfigError, StoreError
+from crossette.errors import ConfigError, StoreError, how_to_install
 
 BUSY_TIMEOUT_S = 5.0
 """How long a writer waits for another one: each holds the file for milliseconds."""
@@ -168,9 +168,7 @@ def _read_url(text: str) -> URL:
         raise ConfigError("--database-url is no URL. Give postgresql://USER@HOST/NAME or sqlite:///FILE.") from None
     if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
         if find_spec("psycopg") is None:
-            raise ConfigError(
-                "PostgreSQL needs the package psycopg. Install it with: pip install 'crossette[postgres]'"
-            )
+            raise ConfigError("PostgreSQL needs the package psycopg. " + how_to_install("postgres"))
         return url.set(drivername="postgresql+psycopg")
     if url.drivername != "sqlite" or not url.database or url.database == ":memory:":
         raise ConfigError(

@@ -1,0 +1,128 @@
+"""What a server says of itself once it listens."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from crossette import serve
+from crossette.banner import Banner, roots_of
+from crossette.engines.fake import FakeEngine
+from crossette.errors import ConfigError
+
+LIMIT_S = 120
+
+
+class Engine(FakeEngine):
+    """With what the embedded engine tells beside the protocol."""
+
+    threads = 2
+    kv_bytes = 3 * 2**20
+    warnings = ("wide steps are not exact here",)
+
+
+def banner(*roots: str, needs_key: bool = False) -> Banner:
+    return Banner(Engine(), roots, needs_key)  # type: ignore[arg-type]  # all that a banner asks of an engine
+
+
+def test_without_keys_the_request_to_try_needs_none() -> None:
+    text = banner("http://127.0.0.1:8000").text()
+
+    assert "curl http://127.0.0.1:8000/v1/chat/completions" in text
+    assert "  warning    wide steps are not exact here\n" in text
+    assert "KEY" not in text
+
+
+def test_once_keys_were_made_the_request_to_try_brings_one() -> None:
+    text = banner("http://127.0.0.1:8000", needs_key=True).text()
+
+    assert '-H "authorization: Bearer $KEY" \\\n' in text
+    assert "crossette keys create" in text
+
+
+def test_the_request_to_try_is_a_command_of_the_shell(tmp_path: Path) -> None:
+    """Run with a `curl` that writes what it is given."""
+    curl = tmp_path / "curl"
+    curl.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    curl.chmod(0o755)
+    text = banner("http://localhost:8000", needs_key=True).text()
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "KEY": "sk-mine"}
+
+    said = subprocess.run(["sh", "-c", text[text.index("curl") :]], env=environ, capture_output=True, check=True)
+
+    url, *options = json.loads(said.stdout)
+    values = dict(zip(options[1::2], options[::2], strict=True))
+    assert url == "http://localhost:8000/v1/chat/completions"
+    assert "authorization: Bearer sk-mine" in values
+    assert json.loads(options[-1])["model"] == "fake"
+
+
+def test_other_names_are_told_beside_the_first() -> None:
+    shown = banner("http://localhost:1", "http://box:1")
+
+    assert "  also at    http://box:1\n" in shown.text()
+    assert shown.fields()["urls"] == ["http://localhost:1", "http://box:1"]
+
+
+def test_all_that_it_says_to_programs_is_json() -> None:
+    told = json.loads(json.dumps(banner("http://localhost:1", needs_key=True).fields()))
+
+    assert (told["url"], told["model"], told["needs_key"]) == ("http://localhost:1", "fake", True)
+    assert told["warnings"] == ["wide steps are not exact here"]
+
+
+HERE = socket.gethostname()
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "names"),
+    [
+        ("127.0.0.1", (), ["127.0.0.1"]),
+        ("localhost", (), ["localhost"]),
+        ("0.0.0.0", (), ["localhost", HERE]),
+        ("", (), ["localhost", HERE]),
+        ("0.0.0.0", ("*",), ["localhost", HERE]),
+        ("0.0.0.0", ("api.example", "*.example"), ["api.example"]),
+        ("0.0.0.0", ("api.example", "localhost"), ["localhost"]),
+        ("0.0.0.0", ("*.example",), ["localhost", HERE]),
+    ],
+)
+def test_the_names_of_a_server_are_those_that_can_be_asked_for(
+    host: str, allowed: Sequence[str], names: Sequence[str]
+) -> None:
+    with closing(serve.bind(host, 0)) as listener:
+        port = listener.getsockname()[1]
+
+        assert roots_of("https", host, listener, allowed) == [f"https://{name}:{port}" for name in dict.fromkeys(names)]
+
+
+@pytest.mark.parametrize(("host", "names"), [("::1", ["[::1]"]), ("::", ["localhost", HERE])])
+def test_addresses_of_ipv6_are_in_brackets(host: str, names: Sequence[str]) -> None:
+    try:
+        listener = serve.bind(host, 0)
+    except ConfigError:
+        pytest.skip("this machine has no IPv6")
+    with closing(listener):
+        port = listener.getsockname()[1]
+
+        assert roots_of("http", host, listener, ()) == [f"http://{name}:{port}" for name in dict.fromkeys(names)]
+
+
+def test_a_server_that_logs_json_writes_nothing_else_even_if_it_does_not_start(tmp_path: Path) -> None:
+    missing = str(tmp_path / "nowhere.gguf")
+    environ = os.environ | {"CROSSETTE_DATABASE_URL": f"sqlite:///{tmp_path}/crossette.db"}
+    command = [sys.executable, "-m", "crossette", "serve", missing, "--port", "0", "--log-format", "json"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=LIMIT_S)
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert line["level"] == "error"
+    assert missing in line["message"]
