@@ -43,9 +43,7 @@ def asking(model: StoredModel, authority: trustme.CA, *flags: str) -> Iterator[A
     authority.configure_trust(context)
     with (
         serving(model, *flags) as served,
-        # The banner comes a moment before the first connection is taken.
-        httpx.HTTPTransport(verify=context, retries=6) as transport,
-        httpx.Client(base_url=served.root, transport=transport, timeout=LIMIT_S) as client,
+        httpx.Client(base_url=served.root, verify=context, timeout=LIMIT_S) as client,
     ):
         yield Asker(client, served.model)
 
@@ -68,7 +66,7 @@ def test_the_flags_of_a_server_and_the_limits_of_its_keys_take_effect(real_model
     url = f"sqlite:///{file}"
     cert, private = tls_files(authority, tmp_path)
     often = make_key(url, "often", "--requests-per-minute", "1")
-    budget = make_key(url, "budget", "--total-tokens", "5")
+    budget = make_key(url, "budget", "--total-tokens", "8")
     boss = make_key(url, "boss", "--admin")
     flags = (
         *("--database-url", url, "--tls-cert", cert, "--tls-key", private, "--log-content"),
