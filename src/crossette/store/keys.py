@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hmac
+import logging
 import secrets
 import string
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from crossette.access import UNLIMITED, Caller, Limits
 from crossette.errors import ConfigError
 from crossette.store.database import Database
 from crossette.store.tables import keys
+
+log = logging.getLogger(__name__)
 
 PREFIX = "sk-crossette"
 _ALPHABET = string.ascii_letters + string.digits
@@ -151,15 +154,30 @@ def _new_text(key_id: str) -> str:
 
 
 def _read(connection: Connection) -> list[Key]:
+    """The keys that this version can read. One that it cannot, a newer one's, must not hide the others."""
     rows = connection.execute(select(keys).order_by(keys.c.created_at, keys.c.id)).mappings()
-    return [_key(dict(row)) for row in rows]
+    found = []
+    while True:
+        try:
+            row = rows.fetchone()  # reads the JSON and the times of one row
+            if row is None:
+                return found
+            found.append(_key(dict(row)))
+        except (TypeError, ValueError) as error:
+            log.warning("A key cannot be read by this version of crossette, so it does not open: %s", error)
 
 
 def _key(row: dict[str, Any]) -> Key:
+    """Raises ValueError for a row with anything that is not known: it may be what restricts the key."""
     del row["version"]
     models = row.pop("models")
-    limits = Limits(**row.pop("limits"))
-    return Key(**row, models=frozenset(models) if models is not None else None, limits=limits)
+    try:
+        limits = Limits(**row.pop("limits"))
+        if any(type(bound) is not int for bound in dataclasses.astuple(limits) if bound is not None):
+            raise TypeError("a limit is no whole number")
+        return Key(**row, models=frozenset(models) if models is not None else None, limits=limits)
+    except TypeError as error:
+        raise ValueError(f"{row['id']}: {error}") from error
 
 
 def _row(key: Key) -> dict[str, Any]:
