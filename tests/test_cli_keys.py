@@ -16,8 +16,7 @@ from crossette.access import Limits
 from crossette.errors import ConfigError, CrossetteError, InvalidRequest
 from crossette.store.database import Database
 from crossette.store.keys import Key, Keys, hash_of
-from crossette.store.rows import row_of
-from crossette.store.tables import requests
+from crossette.store.rows import insert_rows, row_of
 from crossette.types import Usage
 from ledger_entries import make_entry
 
@@ -147,7 +146,7 @@ def used(database: Database) -> Key:
         make_entry(key_id="", usage=Usage(7, 1, cached_tokens=3)),
     ]
     with database.write() as connection:
-        connection.execute(requests.insert(), [row_of(entry, {}) for entry in entries])
+        insert_rows(connection, [row_of(entry, {}) for entry in entries])
     return key
 
 

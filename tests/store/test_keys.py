@@ -5,21 +5,24 @@ from __future__ import annotations
 import dataclasses
 import hmac
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from threading import Event
+from threading import Barrier, BrokenBarrierError, Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from crossette.access import ANONYMOUS, Caller, Limits
 from crossette.errors import ConfigError, StoreError, Unauthorized
 from crossette.store import key_ring
+from crossette.store import keys as keys_module
 from crossette.store.database import Database
 from crossette.store.key_ring import KeyRing
 from crossette.store.keys import Key, Keys, hash_of, id_of
@@ -125,6 +128,70 @@ def test_what_is_not_there_cannot_be_changed(keys: Keys, change: Callable[[Keys,
     keys.create("alice")
     with pytest.raises(ConfigError, match=r"There is no key 'bob' that is not revoked\. Keys: alice\."):
         change(keys, "bob")
+
+
+@pytest.mark.parametrize("use", [Keys.create, Keys.revoke, Keys.rotate])
+def test_the_text_of_a_key_is_no_name_and_not_repeated(keys: Keys, use: Callable[[Keys, str], object]) -> None:
+    _, text = keys.create("alice")
+
+    with pytest.raises(ConfigError, match=r"is a key's text\. Give its name or its id") as raised:
+        use(keys, f" {text}")
+
+    assert text.rpartition("-")[2] not in str(raised.value)
+    assert [key.name for key in keys.list()] == ["alice"]
+
+
+def test_an_expired_key_is_not_rotated(keys: Keys, clock: Clock) -> None:
+    key, _ = keys.create("alice", expires_at=NOW + timedelta(hours=1))
+    clock.now += timedelta(hours=1)
+
+    with pytest.raises(ConfigError, match=r"expired on 2026-11-23: .*Revoke it, and create one with its name"):
+        keys.rotate("alice")
+
+    assert keys.list() == [key]
+    keys.revoke("alice")
+    assert keys.create("alice")[0].state(clock.now) == "active"
+
+
+def test_a_revoke_during_a_rotate_stays(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reads the key before it writes it."""
+    keys.create("alice")
+    meet_while_reading(monkeypatch)
+
+    both(lambda: keys.rotate("alice"), lambda: keys.revoke("alice"))
+
+    assert [key.state(NOW) for key in keys.list()] == ["revoked"]
+
+
+def test_of_two_that_make_a_name_at_once_one_is_told_that_it_is_there(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meet_while_reading(monkeypatch)
+
+    failed = both(lambda: keys.create("alice"), lambda: keys.create("alice"))
+
+    assert [str(error)[:27] for error in failed] == ["There is a key named 'alice"]
+    assert [key.name for key in keys.list()] == ["alice"]
+
+
+def meet_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that could both have read before either has written do so; those that take turns are not held up for long."""
+    read, meeting = keys_module._read, Barrier(2)
+
+    def reading(connection: Connection) -> list[Key]:
+        found = read(connection)
+        with suppress(BrokenBarrierError):
+            meeting.wait(0.5)
+        return found
+
+    monkeypatch.setattr(keys_module, "_read", reading)
+
+
+def both(*uses: Callable[[], object]) -> list[ConfigError]:
+    """Run them at the same time: what was refused."""
+    with ThreadPoolExecutor() as pool:
+        ended = [running.exception(LIMIT_S) for running in [pool.submit(use) for use in uses]]
+    return [error for error in ended if isinstance(error, ConfigError)]
 
 
 def test_every_change_has_a_version_of_its_own(keys: Keys) -> None:

@@ -91,6 +91,7 @@ class Keys:
         is_admin: bool = False,
     ) -> tuple[Key, str]:
         """Make a key: what is kept of it, and its text, which nobody can show again."""
+        _refuse_text(name)
         if not name or len(name) > 100 or not name.isprintable():
             raise ConfigError(f"A key's name is 1 to 100 printable characters, not {name!r}.")
         now = self._clock()
@@ -99,7 +100,7 @@ class Keys:
         key_id = "key-" + _random(_ID_LENGTH).lower()
         text = _new_text(key_id)
         key = Key(key_id, name, hash_of(text), now, None, None, expires_at, None, is_admin, models, limits)
-        with self._database.write() as connection:
+        with self._database.write_alone() as connection:
             if any(other.name == name and not other.revoked_at for other in _read(connection)):
                 raise ConfigError(f"There is a key named {name!r}. Rotate or revoke it, or choose another name.")
             connection.execute(insert(keys).values(version=1, **_row(key)))
@@ -119,6 +120,11 @@ class Keys:
         texts: list[str] = []
 
         def renewed(key: Key) -> Key:
+            if key.state(self._clock()) == "expired":
+                raise ConfigError(
+                    f"The key {key.name!r} expired on {key.expires_at:%Y-%m-%d}: a new text would not open either. "
+                    "Revoke it, and create one with its name."
+                )
             texts.append(_new_text(key.id))
             return dataclasses.replace(
                 key, hash=hash_of(texts[0]), previous_hash=key.hash, previous_until=self._clock() + overlap
@@ -133,7 +139,8 @@ class Keys:
             return count, int(sum_)
 
     def _change(self, name_or_id: str, change: Callable[[Key], Key]) -> Key:
-        with self._database.write() as connection:
+        _refuse_text(name_or_id)
+        with self._database.write_alone() as connection:
             known = [key for key in _read(connection) if not key.revoked_at]
             found = [key for key in known if name_or_id in (key.id, key.name)]
             if not found:
@@ -143,6 +150,12 @@ class Keys:
             values = {**_row(key), "version": keys.c.version + 1}
             connection.execute(update(keys).where(keys.c.id == key.id).values(values))
         return key
+
+
+def _refuse_text(name: str) -> None:
+    """Before it is told in an error, or kept. Raises ConfigError."""
+    if PREFIX in name:
+        raise ConfigError(f"What holds {PREFIX} is a key's text. Give its name or its id: crossette keys list.")
 
 
 def _random(length: int) -> str:
@@ -156,7 +169,7 @@ def _new_text(key_id: str) -> str:
 def _read(connection: Connection) -> list[Key]:
     """The keys that this version can read. One that it cannot, a newer one's, must not hide the others."""
     rows = connection.execute(select(keys).order_by(keys.c.created_at, keys.c.id)).mappings()
-    found = []
+    found: list[Key] = []
     while True:
         try:
             row = rows.fetchone()  # reads the JSON and the times of one row
