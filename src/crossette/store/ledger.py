@@ -1,7 +1,8 @@
 """The ledger in a database: noted at once, written behind the request by a thread of its own.
 
-What waits is bounded. Rows are lost only where the process is killed (the last half second), or where the database
-is away for so long that no more can wait; the log and `stats` say how many.
+What waits is bounded. Rows are lost only where the process is killed (those that wait: the last half second's, or all
+since the database went away), or where the database is away for so long that no more can wait; the log and `stats`
+say how many.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ class DatabaseLedger:
         try:
             with self._database.write() as connection:
                 num_deleted = delete_rows(connection, before, DELETED_ROWS)
-        except StoreError as error:
+        except Exception as error:  # without this thread no row would be written
             log.warning("Rows older than %d days cannot be deleted: %s", self._keep.days, error)
             num_deleted = 0
         if num_deleted < DELETED_ROWS:
