@@ -16,7 +16,10 @@ from threading import Event
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
+
+from postgres import cluster
 
 LIMIT_S = 60
 SERVER = Path(__file__).parent.parent / "benchmarks/fake_server.py"
@@ -46,6 +49,10 @@ class Served:
         told: dict[str, Any] = httpx.get(f"{self.root}/health/ready", timeout=LIMIT_S).json()["ledger"]
         return told
 
+    def log_says(self, text: str) -> None:
+        """Come back when it does."""
+        wait_until(lambda: text in self.log.read_text(), self.log.read_text)
+
     def wait_for(self, **counts: int) -> None:
         """Come back when the ledger says so."""
         wait_until(lambda: self.ledger().items() >= counts.items(), lambda: f"{self.ledger()} is not {counts}")
@@ -64,11 +71,14 @@ def wait_until(happened: Callable[[], bool], otherwise: Callable[[], str]) -> No
 
 
 @contextmanager
-def serving(file: Path, log: Path) -> Iterator[Served]:
-    """The real app and server before the fake engine, with keys and ledger in `file`."""
+def serving(database: Path | str, log: Path, as_others: bool = False) -> Iterator[Served]:
+    """The real app and server before the fake engine, with keys and ledger in a file or at a URL."""
+    url = database if isinstance(database, str) else f"sqlite:///{database}"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, str(SERVER), "--port", str(port), "--database-url", f"sqlite:///{file}"]
+    command = [sys.executable, str(SERVER), "--port", str(port), "--database-url", url]
+    if as_others:
+        command = without_privileges(command)
     with log.open("a") as output, subprocess.Popen(command, stderr=output, text=True) as process:
         served = Served(f"http://127.0.0.1:{port}", process, log)
         try:
@@ -86,9 +96,10 @@ def rows(file: Path) -> list[tuple[Any, ...]]:
         return connection.execute(f"SELECT {columns} FROM requests").fetchall()
 
 
-def crossette(*arguments: str, url: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def crossette(*arguments: str, url: str, as_others: bool = False, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "crossette", *arguments]
     return subprocess.run(
-        [sys.executable, "-m", "crossette", *arguments],
+        without_privileges(command) if as_others else command,
         env=os.environ | {"CROSSETTE_DATABASE_URL": url} | environ,
         capture_output=True,
         text=True,
@@ -146,6 +157,83 @@ def test_keys_are_made_and_revoked_while_the_server_runs(tmp_path: Path) -> None
         command = Path(f"/proc/{served.process.pid}/cmdline")
         told = served.log.read_text() + (command.read_text() if command.exists() else "")
     assert key.rpartition("-")[2] not in told
+
+
+@pytest.mark.all
+def test_postgres_goes_away_and_comes_back_under_a_server_that_loses_no_row(tmp_path: Path) -> None:
+    with cluster() as postgres, serving(postgres.url, tmp_path / "log") as served:
+        key = crossette("keys", "create", "alice", url=postgres.url).stdout.strip()
+        wait_until(lambda: served.ask() == 401, lambda: "the server stays open")
+        assert served.ask(key) == 200
+        postgres.stop()
+        assert [served.ask(key) for _ in range(NUM_REQUESTS)] == [200] * NUM_REQUESTS
+        served.log_says("The ledger waits")
+        served.log_says("The keys cannot be read, so those known stay as they are")
+        assert (served.ledger()["waiting"] >= NUM_REQUESTS, served.ledger()["lost"]) == (True, 0)
+        assert (served.ask(key), served.ask("EMPTY")) == (200, 401)
+
+        postgres.start()
+        served.log_says("The ledger is up to date. Lost since the server's start: 0 rows")
+        served.wait_for(waiting=0, lost=0)
+        assert crossette("keys", "revoke", "alice", url=postgres.url).returncode == 0
+        wait_until(lambda: served.ask(key) == 401, lambda: "the key still opens")
+        assert served.stop(signal.SIGTERM) == 0
+        with psycopg.connect(postgres.url) as connection:
+            kept = connection.execute("SELECT count(*) FROM requests WHERE status = 200 AND key_id <> ''").fetchone()
+    assert kept is not None
+    assert kept[0] >= NUM_REQUESTS + 2
+    assert "has lost" not in served.log.read_text()
+
+
+# --- a folder that may not be entered ---
+
+# Root may enter every folder; a process without these capabilities may not.
+AS_OTHERS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+
+
+def without_privileges(command: list[str]) -> list[str]:
+    """The command, for which the modes of files and folders count."""
+    return [*AS_OTHERS, *command] if os.geteuid() == 0 else command
+
+
+@pytest.fixture
+def shut(tmp_path: Path) -> Iterator[Path]:
+    """A folder that a test shuts, and opens again."""
+    if os.geteuid() == 0 and subprocess.run([*AS_OTHERS, "true"], capture_output=True).returncode:
+        pytest.skip("a container without the right to give rights up")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    yield folder
+    folder.chmod(0o700)
+
+
+def test_a_folder_that_may_not_be_entered_for_a_while_costs_no_row_and_opens_to_nobody(
+    shut: Path, tmp_path: Path
+) -> None:
+    file = shut / "crossette.db"
+    with serving(file, tmp_path / "log", as_others=True) as served:
+        key = crossette("keys", "create", "alice", url=f"sqlite:///{file}", as_others=True).stdout.strip()
+        wait_until(lambda: served.ask() == 401, lambda: "the server stays open")
+        shut.chmod(0)
+        assert served.ask(key) == 200
+        served.log_says("The ledger waits")
+        served.log_says("The keys cannot be read, so those known stay as they are")
+        assert (served.ask(key), served.ask(), served.ledger()["lost"]) == (200, 401, 0)
+
+        shut.chmod(0o700)
+        served.log_says("The ledger is up to date. Lost since the server's start: 0 rows")
+        assert crossette("keys", "revoke", "alice", url=f"sqlite:///{file}", as_others=True).returncode == 0
+        wait_until(lambda: served.ask(key) == 401, lambda: "the key still opens")
+
+
+def test_a_server_that_may_not_see_whether_there_are_keys_does_not_start(shut: Path) -> None:
+    shut.chmod(0)
+
+    ended = crossette("serve", "no-such-model", "--port", "0", url=f"sqlite:///{shut}/crossette.db", as_others=True)
+
+    assert ended.returncode == 1
+    assert "The server does not start, for it cannot know who has a key." in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 # --- which addresses ---
@@ -232,6 +320,10 @@ def test_a_read_only_folder_keeps_its_keys_and_says_what_is_lost(small_disk: Pat
     file = small_disk / "crossette.db"
     key = crossette("keys", "create", "boss", "--admin", url=f"sqlite:///{file}").stdout.strip()
     assert mount("-o", "remount,ro", str(small_disk))
+
+    listed, used = (crossette(*words, url=f"sqlite:///{file}") for words in (("keys", "list"), ("usage",)))
+    assert ("boss" in listed.stdout, listed.stderr, used.returncode, used.stderr) == (True, "", 0, "")
+    assert "Can't write" in crossette("keys", "create", "alice", url=f"sqlite:///{file}").stderr
 
     with serving(file, tmp_path / "log") as served:
         assert (served.ask(), served.ask(key), served.ask(key)) == (401, 200, 200)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crossette.access import Limits
-from crossette.errors import ConfigError
+from crossette.errors import ConfigError, StoreError
 from crossette.ledger import GROUPS, UsageRow, parse_query
 from crossette.moments import parse_duration, parse_future
 
@@ -41,8 +41,11 @@ NameOrId = Annotated[str, typer.Argument(metavar="NAME|ID")]
 
 
 @contextmanager
-def _database(url: str | None, file: Path | None) -> Iterator[Database]:
-    """The database that `crossette serve` uses with the same settings."""
+def _database(url: str | None, file: Path | None, *, reads: bool = False) -> Iterator[Database]:
+    """The database that `crossette serve` uses with the same settings.
+
+    One that cannot be written is good enough for who only `reads`, if its tables are there.
+    """
     from crossette import config
     from crossette.store.database import Database
     from crossette.store.settings import StoreSettings
@@ -57,17 +60,21 @@ def _database(url: str | None, file: Path | None) -> Iterator[Database]:
     values = config.gather(config.table(sections), flags=flags, environ=os.environ, file=path)
     database = Database(config.fill(StoreSettings, values).database_url)
     try:
-        database.migrate()
+        try:
+            database.migrate()
+        except StoreError:
+            if not reads or database.is_blank():
+                raise
         yield database
     finally:
         database.close()
 
 
 @contextmanager
-def _keys(url: str | None, file: Path | None) -> Iterator[Keys]:
+def _keys(url: str | None, file: Path | None, *, reads: bool = False) -> Iterator[Keys]:
     from crossette.store.keys import Keys
 
-    with _database(url, file) as database:
+    with _database(url, file, reads=reads) as database:
         yield Keys(database)
 
 
@@ -141,7 +148,7 @@ def list_keys(
     config: ConfigFile = None,
 ) -> None:
     """List all keys that were ever made."""
-    with _keys(database_url, config) as keys:
+    with _keys(database_url, config, reads=True) as keys:
         found = keys.list()
     now = datetime.now(UTC)
     if as_json:
@@ -226,7 +233,7 @@ def usage(
     if as_json and as_csv:
         raise ConfigError("--json and --csv are two forms of one answer: give one of them.")
     query = parse_query(by, since, datetime.now(UTC), names=("--by", "--since"))
-    with _database(database_url, config) as database, database.read() as connection:
+    with _database(database_url, config, reads=True) as database, database.read() as connection:
         rows = usage_rows(connection, query)
     if as_json:
         print(json.dumps({"object": "list", "data": [dataclasses.asdict(row) for row in rows]}, indent=2))

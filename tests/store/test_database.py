@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sqlite3
 import stat
 import subprocess
 import sys
 import traceback
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,6 +19,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import func, insert, select
 
 from crossette.errors import ConfigError, StoreError
+from crossette.store import database as module
 from crossette.store.database import Database, Rejected, data_folder
 from crossette.store.keys import Keys
 from crossette.store.tables import keys, metadata
@@ -136,6 +142,68 @@ def test_a_file_that_is_no_database_is_not_taken_for_an_empty_one(tmp_path: Path
     with pytest.raises(StoreError, match="file is not a database"):
         database.migrate()
     assert not database.is_blank()
+
+
+def test_a_folder_that_may_not_be_entered_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(f"sqlite:///{tmp_path}/crossette.db")
+    database.migrate()
+    database.close()
+    monkeypatch.setattr(module, "_opened", refuse_to_open)
+    monkeypatch.setattr(Path, "stat", refuse_to_look)
+
+    for use in (database.read, database.write):
+        with pytest.raises(StoreError, match=r"Can't (read|write) .*crossette\.db: .*Permission denied"), use():
+            pass
+    assert not database.is_blank()
+
+
+def refuse_to_open(*_: object) -> None:
+    raise sqlite3.OperationalError("unable to open database file")
+
+
+def refuse_to_look(self: Path, **_: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
+def test_a_real_folder_that_may_not_be_entered(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    database = Database(f"sqlite:///{folder}/crossette.db")
+    database.migrate()
+    database.close()
+    folder.chmod(0)
+    try:
+        with pytest.raises(StoreError, match="Permission denied"), database.read():
+            pass
+        assert not database.is_blank()
+    finally:
+        folder.chmod(0o700)
+
+
+def test_the_log_of_changes_may_vanish_while_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "crossette.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE found (it)")
+    changes, look = file.with_name("crossette.db-wal"), Path.stat
+    changes.write_bytes(b"")
+    opened = module._opened
+
+    def vanishing(self: Path, **more: Any) -> os.stat_result:
+        if self == changes:
+            self.unlink(missing_ok=True)
+        return look(self, **more)
+
+    def read_only(file: Path, mode: str, *kind: Any) -> sqlite3.Connection:
+        if mode == "mode=rw":
+            raise sqlite3.OperationalError("unable to open database file")
+        return opened(file, mode, *kind)
+
+    monkeypatch.setattr(module, "_opened", read_only)
+    monkeypatch.setattr(Path, "stat", vanishing)
+    with Database(f"sqlite:///{file}").read() as reading:
+        assert reading.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all() == ["found"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -217,8 +219,8 @@ def test_a_row_that_the_database_refuses_takes_no_other_along(
         wait_for(ledger, written=2, lost=1, waiting=0)
 
     assert ids(database) == sorted([entries[0].id, entries[2].id])
-    told = [record.getMessage() for record in caplog.records]
-    assert [text.startswith("The ledger has lost the row of request the-bad-one: ") for text in told][:1] == [True]
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("crossette")]
+    assert told[0].startswith("The ledger has lost the row of request the-bad-one: ")
 
 
 # --- the database is away ---
@@ -261,17 +263,47 @@ def test_what_finds_no_room_is_lost_counted_and_told(
     assert told.count("The ledger is up to date. Lost since the server's start: 4 rows") == 1
 
 
-def test_content_that_waits_is_bounded_too(away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_CONTENT", 100)
+LARGE = [
+    {"request_content": "x" * 3000, "answer_content": "y" * 3000},
+    {"metadata": {"k" * 64: "v" * 6000}},
+    {"user": "x" * 3000, "client": "y" * 3000},
+    {"model": "\U0001f600" * 1500},
+]
+
+
+@pytest.mark.parametrize("content", LARGE, ids=lambda content: "-".join(content))
+def test_content_that_waits_is_bounded_too(
+    away: Away, monkeypatch: pytest.MonkeyPatch, content: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(module, "MAX_CONTENT", 10_000)
     away.is_away = True
     with running(away, keeps_content=True) as ledger:
         for _ in range(4):
-            ledger.note(make_entry(request_content="x" * 30, answer_content="y" * 30))
+            ledger.note(make_entry(**content))
         assert (ledger.stats().waiting, ledger.stats().lost) == (2, 2)
         away.is_away = False
         wait_for(ledger, written=2)
-        ledger.note(make_entry(request_content="x" * 90, answer_content=""))
+        ledger.note(make_entry(request_content="x" * 9000, answer_content=""))
         wait_for(ledger, written=3, lost=2)
+
+
+def test_rows_that_wait_take_no_more_memory_than_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A tenth of them, as large as the API lets them be."""
+    monkeypatch.setattr(module, "MAX_WAITING", module.MAX_WAITING // 10)
+    monkeypatch.setattr(module, "MAX_CONTENT", module.MAX_CONTENT // 10)
+    ledger = DatabaseLedger(Database(f"sqlite:///{tmp_path}/crossette.db"))
+    tracemalloc.start()
+    try:
+        for row in range(module.MAX_WAITING):
+            metadata = {f"{row:08d}{place:056d}": f"{row:08d}{place:0504d}" for place in range(16)}
+            ledger.note(make_entry(metadata=metadata, client=f"{row:0200d}", user=f"{row:0200d}"))
+        del metadata
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert ledger.stats().lost > 0
+    assert taken < module.MAX_CONTENT + 2 * 2**20 * 1.25
 
 
 def test_what_still_waits_at_the_end_is_told_as_lost(away: Away, caplog: pytest.LogCaptureFixture) -> None:
@@ -313,6 +345,117 @@ def test_postgres_may_go_and_come_back(postgres: Any, caplog: pytest.LogCaptureF
 
     assert ids(database) == ["before", "meanwhile-0", "meanwhile-1", "meanwhile-2"]
     database.close()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns of a tenth of a second."""
+    for name, value in (("BATCH_S", 0.05), ("RETRY_S", 0.05), ("PATIENCE", 2)):
+        monkeypatch.setattr(module, name, value)
+
+
+@contextmanager
+def admin(url: str) -> Iterator[psycopg.Connection]:
+    """Of PostgreSQL, and never read-only."""
+    options = "-c default_transaction_read_only=off"
+    with psycopg.connect(url, autocommit=True, options=options) as connection:
+        yield connection
+
+
+@pytest.mark.all
+def test_rows_wait_for_a_postgres_that_is_read_only(
+    postgres: Any, hasty: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a failover, and for longer than it takes to suspect a row."""
+    database = Database(postgres.emptied())
+    database.migrate()
+    with running(database) as ledger, admin(postgres.url) as owner:
+        ledger.note(make_entry(id="before"))
+        wait_for(ledger, written=1)
+        try:
+            set_read_only(owner, "on")
+            for number in range(3):
+                ledger.note(make_entry(id=f"meanwhile-{number}"))
+            wait_for_refusals(ledger)
+            assert (ledger.stats().waiting, ledger.stats().lost) == (3, 0)
+        finally:
+            set_read_only(owner, "off")
+        wait_for(ledger, written=4, waiting=0, lost=0)
+
+    assert ids(database) == ["before", "meanwhile-0", "meanwhile-1", "meanwhile-2"]
+    assert "read-only transaction" in caplog.records[0].getMessage()
+    database.close()
+
+
+def set_read_only(owner: psycopg.Connection, value: str) -> None:
+    owner.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+    owner.execute("SELECT pg_reload_conf()")
+
+
+def wait_for_refusals(ledger: DatabaseLedger) -> None:
+    """Come back when rows were tried in one batch, and then one by one."""
+    for sought in (module.PATIENCE, 1):
+        for _ in range(LIMIT_S * 100):
+            if ledger._num_refusals == sought:
+                break
+            Event().wait(0.01)
+        assert ledger._num_refusals == sought
+
+
+def test_rows_wait_for_a_table_that_was_dropped(database: Database, hasty: None) -> None:
+    with running(database) as ledger:
+        with database.write() as connection:
+            connection.exec_driver_sql("ALTER TABLE requests RENAME TO elsewhere")
+        ledger.note(make_entry(id="one"))
+        ledger.note(make_entry(id="two"))
+        wait_until_told(ledger, "requests")
+        assert (ledger.stats().waiting, ledger.stats().lost) == (2, 0)
+        with database.write() as connection:
+            connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO requests")
+        wait_for(ledger, written=2, waiting=0, lost=0)
+
+    assert ids(database) == ["one", "two"]
+
+
+def wait_until_told(ledger: DatabaseLedger, word: str) -> None:
+    for _ in range(LIMIT_S * 100):
+        if word in (ledger._failure or ""):
+            return
+        Event().wait(0.01)
+    raise AssertionError(ledger._failure)
+
+
+@pytest.mark.all
+def test_a_row_that_is_refused_for_ever_does_not_block_the_others_for_ever(
+    postgres: Any, hasty: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is lost once the database takes others beside it, and never to one that takes none."""
+    database = Database(postgres.emptied())
+    database.migrate()
+    refuse(database, "poison")
+    with running(database) as ledger:
+        ledger.note(make_entry(id="poison", request_id="the-bad-one"))
+        wait_for_refusals(ledger)
+        assert (ledger.stats().waiting, ledger.stats().lost) == (1, 0)
+        ledger.note(make_entry(id="one"))
+        ledger.note(make_entry(id="two"))
+        wait_for(ledger, written=2, waiting=0, lost=1)
+
+    assert ids(database) == ["one", "two"]
+    assert any("lost the row of request the-bad-one: not this" in record.getMessage() for record in caplog.records)
+    database.close()
+
+
+def refuse(database: Database, id_: str) -> None:
+    """By a trigger, with an error that is not about values."""
+    body = f"IF NEW.id = '{id_}' THEN RAISE feature_not_supported USING MESSAGE = 'not this'; END IF; RETURN NEW;"
+    with database.write() as connection:
+        connection.exec_driver_sql(
+            f"CREATE FUNCTION refusing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$"
+        )
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refusing BEFORE INSERT ON requests FOR EACH ROW EXECUTE FUNCTION refusing()"
+        )
 
 
 # --- adding up ---
@@ -431,6 +574,26 @@ def test_rows_older_than_they_are_kept_are_deleted_and_what_they_add_up_to_stays
                 break
             pause.wait(0.1)
         assert (ids(database), ledger.usage(query), ledger.used_tokens("key-a")) == (["new"], usage, 90)
+
+
+@pytest.mark.all
+def test_days_are_written_alike_however_postgres_writes_dates(postgres: Any) -> None:
+    with admin(postgres.emptied()) as owner:
+        owner.execute("ALTER ROLE crossette SET datestyle = 'SQL, DMY'")
+    database = Database(postgres.url)
+    try:
+        database.migrate()
+        with database.write() as connection:
+            assert connection.exec_driver_sql("SELECT date '2026-11-23' :: text").scalar_one() == "23/11/2026"
+        test_rows_of_an_earlier_version_are_added_up(database)
+        with database.read() as connection:
+            assert {row.day for row in usage_rows(connection, UsageQuery(("day",)))} == {"2026-11-23", "2026-11-24"}
+            since = UsageQuery(("day",), since=NOW - timedelta(hours=1))
+            assert {row.day for row in usage_rows(connection, since)} == {"2026-11-23", "2026-11-24"}
+    finally:
+        database.close()
+        with admin(postgres.url) as owner:
+            owner.execute("ALTER ROLE crossette RESET datestyle")
 
 
 def test_rows_of_an_earlier_version_are_added_up(database: Database) -> None:

@@ -15,11 +15,14 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
     ArgumentError,
+    DataError,
     DBAPIError,
     DisconnectionError,
+    IntegrityError,
     InterfaceError,
     OperationalError,
     SQLAlchemyError,
+    StatementError,
 )
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
@@ -28,7 +31,7 @@ from crossette.errors import ConfigError, StoreError, how_to_install
 BUSY_TIMEOUT_S = 5.0
 """How long a writer waits for another one: each holds the file for milliseconds."""
 
-_MIGRATION_LOCK = 0x63726F73
+_TURN = 0x63726F73
 """Of PostgreSQL's advisory locks; any number that others are unlikely to use."""
 
 _POSTGRES = {
@@ -44,7 +47,11 @@ _POSTGRES = {
 
 
 class Rejected(StoreError):
-    """The database is there, but does not take what it was given."""
+    """The database is there, but does not take the values that it was given, and never will."""
+
+
+class Unwilling(StoreError):
+    """The database is there, but refuses the statement: for now, as one that is read-only does, or for good."""
 
 
 def data_folder(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
@@ -91,14 +98,22 @@ class Database:
             with connection.begin():
                 yield connection
 
+    @contextmanager
+    def write_alone(self) -> Iterator[Connection]:
+        """A transaction that sees what all others of its kind have written, in any process: they take turns."""
+        with self.write() as connection:
+            if not self.file:  # SQLite's writers take turns anyway
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
+            yield connection
+
     def is_blank(self) -> bool:
         """Whether nobody can have made a key in it, as far as can be seen."""
-        if self.file and not self.file.exists():
-            return True
         try:
+            if self.file and _stat(self.file) is None:
+                return True
             with self.read() as connection:
                 return not inspect(connection).has_table("keys")
-        except StoreError:
+        except (OSError, StoreError):
             return False
 
     def migrate(self) -> None:
@@ -108,9 +123,7 @@ class Database:
         """
         if self.file:
             self._prepare_file(self.file)
-        with self.write() as connection:
-            if not self.file:
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+        with self.write_alone() as connection:
             self._upgrade(connection)
 
     def _prepare_file(self, file: Path) -> None:
@@ -144,20 +157,39 @@ class Database:
 
     @contextmanager
     def _explained(self, verb: str) -> Iterator[None]:
-        """SQLAlchemy's errors as ours, in one line and without the values of the statement."""
+        """SQLAlchemy's errors, and those of a file that cannot be looked at, as ours."""
         try:
             yield
-        except (OperationalError, InterfaceError) as error:
-            raise StoreError(f"Can't {verb} {self}: {_first_line(error)}") from None
+        except OSError as error:
+            raise StoreError(f"Can't {verb} {self}: {error}") from error
         except SQLAlchemyError as error:
-            kind = Rejected if isinstance(error, DBAPIError) and not error.connection_invalidated else StoreError
             # Not `from error`: further lines of what PostgreSQL says repeat the row.
-            raise kind(f"Can't {verb} {self}: {_first_line(error)}") from None
+            raise kind_of(error)(f"Can't {verb} {self}: {first_line(error)}") from None
 
 
-def _first_line(error: SQLAlchemyError) -> str:
-    said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+def kind_of(error: SQLAlchemyError) -> type[StoreError]:
+    """What it says of trying again."""
+    is_away = isinstance(error, (OperationalError, InterfaceError)) or not isinstance(error, StatementError)
+    if is_away or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        return StoreError
+    return Rejected if isinstance(error, (DataError, IntegrityError)) else Unwilling
+
+
+def first_line(error: SQLAlchemyError) -> str:
+    """What the database said, without the statement and its values."""
+    said = str(error.orig) if isinstance(error, StatementError) else str(error)
     return (said.splitlines() or [type(error).__name__])[0]
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    """None where nothing is there. Raises OSError where that cannot be seen.
+
+    `Path.exists` differs between versions of Python: of a folder that may not be entered, 3.14 says that it is empty.
+    """
+    try:
+        return file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _read_url(text: str) -> URL:
@@ -230,8 +262,8 @@ def _connect(file: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         # On a full disk or in a read-only folder SQLite cannot make the files that readers share. Where the log of
         # changes is empty, so that all is in the file itself, that can be read all the same.
-        changes = file.with_name(file.name + "-wal")
-        if not file.exists() or (changes.exists() and changes.stat().st_size):
+        changes = _stat(file.with_name(file.name + "-wal"))
+        if _stat(file) is None or (changes is not None and changes.st_size):
             raise
         return _opened(file, "immutable=1", _Snapshot)
 

@@ -11,10 +11,9 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Select,
-    String,
     case,
-    cast,
     func,
+    literal_column,
     null,
     or_,
     select,
@@ -35,7 +34,7 @@ def add_to_days(connection: Connection, ids: Sequence[str]) -> None:
     """Add rows that have just been inserted."""
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     # Two servers take the days in the same order, and so never wait for one another.
-    added = _by_day(requests.c.id.in_(ids)).order_by(*_GROUPS)
+    added = _by_day(connection, requests.c.id.in_(ids)).order_by(*_GROUPS)
     statement = insert(days).from_select([*_GROUPS, *_COUNTS, "cost"], added)
     new = statement.excluded
     sums: dict[str, Any] = {name: days.c[name] + new[name] for name in _COUNTS}
@@ -56,7 +55,7 @@ def usage_rows(connection: Connection, query: UsageQuery) -> Sequence[UsageRow]:
 
     A day that `since` falls into is added up from its rows, as far as they were not deleted.
     """
-    source = _since(query.since) if query.since else days
+    source = _since(connection, query.since) if query.since else days
     groups = [source.c[_NAMES[name]] for name in query.group_by]
     named = {
         name: (source.c[column] if name in query.group_by else null()).label(name) for name, column in _NAMES.items()
@@ -67,19 +66,20 @@ def usage_rows(connection: Connection, query: UsageQuery) -> Sequence[UsageRow]:
     return [UsageRow(**_numbers(row), key_name=names.get(row["key"])) for row in found]
 
 
-def _since(moment: datetime) -> FromClause:
+def _since(connection: Connection, moment: datetime) -> FromClause:
     """Whole days, and what came after `moment` on its own day."""
     midnight = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     if moment > midnight:
         midnight += timedelta(days=1)
-    part = _by_day(requests.c.time >= moment, requests.c.time < midnight)
+    part = _by_day(connection, requests.c.time >= moment, requests.c.time < midnight)
     return union_all(part, select(days).where(days.c.day >= f"{midnight:%Y-%m-%d}")).subquery()
 
 
-def _by_day(*conditions: ColumnElement[bool]) -> Select[Any]:
+def _by_day(connection: Connection, *conditions: ColumnElement[bool]) -> Select[Any]:
     """Rows as `days` has them."""
-    # PostgreSQL gives a date, SQLite a text.
-    day = cast(func.date(requests.c.time), String)
+    day: ColumnElement[str] = func.date(requests.c.time)
+    if connection.dialect.name == "postgresql":  # it writes a date as its role or database is set to
+        day = func.to_char(requests.c.time, literal_column("'YYYY-MM-DD'"))
     failed = or_(
         requests.c.status < 200, requests.c.status >= 400, func.coalesce(requests.c.finish_reason, "") == "error"
     )

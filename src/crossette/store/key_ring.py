@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 REFRESH_S = 1.0
 """A key that is revoked opens for so long at most."""
+LAST_LOOK_S = 1.0
+"""How long the end waits for a look at the database, which nobody needs any more."""
 
 _GUEST = Caller("", "anonymous")
 """Who comes without a key where keys were made, and may."""
@@ -50,7 +52,7 @@ class KeyRing:
     def close(self) -> None:
         self._is_ended.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(LAST_LOOK_S)
 
     def refresh(self) -> None:
         """Read the keys again if they have changed. Raises StoreError, and then those known stay."""
@@ -58,7 +60,8 @@ class KeyRing:
         if version == self._version:
             return
         self._known = {key.id: key for key in self._keys.list()}
-        self.is_closed = self.is_closed or bool(self._known)
+        num_keys, _ = version  # also those that this version cannot read
+        self.is_closed = self.is_closed or num_keys > 0
         self._version = version
 
     def caller(self, key: str | None) -> Caller:
@@ -82,9 +85,10 @@ class KeyRing:
         while not self._is_ended.wait(REFRESH_S):
             try:
                 self.refresh()
-            except StoreError as error:
+            except Exception as error:  # without this thread a revoked key would open until the next start
                 if not is_failing:
-                    log.warning("The keys cannot be read, so those known stay as they are: %s", error)
+                    is_ours = not isinstance(error, StoreError)
+                    log.warning("The keys cannot be read, so those known stay as they are: %s", error, exc_info=is_ours)
                 is_failing = True
             else:
                 is_failing = False

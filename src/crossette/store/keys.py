@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hmac
+import logging
 import secrets
 import string
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from crossette.access import UNLIMITED, Caller, Limits
 from crossette.errors import ConfigError
 from crossette.store.database import Database
 from crossette.store.tables import keys
+
+log = logging.getLogger(__name__)
 
 PREFIX = "sk-crossette"
 _ALPHABET = string.ascii_letters + string.digits
@@ -88,6 +91,7 @@ class Keys:
         is_admin: bool = False,
     ) -> tuple[Key, str]:
         """Make a key: what is kept of it, and its text, which nobody can show again."""
+        _refuse_text(name)
         if not name or len(name) > 100 or not name.isprintable():
             raise ConfigError(f"A key's name is 1 to 100 printable characters, not {name!r}.")
         now = self._clock()
@@ -96,7 +100,7 @@ class Keys:
         key_id = "key-" + _random(_ID_LENGTH).lower()
         text = _new_text(key_id)
         key = Key(key_id, name, hash_of(text), now, None, None, expires_at, None, is_admin, models, limits)
-        with self._database.write() as connection:
+        with self._database.write_alone() as connection:
             if any(other.name == name and not other.revoked_at for other in _read(connection)):
                 raise ConfigError(f"There is a key named {name!r}. Rotate or revoke it, or choose another name.")
             connection.execute(insert(keys).values(version=1, **_row(key)))
@@ -116,6 +120,11 @@ class Keys:
         texts: list[str] = []
 
         def renewed(key: Key) -> Key:
+            if key.state(self._clock()) == "expired":
+                raise ConfigError(
+                    f"The key {key.name!r} expired on {key.expires_at:%Y-%m-%d}: a new text would not open either. "
+                    "Revoke it, and create one with its name."
+                )
             texts.append(_new_text(key.id))
             return dataclasses.replace(
                 key, hash=hash_of(texts[0]), previous_hash=key.hash, previous_until=self._clock() + overlap
@@ -130,7 +139,8 @@ class Keys:
             return count, int(sum_)
 
     def _change(self, name_or_id: str, change: Callable[[Key], Key]) -> Key:
-        with self._database.write() as connection:
+        _refuse_text(name_or_id)
+        with self._database.write_alone() as connection:
             known = [key for key in _read(connection) if not key.revoked_at]
             found = [key for key in known if name_or_id in (key.id, key.name)]
             if not found:
@@ -142,6 +152,12 @@ class Keys:
         return key
 
 
+def _refuse_text(name: str) -> None:
+    """Before it is told in an error, or kept. Raises ConfigError."""
+    if PREFIX in name:
+        raise ConfigError(f"What holds {PREFIX} is a key's text. Give its name or its id: crossette keys list.")
+
+
 def _random(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
@@ -151,15 +167,30 @@ def _new_text(key_id: str) -> str:
 
 
 def _read(connection: Connection) -> list[Key]:
+    """The keys that this version can read. One that it cannot, a newer one's, must not hide the others."""
     rows = connection.execute(select(keys).order_by(keys.c.created_at, keys.c.id)).mappings()
-    return [_key(dict(row)) for row in rows]
+    found: list[Key] = []
+    while True:
+        try:
+            row = rows.fetchone()  # reads the JSON and the times of one row
+            if row is None:
+                return found
+            found.append(_key(dict(row)))
+        except (TypeError, ValueError) as error:
+            log.warning("A key cannot be read by this version of crossette, so it does not open: %s", error)
 
 
 def _key(row: dict[str, Any]) -> Key:
+    """Raises ValueError for a row with anything that is not known: it may be what restricts the key."""
     del row["version"]
     models = row.pop("models")
-    limits = Limits(**row.pop("limits"))
-    return Key(**row, models=frozenset(models) if models is not None else None, limits=limits)
+    try:
+        limits = Limits(**row.pop("limits"))
+        if any(type(bound) is not int for bound in dataclasses.astuple(limits) if bound is not None):
+            raise TypeError("a limit is no whole number")
+        return Key(**row, models=frozenset(models) if models is not None else None, limits=limits)
+    except TypeError as error:
+        raise ValueError(f"{row['id']}: {error}") from error
 
 
 def _row(key: Key) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The ledger in a database: noted at once, written behind the request by a thread of its own.
 
-What waits is bounded. Rows are lost only where the process is killed (the last half second), or where the database
-is away for so long that no more can wait; the log and `stats` say how many.
+What waits is bounded. Rows are lost only where the process is killed (those that wait: the last half second's, or all
+since the database went away), or where the database is away for so long that no more can wait; the log and `stats`
+say how many.
 """
 
 from __future__ import annotations
@@ -11,26 +12,30 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from sys import getsizeof
 from typing import Any
 
 from crossette.errors import StoreError
 from crossette.ledger import Entry, LedgerStats, UsageQuery, UsageRow
-from crossette.store.database import Database, Rejected
+from crossette.store.database import Database, Rejected, Unwilling
 from crossette.store.days import usage_rows, used_tokens
 from crossette.store.prices import Price
-from crossette.store.rows import delete_rows, insert_rows, row_of
+from crossette.store.rows import delete_rows, insert_each, insert_rows, row_of
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 20_000
-"""Rows: minutes of a busy server, and some 20 MB."""
+"""Rows: minutes of a busy server. Without their texts they take some 20 MB."""
 MAX_CONTENT = 64 * 2**20
-"""Characters of content that may wait with them."""
+"""Bytes of the texts that may wait with them: content, metadata, and what else a client chooses."""
 BATCH_ROWS = 500
 BATCH_S = 0.5
 RETRY_S = 1.0
+PATIENCE = 5
+"""Turns in which a database that is there refuses all rows, before they are tried one by one: it may be one's fault."""
 DELETE_S = 3600.0
 DELETED_ROWS = 2000
 """In one transaction, of which there is one in a turn."""
@@ -59,6 +64,7 @@ class DatabaseLedger:
         self._content = self._written = self._lost = self._lost_told = 0
         self._used: Counter[str] = Counter()
         self._failure: str | None = None
+        self._num_refusals = 0
         self._lock = threading.Lock()
         self._wake, self._is_ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="crossette-ledger", daemon=True)
@@ -145,7 +151,7 @@ class DatabaseLedger:
         try:
             with self._database.write() as connection:
                 num_deleted = delete_rows(connection, before, DELETED_ROWS)
-        except StoreError as error:
+        except Exception as error:  # without this thread no row would be written
             log.warning("Rows older than %d days cannot be deleted: %s", self._keep.days, error)
             num_deleted = 0
         if num_deleted < DELETED_ROWS:
@@ -165,30 +171,28 @@ class DatabaseLedger:
     def _write(self, batch: Sequence[Entry]) -> int:
         """How many of the rows are in the database now. One that it does not take must not take others along."""
         rows = [row_of(entry, self._prices) for entry in batch]
-        try:
-            self._execute(rows)
-            return len(rows)
-        except Rejected:
-            return sum(self._write_alone(row) for row in rows)
-
-    def _write_alone(self, row: dict[str, Any]) -> bool:
-        try:
-            self._execute([row])
-            return True
-        except Rejected as error:
-            log.error("The ledger has lost the row of request %s: %s", row["request_id"], error)
-            return False
-
-    def _execute(self, rows: list[dict[str, Any]]) -> None:
         if self._failure is not None:  # it may come back empty
             self._database.migrate()
+        if self._num_refusals < PATIENCE:
+            with suppress(Rejected), self._database.write() as connection:
+                insert_rows(connection, rows)
+                return len(rows)
+        self._num_refusals = 0
+        return len(rows) - self._write_each(rows)
+
+    def _write_each(self, rows: list[dict[str, Any]]) -> int:
+        """How many of the rows are lost."""
         with self._database.write() as connection:
-            insert_rows(connection, rows)
+            refused = insert_each(connection, rows)
+        for row, reason in refused:
+            log.error("The ledger has lost the row of request %s: %s", row["request_id"], reason)
+        return len(refused)
 
     def _tell_failure(self, error: StoreError) -> None:
         if self._failure is None:
             log.warning("The ledger waits, with up to %d rows, until it can be written: %s", MAX_WAITING, error)
         self._failure = str(error)
+        self._num_refusals += isinstance(error, Unwilling)
 
     def _tell_losses(self) -> None:
         """Once everything is written that could be."""
@@ -196,7 +200,12 @@ class DatabaseLedger:
             self._lost_told = self._lost
             log.warning("The ledger is up to date. Lost since the server's start: %d rows", self._lost_told)
         self._failure = None
+        self._num_refusals = 0
 
 
 def _content_of(entry: Entry) -> int:
-    return len(entry.request_content or "") + len(entry.answer_content or "")
+    """Bytes of memory."""
+    texts = [entry.model, entry.client, entry.user, entry.request_content, entry.answer_content]
+    if entry.metadata:
+        texts += [*entry.metadata.keys(), *entry.metadata.values()]
+    return sum(getsizeof(text) for text in texts if text)

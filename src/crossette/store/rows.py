@@ -8,8 +8,11 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Dialect, bindparam, delete, func, insert, select
+from sqlalchemy.exc import StatementError
 
+from crossette.errors import StoreError
 from crossette.ledger import Entry
+from crossette.store.database import Rejected, first_line, kind_of
 from crossette.store.days import add_to_days
 from crossette.store.prices import Price
 from crossette.store.tables import requests
@@ -50,8 +53,10 @@ def row_of(entry: Entry, prices: Mapping[str, Price]) -> dict[str, Any]:
     }
 
 
-def insert_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+def insert_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
     """Insert rows that have every column, and add them to their days. Those that are there already are left alone.
+
+    Says how many were inserted.
 
     SQLite gets them as one JSON list. Given one by one, its driver lets go of the interpreter's lock for each, and
     has to win it back from the thread that sends tokens: 20 rows took up to 200 ms, and slowed every token meanwhile.
@@ -59,12 +64,34 @@ def insert_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     there = set(connection.scalars(select(requests.c.id).where(requests.c.id.in_([row["id"] for row in rows]))))
     rows = [row for row in rows if row["id"] not in there]
     if not rows:
-        return
+        return 0
     if connection.dialect.name == "sqlite":
         connection.execute(_FROM_LIST, {"rows": _as_list(rows, connection.dialect)})
     else:
         connection.execute(insert(requests), rows)
     add_to_days(connection, [row["id"] for row in rows])
+    return len(rows)
+
+
+def insert_each(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
+    """Insert rows one by one: those that are refused, and why.
+
+    A row is refused for its values, or if the same transaction inserts others: then the fault is its own. Where nothing
+    can be inserted the first error is raised.
+    """
+    num_inserted, refused = 0, []
+    for row in rows:
+        try:
+            with connection.begin_nested():
+                num_inserted += insert_rows(connection, [row])
+        except StatementError as error:
+            if kind_of(error) is StoreError:  # the database is gone
+                raise
+            refused.append((row, error))
+    for _, refusal in refused:
+        if not num_inserted and kind_of(refusal) is not Rejected:
+            raise refusal
+    return [(row, first_line(refusal)) for row, refusal in refused]
 
 
 def delete_rows(connection: Connection, before: datetime, most: int) -> int:

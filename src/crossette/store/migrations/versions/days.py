@@ -22,12 +22,13 @@ def upgrade() -> None:
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in _SUMS),
         sa.Column("cost", sa.Float),
     )
+    day = "to_char(time, 'YYYY-MM-DD')" if op.get_bind().dialect.name == "postgresql" else "date(time)"
     op.execute(
         f"""
         INSERT INTO days (day, key_id, model, requests, errors, {", ".join(_SUMS)}, cost)
-        SELECT CAST(date(time) AS VARCHAR), key_id, model, count(*),
+        SELECT {day}, key_id, model, count(*),
             sum(CASE WHEN status < 200 OR status >= 400 OR coalesce(finish_reason, '') = 'error' THEN 1 ELSE 0 END),
             {", ".join(f"sum({name})" for name in _SUMS)}, sum(cost)
-        FROM requests GROUP BY CAST(date(time) AS VARCHAR), key_id, model
+        FROM requests GROUP BY {day}, key_id, model
         """
     )
