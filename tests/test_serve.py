@@ -154,6 +154,23 @@ def test_answers_that_outlive_the_drain_timeout_end_with_an_error_frame(real_mod
     assert status == 0
 
 
+def test_a_second_signal_ends_answers_at_once_and_not_without_a_word(
+    real_model: StoredModel, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(real_model, "--drain-timeout", "600") as served, served.stream("/v1", 8000) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        served.process.send_signal(signal.SIGINT)
+        sleep(0.5)  # it hears the first; if it were later, the second would still end the answer
+        served.process.send_signal(signal.SIGINT)
+        last = [line for line in lines if line.startswith("data: ")][-1]
+        status = served.process.wait(LIMIT_S)
+
+    assert "shutting down" in json.loads(last[6:])["error"]["message"]
+    assert status == 0
+    assert "Traceback" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_small_model_calls_what_it_is_told_to(served: Served, prefix: str) -> None:
     """At the highest temperature: what it would rather say does not matter."""

@@ -31,7 +31,7 @@ def memory_rows(outcome: Outcome, num_requests: int) -> list[Row]:
         Row(
             fault,
             "growth after the first tenth, after the first half, MiB",
-            f"{mib(outcome.growth)}, {mib(growth(outcome.samples, 0.5))}",
+            f"{mib(growth(outcome.samples, 0.1))}, {mib(growth(outcome.samples, 0.5))}",
         ),
         Row(
             fault,

@@ -7,9 +7,11 @@ import dataclasses
 import errno
 import logging
 import socket
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from types import FrameType
 from typing import Any, Literal
 
 import uvicorn
@@ -206,7 +208,10 @@ def run(engine: OpenVINOEngine, app: App, listener: socket.socket, settings: Ser
 
 
 class DrainingServer(uvicorn.Server):
-    """Stops in three steps: no new work; running answers end by themselves; at the timeout, with an error frame."""
+    """Stops in three steps: no new work; running answers end by themselves; at the timeout, with an error frame.
+
+    A second signal does not wait for the timeout. A third one waits for nothing.
+    """
 
     def __init__(self, app: App, engine: Engine, drain_timeout: Seconds, tls: TlsSettings | None = None) -> None:
         tls = tls or TlsSettings()
@@ -229,6 +234,16 @@ class DrainingServer(uvicorn.Server):
         self._app = app
         self._engine = engine
         self._drain_timeout = drain_timeout
+        self._is_hurried = False
+        self._end_answers: Callable[[], object] = lambda: None
+        """What ends them at once; nothing before the server stops."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit and not self._is_hurried:
+            self._is_hurried = True
+            self._end_answers()
+        else:
+            super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -242,7 +257,9 @@ class DrainingServer(uvicorn.Server):
         running = self._engine.stats().running
         if running:
             logging.getLogger(__name__).info("Draining: %d answers are running", running)
-        timer = asyncio.get_running_loop().call_later(self._drain_timeout, self._engine.close)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(0 if self._is_hurried else self._drain_timeout, self._engine.close)
+        self._end_answers = partial(loop.call_soon_threadsafe, self._engine.close)
         try:
             await super().shutdown(sockets)
         finally:

@@ -281,8 +281,10 @@ def test_without_an_overlap_the_old_text_ends_at_once(keys: Keys, ring: KeyRing)
 
 def test_guests_are_let_in_where_that_was_asked_for_but_are_no_admins(keys: Keys) -> None:
     ring = KeyRing(keys, allow_anonymous=True)
+    before_any_key = ring.caller(None)
     keys.create("alice")
 
+    assert before_any_key == Caller("", "anonymous", is_admin=False)
     assert caller(ring, None) == Caller("", "anonymous", is_admin=False)
     assert refusal(ring, "x") == INVALID
 

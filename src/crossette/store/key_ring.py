@@ -19,7 +19,7 @@ LAST_LOOK_S = 1.0
 """How long the end waits for a look at the database, which nobody needs any more."""
 
 _GUEST = Caller("", "anonymous")
-"""Who comes without a key where keys were made, and may."""
+"""Who comes without a key where that is allowed to others than this machine's own users."""
 
 _NOBODY = Key("", "", hash_of(""), datetime.min.replace(tzinfo=UTC), expires_at=datetime.min.replace(tzinfo=UTC))
 """What a key that is not known is compared with, so that it takes as long as one that is."""
@@ -67,7 +67,7 @@ class KeyRing:
     def caller(self, key: str | None) -> Caller:
         """Whose key it is. Raises Unauthorized."""
         if not self.is_closed:
-            return ANONYMOUS
+            return _GUEST if self._allow_anonymous else ANONYMOUS
         if not key:
             if self._allow_anonymous:
                 return _GUEST
