@@ -227,9 +227,7 @@ def main() -> None:
     outcome = soak(options.requests, options.streams, is_fake=options.fake, has_key=options.key, say=say)
     say("\n".join(f"{count:6} x {name}" for name, count in outcome.done.items()))
     grown = [f"{growth(outcome.samples, share) / 2**20:.1f}" for share in (0.1, 0.5)]
-    say(
-        f"growth after the first tenth, the first half: {', '.join(grown)} MiB; the bound is {MAX_GROWTH // 2**20}"
-    )
+    say(f"growth after the first tenth, the first half: {', '.join(grown)} MiB; the bound is {MAX_GROWTH // 2**20}")
     say(f"rows in the ledger: {outcome.health['ledger']['written']}")
     if problems := outcome.problems:
         print(f"FAILED, {len(problems)} problems:", *problems[:20], sep="\n  ")

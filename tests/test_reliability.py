@@ -81,7 +81,12 @@ def test_a_soak_tells_growth_what_is_held_and_what_is_lost() -> None:
 
     assert [row.found for row in memory_rows(outcome, 100)] == ["90.0, 149.0", "49.0, 9.0", "1, 3, 97, 3"]
     problems = [problem.partition(":")[0] for problem in outcome.problems]
-    assert problems == ["request 7", "memory grew by 9.0 MiB in the second half", "the engine still holds something", "rows are lost"]
+    assert problems == [
+        "request 7",
+        "memory grew by 9.0 MiB in the second half",
+        "the engine still holds something",
+        "rows are lost",
+    ]
     stats |= {"running": 0, "blocks_free": 8}
     health["ledger"] = {"written": 100, "waiting": 0, "lost": 0}
     assert Outcome(samples[:3], Counter(chat=100), [], health).problems == []
