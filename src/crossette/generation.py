@@ -51,9 +51,11 @@ class Answer:
 
     @property
     def usage(self) -> Usage:
+        """So far: a prompt that left the queue before anything of it was computed cost nothing."""
+        num_tokens = sum(choice.num_tokens for choice in self.choices)
         return Usage(
-            self.num_prompt_tokens,
-            sum(choice.num_tokens for choice in self.choices),
+            self.num_prompt_tokens if num_tokens or self.queued_s is not None else 0,
+            num_tokens,
             cached_tokens=sum(choice.num_cached for choice in self.choices),
             reasoning_tokens=sum(choice.num_reasoning for choice in self.choices),
             # Guesses that nobody asked for are the engine's own affair.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import httpx
@@ -252,6 +252,19 @@ def test_a_request_that_the_engine_refuses_gives_its_prompt_back(prefix: str) ->
         answer = api.post(f"{prefix}/completions", BODY, KEY)
 
     assert refused.status_code == 400
+    assert "5985" in told(answer).values()
+
+
+def test_a_client_that_leaves_the_queue_pays_for_no_prompt(prefix: str) -> None:
+    engine = FakeEngine(parrot)
+    engine.pause()
+    with limited(engine=engine, prompt_tokens_per_minute=6000) as api:
+        with closing(_begin(api, f"{prefix}/completions")):
+            engine.wait_for(has(waiting=1))
+        api.wait_until_idle()
+        engine.resume()
+        answer = api.post(f"{prefix}/completions", BODY, KEY)
+
     assert "5985" in told(answer).values()
 
 

@@ -67,10 +67,10 @@ class Visit:
             raise
 
     def end(self, usage: Usage | None) -> None:
-        """Take what the answer cost; None where the engine never began. May be called at any time, and twice."""
+        """Take what the answer cost; None where no engine was asked. May be called at any time, and twice."""
         if self._lease is None:
             return
-        if usage is None:
+        if usage is None or not usage.total_tokens:  # it left the queue before its turn
             self._lease.cancel(self._gate.now())
             return
         self._lease.end(
