@@ -17,13 +17,14 @@ from peers.requests import JSON, completion, good, post_alone
 from crossette.bench.connection import Connection, ConnectionFailed
 from crossette.bench.options import Address
 from crossette.bench.request import RequestResult
+from crossette.store.ledger import BATCH_S
 from faults.crowd import is_whole
 from faults.rows import Options, Row, median_and_worst
 from faults.server import Watch, real, wait_for_exit
 
 KILLS = 3
 LOAD_S = 5.0
-LAST_ROWS_S = 0.5
+LAST_ROWS_S = BATCH_S
 """What the ledger may lose, as docs/keys.md says."""
 STREAMS = 16
 
@@ -43,7 +44,7 @@ class Kill:
     answered: int
     lost: int
     recent: int
-    """Of those answered, how many were in the last half second."""
+    """Of those answered, how many were in the last second."""
     is_whole: bool
     ready_s: float
 
@@ -53,7 +54,7 @@ def kill(options: Options) -> list[Row]:
     fault = f"kill -9 under load, {KILLS} times"
     lost = ", ".join(f"{one.lost} of {one.answered} ({one.recent})" for one in kills)
     return [
-        Row(fault, "rows lost, of answers (of those in the last half second)", lost),
+        Row(fault, "rows lost, of answers (of those in the last second)", lost),
         Row(fault, "ledgers that SQLite finds whole", f"{sum(one.is_whole for one in kills)} of {KILLS}"),
         Row(fault, "new start to ready, s: median, worst", median_and_worst([one.ready_s for one in kills], 1)),
     ]

@@ -126,6 +126,26 @@ def test_connections_are_kept_as_long_as_the_file_is_the_same(tmp_path: Path) ->
     assert not changes.exists()
 
 
+def test_bringing_a_file_up_to_date_leaves_its_locks_alone(tmp_path: Path) -> None:
+    """A process that opens and closes the file by itself gives up SQLite's locks on it: another one then takes the log
+    of changes for nobody's, and what is written from then on is gone."""
+    database = Database(f"sqlite:///{tmp_path}/locked.db")
+    database.migrate()
+    Keys(database).create("first")
+    database.migrate()
+    count = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(*c.execute('select count(*) from keys'))"
+    command = [sys.executable, "-c", f"{count}; c.close()", str(tmp_path / "locked.db")]
+
+    others = []
+    for name in ("second", "third"):
+        others.append(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
+        Keys(database).create(name)
+    others.append(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
+    database.close()
+
+    assert others == ["(1,)\n", "(2,)\n", "(3,)\n"]
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     database = Database(f"sqlite:///{tmp_path}/file/crossette.db")

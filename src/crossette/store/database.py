@@ -7,7 +7,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -129,8 +129,11 @@ class Database:
     def _prepare_file(self, file: Path) -> None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            # Nobody else on the machine needs to read it; SQLite gives its other files the same mode.
-            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+            # Nobody else on the machine needs to read it; SQLite gives its other files the same mode. A file that is
+            # there must not be opened but by SQLite: closing it would give up the locks of this process's connections,
+            # and others would take away the log of changes under them.
+            with suppress(FileExistsError):
+                os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             # Kept in the file: readers and the writer do not wait for one another.
             with closing(_connect(file)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")

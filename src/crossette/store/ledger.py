@@ -1,6 +1,6 @@
 """The ledger in a database: noted at once, written behind the request by a thread of its own.
 
-What waits is bounded. Rows are lost only where the process is killed (those that wait: the last half second's, or all
+What waits is bounded. Rows are lost only where the process is killed (those that wait: the last second's, or all
 since the database went away), or where the database is away for so long that no more can wait; the log and `stats`
 say how many.
 """
@@ -32,7 +32,7 @@ MAX_WAITING = 20_000
 MAX_CONTENT = 64 * 2**20
 """Bytes of the texts that may wait with them: content, metadata, and what else a client chooses."""
 BATCH_ROWS = 500
-BATCH_S = 0.5
+BATCH_S = 1.0
 RETRY_S = 1.0
 PATIENCE = 5
 """Turns in which a database that is there refuses all rows, before they are tried one by one: it may be one's fault."""
