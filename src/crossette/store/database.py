@@ -134,6 +134,8 @@ class Database:
             # and others would take away the log of changes under them.
             with suppress(FileExistsError):
                 os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            if not os.access(file, os.W_OK):
+                raise StoreError(f"Can't write {file}: it is read-only for this process")
             # Kept in the file: readers and the writer do not wait for one another.
             with closing(_connect(file)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
