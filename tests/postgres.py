@@ -88,3 +88,11 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+@contextmanager
+def admin(url: str) -> Iterator[psycopg.Connection]:
+    """Of PostgreSQL, and never read-only."""
+    options = "-c default_transaction_read_only=off"
+    with psycopg.connect(url, autocommit=True, options=options) as connection:
+        yield connection

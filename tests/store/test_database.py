@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import func, insert, select
 
 from crossette.errors import ConfigError, StoreError
-from crossette.store import database as module
+from crossette.store import sqlite
 from crossette.store.database import Database, Rejected, data_folder
 from crossette.store.keys import Keys
 from crossette.store.tables import keys, metadata
@@ -170,7 +170,7 @@ def test_a_folder_that_may_not_be_entered_is_not_taken_for_an_empty_one(
     database = Database(f"sqlite:///{tmp_path}/crossette.db")
     database.migrate()
     database.close()
-    monkeypatch.setattr(module, "_opened", refuse_to_open)
+    monkeypatch.setattr(sqlite, "_opened", refuse_to_open)
     monkeypatch.setattr(Path, "stat", refuse_to_look)
 
     for use in (database.read, database.write):
@@ -208,7 +208,7 @@ def test_the_log_of_changes_may_vanish_while_it_is_looked_at(tmp_path: Path, mon
         connection.execute("CREATE TABLE found (it)")
     changes, look = file.with_name("crossette.db-wal"), Path.stat
     changes.write_bytes(b"")
-    opened = module._opened
+    opened = sqlite._opened
 
     def vanishing(self: Path, **more: Any) -> os.stat_result:
         if self == changes:
@@ -220,7 +220,7 @@ def test_the_log_of_changes_may_vanish_while_it_is_looked_at(tmp_path: Path, mon
             raise sqlite3.OperationalError("unable to open database file")
         return opened(file, mode, *kind)
 
-    monkeypatch.setattr(module, "_opened", read_only)
+    monkeypatch.setattr(sqlite, "_opened", read_only)
     monkeypatch.setattr(Path, "stat", vanishing)
     with Database(f"sqlite:///{file}").read() as reading:
         assert reading.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all() == ["found"]

@@ -4,65 +4,27 @@ from __future__ import annotations
 
 import logging
 import tracemalloc
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from sqlalchemy import select
 
-from crossette.errors import InvalidRequest, StoreError
-from crossette.ledger import GROUPS, Entry, LedgerStats, UsageQuery, UsageRow, parse_query
+from crossette.errors import StoreError
+from crossette.ledger import Entry, LedgerStats
 from crossette.store import ledger as module
 from crossette.store.database import Database
-from crossette.store.days import usage_rows, used_tokens
-from crossette.store.keys import Keys
 from crossette.store.ledger import DatabaseLedger
 from crossette.store.prices import Price
-from crossette.store.rows import delete_rows, insert_rows, row_of
-from crossette.store.tables import days, requests
+from crossette.store.rows import row_of
 from crossette.types import Usage
 from ledger_entries import NOW, make_entry
-
-LIMIT_S = 60
-
-
-@contextmanager
-def running(database: Database, **settings: Any) -> Iterator[DatabaseLedger]:
-    ledger = DatabaseLedger(database, **settings)
-    ledger.load()
-    ledger.start()
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
-def kept(database: Database) -> list[dict[str, Any]]:
-    with database.read() as connection:
-        return [dict(row) for row in connection.execute(select(requests)).mappings()]
-
-
-def ids(database: Database) -> list[str]:
-    return sorted(row["id"] for row in kept(database))
-
-
-def wait_for(ledger: DatabaseLedger, **counts: int) -> None:
-    """Come back when the ledger's stats have these counts."""
-    pause = Event()
-    for _ in range(LIMIT_S * 100):
-        if all(getattr(ledger.stats(), name) == count for name, count in counts.items()):
-            return
-        pause.wait(0.01)
-    raise AssertionError(f"{ledger.stats()} never came to {counts}")
+from ledgers import LIMIT_S, ids, kept, running, wait_for
+from postgres import Cluster, admin
 
 
 class Away(Database):
@@ -329,10 +291,10 @@ def test_a_file_that_was_deleted_is_made_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.all
-def test_postgres_may_go_and_come_back(postgres: Any, caplog: pytest.LogCaptureFixture) -> None:
-    database = Database(postgres.emptied())
-    database.migrate()
-    with running(database) as ledger:
+def test_postgres_may_go_and_come_back(
+    postgres: Cluster, on_postgres: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(on_postgres) as ledger:
         ledger.note(make_entry(id="before"))
         wait_for(ledger, written=1)
         postgres.stop()
@@ -343,8 +305,15 @@ def test_postgres_may_go_and_come_back(postgres: Any, caplog: pytest.LogCaptureF
         postgres.start()
         wait_for(ledger, written=4, waiting=0, lost=0)
 
-    assert ids(database) == ["before", "meanwhile-0", "meanwhile-1", "meanwhile-2"]
-    database.close()
+    assert ids(on_postgres) == ["before", "meanwhile-0", "meanwhile-1", "meanwhile-2"]
+
+
+@pytest.fixture
+def on_postgres(postgres: Cluster) -> Iterator[Database]:
+    made = Database(postgres.emptied())
+    made.migrate()
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -354,44 +323,40 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, value)
 
 
-@contextmanager
-def admin(url: str) -> Iterator[psycopg.Connection]:
-    """Of PostgreSQL, and never read-only."""
-    options = "-c default_transaction_read_only=off"
-    with psycopg.connect(url, autocommit=True, options=options) as connection:
-        yield connection
-
-
 @pytest.mark.all
 def test_rows_wait_for_a_postgres_that_is_read_only(
-    postgres: Any, hasty: None, caplog: pytest.LogCaptureFixture
+    postgres: Cluster, on_postgres: Database, hasty: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As after a failover, and for longer than it takes to suspect a row."""
-    database = Database(postgres.emptied())
-    database.migrate()
-    with running(database) as ledger, admin(postgres.url) as owner:
+    with running(on_postgres) as ledger, admin(postgres.url) as owner:
         ledger.note(make_entry(id="before"))
         wait_for(ledger, written=1)
         try:
-            set_read_only(owner, "on")
+            set_read_only(owner, postgres.url, "on")
             for number in range(3):
                 ledger.note(make_entry(id=f"meanwhile-{number}"))
             wait_for_refusals(ledger)
             assert (ledger.stats().waiting, ledger.stats().lost) == (3, 0)
         finally:
-            set_read_only(owner, "off")
+            set_read_only(owner, postgres.url, "off")
         wait_for(ledger, written=4, waiting=0, lost=0)
 
-    assert ids(database) == ["before", "meanwhile-0", "meanwhile-1", "meanwhile-2"]
+    assert ids(on_postgres) == ["before", "meanwhile-0", "meanwhile-1", "meanwhile-2"]
     first, second = caplog.records  # and nothing of the driver's
     assert "read-only transaction" in first.getMessage()
     assert "is up to date" in second.getMessage()
-    database.close()
 
 
-def set_read_only(owner: psycopg.Connection, value: str) -> None:
+def set_read_only(owner: psycopg.Connection, url: str, value: str) -> None:
+    """Come back when it holds: the server only promises to read its settings again."""
     owner.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
     owner.execute("SELECT pg_reload_conf()")
+    for _ in range(LIMIT_S * 100):
+        with psycopg.connect(url) as connection:
+            if connection.execute("SHOW default_transaction_read_only").fetchall() == [(value,)]:
+                return
+        Event().wait(0.01)
+    raise AssertionError(f"It is never {value}")
 
 
 def wait_for_refusals(ledger: DatabaseLedger) -> None:
@@ -429,13 +394,11 @@ def wait_until_told(ledger: DatabaseLedger, word: str) -> None:
 
 @pytest.mark.all
 def test_a_row_that_is_refused_for_ever_does_not_block_the_others_for_ever(
-    postgres: Any, hasty: None, caplog: pytest.LogCaptureFixture
+    on_postgres: Database, hasty: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is lost once the database takes others beside it, and never to one that takes none."""
-    database = Database(postgres.emptied())
-    database.migrate()
-    refuse(database, "poison")
-    with running(database) as ledger:
+    refuse(on_postgres, "poison")
+    with running(on_postgres) as ledger:
         ledger.note(make_entry(id="poison", request_id="the-bad-one"))
         wait_for_refusals(ledger)
         assert (ledger.stats().waiting, ledger.stats().lost) == (1, 0)
@@ -443,9 +406,8 @@ def test_a_row_that_is_refused_for_ever_does_not_block_the_others_for_ever(
         ledger.note(make_entry(id="two"))
         wait_for(ledger, written=2, waiting=0, lost=1)
 
-    assert ids(database) == ["one", "two"]
+    assert ids(on_postgres) == ["one", "two"]
     assert any("lost the row of request the-bad-one: not this" in record.getMessage() for record in caplog.records)
-    database.close()
 
 
 def refuse(database: Database, id_: str) -> None:
@@ -458,177 +420,3 @@ def refuse(database: Database, id_: str) -> None:
         connection.exec_driver_sql(
             "CREATE TRIGGER refusing BEFORE INSERT ON requests FOR EACH ROW EXECUTE FUNCTION refusing()"
         )
-
-
-# --- adding up ---
-
-
-def test_tokens_used_by_a_key_are_known_at_once_and_after_a_restart(database: Database) -> None:
-    with running(database) as ledger:
-        ledger.note(make_entry(10, 5, key_id="key-a"))
-        ledger.note(make_entry(1, 2, cached=1, key_id="key-a"))
-        ledger.note(make_entry(7, 0, key_id="key-b"))
-        used = [ledger.used_tokens(key) for key in ("key-a", "key-b", "key-c")]
-    with running(database) as again:
-        assert used == [again.used_tokens(key) for key in ("key-a", "key-b", "key-c")] == [18, 7, 0]
-
-
-def test_usage_names_keys_and_counts_errors(database: Database) -> None:
-    key, _ = Keys(database).create("alice")
-    entries = [
-        make_entry(10, 5, cached=4, key_id=key.id),
-        make_entry(1, 2, key_id=key.id, status=499),
-        make_entry(1, 2, key_id=key.id, finish_reason="error"),
-        make_entry(0, 0, key_id="", status=401, model=""),
-    ]
-    with running(database, prices={"fake": Price(1e6, 0, 2e6)}) as ledger:
-        for entry in entries:
-            ledger.note(entry)
-        wait_for(ledger, written=len(entries))
-
-        assert ledger.usage(UsageQuery(("key", "model"))) == [
-            UsageRow("", None, "", None, 1, 1, 0, 0, 0, 0, None),
-            UsageRow(key.id, "alice", "fake", None, 3, 2, 12, 4, 9, 0, 26.0),
-        ]
-
-
-def test_a_day_begins_in_utc_and_since_includes_its_moment(database: Database) -> None:
-    midnight = datetime(2026, 11, 23, tzinfo=UTC)
-    moments = [midnight - timedelta(seconds=1), midnight, midnight + timedelta(hours=23)]
-    with running(database) as ledger:
-        for moment in moments:
-            ledger.note(make_entry(time=moment))
-        wait_for(ledger, written=3)
-
-        by_day = [(row.day, row.requests) for row in ledger.usage(UsageQuery(("day",)))]
-        since = [(row.day, row.requests) for row in ledger.usage(UsageQuery(("day",), since=midnight))]
-    assert (by_day, since) == ([("2026-11-22", 1), ("2026-11-23", 2)], [("2026-11-23", 2)])
-
-
-ENTRIES = st.lists(
-    st.builds(
-        lambda key, model, hours, prompt, completion: make_entry(
-            prompt, completion, key_id=key, model=model, time=NOW + timedelta(hours=hours)
-        ),
-        st.sampled_from(["", "key-a", "key-b"]),
-        st.sampled_from(["fake", "other"]),
-        st.integers(-48, 48),
-        st.integers(0, 10**6),
-        st.integers(0, 10**6),
-    ),
-    max_size=12,
-)
-SINCE = st.none() | st.integers(-50, 50).map(lambda hours: NOW + timedelta(hours=hours))
-
-
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(ENTRIES, st.sets(st.sampled_from(GROUPS), min_size=1), SINCE, st.integers(0, 12))
-def test_sums_are_those_of_the_entries(
-    database: Database, entries: list[Entry], groups: set[Any], since: datetime | None, cut: int
-) -> None:
-    query = UsageQuery(tuple(group for group in GROUPS if group in groups), since)
-    expected = _added_up([entry for entry in entries if since is None or entry.time >= since], groups)
-    with database.write() as connection:
-        for table in (requests, days):
-            connection.execute(table.delete())
-        insert_rows(connection, [row_of(entry, {}) for entry in entries[:cut]])
-        insert_rows(connection, [row_of(entry, {}) for entry in entries])  # as after a commit that was not confirmed
-
-        assert _sums(usage_rows(connection, query)) == expected
-
-        delete_rows(connection, NOW + timedelta(days=3), 12)
-        if since is None:
-            assert _sums(usage_rows(connection, query)) == expected
-        assert sum(used_tokens(connection).values()) == sum(entry.usage.total_tokens for entry in entries)
-
-
-def _sums(rows: Sequence[UsageRow]) -> dict[tuple[str | None, ...], list[int]]:
-    return {(row.key, row.model, row.day): [row.requests, row.prompt_tokens, row.completion_tokens] for row in rows}
-
-
-def _added_up(entries: Sequence[Entry], groups: set[Any]) -> dict[tuple[str | None, ...], list[int]]:
-    found: dict[tuple[str | None, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
-    for entry in entries:
-        named = {"key": entry.key_id, "model": entry.model, "day": f"{entry.time:%Y-%m-%d}"}
-        sums = found[tuple(named[group] if group in groups else None for group in GROUPS)]
-        for place, number in enumerate((1, entry.usage.prompt_tokens, entry.usage.completion_tokens)):
-            sums[place] += number
-    return found
-
-
-def test_rows_older_than_they_are_kept_are_deleted_and_what_they_add_up_to_stays(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "DELETED_ROWS", 2)
-    now = datetime.now(UTC)
-    old = [make_entry(id=f"old-{number}", time=now - timedelta(days=31, minutes=number)) for number in range(5)]
-    query = UsageQuery(("key",))
-    with running(database) as before:
-        for entry in [*old, make_entry(id="new", time=now - timedelta(days=29))]:
-            before.note(entry)
-        wait_for(before, written=6)
-        usage = before.usage(query)
-
-    pause = Event()
-    with running(database, keep=timedelta(days=30)) as ledger:
-        for _ in range(LIMIT_S * 10):
-            if ids(database) == ["new"]:
-                break
-            pause.wait(0.1)
-        assert (ids(database), ledger.usage(query), ledger.used_tokens("key-a")) == (["new"], usage, 90)
-
-
-@pytest.mark.all
-def test_days_are_written_alike_however_postgres_writes_dates(postgres: Any) -> None:
-    with admin(postgres.emptied()) as owner:
-        owner.execute("ALTER ROLE crossette SET datestyle = 'SQL, DMY'")
-    database = Database(postgres.url)
-    try:
-        database.migrate()
-        with database.write() as connection:
-            assert connection.exec_driver_sql("SELECT date '2026-11-23' :: text").scalar_one() == "23/11/2026"
-        test_rows_of_an_earlier_version_are_added_up(database)
-        with database.read() as connection:
-            assert {row.day for row in usage_rows(connection, UsageQuery(("day",)))} == {"2026-11-23", "2026-11-24"}
-            since = UsageQuery(("day",), since=NOW - timedelta(hours=1))
-            assert {row.day for row in usage_rows(connection, since)} == {"2026-11-23", "2026-11-24"}
-    finally:
-        database.close()
-        with admin(postgres.url) as owner:
-            owner.execute("ALTER ROLE crossette RESET datestyle")
-
-
-def test_rows_of_an_earlier_version_are_added_up(database: Database) -> None:
-    entries = [make_entry(10, 5, cached=4), make_entry(1, 2, status=499), make_entry(model="other", status=401)]
-    with database.write() as connection:
-        connection.execute(requests.insert(), [row_of(entry, {"fake": Price(1e6, 0, 2e6)}) for entry in entries])
-        connection.execute(days.delete())
-        insert_rows(connection, [row_of(make_entry(time=NOW + timedelta(days=1)), {})])
-        expected = usage_rows(connection, UsageQuery(GROUPS, since=NOW))
-        days.drop(connection)
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '1'")
-
-    database.migrate()
-
-    with database.read() as connection:
-        assert usage_rows(connection, UsageQuery(GROUPS)) == expected
-        assert [row.requests for row in expected] == [2, 1, 1]
-
-
-# --- as people write it ---
-
-
-def test_a_query_is_read() -> None:
-    assert parse_query(None, None, NOW) == UsageQuery(("key", "model"))
-    assert parse_query("day,key", "7d", NOW) == UsageQuery(("key", "day"), NOW - timedelta(days=7))
-
-
-@pytest.mark.parametrize(
-    ("group_by", "since", "param"),
-    [("", None, "group_by"), ("key,", None, "group_by"), ("user", None, "group_by"), (None, "yesterday", "since")],
-)
-def test_what_is_no_query_is_refused_by_name(group_by: str | None, since: str | None, param: str) -> None:
-    with pytest.raises(InvalidRequest) as raised:
-        parse_query(group_by, since, NOW)
-
-    assert raised.value.param == param
