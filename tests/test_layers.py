@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "choice": {"engine", "text", "types"},
     "generation": {"choice", "engine", "text", "types"},
     "api": {
-        *("ledger", "limits", "record", "request_log", "metrics"),
+        *("ledger", "limits", "buckets", "record", "request_log", "metrics"),
         *("generation", "choice", "prompt", "text", "engine", "types"),
     },
     "engines": {"engine", "types"},

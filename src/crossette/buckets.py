@@ -8,7 +8,7 @@ ENOUGH = 1e-6
 """What may be missing to a whole token: rounding, a thousand times over."""
 
 _MEMORY = 0.2
-"""The weight of the newest request in the moving averages of what requests take."""
+"""The weight of the newest value in a moving average."""
 
 
 class Bucket:

@@ -47,9 +47,9 @@ def workshop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
 
 
 def test_the_time_that_a_form_waits_for_others_is_not_its_own(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    num_requests, seconds = 20, 0.1
+    num_requests, seconds = 20, 0.2
     monkeypatch.setattr(forms, "workshop", Workshop(1))
-    monkeypatch.setattr(forms, "_PATIENCE_S", num_requests * seconds / 2)
+    monkeypatch.setattr(forms, "_PATIENCE_S", num_requests * seconds * 0.75)
     with serving(SlowEngine(seconds)) as api, ThreadPoolExecutor(num_requests) as clients:
         answers = list(clients.map(lambda _: api.post(f"{prefix}/completions", BODY), range(num_requests)))
 
@@ -89,6 +89,33 @@ def test_whoever_finds_too_many_waiting_is_told_to_come_back(prefix: str, worksh
     assert (refused.status_code, error["type"], error["code"]) == (503, *DIALECTS[prefix].errors["overloaded"])
     assert int(refused.headers["retry-after"]) >= 1
     assert unconstrained.status_code == 200
+
+
+def test_the_time_to_come_back_is_known_from_the_first_form_on(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(forms, "monotonic", lambda: clock[0])
+    begun, held = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        assert held.wait(LIMIT_S)
+
+    async def play() -> float:
+        await workshop.do(lambda: clock.__setitem__(0, 30.0))
+        first = asyncio.create_task(workshop.do(hold))
+        while workshop._waiting or not begun.is_set():
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(workshop.do(lambda: None))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as raised:
+            await workshop.do(lambda: None)
+        held.set()
+        await asyncio.gather(first, second)
+        return raised.value.retry_after
+
+    assert asyncio.run(play()) == 30.0
 
 
 def test_whoever_gives_up_while_it_waits_makes_room_and_costs_nothing(workshop: Workshop) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TypeVar
 
+from crossette.buckets import Mean
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest, Overloaded
 from crossette.machine import usable_cpus
@@ -30,7 +31,7 @@ class Workshop:
         self._num_threads = num_threads
         self._max_waiting = max_waiting
         self._waiting = 0
-        self._work_s = 0.0
+        self._work_s = Mean()
 
     async def do(self, work: Callable[[], T]) -> T:
         """Do it in a thread. Raises Overloaded if too much waits already, TimeoutError if it takes a minute itself."""
@@ -38,7 +39,7 @@ class Workshop:
             raise Overloaded(
                 f"{self._waiting} requests wait for the form of their answer to be understood, and "
                 f"{self._max_waiting} is the limit. Retry later.",
-                retry_after=max(1.0, self._waiting * self._work_s / self._num_threads),
+                retry_after=max(1.0, self._waiting * self._work_s.value / self._num_threads),
             )
         loop, begun = asyncio.get_running_loop(), asyncio.Event()
 
@@ -48,7 +49,7 @@ class Workshop:
             try:
                 return work()
             finally:
-                self._work_s += (monotonic() - start - self._work_s) / 8  # a mean of the last ones
+                self._work_s.add(monotonic() - start)
 
         working = loop.run_in_executor(self._threads, timed)
         try:
