@@ -221,6 +221,17 @@ def test_an_answer_of_no_given_length_ends_where_the_budget_does(prefix: str) ->
     assert "Send a smaller max_tokens" in refused.json()["error"]["message"]
 
 
+def test_several_answers_share_what_is_left_of_a_budget(prefix: str) -> None:
+    chat = {"model": "fake", "messages": [{"role": "user", "content": say("x" * 500)}], "n": 3}
+    with limited(used={"id-1": 0}, total_tokens=1000) as api:
+        answer = api.post(f"{prefix}/chat/completions", chat, KEY).json()
+        refused = api.post(f"{prefix}/chat/completions", chat | {"max_tokens": 200}, KEY)
+
+    assert 1000 - 3 < answer["usage"]["total_tokens"] <= 1000
+    assert [choice["finish_reason"] for choice in answer["choices"]] == ["length"] * 3
+    assert refused.status_code == 429
+
+
 def test_a_request_takes_its_place_before_its_body_is_read(prefix: str) -> None:
     """Or a caller could hold any number of bodies in memory."""
     with limited(concurrent_requests=1) as api:
