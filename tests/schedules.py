@@ -1,0 +1,45 @@
+"""Sequences with plain numbers for tokens, and a scheduler that takes them step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crossette.engines.openvino.kv_cache import BlockPool
+from crossette.engines.openvino.scheduler import Scheduler
+from crossette.engines.openvino.sequence import Batch, Drawn, Sequence
+from engine_calls import make_request
+
+
+def make_scheduler(num_blocks: int = 16, max_sequences: int = 8, max_step_tokens: int = 128) -> Scheduler:
+    return Scheduler(BlockPool(num_blocks), max_sequences=max_sequences, max_step_tokens=max_step_tokens)
+
+
+def make_sequence(
+    arrival: int,
+    prompt: int | tuple[int, ...] = 10,
+    max_output: int = 100,
+    end: int = -1,
+    index: int = 0,
+    **fields: Any,
+) -> Sequence:
+    """A sequence; a prompt given by its length begins like no other."""
+    tokens = tuple(range(arrival * 1000, arrival * 1000 + prompt)) if isinstance(prompt, int) else prompt
+    request = make_request(tokens, end_token_ids=frozenset({end}), ignore_eos=False, **fields)
+    return Sequence(request, index, arrival=arrival, seed=0, max_output=max_output)
+
+
+def add(scheduler: Scheduler, *sequences: Sequence) -> None:
+    for sequence in sequences:
+        scheduler.add(sequence)
+
+
+def spans(batch: Batch) -> list[tuple[int, int, int, bool]]:
+    """Arrival, start, count and whether a token is drawn."""
+    return [(span.sequence.arrival, span.start, span.count, span.samples) for span in batch.spans]
+
+
+def step(scheduler: Scheduler, token: int = 1) -> list[tuple[int, int, int, bool]]:
+    batch = scheduler.schedule()
+    drawers = [drawer for span in batch.spans if span.samples for drawer in (span.sequence, *span.forks)]
+    scheduler.update(batch, [Drawn(drawer, (token,)) for drawer in drawers])
+    return spans(batch)
