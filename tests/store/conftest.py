@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from crossette.store.database import Database
+from crossette.store.key_ring import KeyRing
+from crossette.store.keys import Keys
+from key_clock import Clock
 from postgres import Cluster, cluster
 
 
@@ -33,3 +36,18 @@ def database(database_url: str) -> Iterator[Database]:
     made.migrate()
     yield made
     made.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys(database: Database, clock: Clock) -> Keys:
+    return Keys(database, clock)
+
+
+@pytest.fixture
+def ring(keys: Keys, clock: Clock) -> KeyRing:
+    return KeyRing(keys, clock=clock)
