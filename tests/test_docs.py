@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 from starlette.routing import Route
@@ -31,10 +32,36 @@ def test_every_endpoint_is_in_the_readme() -> None:
     assert {path for path in shown if f"`{path}`" not in README} == set()
 
 
-def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+def test_the_readme_is_short_and_names_the_packages_it_stands_on() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    stands_on = [*project["dependencies"], *extras["postgres"], *extras["otel"]]
+    names = {re.split(r"[^\w-]", package)[0].removesuffix("-sdk") for package in stands_on}
+    table = README.partition("## What it stands on")[2].partition("##")[0]
+
     assert len(README.splitlines()) < 150
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+    assert {name for name in names if name not in table} == {"opentelemetry-exporter-otlp-proto-http"}
+
+
+def test_files_that_a_text_names_are_there() -> None:
+    folders = ("src", "tests", "docs", "scripts", "benchmarks")
+    texts = [*ROOT.glob("*.*"), *(path for folder in folders for path in (ROOT / folder).rglob("*"))]
+    texts = [path for path in texts if path.suffix in (".py", ".md", ".toml", ".sh") or path.parent.name == "scripts"]
+    missing = {
+        f"{text.relative_to(ROOT)}: {named}"
+        for text in texts
+        for named in _named(text)
+        if not (ROOT / named).exists() and not (text.parent / named).exists()
+    }
+    assert len(texts) > 300
+    assert missing == set()
+
+
+def _named(file: Path) -> list[str]:
+    """Paths of the project in a file, and where Markdown's links lead."""
+    text = file.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) if file.suffix == ".md" else []
+    return re.findall(r"(?<![\w/.-])((?:tests|docs|scripts|benchmarks|src)/[\w./-]+\w)", text) + links
 
 
 def test_the_page_of_metrics_is_as_scripts_docs_prints_it() -> None:
