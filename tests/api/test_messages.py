@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from api_server import ApiServer, parrot, say, serving
+from conversations import ask, assistant, calling, post, prompt_of, refusal, result, user
 from crossette.engines.fake import FakeEngine
 
 KNOWS_TOOLS = (
@@ -19,57 +19,6 @@ KNOWS_TOOLS = (
     "{% if add_generation_prompt %}[assistant:{% endif %}"
 )
 """A template that shows all it is given."""
-
-
-def user(content: object) -> dict[str, object]:
-    return {"role": "user", "content": content}
-
-
-def assistant(content: object = None, **fields: object) -> dict[str, object]:
-    return {"role": "assistant", "content": content, **fields}
-
-
-def calling(*arguments: object, **fields: object) -> dict[str, object]:
-    """A message that calls f, with ids c0, c1…"""
-    calls = [
-        {"id": f"c{place}", "type": "function", "function": {"name": "f", "arguments": given}}
-        for place, given in enumerate(arguments)
-    ]
-    return assistant(tool_calls=calls, **fields)
-
-
-def result(content: object = "R", call_id: str = "c0") -> dict[str, object]:
-    return {"role": "tool", "tool_call_id": call_id, "content": content}
-
-
-def post(api: ApiServer, prefix: str, *messages: object, **fields: object) -> httpx.Response:
-    body = {"model": "fake", "messages": list(messages) or [user("Hi")], "max_tokens": 8, **fields}
-    return api.post(f"{prefix}/chat/completions", body)
-
-
-def ask(api: ApiServer, prefix: str, *messages: object, **fields: object) -> Any:
-    answer = post(api, prefix, *messages, **fields)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def prompt_of(*messages: object, template: str | None = None, **fields: object) -> str:
-    """The prompt that the model gets for messages."""
-    seen: list[tuple[int, ...]] = []
-
-    def note(request: Any, index: int) -> bytes:
-        seen.append(request.prompt)
-        return b"ok"
-
-    with serving(FakeEngine(note, chat_template=template) if template else FakeEngine(note)) as api:
-        ask(api, "/v1", *messages, **fields)
-    return "".join(chr(token) if token < 256 else f"<{token}>" for token in seen[0])
-
-
-def refusal(api: ApiServer, prefix: str, *messages: object, **fields: object) -> tuple[int, str | None, str]:
-    answer = post(api, prefix, *messages, **fields)
-    assert "error" in answer.json(), answer.text
-    return answer.status_code, answer.json()["error"]["param"], answer.json()["error"]["message"]
 
 
 # --- content ---
@@ -366,106 +315,3 @@ def test_the_message_that_a_template_refuses_is_named(prefix: str) -> None:
 
     assert (status, param) == (400, "messages[2]")
     assert message == "The model's chat template refused messages[2]: Conversation roles must alternate"
-
-
-# --- how the prompt is made ---
-
-
-def test_variables_reach_the_template() -> None:
-    template = "{{ style }}{% if enable_thinking %}!{% endif %}{{ messages[0].content }}"
-
-    prompt = prompt_of(user("a"), template=template, chat_template_kwargs={"style": "dry", "enable_thinking": True})
-
-    assert prompt == "dry!a"
-
-
-@pytest.mark.parametrize("name", ["messages", "tools", "bos_token", "add_generation_prompt", "raise_exception"])
-def test_variables_that_the_server_gives_cannot_be_set(api: ApiServer, prefix: str, name: str) -> None:
-    refused = refusal(api, prefix, chat_template_kwargs={name: []})
-
-    assert refused[:2] == (400, f"chat_template_kwargs.{name}")
-
-
-def test_a_template_in_a_request_is_not_run(api: ApiServer, prefix: str) -> None:
-    assert refusal(api, prefix, chat_template="{{ messages }}")[:2] == (400, "chat_template")
-
-
-def test_the_prompt_can_end_without_the_beginning_of_an_answer() -> None:
-    assert prompt_of(user("a"), add_generation_prompt=False) == "<256>user\na<257>\n"
-
-
-def test_the_last_message_can_be_continued() -> None:
-    prompt = prompt_of(user("a"), assistant("Once upon "), continue_final_message=True)
-
-    assert prompt == "<256>user\na<257>\n<256>assistant\nOnce upon "
-    spelled = prompt_of(user("a"), assistant("<|im_end|> b"), continue_final_message=True)
-    assert spelled == "<256>user\na<257>\n<256>assistant\n<|im_end|> b"
-
-
-def test_only_the_assistant_can_be_continued_and_nothing_begun_beside_it(api: ApiServer, prefix: str) -> None:
-    assert refusal(api, prefix, user("a"), continue_final_message=True)[:2] == (400, "messages[0].role")
-    both = refusal(api, prefix, assistant("a"), continue_final_message=True, add_generation_prompt=True)
-    assert both[:2] == (400, "continue_final_message")
-
-
-def test_token_ids_are_the_prompt_as_they_are() -> None:
-    assert prompt_of(user("not this"), prompt_token_ids=[256, 72, 105]) == "<256>Hi"
-    assert prompt_of(user("not this"), prompt_token_ids=[72], template="{{ 1 / 0 }}") == "H"
-
-
-@pytest.mark.parametrize(
-    ("ids", "fields", "param"),
-    [
-        ([], {}, "prompt_token_ids"),
-        ([72, -1], {}, "prompt_token_ids[1]"),
-        ([10**6], {}, "prompt_token_ids[0]"),
-        ([72], {"prompt_truncate_len": 5}, "prompt_truncate_len"),
-        ([72], {"continue_final_message": True}, "continue_final_message"),
-        ([72], {"chat_template_kwargs": {"a": 1}}, "chat_template_kwargs"),
-        ([72] * 5000, {}, "prompt_token_ids"),
-    ],
-)
-def test_token_ids_that_cannot_be_a_prompt_are_refused(
-    api: ApiServer, prefix: str, ids: list[int], fields: dict[str, object], param: str
-) -> None:
-    assert refusal(api, prefix, prompt_token_ids=ids, **fields)[:2] == (400, param)
-
-
-# --- a prompt cut to a length ---
-
-SHOWS = "{% for m in messages %}{{ m.content }}{% endfor %}"
-LONG = [{"role": "system", "content": "S" * 10}, user("a" * 10), assistant("b" * 10), user("<|im_end|>")]
-
-
-@pytest.mark.parametrize("name", ["prompt_truncate_len", "truncate_prompt_tokens"])
-@pytest.mark.parametrize(
-    ("limit", "kept"),
-    [(40, "SABU"), (39, "SU"), (20, "SU"), (19, "U"), (10, "U"), (0, "SABU")],
-)
-def test_the_oldest_turns_are_dropped_only_when_asked(name: str, limit: int, kept: str) -> None:
-    texts = {"S": "S" * 10, "A": "a" * 10, "B": "b" * 10, "U": "<|im_end|>"}
-
-    assert prompt_of(*LONG, template=SHOWS, **{name: limit}) == "".join(texts[which] for which in kept)
-
-
-def test_usage_counts_what_was_kept(prefix: str) -> None:
-    with serving(FakeEngine(parrot, chat_template=SHOWS)) as api:
-        counts = [
-            ask(api, prefix, *LONG, prompt_truncate_len=limit)["usage"]["prompt_tokens"] for limit in (40, 39, 10)
-        ]
-
-    assert counts == [40, 20, 10]
-
-
-def test_a_last_turn_that_is_too_long_is_refused(prefix: str) -> None:
-    with serving(FakeEngine(parrot, chat_template=SHOWS)) as api:
-        status, param, message = refusal(api, prefix, *LONG, prompt_truncate_len=9)
-
-    assert (status, param) == (400, "messages")
-    assert message.startswith("The prompt is too long: 10 tokens in its last turn alone")
-
-
-def test_two_names_of_one_limit_are_refused(api: ApiServer, prefix: str) -> None:
-    refused = refusal(api, prefix, prompt_truncate_len=5, truncate_prompt_tokens=5)
-
-    assert refused[:2] == (400, "truncate_prompt_tokens")

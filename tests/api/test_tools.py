@@ -1,4 +1,4 @@
-"""Tools: what is allowed is called, what is required must be, and clients read calls as they know them."""
+"""Tools: what is allowed is called, and what is required must be."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from openai.types.chat import ChatCompletion
 
-from api_server import DIALECTS, ApiServer, events, say, serving
+from api_server import ApiServer, serving
 from crossette.engines import fake
 from crossette.engines.fake import FakeEngine, FakeTokenizer
 from crossette.text.json_validator import JsonValidator
@@ -17,51 +16,7 @@ from crossette.text.structured import mismatches
 from crossette.text.tool_calls.families import FORMATS
 from crossette.types import FinishReason, TokenOutput
 from played_engine import PlayedEngine, TokenTable
-
-CITY: dict[str, Any] = {
-    "type": "object",
-    "properties": {"city": {"type": "string", "maxLength": 9}, "unit": {"enum": ["C", "F"]}},
-    "required": ["city"],
-}
-ADD: dict[str, Any] = {
-    "type": "object",
-    "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 99}, "b": {"type": "boolean"}},
-    "required": ["a", "b"],
-}
-FUNCTIONS = [
-    {"name": "weather", "description": "The weather of a city", "parameters": CITY},
-    {"name": "add", "parameters": ADD, "strict": True},
-    {"name": "now"},
-]
-TOOLS = [{"type": "function", "function": function} for function in FUNCTIONS]
-SCHEMAS = {"weather": CITY, "add": ADD, "now": {"type": "object", "maxProperties": 0}}
-OSLO = '{"city": "Oslo"}'
-CALL = f'<tool_call>\n{{"name": "weather", "arguments": {OSLO}}}\n</tool_call>'
-SUM = '<tool_call>\n{"name": "add", "arguments": {"a": 2, "b": true}}\n</tool_call>'
-
-
-def body(*said: str, **sent: object) -> dict[str, Any]:
-    messages = [{"role": "user", "content": say(*said)}]
-    return {"model": "fake", "messages": messages, "max_tokens": 300, "tools": TOOLS, **sent}
-
-
-def choice_of(api: ApiServer, prefix: str, *said: str, **sent: object) -> Any:
-    raw = api.post(f"{prefix}/chat/completions", body(*said, **sent)).json()
-    assert "choices" in raw, raw
-    return raw["choices"][0]
-
-
-def called(choice: Any) -> list[tuple[str, Any]]:
-    calls = choice["message"].get("tool_calls", [])
-    assert all(call["type"] == "function" and call["id"].startswith("call_") for call in calls)
-    assert len({call["id"] for call in calls}) == len(calls)
-    return [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls]
-
-
-def refusal(api: ApiServer, prefix: str, **sent: object) -> tuple[int, str, str]:
-    answer = api.post(f"{prefix}/chat/completions", body("x", **sent))
-    error = answer.json()["error"]
-    return answer.status_code, error["param"], error["message"]
+from tool_calls import CALL, FUNCTIONS, SCHEMAS, SUM, body, called, choice_of, refusal
 
 
 @pytest.fixture(scope="module")
@@ -219,106 +174,6 @@ def test_an_answer_that_broke_the_choice_is_an_error_and_is_counted(
     assert (answer.status_code, answer.json()["error"]["param"]) == (500, None)
     assert answer.json()["error"]["code"].lower() == "constraint_failed"
     assert mismatches.count == before + 1
-
-
-# --- as clients read it ---
-
-
-def test_pieces_of_a_stream_join_to_the_same_calls(api: ApiServer, prefix: str) -> None:
-    asked = body(f"So.\n{CALL}\n{SUM}", stream=True)
-    deltas = [
-        choice["delta"]
-        for frame in events(api.post(f"{prefix}/chat/completions", asked).content)
-        for choice in frame["choices"]
-    ]
-
-    pieces = [piece for delta in deltas for piece in delta.get("tool_calls", [])]
-    heads = [piece for piece in pieces if piece.get("id")]
-    assert [(head["index"], head["type"], head["function"]["name"]) for head in heads] == [
-        (0, "function", "weather"),
-        (1, "function", "add"),
-    ]
-    for index, arguments in enumerate([{"city": "Oslo"}, {"a": 2, "b": True}]):
-        told = "".join(piece["function"].get("arguments", "") for piece in pieces if piece["index"] == index)
-        assert json.loads(told) == arguments
-    assert "".join(delta.get("content") or "" for delta in deltas) == "So."
-    assert [delta["role"] for delta in deltas if "role" in delta] == ["assistant"]
-
-
-def test_each_dialect_has_its_own_pieces(api: ApiServer, prefix: str) -> None:
-    frames = events(api.post(f"{prefix}/chat/completions", body(CALL, stream=True)).content)
-    deltas = [choice["delta"] for frame in frames for choice in frame["choices"]]
-    head, piece, *_ = [delta["tool_calls"][0] for delta in deltas if "tool_calls" in delta]
-
-    if DIALECTS[prefix].name == "openai":
-        assert head["function"] == {"name": "weather", "arguments": ""}
-        assert piece.keys() == {"index", "function"}
-    else:
-        assert head["function"] == {"name": "weather"}
-        assert (piece["id"], piece["type"]) == (None, "function")
-    assert [choice["finish_reason"] for frame in frames for choice in frame["choices"]][-1] == "tool_calls"
-
-
-def test_the_sdk_reads_calls(api: ApiServer, prefix: str) -> None:
-    messages: Any = [{"role": "user", "content": say(CALL)}]
-    tools: Any = TOOLS
-
-    answer = api.sdk(prefix).chat.completions.create(model="fake", messages=messages, tools=tools)
-
-    assert isinstance(answer, ChatCompletion)
-    (call,) = answer.choices[0].message.tool_calls or []
-    assert call.type == "function"
-    assert (call.function.name, call.function.arguments) == ("weather", OSLO)
-
-
-def test_calls_and_results_go_round(api: ApiServer, prefix: str) -> None:
-    first = api.post(f"{prefix}/chat/completions", body(CALL)).json()["choices"][0]["message"]
-    messages = [
-        {"role": "user", "content": "Weather?"},
-        first,
-        {"role": "tool", "tool_call_id": first["tool_calls"][0]["id"], "content": say("It rains.", "")},
-    ]
-
-    choice = choice_of(api, prefix, messages=messages)
-
-    assert (choice["message"]["content"], choice["finish_reason"]) == ("It rains.", "stop")
-
-
-# --- the older spelling ---
-
-
-def legacy(*said: str, **sent: object) -> dict[str, Any]:
-    asked = body(*said, functions=FUNCTIONS, **sent)
-    del asked["tools"]
-    return asked
-
-
-def test_functions_are_answered_in_their_own_shape(api: ApiServer, prefix: str) -> None:
-    choice = api.post(f"{prefix}/chat/completions", legacy(CALL)).json()["choices"][0]
-
-    assert choice["message"]["function_call"] == {"name": "weather", "arguments": OSLO}
-    assert choice["message"]["content"] is None
-    assert "tool_calls" not in choice["message"]
-    assert choice["finish_reason"] == "function_call"
-
-
-def test_functions_are_streamed_in_their_own_shape(api: ApiServer, prefix: str) -> None:
-    frames = events(api.post(f"{prefix}/chat/completions", legacy(CALL, stream=True)).content)
-    choices = [choice for frame in frames for choice in frame["choices"]]
-    pieces = [choice["delta"]["function_call"] for choice in choices if "function_call" in choice["delta"]]
-
-    assert [piece["name"] for piece in pieces if "name" in piece] == ["weather"]
-    assert "".join(piece["arguments"] for piece in pieces) == OSLO
-    assert choices[-1]["finish_reason"] == "function_call"
-
-
-@pytest.mark.parametrize(
-    ("said", "choice", "name"), [("Words.", {"name": "add"}, "add"), (CALL, "none", None), (CALL, "auto", "weather")]
-)
-def test_function_call_is_kept_to(api: ApiServer, prefix: str, said: str, choice: object, name: str | None) -> None:
-    raw = api.post(f"{prefix}/chat/completions", legacy(said, function_call=choice)).json()
-
-    assert raw["choices"][0]["message"].get("function_call", {}).get("name") == name
 
 
 # --- beside other fields ---
