@@ -164,6 +164,19 @@ def test_the_measured_width_is_a_doubling_within_limit_and_pool_and_the_pool_is_
     assert pool.num_free == NUM_BLOCKS
 
 
+def test_a_machine_of_one_cpu_is_exact_too(tiny_model_dir: Path) -> None:
+    """With one thread, too, a row alone is computed by another kernel than a row among others."""
+    runner = Runner(load_paged(tiny_model_dir, threads=1), NUM_BLOCKS, threads=1)
+    try:
+        rows = [Row((token,), 0, (token,), 1) for token in (1, 2, 3)]
+        alone = runner.forward(rows[:1]).copy()
+
+        assert np.array_equal(runner.forward(rows)[:1], alone)
+        assert measure_width(runner, BlockPool(NUM_BLOCKS), limit=256, vocab_size=VOCAB_SIZE).warnings == ()
+    finally:
+        runner.close()
+
+
 def test_a_machine_on_which_neighbours_matter_is_told(monkeypatch: pytest.MonkeyPatch, runner: Runner) -> None:
     forward = runner.forward
 

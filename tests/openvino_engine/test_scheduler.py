@@ -248,6 +248,8 @@ def test_choices_without_room_wait_and_find_the_prompt_in_the_cache() -> None:
     assert step(scheduler) == [(0, 64, 6, True)]
     assert step(scheduler) == [(2, 64, 6, True)]
     assert scheduler.idle
+    # Their request computed it, so nothing was saved: a count for each would be more than the prompt has.
+    assert ([choice.num_cached for choice in choices], scheduler.num_hits) == ([0, 0, 0], 0)
 
 
 def test_when_the_first_choice_is_ended_another_computes_the_prompt() -> None:

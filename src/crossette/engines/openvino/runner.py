@@ -39,8 +39,9 @@ class Runner:
     """A paged graph with its caches. Not thread-safe: one thread runs it."""
 
     def __init__(self, model: PagedModel, num_blocks: int, *, threads: int) -> None:
-        self.enough_rows: float = threads
-        """Single rows from which a step needs no filler: attention then has a row for each thread."""
+        self.enough_rows: float = max(2, threads)
+        """Single rows from which a step needs no filler: attention then has a row for each thread. One alone needs it
+        always: a single row is computed by another kernel than the same row among others."""
         self._request = model.compiled.create_infer_request()
         self._filler = Row((0,) * FILLER_TOKENS, 0, (num_blocks,), 0)
         self._caches = []

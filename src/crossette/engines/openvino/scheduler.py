@@ -160,7 +160,6 @@ class Scheduler:
                 self.pool.release(cached)
                 return
             self._note_cached(sequence, len(cached))
-            sequence.was_admitted = True
             sequence.blocks = cached + self.pool.allocate(needed)
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=_BY_ARRIVAL)
@@ -190,9 +189,9 @@ class Scheduler:
         return blocks
 
     def _note_cached(self, sequence: Sequence, num_blocks: int) -> None:
-        """Count tokens that came from the cache; those that a preempted sequence finds again are not news."""
+        """Count tokens that came from the cache."""
         sequence.num_computed += num_blocks * BLOCK_SIZE
-        if not sequence.was_admitted:
+        if sequence.counts_cached:
             sequence.num_cached = sequence.num_computed
             self.num_hits += sequence.num_cached
             if not sequence.request.prompt_logprobs:
@@ -239,6 +238,7 @@ class Scheduler:
     def _preempt(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
         self._let_go(sequence)
+        sequence.counts_cached = False
         self.add(sequence)
         self.num_preemptions += 1
 
@@ -285,7 +285,7 @@ class Scheduler:
             self.pool.release([sequence.blocks[place]])
             sequence.blocks[place] = block
             sequence.num_computed += BLOCK_SIZE
-            if not sequence.output:
+            if sequence.counts_cached:
                 sequence.num_cached += BLOCK_SIZE
                 self.num_hits += BLOCK_SIZE
 
@@ -305,6 +305,7 @@ class Scheduler:
         num_full, rest = divmod(len(sequence.prompt), BLOCK_SIZE)
         forked = []
         for fork in sequence.forks:
+            fork.counts_cached = False
             if len(self.running) >= self.max_sequences or self.pool.num_free < 1:
                 self.add(fork)
                 continue
@@ -313,7 +314,7 @@ class Scheduler:
             fork.blocks = shared + (self.pool.allocate(1) if rest else [])
             if rest:
                 self._copies.append((sequence.blocks[num_full], fork.blocks[num_full]))
-            fork.was_admitted = fork.has_begun = True
+            fork.has_begun = True
             insort(self.running, fork, key=_BY_ARRIVAL)
             forked.append(fork)
         sequence.forks = []

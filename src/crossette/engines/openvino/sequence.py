@@ -21,6 +21,7 @@ class Sequence:
     __slots__ = (
         "arrival",
         "blocks",
+        "counts_cached",
         "drafter",
         "finish_reason",
         "forks",
@@ -36,7 +37,6 @@ class Sequence:
         "sampler",
         "scores",
         "spoke_s",
-        "was_admitted",
     )
 
     def __init__(
@@ -74,7 +74,8 @@ class Sequence:
         self.num_computed = 0
         self.num_cached = 0
         """Tokens of the prompt that this sequence did not have to compute."""
-        self.was_admitted = False
+        self.counts_cached = True
+        """Whether what it finds in the cache is saved: not what it, or a sibling for it, has computed before."""
         self.has_begun = False
         """Whether a step has computed something for it, or for a sibling that it began with."""
         self.spoke_s = 0.0
