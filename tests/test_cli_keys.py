@@ -194,6 +194,15 @@ def test_usage_is_a_table(used: Key) -> None:
     ]
 
 
+def test_what_clients_wrote_does_not_steer_the_terminal(database: Database) -> None:
+    entry = make_entry(model="m\x1b]0;owned\x07\nline", status=404)
+    with database.write() as connection:
+        insert_rows(connection, [row_of(entry, {})])
+
+    _, line = crossette("usage", "--by", "model")[0].splitlines()
+    assert line.split()[0] == r"m\x1b]0;owned\x07\x0aline"
+
+
 def test_usage_is_json(used: Key) -> None:
     told = json.loads(crossette("usage", "--by", "day,key", "--json")[0])
 

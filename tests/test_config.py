@@ -187,9 +187,10 @@ def test_a_mistake_on_the_command_line_is_one_sentence(arguments: list[str], wor
     ("flag", "value", "wanted"),
     [
         ("port", "many", "a whole number, at least 0 and at most 65535"),
-        ("ledger_days", "0", "a whole number, at least 1"),
+        ("ledger_days", "0", "a whole number, at least 1 and at most 36500"),
         ("comment_interval", "0", "a number, more than 0"),
-        ("max_wait", "nan", "a number, at least 0"),
+        ("max_wait", "nan", "a number, at least 0 and at most 31536000"),
+        ("drain_timeout", "inf", "a number, at least 0 and at most 31536000"),
         ("allow_anonymous", "maybe", "true or false"),
         ("log_format", "xml", "one of console, json"),
         ("fireworks_stop", "", "one of include, omit"),

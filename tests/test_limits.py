@@ -196,6 +196,23 @@ def test_a_key_whose_limits_are_changed_begins_anew() -> None:
     refusal(limiter, caller(requests_per_minute=5, concurrent_requests=1), 0)
 
 
+def test_a_key_whose_limits_were_taken_away_meanwhile_begins_anew() -> None:
+    limiter, who = Limiter(), caller(requests_per_minute=1)
+    begin(limiter, who, 0)
+    assert limiter.begin(caller(), 0) is None
+
+    begin(limiter, who, 0)
+
+
+def test_a_refusal_speaks_of_a_prompt_only_where_one_was_read() -> None:
+    limiter, who = Limiter(), caller(prompt_tokens_per_minute=100, requests_per_minute=100)
+    begin(limiter, who, 0, prompt_tokens=50)
+
+    assert "The prompt has 60 tokens. This key's limit is 100 prompt tokens" in refusal(limiter, who, 0, 60).message
+    begin(limiter, who, 0, prompt_tokens=50)
+    assert refusal(limiter, who, 0).message.startswith("This key's limit is 100 prompt tokens a minute, and 0 are left")
+
+
 def test_a_limit_of_nothing_is_forbidden_and_not_retried() -> None:
     for limit in ("requests_per_minute", "generated_tokens_per_minute", "concurrent_requests"):
         with pytest.raises(Forbidden, match="limit is 0"):
@@ -228,8 +245,16 @@ def test_the_wait_for_a_concurrent_request_is_what_the_oldest_should_still_take(
 def test_a_budget_is_spent_when_the_ledger_says_so() -> None:
     limiter, who = Limiter(lambda key_id: 100), caller(total_tokens=100)
 
-    with pytest.raises(BudgetSpent, match="100 tokens in all, and 100 are used"):
+    with pytest.raises(BudgetSpent, match="100 tokens in all, and 100 are used\\. Ask whoever made"):
         limiter.begin(who, 0)
+
+
+def test_what_is_left_of_a_budget_is_what_nobody_has_set_aside() -> None:
+    limiter, who = Limiter(lambda key_id: 50), caller(total_tokens=100)
+    first = begin(limiter, who, 0, prompt_tokens=10, most_generated=20)
+    second = begin(limiter, who, 0)
+
+    assert (second.left(50), first.left(50)) == (20, 49)
 
 
 def test_a_request_sets_aside_all_that_it_could_use_of_the_budget() -> None:

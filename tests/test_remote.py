@@ -220,6 +220,8 @@ def test_the_cause_is_found_behind_what_the_client_raised(https: str) -> None:
         (json.dumps(["No."]).encode(), '["No."]'),
         (b"<p>\n No.\n", "<p> No."),
         (b"", "no reason given"),
+        (b"\x1b[31mNo.", r"\x1b[31mNo."),
+        (b"[" * 100_000, "[" * 299 + "…"),
         (b"x" * 400, "x" * 299 + "…"),
     ],
 )

@@ -21,6 +21,7 @@ from rich.table import Table
 from crossette.access import Limits
 from crossette.errors import ConfigError, StoreError
 from crossette.ledger import GROUPS, UsageRow, parse_query
+from crossette.log import visible
 from crossette.moments import parse_duration, parse_future
 
 if TYPE_CHECKING:
@@ -259,7 +260,11 @@ def _print_usage(rows: Sequence[UsageRow], groups: Sequence[str]) -> None:
     for count in (*counts, "cost"):
         listing.add_column(count.removesuffix("_tokens"), no_wrap=True, justify="right")
     for row in rows:
-        named = {"key": f"{row.key_name} ({row.key})" if row.key else "anonymous", "model": row.model, "day": row.day}
+        named = {
+            "key": f"{row.key_name} ({row.key})" if row.key else "anonymous",
+            "model": visible(row.model or ""),
+            "day": row.day,
+        }
         cost = "" if row.cost is None else f"{row.cost:.6f}"
         listing.add_row(*(named[group] for group in groups), *(str(getattr(row, name)) for name in counts), cost)
     Console(width=max(_out.width, 200), highlight=False, markup=False).print(listing)

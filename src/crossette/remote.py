@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from crossette.errors import ConfigError
+from crossette.log import visible
 
 KEY_VARIABLE: Final = "CROSSETTE_API_KEY"
 """The only variable that a key is taken from: one that is made for another service must not reach any `--url`."""
@@ -78,7 +79,7 @@ def told(body: bytes) -> str:
     """What the body of an error answer says, whatever server it is of, in at most 300 characters."""
     try:
         decoded = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return shortened(body.decode(errors="replace")) or "no reason given"
     return told_in(decoded.get("error", decoded) if isinstance(decoded, dict) else decoded)
 
@@ -91,5 +92,5 @@ def told_in(error: Any) -> str:
 
 
 def shortened(text: str) -> str:
-    text = " ".join(text.split())
+    text = visible(" ".join(text.split()))
     return text if len(text) <= 300 else f"{text[:299]}…"

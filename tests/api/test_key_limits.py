@@ -16,6 +16,7 @@ from crossette.access import Caller, Limits
 from crossette.api.admission import Gate
 from crossette.api.limit_headers import duration
 from crossette.engines.fake import FakeEngine
+from crossette.errors import Overloaded
 from crossette.limits import Limiter
 from ledger_entries import KeptEntries
 
@@ -264,6 +265,19 @@ def test_a_request_that_the_engine_refuses_gives_its_prompt_back(prefix: str) ->
 
     assert refused.status_code == 400
     assert "5985" in told(answer).values()
+
+
+def test_a_request_that_is_told_to_come_back_does_not_count(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object) -> None:
+        raise Overloaded("Too many wait.", retry_after=1)
+
+    with limited(requests_per_minute=1) as api:
+        with monkeypatch.context() as patch:
+            patch.setattr("crossette.api.forms.workshop.do", full)
+            refused = [api.post(f"{prefix}/completions", BODY | {"guided_regex": "a"}, KEY) for _ in range(3)]
+        answered = api.post(f"{prefix}/completions", BODY, KEY)
+
+    assert [*(one.status_code for one in refused), answered.status_code] == [503, 503, 503, 200]
 
 
 def test_a_client_that_leaves_the_queue_pays_for_no_prompt(prefix: str) -> None:

@@ -68,6 +68,15 @@ def test_a_day_begins_in_utc_and_since_includes_its_moment(database: Database) -
     assert (by_day, since) == ([("2026-11-22", 1), ("2026-11-23", 2)], [("2026-11-23", 2)])
 
 
+@pytest.mark.parametrize(("since", "num_rows"), [("0300-01-01T01:00Z", 1), ("9999-12-31T23:59Z", 0)])
+def test_any_moment_may_be_the_first(database: Database, since: str, num_rows: int) -> None:
+    with database.write() as connection:
+        insert_rows(connection, [row_of(make_entry(), {})])
+        query = parse_query("model", since, NOW)
+
+        assert len(usage_rows(connection, query)) == num_rows
+
+
 ENTRIES = st.lists(
     st.builds(
         lambda key, model, hours, prompt, completion: make_entry(

@@ -207,6 +207,20 @@ def test_rows_wait_for_a_database_that_is_away(away: Away, caplog: pytest.LogCap
     ]
 
 
+def test_a_database_that_a_newer_version_has_moved_on_still_takes_rows(away: Away) -> None:
+    """As in the middle of an upgrade: it is locked for a while, and then has columns that this version ignores."""
+    with running(away) as ledger:
+        away.is_away = True
+        ledger.note(make_entry(id="one"))
+        while not away.num_refused:
+            Event().wait(0.01)
+        with Database.write(away) as connection:
+            connection.exec_driver_sql("ALTER TABLE requests ADD COLUMN more integer")
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'newer'")
+        away.is_away = False
+        wait_for(ledger, written=1, lost=0)
+
+
 def test_what_finds_no_room_is_lost_counted_and_told(
     away: Away, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from crossette.api.dialect import Dialect
 from crossette.api.limit_headers import limit_headers
 from crossette.api.queue import QueueSettings, Returns, check_queue
 from crossette.engine import Engine
-from crossette.errors import BudgetSpent, RateLimited, RetryLater
+from crossette.errors import BudgetSpent, RateLimited, RetryLater, ServingError
 from crossette.limits import Lease, Limiter
 from crossette.types import GenerationRequest, Usage
 
@@ -66,12 +66,15 @@ class Visit:
                 self._lease.cancel(now, took_request=False)
             raise
 
-    def end(self, usage: Usage | None) -> None:
-        """Take what the answer cost; None where no engine was asked. May be called at any time, and twice."""
+    def end(self, usage: Usage | None, error: ServingError | None = None) -> None:
+        """Take what the answer cost; None where no engine was asked, and who is told to come back pays nothing.
+
+        May be called at any time, and twice.
+        """
         if self._lease is None:
             return
         if usage is None or not usage.total_tokens:  # it left the queue before its turn
-            self._lease.cancel(self._gate.now())
+            self._lease.cancel(self._gate.now(), took_request=not isinstance(error, RetryLater))
             return
         self._lease.end(
             cached_tokens=usage.cached_tokens, generated_tokens=usage.completion_tokens, now=self._gate.now()
@@ -111,13 +114,13 @@ class Visit:
             raise
 
 
-def end_visit(state: Mapping[str, Any]) -> None:
+def end_visit(state: Mapping[str, Any], error: ServingError | None) -> None:
     """End the visit of a request, however it went, with what its answer cost. For `scope["state"]`.
 
     The ledger must be told before anything else happens.
     """
     if "visit" in state:
-        state["visit"].end(state["answer"].usage if "answer" in state else None)
+        state["visit"].end(state["answer"].usage if "answer" in state else None, error)
         state["visit"].settle()
 
 

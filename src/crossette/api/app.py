@@ -123,7 +123,7 @@ class App:
             try:
                 await self._enter(exchange, scope, receive)
             finally:
-                end_visit(scope.get("state", {}))
+                end_visit(scope.get("state", {}), exchange.watch.error)
                 self._tell(exchange, scope, content)
 
     async def _enter(self, exchange: _Exchange, scope: Scope, receive: Receive) -> None:

@@ -27,6 +27,8 @@ from crossette.store.tables import days, keys, requests
 _GROUPS = ("day", "key_id", "model")
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _COUNTS = ("requests", "errors", *_TOKENS)
+_LAST_DAY = datetime(9999, 12, 30, tzinfo=UTC)
+"""That has a day behind it."""
 _NAMES = {"key": "key_id", "model": "model", "day": "day"}
 
 
@@ -70,9 +72,9 @@ def _since(connection: Connection, moment: datetime) -> FromClause:
     """Whole days, and what came after `moment` on its own day."""
     midnight = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     if moment > midnight:
-        midnight += timedelta(days=1)
+        midnight = min(midnight, _LAST_DAY) + timedelta(days=1)
     part = _by_day(connection, requests.c.time >= moment, requests.c.time < midnight)
-    return union_all(part, select(days).where(days.c.day >= f"{midnight:%Y-%m-%d}")).subquery()
+    return union_all(part, select(days).where(days.c.day >= midnight.date().isoformat())).subquery()
 
 
 def _by_day(connection: Connection, *conditions: ColumnElement[bool]) -> Select[Any]:

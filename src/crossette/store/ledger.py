@@ -18,7 +18,7 @@ from itertools import islice
 from sys import getsizeof
 from typing import Any
 
-from crossette.errors import StoreError
+from crossette.errors import ConfigError, StoreError
 from crossette.ledger import Entry, LedgerStats, UsageQuery, UsageRow
 from crossette.store.database import Database, Rejected, Unwilling
 from crossette.store.days import usage_rows, used_tokens
@@ -171,8 +171,9 @@ class DatabaseLedger:
     def _write(self, batch: Sequence[Entry]) -> int:
         """How many of the rows are in the database now. One that it does not take must not take others along."""
         rows = [row_of(entry, self._prices) for entry in batch]
-        if self._failure is not None:  # it may come back empty
-            self._database.migrate()
+        if self._failure is not None:  # it may come back empty, or as a newer version left it: it may take the rows
+            with suppress(ConfigError):
+                self._database.migrate()
         if self._num_refusals < PATIENCE:
             with suppress(Rejected), self._database.write() as connection:
                 insert_rows(connection, rows)

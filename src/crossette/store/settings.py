@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from crossette.settings import Count, setting
+from msgspec import Meta
+
+from crossette.settings import setting
+
+Days = Annotated[int, Meta(ge=1, le=36_500)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,7 @@ class StoreSettings:
     log_content: bool = setting(
         False, "Keep request bodies and answers in the ledger, up to 1 MiB each. They may hold secrets."
     )
-    ledger_days: Count | None = setting(
+    ledger_days: Days | None = setting(
         None, "Days that rows of the ledger are kept; their sums by day stay. By default nothing is deleted."
     )
     price: tuple[str, ...] = setting(
