@@ -27,7 +27,8 @@ HEAD = """\
 - What engines count moves with every step, what requests count at their end.
 - `process_*` are about the process, by Prometheus' own definitions.
 
-A scrape configuration. Once keys were made, or with `--allow-anonymous`, it needs `authorization`: a key of `crossette keys create NAME --admin`.
+A scrape configuration. Once keys were made, or with `--allow-anonymous`, it needs `authorization`:
+a key of `crossette keys create NAME --admin`.
 
 ```yaml
 scrape_configs:
