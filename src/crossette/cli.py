@@ -45,7 +45,9 @@ app.command("usage")(usage)
 
 URL = "The server, or the base URL of its API: http://HOST:8000, http://HOST:8000/v1"
 ApiKey = Annotated[str | None, typer.Option(envvar=KEY_VARIABLE, help="Key for the server.")]
-AdminKey = Annotated[str | None, typer.Option(envvar=KEY_VARIABLE, help="An admin's key, once keys were made.")]
+AdminKey = Annotated[
+    str | None, typer.Option(envvar=KEY_VARIABLE, help="An admin's key, once keys were made or with --allow-anonymous.")
+]
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)

@@ -37,6 +37,17 @@ class SlowEngine(FakeEngine):
         super().prepare(constraint)
 
 
+class HeldWork:
+    """Work that goes on until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.begun.set()
+        assert self.may_end.wait(LIMIT_S)
+
+
 @pytest.fixture
 def workshop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
     """One thread, for which one may wait."""
@@ -96,22 +107,18 @@ def test_the_time_to_come_back_is_known_from_the_first_form_on(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(forms, "monotonic", lambda: clock[0])
-    begun, held = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        begun.set()
-        assert held.wait(LIMIT_S)
+    held = HeldWork()
 
     async def play() -> float:
         await workshop.do(lambda: clock.__setitem__(0, 30.0))
-        first = asyncio.create_task(workshop.do(hold))
-        while workshop._waiting or not begun.is_set():
+        first = asyncio.create_task(workshop.do(held))
+        while workshop._waiting or not held.begun.is_set():
             await asyncio.sleep(0.001)
         second = asyncio.create_task(workshop.do(lambda: None))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as raised:
             await workshop.do(lambda: None)
-        held.set()
+        held.may_end.set()
         await asyncio.gather(first, second)
         return raised.value.retry_after
 
@@ -120,15 +127,11 @@ def test_the_time_to_come_back_is_known_from_the_first_form_on(
 
 def test_whoever_gives_up_while_it_waits_makes_room_and_costs_nothing(workshop: Workshop) -> None:
     done: list[str] = []
-    begun, held = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        begun.set()
-        assert held.wait(LIMIT_S)
+    held = HeldWork()
 
     async def play() -> None:
-        first = asyncio.create_task(workshop.do(hold))
-        while workshop._waiting or not begun.is_set():
+        first = asyncio.create_task(workshop.do(held))
+        while workshop._waiting or not held.begun.is_set():
             await asyncio.sleep(0.001)
         waits = asyncio.create_task(workshop.do(lambda: done.append("gave up")))
         await asyncio.sleep(0)
@@ -138,7 +141,7 @@ def test_whoever_gives_up_while_it_waits_makes_room_and_costs_nothing(workshop: 
         await asyncio.gather(waits, return_exceptions=True)
         after = asyncio.create_task(workshop.do(lambda: done.append("after")))
         await asyncio.sleep(0)
-        held.set()
+        held.may_end.set()
         await asyncio.gather(first, after)
 
     asyncio.run(play())

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from msgspec import Meta
-
-from crossette.settings import setting
-
-Days = Annotated[int, Meta(ge=1, le=36_500)]
+from crossette.settings import Days, setting
 
 
 @dataclass(frozen=True, slots=True)
