@@ -65,6 +65,7 @@ class PlayedEngine:
         if request.prompt_logprobs:
             first = replace(first, prompt_logprobs=records(request.prompt[1:], request.logprobs or 0))
         stream = OutputStream(range(request.n), on_finish=lambda index: None, on_close=lambda: None)
+        stream.queued_s = 0.0
         spoken = [0] * request.n
         for output in (first, *rest):
             place = spoken[output.index]

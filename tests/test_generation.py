@@ -214,6 +214,43 @@ def test_an_answer_that_was_never_read_is_freed_by_aclose() -> None:
     run(work())
 
 
+@pytest.mark.parametrize(("n", "places", "begun"), [(1, 1, 1), (1, 2, 2), (2, 1, 1), (2, 2, 1), (2, 3, 2), (1, 3, 3)])
+def test_prompts_that_no_step_has_begun_are_not_counted(n: int, places: int, begun: int) -> None:
+    """A prompt counts whole, and once for all its choices, as soon as one of them has a place."""
+    prompts = ["a", "bb", "cccc"]
+
+    async def work() -> tuple[Usage, Usage, int]:
+        engine = FakeEngine(say("some words"), max_sequences=places)
+        answer = start(engine, [ask(prompt, n=n) for prompt in prompts], Stops())
+        async with aclosing(answer.deltas()) as stream:
+            await anext(stream)
+            running = answer.usage
+        await answer.aclose()
+        return running, answer.usage, answer.num_prompt_tokens
+
+    running, closed, in_all = run(work())
+
+    assert running.prompt_tokens == closed.prompt_tokens == sum(map(len, prompts[:begun]))
+    assert in_all == 7
+
+
+def test_an_answer_that_was_closed_costs_no_more_afterwards() -> None:
+    """The step that runs while it is closed may begin one of its prompts; whoever asks later is told the same."""
+    engine = FakeEngine()
+
+    async def work() -> list[tuple[Usage, float | None]]:
+        engine.pause()
+        generations = [engine.generate(ask("Hi")), engine.generate(ask("Ho"))]
+        choices = [Choice(index, engine.tokenizer, Stops()) for index in range(2)]
+        answer = Answer(generations, [ask("Hi"), ask("Ho")], choices)
+        before = answer.usage, answer.queued_s
+        await answer.aclose()
+        generations[0].queued_s = 1.0  # type: ignore[misc]  # as the engine's thread writes it
+        return [before, (answer.usage, answer.queued_s)]
+
+    assert run(work()) == [(Usage(0, 0), None)] * 2
+
+
 @pytest.mark.parametrize("num_prompts", [1, 3])
 def test_a_reader_cancelled_in_the_middle_frees_the_blocks(num_prompts: int) -> None:
     engine = FakeEngine()

@@ -310,6 +310,18 @@ def test_a_cancelled_request_gives_its_prompt_back_but_counts() -> None:
     assert account.allowances(0) == [Allowance("requests", 10, 9, 6.0), Allowance("prompt_tokens", 100, 100, 0.0)]
 
 
+def test_of_several_prompts_those_that_were_not_computed_are_given_back() -> None:
+    limiter, who = Limiter(), caller(prompt_tokens_per_minute=100, total_tokens=200)
+    lease = begin(limiter, who, 0, prompt_tokens=100, most_generated=50)
+    lease.end(prompt_tokens=30, cached_tokens=0, generated_tokens=7, now=0)
+
+    account = limiter.account(who, 0)
+
+    assert account is not None
+    assert account.allowances(0) == [Allowance("prompt_tokens", 100, 70, 18.0)]
+    assert "37 are set aside" in str(refusal(limiter, who, 0, prompt_tokens=170))
+
+
 def test_only_the_first_end_counts() -> None:
     limiter, who = Limiter(), caller(generated_tokens_per_minute=60)
     lease = begin(limiter, who, 0)

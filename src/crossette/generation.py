@@ -39,9 +39,12 @@ class Answer:
         self.choices = choices
         self.timings = timings or Timings()
         self.num_prompt_tokens = sum(len(request.prompt) for request in requests)
+        """Of all prompts, also of those that no step has begun."""
         self.num_open = len(choices)
         """Choices that have not ended."""
         self._generations = generations
+        self._last_waits: Sequence[float | None] | None = None
+        """Of each prompt, as they were when the answer was closed."""
         self._per_prompt = requests[0].n
         self._predicts = bool(requests[0].prediction)
 
@@ -51,11 +54,14 @@ class Answer:
 
     @property
     def usage(self) -> Usage:
-        """So far: a prompt that left the queue before anything of it was computed cost nothing."""
-        num_tokens = sum(choice.num_tokens for choice in self.choices)
+        """So far. A prompt counts whole, and once for all its choices, from the first step that computes some of it.
+
+        One that left the queue before cost nothing, also where others of its request were answered.
+        """
+        prompts = zip(self.requests, self._waits, strict=True)
         return Usage(
-            self.num_prompt_tokens if num_tokens or self.queued_s is not None else 0,
-            num_tokens,
+            sum(len(request.prompt) for request, wait in prompts if wait is not None),
+            sum(choice.num_tokens for choice in self.choices),
             cached_tokens=sum(choice.num_cached for choice in self.choices),
             reasoning_tokens=sum(choice.num_reasoning for choice in self.choices),
             # Guesses that nobody asked for are the engine's own affair.
@@ -66,8 +72,14 @@ class Answer:
     @property
     def queued_s(self) -> float | None:
         """The longest that one of the choices waited for its first step, so far; None before the first."""
-        waits = [generation.queued_s for generation in self._generations]
-        return max((wait for wait in waits if wait is not None), default=None)
+        return max((wait for wait in self._waits if wait is not None), default=None)
+
+    @property
+    def _waits(self) -> Sequence[float | None]:
+        """How long each prompt waited for its first step; None for one that no step has begun."""
+        if self._last_waits is not None:
+            return self._last_waits
+        return [generation.queued_s for generation in self._generations]
 
     async def deltas(self) -> AsyncGenerator[Delta]:
         """The pieces of all choices as they come. Closing it ends what still runs."""
@@ -94,9 +106,11 @@ class Answer:
             self.timings.ended = perf_counter()
 
     async def aclose(self) -> None:
-        """End all choices, also if `deltas` was never read."""
+        """End all choices, also if `deltas` was never read. Counts do not change any more."""
         for generation in self._generations:
             await generation.aclose()
+        # A step that has begun may still begin a prompt; limits and ledger must be told the same.
+        self._last_waits = self._waits
 
 
 def start(

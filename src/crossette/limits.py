@@ -146,8 +146,13 @@ class Account:
         if rate in self._buckets:
             self._buckets[rate].take(amount, now)
 
-    def close(self, lease: Lease, cached_tokens: int, generated_tokens: int, now: float) -> None:
+    def close(
+        self, lease: Lease, prompt_tokens: int | None, cached_tokens: int, generated_tokens: int, now: float
+    ) -> None:
         self._open.discard(lease)
+        if prompt_tokens is not None:
+            self._take("prompt_tokens", prompt_tokens - lease.prompt_tokens, now)
+            lease.prompt_tokens = prompt_tokens
         costs: dict[Rate, int] = {"cached_tokens": cached_tokens, "generated_tokens": generated_tokens}
         for rate, amount in costs.items():
             self._take(rate, amount, now)
@@ -184,11 +189,11 @@ class Lease:
         """Tokens that it may use of the budget; None where there is none."""
         return self._account.left(used_tokens, self)
 
-    def end(self, *, cached_tokens: int, generated_tokens: int, now: float) -> None:
-        """Take what it turned out to cost."""
+    def end(self, *, cached_tokens: int, generated_tokens: int, now: float, prompt_tokens: int | None = None) -> None:
+        """Take what it turned out to cost. `prompt_tokens`: of its prompts, the computed ones, if not all were."""
         if not self._is_over:
             self._is_over = True
-            self._account.close(self, cached_tokens, generated_tokens, now)
+            self._account.close(self, prompt_tokens, cached_tokens, generated_tokens, now)
 
     def cancel(self, now: float, *, took_request: bool = True) -> None:
         """Give its prompt back: nothing of it was computed. And the request, if it was refused by a limit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -181,9 +182,9 @@ def test_concurrent_requests_are_bounded_and_every_end_frees_a_place(prefix: str
     assert "2 requests of this key are in flight" in refused.json()["error"]["message"]
 
 
-def _begin(api: ApiServer, path: str) -> Any:
+def _begin(api: ApiServer, path: str, fields: Mapping[str, Any] = BODY | {"stream": True}) -> Any:
     connection = api.connect()
-    body = b'{"model": "fake", "prompt": "say: 0123456789", "stream": true}'
+    body = json.dumps(fields).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer key\r\ncontent-length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
     return connection
@@ -291,6 +292,32 @@ def test_a_client_that_leaves_the_queue_pays_for_no_prompt(prefix: str) -> None:
         answer = api.post(f"{prefix}/completions", BODY, KEY)
 
     assert "5985" in told(answer).values()
+
+
+@pytest.mark.parametrize("fields", [{}, {"n": 2}, {"best_of": 3, "stream": False}], ids=["one", "n", "best_of"])
+def test_of_several_prompts_a_client_that_leaves_pays_for_those_that_were_begun(
+    prefix: str, fields: dict[str, Any]
+) -> None:
+    engine = FakeEngine(parrot, max_sequences=1)
+    engine.pause()
+    ledger, body = KeptEntries(), BODY | {"prompt": [TEXT, TEXT + "x", TEXT + "xx"], "stream": True} | fields
+    with limited(engine=engine, ledger=ledger, prompt_tokens_per_minute=6000, total_tokens=10_000) as api:
+        with closing(_begin(api, f"{prefix}/completions", body)):
+            engine.wait_for(has(waiting=3 * (fields.get("best_of") or fields.get("n", 1))))
+            engine.step()
+            engine.wait_for(has(steps=1))
+        api.wait_until_idle()
+        api.told.wait_for(1)
+        engine.resume()
+        answer = api.post(f"{prefix}/completions", BODY, KEY)
+        api.told.wait_for(2)
+        given_up = ledger.entries[0]
+        page = api.get("/metrics").text
+
+    assert given_up.status == 499
+    assert given_up.usage.prompt_tokens == 15
+    assert "5970" in told(answer).values()
+    assert 'crossette_prompt_tokens_total{model="fake"} 30.0' in page
 
 
 def test_a_caller_over_its_limit_need_not_send_its_body(prefix: str) -> None:

@@ -10,6 +10,7 @@ from time import monotonic
 
 import pytest
 
+from crossette.choice import Stops
 from crossette.engine import Engine
 from crossette.engines.fake import FakeEngine
 from crossette.engines.openvino.engine import OpenVINOEngine
@@ -22,6 +23,7 @@ from crossette.errors import (
     ServingError,
     ShuttingDown,
 )
+from crossette.generation import start
 from crossette.types import Constraint, FinishReason, GenerationRequest
 from engine_calls import MAX_SEQUENCES, TINY_CONTEXT, Said, ask, is_empty, make_request, read, run, settle, tokens
 
@@ -310,6 +312,22 @@ def test_what_leaves_the_queue_unserved_has_no_wait(engine: Engine) -> None:
         assert waiting.queued_s is None
 
     run(work())
+
+
+def test_an_answer_to_several_prompts_counts_those_that_a_step_has_begun(engine: Engine) -> None:
+    prompts = [(5,) * length for length in range(40, 42 + MAX_SEQUENCES)]
+
+    async def work() -> int:
+        requests = [make_request(prompt, n=2, max_tokens=900) for prompt in prompts]
+        answer = start(engine, requests, Stops())
+        async with aclosing(answer.deltas()) as deltas:
+            await anext(deltas)
+        await answer.aclose()
+        return answer.usage.prompt_tokens
+
+    counted = run(work())
+
+    assert counted in [sum(map(len, prompts[: 1 + place])) for place in range(MAX_SEQUENCES)]
 
 
 # --- admission ---

@@ -77,7 +77,10 @@ class Visit:
             self._lease.cancel(self._gate.now(), took_request=not isinstance(error, RetryLater))
             return
         self._lease.end(
-            cached_tokens=usage.cached_tokens, generated_tokens=usage.completion_tokens, now=self._gate.now()
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            generated_tokens=usage.completion_tokens,
+            now=self._gate.now(),
         )
 
     def settle(self) -> None:

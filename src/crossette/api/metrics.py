@@ -20,7 +20,7 @@ def perf_metrics(answer: Answer) -> PerfMetrics:
     """What is known of an answer by now, under the names that Fireworks gives it; times in seconds."""
     usage, timings = answer.usage, answer.timings
     prediction = answer.requests[0].prediction
-    metrics: PerfMetrics = {"prompt-tokens": usage.prompt_tokens}
+    metrics: PerfMetrics = {"prompt-tokens": answer.num_prompt_tokens}  # headers may go out before all are begun
     if timings.ended is not None or (timings.first_token is not None and len(answer.requests) == 1):
         metrics["cached-prompt-tokens"] = usage.cached_tokens
     if answer.queued_s is not None and (timings.ended is not None or len(answer.choices) == 1):
