@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -58,15 +58,21 @@ class Answer:
 
         One that left the queue before cost nothing, also where others of its request were answered.
         """
+        return self.usage_of(range(len(self.choices)))
+
+    def usage_of(self, indices: Iterable[int]) -> Usage:
+        """The prompts so far, and what these choices have said."""
+        choices = [self.choices[index] for index in indices]
         prompts = zip(self.requests, self._waits, strict=True)
+        # Guesses that nobody asked for are the engine's own affair.
+        predicting = choices if self._predicts else ()
         return Usage(
             sum(len(request.prompt) for request, wait in prompts if wait is not None),
-            sum(choice.num_tokens for choice in self.choices),
+            sum(choice.num_tokens for choice in choices),
             cached_tokens=sum(choice.num_cached for choice in self.choices),
-            reasoning_tokens=sum(choice.num_reasoning for choice in self.choices),
-            # Guesses that nobody asked for are the engine's own affair.
-            accepted_prediction_tokens=sum(choice.num_accepted for choice in self.choices) if self._predicts else 0,
-            rejected_prediction_tokens=sum(choice.num_rejected for choice in self.choices) if self._predicts else 0,
+            reasoning_tokens=sum(choice.num_reasoning for choice in choices),
+            accepted_prediction_tokens=sum(choice.num_accepted for choice in predicting),
+            rejected_prediction_tokens=sum(choice.num_rejected for choice in predicting),
         )
 
     @property
@@ -210,6 +216,11 @@ class Fold:
     def __contains__(self, index: int) -> bool:
         """Whether a choice has begun."""
         return bool(self._texts[index])
+
+    @property
+    def begun(self) -> set[int]:
+        """The choices that have."""
+        return {index for index, texts in enumerate(self._texts) if texts}
 
     def add(self, delta: Delta) -> None:
         self._texts[delta.index].append(delta.text)

@@ -112,6 +112,8 @@ USAGE = [
     ("/inference/v1", {"include_usage": None}, None, "usage", False),
     ("/inference/v1", {"include_usage": False}, None, None, False),
     ("/inference/v1", {"include_usage": True}, None, None, True),
+    ("/v1", {"include_usage": False, "continuous_usage_stats": True}, ABSENT, ABSENT, False),
+    ("/inference/v1", {"include_usage": False, "continuous_usage_stats": True}, None, None, False),
 ]
 
 
@@ -141,14 +143,39 @@ def test_usage_stands_where_the_dialect_and_the_request_want_it_and_never_twice(
     assert usages == [ordinary] * last_finish + [whole if at_finish == "usage" else at_finish]
 
 
-def test_continuous_usage_grows_with_every_chunk(api: ApiServer, prefix: str, endpoint: str) -> None:
-    body = make_body(endpoint, stream_options={"include_usage": True, "continuous_usage_stats": True})
+@pytest.mark.parametrize("include", [True, None], ids=["and at the end", "alone"])
+def test_continuous_usage_grows_with_every_chunk(
+    api: ApiServer, prefix: str, endpoint: str, include: bool | None
+) -> None:
+    body = make_body(endpoint, stream_options={"include_usage": include, "continuous_usage_stats": True})
 
     chunks = events(api.post(f"{prefix}/{endpoint}", body).content)
 
     counts = [chunk["usage"]["completion_tokens"] for chunk in chunks]
+    role = [0] if endpoint == "chat/completions" else []
+    assert counts == [*role, 1, 2, 3, 4, 5, 5, *([5] if include else [])]
+    assert len({chunk["usage"]["prompt_tokens"] for chunk in chunks}) == 1
+
+
+@pytest.mark.parametrize("tokens_per_step", [1, 2, 3])
+def test_a_choice_counts_from_its_first_text_on_and_its_role_not_yet(
+    prefix: str, endpoint: str, tokens_per_step: int
+) -> None:
+    """Also where its first text is held back for a while, as what may become a stop string."""
+    body = make_body(endpoint, "Hello|--ab|-x", n=3, stop="--!", stream_options={"continuous_usage_stats": True})
+    with serving(FakeEngine(parrot, tokens_per_step=tokens_per_step)) as api:
+        chunks = events(api.post(f"{prefix}/{endpoint}", body).content)
+
+    counts, told = [], [0, 0, 0]
+    for chunk in chunks:
+        (choice,), count = chunk["choices"], chunk["usage"]["completion_tokens"]
+        counts.append(count)
+        others = sum(tokens for index, tokens in enumerate(told) if index != choice["index"])
+        is_role = "role" in choice.get("delta", {})
+        assert (count == others) == is_role
+        told[choice["index"]] = count - others
     assert counts == sorted(counts)
-    assert set(counts) == {1, 2, 3, 4, 5}
+    assert told == [len("Hello"), len("--ab"), len("-x")]
 
 
 # --- failing ---

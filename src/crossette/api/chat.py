@@ -33,6 +33,7 @@ from crossette.prompt import spelled, token_id
 from crossette.text.output_plan import OutputPlan, Thoughts, output_plan
 from crossette.text.pieces import CallArguments, CallHead, Content, Piece, Thought
 from crossette.text.tool_calls.offer import Offer
+from crossette.types import Usage
 
 _END_OF_PROMPT = 16
 """Tokens in which the mark of open thoughts would stand."""
@@ -86,9 +87,10 @@ class ChatReply:
                 fold.add(delta)
                 for choice in self._choices(delta, fold, answer, is_first=is_first):
                     is_last = choice.finish_reason is not None and not answer.num_open
+                    usage = partial(self._usage_at, choice, fold, answer)
                     yield self._chunk(
                         choices=[choice],
-                        usage=self._usage.on_chunk(lambda: answer.usage, is_last_finish=is_last),
+                        usage=self._usage.on_chunk(usage, is_last_finish=is_last),
                         prompt_token_ids=prompt_ids,
                         perf_metrics=self._write.perf_metrics(answer) if is_last else UNSET,
                     )
@@ -111,6 +113,11 @@ class ChatReply:
             whole = fold.whole(delta.index)
             reason = self._calls.finish_reason(delta.finish_reason, len(whole.calls))
             yield ChunkChoice(delta.index, DeltaBody(), reason, raw_output=self._write.raw_output(answer, whole))
+
+    def _usage_at(self, choice: ChunkChoice, fold: Fold, answer: Answer) -> Usage:
+        """Up to a chunk. The role is told before the first token, though it comes with it."""
+        is_role = choice.delta is self._first
+        return answer.usage_of(fold.begun - {choice.index} if is_role else fold.begun)
 
     def _piece(self, piece: Piece) -> DeltaBody | None:
         match piece:

@@ -88,7 +88,7 @@ class CompletionReply:
                 fold.add(delta)
                 yield self._body(
                     choices=[self._chunk(answer, delta, fold, is_first=is_first)],
-                    usage=self._usage.on_chunk(lambda: answer.usage, is_last_finish=not answer.num_open),
+                    usage=self._usage.on_chunk(lambda: answer.usage_of(fold.begun), is_last_finish=not answer.num_open),
                     perf_metrics=self._write.perf_metrics(answer),
                 )
         if self._usage.at_end:

@@ -51,7 +51,7 @@ class StreamUsage:
 
     def __init__(self, dialect: Dialect, options: StreamOptions | None) -> None:
         asked = options.include_usage if options is not None else None
-        self.continuous = bool(options and options.continuous_usage_stats)
+        self._is_continuous = asked is not False and bool(options and options.continuous_usage_stats)
         self.at_end = bool(asked)
         self._on_finish = asked is None and dialect.usage_in_stream == "on_finish"
         self._none: UnsetType | None = None if asked or dialect.null_usage else UNSET
@@ -61,7 +61,7 @@ class StreamUsage:
 
         `is_last_finish`: it ends the choice that ends last.
         """
-        if self.continuous or (self._on_finish and is_last_finish):
+        if self._is_continuous or (self._on_finish and is_last_finish):
             return usage_body(usage())
         return self._none
 

@@ -326,7 +326,7 @@ STREAM_OPTIONS: Table = {
         "True: usage on a chunk of its own, at the end. False: none. "
         "Left out: none in the OpenAI dialect; in the Fireworks dialect, on the chunk that ends the last choice."
     ),
-    "continuous_usage_stats": Field("Usage on every chunk.", default=False),
+    "continuous_usage_stats": Field("Usage so far on every chunk, unless `include_usage` is false.", default=False),
     "include_obfuscation": refused("Padding that hides the lengths of chunks.", False),
     "buffer_tokens": refused("Send chunks of so many tokens."),
     "buffer_ms": refused("Send a chunk after so many milliseconds."),
