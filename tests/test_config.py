@@ -183,12 +183,18 @@ def test_a_mistake_on_the_command_line_is_one_sentence(arguments: list[str], wor
     assert "Traceback" not in ended.stderr
 
 
+MISSPELT = ["1_0", " 10", "10 ", "+10", "010", "\u0661\u0660", "0x10", ""]
+"""Texts that `int` reads, and that may mean something else."""
+
+
 @pytest.mark.parametrize(
     ("flag", "value", "wanted"),
     [
         ("port", "many", "a whole number, at least 0 and at most 65535"),
         ("ledger_days", "0", "a whole number, at least 1 and at most 36500"),
-        ("comment_interval", "0", "a number, more than 0"),
+        ("comment_interval", "0", "a number, more than 0 and at most 31536000"),
+        ("step_time", "inf", "a number, more than 0 and at most 31536000"),
+        *((name, text, "a whole number, at least 1") for name in ("max_messages", "threads") for text in MISSPELT),
         ("max_wait", "nan", "a number, at least 0 and at most 31536000"),
         ("drain_timeout", "inf", "a number, at least 0 and at most 31536000"),
         ("allow_anonymous", "maybe", "true or false"),

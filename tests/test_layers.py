@@ -12,7 +12,7 @@ import crossette
 
 ROOT = Path(crossette.__file__).parent
 
-BASE = {"errors", "settings", "log", "machine", "moments", "access", "histogram"}
+BASE = {"errors", "settings", "log", "machine", "moments", "access", "histogram", "numerals"}
 """Modules that anybody may import, but for each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": {"errors"},
     "moments": set(),
     "access": {"errors"},
+    "numerals": set(),
     "histogram": set(),
     "types": {"errors"},
     "remote": set(),
@@ -75,8 +76,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracing",
         "types",
     },
-    "cli_keys": {"serve", "config", "store", "ledger"},
+    "cli_numbers": set(),
+    "cli_keys": {"cli_numbers", "serve", "config", "store", "ledger"},
     "cli": {
+        "cli_numbers",
         "cli_keys",
         "tls",
         "store",

@@ -106,7 +106,9 @@ def test_amounts_of_memory(text: str, num_bytes: int) -> None:
     assert parse_memory(text, free=1000) == num_bytes
 
 
-@pytest.mark.parametrize("text", ["", "0", "0%", "101%", "-1GiB", "lots", "1TB", "1 2", "GiB", "1e9"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "0%", "101%", "-1GiB", "lots", "1TB", "1 2", "GiB", "1e9", "1_0", "+1", "\u0662GiB", "4\u0660%"]
+)
 def test_what_is_no_amount_of_memory_is_named(text: str) -> None:
     with pytest.raises(ConfigError) as raised:
         parse_memory(text, free=1000)

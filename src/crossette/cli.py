@@ -19,6 +19,7 @@ from rich.table import Table
 
 from crossette import __version__
 from crossette.cli_keys import keys_app, usage
+from crossette.cli_numbers import decimal, whole
 from crossette.errors import ConfigError, CrossetteError
 from crossette.log import FIELDS
 from crossette.models.catalogue import DEFAULT
@@ -48,6 +49,9 @@ ApiKey = Annotated[str | None, typer.Option(envvar=KEY_VARIABLE, help="Key for t
 AdminKey = Annotated[
     str | None, typer.Option(envvar=KEY_VARIABLE, help="An admin's key, once keys were made or with --allow-anonymous.")
 ]
+
+_LONGEST_S = 31_536_000
+"""Between two looks: a year, as in settings."""
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -250,7 +254,7 @@ def status_command(
     url: Annotated[str, typer.Option(help=f"{URL}.")] = "http://127.0.0.1:8000",
     once: Annotated[bool, typer.Option("--once", help="Show it once, for scripts.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    interval: Annotated[float, decimal(least=0.1, most=_LONGEST_S, help="Seconds between two looks.")] = 1.0,
     api_key: AdminKey = None,
 ) -> None:
     """Show what a server is doing: streams, speed, queue, caches, memory. Once keys were made, it takes an admin's."""
@@ -265,17 +269,17 @@ def status_command(
 def bench_command(
     url: Annotated[str, typer.Option(help=f"{URL}. Any that is compatible will do.")] = "http://127.0.0.1:8000",
     concurrency: Annotated[str, typer.Option("-c", "--concurrency", help="Streams at once: 1,8,32")] = "1,8,32",
-    num_requests: Annotated[int | None, typer.Option("-n", help="Requests per level. [default: 4 per stream]")] = None,
+    num_requests: Annotated[int | None, whole("-n", help="Requests per level. [default: 4 per stream]")] = None,
     endpoint: Annotated[str, typer.Option(help="completions or chat/completions")] = "completions",
     shape: Annotated[str, typer.Option(help="Prompts: short, shared (a system prompt) or long")] = "short",
-    prompt_tokens: Annotated[int | None, typer.Option(help="Length of the prompt, or of its shared part")] = None,
+    prompt_tokens: Annotated[int | None, whole(help="Length of the prompt, or of its shared part")] = None,
     token_ids: Annotated[bool, typer.Option("--token-ids", help="Prompts as token ids: exact lengths.")] = False,
-    max_tokens: Annotated[int, typer.Option(help="Output tokens asked for")] = 256,
+    max_tokens: Annotated[int, whole(help="Output tokens asked for")] = 256,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Do not stop before max-tokens.")] = False,
-    temperature: Annotated[float, typer.Option()] = 0.0,
+    temperature: Annotated[float, decimal(help="Of the sampling.")] = 0.0,
     model: Annotated[str | None, typer.Option(help="[default: the first of GET /models]")] = None,
     api_key: ApiKey = None,
-    seed: Annotated[int | None, typer.Option(help="Of the prompts, for repeatable text. [default: random]")] = None,
+    seed: Annotated[int | None, whole(help="Of the prompts, for repeatable text. [default: random]")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every request and the summary.")] = None,
 ) -> None:
     """Measure a server under load: streaming, closed loop, counts from the server's usage."""

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crossette.access import Limits
+from crossette.cli_numbers import whole
 from crossette.errors import ConfigError, StoreError
 from crossette.ledger import GROUPS, UsageRow, parse_query
 from crossette.log import visible
@@ -123,7 +124,10 @@ def _creation() -> Callable[..., None]:
     }
     for field in dataclasses.fields(Limits):
         what = field.name.replace("_", " ").capitalize()
-        kinds[field.name] = (Annotated[int | None, typer.Option(min=1, max=_LARGEST, help=f"{what}, at most.")], None)
+        kinds[field.name] = (
+            Annotated[int | None, whole(least=1, most=_LARGEST, help=f"{what}, at most.")],
+            None,
+        )
 
     def create(**given: Any) -> None:
         """Make a key and show it, once."""

@@ -92,12 +92,12 @@ def parse_memory(text: str, free: int) -> int:
 
     Raises ConfigError for anything else.
     """
-    share = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text.strip())
+    share = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*%", text.strip())
     if share and 0 < float(share[1]) <= 100:
         return int(free * float(share[1]) / 100)
-    size = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?)?b?", text.strip().lower())
+    size = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmg]i?)?b?", text.strip(), re.ASCII | re.IGNORECASE)
     if size and float(size[1]) > 0:
-        return int(float(size[1]) * _UNITS[size[2] or ""])
+        return int(float(size[1]) * _UNITS[(size[2] or "").lower()])
     raise ConfigError(f"{text!r} is not an amount of memory. Give bytes (2GiB, 500MB) or a share (40%).")
 
 

@@ -17,8 +17,8 @@ Days = Annotated[int, Meta(ge=1, le=36_500)]
 """A hundred years at most: before the year 1 there is no date."""
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
 """A year at most: no timer takes infinity."""
-Interval = Annotated[float, Meta(gt=0)]
-"""Seconds, and more than none."""
+Interval = Annotated[float, Meta(gt=0, le=31_536_000)]
+"""Seconds, more than none and a year at most."""
 
 
 def setting(default: Any, help: str) -> Any:

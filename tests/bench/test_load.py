@@ -269,6 +269,9 @@ def test_an_option_that_cannot_be_used_is_refused_by_name(options: dict[str, Any
 
 
 def test_concurrency_is_read_from_numbers_with_commas() -> None:
-    assert parse_concurrency("1,8,32") == (1, 8, 32)
+    assert parse_concurrency("1,8,32") == parse_concurrency("1, 8, 32") == (1, 8, 32)
+    for text in ("", "1,", "1_0", "+1", "-1", "01", "\u0661", "1.0"):
+        with pytest.raises(ConfigError, match="-c takes numbers of streams such as 1,8,32"):
+            parse_concurrency(text)
     with pytest.raises(ConfigError, match="1;8"):
         parse_concurrency("1;8")

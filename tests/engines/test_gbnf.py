@@ -60,6 +60,7 @@ def test_a_grammar_matches_what_it_says(compiler: GrammarCompiler, gbnf: str, go
         ('rot ::= "a"', "no rule 'root'"),
         ("root ::= other", "no rule 'other'"),
         ('root ::= "a"\nroot ::= "b"', "defined twice"),
+        ('root ::= "a"{\u0663}', "Line 1"),
         (r'root ::= "\q"', "no escape"),
         (r'root ::= "\ud800"', "no character"),
         ("root ::= \"a\"\n\nx ::= 'b'", "Line 3"),

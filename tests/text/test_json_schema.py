@@ -102,6 +102,14 @@ def test_a_schema_that_doubles_at_each_reference_is_refused() -> None:
         enforceable({"properties": {"a": FLAG}, "$ref": "#/$defs/0", "$defs": {**doubling, **last}})
 
 
+@pytest.mark.parametrize("place", ["-1", "01", "1_0", " 1", "+1", "\u0661", "%201", "2", ""])
+def test_a_reference_into_a_list_names_a_place_as_json_pointers_do(place: str) -> None:
+    items = {"type": "array", "prefixItems": [FLAG, {"type": "integer"}], "minItems": 2, "maxItems": 2}
+
+    with pytest.raises(Unenforceable, match="the schema has nothing at"):
+        enforceable({"properties": {"a": items, "b": {"$ref": f"#/properties/a/prefixItems/{place}"}}})
+
+
 # --- patterns ---
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from crossette.errors import ConfigError
+from crossette.numerals import parse_count
 from crossette.remote import Place
 
 ENDPOINTS: Final = ("completions", "chat/completions")
@@ -100,7 +101,7 @@ class Address:
 def parse_concurrency(text: str) -> tuple[int, ...]:
     """Read `1,8,32`, the argument of `-c`."""
     try:
-        return tuple(int(part) for part in text.split(","))
+        return tuple(parse_count(part.strip()) for part in text.split(","))
     except ValueError as error:
         raise ConfigError(f"-c takes numbers of streams such as 1,8,32: {text!r}") from error
 

@@ -19,7 +19,7 @@ _TOKEN = re.compile(
       | (?P<class>\[(?:[^\]\\\n]|\\.)+\])
       | (?P<define>(?P<defined>[A-Za-z0-9_-]+)\s*::=)
       | (?P<name>[A-Za-z0-9_-]+)
-      | (?P<times>[*+?]|\{\s*\d+\s*(?:,\s*\d*\s*)?\})
+      | (?P<times>[*+?]|\{\s*[0-9]+\s*(?:,\s*[0-9]*\s*)?\})
       | (?P<any>\.)
       | (?P<mark>[|()])""",
     re.VERBOSE,

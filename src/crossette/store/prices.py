@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from crossette.errors import ConfigError
+from crossette.numerals import parse_decimal
 from crossette.types import Usage
 
 
@@ -33,10 +33,10 @@ def parse_prices(settings: Sequence[str]) -> Mapping[str, Price]:
 def _parse(text: str) -> tuple[str, Price]:
     model, _, prices = text.rpartition("=")
     try:
-        amounts = [float(part) for part in prices.split("/")]
+        amounts = [parse_decimal(part) for part in prices.split("/")]
     except ValueError:
         amounts = []
-    if not model or len(amounts) != 3 or not all(math.isfinite(amount) and amount >= 0 for amount in amounts):
+    if not model or len(amounts) != 3 or min(amounts) < 0:
         raise ConfigError(
             f"--price {text!r} is no price. Give MODEL=PROMPT/CACHED/COMPLETION of a million tokens: m=0.2/0.1/0.8"
         )

@@ -12,6 +12,7 @@ from math import lcm
 from typing import Any
 from urllib.parse import unquote
 
+from crossette.numerals import parse_count
 from crossette.text.json_schema_ends import check_ends
 from crossette.text.json_schema_parts import (
     ADVICE,
@@ -233,7 +234,7 @@ class _Rebuilding:
         steps = [step.replace("~1", "/").replace("~0", "~") for step in place.split("/")[1:]]
         found = self._root
         for step in steps:
-            found = found.at(int(step) if isinstance(found.schema, list) else step)
+            found = found.at(parse_count(step) if isinstance(found.schema, list) else step)
         return found
 
     def _known_to(self, part: Part, *, without: str = "") -> Names:

@@ -16,6 +16,7 @@ from crossette.api.schema.table import Table, check_limits, refuse_unbuilt, taki
 from crossette.choice import Stops
 from crossette.engine import ModelInfo
 from crossette.errors import ContextLengthExceeded, InvalidRequest
+from crossette.numerals import parse_count
 from crossette.types import SamplingParams
 
 TIERS = {"auto": 0, "default": 0, "flex": -1, "priority": 1}
@@ -204,12 +205,7 @@ class GenerationFields(_FieldsBase, kw_only=True, forbid_unknown_fields=True):
         return SamplingParams(max_tokens, **({**defaults, **given}), logit_bias=self._logit_bias())
 
     def _logit_bias(self) -> tuple[tuple[int, float], ...]:
-        try:
-            return tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items())
-        except ValueError:
-            raise InvalidRequest(
-                'logit_bias maps token ids to numbers, like {"1234": -100}.', param="logit_bias"
-            ) from None
+        return tuple((_token_id(text), bias) for text, bias in (self.logit_bias or {}).items())
 
     def drafts(self) -> str | list[int]:
         """Text, or tokens, that the output probably repeats; "" for none."""
@@ -246,6 +242,16 @@ class GenerationFields(_FieldsBase, kw_only=True, forbid_unknown_fields=True):
     def prompt_field(self) -> str:
         """The name of the field that holds the prompt."""
         raise NotImplementedError
+
+
+def _token_id(text: str) -> int:
+    try:
+        return parse_count(text)
+    except ValueError:
+        raise InvalidRequest(
+            f'logit_bias maps token ids to numbers, like {{"1234": -100}}, and {text[:20]!r} is no token id.',
+            param="logit_bias",
+        ) from None
 
 
 def two_names(first: str, second: str, *, of: str) -> InvalidRequest:
