@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from crossette.engine import EngineStats, Generation, ModelInfo
+from crossette.engine import EngineStats, Generation, ModelInfo, WaitEstimate
 from crossette.engines.fake import CHAT_TEMPLATE
 from crossette.engines.stream import OutputStream
 from crossette.types import Constraint, GenerationRequest, Logprob, TokenOutput
@@ -77,6 +77,9 @@ class PlayedEngine:
 
     def stats(self) -> EngineStats:
         return EngineStats(0, 0, 0, 0, 0, 0, 0, 0)
+
+    def estimate_wait(self, request: GenerationRequest) -> WaitEstimate:
+        return WaitEstimate(0, has_place=True)
 
     def close(self) -> None:
         pass

@@ -84,15 +84,28 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """What an engine does in a second of work, measured lately; 0 for what is not known yet."""
+    """What an engine usually does in a second of work; 0 for what is not known yet."""
 
     prompt_tokens_per_s: float = 0.0
-    output_tokens_per_s: float = 0.0
-    """Of all answers together."""
+    """While more of them wait than a step has room for."""
+    answer_tokens_per_s: float = 0.0
+    """Of one answer, beside the others in its steps."""
     mean_output_tokens: float = 0.0
-    """How long choices were that have ended."""
-    step_s: float = 0.0
-    """Of a step that gives output tokens."""
+    """How long the choices were that ended of late."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitEstimate:
+    """What a request that comes now has before it."""
+
+    waiting: int
+    """Sequences that wait for a place in the batch."""
+    has_place: bool
+    """Whether there is a place for it too, and blocks: then it waits for nothing but the steps before its own."""
+    seconds: float = 0.0
+    """Until it has a place, and the prompts before its own are computed. What was never measured counts nothing."""
+    place_s: float = 0.0
+    """Between one place that becomes free and the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +146,11 @@ class EngineStats:
     accepted_drafts: int = 0
     stalled: bool = False
     """Whether work waits and nothing moves."""
-    held_back: int = 0
-    """Of those that wait, the sequences that the last step had no room for; others may have come since."""
     max_sequences: int = 0
     """Places in the running batch; 0 if there is no such bound."""
     pending_prompt_tokens: int = 0
-    """Tokens of prompts that are still to be computed, of all sequences that run or wait."""
+    """Tokens of prompts that are still to be computed, of all sequences that run or wait: each once where several have
+    it, and none that the prefix cache has."""
     speeds: Speeds = Speeds()
     alive: bool = True
     """False once the engine has ended without being asked to: only a new process helps."""
@@ -166,6 +178,9 @@ class Engine(Protocol):
         """What the server should say about this engine at start and in `/health/ready`; () if all is well."""
 
     def stats(self) -> EngineStats: ...
+
+    def estimate_wait(self, request: GenerationRequest) -> WaitEstimate:
+        """What the request's first choice would wait for if it came now. A look, without a lock: an estimate."""
 
     def prepare(self, constraint: Constraint) -> None:
         """Compile a constraint, so that `generate` need not: it may take a second, so not in the event loop's thread.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,90 +11,58 @@ import pytest
 from api_server import DIALECTS, ApiServer, has, parrot, say, serving
 from crossette.access import Caller, Limits
 from crossette.api.admission import Gate
-from crossette.api.queue import QueueSettings, Returns, check_queue, estimated_wait_s
-from crossette.engine import EngineStats, Speeds
+from crossette.api.queue import QueueSettings, Returns, check_queue
+from crossette.engine import Speeds, WaitEstimate
 from crossette.engines.fake import FakeEngine
 from crossette.errors import Overloaded
 
-SPEEDS = Speeds(prompt_tokens_per_s=100, output_tokens_per_s=50, mean_output_tokens=200)
-"""A prompt token takes 10 ms, and a full batch lets somebody in every 4 s."""
+SPEEDS = Speeds(answer_tokens_per_s=50, mean_output_tokens=200)
+"""An answer takes four seconds: a batch of one lets somebody in as often."""
 
-IDLE = EngineStats(0, 0, 100, 100, 0, 0, 0, 0, speeds=SPEEDS)
 BODY = {"model": "fake", "prompt": say("x" * 500), "max_tokens": 1000, "stream": True}
 
 
-def stats(**counts: int) -> EngineStats:
-    return replace(IDLE, **counts)  # type: ignore[arg-type]  # all of them are ints
+def check(wait: WaitEstimate, returns: Returns | None = None, now: float = 1000, **bounds: Any) -> None:
+    check_queue(wait, QueueSettings(**bounds), returns or Returns(), now)
 
 
-def check(counts: EngineStats, returns: Returns | None = None, now: float = 1000, **bounds: Any) -> None:
-    check_queue(counts, QueueSettings(**bounds), returns or Returns(), now)
+def queued(waiting: int) -> WaitEstimate:
+    """So many wait, and one ends every four seconds."""
+    return WaitEstimate(waiting, has_place=False, seconds=4.0 * (waiting + 1), place_s=4)
 
 
-# --- the estimate ---
+# --- the decision ---
 
 
-def test_nobody_waits_at_an_idle_engine() -> None:
-    assert estimated_wait_s(IDLE) == 0
-
-
-def test_prompts_ahead_take_as_long_as_was_measured() -> None:
-    assert estimated_wait_s(stats(running=3, waiting=2, pending_prompt_tokens=1500)) == 15
-
-
-def test_those_for_whom_there_is_a_place_do_not_wait() -> None:
-    assert estimated_wait_s(stats(waiting=20)) == 0  # nothing is known of places
-    assert estimated_wait_s(stats(running=3, waiting=20, max_sequences=24)) == 0
-
-
-def test_those_who_have_just_come_wait_too_if_there_is_no_place_for_all() -> None:
-    assert estimated_wait_s(stats(running=4, waiting=20, max_sequences=8)) == 17 * 4
-
-
-def test_a_full_batch_lets_one_in_for_each_that_ends() -> None:
-    assert estimated_wait_s(stats(running=8, waiting=4, held_back=3)) == 20
-
-
-def test_the_longer_of_the_two_counts() -> None:
-    both = stats(running=8, waiting=4, held_back=4, pending_prompt_tokens=3000)
-
-    assert estimated_wait_s(both) == 30
-
-
-def test_a_batch_that_was_never_full_is_faster_when_it_is() -> None:
-    alone = replace(SPEEDS, output_tokens_per_s=20, step_s=0.05)
-
-    assert estimated_wait_s(replace(stats(running=8, max_sequences=8), speeds=alone)) == 200 / (8 / 0.05)
+def test_who_finds_a_place_is_let_in_whatever_the_numbers_say() -> None:
+    check(WaitEstimate(waiting=1000, has_place=True, seconds=1e9, place_s=1e9), max_wait=0, max_waiting=0)
 
 
 def test_what_was_never_measured_refuses_nobody() -> None:
-    unmeasured = replace(stats(running=8, waiting=4, held_back=4, pending_prompt_tokens=10**6), speeds=Speeds())
-
-    assert estimated_wait_s(unmeasured) == 0
-    check(unmeasured)
+    check(WaitEstimate(waiting=400, has_place=False))
 
 
 def test_the_wait_that_is_told_is_what_exceeds_the_limit() -> None:
     with pytest.raises(Overloaded, match=r"The wait is about 100 s by now, and 60 s is the limit") as refused:
-        check(stats(waiting=24, held_back=24), max_wait=60)
+        check(queued(24), max_wait=60)
 
     assert refused.value.retry_after == 40
-    check(stats(waiting=14, held_back=14), max_wait=60)  # so many are left after 40 s
+    check(queued(14), max_wait=60)  # so many are left after 40 s
 
 
 def test_the_queue_is_bounded_by_number_too() -> None:
     with pytest.raises(Overloaded, match="12 sequences wait already, and 10 is the limit") as refused:
-        check(stats(waiting=12, held_back=12), max_waiting=10)
+        check(queued(12), max_waiting=10)
 
     assert refused.value.retry_after == 12
-    check(stats(waiting=9, held_back=9), max_waiting=10)
+    check(queued(9), max_waiting=10)
 
 
 def test_those_who_are_refused_are_told_to_come_back_one_after_the_other() -> None:
     returns, told = Returns(), []
     for now in (1000, 1000, 1001, 1001, 2000):
         with pytest.raises(Overloaded) as refused:
-            check(stats(waiting=24, held_back=24), returns, now, max_wait=60)
+            check(queued(24), returns, now, max_wait=60)
         told.append(now + refused.value.retry_after)
 
     assert told == [1040, 1044, 1048, 1052, 2040]
@@ -106,7 +72,7 @@ def test_clients_that_do_not_wait_push_nobody_away_for_ever() -> None:
     returns = Returns()
     for _ in range(1000):
         with pytest.raises(Overloaded) as refused:
-            check(stats(waiting=24, held_back=24), returns, max_wait=60)
+            check(queued(24), returns, max_wait=60)
 
     assert refused.value.retry_after == 100
 
@@ -116,7 +82,7 @@ def test_clients_that_do_not_wait_push_nobody_away_for_ever() -> None:
 
 @contextmanager
 def filled(api: ApiServer, path: str, num_waiting: int) -> Iterator[None]:
-    """Let one request run, and so many wait that its step left behind."""
+    """Let one request run, and so many wait that find no place."""
     api.engine.pause()
     with ExitStack() as clients:
         clients.enter_context(api.begin(path, BODY))
@@ -126,8 +92,6 @@ def filled(api: ApiServer, path: str, num_waiting: int) -> Iterator[None]:
         for waiting in range(1, num_waiting + 1):
             clients.enter_context(api.begin(path, BODY))
             api.engine.wait_for(has(waiting=waiting))
-        api.engine.step()
-        api.engine.wait_for(has(running=1, waiting=num_waiting, held_back=num_waiting))
         yield
 
 
@@ -135,12 +99,13 @@ def filled(api: ApiServer, path: str, num_waiting: int) -> Iterator[None]:
 def test_a_wait_that_is_too_long_is_a_503_with_the_time_to_come_back(prefix: str, streamed: bool) -> None:
     engine = FakeEngine(parrot, max_sequences=1, speeds=SPEEDS)
     path = f"{prefix}/completions"
-    with serving(engine, gate=Gate(queue=QueueSettings(max_wait=10.5))) as api, filled(api, path, 2):
+    with serving(engine, gate=Gate(queue=QueueSettings(max_wait=10.48))) as api, filled(api, path, 2):
         refused = api.post(path, BODY | {"stream": streamed})
         assert engine.stats().waiting == 2
 
     error = refused.json()["error"]
     assert (refused.status_code, error["type"], error["code"]) == (503, *DIALECTS[prefix].errors["overloaded"])
+    # 199 tokens of the first and 200 of each of the others take 11.98 s.
     assert (refused.headers["retry-after"], refused.headers["retry-after-ms"]) == ("2", "1500")
     assert "--max-wait" in error["message"]
 
@@ -168,19 +133,27 @@ def test_a_request_of_many_choices_is_let_in_while_there_is_room_for_one(prefix:
 
 def test_a_queue_that_is_full_takes_nothing_from_the_key(prefix: str) -> None:
     callers = {"key": Caller("id", "a key", limits=Limits(requests_per_minute=1))}
-    with serving(callers=callers, gate=Gate(queue=QueueSettings(max_waiting=0))) as api:
+    gate = Gate(queue=QueueSettings(max_waiting=0))
+    path = f"{prefix}/completions"
+    with serving(FakeEngine(parrot, max_sequences=1), callers=callers, gate=gate) as api, filled(api, path, 0):
         for _ in range(2):
-            assert api.post(f"{prefix}/completions", BODY, {"authorization": "Bearer key"}).status_code == 503
+            assert api.post(path, BODY, {"authorization": "Bearer key"}).status_code == 503
+
+
+def test_a_burst_that_finds_places_is_let_in_however_slow_the_engine_seems_and_nobody_else(prefix: str) -> None:
+    engine = FakeEngine(parrot, max_sequences=8, speeds=Speeds(1e-6, 1e-6, 1000))
+    engine.pause()
+    path = f"{prefix}/completions"
+    gate = Gate(queue=QueueSettings(max_wait=0, max_waiting=0))
+    with serving(engine, gate=gate) as api, ExitStack() as clients:
+        for waiting in range(1, 9):
+            clients.enter_context(api.begin(path, BODY))
+            engine.wait_for(has(waiting=waiting))
+        assert api.post(path, BODY).status_code == 503
 
 
 def test_health_tells_what_the_estimate_is_made_of(api: ApiServer) -> None:
     told = api.get("/health/ready").json()["models"][0]["stats"]
 
-    assert (told["held_back"], told["pending_prompt_tokens"]) == (0, 0)
-    assert told["speeds"] == {
-        "prompt_tokens_per_s": 0.0,
-        "output_tokens_per_s": 0.0,
-        "mean_output_tokens": 0.0,
-        "step_s": 0.0,
-    }
-    assert math.isfinite(estimated_wait_s(api.engine.stats()))
+    assert told["pending_prompt_tokens"] == 0
+    assert told["speeds"] == {"prompt_tokens_per_s": 0.0, "answer_tokens_per_s": 0.0, "mean_output_tokens": 0.0}

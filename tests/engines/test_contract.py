@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from time import monotonic
 
 import pytest
@@ -43,6 +43,26 @@ def fail_next_step(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         return run_batch(batch)
 
     monkeypatch.setattr(engine._runner, "run", run_or_fail)
+
+
+# --- places ---
+
+
+def test_a_place_is_told_as_long_as_there_is_one(engine: Engine) -> None:
+    """Also of those that came since the last step: a burst is a queue from its first moment."""
+
+    async def work() -> list[bool]:
+        found = []
+        async with AsyncExitStack() as stack:
+            for _ in range(MAX_SEQUENCES + 2):
+                request = make_request(max_tokens=500)
+                found.append(engine.estimate_wait(request).has_place)
+                stack.push_async_callback(engine.generate(request).aclose)
+        return found
+
+    assert run(work()) == [True] * MAX_SEQUENCES + [False] * 2
+    run(settle(engine))
+    assert engine.estimate_wait(make_request()).has_place
 
 
 # --- outputs ---

@@ -98,7 +98,7 @@ def test_what_waits_is_counted_from_the_moment_it_is_asked_and_speeds_are_measur
         asking += [asyncio.ensure_future(ask(engine, make_request((6,) * 20))) for _ in range(2)]
         await asyncio.sleep(0)
         stats = engine.stats()
-        assert (stats.running, stats.waiting, stats.held_back, stats.pending_prompt_tokens) == (1, 2, 0, 50)
+        assert (stats.running, stats.waiting, stats.pending_prompt_tokens) == (1, 2, 50)
         released.set()
         await asyncio.gather(*asking)
 
@@ -107,7 +107,7 @@ def test_what_waits_is_counted_from_the_moment_it_is_asked_and_speeds_are_measur
     run(settle(engine))
     stats = engine.stats()
     assert (stats.waiting, stats.pending_prompt_tokens, is_empty(engine)) == (0, 0, True)
-    assert stats.speeds.prompt_tokens_per_s > 0 < stats.speeds.output_tokens_per_s
+    assert stats.speeds.answer_tokens_per_s > 0
     assert 0 < stats.speeds.mean_output_tokens <= 8
 
 

@@ -43,3 +43,19 @@ def test_patience_is_ten_seconds_or_fifty_usual_steps() -> None:
     slow.observe(10, 2.0)
 
     assert (quick.patience_s, slow.patience_s) == (10.0, 100.0)
+
+
+def test_a_slow_moment_narrows_no_step_after_it() -> None:
+    pace = StepPace(0.1)
+    for seconds in (0.2,) * 9 + (60.0,) * 4:
+        pace.observe(100, seconds)
+
+    assert (pace.budget(256, num_decoding=4), pace.patience_s) == (50, 10.0)
+
+
+def test_a_machine_that_has_become_slower_is_noticed_within_five_steps() -> None:
+    pace = StepPace(0.1)
+    for seconds in (0.2,) * 9 + (0.4,) * 5:
+        pace.observe(100, seconds)
+
+    assert pace.budget(256, num_decoding=4) == 25

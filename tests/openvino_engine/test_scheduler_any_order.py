@@ -148,6 +148,7 @@ def test_every_sequence_says_what_it_says_alone_and_every_step_keeps_the_rules(s
         at_step += 1
 
     assert scheduler.pool.num_free == story.num_blocks
+    assert not scheduler.cache._promised and not scheduler.cache._writers
     for life, choices in lives:
         for choice in choices:
             alone = said_alone(life, choice.index)

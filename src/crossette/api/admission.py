@@ -59,7 +59,8 @@ class Visit:
         """Take what the prompts cost, or raise RateLimited, BudgetSpent or Overloaded. Nothing is taken then."""
         now = self._gate.now()
         try:
-            check_queue(engine.stats(), self._gate.queue, self._gate.returns[engine.info.name], now)
+            wait = engine.estimate_wait(requests[0])
+            check_queue(wait, self._gate.queue, self._gate.returns[engine.info.name], now)
             self._limited(lambda: self._admit(requests, now))
         except (RetryLater, BudgetSpent):
             if self._lease is not None:

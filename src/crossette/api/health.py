@@ -36,7 +36,6 @@ class EngineCounts(msgspec.Struct):
     accepted_drafts: int
     stalled: bool
     alive: bool
-    held_back: int
     pending_prompt_tokens: int
     speeds: Speeds
 

@@ -1,11 +1,11 @@
-"""How long a request would wait for its turn, and when that is too long to let it in."""
+"""Whether a request would wait too long for its turn to be let in."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from crossette.engine import EngineStats
+from crossette.engine import WaitEstimate
 from crossette.errors import Overloaded
 from crossette.settings import Count, Seconds, setting
 
@@ -23,7 +23,9 @@ class QueueSettings:
     max_wait: Seconds = setting(
         60.0, "Seconds that a request may have to wait for its turn, by estimate; beyond it is refused with 503."
     )
-    max_waiting: Count = setting(512, "Sequences that may wait for their turn; while so many do, requests get a 503.")
+    max_waiting: Count = setting(
+        512, "Sequences that may wait for their turn; while so many do, requests that find no place get a 503."
+    )
 
 
 class Returns:
@@ -41,58 +43,23 @@ class Returns:
         return self._last - now
 
 
-def estimated_wait_s(stats: EngineStats) -> float:
-    """Seconds until the work that is there lets a newcomer begin. What has not been measured yet counts nothing.
-
-    Prompts ahead must be computed, and choices must end until there is a place. The two overlap, so the longer counts.
-    """
-    prompts_s = _seconds(stats.pending_prompt_tokens, stats.speeds.prompt_tokens_per_s)
-    return max(prompts_s, _num_ahead(stats) * _place_s(stats))
-
-
-def _num_ahead(stats: EngineStats) -> int:
-    """Choices that must end before a newcomer begins: of those that find no place in the batch, or no blocks.
-
-    That there are no blocks is known once a step has left somebody waiting.
-    """
-    if stats.held_back:
-        return stats.waiting + 1
-    if not stats.max_sequences:
-        return 0
-    return max(0, stats.running + stats.waiting + 1 - stats.max_sequences)
-
-
-def check_queue(stats: EngineStats, settings: QueueSettings, returns: Returns, now: float) -> None:
+def check_queue(wait: WaitEstimate, settings: QueueSettings, returns: Returns, now: float) -> None:
     """Raise Overloaded if a request would wait too long, with the time after which it would not.
 
-    `now` is in seconds, on a clock that never goes back.
+    Whoever finds a place is let in, however slow the engine seems. `now` is in seconds of a clock that never goes back.
     """
-    place_s = _place_s(stats)
-    if stats.waiting >= settings.max_waiting:
-        excess = stats.waiting - settings.max_waiting + 1
+    if wait.has_place:
+        return
+    if wait.waiting >= settings.max_waiting:
+        excess = wait.waiting - settings.max_waiting + 1
         raise Overloaded(
-            f"{stats.waiting} sequences wait already, and {settings.max_waiting} is the limit. Retry later, "
+            f"{wait.waiting} sequences wait already, and {settings.max_waiting} is the limit. Retry later, "
             "or start the server with a larger --max-waiting.",
-            retry_after=returns.after_s(excess * place_s or _UNKNOWN_S, place_s, now),
+            retry_after=returns.after_s(excess * wait.place_s or _UNKNOWN_S, wait.place_s, now),
         )
-    wait_s = estimated_wait_s(stats)
-    if wait_s > settings.max_wait:
+    if wait.seconds > settings.max_wait:
         raise Overloaded(
-            f"The wait is about {wait_s:.0f} s by now, and {settings.max_wait:.0f} s is the limit. Retry later, "
+            f"The wait is about {wait.seconds:.0f} s by now, and {settings.max_wait:.0f} s is the limit. Retry later, "
             "or start the server with a larger --max-wait.",
-            retry_after=returns.after_s(wait_s - settings.max_wait, place_s, now),
+            retry_after=returns.after_s(wait.seconds - settings.max_wait, wait.place_s, now),
         )
-
-
-def _place_s(stats: EngineStats) -> float:
-    """Seconds between two ends of choices while the batch is full.
-
-    A batch that was not full yet gave fewer tokens in a step than a full one will, in a step that is hardly shorter.
-    """
-    speeds = stats.speeds
-    full_per_s = stats.max_sequences / speeds.step_s if speeds.step_s else 0.0
-    return _seconds(speeds.mean_output_tokens, max(speeds.output_tokens_per_s, full_per_s))
-
-
-def _seconds(tokens: float, per_s: float) -> float:
-    return tokens / per_s if per_s else 0.0

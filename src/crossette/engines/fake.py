@@ -19,11 +19,13 @@ from time import monotonic
 
 import numpy as np
 
-from crossette.engine import EngineStats, Generation, ModelInfo, Speeds
+from crossette.engine import EngineStats, Generation, ModelInfo, Speeds, WaitEstimate
 from crossette.engines import admission
 from crossette.engines.grammar import GrammarCompiler, Matcher
 from crossette.engines.meter import Meter
 from crossette.engines.stream import OutputStream
+from crossette.engines.throughput import AnswerLengths
+from crossette.engines.wait import Turn, estimate_wait
 from crossette.errors import ConstraintFailed, ServingError
 from crossette.types import Constraint, FinishReason, GenerationRequest, Logprob, TokenOutput
 
@@ -117,6 +119,9 @@ class FakeEngine:
         )
         self.speeds = speeds or Speeds()
         """What it says of its own speed: it has no clock to measure it."""
+        self._lengths = AnswerLengths()
+        if self.speeds.mean_output_tokens:
+            self._lengths.note(round(self.speeds.mean_output_tokens))
         self._script = script
         self._grammars = GrammarCompiler(self.tokenizer, self.info.vocab_size, self.info.end_token_ids)
         self._max_sequences = max_sequences
@@ -127,7 +132,7 @@ class FakeEngine:
         self._loop: AbstractEventLoop | None = None
         self._is_scheduled = self._is_paused = self._is_closed = False
         self._error: Exception | None = None
-        self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = self._num_held_back = 0
+        self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
         self._meter = Meter()
         self._changed = threading.Condition()
 
@@ -143,11 +148,21 @@ class FakeEngine:
             preemptions=0,
             prompt_tokens=self._num_prompt_tokens,
             completion_tokens=self._num_completion_tokens,
-            held_back=min(self._num_held_back, len(self._waiting)),
             max_sequences=self._max_sequences,
             pending_prompt_tokens=sum(len(sequence.request.prompt) for sequence in tuple(self._waiting)),
             speeds=self.speeds,
             times=self._meter.look(),
+        )
+
+    def estimate_wait(self, request: GenerationRequest) -> WaitEstimate:
+        numbers = count()
+        return estimate_wait(
+            [sequence.turn(self._lengths, next(numbers)) for sequence in tuple(self._running)],
+            [sequence.turn(self._lengths, next(numbers)) for sequence in tuple(self._waiting)],
+            newcomer=Turn(0, 0),
+            places=self._max_sequences,
+            blocks=self._blocks_total,
+            speeds=self.speeds,
         )
 
     def prepare(self, constraint: Constraint) -> None:
@@ -271,7 +286,6 @@ class FakeEngine:
             self._meter.note_begun(sequence.stream, now)
             self._num_prompt_tokens += len(sequence.request.prompt)
             self._running.append(sequence)
-        self._num_held_back = len(self._waiting)
 
     def _cancel(self, stream: OutputStream) -> None:
         asked, before = monotonic(), len(self._running) + len(self._waiting)
@@ -311,6 +325,12 @@ class _Sequence:
     @property
     def num_blocks(self) -> int:
         return _blocks_for(self._num_tokens)
+
+    def turn(self, lengths: AnswerLengths, number: int) -> Turn:
+        """What others wait for. Its first step computes the whole prompt."""
+        num_said = self._num_tokens - len(self.request.prompt)
+        most = num_said + self._left
+        return Turn(0 if num_said else len(self.request.prompt), lengths.left(num_said, most, number))
 
     def advance(self, num_tokens: int) -> TokenOutput:
         """The output of one step."""

@@ -1,7 +1,8 @@
 """The embedded engine: one thread that steps, and one hand-over each way per step.
 
 Requests and cancellations come in through an inbox that is read between steps; a step's outputs go out together,
-one call into each event loop. Nothing else is shared between the threads.
+one call into each event loop. Nothing else is shared between the threads, but what estimates are made of: they read
+what the thread has, and prompts are announced to the scheduler before they come through the inbox.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
 
-from crossette.engine import EngineStats, Generation, ModelInfo
+from crossette.engine import EngineStats, Generation, ModelInfo, WaitEstimate
 from crossette.engines import admission
 from crossette.engines.grammar import GrammarCompiler
 from crossette.engines.meter import Meter
@@ -35,6 +36,7 @@ from crossette.engines.openvino.scheduler import Scheduler, fits
 from crossette.engines.openvino.sequence import Batch, Sequence
 from crossette.engines.openvino.step import draw
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
+from crossette.engines.openvino.turns import estimate_for
 from crossette.engines.stream import OutputStream
 from crossette.engines.throughput import Throughput
 from crossette.errors import ConfigError, InvalidRequest, ServingError
@@ -112,8 +114,8 @@ class OpenVINOEngine:
         self._grammars = GrammarCompiler(self.tokenizer, self.tokenizer.vocab_size, info.end_token_ids)
         self._inbox: SimpleQueue[tuple[OutputStream, Callable[[], object]] | None] = SimpleQueue()
         self._streams: dict[Sequence, OutputStream] = {}
-        self._arriving: dict[OutputStream, GenerationRequest] = {}
-        """Those in the inbox: a step may take seconds, and they wait already."""
+        self._arriving: dict[OutputStream, Sequence] = {}
+        """Those in the inbox, each by its first choice: a step may take seconds, and they wait already."""
         self._arrivals = count()
         self._closed = False
         self._gate = threading.Lock()  # nothing enters the inbox behind the None that ends it
@@ -130,7 +132,7 @@ class OpenVINOEngine:
         arriving = tuple(self._arriving.values())
         return EngineStats(
             running=len(self.scheduler.running),
-            waiting=self.scheduler.num_waiting + sum(request.n for request in arriving),
+            waiting=self.scheduler.num_waiting + sum(first.request.n for first in arriving),
             blocks_total=self._pool.num_blocks,
             blocks_free=self._pool.num_free,
             steps=self._num_steps,
@@ -141,10 +143,9 @@ class OpenVINOEngine:
             drafts=self.scheduler.num_drafts,
             accepted_drafts=self.scheduler.num_accepted,
             stalled=self._stalled,
-            held_back=self.scheduler.num_held_back,
             max_sequences=self.scheduler.max_sequences,
             pending_prompt_tokens=self.scheduler.num_pending_prompt_tokens
-            + sum(len(request.prompt) for request in arriving),
+            + sum(first.num_pending_prompt for first in arriving),
             speeds=self._throughput.speeds,
             alive=self._closed or self._thread.is_alive(),
             lookup_tokens=self.scheduler.num_looked_up,
@@ -160,6 +161,9 @@ class OpenVINOEngine:
         late = begun is not None and monotonic() - begun > self._pace.patience_s
         return late or not (self._closed or self._thread.is_alive())
 
+    def estimate_wait(self, request: GenerationRequest) -> WaitEstimate:
+        return estimate_for(request, self.scheduler, tuple(self._arriving.values()), self._throughput)
+
     def prepare(self, constraint: Constraint) -> None:
         self._grammars.matcher(constraint)
 
@@ -174,7 +178,8 @@ class OpenVINOEngine:
         with self._gate:
             if self._closed:
                 raise admission.shutting_down()
-            self._arriving[stream] = request
+            self.scheduler.announce(sequences[0])
+            self._arriving[stream] = sequences[0]
             self._inbox.put((stream, lambda: self._begin(sequences, stream)))
         return stream
 
@@ -272,7 +277,7 @@ class OpenVINOEngine:
             logits = self._runner.run(batch)
             drawn = draw(batch, logits)
             outputs = self.scheduler.update(batch, [one for one in drawn if one.error is None])
-            self._count(batch, outputs, monotonic() - begun)  # before anybody hears of it
+            self._count(batch, budget, outputs, monotonic() - begun)  # before anybody hears of it
             self._deliver(outputs)
             for one in drawn:
                 if one.error is not None and one.sequence in self._streams:
@@ -294,7 +299,7 @@ class OpenVINOEngine:
         for sequence in self.scheduler.begun:
             self._meter.note_begun(self._streams[sequence], now)
 
-    def _count(self, batch: Batch, outputs: list[tuple[Sequence, TokenOutput]], seconds: float) -> None:
+    def _count(self, batch: Batch, budget: int, outputs: list[tuple[Sequence, TokenOutput]], seconds: float) -> None:
         num_tokens = sum(span.num_rows for span in batch.spans)
         self._pace.observe(num_tokens, seconds)
         self._meter.note_step(seconds, num_tokens=num_tokens, num_sequences=len(batch.spans))
@@ -303,10 +308,16 @@ class OpenVINOEngine:
         output_tokens = sum(len(output.token_ids) for _, output in outputs)
         self._num_prompt_tokens += prompt_tokens
         self._num_completion_tokens += output_tokens
-        self._throughput.observe(prompt_tokens=prompt_tokens, output_tokens=output_tokens, seconds=seconds)
+        self._throughput.observe(
+            prompt_tokens=prompt_tokens,
+            output_tokens=output_tokens,
+            num_answers=len(outputs),
+            seconds=seconds,
+            is_full=num_tokens >= budget - 1,  # no chunk is a single token
+        )
         for sequence, output in outputs:
             if output.finish_reason is not None:
-                self._throughput.note_end(len(sequence.output))
+                self._throughput.lengths.note(len(sequence.output))
 
     def _begin(self, sequences: list[Sequence], stream: OutputStream) -> None:
         for sequence in sequences:
@@ -323,6 +334,8 @@ class OpenVINOEngine:
         ]
         for sequence in ended:
             del self._streams[sequence]
+            if sequence.output:
+                self._throughput.lengths.note(len(sequence.output))
             self.scheduler.remove(sequence)
         return bool(ended)
 

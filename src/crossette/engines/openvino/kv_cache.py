@@ -65,6 +65,10 @@ class BlockPool:
         """Keep the block's content after its last owner has given it back."""
         self._worth_keeping.add(block)
 
+    def is_held(self, block: int) -> bool:
+        """Whether somebody owns the block. May be asked from another thread."""
+        return self._owners[block] > 0
+
     def _take(self) -> int:
         if self._empty:
             block = self._empty.pop()

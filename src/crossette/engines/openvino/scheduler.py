@@ -39,7 +39,6 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.num_preemptions = 0
         self.num_drafts = self.num_accepted = 0
-        self._num_held_back = 0
         self.num_looked_up = self.num_hits = 0
         """Tokens of prompts that may come from the prefix cache, and those that did."""
         self.begun: list[Sequence] = []
@@ -50,7 +49,19 @@ class Scheduler:
     def idle(self) -> bool:
         return not self.waiting and not self.running
 
+    def announce(self, sequence: Sequence) -> None:
+        """See what is left to compute of a sequence's prompt, and promise that to those who come after it.
+
+        `add` does it; whoever adds later may do it before, in any thread.
+        """
+        num_known, num_shared = self.cache.promise(sequence.keys, sequence)
+        sequence.num_known = min(num_known, sequence.num_reusable)
+        sequence.num_shared = min(num_shared, sequence.num_reusable)
+        for fork in sequence.forks:
+            fork.num_known = fork.num_shared = len(fork.prompt) // BLOCK_SIZE
+
     def add(self, sequence: Sequence) -> None:
+        self.announce(sequence)
         insort(self.waiting, sequence, key=_BY_ARRIVAL)
 
     def remove(self, sequence: Sequence) -> None:
@@ -73,15 +84,9 @@ class Scheduler:
         return len(self.waiting) + sum(len(sequence.forks) for sequence in (*self.waiting, *self.running))
 
     @property
-    def num_held_back(self) -> int:
-        """Sequences that the last step had no room for, and that wait still."""
-        return min(self._num_held_back, len(self.waiting))
-
-    @property
     def num_pending_prompt_tokens(self) -> int:
         """Tokens of prompts that are still to be computed. May be asked from another thread: an estimate then."""
-        known = (*self.running, *self.waiting)
-        return sum(max(0, len(sequence.prompt) - sequence.num_computed) for sequence in known)
+        return sum(sequence.num_pending_prompt for sequence in (*self.running, *self.waiting))
 
     @property
     def num_decoding(self) -> int:
@@ -93,7 +98,6 @@ class Scheduler:
         copies, self._copies = self._copies, []  # of the last step's forks: their blocks are written now
         self.begun = []
         self._admit()
-        self._num_held_back = len(self.waiting)
         spans = self._decode_rows()
         num_rows = sum(span.num_rows for span in spans)
         spans += self._catch_up(min(budget or self.max_step_tokens, self.max_step_tokens) - num_rows)
@@ -244,7 +248,7 @@ class Scheduler:
 
     def _let_go(self, sequence: Sequence) -> None:
         """Give back what a sequence holds: its blocks, and the blocks it was going to compute for others."""
-        self.cache.disclaim(sequence)
+        self.cache.disclaim(sequence.keys, sequence)
         self.pool.release(sequence.blocks)
         sequence.num_computed = 0
         sequence.scores.clear()
@@ -314,6 +318,7 @@ class Scheduler:
             fork.blocks = shared + (self.pool.allocate(1) if rest else [])
             if rest:
                 self._copies.append((sequence.blocks[num_full], fork.blocks[num_full]))
+            fork.num_shared = num_full
             fork.has_begun = True
             insort(self.running, fork, key=_BY_ARRIVAL)
             forked.append(fork)

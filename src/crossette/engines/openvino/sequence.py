@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from crossette.engines.grammar import Matcher
 from crossette.engines.openvino.drafts import PromptLookup
+from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
 from crossette.engines.openvino.prefix_cache import Key, block_keys, num_reusable
 from crossette.engines.openvino.sampler import TokenSampler
 from crossette.errors import ServingError
@@ -31,6 +32,8 @@ class Sequence:
         "max_output",
         "num_cached",
         "num_computed",
+        "num_known",
+        "num_shared",
         "output",
         "prompt",
         "request",
@@ -74,6 +77,8 @@ class Sequence:
         self.num_computed = 0
         self.num_cached = 0
         """Tokens of the prompt that this sequence did not have to compute."""
+        self.num_known = self.num_shared = 0
+        """Of its first blocks, those that need not be computed for it, and those that others hold too, by estimate."""
         self.counts_cached = True
         """Whether what it finds in the cache is saved: not what it, or a sibling for it, has computed before."""
         self.has_begun = False
@@ -92,6 +97,16 @@ class Sequence:
     def num_pending(self) -> int:
         """Tokens known but not computed: one for a sequence that decodes."""
         return len(self.prompt) + len(self.output) - self.num_computed
+
+    @property
+    def num_pending_prompt(self) -> int:
+        """Tokens of the prompt that are still to be computed for it, by estimate."""
+        return max(0, len(self.prompt) - max(self.num_computed, self.num_known * BLOCK_SIZE))
+
+    @property
+    def num_own_blocks(self) -> int:
+        """Blocks that it holds or needs for itself alone, by estimate."""
+        return blocks_for(self.num_tokens) - self.num_shared
 
     @property
     def in_prompt(self) -> bool:
