@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -158,6 +158,95 @@ def test_requests_under_way_are_expected_to_cost_what_those_before_them_did() ->
         lease.end(cached_tokens=0, generated_tokens=40, now=60)
     refusal(limiter, who, 80)
     begin(limiter, who, 60 + refused.retry_after)
+
+
+def test_the_time_to_come_back_goes_on_while_a_request_runs_whose_like_cost_more_than_a_minute_gives() -> None:
+    """A bucket that is full, and holds less than one answer usually has, is no reason to say the same time again."""
+    limiter, who = Limiter(), caller(generated_tokens_per_minute=100)
+    begin(limiter, who, 0).end(cached_tokens=0, generated_tokens=250, now=0)
+    running = begin(limiter, who, 1000)
+
+    told = [refusal(limiter, who, 1000 + waited).retry_after for waited in (0, 60, 90)]
+    assert told == [pytest.approx(60 * 151 / 100 - waited) for waited in (0, 60, 90)]
+    second = begin(limiter, who, 1000 + told[0])  # whether the first runs or has ended
+
+    refused = refusal(limiter, who, 1000 + told[0])
+    assert refused.message.startswith(
+        "This key's limit is 100 generated tokens a minute, "
+        "and the last requests used, or may use before they end, 249 more than that."
+    )
+    running.end(cached_tokens=0, generated_tokens=250, now=1100)
+    second.cancel(1100)
+    begin(limiter, who, 1100)
+
+
+def test_what_a_request_is_expected_to_cost_is_corrected_when_it_ends() -> None:
+    limiter, who = Limiter(), caller(generated_tokens_per_minute=1000)
+    begin(limiter, who, 0).end(cached_tokens=0, generated_tokens=200, now=0)
+    lease = begin(limiter, who, 60)
+    account = limiter.account(who, 60)
+    assert account is not None
+    left = [account.allowances(60)[0].left]
+    lease.end(cached_tokens=0, generated_tokens=20, now=60)
+    left.append(account.allowances(60)[0].left)
+    begin(limiter, who, 60).cancel(60)
+    left.append(account.allowances(60)[0].left)
+
+    assert left == [800, 980, 980]
+
+
+def test_what_is_expected_of_a_request_itself_does_not_refuse_it() -> None:
+    limiter, who = Limiter(), caller(generated_tokens_per_minute=100, prompt_tokens_per_minute=100)
+    begin(limiter, who, 0).end(cached_tokens=0, generated_tokens=250, now=0)
+    lease = limiter.begin(who, 1000)
+    assert lease is not None
+
+    lease.admit(100, 0, 0, 1000)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A request of another: how long it runs, and what it costs of what one like it usually does."""
+
+    seconds: float
+    share: float
+
+
+@given(
+    st.integers(1, 1000),
+    st.integers(1, 10_000),
+    st.lists(st.builds(Cost, st.floats(0.1, 5000), st.floats(0, 3)), max_size=5),
+    st.booleans(),
+)
+def test_who_comes_back_when_told_is_let_in_unless_others_cost_more_than_usual(
+    per_minute: int, usual: int, others: list[Cost], is_cached: bool
+) -> None:
+    """At the first return where nobody costs more; else at one more for each that does."""
+    rate = "cached" if is_cached else "generated"
+    limiter, who = Limiter(), caller(**{f"{rate}_tokens_per_minute": per_minute})
+
+    def end(lease: Lease, cost: int, now: float) -> None:
+        lease.end(cached_tokens=cost, generated_tokens=cost, now=now)
+
+    end(begin(limiter, who, 0), usual, now=0)
+    now = 60.0 * (2 + usual / per_minute)
+    ends: list[tuple[float, Lease, int]] = []
+    for other in others:
+        with suppress(RateLimited):
+            ends.append((now + other.seconds, begin(limiter, who, now), int(usual * other.share)))
+
+    num_refused = 0
+    while True:
+        for ended in sorted((one for one in ends if one[0] <= now), key=lambda one: one[0]):
+            end(ended[1], ended[2], ended[0])
+        try:
+            begin(limiter, who, now)
+            break
+        except RateLimited as refused:
+            num_refused += 1
+            now += refused.retry_after
+
+    assert num_refused <= 1 + sum(cost > usual for _, _, cost in ends)
 
 
 def test_cached_tokens_have_a_limit_of_their_own() -> None:

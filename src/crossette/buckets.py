@@ -23,19 +23,16 @@ class Bucket:
         gained = max(0.0, now - self._seen) * self.per_minute / 60
         return min(float(self.per_minute), self._level + gained)
 
-    def take(self, amount: int, now: float) -> None:
+    def take(self, amount: float, now: float) -> None:
         """Take what was used; a negative amount gives back."""
         self._level = self.level(now) - amount
         self._seen = max(now, self._seen)
 
-    def wait_s(self, amount: int, now: float, *, expected: float = 0.0) -> float:
-        """Seconds until `amount` is there, or all that the bucket can hold if that is less; inf if it holds nothing.
-
-        What is `expected` to be taken still by others must be there, too.
-        """
+    def wait_s(self, amount: float, now: float) -> float:
+        """Seconds until `amount` is there, or all that the bucket can hold if that is less; inf if it holds nothing."""
         if self.per_minute == 0:
             return math.inf
-        missing = min(amount, self.per_minute) + expected - self.level(now)
+        missing = min(amount, self.per_minute) - self.level(now)
         return missing * 60 / self.per_minute if missing > ENOUGH else 0.0
 
 

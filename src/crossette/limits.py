@@ -1,9 +1,9 @@
 """What a key may still use: buckets that fill evenly, and requests that are open. Pure: the time is an argument.
 
 Times are seconds of one clock that never goes back. A request is taken when it comes and its prompt when it has been
-read, cached and generated tokens when it ends: a bucket may then be below zero, and the next request waits until it is
-not. Requests that are open are expected to cost what those before them did. Of the budget a request sets aside all
-that it could use, so that it is never overdrawn.
+read. Its cached and generated tokens are taken when it comes as well, as many as those before it had in the mean, and
+corrected when it ends: a bucket may be below zero, and the next request waits until it is not. Of the budget a request
+sets aside all that it could use, so that it is never overdrawn.
 """
 
 from __future__ import annotations
@@ -57,9 +57,11 @@ class Account:
         """Let a request come in that has not been read: it takes its place. Raises what refuses it."""
         self._check_budget(used_tokens, 1, 0, now)
         self._check_open(now)
-        self._check_rates({"requests": 1, "prompt_tokens": 1}, now, len(self._open))
-        self._take("requests", 1, now)
         lease = Lease(self, now)
+        self._check_rates({"requests": 1, "prompt_tokens": 1}, now, lease)
+        self._take("requests", 1, now)
+        lease.deposits = {rate: mean.value for rate, mean in self._costs.items()}
+        self._take_all(lease.deposits, now)
         self._open.add(lease)
         self._unsettled.add(lease)
         return lease
@@ -72,7 +74,7 @@ class Account:
     def admit(self, lease: Lease, prompt_tokens: int, most_generated: int, used_tokens: int, now: float) -> None:
         """Take the prompt of a request that can generate so many tokens. Raises what refuses it."""
         self._check_budget(used_tokens, prompt_tokens, most_generated, now, lease)
-        self._check_rates({"requests": 0, "prompt_tokens": prompt_tokens}, now, len(self._open) - 1)
+        self._check_rates({"requests": 0, "prompt_tokens": prompt_tokens}, now, lease)
         self._take("prompt_tokens", prompt_tokens, now)
         lease.prompt_tokens = prompt_tokens
         lease.set_aside = prompt_tokens + most_generated
@@ -117,10 +119,10 @@ class Account:
         oldest = min((lease.begun for lease in self._open), default=now)
         return max(1.0, self._seconds.value - (now - oldest))
 
-    def _check_rates(self, needed: Mapping[Rate, int], now: float, num_others: int) -> None:
-        """All limits at once, so that the longest wait is what the client is told."""
+    def _check_rates(self, needed: Mapping[Rate, int], now: float, lease: Lease) -> None:
+        """All limits at once, so that the longest wait is what the client is told. A request's deposit is its own."""
         waits = {
-            rate: bucket.wait_s(needed.get(rate, 1), now, expected=self._expected(rate, num_others))
+            rate: bucket.wait_s(needed.get(rate, 1) - lease.deposits.get(rate, 0), now)
             for rate, bucket in self._buckets.items()
         }
         rate = max(waits, key=waits.__getitem__, default=None)
@@ -128,23 +130,26 @@ class Account:
             return
         if waits[rate] == math.inf:
             raise _never(f"{_words(rate)} a minute")
-        raise RateLimited(self._told(rate, needed["prompt_tokens"], waits[rate], now), retry_after=waits[rate])
+        told = self._told(rate, needed["prompt_tokens"], waits[rate], lease, now)
+        raise RateLimited(told, retry_after=waits[rate])
 
-    def _expected(self, rate: Rate, num_open: int) -> float:
-        """What so many open requests will still take at their ends."""
-        return num_open * self._costs[rate].value if rate in self._costs else 0.0
-
-    def _told(self, rate: Rate, prompt_tokens: int, wait_s: float, now: float) -> str:
+    def _told(self, rate: Rate, prompt_tokens: int, wait_s: float, lease: Lease, now: float) -> str:
         bucket = self._buckets[rate]
-        level = math.floor(bucket.level(now))
-        left = f"{level} are left" if level >= 0 else f"the last requests used {-level} more than that"
+        level = math.floor(bucket.level(now) + lease.deposits.get(rate, 0) + ENOUGH)
+        is_guess = any(other.deposits.get(rate) for other in self._open if other is not lease)
+        used = "used, or may use before they end," if is_guess else "used"
+        left = f"{level} are left" if level >= 0 else f"the last requests {used} {-level} more than that"
         asked = f"The prompt has {prompt_tokens} tokens. " if rate == "prompt_tokens" and prompt_tokens > 1 else ""
         limit = f"This key's limit is {bucket.per_minute} {_words(rate)} a minute, and {left}."
         return f"{asked}{limit} Retry in {wait_s:.1f} s."
 
-    def _take(self, rate: Rate, amount: int, now: float) -> None:
+    def _take(self, rate: Rate, amount: float, now: float) -> None:
         if rate in self._buckets:
             self._buckets[rate].take(amount, now)
+
+    def _take_all(self, amounts: Mapping[Rate, float], now: float) -> None:
+        for rate, amount in amounts.items():
+            self._take(rate, amount, now)
 
     def close(
         self, lease: Lease, prompt_tokens: int | None, cached_tokens: int, generated_tokens: int, now: float
@@ -155,7 +160,7 @@ class Account:
             lease.prompt_tokens = prompt_tokens
         costs: dict[Rate, int] = {"cached_tokens": cached_tokens, "generated_tokens": generated_tokens}
         for rate, amount in costs.items():
-            self._take(rate, amount, now)
+            self._take(rate, amount - lease.deposits[rate], now)
             self._costs[rate].add(amount)
         self._seconds.add(now - lease.begun)
         lease.set_aside = lease.prompt_tokens + generated_tokens
@@ -164,6 +169,7 @@ class Account:
         self._open.discard(lease)
         self._take("prompt_tokens", -lease.prompt_tokens, now)
         self._take("requests", 0 if took_request else -1, now)
+        self._take_all({rate: -amount for rate, amount in lease.deposits.items()}, now)
         lease.set_aside = 0
 
     def settle(self, lease: Lease) -> None:
@@ -176,6 +182,8 @@ class Lease:
     def __init__(self, account: Account, begun: float) -> None:
         self.begun = begun
         self.prompt_tokens = 0
+        self.deposits: Mapping[Rate, float] = {}
+        """What was taken of what it may cost, before that is known."""
         self.set_aside = 0
         """Tokens of the budget that nobody else may use."""
         self._account = account
