@@ -223,7 +223,7 @@ def test_who_comes_back_when_told_is_let_in_unless_others_cost_more_than_usual(
 ) -> None:
     """At the first return where nobody costs more; else at one more for each that does."""
     rate = "cached" if is_cached else "generated"
-    limiter, who = Limiter(), caller(**{f"{rate}_tokens_per_minute": per_minute})
+    limiter, who = Limiter(), caller("key", **{f"{rate}_tokens_per_minute": per_minute})
 
     def end(lease: Lease, cost: int, now: float) -> None:
         lease.end(cached_tokens=cost, generated_tokens=cost, now=now)
