@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -12,9 +11,9 @@ import pytest
 
 from api_server import DIALECTS, LIMIT_S, parrot, say, serving
 from crossette.api import forms
-from crossette.api.forms import Workshop
+from crossette.api import workshop as workshops
+from crossette.api.workshop import Workshop
 from crossette.engines.fake import FakeEngine
-from crossette.errors import Overloaded
 from crossette.types import Constraint
 
 BODY = {"model": "fake", "prompt": say("12"), "max_tokens": 8, "guided_regex": "[0-9]{2}"}
@@ -37,21 +36,10 @@ class SlowEngine(FakeEngine):
         super().prepare(constraint)
 
 
-class HeldWork:
-    """Work that goes on until the test lets it end."""
-
-    def __init__(self) -> None:
-        self.begun, self.may_end = threading.Event(), threading.Event()
-
-    def __call__(self) -> None:
-        self.begun.set()
-        assert self.may_end.wait(LIMIT_S)
-
-
 @pytest.fixture
 def workshop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
     """One thread, for which one may wait."""
-    one = Workshop(1, 1)
+    one = Workshop("form", 1, max_waiting=1, waits_for="for their form")
     monkeypatch.setattr(forms, "workshop", one)
     yield one
     one._threads.shutdown()
@@ -59,8 +47,8 @@ def workshop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
 
 def test_the_time_that_a_form_waits_for_others_is_not_its_own(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     num_requests, seconds = 20, 0.2
-    monkeypatch.setattr(forms, "workshop", Workshop(1))
-    monkeypatch.setattr(forms, "_PATIENCE_S", num_requests * seconds * 0.75)
+    monkeypatch.setattr(forms, "workshop", Workshop("form", 1, max_waiting=64, waits_for="for their form"))
+    monkeypatch.setattr(workshops, "PATIENCE_S", num_requests * seconds * 0.75)
     with serving(SlowEngine(seconds)) as api, ThreadPoolExecutor(num_requests) as clients:
         answers = list(clients.map(lambda _: api.post(f"{prefix}/completions", BODY), range(num_requests)))
 
@@ -70,7 +58,7 @@ def test_the_time_that_a_form_waits_for_others_is_not_its_own(prefix: str, monke
 def test_a_form_that_takes_too_long_itself_is_a_400(
     prefix: str, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forms, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(workshops, "PATIENCE_S", 0.05)
     engine = SlowEngine()
     engine.held.clear()
     with serving(engine) as api:
@@ -100,50 +88,3 @@ def test_whoever_finds_too_many_waiting_is_told_to_come_back(prefix: str, worksh
     assert (refused.status_code, error["type"], error["code"]) == (503, *DIALECTS[prefix].errors["overloaded"])
     assert int(refused.headers["retry-after"]) >= 1
     assert unconstrained.status_code == 200
-
-
-def test_the_time_to_come_back_is_known_from_the_first_form_on(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(forms, "monotonic", lambda: clock[0])
-    held = HeldWork()
-
-    async def play() -> float:
-        await workshop.do(lambda: clock.__setitem__(0, 30.0))
-        first = asyncio.create_task(workshop.do(held))
-        while workshop._waiting or not held.begun.is_set():
-            await asyncio.sleep(0.001)
-        second = asyncio.create_task(workshop.do(lambda: None))
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded) as raised:
-            await workshop.do(lambda: None)
-        held.may_end.set()
-        await asyncio.gather(first, second)
-        return raised.value.retry_after
-
-    assert asyncio.run(play()) == 30.0
-
-
-def test_whoever_gives_up_while_it_waits_makes_room_and_costs_nothing(workshop: Workshop) -> None:
-    done: list[str] = []
-    held = HeldWork()
-
-    async def play() -> None:
-        first = asyncio.create_task(workshop.do(held))
-        while workshop._waiting or not held.begun.is_set():
-            await asyncio.sleep(0.001)
-        waits = asyncio.create_task(workshop.do(lambda: done.append("gave up")))
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match="1 is the limit"):
-            await workshop.do(lambda: done.append("came too late"))
-        waits.cancel()
-        await asyncio.gather(waits, return_exceptions=True)
-        after = asyncio.create_task(workshop.do(lambda: done.append("after")))
-        await asyncio.sleep(0)
-        held.may_end.set()
-        await asyncio.gather(first, after)
-
-    asyncio.run(play())
-
-    assert done == ["after"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,12 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crossette.api.http import json_response
+from crossette.api.workshop import Workshop
 from crossette.errors import Forbidden, InvalidRequest, Overloaded, StoreError
 from crossette.ledger import Ledger, UsageRow, parse_query
 
 log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 5.0
+
+workshop = Workshop("usage", 2, max_waiting=16, waits_for="to be told what was used")
+"""A database may be slow, and in the threads that everything shares long prompts would wait for it."""
 
 
 class UsageReport(msgspec.Struct, kw_only=True):
@@ -26,7 +29,7 @@ class UsageReport(msgspec.Struct, kw_only=True):
 
 
 async def report_usage(request: Request, ledger: Ledger) -> Response:
-    """Add up the ledger. Raises Forbidden for a key that is not an admin's."""
+    """Add up the ledger. Raises Forbidden for a key that is not an admin's, Overloaded while it cannot be read."""
     if not request.state.caller.is_admin:
         raise Forbidden("Only an admin key may see what was used. Make one with: crossette keys create NAME --admin")
     given = request.query_params
@@ -35,8 +38,8 @@ async def report_usage(request: Request, ledger: Ledger) -> Response:
             raise InvalidRequest(f"Unknown parameter: {name}. Known: group_by, since.", param=name)
     query = parse_query(given.get("group_by"), given.get("since"), datetime.now(UTC))
     try:
-        rows = await asyncio.to_thread(ledger.usage, query)
-    except StoreError as error:
-        log.warning("Usage cannot be told: %s", error)
+        rows = await workshop.do(lambda: ledger.usage(query))
+    except (StoreError, TimeoutError) as error:
+        log.warning("Usage cannot be told: %s", str(error) or "the database takes too long")
         raise Overloaded("The ledger cannot be read now.", retry_after=_RETRY_AFTER_S) from error
     return json_response(UsageReport(data=rows))
