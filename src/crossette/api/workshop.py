@@ -45,6 +45,7 @@ class Workshop:
             finally:
                 self._work_s.add(monotonic() - start)
 
+        self._waiting += 1
         working = loop.run_in_executor(self._threads, timed)
         try:
             await self._turn(begun)
@@ -53,7 +54,6 @@ class Workshop:
             working.cancel()  # what has not begun never will; what has, ends for itself
 
     async def _turn(self, begun: asyncio.Event) -> None:
-        self._waiting += 1
         try:
             await begun.wait()
         finally:
