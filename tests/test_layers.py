@@ -12,7 +12,7 @@ import crossette
 
 ROOT = Path(crossette.__file__).parent
 
-BASE = {"errors", "settings", "log", "machine", "moments", "access", "histogram", "numerals"}
+BASE = {"errors", "settings", "log", "machine", "moments", "access", "histogram", "numerals", "urls"}
 """Modules that anybody may import, but for each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "moments": set(),
     "access": {"errors"},
     "numerals": set(),
+    "urls": set(),
     "histogram": set(),
     "types": {"errors"},
     "remote": set(),

@@ -256,13 +256,14 @@ def test_missing_packages_are_one_sentence_that_says_what_to_install(monkeypatch
         ("http://localhost:4318", "http://localhost:4318/v1/traces"),
         ("https://otel.example/", "https://otel.example/v1/traces"),
         ("https://otel.example/api/v2/otlp", "https://otel.example/api/v2/otlp"),
+        ("https://otel.example?key=1", "https://otel.example/v1/traces?key=1"),
     ],
 )
 def test_the_path_of_otlp_is_added_unless_one_is_given(given: str, url: str) -> None:
     assert traces_url(given) == url
 
 
-@pytest.mark.parametrize("given", ["localhost:4318", "grpc://localhost:4317", "http://", "on"])
+@pytest.mark.parametrize("given", ["localhost:4318", "grpc://localhost:4317", "http://", "on", "", "http://[::1"])
 def test_what_is_no_url_is_refused(given: str) -> None:
     with pytest.raises(ConfigError, match="--otlp-endpoint"):
         traces_url(given)

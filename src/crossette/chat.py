@@ -169,7 +169,7 @@ class RemoteChat:
                         yield text
         except httpx.ConnectError as error:
             raise ReplyFailed(f"Can't reach {self._url}: {why(error)}") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             reason = str(error) or type(error).__name__
             raise ReplyFailed(f"The exchange with {self._url} broke off: {reason}") from error
 

@@ -159,6 +159,7 @@ def _serve(values: dict[str, Any]) -> None:
 
 def _run_server(settings: ServerSettings, values: dict[str, Any]) -> None:
     from crossette import config, serve
+    from crossette.api.origins import OriginSettings, check_origins
     from crossette.engines.openvino.engine import OpenVINOSettings
     from crossette.store.open import open_store
     from crossette.store.settings import StoreSettings
@@ -166,9 +167,10 @@ def _run_server(settings: ServerSettings, values: dict[str, Any]) -> None:
 
     tls = config.fill(TlsSettings, values)
     check_tls(tls)
-    listener = serve.bind(settings.host, settings.port)
+    check_origins(config.fill(OriginSettings, values))
     stores = open_store(config.fill(StoreSettings, values), allow_anonymous=settings.allow_anonymous)
-    with stores as store, serve.tracing(values) as observers:
+    bound = closing(serve.bind(settings.host, settings.port))
+    with bound as listener, stores as store, serve.tracing(values) as observers:
         serve.guard(listener, store.access, settings)
         stored = _pull(settings.model)
         with _err.status(f"Loading {stored.name}"):

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from crossette.errors import ConfigError
 from crossette.log import visible
+from crossette.urls import split_http
 
 KEY_VARIABLE: Final = "CROSSETTE_API_KEY"
 """The only variable that a key is taken from: one that is made for another service must not reach any `--url`."""
@@ -33,12 +33,13 @@ class Place:
         """The root, `/v1` or `/inference/v1` mean the same server; of others, any base URL. Raises ConfigError."""
         text = (url if "://" in url else f"http://{url}").rstrip("/")
         try:
-            parts = urlsplit(text)
-            is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # a port or an IPv6 address that is none
-            is_url = False
-        if not is_url or parts.query or parts.fragment:
-            raise ConfigError(f"--url must be a server or the base URL of its API, as http://127.0.0.1:8000: {url!r}")
+            parts = split_http(text)
+            if parts.query or parts.fragment:
+                raise ValueError("it has more than a path")
+        except ValueError as error:
+            raise ConfigError(
+                f"--url must be a server or the base URL of its API, as http://127.0.0.1:8000, not {url!r}: {error}."
+            ) from None
         for prefix in _PREFIXES:
             if parts.path.endswith(prefix):
                 return cls(text.removesuffix(prefix), text)

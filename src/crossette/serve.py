@@ -107,7 +107,7 @@ def load_engine(stored: StoredModel, settings: OpenVINOSettings, tool_format: st
 def tracing(values: Mapping[str, Any]) -> AbstractContextManager[tuple[Observer, ...]]:
     """Who makes spans of requests while the server runs: nobody, unless a collector is named. Raises ConfigError."""
     endpoint = config.fill(TracingSettings, values).otlp_endpoint
-    return Tracer(endpoint) if endpoint else nullcontext(())
+    return nullcontext(()) if endpoint is None else Tracer(endpoint)
 
 
 def build_app(

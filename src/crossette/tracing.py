@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from crossette import __version__
 from crossette.errors import ConfigError, how_to_install
 from crossette.record import Observer, RequestRecord, Work
 from crossette.settings import setting
+from crossette.urls import split_http
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -99,10 +99,13 @@ def _id_generator(trace_id: Callable[[], str]) -> IdGenerator:
 
 def traces_url(endpoint: str) -> str:
     """The address that spans are sent to: the collector's, with the path that OTLP defines unless one is given."""
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ConfigError(f"--otlp-endpoint {endpoint!r} is no HTTP URL. Give one, such as http://localhost:4318")
-    return endpoint if parts.path.strip("/") else endpoint.rstrip("/") + _TRACES_PATH
+    try:
+        parts = split_http(endpoint)
+    except ValueError as error:
+        raise ConfigError(
+            f"--otlp-endpoint {endpoint!r} is no HTTP URL: {error}. Give one, such as http://localhost:4318"
+        ) from None
+    return endpoint if parts.path.strip("/") else parts._replace(path=_TRACES_PATH).geturl()
 
 
 def attributes(record: RequestRecord) -> Attributes:

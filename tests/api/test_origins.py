@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 from api_server import DIALECTS, ApiServer, say, serving
 from crossette import config, serve
 from crossette.api.app import App
-from crossette.api.origins import LOOPBACK, OriginSettings, allowed_hosts
+from crossette.api.origins import LOOPBACK, OriginSettings, allowed_hosts, check_origins
+from crossette.errors import ConfigError
 
 BODY = {"model": "fake", "prompt": say("Hello")}
 PAGE = "https://app.example"
@@ -206,6 +207,43 @@ def test_which_names_depends_on_the_address(
     given: tuple[str, ...], bound_to: str, host: str, names: tuple[str, ...]
 ) -> None:
     assert allowed_hosts(OriginSettings(allowed_host=given), bound_to, host) == names
+
+
+@pytest.mark.parametrize(
+    ("origin", "reason"),
+    [
+        ("https://app.example/", "browsers send https://app.example"),
+        ("https://App.example", "browsers send https://app.example"),
+        ("HTTPS://app.example", "browsers send https://app.example"),
+        ("https://app.example:443", "browsers send https://app.example"),
+        ("http://app.example:80", "browsers send http://app.example"),
+        ("https://me@app.example", "browsers send https://app.example"),
+        ("https://app.example?x", "browsers send https://app.example"),
+        ("app.example", "host is missing"),
+        ("https://b\u00fccher.example", "xn--"),
+        ("https://*.example", "neither a name nor an address"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused(origin: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match="--cors-origin") as raised:
+        check_origins(OriginSettings(cors_origin=(PAGE, origin)))
+
+    assert reason in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["http://api.example", "api.example:8000", "api.example/", "::1", "a b", "*", "*.", "b\u00fccher.example"]
+)
+def test_a_name_that_is_never_asked_for_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="--allowed-host"):
+        check_origins(OriginSettings(allowed_host=(name.replace("*", "*.*"),)))
+
+
+def test_origins_and_names_as_browsers_send_them_will_do() -> None:
+    origins = (PAGE, "http://localhost:3000", "https://[::1]:8443", "https://xn--bcher-kva.example", "null", "*")
+    names = ("API.example", "*.lab.example", "127.0.0.1", "[::1]", "my_box", "*")
+
+    check_origins(OriginSettings(cors_origin=(*origins, "chrome-extension://abcdef"), allowed_host=names))
 
 
 def composed(flags: Mapping[str, object]) -> OriginSettings:

@@ -14,10 +14,15 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Scope
 
-from crossette.errors import Forbidden
+from crossette.errors import ConfigError, Forbidden
 from crossette.settings import setting
+from crossette.urls import check_name, split_url
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+"""Which an origin leaves out."""
+_NOT_ASCII = "its letters beyond ASCII are sent as xn--…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,44 @@ class OriginSettings:
         "Name by which the server may be asked for, as api.example, *.example, or * for all. Repeatable. "
         "If none is given: on a loopback address the names of this machine to itself and --host, elsewhere all.",
     )
+
+
+def check_origins(settings: OriginSettings) -> None:
+    """Raise ConfigError for an entry that no browser would ever send, so that it would let nobody in."""
+    for origin in settings.cors_origin:
+        if origin not in ("*", "null") and (wrong := _why_no_origin(origin)):
+            raise ConfigError(
+                f"--cors-origin {origin!r} is no origin: {wrong}. Give it as browsers send it: https://app.example, "
+                "http://localhost:3000, null, or * for all."
+            )
+    for name in settings.allowed_host:
+        if name != "*" and (wrong := _why_no_name(name.removeprefix("*."))):
+            raise ConfigError(
+                f"--allowed-host {name!r} is no name of a server: {wrong}. Give it without http:// and port: "
+                "api.example, *.example, 127.0.0.1, [::1], or * for all."
+            )
+
+
+def _why_no_origin(text: str) -> str:
+    """ "" for an origin as RFC 6454 writes it, which is how browsers do."""
+    try:
+        parts = split_url(text)
+    except ValueError as error:
+        return str(error)
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+    if parts.port is not None and parts.port == _DEFAULT_PORTS.get(parts.scheme):
+        origin = origin.removesuffix(f":{parts.port}")
+    if not origin.isascii():
+        return _NOT_ASCII
+    return "" if text == origin else f"browsers send {origin}"
+
+
+def _why_no_name(name: str) -> str:
+    try:
+        check_name(name)
+    except ValueError as error:
+        return str(error)
+    return "" if name.isascii() else _NOT_ASCII
 
 
 def allowed_hosts(settings: OriginSettings, bound_to: str, host: str) -> tuple[str, ...]:

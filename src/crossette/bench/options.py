@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import urlsplit
 
 from crossette.errors import ConfigError
 from crossette.numerals import parse_count
 from crossette.remote import Place
+from crossette.urls import split_http
 
 ENDPOINTS: Final = ("completions", "chat/completions")
 SHAPES: Final = {"short": 96, "shared": 1200, "long": 4000}
@@ -85,17 +85,12 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        wrong = ConfigError(f"--url must be a base URL such as http://127.0.0.1:8000/v1: {url!r}")
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:  # a port or an IPv6 address that is none
-            raise wrong from error
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise wrong
+        """Raises ValueError for what is no such URL: `Place` has looked at those that people give."""
+        parts = split_http(url)
         tls = parts.scheme == "https"
         authority = parts.netloc.rpartition("@")[2]
-        return cls(parts.hostname, port or (443 if tls else 80), tls, authority, parts.path.rstrip("/"))
+        port = parts.port or (443 if tls else 80)
+        return cls(parts.hostname or "", port, tls, authority, parts.path.rstrip("/"))
 
 
 def parse_concurrency(text: str) -> tuple[int, ...]:

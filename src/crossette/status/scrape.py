@@ -61,7 +61,7 @@ class MetricsPage:
         """The metrics now. Raises StatusFailed."""
         try:
             response = self._http.get(self._url)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise StatusFailed(f"Can't read {self._url}: {why(error)}") from error
         if response.status_code != 200:
             raise StatusFailed(f"{self._url} answers {response.status_code}: {told(response.content)}")

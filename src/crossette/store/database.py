@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,9 +25,12 @@ from sqlalchemy.exc import (
 
 from crossette.errors import ConfigError, StoreError, how_to_install
 from crossette.store import sqlite
+from crossette.urls import check_place
 
 _TURN = 0x63726F73
 """Of PostgreSQL's advisory locks; any number that others are unlikely to use."""
+
+_GIVE = "Give postgresql://USER@HOST/NAME or sqlite:///FILE."
 
 _POSTGRES = {
     "application_name": "crossette",
@@ -69,7 +73,9 @@ class Database:
     """
 
     def __init__(self, url: str | None = None) -> None:
-        self._url = _read_url(url) if url else URL.create("sqlite", database=str(data_folder() / "crossette.db"))
+        self._url = (
+            _read_url(url) if url is not None else URL.create("sqlite", database=str(data_folder() / "crossette.db"))
+        )
         self.file = Path(self._url.database or "") if self._url.drivername.startswith("sqlite") else None
         """The file of an SQLite database."""
         self._engine = sqlite.engine_of(self.file) if self.file else _postgres(self._url)
@@ -81,13 +87,13 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that changes nothing. Raises StoreError."""
-        with self._explained("read"), self._engine.connect() as connection:
+        with self._explained("read"), self._connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction: all of it or nothing. Raises StoreError, and Rejected where trying again is no use."""
-        with self._explained("write"), self._engine.connect() as connection:
+        with self._explained("write"), self._connect() as connection:
             connection = connection.execution_options(writes=True)
             with connection.begin():
                 yield connection
@@ -138,6 +144,12 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
+    def _connect(self) -> Connection:
+        try:
+            return self._engine.connect()
+        except UnicodeError as error:  # the name of a host in the parameters of the URL, which the resolver cannot read
+            raise OSError(str(error)) from error
+
     @contextmanager
     def _explained(self, verb: str) -> Iterator[None]:
         """SQLAlchemy's errors, and those of a file that cannot be looked at, as ours."""
@@ -169,18 +181,32 @@ def _read_url(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise ConfigError("--database-url is no URL. Give postgresql://USER@HOST/NAME or sqlite:///FILE.") from None
+        raise ConfigError(f"--database-url is no URL. {_GIVE}") from None
     if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
         if find_spec("psycopg") is None:
             raise ConfigError("PostgreSQL needs the package psycopg. " + how_to_install("postgres"))
+        _check_server(url, text)
         return url.set(drivername="postgresql+psycopg")
-    if url.drivername != "sqlite" or not url.database or url.database == ":memory:":
-        raise ConfigError(
-            f"--database-url cannot begin with {url.drivername}://. Give postgresql://USER@HOST/NAME or sqlite:///FILE."
-            if url.drivername != "sqlite"
-            else "--database-url names no file. Give sqlite:///FILE, with four slashes for an absolute path."
-        )
+    if url.drivername != "sqlite":
+        raise ConfigError(f"--database-url cannot begin with {url.drivername}://. {_GIVE}")
+    if url.host or not url.database or url.database == ":memory:" or "\0" in url.database:
+        raise ConfigError("--database-url names no file. Give sqlite:///FILE, with four slashes for an absolute path.")
+    if url.query:
+        raise ConfigError("--database-url has parameters behind its file, and SQLite gets none here: leave out ?…")
     return url
+
+
+def _check_server(url: URL, text: str) -> None:
+    """Raise ConfigError unless the host and the port, if there are any, stand in the text as they were read."""
+    host = f"[{url.host}]" if url.host and ":" in url.host else url.host or ""
+    place = host if url.port is None else f"{host}:{url.port}"
+    try:
+        if not re.search(rf"[/@]{re.escape(place)}(?:[/?]|$)", text):
+            raise ValueError("behind its host stands no port")
+        if host:
+            check_place(place)
+    except ValueError as error:
+        raise ConfigError(f"--database-url names no server: {error}. {_GIVE}") from None
 
 
 def _postgres(url: URL) -> Engine:
