@@ -12,13 +12,14 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from crossette.access import ANONYMOUS, Caller, Limits
 from crossette.errors import StoreError, Unauthorized
 from crossette.store import key_ring
 from crossette.store.database import Database
 from crossette.store.key_ring import KeyRing
-from crossette.store.keys import Key, Keys, hash_of, id_of
+from crossette.store.keys import Key, Keys, KeysVersion, hash_of, id_of
 from crossette.store.tables import keys as table
 from key_clock import NOW, Clock
 
@@ -130,6 +131,64 @@ def test_a_database_that_is_away_leaves_the_keys_that_are_known(tmp_path_factory
     assert ring.caller(text).name == "alice"
 
 
+def test_a_database_in_place_of_another_is_noticed_though_as_much_was_changed_in_it(
+    tmp_path: Path, ring: KeyRing, keys: Keys, database: Database
+) -> None:
+    """Another file under the same name, or other rows in the same tables: whatever was put back."""
+    other = Database(f"sqlite:///{tmp_path}/other.db")
+    other.migrate()
+    _, ours = keys.create("alice")
+    _, theirs = Keys(other).create("alice")
+    assert caller(ring, ours).name == "alice"
+
+    with other.read() as connection:
+        rows = [dict(row) for row in connection.execute(select(table)).mappings()]
+    other.close()
+    if database.file:
+        (tmp_path / "other.db").rename(database.file)
+        database.file.with_name(database.file.name + "-wal").unlink()  # what was written to the one that is gone
+    else:
+        with database.write() as connection:
+            connection.execute(table.delete())
+            connection.execute(table.insert(), rows)
+
+    assert refusal(ring, ours) == INVALID
+    assert caller(ring, theirs).name == "alice"
+
+
+def test_a_backup_that_was_put_back_is_noticed_though_as_much_was_changed_since(
+    database: Database, keys: Keys, ring: KeyRing
+) -> None:
+    """Of two keys one is revoked; then a backup is put back, and the other one is."""
+    (first, lost), (second, found) = keys.create("first"), keys.create("second")
+    with database.read() as connection:
+        backup = [dict(row) for row in connection.execute(select(table)).mappings()]
+    keys.revoke(first.id)
+    assert refusal(ring, lost) == INVALID
+
+    with database.write() as connection:
+        connection.execute(table.delete())
+        connection.execute(table.insert(), backup)
+    keys.revoke(second.id)
+
+    assert refusal(ring, found) == INVALID
+    assert caller(ring, lost).name == "first"
+
+
+def test_keys_are_read_only_if_they_have_changed(keys: Keys, ring: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("alice", "bob"):
+        keys.create(name)
+    looks = count(1)
+    monkeypatch.setattr(keys, "list", lambda: next(looks) and [])
+
+    for _ in range(5):
+        ring.refresh()
+    keys.revoke("alice")
+    ring.refresh()
+
+    assert next(looks) == 3
+
+
 UNREADABLE = [
     {"limits": '{"requests_per_fortnight": 3}'},
     {"limits": '{"requests_per_minute": "many"}'},
@@ -195,7 +254,7 @@ def test_no_fault_ends_the_look_at_the_keys_and_each_is_told_once(
     keys.revoke("alice")
     looks, version = count(), keys.version
 
-    def failing() -> tuple[int, int]:
+    def failing() -> KeysVersion:
         if next(looks) < 3:
             raise fault
         return version()
@@ -228,7 +287,7 @@ def test_the_end_does_not_wait_for_a_database_that_hangs(keys: Keys, monkeypatch
     is_asked, answers = Event(), Event()
     version = keys.version()
 
-    def hanging() -> tuple[int, int]:
+    def hanging() -> KeysVersion:
         is_asked.set()
         answers.wait(LIMIT_S)
         return version

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from crossette.access import ANONYMOUS, Caller
 from crossette.errors import StoreError, Unauthorized
-from crossette.store.keys import Key, Keys, hash_of, id_of
+from crossette.store.keys import Key, Keys, KeysVersion, hash_of, id_of
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class KeyRing:
         self._allow_anonymous = allow_anonymous
         self._clock = clock
         self._known: Mapping[str, Key] = {}
-        self._version: tuple[int, int] | None = None
+        self._version: KeysVersion | None = None
         self._is_ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_fresh, name="crossette-keys", daemon=True)
         self.is_closed = False
@@ -60,8 +60,7 @@ class KeyRing:
         if version == self._version:
             return
         self._known = {key.id: key for key in self._keys.list()}
-        num_keys, _ = version  # also those that this version cannot read
-        self.is_closed = self.is_closed or num_keys > 0
+        self.is_closed = self.is_closed or version.num_keys > 0
         self._version = version
 
     def caller(self, key: str | None) -> Caller:

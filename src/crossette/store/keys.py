@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, String, cast, func, insert, select, update
 
 from crossette.access import UNLIMITED, Caller, Limits
 from crossette.errors import ConfigError
@@ -74,6 +74,13 @@ def id_of(text: str) -> str:
     return "key-" + text.removeprefix(PREFIX + "-").partition("-")[0]
 
 
+class KeysVersion(NamedTuple):
+    """How many keys there are, also those that cannot be read, and what no other keys have."""
+
+    num_keys: int
+    marks: str
+
+
 class Keys:
     """The keys in a database. Raises StoreError; ConfigError for what cannot be done."""
 
@@ -132,11 +139,18 @@ class Keys:
 
         return self._change(name_or_id, renewed), texts[0]
 
-    def version(self) -> tuple[int, int]:
-        """Differs from an earlier one if and only if a key was made or changed since."""
+    def version(self) -> KeysVersion:
+        """Differs from an earlier one if a key was made or changed since, or if these are the keys of another database.
+
+        Cheap enough for every second. An order of the rows that changes by itself makes another version, too.
+        """
         with self._database.read() as connection:
-            count, sum_ = connection.execute(select(func.count(), func.coalesce(func.sum(keys.c.version), 0))).one()
-            return count, int(sum_)
+            # Numbers of changes can be the same by chance, as after a backup was put back; hashes of keys cannot.
+            every = func.aggregate_strings(keys.c.hash + cast(keys.c.version, String), ",")
+            if connection.dialect.name == "postgresql":  # which may be far away
+                every = func.md5(every)
+            num_keys, marks = connection.execute(select(func.count(), every)).one()
+            return KeysVersion(num_keys, marks or "")
 
     def _change(self, name_or_id: str, change: Callable[[Key], Key]) -> Key:
         _refuse_text(name_or_id)
