@@ -7,11 +7,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from itertools import chain
 from threading import Barrier, BrokenBarrierError
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from crossette.access import Limits
 from crossette.errors import ConfigError
@@ -61,6 +64,55 @@ def test_a_name_is_free_again_when_its_key_is_revoked(keys: Keys) -> None:
     assert [(key.id, key.state(NOW)) for key in keys.list()] == sorted(
         [(first.id, "revoked"), (second.id, "active")], key=lambda each: each[0]
     )
+
+
+@pytest.mark.parametrize("is_revoked", [False, True])
+def test_a_name_that_is_a_keys_id_is_refused(keys: Keys, is_revoked: bool) -> None:
+    """Commands take either, and the ledger keeps the ids of revoked keys, too."""
+    key, _ = keys.create("alice")
+    if is_revoked:
+        keys.revoke("alice")
+
+    with pytest.raises(ConfigError, match=f"'{key.id}' is the id of another key. Choose another name."):
+        keys.create(key.id)
+    keys.create(key.id + "0")
+
+
+def test_an_id_is_never_the_name_or_the_id_of_a_key_that_is_there(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = keys.create("key-aaaaaaaa")
+    drawn = chain("A" * 8, first.id.removeprefix("key-"), "bbbbbbbb", iter(lambda: "x", None))
+    monkeypatch.setattr(keys_module, "secrets", SimpleNamespace(choice=lambda letters: next(drawn)))
+
+    second, text = keys.create("alice")
+
+    assert second.id == "key-bbbbbbbb" == keys_module.id_of(text)
+
+
+def test_where_a_name_is_another_keys_id_the_id_goes_before_it(database: Database, keys: Keys) -> None:
+    """A database that an earlier version wrote may have such names, even two keys named like one another."""
+    (one, _), (two, _) = keys.create("one"), keys.create("two")
+    rename(database, one, two.id)
+    rename(database, two, one.id)
+
+    renewed, _ = keys.rotate(one.id)
+    ended = keys.revoke(two.id)
+    by_name = keys.revoke(two.id)  # whose id is nobody's any more
+
+    assert (renewed.id, ended.id, by_name.id) == (one.id, two.id, one.id)
+
+
+def rename(database: Database, key: Key, name: str) -> None:
+    with database.write() as connection:
+        connection.execute(update(table).where(table.c.id == key.id).values(name=name))
+
+
+def test_the_name_of_a_key_that_cannot_be_read_is_taken(database: Database, keys: Keys) -> None:
+    keys.create("alice")
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE keys SET limits = '[1]'")
+
+    with pytest.raises(ConfigError, match="There is a key named 'alice'"):
+        keys.create("alice")
 
 
 @pytest.mark.parametrize("name", ["", "x" * 101, "a\nb", "a\0"])
@@ -127,15 +179,16 @@ def test_of_two_that_make_a_name_at_once_one_is_told_that_it_is_there(
 
 def meet_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that could both have read before either has written do so; those that take turns are not held up for long."""
-    read, meeting = keys_module._read, Barrier(2)
+    meeting = Barrier(2)
+    for name in ("_read", "_taken"):
+        monkeypatch.setattr(keys_module, name, partial(_and_meet, getattr(keys_module, name), meeting))
 
-    def reading(connection: Connection) -> list[Key]:
-        found = read(connection)
-        with suppress(BrokenBarrierError):
-            meeting.wait(0.5)
-        return found
 
-    monkeypatch.setattr(keys_module, "_read", reading)
+def _and_meet(read: Callable[[Connection], Any], meeting: Barrier, connection: Connection) -> Any:
+    found = read(connection)
+    with suppress(BrokenBarrierError):
+        meeting.wait(0.5)
+    return found
 
 
 def both(*uses: Callable[[], object]) -> list[ConfigError]:

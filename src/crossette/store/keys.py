@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, String, cast, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, String, cast, func, insert, select, update
 
 from crossette.access import UNLIMITED, Caller, Limits
 from crossette.errors import ConfigError
@@ -104,12 +104,15 @@ class Keys:
         now = self._clock()
         if expires_at is not None and expires_at <= now:
             raise ConfigError(f"The key would have expired already: {expires_at:%Y-%m-%d %H:%M} UTC is past.")
-        key_id = "key-" + _random(_ID_LENGTH).lower()
-        text = _new_text(key_id)
-        key = Key(key_id, name, hash_of(text), now, None, None, expires_at, None, is_admin, models, limits)
         with self._database.write_alone() as connection:
-            if any(other.name == name and not other.revoked_at for other in _read(connection)):
+            taken = _taken(connection)
+            if name in taken.names:
                 raise ConfigError(f"There is a key named {name!r}. Rotate or revoke it, or choose another name.")
+            if name in taken.ids:
+                raise ConfigError(f"{name!r} is the id of another key. Choose another name.")
+            key_id = _new_id(taken)
+            text = _new_text(key_id)
+            key = Key(key_id, name, hash_of(text), now, None, None, expires_at, None, is_admin, models, limits)
             connection.execute(insert(keys).values(version=1, **_row(key)))
         return key, text
 
@@ -146,7 +149,7 @@ class Keys:
         """
         with self._database.read() as connection:
             # Numbers of changes can be the same by chance, as after a backup was put back; hashes of keys cannot.
-            every = func.aggregate_strings(keys.c.hash + cast(keys.c.version, String), ",")
+            every: ColumnElement[str] = func.aggregate_strings(keys.c.hash + cast(keys.c.version, String), ",")
             if connection.dialect.name == "postgresql":  # which may be far away
                 every = func.md5(every)
             num_keys, marks = connection.execute(select(func.count(), every)).one()
@@ -156,7 +159,8 @@ class Keys:
         _refuse_text(name_or_id)
         with self._database.write_alone() as connection:
             known = [key for key in _read(connection) if not key.revoked_at]
-            found = [key for key in known if name_or_id in (key.id, key.name)]
+            # An id goes before a name: in a database that has a name that is another key's id, only ids are sure.
+            found = [key for key in known if key.id == name_or_id] or [key for key in known if key.name == name_or_id]
             if not found:
                 names = ", ".join(key.name for key in known) or "none"
                 raise ConfigError(f"There is no key {name_or_id!r} that is not revoked. Keys: {names}.")
@@ -170,6 +174,27 @@ def _refuse_text(name: str) -> None:
     """Before it is told in an error, or kept. Raises ConfigError."""
     if PREFIX in name:
         raise ConfigError(f"What holds {PREFIX} is a key's text. Give its name or its id: crossette keys list.")
+
+
+class _Taken(NamedTuple):
+    """The names of keys that are not revoked, and the ids of all."""
+
+    names: set[str]
+    ids: set[str]
+
+
+def _taken(connection: Connection) -> _Taken:
+    """Also those of keys that this version cannot read."""
+    rows = connection.execute(select(keys.c.id, keys.c.name, keys.c.revoked_at)).all()
+    return _Taken({row.name for row in rows if row.revoked_at is None}, {row.id for row in rows})
+
+
+def _new_id(taken: _Taken) -> str:
+    """An id that is neither the id nor the name of another key: commands take either."""
+    while True:
+        key_id = "key-" + _random(_ID_LENGTH).lower()
+        if key_id not in taken.ids and key_id not in taken.names:
+            return key_id
 
 
 def _random(length: int) -> str:
