@@ -103,7 +103,7 @@ def measure(levels: list[int], rounds: int) -> dict[int, list[Round]]:
     stored = pull(ModelStore(default_root()), DEFAULT.name, convert)
     engine = load_engine(stored, OpenVINOSettings())
     runner = Runner(
-        load_paged(stored.path, threads=engine.threads),
+        load_paged(stored.path, threads=engine.threads, window=engine.info.context_length),
         max(levels) * (PROMPT_TOKENS + OUTPUT_TOKENS) // BLOCK_SIZE,
         threads=engine.threads,
     )

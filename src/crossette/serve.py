@@ -30,12 +30,13 @@ from crossette.banner import Banner, roots_of
 from crossette.choice import Stops
 from crossette.engine import Engine, ModelInfo
 from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
-from crossette.errors import ConfigError
+from crossette.errors import ConfigError, ModelError
 from crossette.generation import start
 from crossette.limits import Limiter
 from crossette.models.catalogue import DEFAULT
 from crossette.models.facts import sampling_defaults
 from crossette.models.store import StoredModel, home
+from crossette.models.window import window_limits
 from crossette.prompt import encode_chat
 from crossette.record import Observer
 from crossette.settings import Port, Seconds, setting
@@ -101,7 +102,15 @@ def load_engine(stored: StoredModel, settings: OpenVINOSettings, tool_format: st
         sampling_defaults=sampling_defaults(stored.path),
         created=record.created,
     )
-    return OpenVINOEngine(stored.path, info, settings, add_bos=record.add_bos, notes=home() / "notes")
+    try:
+        return OpenVINOEngine(
+            *(stored.path, info, settings),
+            add_bos=record.add_bos,
+            notes=home() / "notes",
+            limits=window_limits(stored.path),
+        )
+    except ModelError as error:
+        raise ModelError(f"Can't serve {stored.name}: {error}") from error
 
 
 def tracing(values: Mapping[str, Any]) -> AbstractContextManager[tuple[Observer, ...]]:

@@ -188,3 +188,13 @@ class ModelFacts:
     """The spelling of each control token."""
     converter: str | None = None
     """What wrote the graph, with its version; None where the source already held one."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLimit:
+    """Up to how many tokens a model is right as it is served, and why not beyond: the end of a sentence."""
+
+    tokens: int
+    reason: str
+    unless_sliding: bool = False
+    """Whether it does not hold for a graph whose attention has sliding windows."""

@@ -8,22 +8,26 @@ import numpy as np
 import pytest
 
 from crossette.engines.openvino import notes as notes_file
+from crossette.engines.openvino.engine import MIN_BLOCKS
 from crossette.engines.openvino.exactness import NARROWEST, ExactWidth, measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool
 from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.notes import Notes
 from crossette.engines.openvino.runner import FILLER_TOKENS, Logits, Row, Runner
+from crossette.errors import ModelError
+from engine_calls import TINY_CONTEXT
 
 NUM_BLOCKS = 64
 PER_SEQUENCE = 4
 """Blocks that each sequence of these tests has: sequence 3 has blocks 12 to 15."""
 VOCAB_SIZE = 260
+WINDOW = TINY_CONTEXT
 PROMPT = 50
 
 
 @pytest.fixture(scope="module")
 def model(tiny_model_dir: Path) -> PagedModel:
-    return load_paged(tiny_model_dir, threads=2)
+    return load_paged(tiny_model_dir, threads=2, window=WINDOW)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def runner(model: PagedModel) -> Runner:
 @pytest.fixture(scope="module")
 def width(runner: Runner) -> int:
     """Tokens that a step may have here, in which each row must be its own."""
-    measured = measure_width(runner, BlockPool(NUM_BLOCKS), limit=256, vocab_size=VOCAB_SIZE)
+    measured = measure_width(runner, BlockPool(NUM_BLOCKS), limit=256, window=WINDOW, vocab_size=VOCAB_SIZE)
     assert measured.warnings == ()
     return measured.tokens
 
@@ -158,7 +162,7 @@ def test_a_row_knows_its_past(runner: Runner) -> None:
 def test_the_measured_width_is_a_doubling_within_limit_and_pool_and_the_pool_is_given_back(runner: Runner) -> None:
     pool = BlockPool(NUM_BLOCKS)
 
-    measured = measure_width(runner, pool, limit=100, vocab_size=VOCAB_SIZE)
+    measured = measure_width(runner, pool, limit=100, window=WINDOW, vocab_size=VOCAB_SIZE)
 
     assert measured == ExactWidth(NARROWEST)
     assert pool.num_free == NUM_BLOCKS
@@ -166,13 +170,15 @@ def test_the_measured_width_is_a_doubling_within_limit_and_pool_and_the_pool_is_
 
 def test_a_machine_of_one_cpu_is_exact_too(tiny_model_dir: Path) -> None:
     """With one thread, too, a row alone is computed by another kernel than a row among others."""
-    runner = Runner(load_paged(tiny_model_dir, threads=1), NUM_BLOCKS, threads=1)
+    runner = Runner(load_paged(tiny_model_dir, threads=1, window=WINDOW), NUM_BLOCKS, threads=1)
     try:
         rows = [Row((token,), 0, (token,), 1) for token in (1, 2, 3)]
         alone = runner.forward(rows[:1]).copy()
 
         assert np.array_equal(runner.forward(rows)[:1], alone)
-        assert measure_width(runner, BlockPool(NUM_BLOCKS), limit=256, vocab_size=VOCAB_SIZE).warnings == ()
+        assert (
+            measure_width(runner, BlockPool(NUM_BLOCKS), limit=256, window=WINDOW, vocab_size=VOCAB_SIZE).warnings == ()
+        )
     finally:
         runner.close()
 
@@ -185,7 +191,7 @@ def test_a_machine_on_which_neighbours_matter_is_told(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(runner, "forward", disturbed)
     monkeypatch.setattr(runner, "enough_rows", 2)  # put back afterwards: the runner is shared
-    measured = measure_width(runner, BlockPool(NUM_BLOCKS), limit=256, vocab_size=VOCAB_SIZE)
+    measured = measure_width(runner, BlockPool(NUM_BLOCKS), limit=256, window=WINDOW, vocab_size=VOCAB_SIZE)
 
     assert measured.tokens == NARROWEST
     assert len(measured.warnings) == 1 and "slightly different text under load" in measured.warnings[0]
@@ -202,7 +208,9 @@ def test_a_machine_that_is_exact_in_narrow_steps_gets_narrow_steps(
     monkeypatch.setattr(runner, "forward", disturbed)
     monkeypatch.setattr(runner, "enough_rows", 2)  # put back afterwards: the runner is shared
 
-    assert measure_width(runner, BlockPool(NUM_BLOCKS), limit=512, vocab_size=VOCAB_SIZE) == ExactWidth(128)
+    assert measure_width(runner, BlockPool(NUM_BLOCKS), limit=512, window=WINDOW, vocab_size=VOCAB_SIZE) == ExactWidth(
+        128
+    )
 
 
 def test_where_rows_differ_among_rows_a_filler_is_always_added(
@@ -217,10 +225,74 @@ def test_where_rows_differ_among_rows_a_filler_is_always_added(
     monkeypatch.setattr(runner, "forward", disturbed)
     monkeypatch.setattr(runner, "enough_rows", 2)  # put back afterwards: the runner is shared
 
-    assert measure_width(runner, BlockPool(NUM_BLOCKS), limit=64, vocab_size=VOCAB_SIZE) == ExactWidth(
+    assert measure_width(runner, BlockPool(NUM_BLOCKS), limit=64, window=WINDOW, vocab_size=VOCAB_SIZE) == ExactWidth(
         NARROWEST, rows_need_filler=True
     )
     assert runner.enough_rows == float("inf")
+
+
+def beside_long(runner: Runner, monkeypatch: pytest.MonkeyPatch, shift: float) -> list[int]:
+    """Move logits by so many standard deviations beside rows far out; returns how far out rows were."""
+    forward, pasts = runner.forward, []
+
+    def disturbed(step: list[Row]) -> Logits:
+        found = forward(step)
+        pasts.append(max(row.past for row in step))
+        return found + np.float32(shift * found.std()) * (pasts[-1] > WINDOW - BLOCK_SIZE)
+
+    monkeypatch.setattr(runner, "forward", disturbed)
+    monkeypatch.setattr(runner, "enough_rows", 2)  # put back afterwards: the runner is shared
+    return pasts
+
+
+def test_logits_that_change_with_a_neighbours_length_are_refused(
+    monkeypatch: pytest.MonkeyPatch, runner: Runner
+) -> None:
+    pasts, pool = beside_long(runner, monkeypatch, shift=1), BlockPool(NUM_BLOCKS)
+
+    with pytest.raises(ModelError, match="change with the length of its neighbours"):
+        measure_width(runner, pool, limit=256, window=WINDOW, vocab_size=VOCAB_SIZE)
+    assert pool.num_free == NUM_BLOCKS
+    assert max(pasts) == WINDOW - 1
+
+
+def test_last_digits_that_change_with_a_neighbours_length_are_told(
+    monkeypatch: pytest.MonkeyPatch, runner: Runner
+) -> None:
+    beside_long(runner, monkeypatch, shift=1e-3)
+
+    measured = measure_width(runner, BlockPool(NUM_BLOCKS), limit=256, window=WINDOW, vocab_size=VOCAB_SIZE)
+
+    assert len(measured.warnings) == 1 and "slightly different text under load" in measured.warnings[0]
+
+
+@pytest.mark.parametrize("window", [1, 31, 32, 63, 64, 1000, 100_000])
+def test_windows_of_any_length_are_tried_with_the_smallest_pool(runner: Runner, window: int) -> None:
+    pool = BlockPool(MIN_BLOCKS)
+
+    assert measure_width(runner, pool, limit=256, window=window, vocab_size=VOCAB_SIZE).warnings == ()
+
+
+def test_what_was_in_memory_before_is_not_read(model: PagedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be no numbers, and spreads: of a mixture of experts that is a crash."""
+    runner = Runner(model, NUM_BLOCKS, threads=2)
+    seen = []
+    forward = runner.forward
+
+    def watched(step: list[Row]) -> Logits:
+        found = forward(step).copy()
+        seen.append(bool(np.isfinite(forward([row._replace(num_wanted=1) for row in step])).all()))
+        return found
+
+    for cache in runner._caches:
+        cache.data[:] = 0xFF  # of four such bytes a scale is made that is no number
+    monkeypatch.setattr(runner, "forward", watched)
+    try:
+        measure_width(runner, BlockPool(NUM_BLOCKS), limit=256, window=WINDOW, vocab_size=VOCAB_SIZE)
+    finally:
+        runner.close()
+
+    assert seen and all(seen)
 
 
 class Counted:
@@ -240,10 +312,11 @@ class Counted:
         rows = len(step) > 1 and all(len(row.tokens) == 1 for row in step)
         return self._forward(step) + np.float32(self.shift + wide + rows)
 
-    def measured(self, notes: Notes, *, limit: int = 512) -> ExactWidth:
+    def measured(self, notes: Notes, *, limit: int = 512, window: int = WINDOW) -> ExactWidth:
         """What a start finds out, with a pool and a runner as at a start."""
         self.runner.enough_rows, self.num_steps = 2, 0
-        return measure_width(self.runner, BlockPool(NUM_BLOCKS), limit=limit, vocab_size=VOCAB_SIZE, notes=notes)
+        pool = BlockPool(NUM_BLOCKS)
+        return measure_width(self.runner, pool, limit=limit, window=window, vocab_size=VOCAB_SIZE, notes=notes)
 
 
 @pytest.fixture
@@ -260,7 +333,8 @@ def test_the_next_start_takes_what_was_measured_and_computes_the_narrow_step_onl
     second = graph.measured(notes)
 
     assert first == second == ExactWidth(128, rows_need_filler=True)
-    assert (num_first, graph.num_steps) == (6, 2)  # besides the narrow step: among rows, and widths 64, 128, 256
+    # Besides the narrow step: a short and a long neighbour, among rows, and widths 64, 128 and 256.
+    assert (num_first, graph.num_steps) == (8, 2)
     assert graph.runner.enough_rows == float("inf")
 
 
@@ -282,6 +356,15 @@ def test_another_limit_is_measured_anew(model: PagedModel, notes: Notes, monkeyp
     graph.measured(notes, limit=512)
 
     assert graph.measured(notes, limit=64).tokens == NARROWEST
+    assert graph.num_steps > 2
+
+
+def test_another_window_is_measured_anew(model: PagedModel, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Counted(model, monkeypatch)
+    graph.measured(notes)
+
+    graph.measured(notes, window=WINDOW // 2)
+
     assert graph.num_steps > 2
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
+from openvino._offline_transformations import paged_attention_transformation
 
 from crossette.engines.openvino import model as model_file
-from crossette.engines.openvino.model import load_paged
+from crossette.engines.openvino.model import ALIBI_SLOPES, SLIDING_WINDOW, PagedModel, load_paged
 from crossette.errors import ModelError
+from engine_calls import TINY_CONTEXT
 
 LAYERS = 2
 
 
 def test_the_inputs_of_the_paged_graph_are_those_that_the_runner_feeds(tiny_model_dir: Path) -> None:
-    model = load_paged(tiny_model_dir, threads=1)
+    model = load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
 
     inputs = {
         port.get_any_name(): (port.get_element_type().get_type_name(), str(port.get_partial_shape()))
@@ -37,7 +42,7 @@ def test_the_inputs_of_the_paged_graph_are_those_that_the_runner_feeds(tiny_mode
 
 
 def test_logits_are_f32_for_every_wanted_row_and_nothing_else_comes_out(tiny_model_dir: Path) -> None:
-    outputs = load_paged(tiny_model_dir, threads=1).compiled.outputs
+    outputs = load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT).compiled.outputs
 
     assert [(port.get_element_type().get_type_name(), str(port.get_partial_shape())) for port in outputs] == [
         ("f32", "[?,1,260]")
@@ -45,13 +50,13 @@ def test_logits_are_f32_for_every_wanted_row_and_nothing_else_comes_out(tiny_mod
 
 
 def test_a_block_takes_the_bytes_of_its_caches(tiny_model_dir: Path) -> None:
-    model = load_paged(tiny_model_dir, threads=1)
+    model = load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
 
     assert model.block_bytes == LAYERS * 2 * 32 * 72  # 64 values of a byte, and their scale and zero point
 
 
 def test_kernels_compute_in_f32_whatever_the_machine_prefers(tiny_model_dir: Path) -> None:
-    compiled = load_paged(tiny_model_dir, threads=1).compiled
+    compiled = load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT).compiled
 
     assert compiled.get_property("INFERENCE_PRECISION_HINT") == ov.Type.f32
 
@@ -59,22 +64,110 @@ def test_kernels_compute_in_f32_whatever_the_machine_prefers(tiny_model_dir: Pat
 def test_blocks_of_another_size_are_an_unknown_graph(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_file, "BLOCK_SIZE", 16)
 
-    with pytest.raises(ModelError, match=r"OpenVINO 2026.* does not know: .* blocks of 16 expected\. Install the"):
-        load_paged(tiny_model_dir, threads=1)
+    with pytest.raises(ModelError, match=r"OpenVINO 2026.* does not know: .* blocks of 16 expected\. The family"):
+        load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
+
+
+def test_an_unknown_graph_of_another_release_asks_for_ours(
+    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_file, "BLOCK_SIZE", 16)
+    monkeypatch.setattr(ov, "__version__", "2026.40.0-1-x")
+
+    with pytest.raises(ModelError, match=r"made for: pip install 'openvino==2026\.4\.\*'\.$"):
+        load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
+
+
+Change = Callable[[ov.Model], object]
+
+
+@pytest.fixture
+def changed(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], PagedModel]:
+    """Load the model with a change to its paged graph."""
+
+    def load(change: Change) -> PagedModel:
+        def transform(model: ov.Model) -> None:
+            paged_attention_transformation(model)
+            change(model)
+
+        monkeypatch.setattr(model_file, "paged_attention_transformation", transform)
+        return load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT, family="odd_1")
+
+    return load
+
+
+def attentions(model: ov.Model) -> list[Any]:
+    found = [node for node in model.get_ordered_ops() if node.get_type_name() == "PagedAttentionExtension"]
+    assert len(found) == LAYERS
+    return found
+
+
+@pytest.mark.parametrize("names", [("conv",), ("conv", "gated_delta"), ("selective_ssm",), ("state_of_tomorrow",)])
+def test_a_family_with_states_beside_the_cache_is_refused_by_its_name(
+    changed: Callable[[Change], PagedModel], names: tuple[str, ...]
+) -> None:
+    def add_states(model: ov.Model) -> None:
+        for name in (f"{name}_state_table.{layer}" for name in names for layer in range(2)):
+            state = ops.parameter([-1, 4], np.float32, name=name)
+            state.output(0).set_names({name})
+            model.add_parameters([state])
+
+    with pytest.raises(ModelError) as refused:
+        changed(add_states)
+    assert str(refused.value) == (
+        f"The family 'odd_1' is not supported yet: beside attention it has layers that keep a state of each sequence "
+        f"({', '.join(names)}). Choose a model whose layers all attend, of another family."
+    )
+
+
+def test_a_graph_that_lost_its_positions_is_refused(changed: Callable[[Change], PagedModel]) -> None:
+    """As the transformation makes it of a mask with positions in it that it does not recognise."""
+
+    def forget(model: ov.Model) -> None:
+        positions = model.input("position_ids")
+        nowhere = ops.broadcast(ops.constant(np.int64(0)), ops.shape_of(model.input("input_ids")))
+        for user in list(positions.get_node().output(0).get_target_inputs()):
+            user.replace_source_output(nowhere.output(0))
+
+    with pytest.raises(ModelError, match="The family 'odd_1' is not supported yet: how it tells positions"):
+        changed(forget)
+
+
+def test_positions_may_be_slopes_of_the_attention(changed: Callable[[Change], PagedModel]) -> None:
+    def slope(model: ov.Model) -> None:
+        positions, slopes = model.input("position_ids"), ops.constant(np.array([0.5, 0.25], np.float32))
+        nowhere = ops.broadcast(ops.constant(np.int64(0)), ops.shape_of(model.input("input_ids")))
+        for user in list(positions.get_node().output(0).get_target_inputs()):
+            user.replace_source_output(nowhere.output(0))
+        for node in attentions(model):
+            node.input(ALIBI_SLOPES).replace_source_output(slopes.output(0))
+
+    assert changed(slope).caches
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_layers_with_a_sliding_window_are_noticed(changed: Callable[[Change], PagedModel], computed: bool) -> None:
+    def slide(model: ov.Model) -> None:
+        window = ops.constant(np.int32(256))
+        length = ops.multiply(window, ops.constant(np.int32(1))) if computed else window
+        attentions(model)[-1].input(SLIDING_WINDOW).replace_source_output(length.output(0))
+
+    assert changed(slide).slides
+    assert not changed(lambda model: None).slides
 
 
 def test_an_input_more_is_an_unknown_graph(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_file, "INPUTS", model_file.INPUTS - {"past_lens"})
 
     with pytest.raises(ModelError, match=r"unknown inputs \['past_lens'\], missing \[\]"):
-        load_paged(tiny_model_dir, threads=1)
+        load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
 
 
 def test_an_input_less_is_an_unknown_graph(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_file, "INPUTS", model_file.INPUTS | {"score_aggregation_window"})
 
     with pytest.raises(ModelError, match=r"unknown inputs \[\], missing \['score_aggregation_window'\]"):
-        load_paged(tiny_model_dir, threads=1)
+        load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
 
 
 def test_a_transformation_that_does_nothing_is_an_unknown_graph(
@@ -83,12 +176,12 @@ def test_a_transformation_that_does_nothing_is_an_unknown_graph(
     monkeypatch.setattr(model_file, "paged_attention_transformation", lambda model: None)
 
     with pytest.raises(ModelError, match="does not know"):
-        load_paged(tiny_model_dir, threads=1)
+        load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
 
 
 def test_a_folder_without_a_graph_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"OpenVINO cannot serve .*openvino_model\.xml"):
-        load_paged(tmp_path, threads=1)
+        load_paged(tmp_path, threads=1, window=TINY_CONTEXT)
 
 
 def test_a_graph_that_is_no_llm_is_an_error(tmp_path: Path) -> None:
@@ -96,4 +189,4 @@ def test_a_graph_that_is_no_llm_is_an_error(tmp_path: Path) -> None:
     ov.save_model(ov.Model([ops.relu(parameter)], [parameter], "not an LLM"), tmp_path / "openvino_model.xml")
 
     with pytest.raises(ModelError):
-        load_paged(tmp_path, threads=1)
+        load_paged(tmp_path, threads=1, window=TINY_CONTEXT)

@@ -41,8 +41,7 @@ def end_token_ids(facts: ModelFacts) -> frozenset[int]:
 
 def read_ir_facts(folder: Path, name: str) -> ModelFacts:
     """Read the facts of a folder; the model's `name` may tell the quantisation where the files do not."""
-    config = _read_json(folder / "config.json")
-    config = {**config, **_object(config.get("text_config"))}
+    config = read_config(folder)
     generation = _read_json(folder / GENERATION_CONFIG_FILE)
     tokenizer = _read_json(folder / "tokenizer_config.json")
     specials = _special_tokens(folder, tokenizer)
@@ -55,6 +54,12 @@ def read_ir_facts(folder: Path, name: str) -> ModelFacts:
         chat_template=_chat_template(folder, tokenizer),
         special_tokens=specials,
     )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The values of config.json, those of its text model first; empty if there is no such file."""
+    config = _read_json(folder / "config.json")
+    return {**config, **_object(config.get("text_config"))}
 
 
 def sampling_defaults(folder: Path) -> dict[str, float]:

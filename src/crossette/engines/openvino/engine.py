@@ -12,7 +12,7 @@ import secrets
 import threading
 from asyncio import AbstractEventLoop
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from crossette.engines.grammar import GrammarCompiler
 from crossette.engines.meter import Meter
 from crossette.engines.openvino.exactness import measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
-from crossette.engines.openvino.model import load_paged
+from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.notes import Notes
 from crossette.engines.openvino.pace import StepPace
 from crossette.engines.openvino.prefix_cache import Key
@@ -42,7 +42,7 @@ from crossette.engines.throughput import Throughput
 from crossette.errors import ConfigError, InvalidRequest, ServingError
 from crossette.machine import free_memory, parse_memory, show_memory, usable_cpus
 from crossette.settings import Amount, Count, Interval, setting
-from crossette.types import Constraint, GenerationRequest, TokenOutput
+from crossette.types import Constraint, GenerationRequest, TokenOutput, WindowLimit
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ class OpenVINOSettings:
 class OpenVINOEngine:
     """An `Engine` over one model folder. Loading takes seconds; raises ModelError or ConfigError.
 
-    What is measured at load is kept in the folder `notes`, and not measured again while nothing changes.
+    What is measured at load is kept in the folder `notes`, and not measured again while nothing changes. `limits` are
+    what the model's files say about the window; the graph may say more.
     """
 
     def __init__(
@@ -79,24 +80,30 @@ class OpenVINOEngine:
         *,
         add_bos: bool = False,
         notes: Path | None = None,
+        limits: Iterable[WindowLimit] = (),
     ) -> None:
         self.threads = settings.threads or usable_cpus()
         with ThreadPoolExecutor(1) as beside:  # compiling takes one core for seconds, without Python's lock
             tokenizer = beside.submit(OpenVINOTokenizer, directory, add_bos=add_bos)
-            model = load_paged(directory, threads=self.threads)
+            asked = min(info.context_length, settings.max_model_len or info.context_length)
+            model = load_paged(directory, threads=self.threads, window=asked, family=info.architecture)
         self.tokenizer = tokenizer.result()
         num_blocks = _num_blocks(model.block_bytes, info.context_length, settings)
         self.kv_bytes = num_blocks * model.block_bytes
         self._pool = BlockPool(num_blocks)
         self._runner = Runner(model, num_blocks, threads=self.threads)
+        limit = _shortest(WindowLimit(asked, reason=""), limits, model)
         width = measure_width(
             self._runner,
             self._pool,
             limit=settings.max_step_tokens,
+            window=limit.tokens,
             vocab_size=self.tokenizer.vocab_size,
             notes=Notes(notes, model.fingerprint) if notes else None,
         )
-        self.warnings = width.warnings
+        # One block less than the pool has: a prompt needs a block for its output beside it.
+        window = min(limit.tokens, (num_blocks - 1) * BLOCK_SIZE)
+        self.warnings = (*_told(limit, window), *width.warnings)
         budget = max(min(settings.max_step_tokens, width.tokens) - FILLER_TOKENS, MIN_PROMPT_TOKENS + 1)
         self.scheduler = Scheduler(
             self._pool,
@@ -104,13 +111,7 @@ class OpenVINOEngine:
             max_step_tokens=budget,
             max_draft_rows=settings.max_draft_rows,
         )
-        window = min(info.context_length, settings.max_model_len or info.context_length)
-        # One block less than the pool has: a prompt needs a block for its output beside it.
-        self.info = replace(
-            info,
-            context_length=min(window, (num_blocks - 1) * BLOCK_SIZE),
-            vocab_size=self.tokenizer.vocab_size,
-        )
+        self.info = replace(info, context_length=window, vocab_size=self.tokenizer.vocab_size)
         self._grammars = GrammarCompiler(self.tokenizer, self.tokenizer.vocab_size, info.end_token_ids)
         self._inbox: SimpleQueue[tuple[OutputStream, Callable[[], object]] | None] = SimpleQueue()
         self._streams: dict[Sequence, OutputStream] = {}
@@ -368,6 +369,21 @@ class OpenVINOEngine:
 def _put_all(items: list[tuple[OutputStream, TokenOutput]]) -> None:
     for stream, output in items:
         stream.put(output)
+
+
+def _shortest(asked: WindowLimit, told: Iterable[WindowLimit], model: PagedModel) -> WindowLimit:
+    """The limit that is served: of what was asked for, what the model's files tell, and what its graph does."""
+    limits = [asked, *(limit for limit in told if not (limit.unless_sliding and model.slides))]
+    if model.limit is not None:
+        limits.append(model.limit)
+    return min(limits, key=lambda limit: limit.tokens)
+
+
+def _told(limit: WindowLimit, window: int) -> tuple[str, ...]:
+    """The warning that a limit needs: none where there is no reason but the user's, or no memory for more."""
+    if not limit.reason or limit.tokens > window:
+        return ()
+    return (f"Only {limit.tokens} tokens of context are served: {limit.reason}.",)
 
 
 def _num_blocks(block_bytes: int, window: int, settings: OpenVINOSettings) -> int:

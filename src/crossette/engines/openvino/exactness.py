@@ -1,8 +1,12 @@
-"""How wide a step may be on this machine so that a row's logits do not depend on who else is in it.
+"""How wide a step may be on this machine so that a row's logits do not depend on its neighbours, or on their length.
 
 Measured at load, not assumed: OpenVINO picks its matrix kernels by the number of tokens in a step, and where the
 switch lies depends on the CPU. With AVX-512 no switch was found up to 512 tokens; with AVX2 only, results change
 in the last digits from 81 tokens on, for SmolLM2-135M at f32 (docs/exactness.md).
+
+A neighbour at the end of the window must not matter either. Whether it does lies with the graph, not with the machine:
+some choose by the longest sequence of a step what they compute for all. Those that are known get a window in which
+they do not (lengths.py); one that does nevertheless is refused here.
 
 The narrow step is computed at every start, which also makes the kernels ready. The comparison with wider ones is
 kept, under a name that holds the narrow step's logits and all else that it depends on (notes.py).
@@ -20,15 +24,20 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from crossette.engines.openvino.kv_cache import BlockPool, blocks_for
+from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
 from crossette.engines.openvino.notes import Notes
 from crossette.engines.openvino.runner import Row, Runner
+from crossette.errors import ModelError
 
 NARROWEST = 64
 """The narrowest step worth having; the probe begins here and doubles."""
 
 _CHUNK = 16
 _NEIGHBOURS = 7
+
+_ROUNDING = 0.1
+"""Of the logits' standard deviation: what kernels differ by is below (0.07 was the most, of logits a few units wide),
+and what other rotary factors or scales of attention do is above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +51,14 @@ class ExactWidth:
 
 
 def measure_width(
-    runner: Runner, pool: BlockPool, *, limit: int, vocab_size: int, notes: Notes | None = None
+    runner: Runner, pool: BlockPool, *, limit: int, window: int, vocab_size: int, notes: Notes | None = None
 ) -> ExactWidth:
-    """Compare a chunk and a row in steps of growing width with the same in a narrow step.
+    """Compare a chunk and a row alone with the same in steps of growing width, and beside one at the window's end.
 
     Borrows blocks of the pool, so it is run before any request. A pool too small to try a width ends the search.
-    With `notes`, a comparison that went well is not made twice.
+    With `notes`, a comparison that went well is not made twice. Raises ModelError if long neighbours change a text.
     """
-    probe = _Probe(runner, pool, vocab_size)
+    probe = _Probe(runner, pool, vocab_size, window)
     try:
         width = _noted(notes, probe, limit) if notes else _compared(probe, limit)
     finally:
@@ -72,8 +81,14 @@ def _noted(notes: Notes, probe: _Probe, limit: int) -> ExactWidth:
 
 
 def _compared(probe: _Probe, limit: int) -> ExactWidth:
+    shift = probe.shift_beside_long()
+    if shift > _ROUNDING:
+        raise ModelError(
+            "A sequence's logits change with the length of its neighbours in the batch, so that they would change its "
+            "text. Choose another model."
+        )
     rows_need_filler = not probe.same_among_rows()
-    if not probe.same(NARROWEST):
+    if shift or not probe.same(NARROWEST):
         warning = (
             "On this CPU a sequence's logits change with its neighbours in the batch, even in narrow steps: "
             "the same request may give slightly different text under load."
@@ -88,9 +103,10 @@ def _compared(probe: _Probe, limit: int) -> ExactWidth:
 class _Probe:
     """A fixed chunk and a fixed row, and enough other tokens to fill a step."""
 
-    def __init__(self, runner: Runner, pool: BlockPool, vocab_size: int) -> None:
+    def __init__(self, runner: Runner, pool: BlockPool, vocab_size: int, window: int) -> None:
         self._runner = runner
         self._pool = pool
+        self._window = window
         self._tokens = np.random.default_rng(0).integers(0, vocab_size, 4096).tolist()
         self._blocks = pool.allocate(pool.num_free)
         self._chunk = Row(self._tokens[:_CHUNK], 0, self._blocks[:1], 1)
@@ -101,7 +117,7 @@ class _Probe:
         """What a comparison up to `limit` depends on: the narrow step itself, and how far it can go."""
         rows = self._runner.enough_rows
         useful = self._num_own + blocks_for(limit) + (0 if rows == math.inf else int(rows))
-        told = f"{limit} {rows} {min(useful, len(self._blocks))} "
+        told = f"{limit} {rows} {min(useful, len(self._blocks))} {self._window} "
         return told.encode() + self._reference.tobytes()
 
     def close(self) -> None:
@@ -110,11 +126,33 @@ class _Probe:
     def fits(self, width: int) -> bool:
         return self._num_own + blocks_for(width) <= len(self._blocks)
 
+    def shift_beside_long(self) -> float:
+        """How far logits move where a neighbour is at the end of the window: the most, in standard deviations."""
+        short, long = (self._beside(row) for row in (self._row_of(1), self._long))
+        return float(np.abs(long - short).max() / short.std())
+
+    def _beside(self, row: Row) -> npt.NDArray[np.float32]:
+        """Logits of the chunk and of the row that follows it, beside a row of `_row_of`.
+
+        The step fills the block where that row looks. Nobody has written there, and what is in such memory may be no
+        numbers, of which the router of a mixture of experts makes addresses outside its tables.
+        """
+        filled = Row(self._tokens[: BLOCK_SIZE - 1], 0, row.blocks[:1], 0)
+        return self._runner.forward([filled, row, self._chunk, self._row]).copy()
+
+    def _row_of(self, num_blocks: int) -> Row:
+        """A row at the end of so many blocks. All are the same one, so that it needs no prompt and no room."""
+        return Row(self._tokens[:1], num_blocks * BLOCK_SIZE - 1, self._blocks[1:2] * num_blocks, 0)
+
+    @property
+    def _long(self) -> Row:
+        return self._row_of(max(1, self._window // BLOCK_SIZE))
+
     def same_among_rows(self) -> bool:
         """Whether the row is the same in a step of single rows, as many as make the filler unnecessary."""
         if self._runner.enough_rows == math.inf:
             return False
-        others = islice(self._neighbours(), int(self._runner.enough_rows) - 1)
+        others = islice((self._long, *self._neighbours()), int(self._runner.enough_rows) - 1)
         return bool(np.array_equal(self._reference[1], self._runner.forward([self._row, *others])[0]))
 
     def same(self, width: int) -> bool:

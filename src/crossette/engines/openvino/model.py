@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from importlib.metadata import requires
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
+from crossette.engines.openvino.lengths import window_limit
 from crossette.errors import ModelError
+from crossette.types import WindowLimit
 
 WANTED = "sampled_tokens_indices"
 """Our own input: which tokens of the step the head is computed for."""
@@ -35,6 +38,12 @@ INPUTS = frozenset(
         WANTED,
     }
 )
+
+SLIDING_WINDOW, ALIBI_SLOPES = 10, 11
+"""Which inputs of the attention node these are."""
+
+_STATE = "_state_table."
+"""In the names of inputs that hold what recurrent layers keep: conv_state_table.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,10 @@ class PagedModel:
     caches: tuple[CacheShape, ...]
     fingerprint: str
     """Of all that decides how it computes, but for the machine: the graph, OpenVINO's build, the settings."""
+    limit: WindowLimit | None
+    """How long a window may be in which sequences of a step leave each other alone, if that is less than asked for."""
+    slides: bool
+    """Whether there are layers that attend to the last so many tokens only."""
 
     @property
     def block_bytes(self) -> int:
@@ -65,8 +78,12 @@ class PagedModel:
         return sum(cache.block_bytes for cache in self.caches)
 
 
-def load_paged(directory: Path, *, threads: int) -> PagedModel:
-    """Read, transform and compile the model of `directory`; the settings are those of docs/exactness.md."""
+def load_paged(directory: Path, *, threads: int, window: int, family: str = "unknown") -> PagedModel:
+    """Read, transform and compile the model of `directory`; the settings are those of docs/exactness.md.
+
+    `window` is how many tokens a sequence may have, and `family` the model's architecture, for messages. Raises
+    ModelError for what cannot be served.
+    """
     core = ov.Core()
     path = directory / "openvino_model.xml"
     try:
@@ -74,6 +91,10 @@ def load_paged(directory: Path, *, threads: int) -> PagedModel:
         paged_attention_transformation(model)
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot serve {path}: {_first_line(error)}") from error
+    _refuse_states(model, family)
+    _refuse_without_positions(model, family)
+    limit = window_limit(model, window)
+    slides = _slides(model)
     _gather_before_head(model)
     properties = {
         "INFERENCE_PRECISION_HINT": "f32",
@@ -83,7 +104,46 @@ def load_paged(directory: Path, *, threads: int) -> PagedModel:
         "NUM_STREAMS": 1,
     }
     compiled = core.compile_model(model, "CPU", properties)
-    return PagedModel(compiled, _checked_caches(compiled), _fingerprint(path, properties))
+    return PagedModel(compiled, _checked_caches(compiled, family), _fingerprint(path, properties), limit, slides)
+
+
+def _refuse_states(model: ov.Model, family: str) -> None:
+    """Layers that are no attention have tables of states for inputs, which are read and written like the caches."""
+    names = [name for parameter in model.get_parameters() for name in parameter.output(0).get_names()]
+    states = sorted({name.partition(_STATE)[0] for name in names if _STATE in name})
+    if states:
+        raise ModelError(
+            f"The family '{family}' is not supported yet: beside attention it has layers that keep a state of each "
+            f"sequence ({', '.join(states)}). Choose a model whose layers all attend, of another family."
+        )
+
+
+def _refuse_without_positions(model: ov.Model, family: str) -> None:
+    """A graph in which neither tokens nor attention know positions: the transformation drops masks that it cannot read.
+
+    Some models add their positions to the mask (ALiBi). Where they are recognised they are slopes, else they are gone.
+    """
+    has_slopes = any(node.input_value(ALIBI_SLOPES).get_shape() != ov.Shape([0]) for node in _attentions(model))
+    if not (has_slopes or _users(model, "position_ids")):
+        raise ModelError(
+            f"The family '{family}' is not supported yet: how it tells positions, by adding to the mask of attention, "
+            f"is lost in the paged graph. Choose a model of another one."
+        )
+
+
+def _slides(model: ov.Model) -> bool:
+    windows = [node.input_value(SLIDING_WINDOW).get_node() for node in _attentions(model)]
+    return any(window.get_type_name() != "Constant" or window.get_data().any() for window in windows)
+
+
+def _attentions(model: ov.Model) -> list[Any]:
+    return [node for node in _users(model, "max_context_len") if node.get_type_name() == "PagedAttentionExtension"]
+
+
+def _users(model: ov.Model, name: str) -> list[Any]:
+    """The nodes that read an input; none if there is no such input."""
+    outputs = [parameter.output(0) for parameter in model.get_parameters()]
+    return [port.get_node() for output in outputs if name in output.get_names() for port in output.get_target_inputs()]
 
 
 def _fingerprint(path: Path, properties: dict[str, object]) -> str:
@@ -106,7 +166,7 @@ def _gather_before_head(model: ov.Model) -> None:
     model.validate_nodes_and_infer_types()
 
 
-def _checked_caches(compiled: ov.CompiledModel) -> tuple[CacheShape, ...]:
+def _checked_caches(compiled: ov.CompiledModel, family: str) -> tuple[CacheShape, ...]:
     """The caches of a compiled graph, in the order of its inputs; raises ModelError for an unknown graph."""
     names = {port.get_any_name() for port in compiled.inputs}
     caches = tuple(
@@ -125,9 +185,17 @@ def _checked_caches(compiled: ov.CompiledModel) -> tuple[CacheShape, ...]:
             f"OpenVINO {ov.__version__} made a paged graph that this version of crossette does not know: "
             f"unknown inputs {sorted(unknown)}, missing {sorted(missing)}, "
             f"caches {[cache.block_shape for cache in caches[:2]]}, blocks of {BLOCK_SIZE} expected. "
-            "Install the OpenVINO release that crossette pins."
+            f"{_way_out(family)}"
         )
     return caches
+
+
+def _way_out(family: str) -> str:
+    """What to do about an unknown graph: of another release, or else of a family that nobody has tried."""
+    release = next(name for name in requires("crossette") or () if name.startswith("openvino=="))
+    if ov.__version__.startswith(release.removeprefix("openvino==").rstrip("*")):
+        return f"The family '{family}' is not supported yet: choose a model of another one."
+    return f"Install the release that crossette is made for: pip install '{release}'."
 
 
 def _first_line(error: Exception) -> str:

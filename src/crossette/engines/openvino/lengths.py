@@ -1,0 +1,255 @@
+"""How long a window may be so that no sequence's length changes what is computed for another.
+
+A paged graph computes many sequences in one step. Exported models may hold values that were one sequence's before, and
+are now those of the longest in the step: rotary factors chosen by the largest position, a scale of attention that
+grows with the context. With such a graph a long neighbour changes everybody's text.
+
+These values are found by walking from the inputs that say how far a step reaches, and are computed for growing lengths.
+While they stay the same no neighbour can change them. What this misses, the probe at load finds (exactness.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+from openvino import opset13 as ops
+
+from crossette.engines.openvino.kv_cache import BLOCK_SIZE
+from crossette.errors import ModelError
+from crossette.types import WindowLimit
+
+_Node = Any  # ov.Node and ov.Output: the package has no stubs for them
+_Output = Any
+_Values = list[npt.NDArray[Any]]
+
+_SUMS = frozenset({"ReduceSum", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "CumSum"})
+"""What depends on all tokens of a step, however long its sequences are."""
+
+_MANY = 24
+"""Nodes behind a value from which it counts as computed from more than constants."""
+
+
+class _Kind(Enum):
+    """Whose a value is."""
+
+    MODEL = "the same in every step"
+    TOKEN = "each token's own, from its position"
+    STEP = "the step's, from its longest sequence"
+
+
+_STARTS = {"position_ids": _Kind.TOKEN, "max_context_len": _Kind.STEP}
+"""The inputs that say how far a step reaches."""
+
+
+def window_limit(model: ov.Model, window: int) -> WindowLimit | None:
+    """The longest window in which no sequence's length changes another's values; None if that is all of `window`.
+
+    `model` is a paged graph, and is left as it is. Raises ModelError if neighbours change values at any length.
+    """
+    if not _shared_values(_Walk(model).kinds):
+        return None
+    part = _Part(model.clone())
+    length = _length_of_agreement(part, window)
+    if length < min(BLOCK_SIZE, window):
+        raise _mixing(part.shared[0].output.get_node())
+    reason = "beyond them its graph chooses values by the longest sequence of a batch, so that neighbours change a text"
+    return WindowLimit(length, reason) if length < window else None
+
+
+def _mixing(node: _Node) -> ModelError:
+    return ModelError(
+        f"Its graph computes '{node.get_friendly_name()}' from all sequences of a batch together, so that neighbours "
+        "would change a text. Choose another model."
+    )
+
+
+# --- which values of the step go into values of tokens ---
+
+
+class _Walk:
+    """Follows the inputs that say how far a step reaches, as long as nothing but the model's constants comes in."""
+
+    def __init__(self, model: ov.Model) -> None:
+        self.kinds: dict[str, tuple[_Node, _Kind]] = {}
+        """What was reached, by the nodes' names."""
+        self._todo: deque[_Node] = deque()
+        for parameter in model.get_parameters():
+            for name in parameter.output(0).get_names() & _STARTS.keys():
+                self._add(parameter, _STARTS[name])
+        while self._todo:
+            for user, _ in _users(self._todo.popleft()):
+                if user.get_name() not in self.kinds and (kind := self._kind_of(user)):
+                    self._add(user, kind)
+
+    def _add(self, node: _Node, kind: _Kind) -> None:
+        self.kinds[node.get_name()] = node, kind
+        self._todo.append(node)
+
+    def _kind_of(self, node: _Node) -> _Kind | None:
+        """None for what also depends on other inputs; it is asked for again if those turn out to be known."""
+        if node.get_type_name() in ("PagedAttentionExtension", "Result"):
+            return None
+        sources = set()
+        for source in _sources(node):
+            if not (kind := self._kind_of_source(source)):
+                return None
+            sources.add(kind)
+        if _Kind.TOKEN not in sources:
+            return _Kind.STEP if _Kind.STEP in sources else _Kind.MODEL
+        if node.get_type_name() == "ShapeOf":
+            return _Kind.MODEL
+        if node.get_type_name() in _SUMS and _adds_tokens(node):
+            raise _mixing(node)
+        return _Kind.TOKEN if _has_tokens(node) else _Kind.STEP
+
+    def _kind_of_source(self, node: _Node) -> _Kind | None:
+        if node.get_name() in self.kinds:
+            return self.kinds[node.get_name()][1]
+        return _Kind.MODEL if _is_constant(node) else None
+
+
+def _users(node: _Node) -> Iterator[tuple[_Node, Any]]:
+    """The nodes that read a node's outputs, and the port where they do."""
+    for output in node.outputs():
+        for port in output.get_target_inputs():
+            yield port.get_node(), port
+
+
+def _has_tokens(node: _Node) -> bool:
+    """Whether a value has a row for each token: the only axis whose length nothing bounds."""
+    shape = node.output(0).get_partial_shape()
+    return shape.rank.is_dynamic or any(dimension.max_length == -1 for dimension in shape)
+
+
+def _adds_tokens(node: _Node) -> bool:
+    """Whether a sum goes over the tokens of a step, which are the first axis of a paged graph."""
+    if node.get_type_name() != "CumSum":
+        return not _has_tokens(node)
+    axis = node.input_value(1).get_node()
+    return axis.get_type_name() != "Constant" or int(axis.get_data()) in (0, -len(node.output(0).get_partial_shape()))
+
+
+def _is_constant(node: _Node) -> bool:
+    """Whether a value comes from constants alone, or from shapes."""
+    todo, num_seen = [node], 0
+    while todo:
+        node = todo.pop()
+        num_seen += 1
+        if num_seen > _MANY or node.get_type_name() in ("Parameter", "PagedAttentionExtension"):
+            return False
+        if node.get_type_name() != "ShapeOf":
+            todo += reversed(_sources(node))
+    return True
+
+
+def _sources(node: _Node) -> list[_Node]:
+    return [value.get_node() for value in node.input_values()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """A value of the step that goes into values of tokens."""
+
+    output: _Output
+    is_table: bool
+    """Whether tokens read its rows by their positions: then it may grow with the step, while its rows stay."""
+
+    def agrees(self, shorter: npt.NDArray[Any], longer: npt.NDArray[Any]) -> bool:
+        if self.is_table:  # close is enough: a kernel may treat the last rows of a table differently
+            return np.allclose(shorter, longer[: len(shorter)], rtol=1e-5, atol=1e-6)
+        return np.array_equal(shorter, longer)
+
+
+def _shared_values(kinds: dict[str, tuple[_Node, _Kind]]) -> tuple[_Shared, ...]:
+    found: dict[tuple[str, int, bool], _Shared] = {}
+    for name, (node, kind) in kinds.items():
+        if kind is not _Kind.STEP:
+            continue
+        for user, port in _users(node):
+            if kinds.get(user.get_name(), (user, None))[1] is _Kind.STEP:
+                continue
+            if user.get_type_name() == "PagedAttentionExtension" and node.get_type_name() == "Parameter":
+                continue  # it has the length of each sequence beside the longest one
+            source = port.get_source_output()
+            is_table = port.get_index() == 0 and _reads_rows(user, kinds)
+            found.setdefault((name, source.get_index(), is_table), _Shared(source, is_table))
+    return tuple(found.values())
+
+
+def _reads_rows(node: _Node, kinds: dict[str, tuple[_Node, _Kind]]) -> bool:
+    """Whether a node picks rows of its first input by the tokens' positions."""
+    if node.get_type_name() != "Gather":
+        return False
+    rows, axis = (node.input_value(place).get_node() for place in (1, 2))
+    _, kind = kinds.get(rows.get_name(), (rows, None))
+    return kind is _Kind.TOKEN and axis.get_type_name() == "Constant" and int(axis.get_data()) == 0
+
+
+# --- up to which length they stay the same ---
+
+
+class _Part:
+    """The part of a graph that computes its shared values. Cuts `model`, which is of no other use afterwards."""
+
+    def __init__(self, model: ov.Model) -> None:
+        kinds = _Walk(model).kinds
+        self.shared = _shared_values(kinds)
+        self._inputs = {
+            name: parameter
+            for parameter in model.get_parameters()
+            for name in parameter.output(0).get_names() & _STARTS.keys()
+        }
+        self._stand_ins = _cut_shapes(self.shared, kinds)
+        outputs = [value.output for value in self.shared]
+        part = ov.Model(outputs, [*self._inputs.values(), *self._stand_ins], "shared values")
+        self._request = ov.Core().compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+
+    def values(self, length: int) -> _Values:
+        """The shared values in a step of one token, the last of so many."""
+        feeds = {"position_ids": np.array([length - 1], np.int64), "max_context_len": np.array(length, np.int32)}
+        shapes = (stand_in.get_partial_shape() for stand_in in self._stand_ins)
+        one_row = [np.zeros([1 if axis.is_dynamic else axis.get_length() for axis in shape]) for shape in shapes]
+        self._request.infer([*(feeds[name] for name in self._inputs), *one_row])
+        return [self._request.get_output_tensor(place).data.copy() for place in range(len(self.shared))]
+
+    def agree(self, shorter: _Values, longer: _Values) -> bool:
+        return all(map(_Shared.agrees, self.shared, shorter, longer))
+
+
+def _cut_shapes(shared: Sequence[_Shared], kinds: dict[str, tuple[_Node, _Kind]]) -> list[_Node]:
+    """Inputs in place of what only a shape was asked of: the rest of the graph hangs on it."""
+    stand_ins = []
+    todo, seen = [value.output.get_node() for value in shared], set()
+    while todo:
+        node = todo.pop()
+        if node.get_name() in seen:
+            continue
+        seen.add(node.get_name())
+        if node.get_type_name() == "ShapeOf" and kinds.get(node.get_name(), (node, None))[1] is not _Kind.STEP:
+            stand_ins.append(ops.parameter(node.input_value(0).get_partial_shape(), np.float64))
+            node.input(0).replace_source_output(stand_ins[-1].output(0))
+        else:
+            todo += _sources(node)
+    return stand_ins
+
+
+def _length_of_agreement(part: _Part, window: int) -> int:
+    """The largest length, `window` at most, up to which all values agree with those of shorter lengths."""
+    length, too_long, values = 1, window + 1, part.values(1)
+    while length < window:
+        longer = min(2 * length, window) if too_long > window else (length + too_long) // 2
+        if longer == length:
+            break
+        found = part.values(longer)
+        if part.agree(values, found):
+            length, values = longer, found
+        else:
+            too_long = longer
+    return length

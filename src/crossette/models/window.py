@@ -1,0 +1,79 @@
+"""Up to which length a model is right as it is served, by what its config.json says beside its context length.
+
+Exported graphs hold one case of what a model does by the length of its text, and OpenVINO's paged attention drops
+masks that it does not know. Neither says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from crossette.models.facts import read_config
+from crossette.types import WindowLimit
+
+_LONG_ROPE = ("longrope", "su")
+"""The name of today, and the first one."""
+
+
+def window_limits(folder: Path) -> tuple[WindowLimit, ...]:
+    """The lengths beyond which the graph may compute something else than the model.
+
+    Rotary factors of the type "dynamic" change with the length, too, but only beyond `max_position_embeddings`, which
+    is the context.
+    """
+    config = read_config(folder)
+    return (*_chunks(config), *_sliding(config), *_long_ropes(config))
+
+
+def _chunks(config: Mapping[str, Any]) -> Iterator[WindowLimit]:
+    if length := _length(config, "attention_chunk_size"):
+        reason = "beyond them the model attends in chunks (attention_chunk_size), which is not supported yet"
+        yield WindowLimit(length, reason)
+
+
+def _sliding(config: Mapping[str, Any]) -> Iterator[WindowLimit]:
+    key = "window_size" if "attention_layers" in config else "sliding_window"
+    length = _length(config, key)
+    if length and _slides(config):
+        reason = (
+            f"beyond them layers of the model attend to the last tokens only ({key}), and those of its graph to all"
+        )
+        yield WindowLimit(length, reason, unless_sliding=True)
+
+
+def _slides(config: Mapping[str, Any]) -> bool:
+    """Whether layers have sliding windows: some configs give a length where there are none."""
+    layers = config.get("layer_types") or config.get("attention_layers")
+    if isinstance(layers, list):
+        return any(str(layer).startswith(("sliding", "local")) for layer in layers)
+    first, count = (_length(config, key) for key in ("max_window_layers", "num_hidden_layers"))
+    return config.get("use_sliding_window") is not False and not (first and count and first >= count)
+
+
+def _long_ropes(config: Mapping[str, Any]) -> Iterator[WindowLimit]:
+    """Longrope has two sets of factors, and the length of a text says which of them all of its tokens take.
+
+    A text that grows past the limit would have to be computed again from its beginning, with the other set.
+    """
+    for rope in _ropes(config):
+        length = next(
+            filter(None, (_length(each, "original_max_position_embeddings") for each in (config, rope))), None
+        )
+        if length and rope.get("rope_type", rope.get("type")) in _LONG_ROPE:
+            reason = "beyond them the model takes other rotary factors (longrope), which is not supported yet"
+            yield WindowLimit(length, reason)
+
+
+def _ropes(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The rotary parameters, by their older and newer name; some models have one set for each type of layer."""
+    for key in ("rope_scaling", "rope_parameters"):
+        given = config.get(key)
+        if isinstance(given, dict):
+            yield from (given, *(each for each in given.values() if isinstance(each, dict)))
+
+
+def _length(values: Mapping[str, Any], key: str) -> int | None:
+    value = values.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
