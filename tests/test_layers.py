@@ -105,7 +105,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Each module or package at the top of crossette, and which others its files may import beside the base."""
 
 OPENVINO_FILES = {
-    f"engines/openvino/{name}.py" for name in ("__init__", "model", "lengths", "runner", "tokenizer", "convert")
+    f"engines/openvino/{name}.py"
+    for name in ("__init__", "model", "runner", "tokenizer", "convert", "gguf/zero_points", "lengths")
 }
 """The only files that import the packages of OpenVINO."""
 

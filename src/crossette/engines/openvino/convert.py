@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from gguf.constants import GGMLQuantizationType, LlamaFileType
 
+from crossette.engines.openvino.gguf.zero_points import correct_zero_points
 from crossette.engines.openvino.gguf_file import GgufHead, read_head
 from crossette.errors import ModelError
 from crossette.types import ModelFacts
@@ -46,6 +47,7 @@ def convert(gguf: Path, target: Path) -> ModelFacts:
     with TemporaryDirectory(dir=target, prefix="convert-") as temporary:
         folder = Path(temporary)
         _generate(gguf, _linked(gguf, folder / "model.gguf"))
+        correct_zero_points(folder / "openvino_model.xml", gguf, head)
         _lift_prompt_limit(folder / "openvino_tokenizer.xml")
         for file in folder.glob("openvino_*"):
             file.replace(target / file.name)

@@ -62,6 +62,8 @@ class GgufTensor:
 class GgufHead:
     metadata: Mapping[str, Value]
     tensors: tuple[GgufTensor, ...]
+    data_start: int = 0
+    """Where the first tensor's data begins in the file, in bytes."""
 
     def number(self, key: str) -> int | None:
         value = self.metadata.get(key)
@@ -112,14 +114,14 @@ class _Reader:
             raise ModelError(f"Can't read {self._path}: it is GGUF version {version}; 2 and 3 can be read.")
         num_tensors, num_values = self._count(), self._count()
         metadata = {self._string(): self._value(self._type()) for _ in range(num_values)}
-        head = GgufHead(metadata, tuple(self._tensor() for _ in range(num_tensors)))
+        tensors = tuple(self._tensor() for _ in range(num_tensors))
+        alignment = GgufHead(metadata, ()).number("general.alignment") or 32
+        head = GgufHead(metadata, tensors, -(-(self._size - self._left) // alignment) * alignment)
         self._check_complete(head)
         return head
 
     def _check_complete(self, head: GgufHead) -> None:
-        alignment = head.number("general.alignment") or 32
-        start = -(-(self._size - self._left) // alignment) * alignment
-        needed = max((start + tensor.offset + tensor.size for tensor in head.tensors), default=0)
+        needed = max((head.data_start + tensor.offset + tensor.size for tensor in head.tensors), default=0)
         if needed > self._size:
             raise self._truncated(f"its tensors end at byte {needed}")
 
