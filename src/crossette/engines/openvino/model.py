@@ -98,6 +98,7 @@ def load_paged(directory: Path, *, threads: int, window: int, family: str = "unk
     _gather_before_head(model)
     properties = {
         "INFERENCE_PRECISION_HINT": "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         "KEY_CACHE_QUANT_MODE": "BY_TOKEN",
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
