@@ -11,7 +11,7 @@ import pytest
 from gguf import GGMLQuantizationType, LlamaFileType
 
 from crossette.engines.openvino.convert import convert, unsupported
-from crossette.engines.openvino.gguf_file import GgufHead, GgufTensor, read_head
+from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, read_head
 from crossette.errors import ModelError
 from crossette.types import ModelFacts
 from tiny_model import CHAT_TEMPLATE, write_tiny_gguf

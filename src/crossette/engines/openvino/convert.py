@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from gguf.constants import GGMLQuantizationType, LlamaFileType
 
+from crossette.engines.openvino.gguf.head import GgufHead, read_head
 from crossette.engines.openvino.gguf.zero_points import correct_zero_points
-from crossette.engines.openvino.gguf_file import GgufHead, read_head
 from crossette.errors import ModelError
 from crossette.types import ModelFacts
 

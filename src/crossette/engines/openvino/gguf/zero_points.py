@@ -18,7 +18,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from crossette.engines.openvino.gguf.blocks import READERS, Groups, ZeroPoints, pack, read_groups, with_zero_points
-from crossette.engines.openvino.gguf_file import GgufHead, GgufTensor
+from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor
 from crossette.errors import ModelError
 
 
