@@ -1,17 +1,18 @@
-"""A llama of random weights in a GGUF file, for tests that need a real graph and no download.
+"""A model of random weights in a GGUF file, for tests that need a real graph and no download.
 
 The vocabulary is 256 single bytes and three control tokens, so any text can be encoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType, TokenType
-from gguf.quants import quantize
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType, RopeScalingType, TokenType
+
+from gguf_blocks import Floats, quantize
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (
@@ -19,9 +20,50 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 HEAD_SIZE = 64
+LLAMA3_ROPE = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+"""Scaled positions of Llama 3, with a window so short that a test's text reaches beyond it."""
+LINEAR_ROPE = {"factor": 4.0}
 
-Pack = Callable[[npt.NDArray[np.float32]], tuple[npt.NDArray[np.uint8], GGMLQuantizationType]]
-"""A matrix `[rows, columns]` as bytes `[rows, bytes]` and what kind they are."""
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Which types a file's matrices have, and what else of the family is in it."""
+
+    kind: GGMLQuantizationType = GGMLQuantizationType.Q8_0
+    others: Mapping[str, GGMLQuantizationType] = field(default_factory=dict)
+    """Matrices of another type, by name, with or without the `blk.N.` of a layer."""
+    sharpness: float = 2.0
+    """Standard deviation of the logits, about."""
+    tied: bool = True
+    """Whether the table of embeddings is the head as well."""
+    feed_forward: int | None = None
+    """Columns of ffn_down; twice the width if not given."""
+    rope: str | None = None
+    """How positions are scaled: not, "llama3" or "linear"."""
+
+    def kind_of(self, name: str) -> GGMLQuantizationType:
+        return self.others.get(name) or self.others.get(name.split(".", 2)[-1]) or self.kind
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Heads and sizes that follow from the family and the width."""
+
+    architecture: str
+    width: int
+
+    @property
+    def heads(self) -> int:
+        return self.width // 64
+
+    @property
+    def kv_heads(self) -> int:
+        return self.heads // 2 if self.heads % 2 == 0 else self.heads
+
+    @property
+    def head_size(self) -> int:
+        """Qwen3's heads are together wider than the model."""
+        return 2 * HEAD_SIZE if self.architecture == "qwen3" else HEAD_SIZE
 
 
 def write_tiny_gguf(
@@ -34,19 +76,19 @@ def write_tiny_gguf(
     tokenizer_from: Path | None = None,
     architecture: str = "llama",
     file_type: LlamaFileType = LlamaFileType.MOSTLY_Q8_0,
-    pack: Pack | None = None,
+    weights: Weights = Weights(),
 ) -> Path:
     """Write the model and return its path; same arguments, same bytes. `width` is a multiple of 64.
 
-    `tokenizer_from` copies the tokenizer of another GGUF file instead of the 259 own tokens. `pack` makes the bytes of
-    a matrix where they are not to be Q8_0.
+    `tokenizer_from` copies the tokenizer of another GGUF file instead of the 259 own tokens.
     """
     writer = GGUFWriter(path, architecture)
-    _add_shape(writer, layers, width, context_length)
+    shape = Shape(architecture, width)
+    _add_shape(writer, shape, layers, context_length, weights)
     writer.add_file_type(file_type)
     vocab_size = _copy_tokenizer(writer, tokenizer_from) if tokenizer_from else _add_byte_tokenizer(writer)
     writer.add_vocab_size(vocab_size)
-    _add_weights(writer, layers, width, vocab_size, np.random.default_rng(seed), pack or _q8_0)
+    _Tensors(writer, weights, seed).add_all(shape, layers, vocab_size)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -54,54 +96,83 @@ def write_tiny_gguf(
     return path
 
 
-def _add_shape(writer: GGUFWriter, layers: int, width: int, context_length: int) -> None:
-    heads = width // HEAD_SIZE
+def llama3_factors(head_size: int, base: float = 10_000.0) -> Floats:
+    """By what each pair's frequency is divided: slow ones by the whole factor, fast ones by 1, others by less."""
+    frequencies = base ** (-np.arange(0, head_size, 2) / head_size)
+    turns = LLAMA3_ROPE["original_max_position_embeddings"] * frequencies / (2 * np.pi)
+    low, high = LLAMA3_ROPE["low_freq_factor"], LLAMA3_ROPE["high_freq_factor"]
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
+    return (1 / ((1 - smooth) / LLAMA3_ROPE["factor"] + smooth)).astype(np.float32)
+
+
+def _add_shape(writer: GGUFWriter, shape: Shape, layers: int, context_length: int, weights: Weights) -> None:
     writer.add_context_length(context_length)
     writer.add_block_count(layers)
-    writer.add_embedding_length(width)
-    writer.add_feed_forward_length(2 * width)
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(_kv_heads(width))
-    writer.add_rope_dimension_count(HEAD_SIZE)
+    writer.add_embedding_length(shape.width)
+    writer.add_feed_forward_length(weights.feed_forward or 2 * shape.width)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    if shape.head_size != HEAD_SIZE:
+        writer.add_key_length(shape.head_size)
+        writer.add_value_length(shape.head_size)
+    writer.add_rope_dimension_count(shape.head_size)
     writer.add_rope_freq_base(10_000.0)
     writer.add_layer_norm_rms_eps(1e-5)
+    if weights.rope == "linear":
+        writer.add_rope_scaling_type(RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(LINEAR_ROPE["factor"])
+    if weights.rope == "llama3":
+        writer.add_tensor("rope_freqs.weight", llama3_factors(shape.head_size))
 
 
-def _q8_0(weight: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint8], GGMLQuantizationType]:
-    return quantize(weight, GGMLQuantizationType.Q8_0), GGMLQuantizationType.Q8_0
+class _Tensors:
+    """Puts random tensors into a file."""
 
+    def __init__(self, writer: GGUFWriter, weights: Weights, seed: int) -> None:
+        self._writer = writer
+        self._weights = weights
+        self._rng = np.random.default_rng(seed)
+        self._vector_rng = np.random.default_rng((seed, 1))
 
-def _kv_heads(width: int) -> int:
-    heads = width // HEAD_SIZE
-    return heads // 2 if heads % 2 == 0 else heads
+    def add_all(self, shape: Shape, layers: int, vocab_size: int) -> None:
+        # Rows of length about 1 make logits a few units wide: greedy choices are not ties, sampling not uniform.
+        self._matrix("token_embd.weight", vocab_size, shape.width, self._weights.sharpness)
+        self._norm("output_norm.weight", shape.width)
+        for layer in range(layers):
+            self._add_layer(f"blk.{layer}.", shape)
+        if not self._weights.tied:
+            self._matrix("output.weight", vocab_size, shape.width, self._weights.sharpness)
 
+    def _add_layer(self, block: str, shape: Shape) -> None:
+        width, query, key = shape.width, shape.heads * shape.head_size, shape.kv_heads * shape.head_size
+        feed_forward = self._weights.feed_forward or 2 * width
+        self._norm(f"{block}attn_norm.weight", width)
+        for name, rows in (("attn_q", query), ("attn_k", key), ("attn_v", key)):
+            self._matrix(f"{block}{name}.weight", rows, width)
+            if shape.architecture == "qwen2":
+                self._vector(f"{block}{name}.bias", 0.0, 0.5, rows)
+        if shape.architecture == "qwen3":
+            self._norm(f"{block}attn_q_norm.weight", shape.head_size)
+            self._norm(f"{block}attn_k_norm.weight", shape.head_size)
+        self._matrix(f"{block}attn_output.weight", width, query)
+        self._norm(f"{block}ffn_norm.weight", width)
+        self._matrix(f"{block}ffn_gate.weight", feed_forward, width)
+        self._matrix(f"{block}ffn_up.weight", feed_forward, width)
+        self._matrix(f"{block}ffn_down.weight", width, feed_forward)
 
-def _add_weights(
-    writer: GGUFWriter, layers: int, width: int, vocab_size: int, rng: np.random.Generator, pack: Pack
-) -> None:
-    def add_matrix(name: str, rows: int, columns: int, scale: float = 1.0) -> None:
-        weight = rng.standard_normal((rows, columns), dtype=np.float32) * (scale / columns**0.5)
-        packed, kind = pack(weight)
-        writer.add_tensor(name, packed, raw_dtype=kind)
+    def _matrix(self, name: str, rows: int, columns: int, scale: float = 1.0) -> None:
+        weight = self._rng.standard_normal((rows, columns), dtype=np.float32)
+        weight[0, :32] = -0.5  # a group without a range, whose scale is 0 where a type keeps minima
+        weight *= scale / columns**0.5
+        kind = self._weights.kind_of(name)
+        self._writer.add_tensor(name, quantize(weight, kind), raw_dtype=kind)
 
-    def add_norm(name: str) -> None:
-        writer.add_tensor(name, np.ones(width, dtype=np.float32))
+    def _norm(self, name: str, size: int) -> None:
+        self._vector(name, 1.0, 0.1, size)
 
-    kv_width = _kv_heads(width) * HEAD_SIZE
-    # Rows of length about 1 make logits a few units wide: greedy choices are not ties, sampling not uniform.
-    add_matrix("token_embd.weight", vocab_size, width, scale=2.0)
-    add_norm("output_norm.weight")
-    for layer in range(layers):
-        block = f"blk.{layer}"
-        add_norm(f"{block}.attn_norm.weight")
-        add_matrix(f"{block}.attn_q.weight", width, width)
-        add_matrix(f"{block}.attn_k.weight", kv_width, width)
-        add_matrix(f"{block}.attn_v.weight", kv_width, width)
-        add_matrix(f"{block}.attn_output.weight", width, width)
-        add_norm(f"{block}.ffn_norm.weight")
-        add_matrix(f"{block}.ffn_gate.weight", 2 * width, width)
-        add_matrix(f"{block}.ffn_up.weight", 2 * width, width)
-        add_matrix(f"{block}.ffn_down.weight", width, 2 * width)
+    def _vector(self, name: str, mean: float, deviation: float, size: int) -> None:
+        values = mean + deviation * self._vector_rng.standard_normal(size)
+        self._writer.add_tensor(name, values.astype(np.float32))
 
 
 def _add_byte_tokenizer(writer: GGUFWriter) -> int:
@@ -131,8 +202,8 @@ def _byte_symbols() -> list[str]:
 
 def _copy_tokenizer(writer: GGUFWriter, source: Path) -> int:
     fields = GGUFReader(source).fields
-    for name, field in fields.items():
+    for name, value in fields.items():
         if name.startswith("tokenizer."):
-            subtype = field.types[1] if len(field.types) > 1 else None
-            writer.add_key_value(name, field.contents(), field.types[0], subtype)
+            subtype = value.types[1] if len(value.types) > 1 else None
+            writer.add_key_value(name, value.contents(), value.types[0], subtype)
     return len(fields["tokenizer.ggml.tokens"].data)

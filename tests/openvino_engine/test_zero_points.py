@@ -10,44 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from gguf import GGMLQuantizationType, GGUFReader
-from gguf.quants import dequantize, quantize
+from gguf.quants import dequantize
 
 import crossette.engines.openvino  # noqa: F401  # openvino is imported the way that this package does it
 from crossette.engines.openvino.convert import convert
 from crossette.engines.openvino.gguf.blocks import Groups, with_zero_points
-from tiny_model import write_tiny_gguf
+from tiny_model import Weights, write_tiny_gguf
 
 Floats = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
 
 Q4_1, Q4_K = GGMLQuantizationType.Q4_1, GGMLQuantizationType.Q4_K
-
-
-def pack_q4_1(weight: Floats) -> tuple[Bytes, GGMLQuantizationType]:
-    return quantize(weight, Q4_1), Q4_1
-
-
-def pack_q4_k(weight: Floats) -> tuple[Bytes, GGMLQuantizationType]:
-    """Super-blocks of eight groups of 32; in the first row the first group has the scale 0."""
-    rows = len(weight)
-    groups = weight.reshape(rows, -1, 8, 32)
-    low = np.minimum(groups.min(-1), 0)
-    scale = (groups.max(-1) - low) / 15
-    d = (scale.max(-1, keepdims=True) / 63).astype(np.float16)
-    dmin = (-low.max(-1, keepdims=True, initial=0, where=False) - low.min(-1, keepdims=True)) / 63
-    dmin = dmin.astype(np.float16)
-    sc = np.round(scale / d).astype(np.uint8)
-    mn = np.round(-low / dmin).astype(np.uint8)
-    sc[0, 0, 0] = 0
-    step, base = d.astype(np.float32) * sc, dmin.astype(np.float32) * mn
-    ratio = (groups + base[..., None]) / np.where(step, step, np.inf)[..., None]
-    q = np.clip(np.round(ratio), 0, 15).astype(np.uint8)
-    first, second = sc[..., :4] | (sc[..., 4:] >> 4 << 6), mn[..., :4] | (mn[..., 4:] >> 4 << 6)
-    third = (sc[..., 4:] & 15) | (mn[..., 4:] & 15) << 4
-    pairs = q.reshape(rows, -1, 4, 2, 32)
-    halves = (pairs[..., 0, :] | pairs[..., 1, :] << 4).reshape(rows, -1, 128)
-    heads = [d.view(np.uint8).reshape(rows, -1, 2), dmin.view(np.uint8).reshape(rows, -1, 2)]
-    return np.concatenate([*heads, first, second, third, halves], axis=-1).reshape(rows, -1), Q4_K
 
 
 def matrices_of(graph: Path) -> Iterator[Floats]:
@@ -121,10 +93,12 @@ ROUNDING = 2.0**-9
 """Scale and zero point are rounded to 11 bits each, and differ by up to twice the largest weight."""
 
 
-@pytest.mark.parametrize(("pack", "kind"), [(pack_q4_1, Q4_1), (pack_q4_k, Q4_K)])
+@pytest.mark.parametrize("kind", [Q4_1, Q4_K])
 @pytest.mark.parametrize("architecture", ["llama", "qwen3"])
-def test_a_random_model_has_the_weights_of_its_file(tmp_path: Path, pack: Any, kind: Any, architecture: str) -> None:
-    file = write_tiny_gguf(tmp_path / "m.gguf", layers=2, architecture=architecture, pack=pack)
+def test_a_random_model_has_the_weights_of_its_file(
+    tmp_path: Path, kind: GGMLQuantizationType, architecture: str
+) -> None:
+    file = write_tiny_gguf(tmp_path / "m.gguf", layers=2, architecture=architecture, weights=Weights(kind=kind))
     convert(file, tmp_path)
 
     assert difference(tmp_path / "openvino_model.xml", file, kind) < ROUNDING
@@ -138,7 +112,7 @@ def test_the_default_model_has_the_weights_of_its_file(default_gguf: Path, tmp_p
 
 def test_rounded_zero_points_would_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What these tests are for: the graph as openvino_genai writes it."""
-    file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, pack=pack_q4_k)
+    file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, weights=Weights(kind=Q4_K))
     monkeypatch.setattr("crossette.engines.openvino.convert.correct_zero_points", lambda *_: None)
     convert(file, tmp_path)
 

@@ -1,0 +1,208 @@
+"""What the model of a GGUF file says, computed in f32 with numpy: the measure of every graph that is made of the file.
+
+It shares nothing with a graph but the file. Matrices are dequantised by the gguf package, a few million weights at a
+time and as they are needed, so the memory it takes does not grow with the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from gguf.constants import GGML_QUANT_SIZES
+from gguf.quants import dequantize
+
+from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor
+from crossette.errors import ModelError
+
+Floats = npt.NDArray[np.float32]
+
+_PIECE = 1 << 22
+"""Weights that are dequantised at once: 16 MB of f32."""
+
+_ADJACENT = {"llama": True, "qwen2": False, "qwen3": False}
+"""Whether rotary positions turn a head's features 0 and 1, 2 and 3, and so on, or those of its two halves."""
+
+
+def logits(path: Path, head: GgufHead, tokens: Sequence[int]) -> Floats:
+    """Logits `[tokens, vocabulary]` of one text, each row of what follows that token.
+
+    Raises ModelError for what it does not know: an architecture, scaled positions, a tensor that it has no use for.
+    """
+    shape = _shape(path, head)
+    weights = Weights(path, head)
+    angles = _angles(path, head, weights, shape, len(tokens))
+    x = weights.rows("token_embd.weight", np.asarray(tokens))
+    for layer in range(shape.layers):
+        x = _layer(x, weights, f"blk.{layer}.", shape, angles)
+    x = _normed(x, weights.vector("output_norm.weight"), shape.epsilon)
+    result = weights.product(x, "output" if "output.weight" in weights else "token_embd")
+    weights.check_all_used()
+    return result
+
+
+class Weights:
+    """The tensors of a file, mapped, and dequantised where they are asked for."""
+
+    def __init__(self, path: Path, head: GgufHead) -> None:
+        self._path = path
+        self._bytes = np.memmap(path, np.uint8, mode="r")
+        self._start = head.data_start
+        self._tensors = {tensor.name: tensor for tensor in head.tensors}
+        self._unused = set(self._tensors)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def rows(self, name: str, which: slice | npt.NDArray[np.int64]) -> Floats:
+        """Some rows of a matrix, `[rows, columns]`."""
+        tensor = self._tensor(name)
+        block, block_bytes = GGML_QUANT_SIZES[tensor.type]
+        columns = tensor.shape[0]
+        start = self._start + tensor.offset
+        packed = self._bytes[start : start + tensor.size].reshape(-1, columns // block * block_bytes)
+        return np.asarray(dequantize(np.ascontiguousarray(packed[which]), tensor.type), np.float32)
+
+    def vector(self, name: str) -> Floats:
+        """A tensor of one dimension."""
+        return self.rows(name, slice(None)).reshape(-1)
+
+    def product(self, x: Floats, name: str) -> Floats:
+        """`x` times the transposed matrix, `[rows of x, rows of the matrix]`, and its bias if it has one."""
+        columns, rows = self._tensor(f"{name}.weight").shape
+        result = np.empty((len(x), rows), np.float32)
+        step = max(1, _PIECE // columns)
+        for begin in range(0, rows, step):
+            piece = slice(begin, begin + step)
+            result[:, piece] = x @ self.rows(f"{name}.weight", piece).T
+        if f"{name}.bias" in self:
+            result += self.vector(f"{name}.bias")
+        return result
+
+    def check_all_used(self) -> None:
+        """A tensor that nothing has asked for is a part of the model that was left out."""
+        if self._unused:
+            names = ", ".join(sorted(self._unused)[:5])
+            raise ModelError(f"Can't compute {self._path}: nothing is known to do with its tensors {names}.")
+
+    def _tensor(self, name: str) -> GgufTensor:
+        if name not in self._tensors:
+            raise ModelError(f"Can't compute {self._path}: it has no tensor '{name}'.")
+        self._unused.discard(name)
+        return self._tensors[name]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    layers: int
+    heads: int
+    kv_heads: int
+    rotated: int
+    """Features of each head that rotary positions turn: the first ones."""
+    adjacent: bool
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Angles:
+    """Cosine and sine of each position and pair of features, `[tokens, 1, pairs]`."""
+
+    cos: Floats
+    sin: Floats
+
+
+def _shape(path: Path, head: GgufHead) -> _Shape:
+    architecture = head.text("general.architecture")
+    if architecture not in _ADJACENT:
+        raise ModelError(f"Can't compute {path}: '{architecture}' is none of {', '.join(_ADJACENT)}.")
+    heads = _needed(path, head, f"{architecture}.attention.head_count")
+    head_size = head.number(f"{architecture}.attention.key_length")
+    head_size = head_size or _needed(path, head, f"{architecture}.embedding_length") // heads
+    return _Shape(
+        layers=_needed(path, head, f"{architecture}.block_count"),
+        heads=heads,
+        kv_heads=head.number(f"{architecture}.attention.head_count_kv") or heads,
+        rotated=head.number(f"{architecture}.rope.dimension_count") or head_size,
+        adjacent=_ADJACENT[architecture],
+        epsilon=_real(head, f"{architecture}.attention.layer_norm_rms_epsilon") or 1e-5,
+    )
+
+
+def _needed(path: Path, head: GgufHead, key: str) -> int:
+    if not (value := head.number(key)):
+        raise ModelError(f"Can't compute {path}: its metadata has no {key}.")
+    return value
+
+
+def _real(head: GgufHead, key: str) -> float | None:
+    value = head.metadata.get(key)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _angles(path: Path, head: GgufHead, weights: Weights, shape: _Shape, num_tokens: int) -> _Angles:
+    architecture = head.text("general.architecture")
+    base = _real(head, f"{architecture}.rope.freq_base") or 10_000.0
+    frequencies = base ** (-np.arange(0, shape.rotated, 2, dtype=np.float64) / shape.rotated)
+    if "rope_freqs.weight" in weights:
+        frequencies /= weights.vector("rope_freqs.weight")
+    match scaling := head.text(f"{architecture}.rope.scaling.type"):
+        case "linear":
+            frequencies /= _real(head, f"{architecture}.rope.scaling.factor") or 1.0
+        case None | "none":
+            pass
+        case _:
+            raise ModelError(f"Can't compute {path}: its rotary positions are scaled by the rule '{scaling}'.")
+    angles = np.arange(num_tokens)[:, None, None] * frequencies
+    return _Angles(np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32))
+
+
+def _layer(x: Floats, weights: Weights, block: str, shape: _Shape, angles: _Angles) -> Floats:
+    normed = _normed(x, weights.vector(f"{block}attn_norm.weight"), shape.epsilon)
+    x = x + weights.product(_attention(normed, weights, block, shape, angles), f"{block}attn_output")
+    normed = _normed(x, weights.vector(f"{block}ffn_norm.weight"), shape.epsilon)
+    gate = weights.product(normed, f"{block}ffn_gate")
+    silu = gate * (1 + np.tanh(gate / 2)) / 2  # the same as gate / (1 + exp(-gate)), without its overflow
+    return x + weights.product(silu * weights.product(normed, f"{block}ffn_up"), f"{block}ffn_down")
+
+
+def _attention(x: Floats, weights: Weights, block: str, shape: _Shape, angles: _Angles) -> Floats:
+    """Each token's mixture of the values before it, `[tokens, heads * head size]`; several heads share a key."""
+    num_tokens = len(x)
+    query = weights.product(x, f"{block}attn_q").reshape(num_tokens, shape.heads, -1)
+    key = weights.product(x, f"{block}attn_k").reshape(num_tokens, shape.kv_heads, -1)
+    value = weights.product(x, f"{block}attn_v").reshape(num_tokens, shape.kv_heads, -1)
+    if f"{block}attn_q_norm.weight" in weights:
+        query = _normed(query, weights.vector(f"{block}attn_q_norm.weight"), shape.epsilon)
+        key = _normed(key, weights.vector(f"{block}attn_k_norm.weight"), shape.epsilon)
+    query, key = _rotated(query, shape, angles), _rotated(key, shape, angles)
+    grouped = query.reshape(num_tokens, shape.kv_heads, shape.heads // shape.kv_heads, -1).transpose(1, 2, 0, 3)
+    scores = grouped @ key.transpose(1, 2, 0)[:, None] / np.sqrt(np.float32(query.shape[-1]))
+    scores += np.triu(np.full((num_tokens, num_tokens), -np.inf, np.float32), 1)
+    mixed = _softmax(scores) @ value.transpose(1, 0, 2)[:, None]
+    return mixed.transpose(2, 0, 1, 3).reshape(num_tokens, -1)
+
+
+def _rotated(x: Floats, shape: _Shape, angles: _Angles) -> Floats:
+    """Turn pairs of features of `[tokens, heads, features]` by their position."""
+    turned, rest = x[..., : shape.rotated], x[..., shape.rotated :]
+    half = shape.rotated // 2
+    firsts = slice(0, None, 2) if shape.adjacent else slice(0, half)
+    seconds = slice(1, None, 2) if shape.adjacent else slice(half, None)
+    a, b = turned[..., firsts], turned[..., seconds]
+    result = np.empty_like(turned)
+    result[..., firsts] = a * angles.cos - b * angles.sin
+    result[..., seconds] = a * angles.sin + b * angles.cos
+    return np.concatenate((result, rest), -1)
+
+
+def _normed(x: Floats, weight: Floats, epsilon: float) -> Floats:
+    mean_square = np.mean(x * x, -1, keepdims=True, dtype=np.float32)
+    return np.asarray(x / np.sqrt(mean_square + np.float32(epsilon)) * weight, np.float32)
+
+
+def _softmax(x: Floats) -> Floats:
+    powers = np.exp(x - x.max(-1, keepdims=True))
+    return np.asarray(powers / powers.sum(-1, keepdims=True), np.float32)

@@ -1,0 +1,117 @@
+"""The reference computes what transformers does, and says what it does not know; the files of its tests hold up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gguf.constants import GGMLQuantizationType
+from gguf.quants import dequantize
+
+from crossette.engines.openvino.gguf import reference
+from crossette.engines.openvino.gguf.head import read_head
+from crossette.errors import ModelError
+from gguf_blocks import quantize
+from reference_cases import CASES, DATA, NUM_KEPT, TOKENS, write_case
+from tiny_model import Weights, write_tiny_gguf
+
+KEPT = json.loads(DATA.read_text(encoding="utf-8"))
+
+ERRORS = {
+    "F32": 0.0,
+    "F16": 0.0003,
+    "BF16": 0.002,
+    "Q8_0": 0.006,
+    "Q6_K": 0.02,
+    "Q5_K": 0.04,
+    "Q5_1": 0.04,
+    "Q5_0": 0.05,
+    "Q4_K": 0.08,
+    "Q4_1": 0.08,
+    "Q4_0": 0.09,
+    "IQ4_NL": 0.09,
+    "IQ4_XS": 0.09,
+    "Q3_K": 0.2,
+    "Q2_K": 0.35,
+}
+"""How far the types are from weights of variance 1, as a root mean square. What is packed wrongly is 1 away."""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_gguf(tmp_path_factory.mktemp("reference") / "tiny.gguf", layers=1, width=64)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_logits_are_those_of_transformers(tmp_path: Path, name: str) -> None:
+    file = write_case(tmp_path / "tiny.gguf", name)
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert sha256 == KEPT[name]["sha256"], "another file than was kept: run tests/make_reference_data.py again"
+
+    logits = reference.logits(file, read_head(file), TOKENS)
+
+    assert logits.shape == (len(TOKENS), 260) and logits.dtype == np.float32
+    assert logits[-1, :NUM_KEPT] == pytest.approx(KEPT[name]["logits"], abs=1e-4)
+
+
+def test_a_row_does_not_know_what_comes_after_it(file: Path) -> None:
+    whole = reference.logits(file, read_head(file), TOKENS)
+    begun = reference.logits(file, read_head(file), TOKENS[:40])
+
+    np.testing.assert_allclose(whole[:40], begun, atol=1e-4)
+
+
+def test_matrices_are_dequantised_in_pieces_of_any_size(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = reference.logits(file, read_head(file), TOKENS)
+    monkeypatch.setattr(reference, "_PIECE", 64 * 37)
+
+    np.testing.assert_allclose(reference.logits(file, read_head(file), TOKENS), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("general.architecture", "gemma3", "'gemma3' is none of llama, qwen2, qwen3"),
+        ("llama.rope.scaling.type", "yarn", "scaled by the rule 'yarn'"),
+        ("llama.block_count", 0, "its metadata has no llama.block_count"),
+        ("llama.block_count", 2, "it has no tensor 'blk.1.attn_norm.weight'"),
+    ],
+)
+def test_what_it_cannot_compute_is_an_error(file: Path, key: str, value: str | int, message: str) -> None:
+    head = read_head(file)
+
+    with pytest.raises(ModelError, match=message):
+        reference.logits(file, replace(head, metadata={**head.metadata, key: value}), TOKENS)
+
+
+def test_a_tensor_that_nothing_asks_for_is_an_error(file: Path) -> None:
+    head = read_head(file)
+    more = (*head.tensors, replace(head.tensors[-1], name="blk.0.ffn_gate_inp.weight"))
+
+    with pytest.raises(ModelError, match=r"nothing is known to do with its tensors blk\.0\.ffn_gate_inp\.weight"):
+        reference.logits(file, replace(head, tensors=more), TOKENS)
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_weights_of_tests_are_near_what_they_were_made_of(kind: str) -> None:
+    weight = np.random.default_rng(1).standard_normal((16, 512), dtype=np.float32)
+    weight[3, :256] = 0  # a block of zeros has no range
+
+    read = dequantize(quantize(weight, GGMLQuantizationType[kind]), GGMLQuantizationType[kind])
+
+    assert read.shape == weight.shape
+    assert np.sqrt(np.mean((read - weight) ** 2)) <= ERRORS[kind]
+
+
+def test_a_mixed_file_has_the_types_that_were_asked_for(tmp_path: Path) -> None:
+    q4, q6 = GGMLQuantizationType.Q4_K, GGMLQuantizationType.Q6_K
+    weights = Weights(kind=q4, others={"attn_v.weight": q6, "blk.1.ffn_down.weight": q6})
+    head = read_head(write_tiny_gguf(tmp_path / "tiny.gguf", layers=2, weights=weights))
+
+    assert {tensor.name for tensor in head.tensors if tensor.type == q6} == {
+        *("blk.0.attn_v.weight", "blk.1.attn_v.weight", "blk.1.ffn_down.weight")
+    }

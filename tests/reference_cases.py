@@ -1,0 +1,32 @@
+"""The tiny models that transformers and our own reference both compute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gguf import GGMLQuantizationType
+
+from tiny_model import Weights, write_tiny_gguf
+
+DATA = Path(__file__).parent / "data" / "reference.json"
+
+TOKENS = [3 + (7 * i * i + 5 * i) % 256 for i in range(100)]
+"""Long enough to reach beyond the window of scaled positions."""
+
+NUM_KEPT = 64
+"""So many logits of the last token are kept: the first ones."""
+
+CASES = {
+    "llama": ("llama", Weights()),
+    "llama-untied": ("llama", Weights(tied=False, kind=GGMLQuantizationType.Q4_K)),
+    "llama3-rope": ("llama", Weights(rope="llama3")),
+    "linear-rope": ("llama", Weights(rope="linear")),
+    "qwen2": ("qwen2", Weights()),
+    "qwen3": ("qwen3", Weights(tied=False)),
+}
+"""Architecture and weights by name."""
+
+
+def write_case(path: Path, name: str) -> Path:
+    architecture, weights = CASES[name]
+    return write_tiny_gguf(path, layers=2, architecture=architecture, weights=weights)
