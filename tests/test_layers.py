@@ -106,7 +106,20 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 OPENVINO_FILES = {
     f"engines/openvino/{name}.py"
-    for name in ("__init__", "model", "runner", "tokenizer", "convert", "gguf/zero_points", "lengths")
+    for name in (
+        "weights",
+        "parts",
+        "rotary",
+        "attention",
+        "graph",
+        "tokenizer",
+        "__init__",
+        "model",
+        "runner",
+        "convert",
+        "gguf/zero_points",
+        "lengths",
+    )
 }
 """The only files that import the packages of OpenVINO."""
 

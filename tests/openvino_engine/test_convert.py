@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import struct
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf import GGMLQuantizationType, LlamaFileType
+from gguf import GGMLQuantizationType, GGUFValueType, LlamaFileType
 
 from crossette.engines.openvino.convert import convert, unsupported
 from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, read_head
@@ -47,7 +48,7 @@ def test_the_facts_are_those_of_the_file(converted: tuple[Path, ModelFacts]) -> 
         special_tokens={0: "<|endoftext|>", 1: "<|im_start|>", 2: "<|im_end|>"},
         converter=facts.converter,
     )
-    assert facts.converter is not None and facts.converter.startswith("openvino-genai 2026.")
+    assert facts.converter is not None and re.fullmatch(r"crossette [\d.]+, openvino 2026\.[\d.]+", facts.converter)
 
 
 def test_graph_tokenizers_and_template_are_written_and_nothing_else(
@@ -61,13 +62,13 @@ def test_graph_tokenizers_and_template_are_written_and_nothing_else(
 
 
 def test_the_converted_model_generates(converted: tuple[Path, ModelFacts]) -> None:
+    """Also where others run it: with states, not pages."""
     pipeline = import_module("openvino_genai").LLMPipeline(str(converted[0]), "CPU")
 
     assert isinstance(pipeline.generate("hello", max_new_tokens=4), str)
 
 
 def test_the_tokenizer_keeps_every_token_of_a_long_prompt(converted: tuple[Path, ModelFacts]) -> None:
-    """As openvino_genai writes it, it cuts what exceeds 8,192 tokens and says nothing."""
     encoded = tokenizer(converted[0]).encode("ab " * 4000, add_special_tokens=False)
 
     assert encoded.input_ids.shape == [1, 12000]
@@ -147,25 +148,39 @@ def test_the_other_known_architectures_convert(tmp_path: Path, architecture: str
 def head(
     metadata: dict[str, Any] | None = None,
     matrix: GGMLQuantizationType = GGMLQuantizationType.Q8_0,
-    name: str = "w",
+    shape: tuple[int, ...] = (64, 64),
 ) -> GgufHead:
-    fields = {"general.architecture": "llama", "tokenizer.ggml.model": "gpt2", **(metadata or {})}
-    return GgufHead(
-        fields,
-        (GgufTensor("norm", (64,), GGMLQuantizationType.F32, 0), GgufTensor(name, (64, 64), matrix, 0)),
-    )
+    fields = {
+        "general.architecture": "llama",
+        "llama.context_length": 4096,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.tokens": ["<end>"],
+        "tokenizer.ggml.token_type": [3],
+        "tokenizer.ggml.merges": ["a b"],
+        **(metadata or {}),
+    }
+    norm = GgufTensor("norm", (64,), GGMLQuantizationType.F32, 0)
+    return GgufHead(fields, (norm, GgufTensor("w", shape, matrix, 0)))
 
 
 @pytest.mark.parametrize(
     ("of", "reason"),
     [
         (head(), None),
-        (head(matrix=GGMLQuantizationType.Q5_K), "its tensor 'w' is Q5_K, and only F16, Q8_0"),
+        (head(matrix=GGMLQuantizationType.Q5_0), None),
+        (head({"llama.rope.scaling.type": "yarn", "llama.rope.scaling.yarn_beta_fast": 32.0}), None),
+        (head({"llama.attention.sliding_window": 4096, "llama.expert_count": 0}), None),
+        (head(matrix=GGMLQuantizationType.IQ2_XXS), "its tensor 'w' is IQ2_XXS, and only F32, F16, BF16, Q4_0"),
+        (head(shape=(64, 64, 2)), "its tensor 'w' is Q8_0 of 3 dimensions"),
+        (head(shape=(64,)), "its tensor 'w' is Q8_0 of 1 dimensions"),
+        (head(matrix=GGMLQuantizationType.Q4_K), "the rows of its tensor 'w' are no whole blocks of Q4_K"),
         (head({"tokenizer.ggml.model": "llama"}), "its tokenizer is 'llama'"),
-        (head({"tokenizer.ggml.pre": "tekken"}), "splits text by the rules 'tekken'"),
-        (head({"llama.expert_count": 8}), "mixture of experts"),
-        (head({"llama.rope.scaling.type": "yarn"}), r"scaled \('yarn'\)"),
-        (head(name="rope_freqs.weight"), r"scaled \('llama3'\)"),
+        (head({"tokenizer.ggml.pre": "dbrx"}), "splits text by the rules 'dbrx'"),
+        (head({"llama.expert_count": 8}), r"mixture of experts \(llama\.expert_count\)"),
+        (head({"llama.attention.sliding_window": 512}), "sees a window of 512 tokens"),
+        (head({"llama.final_logit_softcapping": 30.0}), "its logits are capped"),
+        (head({"llama.rope.scaling.type": "longrope"}), "scaled by 'longrope', and only linear, llama3, yarn"),
+        (head({"llama.rope.scaling.yarn_beta_fast": 16.0}), "a yarn_beta_fast of 16, and only 32 is known"),
         (head({"split.count": 3}), "one of several parts"),
     ],
 )
@@ -175,11 +190,69 @@ def test_what_would_go_wrong_in_silence_is_refused(of: GgufHead, reason: str | N
     assert found is None if reason is None else re.search(reason, str(found))
 
 
-def test_what_the_converter_raises_becomes_our_error(tmp_path: Path) -> None:
-    file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, width=64)
-    file.write_bytes(file.read_bytes().replace(b"output_norm", b"output_what"))
+@pytest.mark.parametrize(
+    ("there", "instead", "reason"),
+    [
+        (b"output_norm.weight", b"output_what.weight", "it has no tensor 'output_norm.weight'"),
+        (b"llama.block_count", b"llama.block_cound", "its metadata has no number llama.block_count"),
+        (b"llama.context_length", b"llama.context_lengtt", "its metadata has no llama.context_length"),
+        (b"blk.1.ffn_up", b"blk.1.ffn_op", "it has no tensor 'blk.1.ffn_up.weight'"),
+        (b"blk.1.attn_norm", b"blk.7.attn_norm", "it has no tensor 'blk.1.attn_norm.weight'"),
+    ],
+)
+def test_what_is_missing_is_named_and_nothing_is_left(
+    tiny: Path, tmp_path: Path, there: bytes, instead: bytes, reason: str
+) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_bytes(tiny.read_bytes().replace(there, instead))
 
-    with pytest.raises(ModelError, match=r"Can't convert .*openvino-genai .* says: "):
+    with pytest.raises(ModelError, match=f"^Can't convert .*m.gguf: {reason}. Use an OpenVINO model"):
+        convert(file, tmp_path)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def with_number(file: Path, key: str, old: int, new: int) -> bytes:
+    """The bytes of a file in which one number of its metadata is another."""
+    name, number = key.encode(), GGUFValueType.UINT32
+    there, instead = (name + struct.pack("<II", number, value) for value in (old, new))
+    data = file.read_bytes()
+    assert there in data
+    return data.replace(there, instead)
+
+
+def test_a_tensor_that_is_left_over_is_named(tiny: Path, tmp_path: Path) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_bytes(with_number(tiny, "llama.block_count", 2, 1))
+
+    with pytest.raises(ModelError, match=r"nothing is known to do with its tensors blk\.1\.attn_k\.weight, blk\.1\."):
+        convert(file, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new", "reason"),
+    [
+        ("attention.head_count", 4, 2, r"its tensor 'blk\.0\.attn_k\.weight' has 128 rows where 256 are expected"),
+        ("attention.head_count_kv", 2, 1, r"its tensor 'blk\.0\.attn_k\.weight' has 128 rows where 64 are expected"),
+        ("attention.head_count_kv", 2, 3, "its 4 heads of 64 have 3 keys"),
+        ("embedding_length", 256, 512, r"its tensor 'blk\.0\.attn_q\.weight' has 256 rows where 512 are expected"),
+    ],
+)
+def test_sizes_that_do_not_fit_together_are_an_error(
+    tiny: Path, tmp_path: Path, key: str, old: int, new: int, reason: str
+) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_bytes(with_number(tiny, f"llama.{key}", old, new))
+
+    with pytest.raises(ModelError, match=rf"^Can't convert .*m\.gguf: {reason}"):
+        convert(file, tmp_path)
+
+
+def test_matrices_that_cannot_be_multiplied_are_an_error(tmp_path: Path) -> None:
+    file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, width=128)
+    data = file.read_bytes().replace(b"ffn_down", b"ffn_temp").replace(b"ffn_gate", b"ffn_down")
+    file.write_bytes(data.replace(b"ffn_temp", b"ffn_gate"))
+
+    with pytest.raises(ModelError, match=r"Can't convert .*m\.gguf: OpenVINO cannot make a graph of it: .+"):
         convert(file, tmp_path)
 
 

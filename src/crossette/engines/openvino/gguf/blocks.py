@@ -1,6 +1,8 @@
-"""The bytes of a quantised tensor as the numbers that they stand for.
+"""The quantised formats of GGUF files: where in the bytes of a block are the numbers that its weights are made of.
 
-A weight is `scale * integer + minimum`, with a scale and a minimum for each group of neighbours in a row.
+A weight is `(integer - zero) * scale`, or `integer * scale + minimum` where the format has minima. Scales and minima
+are those of a group: 16 or 32 neighbours in a row. Every format that is known here is of this form, to the last bit,
+so a graph can hold it exactly (weights.py). All functions take the blocks of rows as `[rows, blocks, bytes]`.
 """
 
 from __future__ import annotations
@@ -11,94 +13,99 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.quants import IQ4_NL
 
-GROUP = 32
-
-Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.uint8] | npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
-    """A matrix in groups: `integers` `[rows, columns]`, `scales` and `minima` `[rows, groups]`."""
+class Format:
+    """How to read the blocks of one type."""
 
-    integers: Bytes
-    scales: Floats
-    minima: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class ZeroPoints:
-    """A matrix in groups, as 16-bit numbers can tell it: `(integers - zero_points) * scales`."""
-
-    integers: Bytes
-    scales: npt.NDArray[np.float16]
-    zero_points: npt.NDArray[np.float16]
-
-
-def with_zero_points(groups: Groups) -> ZeroPoints:
-    """The same weights, but for the rounding of scales and zero points to 11 bits.
-
-    Where the minimum is so many scales that no 16-bit number says how many, the group's weights are all the same to
-    those 11 bits: the minimum itself.
-    """
-    scales = groups.scales.astype(np.float16)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        zero_points = (-groups.minima / scales).astype(np.float16)
-    flat = ~np.isfinite(zero_points)
-    if not flat.any():
-        return ZeroPoints(groups.integers, scales, zero_points)
-    scales[flat] = np.abs(groups.minima[flat])
-    zero_points[flat] = -np.sign(groups.minima[flat])
-    size = groups.integers.shape[1] // flat.shape[1]
-    return ZeroPoints(np.where(np.repeat(flat, size, axis=1), np.uint8(0), groups.integers), scales, zero_points)
-
-
-def read_groups(data: Bytes, kind: GGMLQuantizationType, rows: int) -> Groups:
-    """The groups of a Q4_1 or Q4_K matrix; `data` are its bytes."""
-    block_bytes = GGML_QUANT_SIZES[kind][1]
-    return READERS[kind](data.reshape(rows, -1, block_bytes))
-
-
-def pack(integers: Bytes) -> Bytes:
-    """Two 4-bit integers to a byte, the first one in the low half."""
-    pairs = integers.reshape(-1, 2)
-    packed: Bytes = np.bitwise_or(pairs[:, 0], pairs[:, 1] << 4)
-    return packed
-
-
-def _read_q4_1(blocks: Bytes) -> Groups:
-    """Scale, minimum, 16 bytes: the low halves are the first 16 weights, the high halves the others."""
-    return Groups(_halves(blocks[..., 4:]), _f16(blocks, 0), _f16(blocks, 2))
-
-
-def _read_q4_k(blocks: Bytes) -> Groups:
-    """Eight groups of 32, whose scales and minima are 6-bit multiples of the two of the super-block."""
-    rows = len(blocks)
-    scales, minima = _six_bits(blocks[..., 4:16])
-    pairs = blocks[..., 16:].reshape(rows, -1, 4, GROUP)
-    return Groups(
-        _halves(pairs),
-        (_f16(blocks, 0)[..., None] * scales).reshape(rows, -1),
-        (-_f16(blocks, 2)[..., None] * minima).reshape(rows, -1),
-    )
-
-
-READERS: dict[GGMLQuantizationType, Callable[[Bytes], Groups]] = {
-    GGMLQuantizationType.Q4_1: _read_q4_1,
-    GGMLQuantizationType.Q4_K: _read_q4_k,
-}
+    bits: int
+    """How many an integer takes in a graph: 2, 4 or 8."""
+    group: int
+    """Weights with the same scale."""
+    integers: Callable[[Bytes], Integers]
+    """`[rows, blocks, weights of a block]`; signed where `zero` is 0 and there are no minima."""
+    scales: Callable[[Bytes], Floats]
+    """`[rows, blocks, groups of a block]`."""
+    minima: Callable[[Bytes], Floats] | None = None
+    """`[rows, blocks, groups of a block]`."""
+    zero: int = 0
 
 
 def _f16(blocks: Bytes, offset: int) -> Floats:
-    """The 16-bit number at an offset of each block."""
+    """The 16-bit number at an offset of each block, `[rows, blocks, 1]`."""
     pair = np.ascontiguousarray(blocks[..., offset : offset + 2])
-    return pair.view(np.float16)[..., 0].astype(np.float32)
+    return pair.view(np.float16).astype(np.float32)
 
 
-def _halves(data: Bytes) -> Bytes:
-    """The 4-bit integers of rows of bytes: of each run along the last axis the low halves, then the high ones."""
-    return np.stack([data & 15, data >> 4], axis=-2).reshape(len(data), -1)
+def _d(blocks: Bytes) -> Floats:
+    return _f16(blocks, 0)
+
+
+def _m(blocks: Bytes) -> Floats:
+    return _f16(blocks, 2)
+
+
+def _fields(data: Bytes, bits: int) -> Bytes:
+    """The fields of `bits` bits of runs of bytes: of each run all the lowest, then all the next, and so on."""
+    mask = (1 << bits) - 1
+    return np.concatenate([data >> shift & mask for shift in range(0, 8, bits)], axis=-1)
+
+
+def _in_turn(data: Bytes, bits: int) -> Bytes:
+    """The fields of `bits` bits of each byte, byte after byte."""
+    return _flat(_fields(data[..., None], bits))
+
+
+def _runs(data: Bytes, length: int) -> Bytes:
+    return data.reshape(*data.shape[:-1], -1, length)
+
+
+def _flat(data: Bytes) -> Bytes:
+    """Runs `[rows, blocks, runs, length]` as one run."""
+    return data.reshape(*data.shape[:2], -1)
+
+
+def _halves(start: int, run: int) -> Callable[[Bytes], Bytes]:
+    """4-bit integers from `start` on: of each `run` bytes the low halves, then the high ones."""
+    return lambda blocks: _flat(_fields(_runs(blocks[..., start:], run), 4))
+
+
+# Types of 32 weights a block.
+
+
+def _fifth_bits(blocks: Bytes, start: int) -> Bytes:
+    """32 bits in order, each in the place of a fifth bit."""
+    bits = np.unpackbits(blocks[..., start : start + 4], axis=-1, bitorder="little")
+    return bits << np.uint8(4)
+
+
+def _q5_0(blocks: Bytes) -> Integers:
+    return (_halves(6, 16)(blocks) | _fifth_bits(blocks, 2)).astype(np.int8) - np.int8(16)
+
+
+def _q5_1(blocks: Bytes) -> Integers:
+    return _halves(8, 16)(blocks) | _fifth_bits(blocks, 4)
+
+
+def _q8_0(blocks: Bytes) -> Integers:
+    return blocks[..., 2:].view(np.int8)
+
+
+_CODEBOOK = np.array(IQ4_NL.kvalues, np.int8)
+"""The sixteen values of the IQ4 types."""
+
+
+def _iq4_nl(blocks: Bytes) -> Integers:
+    return _CODEBOOK[_halves(2, 16)(blocks)]
+
+
+# Types of 256 weights a block: scales are small multiples of the block's own.
 
 
 def _six_bits(packed: Bytes) -> tuple[Bytes, Bytes]:
@@ -107,3 +114,86 @@ def _six_bits(packed: Bytes) -> tuple[Bytes, Bytes]:
     scales = np.concatenate([first & 63, (third & 15) | (first >> 6 << 4)], axis=-1)
     minima = np.concatenate([second & 63, (third >> 4) | (second >> 6 << 4)], axis=-1)
     return scales, minima
+
+
+def _scales_q45_k(blocks: Bytes) -> Floats:
+    return _d(blocks) * _six_bits(blocks[..., 4:16])[0]
+
+
+def _minima_q45_k(blocks: Bytes) -> Floats:
+    return -_m(blocks) * _six_bits(blocks[..., 4:16])[1]
+
+
+def _q5_k(blocks: Bytes) -> Integers:
+    """A byte of `fifth` holds a bit for each of the eight groups."""
+    fifth = _fields(blocks[..., 16:48], 1)
+    return _halves(48, 32)(blocks) | fifth << 4
+
+
+def _pairs_of_bits(blocks: Bytes, start: int, end: int) -> Bytes:
+    return _flat(_fields(_runs(blocks[..., start:end], 32), 2))
+
+
+def _q2_k(blocks: Bytes) -> Integers:
+    return _pairs_of_bits(blocks, 16, 80)
+
+
+def _scales_q2_k(blocks: Bytes) -> Floats:
+    return _f16(blocks, 80) * (blocks[..., :16] & 15)
+
+
+def _minima_q2_k(blocks: Bytes) -> Floats:
+    return -_f16(blocks, 82) * (blocks[..., :16] >> 4)
+
+
+def _q3_k(blocks: Bytes) -> Integers:
+    return _pairs_of_bits(blocks, 32, 96) | _fields(blocks[..., :32], 1) << 2
+
+
+def _scales_q3_k(blocks: Bytes) -> Floats:
+    low = _fields(blocks[..., 96:104], 4)
+    high = _fields(blocks[..., 104:108], 2)
+    return _f16(blocks, 108) * ((low | high << 4).astype(np.float32) - 32)
+
+
+def _q6_k(blocks: Bytes) -> Integers:
+    high = _pairs_of_bits(blocks, 128, 192)
+    low = _flat(_fields(_runs(blocks[..., :128], 64), 4))
+    return (low | high << 4).astype(np.int8) - np.int8(32)
+
+
+def _scales_q6_k(blocks: Bytes) -> Floats:
+    return _f16(blocks, 208) * blocks[..., 192:208].view(np.int8)
+
+
+def _iq4_xs(blocks: Bytes) -> Integers:
+    return _CODEBOOK[_halves(8, 16)(blocks)]
+
+
+def _scales_iq4_xs(blocks: Bytes) -> Floats:
+    low = _in_turn(blocks[..., 4:8], 4)
+    high = _in_turn(blocks[..., 2:4], 2)
+    return _d(blocks) * ((low | high << 4).astype(np.float32) - 32)
+
+
+_T = GGMLQuantizationType
+
+FORMATS: dict[GGMLQuantizationType, Format] = {
+    _T.Q4_0: Format(4, 32, _halves(2, 16), _d, zero=8),
+    _T.Q4_1: Format(4, 32, _halves(4, 16), _d, _m),
+    _T.Q5_0: Format(8, 32, _q5_0, _d),
+    _T.Q5_1: Format(8, 32, _q5_1, _d, _m),
+    _T.Q8_0: Format(8, 32, _q8_0, _d),
+    _T.Q2_K: Format(2, 16, _q2_k, _scales_q2_k, _minima_q2_k),
+    _T.Q3_K: Format(4, 16, _q3_k, _scales_q3_k, zero=4),
+    _T.Q4_K: Format(4, 32, _halves(16, 32), _scales_q45_k, _minima_q45_k),
+    _T.Q5_K: Format(8, 32, _q5_k, _scales_q45_k, _minima_q45_k),
+    _T.Q6_K: Format(8, 16, _q6_k, _scales_q6_k),
+    _T.IQ4_NL: Format(8, 32, _iq4_nl, _d),
+    _T.IQ4_XS: Format(8, 32, _iq4_xs, _scales_iq4_xs),
+}
+
+
+def as_blocks(data: Bytes, kind: GGMLQuantizationType, rows: int) -> Bytes:
+    """The bytes of a matrix as `[rows, blocks, bytes]`."""
+    return data.reshape(rows, -1, GGML_QUANT_SIZES[kind][1])

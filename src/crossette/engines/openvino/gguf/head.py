@@ -69,6 +69,10 @@ class GgufHead:
         value = self.metadata.get(key)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
+    def real(self, key: str) -> float | None:
+        value = self.metadata.get(key)
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
     def text(self, key: str) -> str | None:
         value = self.metadata.get(key)
         return value if isinstance(value, str) else None
