@@ -11,7 +11,7 @@ from pathlib import Path
 from crossette.models.catalogue import CatalogueEntry
 from crossette.models.fetch import Fetched, FetchFailed, Progress
 from crossette.models.hub import HubFile, HubRepo
-from crossette.types import ModelFacts
+from crossette.types import Difference, ModelFacts
 
 
 def sha256(data: bytes) -> str:
@@ -82,6 +82,7 @@ def fake_convert(gguf: Path, target: Path) -> ModelFacts:
         chat_template=None,
         special_tokens={2: "<|end_of_text|>", 9: "<|eot_id|>", 10: "<|file_sep|>"},
         converter="fake 1",
+        difference=Difference(kl=0.0004, largest=0.02, weights=0.003),
     )
 
 

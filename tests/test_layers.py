@@ -105,21 +105,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Each module or package at the top of crossette, and which others its files may import beside the base."""
 
 OPENVINO_FILES = {
-    f"engines/openvino/{name}.py"
-    for name in (
-        "weights",
-        "parts",
-        "rotary",
-        "attention",
-        "graph",
-        "tokenizer",
-        "__init__",
-        "model",
-        "runner",
-        "convert",
-        "gguf/zero_points",
-        "lengths",
-    )
+    *(f"engines/openvino/{name}.py" for name in ("__init__", "model", "lengths", "runner", "tokenizer", "convert")),
+    *(f"engines/openvino/gguf/{name}.py" for name in ("weights", "parts", "rotary", "attention", "graph", "tokenizer")),
+    "engines/openvino/gguf/rows.py",
 }
 """The only files that import the packages of OpenVINO."""
 

@@ -28,6 +28,7 @@ from crossette.remote import KEY_VARIABLE
 
 if TYPE_CHECKING:
     from crossette.banner import Banner
+    from crossette.models.store import ModelRecord
     from crossette.serve import ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -124,12 +125,20 @@ def list_models(context: typer.Context) -> None:
     for model in store.models():
         record = model.record
         size, context_length = show_memory(model.size), str(record.context_length)
-        listing.add_row(model.name, record.architecture, record.quantization, context_length, size, str(model.path))
+        quantization = _show_quantization(record)
+        listing.add_row(model.name, record.architecture, quantization, context_length, size, str(model.path))
     if listing.row_count:
         # Whole names and paths, also in a narrow terminal: they are there to be copied.
         Console(width=max(_out.width, 250), highlight=False).print(listing)
     else:
         _out.print(f"No models in {store.root}. Fetch one with: crossette pull smollm2-135m-instruct", soft_wrap=True)
+
+
+def _show_quantization(record: ModelRecord) -> str:
+    """The name of the weights' type, and how far they are from the file's where that is more than rounding."""
+    if record.difference is None or record.difference.is_rounding:
+        return record.quantization
+    return f"{record.quantization} (up to {record.difference.weights:.1%} off, KL {record.difference.kl:.4f})"
 
 
 @models_app.command("rm")

@@ -173,6 +173,23 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """How far a converted graph is from the file that it was made of, as it was measured at conversion."""
+
+    kl: float
+    """Divergence on a short text, in nats a token."""
+    largest: float
+    """Largest difference of a logprob on that text."""
+    weights: float
+    """Largest distance of a sampled row of weights from the file's, as a part of its length."""
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether scales of 16 bits explain it: the weights are those of the file."""
+        return self.weights <= 0.002
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFacts:
     """What the files of a model say about it: read once, when it enters the store."""
 
@@ -188,6 +205,8 @@ class ModelFacts:
     """The spelling of each control token."""
     converter: str | None = None
     """What wrote the graph, with its version; None where the source already held one."""
+    difference: Difference | None = None
+    """Between the graph and the file that it was converted from; None where nothing was converted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from crossette.models.hub import HuggingFaceHub
 from crossette.models.pull import pull
 from crossette.models.sources import Sources
 from crossette.models.store import ModelStore, StoredModel
+from crossette.types import Difference
 from model_fakes import FakeHub, entry, fake_convert, ir_files, no_wheel, sha256, wheel_of, write_files
 
 GGUF = b"GGUF fake"
@@ -54,6 +55,7 @@ def test_a_catalogue_model_comes_from_the_wheel(store: ModelStore, toy: str) -> 
     record = model.record
     assert (record.source, record.revision, record.sha256) == ("toy", "toy-model==1.0", sha256(GGUF))
     assert (record.converter, record.end_token_ids) == ("fake 1", frozenset({2, 9}))
+    assert record.difference == Difference(kl=0.0004, largest=0.02, weights=0.003)
 
 
 def test_what_the_authors_recommend_is_kept_as_sampling_defaults(
@@ -309,7 +311,7 @@ def test_progress_says_what_is_done(store: ModelStore) -> None:
     )
 
     assert said[0] == ("Downloading o/r", 0, len(GGUF))
-    assert said[-2:] == [("Downloading o/r", len(GGUF), len(GGUF)), ("Converting m.gguf", 0, None)]
+    assert said[-2:] == [("Downloading o/r", len(GGUF), len(GGUF)), ("Converting and checking m.gguf", 0, None)]
 
 
 def test_a_hub_that_cannot_be_reached_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,7 @@ def test_the_facts_are_those_of_the_file(converted: tuple[Path, ModelFacts]) -> 
         chat_template=CHAT_TEMPLATE,
         special_tokens={0: "<|endoftext|>", 1: "<|im_start|>", 2: "<|im_end|>"},
         converter=facts.converter,
+        difference=facts.difference,
     )
     assert facts.converter is not None and re.fullmatch(r"crossette [\d.]+, openvino 2026\.[\d.]+", facts.converter)
 

@@ -148,7 +148,7 @@ class _Pull:
                 raise NotAvailable(
                     f"{reference.source} is another file now; pull it by that name to replace the model."
                 )
-            self.tools.progress(f"Converting {fetched.path.name}", 0, None)
+            self.tools.progress(f"Converting and checking {fetched.path.name}", 0, None)
             facts = self.tools.convert(fetched.path, self.folder)
         if isinstance(reference, CatalogueRef) and reference.entry.sampling:
             (self.folder / GENERATION_CONFIG_FILE).write_bytes(msgspec.json.encode(reference.entry.sampling))
@@ -183,6 +183,7 @@ class _Pull:
             add_bos=facts.add_bos,
             converter=facts.converter,
             created=int(time.time()),
+            difference=facts.difference,
             conversion=CONVERSION,
         )
 

@@ -19,6 +19,7 @@ from uuid import uuid4
 import msgspec
 
 from crossette.errors import ModelError
+from crossette.types import Difference
 
 FORMAT = 1
 CONVERSION = 2
@@ -46,6 +47,8 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     add_bos: bool
     converter: str | None
     created: int
+    difference: Difference | None = None
+    """Of a converted graph from the GGUF file, as it was measured then."""
     conversion: int = 1
     """The way in which a GGUF file was converted; of no meaning where `converter` is None."""
     format: int = FORMAT

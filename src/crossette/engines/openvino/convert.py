@@ -6,6 +6,7 @@ What is not known is refused here, by name, before anything is written.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ from gguf.constants import GGML_QUANT_SIZES, LlamaFileType
 
 from crossette import __version__
 from crossette.engines.openvino.gguf.blocks import FORMATS
+from crossette.engines.openvino.gguf.check import verify
 from crossette.engines.openvino.gguf.families import FAMILIES
 from crossette.engines.openvino.gguf.graph import write_graph
 from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, read_head
@@ -54,11 +56,12 @@ def convert(gguf: Path, target: Path) -> ModelFacts:
             facts = _write(gguf, head, folder)
         except ModelError as error:
             raise ModelError(f"Can't convert {gguf}: {error}. {_WAY_OUT}") from error
+        difference = verify(gguf, head, folder, add_bos=facts.add_bos)
         for file in folder.glob("openvino_*"):
             file.replace(target / file.name)
     if facts.chat_template is not None:
         (target / "chat_template.jinja").write_text(facts.chat_template, encoding="utf-8", newline="")
-    return facts
+    return replace(facts, difference=difference)
 
 
 def _write(gguf: Path, head: GgufHead, folder: Path) -> ModelFacts:

@@ -78,11 +78,14 @@ class PagedModel:
         return sum(cache.block_bytes for cache in self.caches)
 
 
-def load_paged(directory: Path, *, threads: int, window: int, family: str = "unknown") -> PagedModel:
+def load_paged(
+    directory: Path, *, threads: int, window: int, family: str = "unknown", kv_cache_dtype: str | None = None
+) -> PagedModel:
     """Read, transform and compile the model of `directory`; the settings are those of docs/exactness.md.
 
-    `window` is how many tokens a sequence may have, and `family` the model's architecture, for messages. Raises
-    ModelError for what cannot be served.
+    `window` is how many tokens a sequence may have, and `family` the model's architecture, for messages.
+    `kv_cache_dtype` is a type of OpenVINO's, such as "f32"; else the graph says it, or OpenVINO, which takes 8 bits.
+    Raises ModelError for what cannot be served.
     """
     core = ov.Core()
     path = directory / "openvino_model.xml"
@@ -96,7 +99,7 @@ def load_paged(directory: Path, *, threads: int, window: int, family: str = "unk
     limit = window_limit(model, window)
     slides = _slides(model)
     _gather_before_head(model)
-    properties = {
+    properties: dict[str, object] = {
         "INFERENCE_PRECISION_HINT": "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         "KEY_CACHE_QUANT_MODE": "BY_TOKEN",
@@ -104,6 +107,8 @@ def load_paged(directory: Path, *, threads: int, window: int, family: str = "unk
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
     }
+    if kv_cache_dtype is not None:
+        properties["KV_CACHE_PRECISION"] = kv_cache_dtype
     compiled = core.compile_model(model, "CPU", properties)
     return PagedModel(compiled, _checked_caches(compiled, family), _fingerprint(path, properties), limit, slides)
 

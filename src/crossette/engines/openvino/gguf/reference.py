@@ -32,19 +32,19 @@ def logits(path: Path, head: GgufHead, tokens: Sequence[int]) -> Floats:
 
     Raises ModelError for what it does not know: an architecture, scaled positions, a tensor that it has no use for.
     """
-    shape = _shape(path, head)
-    weights = Weights(path, head)
-    angles = _angles(path, head, weights, shape, len(tokens))
-    x = weights.rows("token_embd.weight", np.asarray(tokens))
+    shape = shape_of(path, head)
+    tensors = Tensors(path, head)
+    angles = _angles(path, head, tensors, shape, len(tokens))
+    x = tensors.rows("token_embd.weight", np.asarray(tokens))
     for layer in range(shape.layers):
-        x = _layer(x, weights, f"blk.{layer}.", shape, angles)
-    x = _normed(x, weights.vector("output_norm.weight"), shape.epsilon)
-    result = weights.product(x, "output" if "output.weight" in weights else "token_embd")
-    weights.check_all_used()
+        x = _layer(x, tensors, f"blk.{layer}.", shape, angles)
+    x = _normed(x, tensors.vector("output_norm.weight"), shape.epsilon)
+    result = tensors.product(x, "output" if "output.weight" in tensors else "token_embd")
+    tensors.check_all_used()
     return result
 
 
-class Weights:
+class Tensors:
     """The tensors of a file, mapped, and dequantised where they are asked for."""
 
     def __init__(self, path: Path, head: GgufHead) -> None:
@@ -96,13 +96,15 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class Shape:
     layers: int
     heads: int
     kv_heads: int
+    head_size: int
     rotated: int
     """Features of each head that rotary positions turn: the first ones."""
     adjacent: bool
+    """Whether they turn features 0 and 1, 2 and 3, and so on, or feature by feature the two halves of those."""
     epsilon: float
 
 
@@ -114,17 +116,18 @@ class _Angles:
     sin: Floats
 
 
-def _shape(path: Path, head: GgufHead) -> _Shape:
+def shape_of(path: Path, head: GgufHead) -> Shape:
     architecture = head.text("general.architecture")
     if architecture not in _ADJACENT:
         raise ModelError(f"Can't compute {path}: '{architecture}' is none of {', '.join(_ADJACENT)}.")
     heads = _needed(path, head, f"{architecture}.attention.head_count")
     head_size = head.number(f"{architecture}.attention.key_length")
     head_size = head_size or _needed(path, head, f"{architecture}.embedding_length") // heads
-    return _Shape(
+    return Shape(
         layers=_needed(path, head, f"{architecture}.block_count"),
         heads=heads,
         kv_heads=head.number(f"{architecture}.attention.head_count_kv") or heads,
+        head_size=head_size,
         rotated=head.number(f"{architecture}.rope.dimension_count") or head_size,
         adjacent=_ADJACENT[architecture],
         epsilon=_real(head, f"{architecture}.attention.layer_norm_rms_epsilon") or 1e-5,
@@ -142,12 +145,12 @@ def _real(head: GgufHead, key: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _angles(path: Path, head: GgufHead, weights: Weights, shape: _Shape, num_tokens: int) -> _Angles:
+def _angles(path: Path, head: GgufHead, tensors: Tensors, shape: Shape, num_tokens: int) -> _Angles:
     architecture = head.text("general.architecture")
     base = _real(head, f"{architecture}.rope.freq_base") or 10_000.0
     frequencies = base ** (-np.arange(0, shape.rotated, 2, dtype=np.float64) / shape.rotated)
-    if "rope_freqs.weight" in weights:
-        frequencies /= weights.vector("rope_freqs.weight")
+    if "rope_freqs.weight" in tensors:
+        frequencies /= tensors.vector("rope_freqs.weight")
     match scaling := head.text(f"{architecture}.rope.scaling.type"):
         case "linear":
             frequencies /= _real(head, f"{architecture}.rope.scaling.factor") or 1.0
@@ -159,24 +162,24 @@ def _angles(path: Path, head: GgufHead, weights: Weights, shape: _Shape, num_tok
     return _Angles(np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32))
 
 
-def _layer(x: Floats, weights: Weights, block: str, shape: _Shape, angles: _Angles) -> Floats:
-    normed = _normed(x, weights.vector(f"{block}attn_norm.weight"), shape.epsilon)
-    x = x + weights.product(_attention(normed, weights, block, shape, angles), f"{block}attn_output")
-    normed = _normed(x, weights.vector(f"{block}ffn_norm.weight"), shape.epsilon)
-    gate = weights.product(normed, f"{block}ffn_gate")
+def _layer(x: Floats, tensors: Tensors, block: str, shape: Shape, angles: _Angles) -> Floats:
+    normed = _normed(x, tensors.vector(f"{block}attn_norm.weight"), shape.epsilon)
+    x = x + tensors.product(_attention(normed, tensors, block, shape, angles), f"{block}attn_output")
+    normed = _normed(x, tensors.vector(f"{block}ffn_norm.weight"), shape.epsilon)
+    gate = tensors.product(normed, f"{block}ffn_gate")
     silu = gate * (1 + np.tanh(gate / 2)) / 2  # the same as gate / (1 + exp(-gate)), without its overflow
-    return x + weights.product(silu * weights.product(normed, f"{block}ffn_up"), f"{block}ffn_down")
+    return x + tensors.product(silu * tensors.product(normed, f"{block}ffn_up"), f"{block}ffn_down")
 
 
-def _attention(x: Floats, weights: Weights, block: str, shape: _Shape, angles: _Angles) -> Floats:
+def _attention(x: Floats, tensors: Tensors, block: str, shape: Shape, angles: _Angles) -> Floats:
     """Each token's mixture of the values before it, `[tokens, heads * head size]`; several heads share a key."""
     num_tokens = len(x)
-    query = weights.product(x, f"{block}attn_q").reshape(num_tokens, shape.heads, -1)
-    key = weights.product(x, f"{block}attn_k").reshape(num_tokens, shape.kv_heads, -1)
-    value = weights.product(x, f"{block}attn_v").reshape(num_tokens, shape.kv_heads, -1)
-    if f"{block}attn_q_norm.weight" in weights:
-        query = _normed(query, weights.vector(f"{block}attn_q_norm.weight"), shape.epsilon)
-        key = _normed(key, weights.vector(f"{block}attn_k_norm.weight"), shape.epsilon)
+    query = tensors.product(x, f"{block}attn_q").reshape(num_tokens, shape.heads, -1)
+    key = tensors.product(x, f"{block}attn_k").reshape(num_tokens, shape.kv_heads, -1)
+    value = tensors.product(x, f"{block}attn_v").reshape(num_tokens, shape.kv_heads, -1)
+    if f"{block}attn_q_norm.weight" in tensors:
+        query = _normed(query, tensors.vector(f"{block}attn_q_norm.weight"), shape.epsilon)
+        key = _normed(key, tensors.vector(f"{block}attn_k_norm.weight"), shape.epsilon)
     query, key = _rotated(query, shape, angles), _rotated(key, shape, angles)
     grouped = query.reshape(num_tokens, shape.kv_heads, shape.heads // shape.kv_heads, -1).transpose(1, 2, 0, 3)
     scores = grouped @ key.transpose(1, 2, 0)[:, None] / np.sqrt(np.float32(query.shape[-1]))
@@ -185,7 +188,7 @@ def _attention(x: Floats, weights: Weights, block: str, shape: _Shape, angles: _
     return mixed.transpose(2, 0, 1, 3).reshape(num_tokens, -1)
 
 
-def _rotated(x: Floats, shape: _Shape, angles: _Angles) -> Floats:
+def _rotated(x: Floats, shape: Shape, angles: _Angles) -> Floats:
     """Turn pairs of features of `[tokens, heads, features]` by their position."""
     turned, rest = x[..., : shape.rotated], x[..., shape.rotated :]
     half = shape.rotated // 2

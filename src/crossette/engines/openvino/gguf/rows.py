@@ -1,0 +1,100 @@
+"""The matrices of a graph as numbers, some rows at a time: what kernels make of integers, scales and zero points."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+_ARITHMETIC: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "Add": operator.add,
+    "Subtract": operator.sub,
+    "Multiply": operator.mul,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A matrix that a graph multiplies with, or looks rows up in; made of constants alone."""
+
+    rows: int
+    columns: int
+    node: Any  # openvino has no types
+
+    def read(self, which: Indices) -> Floats:
+        """Those rows, `[rows, columns]`, computed in f32."""
+        return _read(self.node, self.rows, which)
+
+
+def matrices(graph: Path) -> list[Matrix]:
+    """Every matrix of a graph once, however many use it; their numbers stay in the file until they are read."""
+    found = {}
+    for node in _weights(ov.Core().read_model(graph)):
+        shape = node.get_output_partial_shape(0)
+        if _is_readable(node) and shape.rank.get_length() == 2:
+            rows, columns = (shape[axis].get_length() for axis in (0, 1))
+            found[node.get_friendly_name()] = Matrix(rows, columns, node)
+    return list(found.values())
+
+
+def _weights(model: ov.Model) -> Iterator[Any]:
+    for node in model.get_ops():
+        port = {"MatMul": 1, "Gather": 0}.get(node.get_type_name())
+        if port is not None:
+            source = node.input_value(port).get_node()
+            while source.get_type_name() == "Convert":
+                source = source.input_value(0).get_node()
+            yield source
+
+
+def _is_readable(node: Any) -> bool:
+    kind = node.get_type_name()
+    if kind == "Constant":
+        return True
+    known = kind in ("Convert", "Reshape") or kind in _ARITHMETIC
+    return known and all(_is_readable(value.get_node()) for value in node.input_values())
+
+
+def _read(node: Any, rows: int, which: Indices) -> Floats:
+    kind = node.get_type_name()
+    if kind == "Constant":
+        return _constant(node, rows, which)
+    first = _read(node.input_value(0).get_node(), rows, which)
+    if kind == "Convert":
+        return first
+    if kind == "Reshape":
+        return first.reshape(len(which), *list(node.get_output_shape(0))[1:])
+    return _ARITHMETIC[kind](first, _read(node.input_value(1).get_node(), rows, which))
+
+
+def _constant(node: Any, rows: int, which: Indices) -> Floats:
+    """Rows of a constant; all of one that is the same for every row."""
+    shape = tuple(node.get_output_shape(0))
+    if len(shape) < 2 or shape[0] != rows:
+        which, rows = np.arange(1), 1
+        shape = (1, *shape)
+    size = prod(shape) // rows
+    places = which[:, None] * size + np.arange(size)
+    return _numbers(node, places).reshape(len(which), *shape[1:])
+
+
+def _numbers(node: Any, places: Indices) -> Floats:
+    """The numbers of a constant at those places, as if it were flat."""
+    kind, data = node.get_element_type(), node.data.reshape(-1)
+    if kind in (ov.Type.u4, ov.Type.i4):  # two to a byte, the first in the low half
+        data = data.view(np.uint8)[places >> 1] >> (places & 1).astype(np.uint8) * 4 & 15
+        return np.asarray(data if kind == ov.Type.u4 else (data.astype(np.int8) ^ 8) - 8, np.float32)
+    data = data[places]
+    if kind == ov.Type.bf16:  # numpy has none: openvino shows its bits as those of another type
+        data = (data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(data, np.float32)

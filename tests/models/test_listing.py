@@ -1,0 +1,49 @@
+"""What `crossette models` says of the models in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crossette import cli
+from crossette.models.store import ModelRecord, ModelStore
+from crossette.types import Difference
+
+
+@pytest.mark.parametrize(
+    ("difference", "shown"),
+    [
+        (None, "Q2_K"),
+        (Difference(kl=0.00001, largest=0.01, weights=0.0008), "Q2_K"),
+        (Difference(kl=0.0004, largest=0.02, weights=0.0034), "Q2_K (up to 0.3% off, KL 0.0004)"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_file_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, difference: Difference | None, shown: str
+) -> None:
+    monkeypatch.setenv("CROSSETTE_HOME", str(tmp_path))
+    store = ModelStore(tmp_path / "models")
+    with store.add("tiny") as folder:
+        store.write_record(
+            folder,
+            ModelRecord(
+                source="here",
+                revision=None,
+                sha256=None,
+                architecture="llama",
+                quantization="Q2_K",
+                context_length=8192,
+                end_token_ids=frozenset({2}),
+                add_bos=False,
+                converter="fake 1",
+                created=1,
+                difference=difference,
+            ),
+        )
+
+    listed = CliRunner().invoke(cli.app, ["models"])
+
+    assert listed.exit_code == 0, listed.output
+    assert f" {shown} " in listed.output

@@ -1,0 +1,130 @@
+"""A converted model that does not compute what its file says is not stored."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gguf.constants import GGMLQuantizationType
+
+from crossette.engines.openvino.convert import convert
+from crossette.engines.openvino.gguf.check import verify
+from crossette.engines.openvino.gguf.head import read_head
+from crossette.errors import ModelError
+from crossette.types import Difference
+from tiny_model import Weights, write_tiny_gguf
+
+Q4_K = GGMLQuantizationType.Q4_K
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    weights = Weights(kind=Q4_K, sharpness=2.5)
+    return write_tiny_gguf(tmp_path_factory.mktemp("check") / "tiny.gguf", layers=2, weights=weights)
+
+
+@pytest.fixture(scope="module")
+def converted(file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Difference]:
+    folder = tmp_path_factory.mktemp("converted")
+    difference = convert(file, folder).difference
+    assert difference is not None
+    return folder, difference
+
+
+def test_what_conversion_measured_is_told(file: Path, converted: tuple[Path, Difference]) -> None:
+    folder, difference = converted
+
+    assert 0 <= difference.kl < 0.0002 and 0 <= difference.largest < 0.05
+    assert 0 < difference.weights < 0.002 and difference.is_rounding
+    assert verify(file, read_head(file), folder, add_bos=False) == difference
+
+
+def rewritten(folder: Path, target: Path, change: Callable[[Any], None]) -> Path:  # Any: openvino has no types
+    """The same model with another graph."""
+    import openvino as ov
+
+    shutil.copytree(folder, target)
+    model = ov.Core().read_model(folder / "openvino_model.xml")
+    change(model)
+    ov.save_model(model, target / "openvino_model.xml", compress_to_fp16=False)
+    return target
+
+
+def round_zero_points(model: Any) -> None:
+    """As openvino_genai has them: whole numbers of four bits."""
+    from openvino import opset13 as ops
+
+    rounded = 0
+    for node in model.get_ops():
+        if node.get_type_name() == "Subtract":
+            zeros = node.input_value(1).get_node()
+            if zeros.get_type_name() == "Constant" and str(zeros.get_element_type()) == "<Type: 'float16'>":
+                whole = np.clip(np.round(zeros.data), 0, 15).astype(np.float16)
+                node.input(1).replace_source_output(ops.constant(whole).output(0))
+                rounded += 1
+    assert rounded > 10
+
+
+def test_rounded_zero_points_are_found_in_the_rows(
+    file: Path, converted: tuple[Path, Difference], tmp_path: Path
+) -> None:
+    folder = rewritten(converted[0], tmp_path / "rounded", round_zero_points)
+
+    with pytest.raises(
+        ModelError, match=r"tiny\.gguf: .* rows of '(blk|token_embd)\..*' are [1-9]\d?\.\d% off, .* 1\.0%"
+    ):
+        verify(file, read_head(file), folder, add_bos=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("llama.rope.freq_base", 500_000.0), ("llama.attention.layer_norm_rms_epsilon", 0.3)],
+)
+def test_another_computation_with_the_same_weights_is_found_in_the_text(
+    file: Path, converted: tuple[Path, Difference], key: str, value: float
+) -> None:
+    head = read_head(file)
+    other = replace(head, metadata={**head.metadata, key: value})
+
+    with pytest.raises(ModelError, match=r"on a short text its logprobs are up to \d.* nats a token \(0\.002\)"):
+        verify(file, other, converted[0], add_bos=False)
+
+
+def test_the_weights_of_another_file_are_found(converted: tuple[Path, Difference], tmp_path: Path) -> None:
+    other = write_tiny_gguf(tmp_path / "other.gguf", layers=2, seed=1, weights=Weights(kind=Q4_K))
+
+    with pytest.raises(ModelError, match=r"rows of '.*' are \d+\.\d% off"):
+        verify(other, read_head(other), converted[0], add_bos=False)
+
+
+def test_a_matrix_that_the_graph_does_not_have_is_found(converted: tuple[Path, Difference], tmp_path: Path) -> None:
+    other = write_tiny_gguf(tmp_path / "other.gguf", layers=2, weights=Weights(kind=Q4_K, feed_forward=768))
+
+    with pytest.raises(ModelError, match=r"rows of 'blk\.0\.ffn_.*' are inf% off"):
+        verify(other, read_head(other), converted[0], add_bos=False)
+
+
+def test_a_graph_that_answers_with_no_number_is_found(
+    file: Path, converted: tuple[Path, Difference], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crossette.engines.openvino.gguf import check
+
+    monkeypatch.setattr(check.Served, "logits", lambda self, tokens: np.full((len(tokens), 260), np.nan, np.float32))
+
+    with pytest.raises(ModelError, match="up to nan off"):
+        verify(file, read_head(file), converted[0], add_bos=False)
+
+
+def test_a_file_that_fails_the_check_leaves_nothing(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossette.engines.openvino.convert.correct_zero_points", lambda *_: None)
+
+    with pytest.raises(ModelError, match="it does not compute what the file says"):
+        convert(file, tmp_path)
+    assert list(tmp_path.iterdir()) == []
