@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gguf
+import numpy as np
+import numpy.typing as npt
 from gguf.quants import dequantize, quantize
 
 from crossette.models.catalogue import DEFAULT
@@ -15,6 +18,9 @@ from crossette.models.sources import Sources
 from crossette.models.store import home
 
 Q8_0 = gguf.GGMLQuantizationType.Q8_0
+
+Packed = tuple[npt.NDArray[np.uint8 | np.float32 | np.float16], gguf.GGMLQuantizationType]
+"""Rows of a matrix as bytes, and their type."""
 
 
 def default_gguf() -> Path:
@@ -36,8 +42,17 @@ def q8_0_gguf() -> Path:
     return file
 
 
-def requantize(source: Path, target: Path) -> None:
-    """Copy a GGUF file, with every quantised tensor as Q8_0 and the others as they are."""
+def _as_q8_0(name: str, weight: npt.NDArray[np.float32]) -> Packed:
+    return quantize(weight, Q8_0), Q8_0
+
+
+def requantize(
+    source: Path,
+    target: Path,
+    pack: Callable[[str, npt.NDArray[np.float32]], Packed] = _as_q8_0,
+    file_type: gguf.LlamaFileType = gguf.LlamaFileType.MOSTLY_Q8_0,
+) -> None:
+    """Copy a GGUF file, with every quantised tensor as `pack` makes it of its name and weights, others as they are."""
     reader = gguf.GGUFReader(source)
     architecture = reader.fields[gguf.Keys.General.ARCHITECTURE].contents()
     writer = gguf.GGUFWriter(target, architecture)
@@ -45,14 +60,14 @@ def requantize(source: Path, target: Path) -> None:
         if field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF."):
             continue  # the writer has them of its own
         is_array = field.types[0] == gguf.GGUFValueType.ARRAY
-        value = int(gguf.LlamaFileType.MOSTLY_Q8_0) if field.name == gguf.Keys.General.FILE_TYPE else field.contents()
+        value = int(file_type) if field.name == gguf.Keys.General.FILE_TYPE else field.contents()
         writer.add_key_value(field.name, value, field.types[0], sub_type=field.types[-1] if is_array else None)
     for tensor in reader.tensors:
         if tensor.tensor_type in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16):
             writer.add_tensor(tensor.name, tensor.data)
         else:
-            data = quantize(dequantize(tensor.data, tensor.tensor_type), Q8_0)
-            writer.add_tensor(tensor.name, data, raw_dtype=Q8_0)
+            data, kind = pack(tensor.name, dequantize(tensor.data, tensor.tensor_type))
+            writer.add_tensor(tensor.name, data, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

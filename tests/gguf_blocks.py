@@ -22,7 +22,17 @@ _TINY = np.float32(1e-12)
 """In place of the unit of a group of zeros."""
 
 
-def quantize(weight: Floats, kind: GGMLQuantizationType) -> Bytes | Floats:
+T = GGMLQuantizationType
+
+_NARROW = {T.Q4_K: T.Q5_0, T.Q5_K: T.Q5_1, T.Q6_K: T.Q8_0, T.Q2_K: T.IQ4_NL, T.Q3_K: T.IQ4_NL, T.IQ4_XS: T.IQ4_NL}
+
+
+def fitting(kind: T, columns: int) -> T:
+    """The type itself, or what stands in for one of super-blocks where a row is no multiple of one."""
+    return kind if columns % GGML_QUANT_SIZES[kind][0] == 0 else _NARROW[kind]
+
+
+def quantize(weight: Floats, kind: T) -> Bytes | Floats:
     """Rows of a matrix in a type of GGUF: `[rows, bytes]`, or f32 and f16 as numpy has them."""
     write = _WRITERS.get(kind)
     if write is None:
@@ -84,14 +94,14 @@ def _iq4_xs(weight: Floats) -> Bytes:
     return _joined(d, high, low[..., 0] | low[..., 1] << 4, q[..., :16] | q[..., 16:] << 4)
 
 
-_WRITERS: dict[GGMLQuantizationType, Callable[[Floats], Bytes]] = {
-    GGMLQuantizationType.Q2_K: _q2_k,
-    GGMLQuantizationType.Q3_K: _q3_k,
-    GGMLQuantizationType.Q4_K: _q4_k,
-    GGMLQuantizationType.Q5_K: _q5_k,
-    GGMLQuantizationType.Q6_K: _q6_k,
-    GGMLQuantizationType.IQ4_NL: _iq4_nl,
-    GGMLQuantizationType.IQ4_XS: _iq4_xs,
+_WRITERS: dict[T, Callable[[Floats], Bytes]] = {
+    T.Q2_K: _q2_k,
+    T.Q3_K: _q3_k,
+    T.Q4_K: _q4_k,
+    T.Q5_K: _q5_k,
+    T.Q6_K: _q6_k,
+    T.IQ4_NL: _iq4_nl,
+    T.IQ4_XS: _iq4_xs,
 }
 
 Whole = npt.NDArray[np.int64]

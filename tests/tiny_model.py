@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType, RopeScalingType, TokenType
 
-from gguf_blocks import Floats, quantize
+from gguf_blocks import Floats, fitting, quantize
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (
@@ -31,7 +31,8 @@ class Weights:
 
     kind: GGMLQuantizationType = GGMLQuantizationType.Q8_0
     others: Mapping[str, GGMLQuantizationType] = field(default_factory=dict)
-    """Matrices of another type, by name, with or without the `blk.N.` of a layer."""
+    """Matrices of another type, by name, with or without the `blk.N.` of a layer. Rows too short for super-blocks get
+    what stands in for them."""
     sharpness: float = 2.0
     """Standard deviation of the logits, about."""
     tied: bool = True
@@ -164,7 +165,7 @@ class _Tensors:
         weight = self._rng.standard_normal((rows, columns), dtype=np.float32)
         weight[0, :32] = -0.5  # a group without a range, whose scale is 0 where a type keeps minima
         weight *= scale / columns**0.5
-        kind = self._weights.kind_of(name)
+        kind = fitting(self._weights.kind_of(name), columns)
         self._writer.add_tensor(name, quantize(weight, kind), raw_dtype=kind)
 
     def _norm(self, name: str, size: int) -> None:

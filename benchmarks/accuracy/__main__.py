@@ -1,0 +1,54 @@
+"""What is served of GGUF files against their own weights in f32.
+
+    scripts/bench-accuracy [--windows 8] [--only Q4_K,Q4_1] [--llama-cpp] [--write docs/accuracy.md]
+
+Each file is converted as `crossette pull` does it, and the engine's runner computes the logits of all positions of a
+text; the reference is `engines/openvino/gguf/reference.py`. The text of the default model is prose, in windows of 256
+tokens; tiny models of random weights read tokens by chance. Ends with status 1 where a bound is not kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from common import write
+
+from accuracy.files import measurable
+from accuracy.measure import Measured, measure
+from accuracy.report import MARK, is_within, report, row
+
+PEER = Path(".venvs/xllamacpp/bin/python")
+"""Made by scripts/bench-accuracy."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--windows", type=int, default=8, help="of 256 tokens; the prose has eight")
+    parser.add_argument("--only", default="", help="types or families, by comma")
+    parser.add_argument("--llama-cpp", action="store_true", help="put llama.cpp beside it")
+    parser.add_argument("--write", type=Path, help="a page with the marks of this report")
+    options = parser.parse_args()
+    only = set(filter(None, options.only.split(",")))
+    measured: list[Measured] = []
+    refused = {}
+    for file in measurable():
+        if only and not {file.quantization, file.family} & only:
+            continue
+        result = measure(file, options.windows, PEER if options.llama_cpp else None)
+        if isinstance(result, str):
+            refused[file] = result
+            print(f"{file.family} {file.quantization}: {result}", file=sys.stderr, flush=True)
+        else:
+            measured.append(result)
+            print(row(result), file=sys.stderr, flush=True)
+    text = report(measured, refused, " ".join(["scripts/bench-accuracy", *sys.argv[1:]]))
+    print(text)
+    if options.write is not None:
+        write(options.write, MARK, text)
+    raise SystemExit(not all(map(is_within, measured)))
+
+
+if __name__ == "__main__":
+    main()
