@@ -19,10 +19,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from reference_cases import CASES, DATA, NUM_KEPT, TOKENS, write_case
-from tiny_model import LINEAR_ROPE, LLAMA3_ROPE
+from tiny_model import LINEAR_ROPE, LLAMA3_ROPE, YARN_ROPE
 
 ROPE = {
     "llama3": {"rope_type": "llama3", "rope_theta": 10_000.0, **LLAMA3_ROPE},
+    "yarn": {"rope_type": "yarn", "rope_theta": 10_000.0, **YARN_ROPE},
     "linear": {"rope_type": "linear", "rope_theta": 10_000.0, **LINEAR_ROPE},
 }
 

@@ -21,6 +21,7 @@ CASES = {
     "llama-untied": ("llama", Weights(tied=False, kind=GGMLQuantizationType.Q4_K)),
     "llama3-rope": ("llama", Weights(rope="llama3")),
     "linear-rope": ("llama", Weights(rope="linear")),
+    "yarn-rope": ("qwen2", Weights(rope="yarn")),
     "qwen2": ("qwen2", Weights()),
     "qwen3": ("qwen3", Weights(tied=False)),
 }

@@ -23,6 +23,7 @@ HEAD_SIZE = 64
 LLAMA3_ROPE = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 """Scaled positions of Llama 3, with a window so short that a test's text reaches beyond it."""
 LINEAR_ROPE = {"factor": 4.0}
+YARN_ROPE = {"factor": 4.0, "original_max_position_embeddings": 64}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Weights:
     feed_forward: int | None = None
     """Columns of ffn_down; twice the width if not given."""
     rope: str | None = None
-    """How positions are scaled: not, "llama3" or "linear"."""
+    """How positions are scaled: not, "llama3", "linear" or "yarn"."""
 
     def kind_of(self, name: str) -> GGMLQuantizationType:
         return self.others.get(name) or self.others.get(name.split(".", 2)[-1]) or self.kind
@@ -122,6 +123,10 @@ def _add_shape(writer: GGUFWriter, shape: Shape, layers: int, context_length: in
     if weights.rope == "linear":
         writer.add_rope_scaling_type(RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(LINEAR_ROPE["factor"])
+    if weights.rope == "yarn":
+        writer.add_rope_scaling_type(RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(YARN_ROPE["factor"])
+        writer.add_rope_scaling_orig_ctx_len(int(YARN_ROPE["original_max_position_embeddings"]))
     if weights.rope == "llama3":
         writer.add_tensor("rope_freqs.weight", llama3_factors(shape.head_size))
 

@@ -76,7 +76,7 @@ def test_matrices_are_dequantised_in_pieces_of_any_size(file: Path, monkeypatch:
     ("key", "value", "message"),
     [
         ("general.architecture", "gemma3", "'gemma3' is none of llama, qwen2, qwen3"),
-        ("llama.rope.scaling.type", "yarn", "scaled by the rule 'yarn'"),
+        ("llama.rope.scaling.type", "longrope", "scaled by the rule 'longrope'"),
         ("llama.block_count", 0, "its metadata has no llama.block_count"),
         ("llama.block_count", 2, "it has no tensor 'blk.1.attn_norm.weight'"),
     ],

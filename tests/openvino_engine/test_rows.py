@@ -26,10 +26,11 @@ def constant(values: npt.NDArray[Any], kind: str) -> Any:  # Any: openvino has n
     import openvino as ov
 
     element = getattr(ov.Type, kind)
-    if kind in ("u4", "i4"):
-        flat = values.reshape(-1)
-        even = np.append(flat, np.zeros(flat.size % 2, flat.dtype)) & 15
-        data: npt.NDArray[Any] = (even[0::2] | even[1::2] << 4).astype(np.uint8)
+    if element.bitwidth < 8:
+        in_byte = 8 // element.bitwidth
+        flat = np.append(values, np.zeros(-values.size % in_byte, values.dtype)).reshape(-1, in_byte)
+        bits = (flat & (1 << element.bitwidth) - 1) << element.bitwidth * np.arange(in_byte)
+        data: npt.NDArray[Any] = bits.sum(-1).astype(np.uint8)
     elif kind == "bf16":
         data = (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(np.float16)
     else:
@@ -76,6 +77,7 @@ SCALE = (numbers(1, 60, ROWS, GROUPS, 1) / 64).astype(np.float32)
         ("u4", 0, 16, "f16", numbers(-99, 99, ROWS, GROUPS, 1) / 8),
         ("u4", 0, 16, "f16", np.full((1, 1, 1), 8.0)),
         ("i4", -8, 8, None, None),
+        ("u2", 0, 4, "f16", numbers(-99, 99, ROWS, GROUPS, 1) / 8),
         ("u8", 0, 256, "u8", numbers(0, 256, ROWS, GROUPS, 1)),
         ("i8", -128, 128, None, None),
     ],

@@ -6,6 +6,7 @@ time and as they are needed, so the memory it takes does not grow with the file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor
 from crossette.errors import ModelError
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 _PIECE = 1 << 22
 """Weights that are dequantised at once: 16 MB of f32."""
@@ -146,20 +148,45 @@ def _real(head: GgufHead, key: str) -> float | None:
 
 
 def _angles(path: Path, head: GgufHead, tensors: Tensors, shape: Shape, num_tokens: int) -> _Angles:
-    architecture = head.text("general.architecture")
-    base = _real(head, f"{architecture}.rope.freq_base") or 10_000.0
-    frequencies = base ** (-np.arange(0, shape.rotated, 2, dtype=np.float64) / shape.rotated)
+    frequencies, magnitude = _frequencies(path, head, shape)
     if "rope_freqs.weight" in tensors:
-        frequencies /= tensors.vector("rope_freqs.weight")
-    match scaling := head.text(f"{architecture}.rope.scaling.type"):
-        case "linear":
-            frequencies /= _real(head, f"{architecture}.rope.scaling.factor") or 1.0
-        case None | "none":
-            pass
-        case _:
-            raise ModelError(f"Can't compute {path}: its rotary positions are scaled by the rule '{scaling}'.")
+        frequencies = frequencies / tensors.vector("rope_freqs.weight")
     angles = np.arange(num_tokens)[:, None, None] * frequencies
-    return _Angles(np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32))
+    return _Angles((np.cos(angles) * magnitude).astype(np.float32), (np.sin(angles) * magnitude).astype(np.float32))
+
+
+def _frequencies(path: Path, head: GgufHead, shape: Shape) -> tuple[Doubles, float]:
+    """By how much a position turns each pair of features, and what turned features are multiplied by."""
+    rope = f"{head.text('general.architecture')}.rope"
+    base = _real(head, f"{rope}.freq_base") or 10_000.0
+    frequencies = base ** (-np.arange(0, shape.rotated, 2, dtype=np.float64) / shape.rotated)
+    factor = _real(head, f"{rope}.scaling.factor") or _real(head, f"{rope}.scale_linear") or 1.0
+    match scaling := head.text(f"{rope}.scaling.type"):
+        case "none":
+            return frequencies, 1.0
+        case None | "linear":
+            return frequencies / factor, 1.0
+        case "yarn":
+            trained = _needed(path, head, f"{rope}.scaling.original_context_length")
+            return _yarn(frequencies, factor, trained, base), 1 + 0.1 * math.log(factor)
+    raise ModelError(f"Can't compute {path}: its rotary positions are scaled by the rule '{scaling}'.")
+
+
+def _yarn(frequencies: Doubles, factor: float, trained: int, base: float) -> Doubles:
+    """YaRN's mixture: pairs that turn 32 times and more in the trained length stay, those of one turn are slowed.
+
+    Between those two pairs, rounded outwards to whole ones, the share of the slowed frequency grows evenly.
+    """
+    num_pairs = len(frequencies)
+
+    def pair_that_turns(times: float) -> float:
+        return num_pairs * math.log(trained / (times * 2 * math.pi)) / math.log(base)
+
+    first = max(math.floor(pair_that_turns(32)), 0)
+    last = min(math.ceil(pair_that_turns(1)), 2 * num_pairs - 1)
+    slowed = np.clip((np.arange(num_pairs) - first) / max(last - first, 0.001), 0, 1)
+    mixed: Doubles = frequencies * (1 - slowed + slowed / factor)
+    return mixed
 
 
 def _layer(x: Floats, tensors: Tensors, block: str, shape: Shape, angles: _Angles) -> Floats:

@@ -16,6 +16,10 @@ import openvino as ov
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
+_NUMBERS = (
+    *(ov.Type.u2, ov.Type.u4, ov.Type.i4, ov.Type.u8, ov.Type.i8, ov.Type.i32, ov.Type.i64),
+    *(ov.Type.f16, ov.Type.bf16, ov.Type.f32),
+)
 _ARITHMETIC: dict[str, Callable[[Floats, Floats], Floats]] = {
     "Add": operator.add,
     "Subtract": operator.sub,
@@ -60,7 +64,7 @@ def _weights(model: ov.Model) -> Iterator[Any]:
 def _is_readable(node: Any) -> bool:
     kind = node.get_type_name()
     if kind == "Constant":
-        return True
+        return node.get_element_type() in _NUMBERS
     known = kind in ("Convert", "Reshape") or kind in _ARITHMETIC
     return known and all(_is_readable(value.get_node()) for value in node.input_values())
 
@@ -91,9 +95,11 @@ def _constant(node: Any, rows: int, which: Indices) -> Floats:
 def _numbers(node: Any, places: Indices) -> Floats:
     """The numbers of a constant at those places, as if it were flat."""
     kind, data = node.get_element_type(), node.data.reshape(-1)
-    if kind in (ov.Type.u4, ov.Type.i4):  # two to a byte, the first in the low half
-        data = data.view(np.uint8)[places >> 1] >> (places & 1).astype(np.uint8) * 4 & 15
-        return np.asarray(data if kind == ov.Type.u4 else (data.astype(np.int8) ^ 8) - 8, np.float32)
+    if kind.bitwidth < 8:  # several to a byte, the first in the lowest bits
+        in_byte = 8 // kind.bitwidth
+        shifts = (places % in_byte * kind.bitwidth).astype(np.uint8)
+        data = data.view(np.uint8)[places // in_byte] >> shifts & (1 << kind.bitwidth) - 1
+        return np.asarray((data.astype(np.int8) ^ 8) - 8 if kind == ov.Type.i4 else data, np.float32)
     data = data[places]
     if kind == ov.Type.bf16:  # numpy has none: openvino shows its bits as those of another type
         data = (data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
