@@ -31,7 +31,7 @@ def logits(gguf: Path, folder: Path, tokens: list[int] = TOKENS) -> Floats:
     """Of a text in two chunks, as the engine computes it. Without quantised matrices the cache has 16 bits."""
     write_graph(gguf, read_head(gguf), folder)
     blocks = list(range(blocks_for(len(tokens))))
-    runner = Runner(load_paged(folder, threads=1), len(blocks), threads=1)
+    runner = Runner(load_paged(folder, threads=1, window=len(tokens)), len(blocks), threads=1)
     chunks = [Row(tokens[:60], 0, blocks, 60), Row(tokens[60:], 60, blocks, len(tokens) - 60)]
     return np.concatenate([runner.forward([chunk]).copy() for chunk in chunks])
 
@@ -95,7 +95,7 @@ def test_the_cache_has_16_bits_only_where_no_weights_are_quantised(tmp_path: Pat
     for kind in (F32, Q4_0):
         file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, weights=Weights(kind=kind))
         write_graph(file, read_head(file), tmp_path)
-        kinds[kind] = {cache.element_type for cache in load_paged(tmp_path, threads=1).caches}
+        kinds[kind] = {cache.element_type for cache in load_paged(tmp_path, threads=1, window=64).caches}
 
     assert kinds == {F32: {ov.Type.f16}, Q4_0: {ov.Type.u8}}
 

@@ -66,7 +66,7 @@ class Served:
     def __init__(self, folder: Path, *, max_tokens: int, kv_cache_dtype: str | None = None) -> None:
         threads = usable_cpus()
         self._blocks = range(blocks_for(max_tokens))
-        model = load_paged(folder, threads=threads, kv_cache_dtype=kv_cache_dtype)
+        model = load_paged(folder, threads=threads, window=max_tokens, kv_cache_dtype=kv_cache_dtype)
         self._runner = Runner(model, len(self._blocks), threads=threads)
 
     def logits(self, tokens: Sequence[int]) -> Floats:
