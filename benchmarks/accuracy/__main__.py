@@ -19,13 +19,15 @@ from accuracy.files import measurable
 from accuracy.measure import Measured, measure
 from accuracy.report import MARK, is_within, report, row
 
+FEW_WINDOWS = 2
+"""Of all files but the one that users download."""
 PEER = Path(".venvs/xllamacpp/bin/python")
 """Made by scripts/bench-accuracy."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--windows", type=int, default=8, help="of 256 tokens; the prose has eight")
+    parser.add_argument("--windows", type=int, default=8, help="of the default model's text; the prose has eight")
     parser.add_argument("--only", default="", help="types or families, by comma")
     parser.add_argument("--llama-cpp", action="store_true", help="put llama.cpp beside it")
     parser.add_argument("--write", type=Path, help="a page with the marks of this report")
@@ -36,13 +38,16 @@ def main() -> None:
     for file in measurable():
         if only and not {file.quantization, file.family} & only:
             continue
-        result = measure(file, options.windows, PEER if options.llama_cpp else None)
+        windows = options.windows if file.is_download else min(options.windows, FEW_WINDOWS)
+        result = measure(file, windows, PEER if options.llama_cpp else None)
         if isinstance(result, str):
             refused[file] = result
             print(f"{file.family} {file.quantization}: {result}", file=sys.stderr, flush=True)
         else:
             measured.append(result)
             print(row(result), file=sys.stderr, flush=True)
+    if not measured and not refused:
+        raise SystemExit(f"No file is of {options.only}.")
     text = report(measured, refused, " ".join(["scripts/bench-accuracy", *sys.argv[1:]]))
     print(text)
     if options.write is not None:

@@ -63,11 +63,15 @@ def row(measured: Measured) -> str:
 def report(measured: Sequence[Measured], refused: Mapping[Measurable, str], command: str) -> str:
     real = [one for one in measured if one.file.is_real]
     tiny = [one for one in measured if not one.file.is_real]
-    positions = max((len(one.served.kl) for one in measured), default=0)
+    own, others = (
+        max((len(one.served.kl) for one in measured if one.file.is_download is download), default=0)
+        for download in (True, False)
+    )
     lines = [
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}; crossette {version('crossette')}, "
         f"openvino {version('openvino')}.",
-        f"{positions} positions in windows of {WINDOW} tokens. Command: `{command}`",
+        f"Windows of {WINDOW} tokens: {own} positions of the default model's own file, {others} of each other one."
+        f" Command: `{command}`",
     ]
     for rows, (first, second) in ((real, _REAL), (tiny, _TINY)):
         if rows:

@@ -13,6 +13,7 @@ import pytest
 from gguf.constants import GGMLQuantizationType
 
 from crossette.engines.openvino.convert import convert
+from crossette.engines.openvino.gguf import check, groups
 from crossette.engines.openvino.gguf.check import verify
 from crossette.engines.openvino.gguf.head import read_head
 from crossette.errors import ModelError
@@ -112,8 +113,6 @@ def test_a_matrix_that_the_graph_does_not_have_is_found(converted: tuple[Path, D
 def test_a_graph_that_answers_with_no_number_is_found(
     file: Path, converted: tuple[Path, Difference], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crossette.engines.openvino.gguf import check
-
     monkeypatch.setattr(check.Served, "logits", lambda self, tokens: np.full((len(tokens), 260), np.nan, np.float32))
 
     with pytest.raises(ModelError, match="up to nan off"):
@@ -123,7 +122,12 @@ def test_a_graph_that_answers_with_no_number_is_found(
 def test_a_file_that_fails_the_check_leaves_nothing(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crossette.engines.openvino.convert.correct_zero_points", lambda *_: None)
+    def rounded(scales: Any, minima: Any, zero: int) -> groups.Groups:
+        made = exact(scales, minima, zero)
+        return replace(made, zeros=np.round(made.zeros))
+
+    exact = groups.grouped
+    monkeypatch.setattr(groups, "grouped", rounded)
 
     with pytest.raises(ModelError, match="it does not compute what the file says"):
         convert(file, tmp_path)

@@ -54,6 +54,7 @@ CASES = {
     "llama, a head of its own": ("llama", Weights(kind=F32, tied=False)),
     "llama, llama3 positions": ("llama", Weights(kind=F32, rope="llama3")),
     "llama, linear positions": ("llama", Weights(kind=F32, rope="linear")),
+    "qwen2, YaRN positions": ("qwen2", Weights(kind=F32, rope="yarn")),
     "qwen2, with biases": ("qwen2", Weights(kind=F32)),
     "qwen3, with norms of queries and keys": ("qwen3", Weights(kind=F32, tied=False)),
 }
@@ -110,16 +111,38 @@ def test_a_tied_head_is_kept_once(tmp_path: Path) -> None:
     assert sizes[False] - sizes[True] > 259 * 256
 
 
-PLAIN = {"llama.rope.freq_base": 10_000.0, "llama.rope.scaling.factor": 4.0}
+BASE = {"llama.rope.freq_base": 10_000.0}
+SCALED = {**BASE, "llama.rope.scaling.factor": 4.0}
 
 
-def test_linear_scaling_and_factors_divide_the_frequencies() -> None:
-    plain = read_rotary(GgufHead(PLAIN, ()), "llama", 64, None)
-    linear = read_rotary(GgufHead({**PLAIN, "llama.rope.scaling.type": "linear"}, ()), "llama", 64, None)
-    factors = read_rotary(GgufHead(PLAIN, ()), "llama", 64, np.full(32, 4, np.float32))
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0},
+        {"llama.rope.scaling.type": "linear", "llama.rope.scale_linear": 4.0},
+        {"llama.rope.scaling.factor": 4.0},
+        {"llama.rope.scale_linear": 4.0},
+    ],
+)
+def test_a_linear_factor_divides_the_frequencies(told: dict[str, Value]) -> None:
+    plain = read_rotary(GgufHead(BASE, ()), "llama", 64, None)
+    linear = read_rotary(GgufHead({**BASE, **told}, ()), "llama", 64, None)
 
     assert plain.frequencies[[0, 16]] == pytest.approx([1, 0.01])
     np.testing.assert_allclose(linear.frequencies, plain.frequencies / 4, rtol=1e-6)
+
+
+def test_no_scaling_is_none_whatever_the_factor() -> None:
+    plain = read_rotary(GgufHead(BASE, ()), "llama", 64, None)
+    none = read_rotary(GgufHead({**SCALED, "llama.rope.scaling.type": "none"}, ()), "llama", 64, None)
+
+    np.testing.assert_array_equal(none.frequencies, plain.frequencies)
+
+
+def test_factors_of_pairs_divide_their_frequencies() -> None:
+    plain = read_rotary(GgufHead(BASE, ()), "llama", 64, None)
+    factors = read_rotary(GgufHead(BASE, ()), "llama", 64, np.full(32, 4, np.float32))
+
     np.testing.assert_allclose(factors.frequencies, plain.frequencies / 4, rtol=1e-6)
 
 
@@ -129,7 +152,7 @@ EVERY_FOURTH = [1.0, 0.3162278, 0.1, 0.02432521, 0.005384615, 0.0009730086, 0.00
 
 @pytest.mark.parametrize("told", ["llama.rope.scaling.original_context_length", "llama.context_length"])
 def test_yarn_is_that_of_transformers(told: str) -> None:
-    metadata: dict[str, Value] = {**PLAIN, "llama.rope.scaling.type": "yarn", told: 2048}
+    metadata: dict[str, Value] = {**SCALED, "llama.rope.scaling.type": "yarn", told: 2048}
     found = read_rotary(GgufHead(metadata, ()), "llama", 64, None)
 
     assert found.frequencies[::4] == pytest.approx(EVERY_FOURTH, rel=1e-6)

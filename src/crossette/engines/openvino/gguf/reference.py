@@ -132,7 +132,7 @@ def shape_of(path: Path, head: GgufHead) -> Shape:
         head_size=head_size,
         rotated=head.number(f"{architecture}.rope.dimension_count") or head_size,
         adjacent=_ADJACENT[architecture],
-        epsilon=_real(head, f"{architecture}.attention.layer_norm_rms_epsilon") or 1e-5,
+        epsilon=head.real(f"{architecture}.attention.layer_norm_rms_epsilon") or 1e-5,
     )
 
 
@@ -140,11 +140,6 @@ def _needed(path: Path, head: GgufHead, key: str) -> int:
     if not (value := head.number(key)):
         raise ModelError(f"Can't compute {path}: its metadata has no {key}.")
     return value
-
-
-def _real(head: GgufHead, key: str) -> float | None:
-    value = head.metadata.get(key)
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _angles(path: Path, head: GgufHead, tensors: Tensors, shape: Shape, num_tokens: int) -> _Angles:
@@ -158,16 +153,17 @@ def _angles(path: Path, head: GgufHead, tensors: Tensors, shape: Shape, num_toke
 def _frequencies(path: Path, head: GgufHead, shape: Shape) -> tuple[Doubles, float]:
     """By how much a position turns each pair of features, and what turned features are multiplied by."""
     rope = f"{head.text('general.architecture')}.rope"
-    base = _real(head, f"{rope}.freq_base") or 10_000.0
+    base = head.real(f"{rope}.freq_base") or 10_000.0
     frequencies = base ** (-np.arange(0, shape.rotated, 2, dtype=np.float64) / shape.rotated)
-    factor = _real(head, f"{rope}.scaling.factor") or _real(head, f"{rope}.scale_linear") or 1.0
+    factor = head.real(f"{rope}.scaling.factor") or head.real(f"{rope}.scale_linear") or 1.0
     match scaling := head.text(f"{rope}.scaling.type"):
-        case "none":
+        case "none" | "llama3":  # whose factors are a tensor
             return frequencies, 1.0
         case None | "linear":
             return frequencies / factor, 1.0
         case "yarn":
-            trained = _needed(path, head, f"{rope}.scaling.original_context_length")
+            trained = head.number(f"{rope}.scaling.original_context_length")
+            trained = trained or _needed(path, head, f"{head.text('general.architecture')}.context_length")
             return _yarn(frequencies, factor, trained, base), 1 + 0.1 * math.log(factor)
     raise ModelError(f"Can't compute {path}: its rotary positions are scaled by the rule '{scaling}'.")
 

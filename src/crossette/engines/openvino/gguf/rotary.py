@@ -98,7 +98,7 @@ def read_rotary(head: GgufHead, architecture: str, head_size: int, factors: npt.
         frequencies = frequencies / factors
     scaling = head.text(f"{architecture}.rope.scaling.type")
     factor = head.real(f"{architecture}.rope.scaling.factor") or head.real(f"{architecture}.rope.scale_linear") or 1.0
-    if scaling == "linear":
+    if scaling in (None, "linear"):  # llama.cpp, too, takes a factor without a rule for that of a linear one
         return Rotary((frequencies / factor).astype(np.float32))
     if scaling == "yarn":
         return _yarn(frequencies, factor, _trained_length(head, architecture), base)
