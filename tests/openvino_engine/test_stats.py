@@ -47,6 +47,20 @@ def test_steps_gaps_and_waits_are_measured(engine: OpenVINOEngine) -> None:
     assert stats.kv_bytes == engine.kv_bytes > 0
 
 
+def test_answers_that_their_readers_end_count_with_the_length_that_they_had(engine: OpenVINOEngine) -> None:
+    """A stop string, or a client that hangs up, frees a place as any end does."""
+
+    async def hang_up() -> None:
+        generation = engine.generate(make_request(LONG, max_tokens=900))
+        await anext(generation)
+        await generation.aclose()
+
+    run(hang_up())
+    run(settle(engine))  # one token more
+
+    assert 1 <= engine.stats().speeds.mean_output_tokens < 450
+
+
 def test_choices_of_one_request_wait_once(engine: OpenVINOEngine) -> None:
     run(ask(engine, make_request(LONG, n=3, max_tokens=2)))
 
