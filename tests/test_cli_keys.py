@@ -194,6 +194,16 @@ def test_usage_is_a_table(used: Key) -> None:
     ]
 
 
+def test_requests_for_no_model_are_one_line_of_the_table(database: Database) -> None:
+    entries = [make_entry(0, 0, model=name, is_served=False, status=404) for name in ("made", "up", "")]
+    with database.write() as connection:
+        insert_rows(connection, [row_of(entry, {}) for entry in entries])
+
+    _, line = crossette("usage", "--by", "model")[0].splitlines()
+    assert line.split()[:3] == ["(none)", "3", "3"]
+    assert json.loads(crossette("usage", "--by", "model", "--json")[0])["data"][0]["model"] == ""
+
+
 def test_what_clients_wrote_does_not_steer_the_terminal(database: Database) -> None:
     entry = make_entry(model="m\x1b]0;owned\x07\nline", status=404)
     with database.write() as connection:

@@ -266,7 +266,7 @@ def _print_usage(rows: Sequence[UsageRow], groups: Sequence[str]) -> None:
     for row in rows:
         named = {
             "key": f"{row.key_name} ({row.key})" if row.key else "anonymous",
-            "model": visible(row.model or ""),
+            "model": visible(row.model or "(none)"),
             "day": row.day,
         }
         cost = "" if row.cost is None else f"{row.cost:.6f}"

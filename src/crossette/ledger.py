@@ -30,7 +30,7 @@ class Entry:
     endpoint: str
     """The path without the dialect's prefix."""
     model: str
-    """The model that served it; what was asked for where none did."""
+    """The model that it was for; what was asked for where none has such a name."""
     status: int
     """Of the answer; 499 if the client hung up, 0 if the server ended before it answered."""
     total_s: float
@@ -44,6 +44,8 @@ class Entry:
     request_content: str | None = None
     """The body as it came; only where the ledger keeps content."""
     answer_content: str | None = None
+    is_served: bool = True
+    """Whether `model` names one that is served, and not what a client made up: sums have no names of that kind."""
 
 
 GroupBy = Literal["key", "model", "day"]
@@ -67,6 +69,7 @@ class UsageRow:
     """The id of the key; empty for requests without one."""
     key_name: str | None
     model: str | None
+    """Empty for requests that were for no model that is served."""
     day: str | None
     """In UTC: 2026-11-23."""
     requests: int

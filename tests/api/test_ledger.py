@@ -163,12 +163,14 @@ def test_safety_identifier_stands_for_user_where_that_is_left_out(noted: ApiServ
         (b"{", {}, 400, ""),
         (b"{}", {}, 400, ""),
         ({"temperature": 9}, {}, 400, "fake"),
+        ({"temperature": 9, "model": "alias"}, {}, 400, "fake"),
+        ({"temperature": 9, "model": "unknown"}, {}, 400, "unknown"),
         ({"metadata": {"k": "x" * 600}}, {}, 400, "fake"),
         ({"model": "unknown" * 100}, {}, 404, ("unknown" * 100)[:200]),
         ({"max_tokens": 10**6, "context_length_exceeded_behavior": "error"}, {}, 400, "fake"),
         ({}, {"x-api-key": "wrong"}, 401, ""),
     ],
-    ids=["json", "empty", "value", "metadata", "model", "window", "key"],
+    ids=["json", "empty", "value", "alias", "value and model", "metadata", "model", "window", "key"],
 )
 def test_a_refused_request_leaves_an_entry_with_its_status(
     noted: ApiServer,
@@ -187,6 +189,7 @@ def test_a_refused_request_leaves_an_entry_with_its_status(
     entry = notebook.only()
     assert (entry.status, entry.model, entry.usage, entry.finish_reason) == (status, model, Usage(0, 0), None)
     assert (entry.first_token_s, entry.metadata) == (None, None)
+    assert entry.is_served == (model == "fake")
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import func, select
 
 from crossette.errors import InvalidRequest
 from crossette.ledger import GROUPS, Entry, UsageQuery, UsageRow, parse_query
@@ -22,7 +23,7 @@ from crossette.store.prices import Price
 from crossette.store.rows import delete_rows, insert_rows, row_of
 from crossette.store.tables import days, requests
 from ledger_entries import NOW, make_entry
-from ledgers import LIMIT_S, ids, running, wait_for
+from ledgers import LIMIT_S, ids, kept, running, wait_for
 from postgres import admin
 
 
@@ -79,11 +80,12 @@ def test_any_moment_may_be_the_first(database: Database, since: str, num_rows: i
 
 ENTRIES = st.lists(
     st.builds(
-        lambda key, model, hours, prompt, completion: make_entry(
-            prompt, completion, key_id=key, model=model, time=NOW + timedelta(hours=hours)
+        lambda key, model, is_served, hours, prompt, completion: make_entry(
+            prompt, completion, key_id=key, model=model, is_served=is_served, time=NOW + timedelta(hours=hours)
         ),
         st.sampled_from(["", "key-a", "key-b"]),
         st.sampled_from(["fake", "other"]),
+        st.booleans(),
         st.integers(-48, 48),
         st.integers(0, 10**6),
         st.integers(0, 10**6),
@@ -121,7 +123,8 @@ def _sums(rows: Sequence[UsageRow]) -> dict[tuple[str | None, ...], list[int]]:
 def _added_up(entries: Sequence[Entry], groups: set[Any]) -> dict[tuple[str | None, ...], list[int]]:
     found: dict[tuple[str | None, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
     for entry in entries:
-        named = {"key": entry.key_id, "model": entry.model, "day": f"{entry.time:%Y-%m-%d}"}
+        model = entry.model if entry.is_served else ""
+        named = {"key": entry.key_id, "model": model, "day": f"{entry.time:%Y-%m-%d}"}
         sums = found[tuple(named[group] if group in groups else None for group in GROUPS)]
         for place, number in enumerate((1, entry.usage.prompt_tokens, entry.usage.completion_tokens)):
             sums[place] += number
@@ -178,6 +181,7 @@ def test_rows_of_an_earlier_version_are_added_up(database: Database) -> None:
         insert_rows(connection, [row_of(make_entry(time=NOW + timedelta(days=1)), {})])
         expected = usage_rows(connection, UsageQuery(GROUPS, since=NOW))
         days.drop(connection)
+        connection.exec_driver_sql("ALTER TABLE requests DROP COLUMN is_served")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '1'")
 
     database.migrate()
@@ -185,6 +189,66 @@ def test_rows_of_an_earlier_version_are_added_up(database: Database) -> None:
     with database.read() as connection:
         assert usage_rows(connection, UsageQuery(GROUPS)) == expected
         assert [row.requests for row in expected] == [2, 1, 1]
+
+
+# --- names that clients make up ---
+
+
+def made_up(number: int, **fields: Any) -> Entry:
+    return make_entry(0, 0, model=f"made-up-{number}", status=404, is_served=False, **fields)
+
+
+def test_names_that_clients_make_up_add_no_sums(database: Database) -> None:
+    """Each request would leave one that nothing ever deletes. Its row says what was asked for."""
+    with running(database) as ledger:
+        for number in range(30):
+            ledger.note(made_up(number))
+        ledger.note(make_entry())
+        wait_for(ledger, written=31)
+        by_model = ledger.usage(UsageQuery(("model",)))
+        since = ledger.usage(UsageQuery(("model",), since=NOW - timedelta(hours=1)))
+
+    assert [(row.model, row.requests, row.errors) for row in by_model] == [("", 30, 30), ("fake", 1, 0)]
+    assert since == by_model
+    with database.read() as connection:
+        assert connection.scalar(select(func.count()).select_from(days)) == 2
+    assert {row["model"] for row in kept(database) if not row["is_served"]} == {f"made-up-{n}" for n in range(30)}
+
+
+def test_names_of_an_earlier_version_that_never_had_a_token_become_one(database: Database) -> None:
+    tomorrow = NOW + timedelta(days=1)
+    entries = [
+        make_entry(10, 5),
+        make_entry(0, 0, status=400),
+        make_entry(0, 0, model="", status=401),
+        *(make_entry(0, 0, model=f"made-up-{n}", status=404, time=day) for n in range(5) for day in (NOW, tomorrow)),
+        make_entry(0, 0, model="made-up-0", status=404, key_id="key-b"),
+    ]
+    with database.write() as connection:
+        insert_rows(connection, [row_of(entry, {}) for entry in entries])
+        assert connection.scalar(select(func.count()).select_from(days)) == 13
+        before = usage_rows(connection, UsageQuery(("key", "day")))
+        connection.exec_driver_sql("ALTER TABLE requests DROP COLUMN is_served")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '2'")
+
+    database.migrate()
+
+    with database.read() as connection:
+        rows = usage_rows(connection, UsageQuery(GROUPS))
+        assert [(row.key, row.model, row.day, row.requests, row.errors, row.prompt_tokens) for row in rows] == [
+            ("key-a", "", "2026-11-23", 6, 6, 0),
+            ("key-a", "", "2026-11-24", 5, 5, 0),
+            ("key-a", "fake", "2026-11-23", 2, 1, 10),
+            ("key-b", "", "2026-11-23", 1, 1, 0),
+        ]
+        assert usage_rows(connection, UsageQuery(("key", "day"))) == before
+        assert usage_rows(connection, UsageQuery(GROUPS, since=NOW)) == rows
+        assert len(connection.execute(select(days)).all()) == 4
+    assert {row["model"]: row["is_served"] for row in kept(database)} == {
+        **{f"made-up-{n}": False for n in range(5)},
+        "": False,
+        "fake": True,
+    }
 
 
 # --- as people write it ---

@@ -51,6 +51,7 @@ def test_a_row_has_everything_that_the_entry_says(database: Database) -> None:
         "dialect": "fireworks",
         "endpoint": "/chat/completions",
         "model": "fake",
+        "is_served": True,
         "status": 200,
         "finish_reason": "stop,length",
         "prompt_tokens": 10,

@@ -57,10 +57,21 @@ def _text(kept: bytearray) -> str:
     return kept.decode("utf-8", "replace")
 
 
-def entry_of(record: RequestRecord, dialect: str, endpoint: str, scope: Scope, content: Content | None) -> Entry:
-    """The row of a request; one that was refused early is known by less."""
+def entry_of(
+    record: RequestRecord,
+    dialect: str,
+    endpoint: str,
+    scope: Scope,
+    content: Content | None,
+    served: str | None = None,
+) -> Entry:
+    """The row of a request; one that was refused early is known by less.
+
+    `served` is the model that the name in its body means, if there is one.
+    """
     state: Mapping[str, Any] = scope.get("state", {})
     body, work = state.get("body"), record.work
+    served = state.get("model") or served
     is_checked = "model" in state  # else nobody has looked at how large its metadata is
     return Entry(
         id=scope["crossette.ids"].answer,
@@ -69,7 +80,8 @@ def entry_of(record: RequestRecord, dialect: str, endpoint: str, scope: Scope, c
         key_id=state.get("caller", ANONYMOUS).id,
         dialect=dialect,
         endpoint=endpoint,
-        model=state.get("model") or record.model_asked[:MAX_WORD],
+        model=served or record.model_asked[:MAX_WORD],
+        is_served=bool(served),
         status=record.status,
         total_s=record.seconds,
         first_token_s=work.time_to_first_token_s if work is not None else None,

@@ -188,7 +188,8 @@ class App:
         """Tell the ledger of a request for an answer, also if it was refused before it was routed."""
         dialect, endpoint = self._accounted.get(record.path, ("", ""))
         if endpoint and record.method == "POST":
-            self._ledger.note(entry_of(record, dialect, endpoint, scope, content))
+            served = self.models.name_of(record.model_asked)
+            self._ledger.note(entry_of(record, dialect, endpoint, scope, content, served))
 
     def _error_response(self, error: ServingError, exchange: _Exchange) -> Response:
         dialect = dialect_of(exchange.path, self._dialects)

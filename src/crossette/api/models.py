@@ -44,14 +44,20 @@ class ServedModels:
 
         Raises ModelNotFound, listing what is served.
         """
-        for spelling in _spellings(name):
-            if spelling in self._names:
-                return self.engines[self.aliases.get(spelling, spelling)]
+        if (served := self.name_of(name)) is not None:
+            return self.engines[served]
         name = name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "…"  # looking for one like it is slow
         near = difflib.get_close_matches(name, self._names, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         served = ", ".join(self._names) or "nothing"
         raise ModelNotFound(f"The model '{name}' is not served here.{hint} Served: {served}.", param="model")
+
+    def name_of(self, name: str) -> str | None:
+        """The name of the model that a request's model means; None if no such model is served."""
+        for spelling in _spellings(name):
+            if spelling in self._names:
+                return self.aliases.get(spelling, spelling)
+        return None
 
     def entries(self) -> list[ModelEntry]:
         """Every name that a client may use, models first."""

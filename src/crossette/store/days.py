@@ -85,12 +85,13 @@ def _by_day(connection: Connection, *conditions: ColumnElement[bool]) -> Select[
     failed = or_(
         requests.c.status < 200, requests.c.status >= 400, func.coalesce(requests.c.finish_reason, "") == "error"
     )
-    groups = (day, requests.c.key_id, requests.c.model)
+    model = case((requests.c.is_served, requests.c.model), else_="")  # names that clients make up have no end
+    groups = (day, requests.c.key_id, model)
     return (
         select(
             day.label("day"),
             requests.c.key_id,
-            requests.c.model,
+            model.label("model"),
             func.count().label("requests"),
             func.sum(case((failed, 1), else_=0)).label("errors"),
             *(func.sum(requests.c[name]).label(name) for name in (*_TOKENS, "cost")),

@@ -36,6 +36,7 @@ def row_of(entry: Entry, prices: Mapping[str, Price]) -> dict[str, Any]:
         "dialect": entry.dialect,
         "endpoint": entry.endpoint,
         "model": _clean(entry.model),
+        "is_served": entry.is_served,
         "status": entry.status,
         "finish_reason": entry.finish_reason,
         "prompt_tokens": usage.prompt_tokens,

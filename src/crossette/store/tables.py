@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    true,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -68,6 +69,7 @@ requests = Table(
     Column("dialect", String, nullable=False),
     Column("endpoint", String, nullable=False),
     Column("model", String, nullable=False),
+    Column("is_served", Boolean, nullable=False, server_default=true()),  # else a client made the model up
     Column("status", Integer, nullable=False),
     Column("finish_reason", String),
     Column("prompt_tokens", Integer, nullable=False),
