@@ -335,7 +335,7 @@ def test_what_leaves_the_queue_unserved_has_no_wait(engine: Engine) -> None:
 
 
 def test_an_answer_to_several_prompts_counts_those_that_a_step_has_begun(engine: Engine) -> None:
-    prompts = [(5,) * length for length in range(40, 42 + MAX_SEQUENCES)]
+    prompts = [(length,) * length for length in range(40, 42 + MAX_SEQUENCES)]  # none begins like another
 
     async def work() -> int:
         requests = [make_request(prompt, n=2, max_tokens=900) for prompt in prompts]

@@ -65,7 +65,8 @@ BOTH: Table = {
     # sampling
     **SAMPLING,
     "logit_bias": Field(
-        f"Token ids to what is added to their logits, from {BIAS_RANGE[0]} to {BIAS_RANGE[1]}.", engine="logit_bias"
+        f"Token ids, in plain digits, to what is added to their logits, from {BIAS_RANGE[0]} to {BIAS_RANGE[1]}.",
+        engine="logit_bias",
     ),
     "allowed_token_ids": refused("Tokens that may be drawn, and no others."),
     "bad_words": refused("Words that may not be said.", []),
