@@ -92,11 +92,11 @@ def load_paged(
     try:
         model = core.read_model(path)
         paged_attention_transformation(model)
+        _refuse_states(model, family)
+        _refuse_without_positions(model, family)
+        limit = window_limit(model, window)
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot serve {path}: {_first_line(error)}") from error
-    _refuse_states(model, family)
-    _refuse_without_positions(model, family)
-    limit = window_limit(model, window)
     slides = _slides(model)
     _gather_before_head(model)
     properties: dict[str, object] = {
@@ -129,8 +129,9 @@ def _refuse_without_positions(model: ov.Model, family: str) -> None:
 
     Some models add their positions to the mask (ALiBi). Where they are recognised they are slopes, else they are gone.
     """
-    has_slopes = any(node.input_value(ALIBI_SLOPES).get_shape() != ov.Shape([0]) for node in _attentions(model))
-    if not (has_slopes or _users(model, "position_ids")):
+    attentions = _attentions(model)
+    has_slopes = any(node.input_value(ALIBI_SLOPES).get_shape() != ov.Shape([0]) for node in attentions)
+    if attentions and not has_slopes and _users(model, "position_ids") == []:
         raise ModelError(
             f"The family '{family}' is not supported yet: how it tells positions, by adding to the mask of attention, "
             f"is lost in the paged graph. Choose a model of another one."
@@ -143,13 +144,16 @@ def _slides(model: ov.Model) -> bool:
 
 
 def _attentions(model: ov.Model) -> list[Any]:
-    return [node for node in _users(model, "max_context_len") if node.get_type_name() == "PagedAttentionExtension"]
+    users = _users(model, "max_context_len") or ()
+    return [node for node in users if node.get_type_name() == "PagedAttentionExtension"]
 
 
-def _users(model: ov.Model, name: str) -> list[Any]:
-    """The nodes that read an input; none if there is no such input."""
-    outputs = [parameter.output(0) for parameter in model.get_parameters()]
-    return [port.get_node() for output in outputs if name in output.get_names() for port in output.get_target_inputs()]
+def _users(model: ov.Model, name: str) -> list[Any] | None:
+    """The nodes that read an input; None if there is no such input."""
+    for parameter in model.get_parameters():
+        if name in parameter.output(0).get_names():
+            return [port.get_node() for port in parameter.output(0).get_target_inputs()]
+    return None
 
 
 def _fingerprint(path: Path, properties: dict[str, object]) -> str:
