@@ -12,7 +12,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, Field
 
-from api_server import ApiServer, cut_short, events, serving
+from api_server import ApiServer, cut_short, events, say, serving
 from crossette.engines.fake import FakeEngine
 from crossette.text.json_validator import JsonValidator
 from crossette.text.structured import mismatches
@@ -159,6 +159,29 @@ def test_an_answer_that_breaks_its_schema_is_a_counted_error(
     assert last["error"]["code"].lower() == "constraint_failed"
     assert not any(choice["finish_reason"] for chunk in chunks for choice in chunk["choices"])
     assert mismatches.count == before + 2
+
+
+@pytest.mark.parametrize(
+    ("schema", "said", "held"),
+    [
+        ({"type": "string", "format": "email"}, f'"{"a" * 65}@example.org"', f'"{"a" * 64}@'),
+        ({"type": "string", "format": "email"}, f'"a@{"b" * 64}.org"', f'"a@{"b" * 63}'),
+        ({"type": "string", "format": "hostname"}, f'"{"b" * 64}.org"', f'"{"b" * 63}'),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}, "0}", "0."),
+    ],
+)
+def test_what_a_validator_refuses_is_written_up_to_where_it_would_begin_to(
+    api: ApiServer, prefix: str, schema: dict[str, Any], said: str, held: str
+) -> None:
+    form = {"type": "object", "properties": {"v": schema}, "required": ["v"]}
+    messages = [{"role": "user", "content": say(f'{{"v": {said}')}]
+    body = {"model": "fake", "messages": messages, "max_tokens": 400, "guided_json": form}
+
+    choice = api.post(f"{prefix}/chat/completions", body).json()["choices"][0]
+
+    assert choice["message"]["content"].startswith(f'{{"v": {held}')
+    assert choice["finish_reason"] == "stop"
+    assert JsonValidator(form).fault(choice["message"]["content"]) is None
 
 
 # --- what is refused ---

@@ -72,11 +72,18 @@ def test_only_what_is_referred_to_must_be_enforceable() -> None:
     ("sent", "kept"),
     [
         ({"minimum": -(2**63), "maximum": 2**63 - 1}, {"minimum": -(2**53), "maximum": 2**53}),
-        ({"minimum": 3, "exclusiveMinimum": True}, {"exclusiveMinimum": 3}),
+        ({"minimum": 3, "exclusiveMinimum": True}, {"minimum": 3.00000000000001}),
         ({"minimum": 3, "exclusiveMinimum": False}, {"minimum": 3}),
+        ({"exclusiveMinimum": 0, "exclusiveMaximum": 10}, {"minimum": 1e-15, "maximum": 9.9999999999999}),
+        ({"type": "integer", "exclusiveMinimum": 3, "maximum": 7.5}, {"type": "integer", "minimum": 4, "maximum": 7}),
+        ({"minimum": 2, "exclusiveMinimum": 3}, {"minimum": 3.00000000000001}),
+        (
+            {"minimum": 0.1 + 0.2, "maximum": 99999999.99999999},
+            {"minimum": 0.300000000000001, "maximum": 99999999.9999999},
+        ),
     ],
 )
-def test_bounds_are_drawn_in_to_what_has_one_spelling(sent: Any, kept: Any) -> None:
+def test_bounds_are_drawn_in_to_what_is_read_as_it_is_sent(sent: Any, kept: Any) -> None:
     assert told(sent) == kept
 
 
@@ -108,6 +115,22 @@ def test_a_reference_into_a_list_names_a_place_as_json_pointers_do(place: str) -
 
     with pytest.raises(Unenforceable, match="the schema has nothing at"):
         enforceable({"properties": {"a": items, "b": {"$ref": f"#/properties/a/prefixItems/{place}"}}})
+
+
+def test_alternatives_without_a_tag_are_compared_up_to_a_number() -> None:
+    def schema(num: int, kind: Any) -> Any:
+        return {"oneOf": [{"type": "object", "properties": {"k": kind(n)}, "required": ["k"]} for n in range(num)]}
+
+    def by_tag(n: int) -> Any:
+        return {"const": n}
+
+    def deeper(n: int) -> Any:
+        return {"type": "object", "properties": {"k": by_tag(n)}, "required": ["k"]}
+
+    assert len(enforceable(schema(MAX_BRANCHES, by_tag))["oneOf"]) == MAX_BRANCHES
+    assert len(enforceable(schema(50, deeper))["oneOf"]) == 50
+    with pytest.raises(Unenforceable, match="too many to compare"):
+        enforceable(schema(MAX_BRANCHES, deeper))
 
 
 # --- patterns ---

@@ -8,12 +8,15 @@ models fill an open object with keys without end.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import lcm
 from typing import Any
 from urllib.parse import unquote
 
 from crossette.numerals import parse_count
 from crossette.text.json_schema_ends import check_ends
+from crossette.text.json_schema_numbers import digits_of_step
+from crossette.text.json_schema_one_of import Alternatives
 from crossette.text.json_schema_parts import (
     ADVICE,
     ANNOTATIONS,
@@ -21,20 +24,18 @@ from crossette.text.json_schema_parts import (
     IN_PLACE,
     MAX_STEP,
     READ,
+    Names,
     Part,
     Schema,
     Unenforceable,
     asks_for_nothing,
     check_values,
     check_writable,
-    digits_of_step,
+    names_draft,
     read_bounds,
-    read_format,
     read_pattern,
+    read_text,
 )
-
-Names = frozenset[str] | None
-"""The properties that schemas of one value know together; None where any name is known."""
 
 WRITING = {
     # No choice of white space: else samplers fill pages with it, and next to nothing of an object is forced.
@@ -45,6 +46,9 @@ WRITING = {
     "json_allowed_escapes": '"\\nrtbf',
 }
 """How JSON is written, as the compiler's `x-guidance` says it."""
+
+_OLDER_DRAFTS = ("draft-04", "draft-06", "draft-07", "2019-09")
+"""They know no `prefixItems`, and there `items` speaks of every item."""
 
 MAX_DEPTH = 50
 MAX_PARTS = 5000
@@ -69,6 +73,7 @@ class _Rebuilding:
         self._num_parts = 0
         self._step = 1
         """The least number that all `multipleOf` divide."""
+        self._one_of = Alternatives(self._way, self._target, self._known_to)
 
     def root(self) -> dict[str, Any]:
         rebuilt = self._rebuild(self._root, frozenset(), 0)
@@ -115,21 +120,18 @@ class _Rebuilding:
         check_values(part)
         read_bounds(part, out)
         self._check_step(part)
-        strings = [] if not part.has("pattern") else [read_pattern(part, "pattern", part.schema["pattern"])]
-        strings += [] if not part.has("format") else [read_format(part, out)]
+        every = read_text(part, out)
         self._items(part, out, depth + 1)
         self._properties(part, out, around, here, depth + 1)
         self._alternatives(part, out, around, depth + 1)
-        every = [{"pattern": pattern} for pattern in strings if pattern] + self._every(
-            part, out, around, here, depth + 1
-        )
+        every += self._every(part, out, around, here, depth + 1)
         if every:
             out["allOf"] = every
         return out
 
     def _check_step(self, part: Part) -> None:
         """Refuse steps that are too fine together, as they are where several schemas speak of one number."""
-        self._step = lcm(self._step, digits_of_step(part))
+        self._step = lcm(self._step, digits_of_step(part.schema.get("multipleOf", 1)))
         if self._step > MAX_STEP:
             raise part.refuse("multipleOf", f"with all others of the schema, it may be {MAX_STEP} at most.")
 
@@ -137,6 +139,10 @@ class _Rebuilding:
 
     def _items(self, part: Part, out: dict[str, Any], depth: int) -> None:
         first, rest = part.members("prefixItems"), "items"
+        if first and part.has("items") and any(names_draft(one, _OLDER_DRAFTS) for one in self._way(part.place)):
+            raise part.refuse(
+                "prefixItems", "in the draft of '$schema', 'items' is of every item; leave '$schema' out."
+            )
         if part.has("items") and isinstance(part.schema["items"], list):  # before 2020-12
             first, rest = part.members("items"), "additionalItems"
         elif part.has("additionalItems"):
@@ -201,6 +207,14 @@ class _Rebuilding:
             if branches:
                 beside = _union(around, self._known_to(part, without=keyword))
                 out[keyword] = [self._rebuild(one, beside, depth) for one in branches]
+            if keyword == "oneOf" and len(branches) > 1:
+                names = [_union(beside, self._known_to(one)) for one in branches]
+                if self._one_of.may_overlap(part, branches, names):
+                    raise part.refuse(
+                        keyword,
+                        "its alternatives may match at once, or may seem to. Send 'anyOf', close them with "
+                        "'additionalProperties': false, or tell them apart by type or by a required 'const'.",
+                    )
 
     def _behind(self, part: Part) -> Part:
         while _is_reference(part):
@@ -231,11 +245,17 @@ class _Rebuilding:
             raise part.refuse("$ref", f"the schema has nothing at '{ref}'.") from None
 
     def _find(self, place: str) -> Part:
-        steps = [step.replace("~1", "/").replace("~0", "~") for step in place.split("/")[1:]]
-        found = self._root
-        for step in steps:
-            found = found.at(parse_count(step) if isinstance(found.schema, list) else step)
+        *_, found = self._way(place)
         return found
+
+    def _way(self, place: str) -> Iterator[Part]:
+        """All that a pointer leads through, from the whole schema on."""
+        found = self._root
+        yield found
+        for step in place.split("/")[1:]:
+            step = step.replace("~1", "/").replace("~0", "~")
+            found = found.at(parse_count(step) if isinstance(found.schema, list) else step)
+            yield found
 
     def _known_to(self, part: Part, *, without: str = "") -> Names:
         if without:

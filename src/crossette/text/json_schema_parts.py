@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from math import inf
 from typing import Any, Final
 
 from crossette.text.ecma_regex import to_rust
-from crossette.text.json_formats import FORMATS, PATTERNS
+from crossette.text.json_formats import FORMATS, LONGEST, WRITTEN
+from crossette.text.json_schema_numbers import EXACT, Side, drawn_in, is_exact
 
 Schema = Any
 """A schema is a JSON object, true or false: any JSON until it was looked at."""
+
+Names = frozenset[str] | None
+"""The properties that schemas of one value know together; None where any name is known."""
 
 ANNOTATIONS: Final = frozenset(
     {"title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly", "discriminator"}
@@ -32,9 +36,6 @@ READ: Final = frozenset(
     | {*IN_PLACE, "unevaluatedProperties"}
 )
 """Keywords that are told in another way, or held to what can be enforced of them."""
-
-EXACT: Final = 2**53
-"""Up to here every integer is a number of its own in all readers of JSON, and in the compiler."""
 
 MAX_STEP = 10_000
 """Of all `multipleOf` together, as integers: the compiler has a state for each remainder."""
@@ -83,6 +84,11 @@ class Part:
         return Unenforceable(f"'{keyword}' at '{self.place}/{keyword}': {reason}")
 
 
+def names_draft(part: Part, drafts: Sequence[str]) -> bool:
+    """Whether its `$schema` is one of these."""
+    return part.has("$schema") and any(draft in str(part.schema["$schema"]) for draft in drafts)
+
+
 def asks_for_nothing(part: Part, keyword: str, value: Any) -> bool:
     """Whether a keyword that is not enforced is none, or has a value that every output keeps to."""
     match keyword:
@@ -102,8 +108,8 @@ def check_values(part: Part) -> None:
             for value in _leaves(part.schema[keyword]):
                 if isinstance(value, str):
                     check_writable(part, keyword, value)
-                elif not isinstance(value, bool | None) and not _is_exact(value):
-                    raise part.refuse(keyword, f"{value} has more digits than all readers of JSON keep.")
+                elif not isinstance(value, bool | None) and not is_exact(value):
+                    raise part.refuse(keyword, f"{value} is larger, or has more digits, than all readers of JSON keep.")
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -115,14 +121,6 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _is_exact(number: float) -> bool:
-    """Whether the compiler writes the number that was sent: it reads others as one of their neighbours."""
-    if isinstance(number, int) and abs(number) <= EXACT:
-        return True
-    _, digits, exponent = Decimal(repr(number)).normalize().as_tuple()
-    return len(digits) <= 15 and abs(int(exponent)) <= 22
-
-
 def check_writable(part: Part, keyword: str, text: str) -> None:
     if any(
         (char < " " and char not in "\b\f\n\r\t") or "\x7f" <= char < "\x80" or "\ud800" <= char < "\ue000"
@@ -131,35 +129,33 @@ def check_writable(part: Part, keyword: str, text: str) -> None:
         raise part.refuse(keyword, f"{text[:40]!r} has a control character or half a surrogate pair.")
 
 
-_TIGHTER: dict[str, Callable[[float, float], float]] = {"minimum": max, "maximum": min}
+_TIGHTER: Final[dict[Side, Callable[[float, float], float]]] = {"minimum": max, "maximum": min}
 
 
 def read_bounds(part: Part, out: dict[str, Any]) -> None:
-    """Bounds of numbers. Those beyond 2**53 are drawn in to it: what is written keeps to them all the same."""
-    schema = part.schema
-    for side, far in (("minimum", -EXACT), ("maximum", EXACT)):
+    """Bounds of numbers, as inclusive ones. Those beyond 2**53 are drawn in to it: what is written keeps to both.
+
+    Raises Unenforceable where nothing up to 2**53 is within them.
+    """
+    is_integer = part.schema.get("type") == "integer"
+    for side, tighter in _TIGHTER.items():
+        far = -EXACT if side == "minimum" else EXACT
         exclusive = "exclusive" + side.capitalize()
-        for keyword, name in ((side, side), (exclusive, exclusive)):
-            value = schema.get(keyword)
+        for keyword in (side, exclusive):
+            value = part.schema.get(keyword)
             if isinstance(value, bool) or value is None:  # draft 4 says with a boolean what `minimum` means
                 continue
-            name = exclusive if keyword == side and schema.get(exclusive) is True else name
-            if abs(value) > EXACT and (value > 0) == (far > 0):
-                out[side] = _TIGHTER[side](out.get(side, far), far)
-            elif abs(value) > EXACT:
+            bound = value
+            if abs(value) <= EXACT:
+                is_exclusive = keyword == exclusive or part.schema.get(exclusive) is True
+                bound = drawn_in(value, side, is_exclusive=is_exclusive, is_integer=is_integer)
+            if abs(bound) > EXACT and (bound > 0) == (far > 0):
+                bound = far
+            if abs(bound) > EXACT:
                 raise part.refuse(keyword, f"numbers beyond {value} have no one spelling; {EXACT} is the limit.")
-            else:
-                out[name] = value
-    if "multipleOf" in schema:
-        out["multipleOf"] = schema["multipleOf"]
-
-
-def digits_of_step(part: Part) -> int:
-    """`multipleOf` without its point: 25 for 0.25, and 1 where there is none."""
-    if not part.has("multipleOf"):
-        return 1
-    step = Decimal(repr(part.schema["multipleOf"])).normalize()
-    return int(step) if step == step.to_integral_value() else int("".join(map(str, step.as_tuple().digits)))
+            out[side] = tighter(out.get(side, bound), bound)
+    if "multipleOf" in part.schema:
+        out["multipleOf"] = part.schema["multipleOf"]
 
 
 def read_pattern(part: Part, keyword: str, pattern: str) -> str:
@@ -169,12 +165,19 @@ def read_pattern(part: Part, keyword: str, pattern: str) -> str:
         raise part.refuse(keyword, f"{error} in '{pattern[:80]}'.") from None
 
 
-def read_format(part: Part, out: dict[str, Any]) -> str:
-    """The pattern of a format, or "" where the compiler has its own."""
-    name = part.schema["format"]
-    if name in PATTERNS:
-        return PATTERNS[name]
-    if name not in FORMATS:
-        raise part.refuse("format", f"'{name}' is none of {', '.join(sorted({*FORMATS, *PATTERNS}))}.")
-    out["format"] = name
-    return ""
+def read_text(part: Part, out: dict[str, Any]) -> list[dict[str, Any]]:
+    """What `pattern` and `format` ask of a string, as schemas. A format that the compiler has stays in `out`."""
+    every: list[dict[str, Any]] = []
+    if part.has("pattern") and (pattern := read_pattern(part, "pattern", part.schema["pattern"])):
+        every.append({"pattern": pattern})
+    if part.has("format"):
+        name = part.schema["format"]
+        if name in FORMATS:
+            out["format"] = name
+        elif name in WRITTEN:
+            every.append(dict(WRITTEN[name]))
+            if out.get("maxLength", 0) >= LONGEST.get(name, inf):
+                del out["maxLength"]  # it says nothing, and costs the compiler much
+        else:
+            raise part.refuse("format", f"'{name}' is none of {', '.join(sorted({*FORMATS, *WRITTEN}))}.")
+    return every

@@ -1,0 +1,104 @@
+"""Schemas of every keyword that is enforced, with values at their extremes, alone and two by two, in every draft."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from schema_corpus import DRAFTS, Schema
+
+Strategy = st.SearchStrategy[Any]  # Any: JSON
+
+PATTERNS: Final = (
+    *("^[a-z]{1,4}$", "x", "^(a|b)*c$", r"^\d{2}-\w+$", "^.{0,5}$", r"^\p{Lu}\p{Ll}*$", "", r"\d$", r"^\S+@\S+$"),
+    *(r"^[^\W\d_]+$", r"^\s*$", r"^[\u{1F600}-\u{1F64F}]+$", r"^(?:[a-z]+\.)*[a-z]+$", r"[\s\S]", r"^\P{L}+$"),
+    *(r"^[0-9]{1,3}(,[0-9]{3})*$", r"^[\]\[\-^]{2}$", r"^#[0-9a-fA-F]{6}$", "^[^a]*$", r"^\p{Script=Greek}+$"),
+)
+FORMATS: Final = ("date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid")
+BOUNDS: Final = (
+    *(0, 1, -1, 5, 7, 100, -100, 0.5, -0.5, 0.25, -1.25, 1.1, 0.1, 99.99, 3.14159, 1e-7, -1e-15, 1e15, 123456789.125),
+    *(0.1 + 0.2, 1 / 3, 99999999.99999999, 1000000000000000.1, 9007199254740991.0, 2**53, -(2**53), 10**22),
+)
+SMALL: Final = (
+    *(True, False, {"type": "boolean"}, {"type": "integer"}, {"type": "string", "maxLength": 3}),
+    *({"enum": [1, "a", None]}, {"type": "number", "minimum": 0}, {"type": "null"}),
+)
+VALUES: Final[tuple[Any, ...]] = (
+    *(0, 1, -1, 1.0, 1.5, 0.1, -0.0, 1e18, 1e20, 123456789012, 1e-7, "a", "", "é", "x" * 70, "a@b.c", '\n\t"\\'),
+    *(None, True, False, [], {}, [1, [2]], [1.0], {"a": {"b": 1}}, {"a": None, "b": []}),
+)
+
+_small = st.sampled_from(SMALL)
+_sizes = st.sampled_from([0, 1, 2, 3, 5, 40])
+_bounds = st.sampled_from(BOUNDS)
+_lengths = st.sampled_from([0, 1, 2, 5, 63, 64, 65, 254, 300])
+_STRINGS: Final[dict[str, Strategy]] = {
+    "minLength": _lengths,
+    "maxLength": _lengths,
+    "pattern": st.sampled_from(PATTERNS),
+    "format": st.sampled_from(FORMATS),
+}
+_NUMBERS: Final[dict[str, Strategy]] = {
+    "minimum": _bounds,
+    "maximum": _bounds,
+    "exclusiveMinimum": _bounds,
+    "exclusiveMaximum": _bounds,
+    "multipleOf": st.sampled_from([1, 2, 5, 0.1, 0.25, 0.01, 3, 7, 100, 1e-4, 2.5, 1.1, 1e3]),
+}
+_ARRAYS: Final[dict[str, Strategy]] = {
+    "items": _small,
+    "prefixItems": st.lists(_small, min_size=1, max_size=2),
+    "minItems": _sizes,
+    "maxItems": _sizes,
+}
+_OBJECTS: Final[dict[str, Strategy]] = {
+    "properties": st.dictionaries(st.sampled_from(["a", "b", "c d", "", "é", '"q"', "\\", "a\nb"]), _small, max_size=3),
+    "required": st.lists(st.sampled_from(["a", "b", "c d", "z"]), max_size=2, unique=True),
+    "additionalProperties": _small,
+    "patternProperties": st.dictionaries(
+        st.sampled_from(["^a", "b$", "^ab", "^x-", *PATTERNS[:3]]), _small, max_size=2
+    ),
+    "minProperties": _sizes,
+    "maxProperties": _sizes,
+    "unevaluatedProperties": st.just(False),
+}
+KEYWORDS: Final[dict[str, dict[str, Strategy]]] = {
+    "string": _STRINGS,
+    "number": _NUMBERS,
+    "integer": _NUMBERS,
+    "array": _ARRAYS,
+    "object": _OBJECTS,
+}
+"""By the type of the values that they speak of."""
+
+
+@st.composite
+def several(draw: st.DrawFn, kind: str, most: int = 2) -> dict[str, Any]:
+    """One or two keywords of values of a type."""
+    known = KEYWORDS[kind]
+    names = draw(st.lists(st.sampled_from(sorted(known)), min_size=1, max_size=most, unique=True))
+    typed = {"type": kind} if draw(st.integers(0, 4)) else {}
+    return {**typed, **{name: draw(known[name]) for name in names}}
+
+
+@st.composite
+def schemas_of_pairs(draw: st.DrawFn) -> Schema:
+    """Two keywords of one value: side by side, or in two schemas of it that a third one holds together."""
+    kind = draw(st.sampled_from(sorted(KEYWORDS)))
+    other = draw(st.sampled_from([kind, kind, kind, *sorted(KEYWORDS)]))
+    one, two = draw(several(kind)), draw(several(other))
+    listed = st.lists(st.sampled_from(VALUES), min_size=1, max_size=4)
+    schema = draw(
+        st.just(one)
+        | st.sampled_from(["allOf", "anyOf", "oneOf"]).map(lambda keyword: {keyword: [one, two]})
+        | st.sampled_from(["allOf", "anyOf", "oneOf"]).map(lambda keyword: {**one, keyword: [two, {"type": kind}]})
+        | st.just({"$ref": "#/$defs/one", **two})
+        | st.just({**one, **two, "type": sorted({kind, other, "null"})})
+        | listed.map(lambda values: {**one, "enum": values})
+        | st.sampled_from(VALUES).map(lambda value: {**one, "const": value})
+    )
+    if draw(st.booleans()):
+        schema = {"type": "object", "properties": {"v": schema}, "required": ["v"]}
+    draft = draw(st.none() | st.sampled_from(sorted(DRAFTS.values())))
+    return {**({"$schema": draft} if draft else {}), **schema, "$defs": {"one": one}}

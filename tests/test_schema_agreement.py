@@ -1,0 +1,252 @@
+"""The grammar of a schema lets out nothing that the second look refuses: every keyword and format, at its extremes."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+
+from crossette.engines.fake import IM_END, FakeTokenizer
+from crossette.engines.grammar import GrammarCompiler
+from crossette.errors import InvalidRequest
+from crossette.text import structured
+from crossette.text.json_formats import FORMATS, WRITTEN
+from crossette.text.structured import Form
+from schema_corpus import DRAFTS, Schema
+from schema_pairs import BOUNDS, KEYWORDS, schemas_of_pairs
+from schema_pairs import FORMATS as NAMED_FORMATS
+from schema_walks import accepts, steered_walk, uneven_walk
+
+STEERS = (b"a", b".a", b"-a", b"0", b"9", b"@a", b"%0", b"1e.0", b":", b"zZ", b"Ff:", "é".encode(), b"\\n")
+"""What walks keep to where they can: labels, hyphens, digits, escapes."""
+
+
+COMPILER = GrammarCompiler(FakeTokenizer(), 259, {IM_END})
+
+
+def made(schema: Schema) -> Form:
+    """The form of a schema. One that is refused is no example."""
+    try:
+        form = structured.json_schema(schema, "p")
+        COMPILER.matcher(form.constraint)
+    except InvalidRequest:
+        reject()
+    return form
+
+
+def lets_out(form: Form, text: str) -> bool:
+    return accepts(COMPILER.matcher(form.constraint), text)
+
+
+def check(schema: Schema, form: Form, seeds: Iterable[int], steers: Sequence[bytes] = STEERS[:2]) -> int:
+    """How many texts its grammar lets out: by chance, and steered to where they are long or short."""
+    assert form.validator is not None
+    said = [uneven_walk(COMPILER.matcher(form.constraint), random.Random(seed)) for seed in seeds]
+    for wanted in steers:
+        said += [steered_walk(COMPILER.matcher(form.constraint), wanted, to_end=to_end) for to_end in (False, True)]
+    texts = [text.decode() for text in said if text is not None]
+    for text in texts:
+        fault = form.validator.fault(text)
+        assert fault is None, (schema, text, fault)
+    return len(texts)
+
+
+# --- formats ---
+
+LABEL = "d" * 63
+ORDINARY = {
+    "date": ("2024-02-29", "2000-02-29", "0001-01-01", "9999-12-31"),
+    "time": ("23:59:59Z", "00:00:00+00:00", "12:30:45.123456-05:30"),
+    "date-time": ("2024-02-29T23:59:59Z", "1985-04-12T23:20:50.52Z", "1996-12-19T16:39:57-08:00"),
+    "duration": ("P1D", "PT30M", "P1Y2M3D", "P3W", "PT1H30M5S", "P1Y2M10DT2H30M", "PT36H"),
+    "email": (
+        *("a@b.co", "jane.doe@example.com", "first.last+tag@sub.mail.example.co.uk", "x_y-z@example.org", "a@b"),
+        *(
+            "o'brien@example.ie",
+            "USER@EXAMPLE.COM",
+            "root@localhost",
+            "1@3.example",
+            "a@my-host.example",
+        ),
+        *(
+            "me@t-online.de",
+            "me@x--y.de",
+            "me@xn.de",
+            "!#$%&'*+-/=?^_`{|}~@example.com",
+            "a@ab-c-d.com",
+            "mail@a-b-c.io",
+        ),
+        *(
+            f"{'l' * 64}@{LABEL}.{LABEL[1:]}.{LABEL[1:]}",
+            f"{'a.' * 7}b@example.com",
+            f"a@{LABEL}.{'e' * 30}.{'e' * 30}.{'e' * 30}.example",
+        ),
+    ),
+    "hostname": (
+        *("localhost", "example.com", "www.example.co.uk", "a", "ab", "abc", "a1-2.example", "1and1.com", "3com.com"),
+        *("EXAMPLE.COM", "a.b.c.d.e.f", "node-1.cluster-2.internal", "192-168-0-1.example", "t-online.de", "x--y.io"),
+        *("xn.com", "my-site--2.example", f"{LABEL}.com", f"{LABEL}.{LABEL}.{LABEL}.{'e' * 61}"),
+    ),
+    "ipv4": ("0.0.0.0", "127.0.0.1", "192.168.1.254", "255.255.255.255"),
+    "ipv6": ("::", "::1", "2001:db8::1", "fe80::1ff:fe23:4567:890a", "2001:0db8:85a3:0000:0000:8a2e:0370:7334"),
+    "uri": (
+        *(
+            "https://example.com",
+            "http://user:pw@example.com:8080/a/b?c=d&e=f#g",
+            "mailto:a@b.co",
+            "urn:isbn:0451450523",
+        ),
+        *("file:///etc/hosts", "tel:+1-816-555-1212", "http://[::1]:80/", "data:text/plain;base64,SGVsbG8="),
+        *("https://example.com/a%20b", "http://localhost:3000", "https://example.org/wiki/A_(b)"),
+    ),
+    "uuid": ("f308a72c-fa84-11eb-9a03-0242ac130003", "F308A72C-FA84-11EB-9A03-0242AC130003"),
+}
+BROKEN = {
+    "email": (
+        *("l" * 65 + "@example.org", f"a@{'d' * 64}", "a@-b.de", "a@b-", "a@ab--c.de", "a@xn--a", ".a@b", "a..b@c"),
+        f"{'l' * 64}@{LABEL}.{LABEL}.{'d' * 62}",
+    ),
+    "hostname": ("d" * 64, f"{LABEL}.{LABEL}.{LABEL}.{'e' * 62}", "ab--c.de", "xn--a", "-a", "a-", "a..b", "a."),
+    "date": ("2023-02-29", "2024-04-31", "0000-01-01"),
+    "time": ("23:59:60Z", "24:00:00Z", "12:00:00"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED_FORMATS)
+def test_what_is_written_in_a_format_is_of_the_format(name: str) -> None:
+    schema = {"type": "string", "format": name}
+    form = structured.json_schema(schema, "p")
+
+    assert check(schema, form, range(40), STEERS) > 30
+
+
+def test_every_format_is_tried() -> None:
+    assert set(NAMED_FORMATS) == {*FORMATS, *WRITTEN} == ORDINARY.keys()
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in ORDINARY.items() for text in texts])
+def test_ordinary_values_of_a_format_can_be_written(name: str, text: str) -> None:
+    form = structured.json_schema({"type": "string", "format": name}, "p")
+    assert form.validator is not None
+
+    assert form.validator.fault(json.dumps(text)) is None
+    assert lets_out(form, json.dumps(text))
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BROKEN.items() for text in texts])
+def test_what_is_not_of_a_format_cannot_be_written(name: str, text: str) -> None:
+    form = structured.json_schema({"type": "string", "format": name}, "p")
+
+    assert not lets_out(form, json.dumps(text))
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"pattern": "@example[.]org$"},
+        {"pattern": "[.]org$", "maxLength": 50},
+        {"pattern": "@example[.]org$", "maxLength": 255},
+        {"pattern": r"^[\w.+-]+@[\w-]+\.[\w.-]+$"},
+        {"pattern": r"^[^@]+@[^@]+\.[a-z]{2,}$", "maxLength": 254},
+        {"minLength": 40, "maxLength": 50},
+        {"minLength": 6, "maxLength": 320},
+    ],
+)
+def test_an_address_may_have_a_pattern_and_lengths_of_the_requests_own(beside: dict[str, Any]) -> None:
+    schema = {"type": "string", "format": "email", **beside}
+    form = structured.json_schema(schema, "p")
+
+    assert check(schema, form, range(20)) > 15
+    assert lets_out(form, f'"{"a" * 30}@example.org"')
+
+
+# --- keywords ---
+
+
+@settings(deadline=None, max_examples=150)
+@given(schemas_of_pairs(), st.integers(0, 10**6))
+def test_two_keywords_at_once_are_kept_to_or_refused(schema: Schema, seed: int) -> None:
+    form = made(schema)
+
+    check(schema, form, range(seed, seed + 3))
+
+
+@pytest.mark.parametrize(("kind", "keyword"), [(kind, name) for kind, known in KEYWORDS.items() for name in known])
+@settings(deadline=None, max_examples=12)
+@given(st.data())
+def test_a_keyword_alone_is_kept_to_or_refused(kind: str, keyword: str, data: st.DataObject) -> None:
+    schema = {"type": kind, keyword: data.draw(KEYWORDS[kind][keyword])}
+    form = made(schema)
+
+    check(schema, form, range(4))
+
+
+# --- numbers, near their bounds ---
+
+
+def spellings_near(bound: float) -> Iterator[str]:
+    """Numbers that differ from a bound in one digit, and the bound itself with fewer digits, or more."""
+    value = Decimal(repr(bound))
+    for place in range(21):
+        unit = Decimal(1).scaleb(-place)
+        near = [value + unit * factor for factor in (-9, -5, -1, 0, 1, 5, 9)]
+        near += [(value / unit).to_integral_value(rounding) * unit for rounding in ("ROUND_FLOOR", "ROUND_CEILING")]
+        for one in near:
+            plain = format(one, "f")
+            short = plain.rstrip("0").rstrip(".") if "." in plain else plain
+            yield from (plain, short, f"{short}.0" if "." not in short else f"{short}0", f"-{short}", f"{short}e0")
+
+
+def check_near(schema: Schema, bounds: list[float]) -> None:
+    form = made(schema)
+    assert form.validator is not None
+    for text in sorted({text for bound in bounds for text in spellings_near(bound)}):
+        if lets_out(form, text):
+            assert form.validator.fault(text) is None, (schema, text)
+
+
+lower = st.sampled_from(["minimum", "exclusiveMinimum"])
+upper = st.sampled_from(["maximum", "exclusiveMaximum"])
+numbers = st.sampled_from(BOUNDS) | st.integers(-1000, 1000).map(lambda number: number / 8) | st.floats(-(2**53), 2**53)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from(["number", "integer"]), lower, upper, numbers, numbers)
+def test_the_next_number_beyond_a_bound_cannot_be_written(
+    kind: str, least: str, most: str, one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+
+    check_near({"type": kind, least: low, most: high}, [low, high])
+
+
+@pytest.mark.parametrize("keyword", ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"])
+@pytest.mark.parametrize("bound", [0, 5, 0.5, -1.25, 99999999.99999999, 1000000000000000.1, 9007199254740991.0])
+def test_a_bound_alone_is_kept_to_digit_by_digit(keyword: str, bound: float) -> None:
+    check_near({"type": "number", keyword: bound}, [bound])
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"exclusiveMinimum": 0, "maximum": 0.5}, "0"),
+        ({"exclusiveMinimum": 1, "exclusiveMaximum": 1.25}, "1"),
+        ({"minimum": -1.5, "exclusiveMaximum": -1}, "-1"),
+        ({"allOf": [{"exclusiveMinimum": 0}, {"maximum": 0.1}]}, "0"),
+        ({"minimum": 1, "maximum": 99999999.99999999}, "100000000"),
+        ({"$schema": DRAFTS[4], "minimum": 0, "exclusiveMinimum": True, "maximum": 0.5}, "0"),
+    ],
+)
+def test_a_bound_that_is_excluded_cannot_be_written(schema: Any, text: str) -> None:
+    form = structured.json_schema({"type": "number", **schema}, "p")
+    assert form.validator is not None
+
+    assert form.validator.fault(text) is not None
+    assert not lets_out(form, text)
+    assert check(schema, form, range(20), STEERS) > 10
