@@ -57,8 +57,10 @@ def pieces_of(data: bytes, cuts: Cuts) -> list[bytes]:
     return [data[begin:end] for begin, end in pairwise(edges)]
 
 
-def heard(recording: Recording, tokens: Sequence[int], stops: Stops, cuts: Cuts) -> Outcome:
-    """What a choice says of tokens that come in steps cut at these places, and end by themselves."""
+def heard(
+    recording: Recording, tokens: Sequence[int], stops: Stops, cuts: Cuts, end_by: FinishReason = FinishReason.STOP
+) -> Outcome:
+    """What a choice says of tokens that come in steps cut at these places."""
     choice = Choice(0, TABLE, stops, PLANS[recording.name], traced=True)
     edges = [0, *sorted(min(cut, len(tokens)) for cut in cuts), len(tokens)]
     pieces: list[Piece] = []
@@ -66,7 +68,7 @@ def heard(recording: Recording, tokens: Sequence[int], stops: Stops, cuts: Cuts)
     text, error, reason = "", "", None
     for place, (begin, end) in enumerate(pairwise(edges)):
         scores = tuple(Logprob(token, -at / 7, -at / 9) for at, token in enumerate(tokens[begin:end], begin))
-        ended = FinishReason.STOP if place == len(edges) - 2 else None
+        ended = end_by if place == len(edges) - 2 else None
         try:
             delta = choice.read(TokenOutput(0, tuple(tokens[begin:end]), ended, logprobs=scores))
         except ServingError as raised:
@@ -104,22 +106,30 @@ def cases(draw: st.DrawFn) -> tuple[Recording, Stops]:
 cuts = st.lists(st.integers(0, 400), max_size=12)
 
 
-@given(cases(), cuts, cuts)
-def test_the_steps_that_tokens_come_in_change_nothing(case: tuple[Recording, Stops], by: Cuts, steps: Cuts) -> None:
+ends = st.sampled_from(FinishReason)
+lengths = st.none() | st.integers(1, 400)
+
+
+@given(cases(), lengths, cuts, cuts, ends)
+def test_the_steps_that_tokens_come_in_change_nothing(
+    case: tuple[Recording, Stops], length: int | None, by: Cuts, steps: Cuts, end_by: FinishReason
+) -> None:
     recording, stops = case
-    tokens = [TABLE.id_of(data) for data in pieces_of(recording.text.encode(), by)]
+    tokens = [TABLE.id_of(data) for data in pieces_of(recording.text.encode(), by)][:length]
 
-    one_by_one = heard(recording, tokens, stops, range(len(tokens)))
+    one_by_one = heard(recording, tokens, stops, range(len(tokens)), end_by)
 
-    assert heard(recording, tokens, stops, steps) == one_by_one
-    assert heard(recording, tokens, stops, ()) == one_by_one
+    assert heard(recording, tokens, stops, steps, end_by) == one_by_one
+    assert heard(recording, tokens, stops, (), end_by) == one_by_one
 
 
-@given(cases(), cuts, cuts)
-def test_what_tokens_a_text_is_made_of_changes_no_piece(case: tuple[Recording, Stops], by: Cuts, other: Cuts) -> None:
+@given(cases(), lengths, cuts, cuts, ends)
+def test_what_tokens_a_text_is_made_of_changes_no_piece(
+    case: tuple[Recording, Stops], length: int | None, by: Cuts, other: Cuts, end_by: FinishReason
+) -> None:
     recording, stops = case
     outcomes = [
-        heard(recording, [TABLE.id_of(data) for data in pieces_of(recording.text.encode(), cut)], stops, ())
+        heard(recording, list(map(TABLE.id_of, pieces_of(recording.text.encode()[:length], cut))), stops, (), end_by)
         for cut in (by, other)
     ]
 
@@ -127,11 +137,13 @@ def test_what_tokens_a_text_is_made_of_changes_no_piece(case: tuple[Recording, S
     assert (one.pieces, one.places, one.text, one.error) == (two.pieces, two.places, two.text, two.error)
 
 
-@given(st.sampled_from(RECORDINGS), cuts, cuts)
-def test_every_token_is_counted_and_listed_once(recording: Recording, by: Cuts, steps: Cuts) -> None:
+@given(st.sampled_from(RECORDINGS), cuts, cuts, ends)
+def test_every_token_is_counted_and_listed_once(
+    recording: Recording, by: Cuts, steps: Cuts, end_by: FinishReason
+) -> None:
     tokens = [TABLE.id_of(data) for data in pieces_of(recording.text.encode(), by)]
 
-    outcome = heard(recording, tokens, Stops(), steps)
+    outcome = heard(recording, tokens, Stops(), steps, end_by)
 
     if not outcome.error:
         assert outcome.num_tokens == len(tokens) == len(outcome.tokens)

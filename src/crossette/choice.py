@@ -107,6 +107,11 @@ class Choice:
         """Of its tokens so far, where logprobs were asked for."""
         return self._logprob_sum / max(1, self.num_tokens)
 
+    @property
+    def only_calls(self) -> bool:
+        """Whether nothing but calls can follow upon what was said: where there is no content, it is null."""
+        return self._parser.only_calls
+
     def read(self, output: TokenOutput) -> Delta | None:
         """The delta of an output; None if nothing is certain yet.
 
@@ -126,7 +131,7 @@ class Choice:
                 reason = FinishReason.STOP
                 break
         if reason is not None:
-            self._finish(pieces)
+            self._finish(pieces, is_cut=reason == FinishReason.LENGTH or self._is_stopped_by_token(output))
             reason = FinishReason.STOP if self._stops.stopped else reason
         elif not pieces and not echo:
             return None
@@ -144,10 +149,10 @@ class Choice:
                 pieces += self._stops.push(piece)
         self.num_reasoning += was_thinking or self._parser.is_thinking
 
-    def _finish(self, pieces: list[Piece]) -> None:
-        """Add what was held back, unless a stop string has ended the text before it."""
+    def _finish(self, pieces: list[Piece], *, is_cut: bool) -> None:
+        """Add what was held back, unless a stop string has ended the text before it; `is_cut` before its own end."""
         if not self._stops.stopped:
-            for piece in self._parser.flush():
+            for piece in self._parser.flush(is_cut=is_cut):
                 pieces += self._stops.push(piece)
         pieces += self._stops.flush()
 
@@ -157,8 +162,11 @@ class Choice:
             return
         self._said += pieces
         if reason == FinishReason.STOP:
-            is_cut = self._stops.stopped or not self._stop_token_ids.isdisjoint(output.token_ids[-1:])
-            self._plan.check(self._said, is_cut=is_cut)
+            self._plan.check(self._said, is_cut=self._stops.stopped or self._is_stopped_by_token(output))
+
+    def _is_stopped_by_token(self, output: TokenOutput) -> bool:
+        """Whether its last output ends with a stop token of the request."""
+        return not self._stop_token_ids.isdisjoint(output.token_ids[-1:])
 
     def _say_echo(self, output: TokenOutput) -> str:
         """The prompt's text before the first token. Stop strings are not looked for in it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api_server import ApiServer, serving
+from api_server import ApiServer, events, serving
 from crossette.engines import fake
 from crossette.engines.fake import FakeEngine, FakeTokenizer
 from crossette.text.json_validator import JsonValidator
@@ -16,7 +16,7 @@ from crossette.text.structured import mismatches
 from crossette.text.tool_calls.families import FORMATS
 from crossette.types import FinishReason, TokenOutput
 from played_engine import PlayedEngine, TokenTable
-from tool_calls import CALL, FUNCTIONS, SCHEMAS, SUM, body, called, choice_of, refusal
+from tool_calls import CALL, FUNCTIONS, OSLO, SCHEMAS, SUM, body, called, choice_of, refusal
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,72 @@ def test_a_call_that_max_tokens_cuts_keeps_what_was_said_of_it(api: ApiServer, p
 
     assert choice["finish_reason"] == "length"
     assert choice["message"]["tool_calls"][0]["function"] == {"name": "weather", "arguments": '{"city": "O'}
+
+
+def told_of(raw: Any) -> tuple[str, str | None, list[tuple[str, str]]]:
+    """Content, finish reason and calls of a whole answer."""
+    (choice,) = raw["choices"]
+    calls = [call["function"] for call in choice["message"].get("tool_calls") or ()]
+    content = choice["message"]["content"]
+    return content or "", choice["finish_reason"], [(call["name"], call["arguments"]) for call in calls]
+
+
+def folded(stream: bytes) -> tuple[str, str | None, list[tuple[str, str]]]:
+    """The same of a stream, put together as clients do."""
+    content, reason, calls = "", None, list[tuple[str, str]]()
+    for choice in (choice for frame in events(stream) for choice in frame["choices"]):
+        content += choice["delta"].get("content") or ""
+        reason = choice["finish_reason"] or reason
+        for piece in choice["delta"].get("tool_calls") or ():
+            if piece["index"] == len(calls):
+                calls.append((piece["function"]["name"], ""))
+            name, arguments = calls[piece["index"]]
+            calls[piece["index"]] = (name, arguments + piece["function"].get("arguments", ""))
+    return content, reason, calls
+
+
+@pytest.mark.parametrize("sent", [{"tool_choice": "required"}, {"tool_choice": "auto"}], ids=["required", "auto"])
+def test_calls_that_max_tokens_cuts_anywhere_leave_no_markup(api: ApiServer, prefix: str, sent: dict[str, Any]) -> None:
+    said = f"{CALL}\n{SUM}"
+    for length in range(1, len(said), 3):
+        asked = body(said, max_tokens=length, **sent)
+        raw = api.post(f"{prefix}/chat/completions", asked).json()
+        content, reason, calls = told_of(raw)
+
+        assert folded(api.post(f"{prefix}/chat/completions", {**asked, "stream": True}).content) == (
+            content,
+            reason,
+            calls,
+        )
+        is_a_word = sent["tool_choice"] == "auto" and length < len("<tool_call>")
+        assert (content, reason) == (said[:length] if is_a_word else "", "length")
+        assert raw["choices"][0]["message"]["content"] == (content or None)
+        assert [name for name, _ in calls] == ["weather", "add"][: len(calls)]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_named_call_that_is_cut_leaves_no_markup_in_any_format(prefix: str, name: str) -> None:
+    tokenizer = FakeTokenizer(marks=FORMATS[name].markers)
+    tokens = tokenizer.encode(FORMATS[name].spell([("weather", OSLO)]).replace("'", '"'), specials=True)
+    sent = {"tool_choice": {"type": "function", "function": {"name": "weather"}}}
+    with serving(FakeEngine(lambda request, index: iter(tokens), tokenizer=tokenizer, tool_format=name)) as api:
+        for length in range(1, len(tokens), 4):
+            asked = body(max_tokens=length, **sent)
+            raw = api.post(f"{prefix}/chat/completions", asked).json()
+
+            assert folded(api.post(f"{prefix}/chat/completions", {**asked, "stream": True}).content) == told_of(raw)
+            assert raw["choices"][0]["message"]["content"] is None
+            assert raw["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_required_call_that_the_requests_own_token_stops_is_the_requests_error(api: ApiServer, prefix: str) -> None:
+    before = mismatches.count
+    asked = body(CALL, tool_choice="required", stop_token_ids=[ord("n")])
+
+    answer = api.post(f"{prefix}/chat/completions", asked)
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stop_token_ids")
+    assert mismatches.count == before
 
 
 def test_what_only_looks_like_a_call_comes_back_as_content(prefix: str) -> None:

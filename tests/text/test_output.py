@@ -114,13 +114,13 @@ def test_a_form_may_hold_what_looks_like_a_call_and_a_call_may_stand_in_its_plac
     call = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
     form = json.dumps({"a": call})
 
-    assert folded(read(OutputParser(None, FORMATS["hermes"], has_form=True), form)) == ("", form, [])
-    assert folded(read(OutputParser(THINK, FORMATS["hermes"], has_form=True), f"<think>{call}</think> {form}")) == (
+    assert folded(read(OutputParser(None, FORMATS["hermes"], form="json"), form)) == ("", form, [])
+    assert folded(read(OutputParser(THINK, FORMATS["hermes"], form="json"), f"<think>{call}</think> {form}")) == (
         call,
         form,
         [],
     )
-    assert folded(read(OutputParser(None, FORMATS["hermes"], has_form=True), call)) == ("", "", [("f", "{}")])
+    assert folded(read(OutputParser(None, FORMATS["hermes"], form="json"), call)) == ("", "", [("f", "{}")])
 
 
 # --- any text at all ---

@@ -144,7 +144,7 @@ class ChatReply:
             whole.index,
             AssistantMessage(
                 "assistant",
-                content=whole.content or (None if calls else ""),
+                content=whole.content or (None if answer.choices[whole.index].only_calls else ""),
                 reasoning_content=whole.thoughts or UNSET if self._has_thoughts else UNSET,
                 tool_calls=self._calls.listed(calls),
                 function_call=self._calls.single(calls),

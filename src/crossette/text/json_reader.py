@@ -118,6 +118,11 @@ class JsonScanner:
         return self._after_value(character)
 
 
+def begins_json(text: str) -> bool:
+    """Whether JSON may begin so, or is this."""
+    return JsonScanner().feed(text) == len(text)
+
+
 def json_text(reader: Reader, make: Callable[[str], Piece] | None = None) -> Reading[str]:
     """Read an object, an array or a string; with `make`, its text is yielded in pieces as it arrives.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Literal
 
+from crossette.text.json_reader import begins_json
 from crossette.text.pieces import Content, Piece, Thought, joined
 from crossette.text.reader import SPACE, Malformed, Reader, Reading
 from crossette.text.reasoning import Reasoning
@@ -17,7 +19,7 @@ Make = Callable[[str], Piece]
 class PlainText:
     """Text that is nothing but content: of a model that marks no thoughts, asked without tools."""
 
-    is_thinking = False
+    is_thinking = only_calls = False
 
     def __init__(self) -> None:
         self.position = 0
@@ -27,7 +29,7 @@ class PlainText:
         self.position += len(text)
         return [Content(text, begin)] if text else []
 
-    def flush(self) -> list[Piece]:
+    def flush(self, *, is_cut: bool = False) -> list[Piece]:
         return []
 
 
@@ -35,8 +37,11 @@ class OutputParser:
     """Reads one choice's text. The pieces depend on the text alone, but for where they are cut.
 
     Markup is left out, and the white space beside it; all else comes out, in order, and nothing is held back but what
-    may become markup. What only looks like a call is content. A call within thoughts is a thought. A call that breaks
-    off, at `max_tokens` or by broken JSON, leaves what was said of it; what was not said is content.
+    may become markup. What only looks like a call is content. A call within thoughts is a thought. A call that broken
+    JSON ends leaves what was said of it; what was not said is content.
+
+    Where the text is cut, by `max_tokens` say, what was held back is left out if it can be nothing but markup: a call
+    that has begun, or what has a control token in it. Half a mark that is spelled with letters is a word.
     """
 
     def __init__(
@@ -45,11 +50,13 @@ class OutputParser:
         tools: ToolFormat | None,
         *,
         is_thinking: bool = False,
-        has_form: bool = False,
+        only_calls: bool = False,
+        form: Literal["json", "text"] | None = None,
     ) -> None:
         """`is_thinking` where the prompt ends within the model's thoughts; no `tools` where there can be no calls.
 
-        `has_form` where content is held to one: what looks like a call within it is a word of the form.
+        `only_calls` where there can be nothing else, thoughts apart. `form` where content is held to one: what looks
+        like a call within it is a word of the form.
         """
         self._reasoning = reasoning
         self._tools = tools
@@ -57,11 +64,19 @@ class OutputParser:
         self._calls = Calls()
         self._layout = {*(reasoning.layout if reasoning else ()), *(tools.layout if tools else ())}
         self._marks = _marks(reasoning, tools)
-        self._marks_of_form = _marks(reasoning, None) if has_form else None
+        self._form = form
+        self._marks_of_form = _marks(reasoning, None)
+        self._never_content = _never_content(reasoning, tools)
         self._has_content = self._is_after_markup = self._is_over = False
         self.is_thinking = is_thinking
         """Whether the text, as far as it was read, ends within thoughts."""
+        self._only_calls = only_calls
         self._parsing = self._read(is_thinking)
+
+    @property
+    def only_calls(self) -> bool:
+        """Whether nothing but calls can follow upon the text, as far as it was read, and upon its thoughts."""
+        return self._only_calls or self._calls.num > 0
 
     @property
     def num_calls(self) -> int:
@@ -78,10 +93,31 @@ class OutputParser:
         self._reader.push(text)
         return self._run()
 
-    def flush(self) -> list[Piece]:
-        """The rest, at the end of the text."""
+    def flush(self, *, is_cut: bool = False) -> list[Piece]:
+        """The rest, at the end of the text; `is_cut` where the model would have gone on."""
+        if is_cut and not self.is_thinking:
+            self._drop_markup()
         self._reader.ended = True
         return self._run()
+
+    def _drop_markup(self) -> None:
+        """Forget of what is held back what can be no content, and the white space before it."""
+        unsaid = self._reader.unsaid
+        content = unsaid[: 0 if self.only_calls else self._markup_in(unsaid)]
+        if content != unsaid:
+            self._reader.drop(len(content.rstrip(SPACE)))
+            self._only_calls |= self._tools is not None
+
+    def _markup_in(self, unsaid: str) -> int:
+        """Where markup begins that can be nothing else; the length of the text if it has none."""
+        if self._form is not None and self._has_content:
+            return len(unsaid)
+        if self._form == "json":
+            return len(unsaid) if begins_json(unsaid.lstrip(SPACE)) else 0
+        bare = self._tools.bare_beginning if self._tools is not None and self._tools.bare else "(?!)"
+        if not self._has_content and re.match(bare, unsaid):
+            return 0
+        return min((at for mark in self._never_content if (at := unsaid.find(mark)) >= 0), default=len(unsaid))
 
     def _run(self) -> list[Piece]:
         pieces: list[Piece] = []
@@ -115,7 +151,7 @@ class OutputParser:
 
     def _marks_here(self) -> Reading[tuple[str, ...]]:
         """What is looked for from here on: no calls once a form has begun."""
-        if self._marks_of_form is None:
+        if self._form is None:
             return self._marks
         self._reader.hold()
         yield from self._reader.space()
@@ -131,6 +167,7 @@ class OutputParser:
         elif mark in self._layout:
             self._reader.take(space + len(mark))
             self._is_after_markup = True
+            self._only_calls |= self._tools is not None and mark == self._tools.trigger
         elif not (yield from self._is_call()):
             yield from self._said(self._reader.take(space + len(mark)), Content)
 
@@ -220,3 +257,10 @@ def _marks(reasoning: Reasoning | None, tools: ToolFormat | None) -> tuple[str, 
     if reasoning is not None and reasoning.repeats:
         marks.add(reasoning.begin)
     return tuple(sorted(marks, key=lambda mark: (-len(mark), mark)))
+
+
+def _never_content(reasoning: Reasoning | None, tools: ToolFormat | None) -> frozenset[str]:
+    """What is markup wherever it stands whole: a grammar keeps it out of content, or it is a control token."""
+    of_tools = (*tools.openings, *tools.layout, *tools.markers) if tools else ()
+    of_thoughts = (reasoning.begin, *reasoning.layout, *reasoning.markers) if reasoning else ()
+    return frozenset((*of_tools, *of_thoughts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from crossette.errors import InvalidRequest
 from crossette.text.lark import Marker, json_of, text_without
@@ -37,8 +38,16 @@ class OutputPlan:
         """For the text of one choice."""
         if self.reasoning is None and self.offer is None:
             return PlainText()
-        tool_format = self.offer.format if self.offer is not None else None
-        return OutputParser(self.reasoning, tool_format, is_thinking=self.is_thinking, has_form=self.form is not None)
+        form: Literal["json", "text"] | None = None
+        if self.form is not None:
+            form = "json" if self.form.validator is not None else "text"
+        return OutputParser(
+            self.reasoning,
+            self.offer.format if self.offer is not None else None,
+            is_thinking=self.is_thinking,
+            only_calls=self.offer is not None and self.offer.choice.mode == "required",
+            form=form,
+        )
 
     @property
     def parts(self) -> list[Constraint]:

@@ -49,6 +49,16 @@ class Reader:
         return self._num_dropped + (self._at if self._held is None else self._held)
 
     @property
+    def unsaid(self) -> str:
+        """All that has arrived and may be read again, or is not read."""
+        return self._text[self._at if self._held is None else self._held :]
+
+    def drop(self, length: int) -> None:
+        """Forget all but the first characters of what is unsaid."""
+        self._text = self._text[: len(self._text) - len(self.unsaid) + length]
+        self._at = min(self._at, len(self._text))
+
+    @property
     def ahead(self) -> str:
         """All that has arrived and is not read."""
         return self._text[self._at :]

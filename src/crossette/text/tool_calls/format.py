@@ -80,8 +80,9 @@ class ToolFormat(ABC):
         """
         return json_of(tool.enforced_schema())
 
-    def bare_beginning(self, tools: Iterable[Tool]) -> str:
-        """How a call without an opening begins, as a Lark expression: free text does not begin so."""
+    @property
+    def bare_beginning(self) -> str:
+        """A pattern of how a call without an opening begins: free text does not begin so."""
         raise NotImplementedError(f"{self.name} has openings")
 
     @abstractmethod

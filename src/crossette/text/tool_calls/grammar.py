@@ -28,7 +28,7 @@ def tool_grammar(
     but for `none`.
     """
     allowed = choice.allowed(tools)
-    text = _text(tool_format, allowed, unwanted)
+    text = _text(tool_format, unwanted)
     content = " ".join(filter(None, [_spelled(tool_format, tool_format.before_text, marker), "TEXT"]))
     calls = _calls(tool_format, choice, marker)
     match choice.mode:
@@ -59,17 +59,17 @@ def _auto_after_words(
         [
             f"start: TEXT | opened {calls}",
             f"opened[lazy]: {text_without(others, then=opening)}",
-            f"TEXT: {_text(tool_format, tools, unwanted)}",
+            f"TEXT: {_text(tool_format, unwanted)}",
             *_call_rules(tool_format, tools, marker),
         ]
     )
 
 
-def _text(tool_format: ToolFormat, tools: Sequence[Tool], unwanted: Sequence[str]) -> str:
+def _text(tool_format: ToolFormat, unwanted: Sequence[str]) -> str:
     """Text in which no call begins."""
     triggers = {*tool_format.openings, *filter(None, [tool_format.trigger])}
     text = text_without([*sorted(triggers), *unwanted])
-    return f"{text} & ~({tool_format.bare_beginning(tools)} {ANY})" if tool_format.bare else text
+    return f"{text} & ~(/{tool_format.bare_beginning}/ {ANY})" if tool_format.bare else text
 
 
 def _calls(tool_format: ToolFormat, choice: ToolChoice, marker: Marker, opened: str = "") -> str:

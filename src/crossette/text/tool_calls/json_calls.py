@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from crossette.text.json_reader import json_string, json_text
 from crossette.text.reader import Malformed, Reader, Reading
 from crossette.text.tool_calls.format import Calls, ToolFormat
-from crossette.text.tool_calls.tools import Tool
 
 _ARGUMENTS = ("arguments", "parameters")
 _ALSO = ("id", "type")
@@ -26,8 +24,9 @@ class JsonCalls(ToolFormat):
     closing: str = ""
     """What stands behind the object, or the list."""
 
-    def bare_beginning(self, tools: Iterable[Tool]) -> str:
-        return r'/\s*\{\s*"name"/'
+    @property
+    def bare_beginning(self) -> str:
+        return r'\s*\{\s*"name"'
 
     def read(self, reader: Reader, calls: Calls) -> Reading[None]:
         opening = yield from reader.expect(*self.openings)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from crossette.errors import ConstraintFailed
+from crossette.errors import ConstraintFailed, InvalidRequest
 from crossette.text.pieces import Called
 from crossette.text.structured import Form, mismatches
 from crossette.text.tool_calls.format import ToolFormat
@@ -34,9 +34,14 @@ class Offer:
     def check(self, calls: Sequence[Called], *, is_cut: bool) -> None:
         """Look at the calls of an answer that ended before max_tokens; `is_cut` by a stop token of the request.
 
-        Raises ConstraintFailed, which is counted, where the grammar let through what the request rules out; and what
-        `Form.check` raises of the arguments.
+        Raises ConstraintFailed, which is counted, where the grammar let through what the request rules out;
+        InvalidRequest where it was cut before the call that it must make; and what `Form.check` raises of arguments.
         """
+        if is_cut and self.choice.mode == "required" and not calls:
+            raise InvalidRequest(
+                "'stop_token_ids' ended the answer before its call. Leave them out: calls end by themselves.",
+                param="stop_token_ids",
+            )
         fault = self._fault(calls)
         if fault is not None:
             mismatches.count += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +49,9 @@ class PythonicCalls(ToolFormat):
         beginnings = [" ".join([value, *behind[place + 1 :]]) for place, value in enumerate(optional)]
         return f"({' | '.join(beginnings)})?" if beginnings else '""'
 
-    def bare_beginning(self, tools: Iterable[Tool]) -> str:
-        return r"/\s*\[\s*[^\s(]+\(/"
+    @property
+    def bare_beginning(self) -> str:
+        return r"\s*\[\s*[^\s(]+\("
 
     def read(self, reader: Reader, calls: Calls) -> Reading[None]:
         yield from reader.expect(*self.openings)
