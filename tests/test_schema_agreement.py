@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from crossette.engines.fake import IM_END, FakeTokenizer
-from crossette.engines.grammar import GrammarCompiler
-from crossette.errors import InvalidRequest
+from crossette.engines.grammar import GrammarCompiler, Matcher
+from crossette.errors import ConstraintFailed, InvalidRequest
 from crossette.text import structured
 from crossette.text.json_formats import FORMATS, WRITTEN
 from crossette.text.structured import Form
@@ -27,6 +28,7 @@ STEERS = (b"a", b".a", b"-a", b"0", b"9", b"@a", b"%0", b"1e.0", b":", b"zZ", b"
 """What walks keep to where they can: labels, hyphens, digits, escapes."""
 
 
+REFUSED_OFTEN = [HealthCheck.filter_too_much]
 COMPILER = GrammarCompiler(FakeTokenizer(), 259, {IM_END})
 
 
@@ -44,12 +46,20 @@ def lets_out(form: Form, text: str) -> bool:
     return accepts(COMPILER.matcher(form.constraint), text)
 
 
+def walked(form: Form, walk: Callable[[Matcher], bytes | None]) -> bytes | None:
+    """A text of its grammar; None for one that has no end, or costs more than a step may."""
+    try:
+        return walk(COMPILER.matcher(form.constraint))
+    except ConstraintFailed:
+        return None
+
+
 def check(schema: Schema, form: Form, seeds: Iterable[int], steers: Sequence[bytes] = STEERS[:2]) -> int:
     """How many texts its grammar lets out: by chance, and steered to where they are long or short."""
     assert form.validator is not None
-    said = [uneven_walk(COMPILER.matcher(form.constraint), random.Random(seed)) for seed in seeds]
-    for wanted in steers:
-        said += [steered_walk(COMPILER.matcher(form.constraint), wanted, to_end=to_end) for to_end in (False, True)]
+    walks: list[Callable[[Matcher], bytes | None]] = [partial(uneven_walk, rng=random.Random(seed)) for seed in seeds]
+    walks += [partial(steered_walk, wanted=wanted, to_end=to_end) for wanted in steers for to_end in (False, True)]
+    said = [walked(form, walk) for walk in walks]
     texts = [text.decode() for text in said if text is not None]
     for text in texts:
         fault = form.validator.fault(text)
@@ -169,7 +179,7 @@ def test_an_address_may_have_a_pattern_and_lengths_of_the_requests_own(beside: d
 # --- keywords ---
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=150, suppress_health_check=REFUSED_OFTEN)
 @given(schemas_of_pairs(), st.integers(0, 10**6))
 def test_two_keywords_at_once_are_kept_to_or_refused(schema: Schema, seed: int) -> None:
     form = made(schema)
@@ -178,7 +188,7 @@ def test_two_keywords_at_once_are_kept_to_or_refused(schema: Schema, seed: int) 
 
 
 @pytest.mark.parametrize(("kind", "keyword"), [(kind, name) for kind, known in KEYWORDS.items() for name in known])
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=12, suppress_health_check=REFUSED_OFTEN)
 @given(st.data())
 def test_a_keyword_alone_is_kept_to_or_refused(kind: str, keyword: str, data: st.DataObject) -> None:
     schema = {"type": kind, keyword: data.draw(KEYWORDS[kind][keyword])}
@@ -216,7 +226,7 @@ upper = st.sampled_from(["maximum", "exclusiveMaximum"])
 numbers = st.sampled_from(BOUNDS) | st.integers(-1000, 1000).map(lambda number: number / 8) | st.floats(-(2**53), 2**53)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=40, suppress_health_check=REFUSED_OFTEN)
 @given(st.sampled_from(["number", "integer"]), lower, upper, numbers, numbers)
 def test_the_next_number_beyond_a_bound_cannot_be_written(
     kind: str, least: str, most: str, one: float, other: float
