@@ -133,6 +133,14 @@ def test_a_graph_that_lost_its_positions_is_refused(changed: Callable[[Change], 
         changed(forget)
 
 
+def test_positions_of_another_name_are_not_called_lost(changed: Callable[[Change], PagedModel]) -> None:
+    def rename(model: ov.Model) -> None:
+        model.input("position_ids").get_node().output(0).set_names({"68"})
+
+    with pytest.raises(ModelError, match=r"unknown inputs \['68'\], missing \['position_ids'\].*The family 'odd_1'"):
+        changed(rename)
+
+
 def test_positions_may_be_slopes_of_the_attention(changed: Callable[[Change], PagedModel]) -> None:
     def slope(model: ov.Model) -> None:
         positions, slopes = model.input("position_ids"), ops.constant(np.array([0.5, 0.25], np.float32))
@@ -188,5 +196,5 @@ def test_a_graph_that_is_no_llm_is_an_error(tmp_path: Path) -> None:
     parameter = ops.parameter([1, 3], name="x")
     ov.save_model(ov.Model([ops.relu(parameter)], [parameter], "not an LLM"), tmp_path / "openvino_model.xml")
 
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match="OpenVINO cannot serve"):
         load_paged(tmp_path, threads=1, window=TINY_CONTEXT)
