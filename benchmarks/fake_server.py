@@ -11,13 +11,11 @@ import argparse
 import socket
 from typing import Any
 
-from starlette.types import Scope
-
 from crossette import log, request_log, serve
 from crossette.access import Access
-from crossette.api.account import Content
 from crossette.api.admission import Gate
 from crossette.api.app import App
+from crossette.api.exchange import Exchange
 from crossette.api.models import ServedModels
 from crossette.engines.fake import FakeEngine
 from crossette.ledger import Ledger
@@ -51,7 +49,7 @@ class Plain(App):
         super().__init__(models, **more)
         self._observers = (request_log.note,)
 
-    def _note(self, record: RequestRecord, scope: Scope, content: Content | None) -> None:
+    def _note(self, exchange: Exchange, record: RequestRecord) -> None:
         """There is no ledger."""
 
 

@@ -13,7 +13,7 @@ import pytest
 from api_server import DIALECTS, LIMIT_S, ApiServer, parrot, say, serving
 from crossette.access import ANONYMOUS, Caller
 from crossette.api.account import entry_of
-from crossette.api.generate import Ids
+from crossette.api.exchange import Exchange
 from crossette.engines.fake import FakeEngine
 from crossette.errors import EngineFailure, StoreError, Unauthorized
 from crossette.ledger import Entry, LedgerStats, NoLedger, UsageQuery, UsageRow
@@ -334,9 +334,9 @@ def test_readiness_says_how_the_ledger_fares(noted: ApiServer) -> None:
 
 def test_an_answer_that_was_cut_is_an_error_and_not_one_that_ended() -> None:
     """As by a second Ctrl-C: its status was sent, and then nothing more."""
-    scope = {"crossette.ids": Ids("cmpl-1", "req-1"), "headers": []}
+    exchange = Exchange({"type": "http", "method": "POST", "path": "/v1/completions", "headers": []})
     whole, cut = (
-        entry_of(make_record(work=replace(WORK, finish_reasons=reasons, ended_s=ended_s)), "openai", "/x", scope, None)
+        entry_of(exchange, make_record(work=replace(WORK, finish_reasons=reasons, ended_s=ended_s)), "openai", "/x")
         for reasons, ended_s in ((("stop",), 1.75), ((), None))
     )
 

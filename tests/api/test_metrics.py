@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api_server import ApiServer, has, parrot, say, serving
-from crossette.api.watch import Watch
+from crossette.api import app
 from crossette.engines.fake import FakeEngine
 from crossette.ledger import NoLedger
 from metrics_page import example, shown_name
@@ -155,11 +155,11 @@ class _FullLedger(NoLedger):
 def test_what_breaks_behind_an_answer_ends_no_connection(
     broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **named: object) -> None:
         raise RuntimeError("the disk is full")
 
     if broken == "record":
-        monkeypatch.setattr(Watch, "record", fail)
+        monkeypatch.setattr(app, "record_of", fail)
     with serving(ledger=_FullLedger()) as server, server.one_connection() as ask:
         answers = [ask("/v1/completions", BODIES["completions"]) for _ in range(3)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from opentelemetry.trace import format_trace_id, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.datastructures import Headers
 
 from crossette.api.trace_context import sent_trace, trace_id_of
 
@@ -44,7 +45,7 @@ def test_what_is_not_valid_names_none(parent: str) -> None:
 
 
 def sent(*headers: tuple[str, str]) -> dict[str, str]:
-    return sent_trace({"headers": [(name.encode(), value.encode()) for name, value in headers]})
+    return sent_trace(Headers(raw=[(name.encode(), value.encode()) for name, value in headers]))
 
 
 def test_a_state_that_comes_in_two_headers_is_one() -> None:

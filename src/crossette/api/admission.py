@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from crossette.access import ANONYMOUS, Caller
 from crossette.api.dialect import Dialect
+from crossette.api.exchange import Exchange
 from crossette.api.limit_headers import limit_headers
 from crossette.api.queue import QueueSettings, Returns, check_queue
 from crossette.engine import Engine
@@ -118,17 +118,17 @@ class Visit:
             raise
 
 
-def end_visit(state: Mapping[str, Any], error: ServingError | None) -> None:
-    """End the visit of a request, however it went, with what its answer cost. For `scope["state"]`.
+def end_admission(exchange: Exchange) -> None:
+    """End the admission of a request, however it went, with what its answer cost.
 
     The ledger must be told before anything else happens.
     """
-    if "visit" in state:
-        state["visit"].end(state["answer"].usage if "answer" in state else None, error)
-        state["visit"].settle()
+    if exchange.admission is not None:
+        exchange.admission.end(exchange.answer.usage if exchange.answer is not None else None, exchange.error)
+        exchange.admission.settle()
 
 
-def visit_headers(state: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
-    """What a request's answer says of limits; nothing where there was no visit."""
-    told: Mapping[str, str] = state["visit"].headers() if "visit" in state else {}
+def admission_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """What a request's answer says of limits; nothing where it was not admitted through the gate."""
+    told = exchange.admission.headers() if exchange.admission is not None else {}
     return [(name.encode(), value.encode()) for name, value in told.items()]

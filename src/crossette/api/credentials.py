@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from starlette.types import Scope
+from starlette.datastructures import Headers
 
 
-def key_of(scope: Scope) -> str | None:
+def key_of(headers: Headers) -> str | None:
     """The key in `Authorization: Bearer` or else in `x-api-key`; None where there is neither."""
-    found: dict[bytes, str] = {}
-    for name, value in scope["headers"]:
-        if name in (b"authorization", b"x-api-key"):
-            found.setdefault(name, value.decode("latin-1").strip())
-    scheme, _, token = found.get(b"authorization", "").partition(" ")
+    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
-    return bearer or found.get(b"x-api-key") or None
+    return bearer or headers.get("x-api-key", "").strip() or None

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from crossette import __version__
 from crossette.api.admission import Visit
 from crossette.api.dialect import Dialect
+from crossette.api.exchange import Exchange
 from crossette.api.forms import prepared
 from crossette.api.http import EventStream, HttpSettings, json_response, read_json, unless_gone
 from crossette.api.metrics import metric_headers
@@ -23,7 +24,6 @@ from crossette.api.models import ServedModels
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
 from crossette.api.sizes import check_sizes
-from crossette.api.watch import watch_of
 from crossette.api.writer import Writer
 from crossette.engine import Engine, ModelInfo
 from crossette.generation import Answer, Timings, start
@@ -50,14 +50,6 @@ class Call:
     """The work of finding out how answers are read, and what they are held to; None where all is content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ids:
-    """The names of one exchange: `answer` stands in the body, `request` in x-request-id, in errors and in the log."""
-
-    answer: str
-    request: str
-
-
 class Reply(Protocol):
     """Writes an answer in an endpoint's shape."""
 
@@ -81,24 +73,24 @@ async def create(
     models: ServedModels,
     dialect: Dialect,
     settings: HttpSettings,
-    ids: Ids,
     visit: Visit,
 ) -> Response:
     """Answer one request. All that may refuse it comes before the first byte of the answer."""
-    request.state.body = body = await read_json(request, endpoint.body_type, settings)
+    exchange = Exchange.of(request.scope)
+    exchange.body = body = await read_json(request, endpoint.body_type, settings)
     timings = Timings()
     body.check(dialect)
     check_sizes(body, settings)
     engine = models.find(body.model)
-    request.state.model = engine.info.name
+    exchange.model = engine.info.name
     call = await endpoint.prepare(body, engine, dialect)
     plan = await prepared(call.plan, engine) if call.plan is not None else PLAIN
     writer = Writer.of(body, engine.tokenizer, dialect)
-    reply = endpoint.reply(_head(ids.answer, body, engine.info, dialect), body, dialect, writer)
+    reply = endpoint.reply(_head(exchange.answer_id, body, engine.info, dialect), body, dialect, writer)
     call = _within_budget(call, body.num_generated, visit)
-    requests = _requests(ids.answer, body, call, engine, dialect, plan.constraint, request.state.caller.id)
+    requests = _requests(exchange.answer_id, body, call, engine, dialect, plan.constraint, exchange.caller.id)
     visit.begin(engine, requests)
-    answer = start(
+    exchange.answer = answer = start(
         engine,
         requests,
         body.stops(dialect),
@@ -107,8 +99,6 @@ async def create(
         plan=plan,
         timings=timings,
     )
-    state = request.state  # for the request's record
-    state.answer, state.answer_id = answer, ids.answer
     headers = partial(metric_headers, answer, dialect)
 
     async def close() -> None:
@@ -116,10 +106,10 @@ async def create(
         visit.end(answer.usage)
 
     if body.stream:
-        return EventStream(reply.chunks(answer), close, dialect, ids.request, settings, headers)
+        return EventStream(reply.chunks(answer), close, dialect, exchange.request_id, settings, headers)
     try:
         whole = await unless_gone(request.receive, reply.whole(answer))
-        watch_of(request.scope).saw(whole)
+        exchange.saw(whole)
         return json_response(whole, headers=headers())
     finally:
         await close()  # a coroutine that was cancelled before it began has ended nothing

@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
 from crossette.engine import Engine, Speeds
@@ -74,7 +75,7 @@ def _health(name: str, engine: Engine) -> ModelHealth:
 
 async def metrics(request: Request, metrics: Metrics) -> Response:
     """All metrics, as Prometheus reads them. Raises Forbidden for a key that is not an admin's."""
-    if not request.state.caller.is_admin:
+    if not Exchange.of(request.scope).caller.is_admin:
         raise Forbidden("Only an admin key may read metrics. Make one with: crossette keys create NAME --admin")
     page, media_type = metrics.page(request.headers.get("accept", ""))
     return Response(page, headers={"content-type": media_type})

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from crossette.api.dialect import Dialect
-from crossette.api.watch import Watch, watch_of
+from crossette.api.exchange import Exchange
 from crossette.errors import (
     EngineFailure,
     InvalidRequest,
@@ -194,11 +194,11 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await unless_gone(receive, self._run(send, watch_of(scope)))
+            await unless_gone(receive, self._run(send, Exchange.of(scope)))
         finally:
             await self._close()
 
-    async def _run(self, send: Send, watch: Watch) -> None:
+    async def _run(self, send: Send, exchange: Exchange) -> None:
         async with aclosing(self._chunks):
             first = asyncio.ensure_future(anext(self._chunks, None))
             try:
@@ -207,27 +207,27 @@ class EventStream(Response):
                     first.result()  # raises an early failure, with its own status
                 self.headers.update(self._late_headers())
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                await self._send_chunks(first, send, watch)
+                await self._send_chunks(first, send, exchange)
             finally:  # a generator that still runs cannot be closed
                 first.cancel()
                 await asyncio.gather(first, return_exceptions=True)
 
-    async def _send_chunks(self, first: asyncio.Future[Any], send: Send, watch: Watch) -> None:
+    async def _send_chunks(self, first: asyncio.Future[Any], send: Send, exchange: Exchange) -> None:
         """Everything after the headers. From here on a failure is a frame, not a status."""
         commenting = asyncio.create_task(self._send_comments(send))
         try:
             chunk = await first
             if chunk is not None:
-                watch.saw(chunk)
+                exchange.saw(chunk)
                 await _send_frame(send, frame(chunk))
             async for chunk in self._chunks:
                 self._quiet = False
-                watch.saw(chunk)
+                exchange.saw(chunk)
                 await _send_frame(send, frame(chunk))
             last = DONE
         except Exception as error:
-            watch.error = as_serving_error(error)
-            last = frame(error_body(watch.error, self._dialect, self._request_id))
+            exchange.error = as_serving_error(error)
+            last = frame(error_body(exchange.error, self._dialect, self._request_id))
         finally:
             commenting.cancel()
         await self._close()  # whoever has read the end may ask again, and nothing of this request may be in the way

@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.engine import Engine
 from crossette.errors import ConfigError, ModelNotFound
@@ -96,8 +97,8 @@ class ModelList(msgspec.Struct, kw_only=True):
 
 
 async def list_models(request: Request, models: ServedModels) -> Response:
-    return json_response(ModelList(data=models.only(request.state.caller.models).entries()))
+    return json_response(ModelList(data=models.only(Exchange.of(request.scope).caller.models).entries()))
 
 
 async def retrieve_model(request: Request, models: ServedModels) -> Response:
-    return json_response(models.only(request.state.caller.models).entry(request.path_params["name"]))
+    return json_response(models.only(Exchange.of(request.scope).caller.models).entry(request.path_params["name"]))

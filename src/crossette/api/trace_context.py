@@ -6,22 +6,18 @@ import re
 import secrets
 from collections.abc import Mapping
 
-from starlette.types import Scope
+from starlette.datastructures import Headers
 
-_HEADERS = (b"traceparent", b"tracestate")
+_HEADERS = ("traceparent", "tracestate")
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
 
-def sent_trace(scope: Scope) -> dict[str, str]:
+def sent_trace(headers: Headers) -> dict[str, str]:
     """`traceparent` and `tracestate`, as far as they were sent; nothing without a valid `traceparent`.
 
     A header that comes twice counts as one list, as everywhere in HTTP: two parents are none.
     """
-    sent: dict[str, list[str]] = {}
-    for name, value in scope["headers"]:
-        if name in _HEADERS:
-            sent.setdefault(name.decode(), []).append(value.decode("latin-1"))
-    trace = {name: ",".join(values) for name, values in sent.items()}
+    trace = {name: ",".join(headers.getlist(name)) for name in _HEADERS if name in headers}
     return trace if trace_id_of(trace) else {}
 
 

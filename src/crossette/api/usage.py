@@ -10,6 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.workshop import Workshop
 from crossette.errors import Forbidden, InvalidRequest, Overloaded, StoreError
@@ -30,7 +31,7 @@ class UsageReport(msgspec.Struct, kw_only=True):
 
 async def report_usage(request: Request, ledger: Ledger) -> Response:
     """Add up the ledger. Raises Forbidden for a key that is not an admin's, Overloaded while it cannot be read."""
-    if not request.state.caller.is_admin:
+    if not Exchange.of(request.scope).caller.is_admin:
         raise Forbidden("Only an admin key may see what was used. Make one with: crossette keys create NAME --admin")
     given = request.query_params
     for name in given:

@@ -1,0 +1,47 @@
+"""What a request and its answer said, for a ledger that keeps it."""
+
+from __future__ import annotations
+
+from starlette.types import Message, Receive, Send
+
+MAX_CONTENT = 2**20
+"""Bytes kept of a body, and of an answer."""
+
+
+class Content:
+    """What a request and its answer said, as it went over the wire, up to a bound."""
+
+    def __init__(self) -> None:
+        self._request = bytearray()
+        self._answer = bytearray()
+
+    @property
+    def request(self) -> str:
+        return _text(self._request)
+
+    @property
+    def answer(self) -> str:
+        return _text(self._answer)
+
+    def receiving(self, receive: Receive) -> Receive:
+        async def kept() -> Message:
+            message = await receive()
+            _keep(self._request, message.get("body", b""))
+            return message
+
+        return kept
+
+    def sending(self, send: Send) -> Send:
+        async def kept(message: Message) -> None:
+            _keep(self._answer, message.get("body", b""))
+            await send(message)
+
+        return kept
+
+
+def _keep(kept: bytearray, data: bytes) -> None:
+    kept += data[: MAX_CONTENT - len(kept)]
+
+
+def _text(kept: bytearray) -> str:
+    return kept.decode("utf-8", "replace")

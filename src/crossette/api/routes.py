@@ -1,0 +1,102 @@
+"""Which path is answered by what: those of each dialect, and the server's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from crossette.api import chat, completions, health
+from crossette.api.admission import Gate
+from crossette.api.dialect import Dialect
+from crossette.api.docs import Docs
+from crossette.api.exchange import Exchange
+from crossette.api.generate import Endpoint, create
+from crossette.api.http import HttpSettings
+from crossette.api.models import ServedModels, list_models, retrieve_model
+from crossette.api.schema.chat import ChatRequest
+from crossette.api.schema.completions import CompletionRequest
+from crossette.api.usage import report_usage
+from crossette.errors import ShuttingDown
+from crossette.ledger import Ledger
+from crossette.metrics import Metrics
+
+COMPLETIONS = Endpoint(CompletionRequest, completions.prepare, completions.CompletionReply)
+CHAT = Endpoint(ChatRequest, chat.prepare, chat.ChatReply)
+GENERATING: Mapping[str, Endpoint[Any]] = {"/completions": COMPLETIONS, "/chat/completions": CHAT}
+"""The endpoints that generate, below a dialect's prefix: those that are charged and have a row in the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What routes ask."""
+
+    models: ServedModels
+    settings: HttpSettings
+    dialects: tuple[Dialect, ...]
+    gate: Gate
+    ledger: Ledger
+    metrics: Metrics
+    is_draining: Callable[[], bool]
+
+
+def open_routes(services: Services) -> list[Route]:
+    """Paths that need no key."""
+    docs = Docs(services.models, services.dialects)
+    return [
+        Route("/openapi.json", docs.json),
+        Route("/docs", docs.page),
+        Route("/health/live", partial(health.live, models=services.models)),
+        Route("/health/ready", partial(_ready, services)),
+    ]
+
+
+def closed_routes(services: Services) -> list[Route]:
+    """Paths that need one, once keys were made."""
+    routes = [Route("/metrics", partial(health.metrics, metrics=services.metrics))]
+    for dialect in services.dialects:
+        for prefix in dialect.prefixes:
+            routes += _dialect_routes(services, dialect, prefix)
+    return routes
+
+
+def generating_paths(dialects: Sequence[Dialect]) -> dict[str, tuple[str, str]]:
+    """Dialect and endpoint of each path that generates."""
+    return {
+        prefix + endpoint: (dialect.name, endpoint)
+        for dialect in dialects
+        for prefix in dialect.prefixes
+        for endpoint in GENERATING
+    }
+
+
+def _dialect_routes(services: Services, dialect: Dialect, prefix: str) -> list[Route]:
+    generating = [
+        Route(prefix + path, partial(_generate, services, dialect, endpoint), methods=["POST"])
+        for path, endpoint in GENERATING.items()
+    ]
+    return [
+        *generating,
+        Route(f"{prefix}/usage", partial(report_usage, ledger=services.ledger)),
+        Route(f"{prefix}/models", partial(list_models, models=services.models)),
+        Route(f"{prefix}/models/{{name:path}}", partial(retrieve_model, models=services.models)),
+    ]
+
+
+async def _generate(services: Services, dialect: Dialect, endpoint: Endpoint[Any], request: Request) -> Response:
+    if services.is_draining():
+        raise ShuttingDown("The server is shutting down. Retry in a moment.")
+    exchange = Exchange.of(request.scope)
+    exchange.admission = visit = services.gate.visit(exchange.caller, dialect)
+    visit.enter()
+    models = services.models.only(exchange.caller.models)
+    return await create(request, endpoint, models, dialect, services.settings, visit)
+
+
+async def _ready(services: Services, request: Request) -> Response:
+    return await health.ready(request, services.models, services.ledger, draining=services.is_draining())
