@@ -29,12 +29,13 @@ from common import machine, write
 from crossette.engine import Engine
 from crossette.engines.grammar import Matcher
 from crossette.engines.openvino.convert import convert
-from crossette.engines.openvino.engine import OpenVINOSettings
+from crossette.engines.openvino.engine import OpenVINOEngine
+from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.models.catalogue import DEFAULT
 from crossette.models.pull import pull
 from crossette.models.store import ModelStore, default_root
 from crossette.prompt import token_id
-from crossette.serve import load_engine
+from crossette.server.build import model_files
 from crossette.text import structured
 from crossette.text.output_plan import output_plan
 from crossette.text.tool_calls.families import HERMES, LLAMA_3
@@ -155,7 +156,8 @@ def answered(engine: Engine, constraint: Constraint | None, streams: int, max_to
 
 
 def measure(streams: int, max_tokens: int, rounds: int) -> dict[str, list[Run]]:
-    engine = load_engine(pull(ModelStore(default_root()), DEFAULT.name, convert), OpenVINOSettings())
+    stored = pull(ModelStore(default_root()), DEFAULT.name, convert)
+    engine = OpenVINOEngine.load(model_files(stored), OpenVINOSettings())
     asked = kinds(engine)
     runs: dict[str, list[Run]] = {name: [] for name in asked}
     answered(engine, None, streams, 8)

@@ -11,7 +11,7 @@ import argparse
 import socket
 from typing import Any
 
-from crossette import log, request_log, serve
+from crossette import log, request_log
 from crossette.access import Access
 from crossette.api.admission import Gate
 from crossette.api.app import App
@@ -21,6 +21,8 @@ from crossette.engines.fake import FakeEngine
 from crossette.ledger import Ledger
 from crossette.limits import Limiter
 from crossette.record import RequestRecord
+from crossette.server.draining import DrainingServer
+from crossette.server.listener import bind
 from crossette.store.open import open_store
 from crossette.store.settings import StoreSettings
 
@@ -33,7 +35,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="without metrics")
     options = parser.parse_args()
     log.configure("info")  # as `crossette serve` does: a line for each request is part of what the front costs
-    listener = serve.bind("127.0.0.1", options.port)
+    listener = bind("127.0.0.1", options.port)
     made = Plain if options.plain else App
     if options.database_url is None:
         run(listener, made)
@@ -59,7 +61,7 @@ def run(
     engine = FakeEngine()
     gate = Gate(Limiter(ledger.used_tokens)) if ledger is not None else None
     app = made(ServedModels({engine.info.name: engine}), access=access, ledger=ledger, gate=gate)
-    serve.DrainingServer(app, engine, drain_timeout=5).run(sockets=[listener])
+    DrainingServer(app, engine, drain_timeout=5).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -24,14 +24,15 @@ from common import crossette, machine, serving, write
 from crossette.bench import BenchOptions, run_bench
 from crossette.bench.prompts import Prompts
 from crossette.engines.openvino.convert import convert
-from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
 from crossette.engines.openvino.model import load_paged
 from crossette.engines.openvino.runner import Row, Runner
+from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.models.catalogue import DEFAULT
 from crossette.models.pull import pull
 from crossette.models.store import ModelStore, default_root
-from crossette.serve import load_engine
+from crossette.server.build import model_files
 from crossette.types import GenerationRequest, SamplingParams
 
 PROMPT_TOKENS = 96
@@ -101,7 +102,7 @@ def bare(runner: Runner, streams: int) -> float:
 
 def measure(levels: list[int], rounds: int) -> dict[int, list[Round]]:
     stored = pull(ModelStore(default_root()), DEFAULT.name, convert)
-    engine = load_engine(stored, OpenVINOSettings())
+    engine = OpenVINOEngine.load(model_files(stored), OpenVINOSettings())
     runner = Runner(
         load_paged(stored.path, threads=engine.threads, window=engine.info.context_length),
         max(levels) * (PROMPT_TOKENS + OUTPUT_TOKENS) // BLOCK_SIZE,

@@ -29,8 +29,8 @@ from crossette.engine import Engine, EngineStats
 from crossette.engines.fake import FakeEngine
 from crossette.ledger import Ledger
 from crossette.record import Observer, RequestRecord
-from crossette.serve import DrainingServer
-from crossette.tls import TlsSettings
+from crossette.server.draining import DrainingServer
+from crossette.server.tls import TlsSettings
 from crossette.types import GenerationRequest
 from engine_calls import is_empty
 

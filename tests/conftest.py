@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,15 +13,16 @@ from hypothesis import settings
 
 from api_server import ALIASES, PREFIXES, ApiServer
 from api_server import serving as serving_api
-from crossette.engine import ModelInfo
+from crossette.engine import ModelFiles
 from crossette.engines.openvino.convert import convert
-from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from crossette.engines.openvino.engine import OpenVINOEngine
+from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.models.catalogue import DEFAULT
-from crossette.models.facts import sampling_defaults
 from crossette.models.fetch import sha256_of
 from crossette.models.pull import pull, silent
 from crossette.models.sources import Sources
 from crossette.models.store import ModelStore, StoredModel, default_root, home
+from crossette.server.build import model_files
 from engine_calls import TINY_CONTEXT
 from tiny_model import write_tiny_gguf
 
@@ -95,27 +97,15 @@ def real_model() -> StoredModel:
 
 
 @pytest.fixture(scope="session")
-def real_info(real_model: StoredModel) -> ModelInfo:
-    record = real_model.record
-    return ModelInfo(
-        name=real_model.name,
-        architecture=record.architecture,
-        quantization=record.quantization,
-        context_length=record.context_length,
-        vocab_size=0,
-        end_token_ids=frozenset(record.end_token_ids),
-        chat_template=real_model.chat_template,
-        sampling_defaults=sampling_defaults(real_model.path),
-        created=record.created,
-    )
+def real_files(real_model: StoredModel) -> ModelFiles:
+    """Its measurements are not kept: each load makes its own."""
+    return replace(model_files(real_model), cache=None)
 
 
 @pytest.fixture(scope="session")
-def real_engine(real_model: StoredModel, real_info: ModelInfo) -> Iterator[OpenVINOEngine]:
+def real_engine(real_files: ModelFiles) -> Iterator[OpenVINOEngine]:
     """The default model, loaded with the settings of `crossette serve` but for a modest cache."""
-    engine = OpenVINOEngine(
-        real_model.path, real_info, OpenVINOSettings(kv_cache="256MiB"), add_bos=real_model.record.add_bos
-    )
+    engine = OpenVINOEngine.load(real_files, OpenVINOSettings(kv_cache="256MiB"))
     yield engine
     engine.close()
 

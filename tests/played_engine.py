@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from crossette.engine import EngineStats, Generation, ModelInfo, WaitEstimate
 from crossette.engines.fake import CHAT_TEMPLATE
@@ -47,6 +48,7 @@ class PlayedEngine:
     """Plays one take for each request, whatever is asked; a take is all outputs of a request, in order."""
 
     warnings: tuple[str, ...] = ()
+    details: Mapping[str, int | str] = MappingProxyType({})
 
     def __init__(self, tokenizer: TokenTable) -> None:
         self.tokenizer = tokenizer

@@ -10,12 +10,13 @@ import asyncio
 import json
 from pathlib import Path
 
-from crossette.engine import ModelInfo
 from crossette.engines.openvino.convert import convert
-from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from crossette.engines.openvino.engine import OpenVINOEngine
+from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.models.catalogue import DEFAULT
 from crossette.models.pull import pull
 from crossette.models.store import ModelStore, default_root
+from crossette.server.build import model_files
 from crossette.types import GenerationRequest, SamplingParams
 
 STREAMS = Path(__file__).parent / "data" / "streams.json"
@@ -58,15 +59,7 @@ async def record_all(engine: OpenVINOEngine) -> list[dict[str, object]]:
 
 def main() -> None:
     model = pull(ModelStore(default_root()), DEFAULT.name, convert)
-    info = ModelInfo(
-        model.name,
-        architecture=model.record.architecture,
-        quantization=model.record.quantization,
-        context_length=model.record.context_length,
-        vocab_size=0,
-        end_token_ids=frozenset(model.record.end_token_ids),
-    )
-    engine = OpenVINOEngine(model.path, info, OpenVINOSettings(kv_cache="256MiB"), add_bos=model.record.add_bos)
+    engine = OpenVINOEngine.load(model_files(model), OpenVINOSettings(kv_cache="256MiB"))
     streams = asyncio.run(record_all(engine))
     used = sorted({token for stream in streams for name in ("prompt", "tokens") for token in stream[name]})  # type: ignore[attr-defined]  # lists of ids
     table = engine.tokenizer

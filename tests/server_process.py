@@ -119,12 +119,13 @@ def running(*, max_sequences: int = 64) -> Iterator[ServerProcess]:
 
 def main(max_sequences: int) -> None:
     from api_server import parrot
-    from crossette import serve
     from crossette.api.app import App
     from crossette.api.models import ServedModels
     from crossette.engines.fake import FakeEngine
+    from crossette.server.draining import DrainingServer
+    from crossette.server.listener import bind
 
-    class Server(serve.DrainingServer):
+    class Server(DrainingServer):
         """Tells its port when it listens, and not before."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -133,7 +134,7 @@ def main(max_sequences: int) -> None:
 
     engine = FakeEngine(parrot, context_length=100_000, max_sequences=max_sequences)
     server = Server(App(ServedModels({"fake": engine})), engine, drain_timeout=LIMIT_S)
-    listener = serve.bind("127.0.0.1", 0)
+    listener = bind("127.0.0.1", 0)
     threading.Thread(target=_obey, args=(engine, sys.stdin), daemon=True).start()
     server.run(sockets=[listener])
 

@@ -10,27 +10,27 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
-from crossette import serve
-from crossette.banner import Banner, roots_of
 from crossette.engines.fake import FakeEngine
 from crossette.errors import ConfigError
+from crossette.server.banner import Banner, roots_of
+from crossette.server.listener import bind
 
 LIMIT_S = 120
 
 
-class Engine(FakeEngine):
-    """With what the embedded engine tells beside the protocol."""
+class WarningEngine(FakeEngine):
+    """An engine that has something to tell."""
 
-    threads = 2
-    kv_bytes = 3 * 2**20
     warnings = ("wide steps are not exact here",)
+    details = MappingProxyType({"threads": 2})
 
 
 def banner(*roots: str, needs_key: bool = False) -> Banner:
-    return Banner(Engine(), roots, needs_key)  # type: ignore[arg-type]  # all that a banner asks of an engine
+    return Banner(WarningEngine(), roots, needs_key)
 
 
 def test_without_keys_the_request_to_try_needs_none() -> None:
@@ -98,7 +98,7 @@ HERE = socket.gethostname()
 def test_the_names_of_a_server_are_those_that_can_be_asked_for(
     host: str, allowed: Sequence[str], names: Sequence[str]
 ) -> None:
-    with closing(serve.bind(host, 0)) as listener:
+    with closing(bind(host, 0)) as listener:
         port = listener.getsockname()[1]
 
         assert roots_of("https", host, listener, allowed) == [f"https://{name}:{port}" for name in dict.fromkeys(names)]
@@ -107,7 +107,7 @@ def test_the_names_of_a_server_are_those_that_can_be_asked_for(
 @pytest.mark.parametrize(("host", "names"), [("::1", ["[::1]"]), ("::", ["localhost", HERE])])
 def test_addresses_of_ipv6_are_in_brackets(host: str, names: Sequence[str]) -> None:
     try:
-        listener = serve.bind(host, 0)
+        listener = bind(host, 0)
     except ConfigError:
         pytest.skip("this machine has no IPv6")
     with closing(listener):

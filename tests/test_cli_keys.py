@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from crossette import cli
 from crossette.access import Limits
+from crossette.cli import main as cli
 from crossette.errors import CrossetteError
 from crossette.ledger import UsageRow
 from crossette.store.database import Database
@@ -160,7 +160,7 @@ def test_a_mistake_is_one_sentence(url: str, arguments: list[str], words: str) -
 def test_the_configuration_file_of_the_server_counts_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CROSSETTE_DATABASE_URL")
     file = tmp_path / "crossette.toml"
-    file.write_text(f"port = 1\ndatabase_url = 'sqlite:///{tmp_path}/other.db'\n")
+    file.write_text(f"[server]\nport = 1\n[accounts]\ndatabase_url = 'sqlite:///{tmp_path}/other.db'\n")
 
     crossette("keys", "create", "alice", "--config", str(file))
 

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 import pytest
 
-from crossette import config, serve
+from crossette import config
 from crossette.engines.fake import FakeEngine
 from crossette.errors import ConfigError
+from crossette.server import build, settings
+from crossette.server.listener import bind
 from crossette.settings import setting
 from crossette.store.open import open_store
-from crossette.store.settings import StoreSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,10 @@ class There:
     exact: bool = setting(True, "Whether.")
 
 
-TABLE = config.table((Here, There))
+SECTIONS = {"here": Here, "there": There}
 
 
-def gather(
+def load(
     tmp_path: Path,
     *,
     file: str | None = None,
@@ -50,12 +51,12 @@ def gather(
     if file is not None:
         path = tmp_path / "crossette.toml"
         path.write_text(file, encoding="utf-8")
-    return config.gather(TABLE, flags=flags or {}, environ=environ or {}, file=path)
+    return config.load(SECTIONS, flags=flags, environ=environ, file=path)
 
 
 # --- which place counts ---
 
-FILE, ENVIRON, FLAGS = "port = 2", {"CROSSETTE_PORT": "3"}, {"port": "4"}
+FILE, ENVIRON, FLAGS = "[here]\nport = 2", {"CROSSETTE_PORT": "3"}, {"port": "4"}
 
 
 @pytest.mark.parametrize(
@@ -73,42 +74,40 @@ FILE, ENVIRON, FLAGS = "port = 2", {"CROSSETTE_PORT": "3"}, {"port": "4"}
 def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(
     tmp_path: Path, given: dict[str, Any], expected: int
 ) -> None:
-    assert gather(tmp_path, **given)["port"] == expected
+    assert load(tmp_path, **given)["here"].port == expected
 
 
 def test_settings_not_given_have_their_defaults(tmp_path: Path) -> None:
-    values = gather(tmp_path, file="port = 2")
-
-    assert (config.fill(Here, values), config.fill(There, values)) == (Here(port=2), There())
+    assert load(tmp_path, file="[here]\nport = 2") == {"here": Here(port=2), "there": There()}
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "value"),
+    ("text", "settings"),
     [
-        ("limit = 5", "limit", 5),
-        ("drain-timeout = 2", "drain_timeout", 2.0),
-        ("drain_timeout = 2.5", "drain_timeout", 2.5),
-        ("exact = false", "exact", False),
-        ('level = "high"', "level", "high"),
-        ('alias = ["a=b", "c"]', "alias", ("a=b", "c")),
-        ('[alias]\na = "b"\n"accounts/x/models/c" = "b"', "alias", ("a=b", "accounts/x/models/c=b")),
+        ("[here]\nlimit = 5", Here(limit=5)),
+        ("[there]\ndrain-timeout = 2", There(drain_timeout=2.0)),
+        ("[there]\ndrain_timeout = 2.5", There(drain_timeout=2.5)),
+        ("[there]\nexact = false", There(exact=False)),
+        ('[here]\nlevel = "high"', Here(level="high")),
+        ('[here]\nalias = ["a=b", "c"]', Here(alias=("a=b", "c"))),
+        ('[here.alias]\na = "b"\n"accounts/x/models/c" = "b"', Here(alias=("a=b", "accounts/x/models/c=b"))),
     ],
 )
-def test_a_file_may_say(tmp_path: Path, text: str, name: str, value: object) -> None:
-    assert gather(tmp_path, file=text)[name] == value
+def test_a_file_may_say(tmp_path: Path, text: str, settings: object) -> None:
+    assert settings in load(tmp_path, file=text).values()
 
 
 @pytest.mark.parametrize(
-    ("variable", "text", "name", "value"),
+    ("variable", "text", "settings"),
     [
-        ("CROSSETTE_DRAIN_TIMEOUT", "2.5", "drain_timeout", 2.5),
-        ("CROSSETTE_EXACT", "false", "exact", False),
-        ("CROSSETTE_LIMIT", "7", "limit", 7),
-        ("CROSSETTE_ALIAS", "a=b, c=d", "alias", ("a=b", "c=d")),
+        ("CROSSETTE_DRAIN_TIMEOUT", "2.5", There(drain_timeout=2.5)),
+        ("CROSSETTE_EXACT", "false", There(exact=False)),
+        ("CROSSETTE_LIMIT", "7", Here(limit=7)),
+        ("CROSSETTE_ALIAS", "a=b, c=d", Here(alias=("a=b", "c=d"))),
     ],
 )
-def test_the_environment_may_say(tmp_path: Path, variable: str, text: str, name: str, value: object) -> None:
-    assert gather(tmp_path, environ={variable: text})[name] == value
+def test_the_environment_may_say(tmp_path: Path, variable: str, text: str, settings: object) -> None:
+    assert settings in load(tmp_path, environ={variable: text}).values()
 
 
 # --- mistakes ---
@@ -117,31 +116,37 @@ def test_the_environment_may_say(tmp_path: Path, variable: str, text: str, name:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"file": "prot = 1"}, ["crossette.toml sets 'prot', which is no setting", "Did you mean port?"]),
-        ({"file": "xyzzy = 1"}, ["sets 'xyzzy'", "Known: port, alias, level, limit, drain_timeout, exact."]),
-        ({"file": "port = 'many'"}, ["port in ", "crossette.toml cannot be 'many'"]),
-        ({"file": "drain-timeout = []"}, ["drain-timeout in ", "cannot be []"]),
-        ({"file": 'level = "middle"'}, ["level in ", "cannot be 'middle'"]),
-        ({"file": "port = "}, ["Can't read the configuration file", "crossette.toml"]),
+        ({"file": "[here]\nprot = 1"}, ["sets 'prot' in [here], which is no setting", "Did you mean port?"]),
+        ({"file": "[here]\nxyzzy = 1"}, ["sets 'xyzzy' in [here]", "Known: port, alias, level, limit."]),
+        ({"file": "[here]\nexact = true"}, ["sets 'exact' in [here]. It belongs to [there]."]),
+        ({"file": "port = 1"}, ["crossette.toml sets 'port' outside a section. It belongs to [here]."]),
+        ({"file": "[port]\na = 1"}, ["sets 'port' outside a section. It belongs to [here]."]),
+        ({"file": "here = 1"}, ["has 'here', which is no section"]),
+        ({"file": "[ther]"}, ["has 'ther', which is no section. Did you mean there?"]),
+        ({"file": "[xyzzy]"}, ["has 'xyzzy', which is no section. Known: [here], [there]."]),
+        ({"file": "[here]\nport = 'many'"}, ["port in [here] of ", "crossette.toml cannot be 'many'"]),
+        ({"file": "[there]\ndrain-timeout = []"}, ["drain-timeout in ", "cannot be []"]),
+        ({"file": '[here]\nlevel = "middle"'}, ["level in ", "cannot be 'middle'"]),
+        ({"file": "[here]\nport = "}, ["Can't read the configuration file", "crossette.toml"]),
         ({"environ": {"CROSSETTE_PORT": "many"}}, ["CROSSETTE_PORT cannot be 'many'"]),
         ({"flags": {"drain_timeout": "long"}}, ["--drain-timeout cannot be 'long'"]),
     ],
 )
 def test_a_mistake_names_its_place_and_the_value(tmp_path: Path, given: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ConfigError) as raised:
-        gather(tmp_path, **given)
+        load(tmp_path, **given)
 
     assert [word for word in words if word not in str(raised.value)] == []
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Can't read the configuration file .*nowhere\.toml"):
-        config.gather(TABLE, flags={}, environ={}, file=tmp_path / "nowhere.toml")
+        config.load(SECTIONS, file=tmp_path / "nowhere.toml")
 
 
 def test_a_setting_declared_twice_is_our_mistake() -> None:
     with pytest.raises(TypeError, match="port is declared twice"):
-        config.table((Here, Here))
+        config.table({"here": Here, "there": Here})
 
 
 # --- the real table ---
@@ -156,12 +161,13 @@ def test_every_setting_stands_in_the_help_with_its_variable_and_its_default() ->
         check=True,
         timeout=60,
     ).stdout
-    lines = {line.split()[1]: line for line in shown.splitlines() if line.startswith("│ --")}
+    shown = " ".join(shown.split())
 
-    for setting_ in config.table(serve.SECTIONS).values():
+    for setting_ in config.table(settings.SECTIONS).values():
         default = "none" if setting_.default in (None, ()) else setting_.default
-        assert setting_.type is bool or f" {setting_.metavar} " in lines[setting_.flag]
-        assert f"{setting_.help} [env: {setting_.variable}] [default: {default}]" in lines[setting_.flag]
+        value = f" / --no-{setting_.flag[2:]}" if setting_.type is bool else f" {setting_.metavar}"
+        help = f"{setting_.help} [env: {setting_.variable}] [default: {default}]"
+        assert f"{setting_.flag}{value} {' '.join(help.split())}" in shown
 
 
 @pytest.mark.parametrize(
@@ -203,21 +209,19 @@ MISSPELT = ["1_0", " 10", "10 ", "+10", "010", "\u0661\u0660", "0x10", ""]
     ],
 )
 def test_what_a_setting_must_be_is_said_in_words(flag: str, value: str, wanted: str) -> None:
-    table = config.table(serve.SECTIONS)
-
     with pytest.raises(ConfigError) as raised:
-        config.gather(table, flags={flag: value}, environ={}, file=None)
+        settings.load_settings({flag: value})
 
-    assert str(raised.value) == f"{table[flag].flag} cannot be {value!r}. It is {wanted}."
+    assert str(raised.value) == f"--{flag.replace('_', '-')} cannot be {value!r}. It is {wanted}."
 
 
 def test_a_list_in_a_file_must_be_of_texts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"alias in .* cannot be \[1\]\. It is a list of texts\."):
-        gather(tmp_path, file="alias = [1]")
+        load(tmp_path, file="[here]\nalias = [1]")
 
 
 def test_flags_replace_a_list_of_the_file_and_add_nothing_to_it(tmp_path: Path) -> None:
-    assert gather(tmp_path, file='[alias]\na = "b"', flags={"alias": ["c"]})["alias"] == ("c",)
+    assert load(tmp_path, file='[here.alias]\na = "b"', flags={"alias": ["c"]})["here"].alias == ("c",)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +234,7 @@ def test_flags_replace_a_list_of_the_file_and_add_nothing_to_it(tmp_path: Path) 
 )
 def test_a_host_that_cannot_be_bound_is_named_and_the_port_is_not_blamed(host: str, words: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        serve.bind(host, 0)
+        bind(host, 0)
 
     assert words in str(raised.value)
     assert "--port" not in str(raised.value)
@@ -240,26 +244,26 @@ def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"Can't listen on 127\.0\.0\.1:{port}: .*Choose another --port"):
-            serve.bind("127.0.0.1", port)
+            bind("127.0.0.1", port)
 
 
 def test_aliases_are_names_of_the_served_model_unless_they_say() -> None:
-    assert serve.parse_aliases(["a=m", "b", "accounts/x/models/c=m"], "default") == {
+    assert build.parse_aliases(["a=m", "b", "accounts/x/models/c=m"], "default") == {
         "a": "m",
         "b": "default",
         "accounts/x/models/c": "m",
     }
     with pytest.raises(ConfigError, match="has no name"):
-        serve.parse_aliases(["=m"], "m")
+        build.parse_aliases(["=m"], "m")
 
 
 def test_a_price_of_a_model_that_is_not_served_is_refused(tmp_path: Path) -> None:
     environ = {"CROSSETTE_DATABASE_URL": f"sqlite:///{tmp_path}/crossette.db", "CROSSETTE_PRICE": "other=1/1/1"}
-    values = config.gather(config.table(serve.SECTIONS), flags={}, environ=environ, file=None)
+    loaded = settings.load_settings(environ=environ)
 
     with (
-        open_store(config.fill(StoreSettings, values)) as store,
-        closing(serve.bind("127.0.0.1", 0)) as listener,
+        open_store(loaded.accounts) as store,
+        closing(bind("127.0.0.1", 0)) as listener,
         pytest.raises(ConfigError, match=r"--price names 'other', which is not served\. Served: fake\."),
     ):
-        serve.build_app(FakeEngine(), values, store, listener)  # type: ignore[arg-type]  # any engine does
+        build.build_app(FakeEngine(), loaded, store, listener)

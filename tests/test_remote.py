@@ -14,18 +14,18 @@ from pathlib import Path
 
 import pytest
 import trustme
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from api_server import ApiServer, serving
-from crossette import cli
 from crossette.bench import BenchOptions, run_bench
 from crossette.bench.connection import Connection, ConnectionFailed
 from crossette.bench.options import Address
 from crossette.chat import RemoteChat, ReplyFailed
+from crossette.cli import main as cli
 from crossette.errors import ConfigError, CrossetteError
 from crossette.remote import Place, told
+from crossette.server.tls import TlsSettings, check_tls
 from crossette.status.scrape import MetricsPage, StatusFailed
-from crossette.tls import TlsSettings, check_tls
 from sse_server import serving as serving_script
 
 SECURITY = Path(__file__).parent.parent / "docs/security.md"

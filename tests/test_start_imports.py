@@ -13,7 +13,9 @@ UNNEEDED = ("gguf", "huggingface_hub", "openvino.tools.ovc", "crossette.bench", 
 @pytest.fixture(scope="module")
 def modules() -> set[str]:
     """All that is imported when the commands are known and the engine could be loaded."""
-    program = "import sys, crossette.cli, crossette.models.pull; print(*sys.modules)"
+    program = (
+        "import sys, crossette.cli.serve, crossette.engines.openvino.engine, crossette.models.pull; print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 

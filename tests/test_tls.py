@@ -18,7 +18,7 @@ import trustme
 from api_server import LIMIT_S, PREFIXES, events, parrot, say, serving
 from crossette.engines.fake import FakeEngine
 from crossette.errors import ConfigError
-from crossette.tls import TlsSettings, check_tls
+from crossette.server.tls import TlsSettings, check_tls
 
 BODY = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
 

@@ -13,10 +13,10 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from api_server import ApiServer, has, parrot, say, serving
-from crossette import config
 from crossette.engines.fake import FakeEngine
 from crossette.errors import ConfigError
-from crossette.serve import SECTIONS, tracing
+from crossette.server.build import tracing
+from crossette.server.settings import load_settings
 from crossette.tracing import Tracer, traces_url
 from otlp_collector import Collector, attributes, collecting
 from records import make_record
@@ -221,9 +221,9 @@ def test_a_collector_that_is_gone_harms_no_request_and_does_not_hold_the_end(
 
 def test_without_a_collector_nobody_observes_and_nothing_is_loaded() -> None:
     code = (
-        "import sys; from crossette import config, serve\n"
-        "values = config.gather(config.table(serve.SECTIONS), flags={}, environ={}, file=None)\n"
-        "with serve.tracing(values) as observers: print(observers, [m for m in sys.modules if 'opentelemetry' in m])"
+        "import sys; from crossette.server import build, settings\n"
+        "with build.tracing(settings.load_settings()) as observers:\n"
+        "    print(observers, [m for m in sys.modules if 'opentelemetry' in m])"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
@@ -232,10 +232,8 @@ def test_without_a_collector_nobody_observes_and_nothing_is_loaded() -> None:
 
 def test_the_setting_names_the_collector() -> None:
     with collecting() as collector:
-        values = config.gather(
-            config.table(SECTIONS), flags={}, environ={"CROSSETTE_OTLP_ENDPOINT": collector.url}, file=None
-        )
-        with tracing(values) as (note,):
+        settings = load_settings(environ={"CROSSETTE_OTLP_ENDPOINT": collector.url})
+        with tracing(settings) as (note,):
             note(make_record())
 
     assert len(collector.spans) == 1

@@ -14,6 +14,9 @@ from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType, Ro
 
 from gguf_blocks import Floats, fitting, quantize
 
+from crossette.engine import ModelFiles
+from engine_calls import TINY_CONTEXT
+
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
@@ -213,3 +216,15 @@ def _copy_tokenizer(writer: GGUFWriter, source: Path) -> int:
             subtype = value.types[1] if len(value.types) > 1 else None
             writer.add_key_value(name, value.contents(), value.types[0], subtype)
     return len(fields["tokenizer.ggml.tokens"].data)
+
+
+def tiny_files(folder: Path) -> ModelFiles:
+    """What an engine is loaded from: a model that `write_tiny_gguf` wrote, converted."""
+    return ModelFiles(
+        path=folder,
+        name="tiny",
+        architecture="llama",
+        quantization="Q8_0",
+        context_length=TINY_CONTEXT,
+        end_token_ids=frozenset({2}),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crossette.engines.openvino.engine import OpenVINOSettings
+from crossette.engines.openvino.settings import OpenVINOSettings
 from peers.copying import run_copy
 from peers.runs import DRAFTING, MODELS, Row, Workload
 from peers.throughput import SHARED_TOKENS, run_fork, run_shared, run_short

@@ -1,5 +1,5 @@
 """`python -m crossette`: the same commands as `crossette`."""
 
-from crossette.cli import main
+from crossette.cli.main import main
 
 main()

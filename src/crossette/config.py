@@ -1,6 +1,7 @@
 """Settings from four places: default < configuration file (TOML) < environment (CROSSETTE_…) < flag.
 
-What can be set is declared in settings classes beside their users; this file only fills them.
+What can be set is declared in settings classes beside their users. Each class is a section of the file; names are
+unique across sections, so that flags and environment variables need no section.
 """
 
 from __future__ import annotations
@@ -11,20 +12,19 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect
 
 from crossette.errors import ConfigError
 
-SettingsT = TypeVar("SettingsT")
-
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One line of the table: what `--help` shows, and what every source is checked against."""
 
+    section: str
     name: str
     type: Any
     default: Any
@@ -67,39 +67,45 @@ class Setting:
         return "a list of texts" if self.repeatable else "a text"
 
 
-def table(sections: Sequence[type]) -> dict[str, Setting]:
-    """Every setting of the classes by name; a name that is declared twice is a mistake of ours."""
+Sections = Mapping[str, type]
+"""Settings classes by the name of their section."""
+
+
+def table(sections: Sections) -> dict[str, Setting]:
+    """Every setting of the sections by name. Raises TypeError for a name that is declared twice."""
     found: dict[str, Setting] = {}
-    for section in sections:
-        hints = get_type_hints(section, include_extras=True)
-        for field in dataclasses.fields(section):
+    for section, declared in sections.items():
+        hints = get_type_hints(declared, include_extras=True)
+        for field in dataclasses.fields(declared):
             if field.name in found:
                 raise TypeError(f"The setting {field.name} is declared twice")
-            found[field.name] = Setting(field.name, hints[field.name], field.default, field.metadata["help"])
+            found[field.name] = Setting(section, field.name, hints[field.name], field.default, field.metadata["help"])
     return found
 
 
-def gather(
-    settings: Mapping[str, Setting], *, flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
+def load(
+    sections: Sections,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    file: Path | None = None,
 ) -> dict[str, Any]:
-    """The value of every setting. `flags` holds only what was given. Raises ConfigError, naming the source."""
+    """An instance of each section's class. `flags` holds only what was given. Raises ConfigError, naming the source."""
+    settings = table(sections)
     values = {name: setting.default for name, setting in settings.items()}
     if file is not None:
-        values |= _from_file(settings, file)
+        values |= _from_file(sections, settings, file)
     for setting in settings.values():
-        text = environ.get(setting.variable, "")
+        text = (environ or {}).get(setting.variable, "")
         if text:
             given = [part.strip() for part in text.split(",")] if setting.repeatable else text
             values[setting.name] = _convert(setting, given, setting.variable)
-    for name, value in flags.items():
+    for name, value in (flags or {}).items():
         values[name] = _convert(settings[name], value, settings[name].flag)
-    return values
-
-
-def fill(section: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
-    """A settings class with its share of the values."""
-    names = [field.name for field in dataclasses.fields(section)]  # type: ignore[arg-type]  # a dataclass, by contract
-    return section(**{name: values[name] for name in names})
+    return {
+        section: declared(**{field.name: values[field.name] for field in dataclasses.fields(declared)})
+        for section, declared in sections.items()
+    }
 
 
 def _info(kind: Any) -> inspect.Type:
@@ -119,20 +125,43 @@ def _bounds(info: inspect.IntType | inspect.FloatType) -> Iterator[str]:
         yield f"at most {info.le}"
 
 
-def _from_file(settings: Mapping[str, Setting], path: Path) -> dict[str, Any]:
+def _from_file(sections: Sections, settings: Mapping[str, Setting], path: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"Can't read the configuration file {path}: {error}") from error
     values = {}
-    for key, value in content.items():
-        name = key.replace("-", "_")
-        if name not in settings:
-            near = difflib.get_close_matches(name, settings, n=1)
-            hint = f" Did you mean {near[0]}?" if near else f" Known: {', '.join(settings)}."
-            raise ConfigError(f"{path} sets '{key}', which is no setting.{hint}")
-        values[name] = _convert(settings[name], value, f"{key} in {path}")
+    for section, given in content.items():
+        if section not in sections or not isinstance(given, Mapping):
+            raise _unknown_section(section, sections, settings, path)
+        for key, value in given.items():
+            setting = settings.get(key.replace("-", "_"))
+            if setting is None or setting.section != section:
+                raise _unknown_key(key, section, settings, path)
+            values[setting.name] = _convert(setting, value, f"{key} in [{section}] of {path}")
     return values
+
+
+def _unknown_section(name: str, sections: Sections, settings: Mapping[str, Setting], path: Path) -> ConfigError:
+    setting = settings.get(name.replace("-", "_"))
+    if setting is not None:
+        return ConfigError(f"{path} sets '{name}' outside a section. It belongs to [{setting.section}].")
+    known = ", ".join(f"[{section}]" for section in sections)
+    return ConfigError(f"{path} has '{name}', which is no section{_near(name, (*sections, *settings), known)}")
+
+
+def _unknown_key(key: str, section: str, settings: Mapping[str, Setting], path: Path) -> ConfigError:
+    setting = settings.get(key.replace("-", "_"))
+    if setting is not None:
+        return ConfigError(f"{path} sets '{key}' in [{section}]. It belongs to [{setting.section}].")
+    known = [name for name, setting in settings.items() if setting.section == section]
+    near = _near(key.replace("-", "_"), tuple(settings), ", ".join(known))
+    return ConfigError(f"{path} sets '{key}' in [{section}], which is no setting{near}")
+
+
+def _near(name: str, known: Sequence[str], listing: str) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f". Did you mean {near[0]}?" if near else f". Known: {listing}."
 
 
 def _convert(setting: Setting, value: Any, source: str) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from crossette.histogram import Counts
-from crossette.types import Constraint, GenerationRequest, TokenOutput
+from crossette.types import Constraint, GenerationRequest, TokenOutput, WindowLimit
 
 
 class Tokenizer(Protocol):
@@ -62,9 +63,48 @@ class Generation(Protocol):
         """End all choices that still run. May be called at any time, and twice."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """A model on disk, and what its files say: what an engine is loaded from."""
+
+    path: Path
+    """The folder with its graph and tokenizer."""
+    cache: Path | None = None
+    """Where an engine may keep what it measured, for its next start; None for nowhere."""
+    add_bos: bool = False
+    """Whether every prompt begins with the BOS token."""
+    name: str
+    architecture: str
+    quantization: str
+    context_length: int
+    """Tokens of the model's window; an engine may serve fewer."""
+    end_token_ids: frozenset[int]
+    chat_template: str | None = None
+    tool_format: str = ""
+    sampling_defaults: Mapping[str, float] = field(default_factory=dict)
+    limits: tuple[WindowLimit, ...] = ()
+    """What the files say about the window beside its length; a graph may say more."""
+    created: int = 0
+
+    def info(self, *, context_length: int, vocab_size: int) -> ModelInfo:
+        """What is known once the model is loaded: the window that is served, and the vocabulary."""
+        return ModelInfo(
+            name=self.name,
+            architecture=self.architecture,
+            quantization=self.quantization,
+            context_length=context_length,
+            vocab_size=vocab_size,
+            end_token_ids=self.end_token_ids,
+            chat_template=self.chat_template,
+            tool_format=self.tool_format,
+            sampling_defaults=self.sampling_defaults,
+            created=self.created,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What is known of a model before its first token."""
+    """What is known of a model before its first token. An engine makes it of the model's files."""
 
     name: str
     architecture: str
@@ -176,6 +216,10 @@ class Engine(Protocol):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the server should say about this engine at start and in `/health/ready`; () if all is well."""
+
+    @property
+    def details(self) -> Mapping[str, int | str]:
+        """What the banner tells of this engine beside its model, by name: `threads`."""
 
     def stats(self) -> EngineStats: ...
 

@@ -11,10 +11,12 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from api_server import DIALECTS, ApiServer, say, serving
-from crossette import config, serve
 from crossette.api.app import App
 from crossette.api.origins import LOOPBACK, OriginSettings, allowed_hosts, check_origins
 from crossette.errors import ConfigError
+from crossette.server import build
+from crossette.server.listener import bind
+from crossette.server.settings import load_settings
 
 BODY = {"model": "fake", "prompt": say("Hello")}
 PAGE = "https://app.example"
@@ -248,10 +250,9 @@ def test_origins_and_names_as_browsers_send_them_will_do() -> None:
 
 def composed(flags: Mapping[str, object]) -> OriginSettings:
     """The origins of a server that is started with these flags."""
-    values = config.gather(config.table(serve.SECTIONS), flags=flags, environ={}, file=None)
-    server = config.fill(serve.ServerSettings, values)
-    with closing(serve.bind(server.host, 0)) as listener:
-        return serve.origins(listener, server, values)
+    settings = load_settings(flags)
+    with closing(bind(settings.server.host, 0)) as listener:
+        return build.origins(listener, settings)
 
 
 def test_a_server_is_composed_with_the_names_of_its_address() -> None:

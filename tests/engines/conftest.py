@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from crossette.engine import Engine, ModelInfo
+from crossette.engine import Engine
 from crossette.engines.fake import FakeEngine
-from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from crossette.engines.openvino.engine import OpenVINOEngine
+from crossette.engines.openvino.settings import OpenVINOSettings
 from engine_calls import MAX_SEQUENCES, TINY_CONTEXT, is_empty, run, settle
+from tiny_model import tiny_files
 
 
 def make_fake() -> Engine:
@@ -18,9 +20,8 @@ def make_fake() -> Engine:
 
 
 def make_openvino(directory: Path) -> Engine:
-    info = ModelInfo("tiny", "llama", "Q8_0", TINY_CONTEXT, 0, frozenset({2}))
-    return OpenVINOEngine(
-        directory, info, OpenVINOSettings(kv_cache="32MiB", max_sequences=MAX_SEQUENCES, max_step_tokens=64)
+    return OpenVINOEngine.load(
+        tiny_files(directory), OpenVINOSettings(kv_cache="32MiB", max_sequences=MAX_SEQUENCES, max_step_tokens=64)
     )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from crossette.engine import ModelInfo
-from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
-from crossette.models.store import StoredModel
+from crossette.engine import ModelFiles
+from crossette.engines.openvino.engine import OpenVINOEngine
+from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.prompt import encode_text
 from crossette.types import GenerationRequest
 from engine_calls import is_empty, make_request, run, settle, tokens
@@ -85,13 +85,9 @@ def in_a_crowd(real_engine: OpenVINOEngine, temperature: float) -> Texts:
 
 
 @pytest.fixture(scope="module")
-def small_engine(
-    real_engine: OpenVINOEngine, real_model: StoredModel, real_info: ModelInfo
-) -> Iterator[OpenVINOEngine]:
+def small_engine(real_engine: OpenVINOEngine, real_files: ModelFiles) -> Iterator[OpenVINOEngine]:
     block_bytes = real_engine.kv_bytes // real_engine.stats().blocks_total
-    engine = OpenVINOEngine(
-        real_model.path, real_info, OpenVINOSettings(kv_cache=str(SMALL_CACHE_BLOCKS * block_bytes))
-    )
+    engine = OpenVINOEngine.load(real_files, OpenVINOSettings(kv_cache=str(SMALL_CACHE_BLOCKS * block_bytes)))
     yield engine
     engine.close()
 

@@ -11,20 +11,21 @@ from typing import Any
 import pytest
 
 from api_server import serving
-from crossette.engine import EngineStats, EngineTimes, ModelInfo
-from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from crossette.engine import EngineStats, EngineTimes
+from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 from crossette.engines.openvino.pace import StepPace
 from crossette.engines.openvino.sequence import Batch
-from engine_calls import LIMIT_S, TINY_CONTEXT, ask, is_empty, make_request, run, settle
+from crossette.engines.openvino.settings import OpenVINOSettings
+from engine_calls import LIMIT_S, ask, is_empty, make_request, run, settle
+from tiny_model import tiny_files
 
 LONG = "A prompt of more than two blocks, so that there is something to find in the prefix cache again."
 
 
 @pytest.fixture
 def engine(tiny_model_dir: Path) -> Iterator[OpenVINOEngine]:
-    info = ModelInfo("tiny", "llama", "Q8_0", TINY_CONTEXT, 0, frozenset({2}))
-    engine = OpenVINOEngine(tiny_model_dir, info, OpenVINOSettings(kv_cache="32MiB", max_step_tokens=64))
+    engine = OpenVINOEngine.load(tiny_files(tiny_model_dir), OpenVINOSettings(kv_cache="32MiB", max_step_tokens=64))
     yield engine
     engine.close()
 

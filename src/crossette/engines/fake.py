@@ -13,7 +13,7 @@ import secrets
 import threading
 import zlib
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, repeat
 from time import monotonic
 
@@ -185,6 +185,10 @@ class FakeEngine:
         self._note_change()
         self._schedule()
         return stream
+
+    @property
+    def details(self) -> Mapping[str, int | str]:
+        return {}
 
     def close(self) -> None:
         self._is_closed = True

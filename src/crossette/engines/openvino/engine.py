@@ -12,107 +12,46 @@ import secrets
 import threading
 from asyncio import AbstractEventLoop
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
 
-from crossette.engine import EngineStats, Generation, ModelInfo, WaitEstimate
+from crossette.engine import EngineStats, Generation, ModelFiles, WaitEstimate
 from crossette.engines import admission
 from crossette.engines.grammar import GrammarCompiler
 from crossette.engines.meter import Meter
-from crossette.engines.openvino.exactness import measure_width
-from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
-from crossette.engines.openvino.model import PagedModel, load_paged
-from crossette.engines.openvino.notes import Notes
+from crossette.engines.openvino.kv_cache import blocks_for
+from crossette.engines.openvino.load import LoadedModel, load
 from crossette.engines.openvino.pace import StepPace
 from crossette.engines.openvino.prefix_cache import Key
-from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
-from crossette.engines.openvino.scheduler import Scheduler, fits
+from crossette.engines.openvino.scheduler import fits
 from crossette.engines.openvino.sequence import Batch, Sequence
+from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.engines.openvino.step import draw
-from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from crossette.engines.openvino.turns import estimate_for
 from crossette.engines.stream import OutputStream
 from crossette.engines.throughput import Throughput
-from crossette.errors import ConfigError, InvalidRequest, ServingError
-from crossette.machine import free_memory, parse_memory, show_memory, usable_cpus
-from crossette.settings import Amount, Count, Interval, setting
-from crossette.types import Constraint, GenerationRequest, TokenOutput, WindowLimit
+from crossette.errors import InvalidRequest, ServingError
+from crossette.types import Constraint, GenerationRequest, TokenOutput
 
 log = logging.getLogger(__name__)
 
-MIN_BLOCKS = 4
-
-MIN_PROMPT_TOKENS = 16
-"""What a step keeps free for prompts when the batch is full, so that decoding never shuts newcomers out."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenVINOSettings:
-    """How much of the machine the engine takes, and how wide its steps are."""
-
-    kv_cache: str = setting("30%", "Memory for keys and values: bytes (2GiB), or a share of what is free (30%).")
-    max_model_len: Count | None = setting(None, "Serve a shorter context than the model's window, in tokens.")
-    max_sequences: Count = setting(64, "Sequences in the running batch at most; further ones wait.")
-    max_step_tokens: Count = setting(256, "Tokens in one step at most; narrowed to what is exact on this CPU.")
-    step_time: Interval = setting(0.15, "Seconds a step may take while answers stream: the largest gap between tokens.")
-    max_draft_rows: Amount = setting(8, "Rows up to which a narrow step is filled with guesses to check; 0 for none.")
-    threads: Count | None = setting(None, "Threads of the kernels; as many as affinity and cgroup allow if not given.")
-
 
 class OpenVINOEngine:
-    """An `Engine` over one model folder. Loading takes seconds; raises ModelError or ConfigError.
+    """An `Engine` over a model that is loaded."""
 
-    What is measured at load is kept in the folder `notes`, and not measured again while nothing changes. `limits` are
-    what the model's files say about the window; the graph may say more.
-    """
+    @classmethod
+    def load(cls, files: ModelFiles, settings: OpenVINOSettings) -> OpenVINOEngine:
+        """The engine of a model folder. Takes seconds; raises ModelError or ConfigError."""
+        return cls(load(files, settings), step_time_s=settings.step_time)
 
-    def __init__(
-        self,
-        directory: Path,
-        info: ModelInfo,
-        settings: OpenVINOSettings,
-        *,
-        add_bos: bool = False,
-        notes: Path | None = None,
-        limits: Iterable[WindowLimit] = (),
-    ) -> None:
-        self.threads = settings.threads or usable_cpus()
-        with ThreadPoolExecutor(1) as beside:  # compiling takes one core for seconds, without Python's lock
-            tokenizer = beside.submit(OpenVINOTokenizer, directory, add_bos=add_bos)
-            asked = min(info.context_length, settings.max_model_len or info.context_length)
-            model = load_paged(directory, threads=self.threads, window=asked, family=info.architecture)
-        self.tokenizer = tokenizer.result()
-        num_blocks = _num_blocks(model.block_bytes, info.context_length, settings)
-        self.kv_bytes = num_blocks * model.block_bytes
-        self._pool = BlockPool(num_blocks)
-        self._runner = Runner(model, num_blocks, threads=self.threads)
-        limit = _shortest(WindowLimit(asked, reason=""), limits, model)
-        width = measure_width(
-            self._runner,
-            self._pool,
-            limit=settings.max_step_tokens,
-            window=limit.tokens,
-            vocab_size=self.tokenizer.vocab_size,
-            notes=Notes(notes, model.fingerprint) if notes else None,
-        )
-        # One block less than the pool has: a prompt needs a block for its output beside it.
-        window = min(limit.tokens, (num_blocks - 1) * BLOCK_SIZE)
-        self.warnings = (*_told(limit, window), *width.warnings)
-        budget = max(min(settings.max_step_tokens, width.tokens) - FILLER_TOKENS, MIN_PROMPT_TOKENS + 1)
-        self.scheduler = Scheduler(
-            self._pool,
-            max_sequences=min(settings.max_sequences, budget - MIN_PROMPT_TOKENS),
-            max_step_tokens=budget,
-            max_draft_rows=settings.max_draft_rows,
-        )
-        self.info = replace(info, context_length=window, vocab_size=self.tokenizer.vocab_size)
-        self._grammars = GrammarCompiler(self.tokenizer, self.tokenizer.vocab_size, info.end_token_ids)
+    def __init__(self, model: LoadedModel, *, step_time_s: float) -> None:
+        self.info, self.tokenizer, self.warnings = model.info, model.tokenizer, model.warnings
+        self.threads, self.kv_bytes = model.threads, model.kv_bytes
+        self.scheduler, self._pool, self._runner = model.scheduler, model.pool, model.runner
+        self._grammars = GrammarCompiler(self.tokenizer, self.info.vocab_size, self.info.end_token_ids)
         self._inbox: SimpleQueue[tuple[OutputStream, Callable[[], object]] | None] = SimpleQueue()
         self._streams: dict[Sequence, OutputStream] = {}
         self._arriving: dict[OutputStream, Sequence] = {}
@@ -120,7 +59,7 @@ class OpenVINOEngine:
         self._arrivals = count()
         self._closed = False
         self._gate = threading.Lock()  # nothing enters the inbox behind the None that ends it
-        self._pace = StepPace(settings.step_time)
+        self._pace = StepPace(step_time_s)
         self._throughput = Throughput()
         self._meter = Meter()
         self._step_begun: float | None = None
@@ -128,6 +67,10 @@ class OpenVINOEngine:
         self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
         self._thread = threading.Thread(target=self._run, name="crossette-engine", daemon=True)
         self._thread.start()
+
+    @property
+    def details(self) -> Mapping[str, int | str]:
+        return {"threads": self.threads}
 
     def stats(self) -> EngineStats:
         arriving = tuple(self._arriving.values())
@@ -369,31 +312,3 @@ class OpenVINOEngine:
 def _put_all(items: list[tuple[OutputStream, TokenOutput]]) -> None:
     for stream, output in items:
         stream.put(output)
-
-
-def _shortest(asked: WindowLimit, told: Iterable[WindowLimit], model: PagedModel) -> WindowLimit:
-    """The limit that is served: of what was asked for, what the model's files tell, and what its graph does."""
-    limits = [asked, *(limit for limit in told if not (limit.unless_sliding and model.slides))]
-    if model.limit is not None:
-        limits.append(model.limit)
-    return min(limits, key=lambda limit: limit.tokens)
-
-
-def _told(limit: WindowLimit, window: int) -> tuple[str, ...]:
-    """The warning that a limit needs: none where there is no reason but the user's, or no memory for more."""
-    if not limit.reason or limit.tokens > window:
-        return ()
-    return (f"Only {limit.tokens} tokens of context are served: {limit.reason}.",)
-
-
-def _num_blocks(block_bytes: int, window: int, settings: OpenVINOSettings) -> int:
-    """How many KV blocks to hold: what the setting allows, and no more than a full batch of full windows needs."""
-    free = free_memory()
-    budget = parse_memory(settings.kv_cache, free)
-    num_blocks = min(budget // block_bytes, settings.max_sequences * (blocks_for(window) + 1))
-    if budget > free or num_blocks < MIN_BLOCKS:
-        raise ConfigError(
-            f"--kv-cache {settings.kv_cache} is {show_memory(budget)}. This model needs at least "
-            f"{show_memory(MIN_BLOCKS * block_bytes)}, and {show_memory(free)} are free."
-        )
-    return num_blocks

@@ -6,13 +6,11 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crossette import __version__
+from crossette.engine import Engine
 from crossette.machine import show_memory
-
-if TYPE_CHECKING:
-    from crossette.engines.openvino.engine import OpenVINOEngine
 
 _EVERYWHERE = "*"
 
@@ -21,19 +19,19 @@ _EVERYWHERE = "*"
 class Banner:
     """What is served, and at which roots: http://localhost:8000. The first is the one to try."""
 
-    engine: OpenVINOEngine
+    engine: Engine
     roots: Sequence[str]
     needs_key: bool
 
     def text(self) -> str:
         """For a person, with a request to try."""
-        engine, info, base = self.engine, self.engine.info, self.roots[0]
+        engine, info, stats, base = self.engine, self.engine.info, self.engine.stats(), self.roots[0]
         lines = [
             f"crossette {__version__}",
             f"  model      {info.name} ({info.architecture}, {info.quantization})",
             f"  context    {info.context_length} tokens",
-            f"  threads    {engine.threads}",
-            f"  KV cache   {show_memory(engine.kv_bytes)}, {engine.stats().blocks_total} blocks of 32 tokens",
+            *(f"  {name:<9}  {value}" for name, value in engine.details.items()),
+            f"  KV cache   {show_memory(stats.kv_bytes)}, {stats.blocks_total} blocks",
             f"  OpenAI     {base}/v1",
             f"  Fireworks  {base}/inference/v1  (fireworks-ai SDK: {base}/inference)",
             *(f"  also at    {root}" for root in self.roots[1:]),
@@ -57,8 +55,8 @@ class Banner:
             "needs_key": self.needs_key,
             "model": info.name,
             "context_length": info.context_length,
-            "threads": engine.threads,
-            "kv_cache_bytes": engine.kv_bytes,
+            **engine.details,
+            "kv_cache_bytes": engine.stats().kv_bytes,
             "warnings": list(engine.warnings),
         }
 

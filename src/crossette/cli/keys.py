@@ -1,0 +1,151 @@
+"""The commands about keys: parse, then call one function each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from rich.table import Table
+
+from crossette.access import Limits
+from crossette.cli.accounts import database_options, naming, open_database
+from crossette.cli.console import err, out, wide
+from crossette.cli.numbers import whole
+from crossette.moments import parse_duration, parse_future
+
+if TYPE_CHECKING:
+    from crossette.store.keys import Key, Keys
+
+_LARGEST = 2**53
+"""Of a limit: whole numbers above it are not exact everywhere, and mean no limit."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(no_args_is_help=True)
+def keys() -> None:
+    """The keys that open the server."""
+
+
+@contextmanager
+def _keys(url: str | None, file: Path | None, *, reads: bool = False) -> Iterator[Keys]:
+    from crossette.store.keys import Keys
+
+    with open_database(url, file, reads=reads) as database:
+        yield Keys(database)
+
+
+def _limit_options(command: F) -> F:
+    """A flag for each limit that there is."""
+    for field in reversed(dataclasses.fields(Limits)):
+        flag, what = "--" + field.name.replace("_", "-"), field.name.replace("_", " ").capitalize()
+        command = click.option(flag, type=whole(1, _LARGEST), help=f"{what}, at most.")(command)
+    return command
+
+
+@keys.command("create")
+@click.argument("name")
+@click.option("--expires", help="When it ends: 30d, 24h, 2027-01-31.")
+@click.option("--model", multiple=True, help="A model that it may use. Repeatable; else all.")
+@click.option("--admin", is_flag=True, help="It may see what others used.")
+@_limit_options
+@database_options
+def create_key(
+    name: str,
+    expires: str | None,
+    model: tuple[str, ...],
+    admin: bool,
+    database_url: str | None,
+    file: Path | None,
+    **limits: int | None,
+) -> None:
+    """Make a key and show it, once."""
+    with naming("--expires"):
+        moment = parse_future(expires, datetime.now(UTC)) if expires is not None else None
+    models = frozenset(model) if model else None
+    with _keys(database_url, file) as table:
+        key, text = table.create(name, expires_at=moment, models=models, limits=Limits(**limits), is_admin=admin)
+    if models:
+        err.print("Names of models are not checked here: GET /models of a server lists what it serves.")
+    err.print(f"{key.id} ({key.name}). This is the only time that the key is shown:", markup=False)
+    print(text)
+
+
+@keys.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As a list of objects.")
+@database_options
+def list_keys(as_json: bool, database_url: str | None, file: Path | None) -> None:
+    """List all keys that were ever made."""
+    with _keys(database_url, file, reads=True) as table:
+        found = table.list()
+    now = datetime.now(UTC)
+    if as_json:
+        print(json.dumps([_shown(key, now) for key in found], indent=2))
+    else:
+        _print_keys(found, now)
+
+
+def _shown(key: Key, now: datetime) -> dict[str, Any]:
+    """A key for programs; times in UTC."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "state": key.state(now),
+        "is_admin": key.is_admin,
+        "created_at": key.created_at.isoformat(),
+        "expires_at": key.expires_at and key.expires_at.isoformat(),
+        "revoked_at": key.revoked_at and key.revoked_at.isoformat(),
+        "models": None if key.models is None else sorted(key.models),
+        "limits": dataclasses.asdict(key.limits),
+    }
+
+
+def _print_keys(found: Sequence[Key], now: datetime) -> None:
+    listing = Table(box=None)
+    for heading in ("id", "name", "state", "created", "expires", "models", "limits"):
+        listing.add_column(heading, no_wrap=True)
+    for key in found:
+        limits = {name: bound for name, bound in dataclasses.asdict(key.limits).items() if bound is not None}
+        listing.add_row(
+            key.id,
+            key.name,
+            key.state(now) + (" admin" if key.is_admin else ""),
+            f"{key.created_at:%Y-%m-%d}",
+            f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never",
+            ", ".join(sorted(key.models)) if key.models is not None else "all",
+            ", ".join(f"{name}={bound}" for name, bound in limits.items()) or "none",
+        )
+    if found:
+        wide(250).print(listing)
+    else:
+        out.print("No keys: a server on this machine is open to all who reach it. Make one: crossette keys create NAME")
+
+
+@keys.command("revoke")
+@click.argument("name", metavar="NAME|ID")
+@database_options
+def revoke_key(name: str, database_url: str | None, file: Path | None) -> None:
+    """End a key. Running servers know it within two seconds."""
+    with _keys(database_url, file) as table:
+        key = table.revoke(name)
+    out.print(f"{key.id} ({key.name}) is revoked.", markup=False)
+
+
+@keys.command("rotate")
+@click.argument("name", metavar="NAME|ID")
+@click.option("--overlap", default="0h", show_default=True, help="How long the old text opens, too: 24h, 7d.")
+@database_options
+def rotate_key(name: str, overlap: str, database_url: str | None, file: Path | None) -> None:
+    """Give a key a new text and show it, once; its id, limits and usage stay."""
+    with naming("--overlap"):
+        longer = parse_duration(overlap)
+    with _keys(database_url, file) as table:
+        key, text = table.rotate(name, longer)
+    err.print(f"{key.id} ({key.name}). This is the only time that the key is shown:", markup=False)
+    print(text)

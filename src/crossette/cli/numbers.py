@@ -1,0 +1,43 @@
+"""Numbers on the command line: read by the same rule as those in settings, where click's own types take more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import click
+
+from crossette.numerals import parse_decimal, parse_whole
+
+
+class _Number(click.ParamType):
+    """A number within bounds."""
+
+    def __init__(self, name: str, parse: Callable[[str], float], least: float, most: float) -> None:
+        self.name = name
+        self._parse = parse
+        self._least = least
+        self._most = most
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = self._parse(value) if isinstance(value, str) else value  # a default is a number already
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        if not isinstance(number, int | float) or not self._least <= number <= self._most:
+            self.fail(f"{value} is not {self._bounds()}.", param, ctx)
+        return number
+
+    def _bounds(self) -> str:
+        least = [f"at least {self._least}"] * (self._least > -math.inf)
+        return " and ".join(least + [f"at most {self._most}"] * (self._most < math.inf))
+
+
+def whole(least: float = -math.inf, most: float = math.inf) -> click.ParamType:
+    """A whole number."""
+    return _Number("<integer>", parse_whole, least, most)
+
+
+def decimal(least: float = -math.inf, most: float = math.inf) -> click.ParamType:
+    """A finite number."""
+    return _Number("<number>", parse_decimal, least, most)

@@ -1,0 +1,71 @@
+"""The command that adds up what keys used."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from crossette.cli.accounts import database_options, open_database
+from crossette.cli.console import wide
+from crossette.errors import ConfigError
+from crossette.ledger import GROUPS, UsageRow, parse_query
+from crossette.log import visible
+
+
+@click.command()
+@click.option(
+    "--by", default="key,model", show_default=True, help="What is added up apart: a list of key, model and day."
+)
+@click.option("--since", help="The first request that counts: 7d, 24h, 2026-11-01.")
+@click.option("--json", "as_json", is_flag=True, help="As GET /usage answers.")
+@click.option("--csv", "as_csv", is_flag=True, help="With a line of headings.")
+@database_options
+def usage(by: str, since: str | None, as_json: bool, as_csv: bool, database_url: str | None, file: Path | None) -> None:
+    """Add up what keys used."""
+    from crossette.store.days import usage_rows
+
+    if as_json and as_csv:
+        raise ConfigError("--json and --csv are two forms of one answer: give one of them.")
+    query = parse_query(by, since, datetime.now(UTC), names=("--by", "--since"))
+    with open_database(database_url, file, reads=True) as database, database.read() as connection:
+        rows = usage_rows(connection, query)
+    if as_json:
+        print(json.dumps({"object": "list", "data": [dataclasses.asdict(row) for row in rows]}, indent=2))
+    elif as_csv:
+        print(_csv(rows), end="")
+    else:
+        _print_usage(rows, query.group_by)
+
+
+def _csv(rows: Sequence[UsageRow]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(UsageRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def _print_usage(rows: Sequence[UsageRow], groups: Sequence[str]) -> None:
+    counts = ("requests", "errors", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+    listing = Table(box=None)
+    for group in (group for group in GROUPS if group in groups):
+        listing.add_column(group, no_wrap=True)
+    for count in (*counts, "cost"):
+        listing.add_column(count.removesuffix("_tokens"), no_wrap=True, justify="right")
+    for row in rows:
+        named = {
+            "key": f"{row.key_name} ({row.key})" if row.key else "anonymous",
+            "model": visible(row.model or "(none)"),
+            "day": row.day,
+        }
+        cost = "" if row.cost is None else f"{row.cost:.6f}"
+        listing.add_row(*(named[group] for group in groups), *(str(getattr(row, name)) for name in counts), cost)
+    wide(200).print(listing)

@@ -1,0 +1,113 @@
+"""From a model's folder to what the engine steps with: graph, tokenizer, KV blocks, and how wide a step may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from crossette.engine import ModelFiles, ModelInfo
+from crossette.engines.openvino.exactness import measure_width
+from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
+from crossette.engines.openvino.model import PagedModel, load_paged
+from crossette.engines.openvino.notes import Notes
+from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
+from crossette.engines.openvino.scheduler import Scheduler
+from crossette.engines.openvino.settings import OpenVINOSettings
+from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
+from crossette.errors import ConfigError
+from crossette.machine import free_memory, parse_memory, show_memory, usable_cpus
+from crossette.types import WindowLimit
+
+_MIN_BLOCKS = 4
+
+_MIN_PROMPT_TOKENS = 16
+"""What a step keeps free for prompts when the batch is full, so that decoding never shuts newcomers out."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """All that an engine needs of its model."""
+
+    info: ModelInfo
+    tokenizer: OpenVINOTokenizer
+    runner: Runner
+    scheduler: Scheduler
+    pool: BlockPool
+    warnings: tuple[str, ...]
+    threads: int
+    kv_bytes: int
+
+
+def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
+    """Compile, allocate and measure. What is measured is kept in `files.cache`, and not measured again while nothing
+    changes. Raises ModelError or ConfigError.
+    """
+    threads = settings.threads or usable_cpus()
+    asked = min(files.context_length, settings.max_model_len or files.context_length)
+    with ThreadPoolExecutor(1) as beside:  # compiling takes one core for seconds, without Python's lock
+        loading = beside.submit(OpenVINOTokenizer, files.path, add_bos=files.add_bos)
+        model = load_paged(files.path, threads=threads, window=asked, family=files.architecture)
+    tokenizer = loading.result()
+    num_blocks = _num_blocks(model.block_bytes, files.context_length, settings)
+    pool = BlockPool(num_blocks)
+    runner = Runner(model, num_blocks, threads=threads)
+    limit = _shortest(WindowLimit(asked, reason=""), files.limits, model)
+    width = measure_width(
+        runner,
+        pool,
+        limit=settings.max_step_tokens,
+        window=limit.tokens,
+        vocab_size=tokenizer.vocab_size,
+        notes=Notes(files.cache, model.fingerprint) if files.cache else None,
+    )
+    # One block less than the pool has: a prompt needs a block for its output beside it.
+    window = min(limit.tokens, (num_blocks - 1) * BLOCK_SIZE)
+    return LoadedModel(
+        files.info(context_length=window, vocab_size=tokenizer.vocab_size),
+        tokenizer,
+        runner,
+        _scheduler(pool, width.tokens, settings),
+        pool,
+        (*_told(limit, window), *width.warnings),
+        threads,
+        num_blocks * model.block_bytes,
+    )
+
+
+def _shortest(asked: WindowLimit, told: Iterable[WindowLimit], model: PagedModel) -> WindowLimit:
+    """The limit that is served: of what was asked for, what the model's files tell, and what its graph does."""
+    limits = [asked, *(limit for limit in told if not (limit.unless_sliding and model.slides))]
+    if model.limit is not None:
+        limits.append(model.limit)
+    return min(limits, key=lambda limit: limit.tokens)
+
+
+def _told(limit: WindowLimit, window: int) -> tuple[str, ...]:
+    """The warning that a limit needs: none where there is no reason but the user's, or no memory for more."""
+    if not limit.reason or limit.tokens > window:
+        return ()
+    return (f"Only {limit.tokens} tokens of context are served: {limit.reason}.",)
+
+
+def _scheduler(pool: BlockPool, width: int, settings: OpenVINOSettings) -> Scheduler:
+    budget = max(min(settings.max_step_tokens, width) - FILLER_TOKENS, _MIN_PROMPT_TOKENS + 1)
+    return Scheduler(
+        pool,
+        max_sequences=min(settings.max_sequences, budget - _MIN_PROMPT_TOKENS),
+        max_step_tokens=budget,
+        max_draft_rows=settings.max_draft_rows,
+    )
+
+
+def _num_blocks(block_bytes: int, window: int, settings: OpenVINOSettings) -> int:
+    """How many KV blocks to hold: what the setting allows, and no more than a full batch of full windows needs."""
+    free = free_memory()
+    budget = parse_memory(settings.kv_cache, free)
+    num_blocks = min(budget // block_bytes, settings.max_sequences * (blocks_for(window) + 1))
+    if budget > free or num_blocks < _MIN_BLOCKS:
+        raise ConfigError(
+            f"--kv-cache {settings.kv_cache} is {show_memory(budget)}. This model needs at least "
+            f"{show_memory(_MIN_BLOCKS * block_bytes)}, and {show_memory(free)} are free."
+        )
+    return num_blocks

@@ -1,0 +1,104 @@
+"""Composition: from settings to the engine, the app and what is said of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from crossette.api.admission import Gate
+from crossette.api.app import App
+from crossette.api.dialect import FIREWORKS, OPENAI
+from crossette.api.models import ServedModels
+from crossette.api.origins import OriginSettings, allowed_hosts
+from crossette.engine import Engine, ModelFiles
+from crossette.errors import ConfigError
+from crossette.limits import Limiter
+from crossette.models.facts import sampling_defaults
+from crossette.models.window import window_limits
+from crossette.models.store import StoredModel, home
+from crossette.record import Observer
+from crossette.server.banner import Banner, roots_of
+from crossette.server.settings import Settings
+from crossette.store.key_ring import KeyRing
+from crossette.store.open import Store
+from crossette.store.prices import parse_prices
+from crossette.text.tool_calls.families import FORMATS
+from crossette.tracing import Tracer
+
+
+def model_files(stored: StoredModel, tool_format: str = "") -> ModelFiles:
+    """What an engine needs to load a model of the store. Raises ConfigError for a tool format that is not known."""
+    if tool_format and tool_format not in FORMATS:
+        raise ConfigError(f"--tool-format {tool_format!r} is not known. It is one of {', '.join(FORMATS)}.")
+    record = stored.record
+    return ModelFiles(
+        path=stored.path,
+        cache=home() / "notes",
+        add_bos=record.add_bos,
+        name=stored.name,
+        architecture=record.architecture,
+        quantization=record.quantization,
+        context_length=record.context_length,
+        end_token_ids=frozenset(record.end_token_ids),
+        chat_template=stored.chat_template,
+        tool_format=tool_format,
+        sampling_defaults=sampling_defaults(stored.path),
+        limits=window_limits(stored.path),
+        created=record.created,
+    )
+
+
+def tracing(settings: Settings) -> AbstractContextManager[tuple[Observer, ...]]:
+    """Who makes spans of requests while the server runs: nobody, unless a collector is named. Raises ConfigError."""
+    endpoint = settings.tracing.otlp_endpoint
+    return nullcontext(()) if endpoint is None else Tracer(endpoint)
+
+
+def build_app(
+    engine: Engine, settings: Settings, store: Store, listener: socket.socket, observers: Sequence[Observer] = ()
+) -> App:
+    """The application for one engine, as it is asked for at the listener's address.
+
+    Raises ConfigError for an alias that leads nowhere, or a price of nothing.
+    """
+    models = ServedModels({engine.info.name: engine}, parse_aliases(settings.server.alias, engine.info.name))
+    fireworks = dataclasses.replace(FIREWORKS, include_stop=settings.server.fireworks_stop == "include")
+    for model in parse_prices(settings.accounts.price):
+        if model not in models.engines:
+            raise ConfigError(f"--price names {model!r}, which is not served. Served: {', '.join(models.engines)}.")
+    return App(
+        models,
+        settings.http,
+        (OPENAI, fireworks),
+        access=store.access,
+        ledger=store.ledger,
+        gate=Gate(Limiter(store.ledger.used_tokens), settings.queue),
+        origins=origins(listener, settings),
+        observers=observers,
+        begins_traces=bool(settings.tracing.otlp_endpoint),
+    )
+
+
+def origins(listener: socket.socket, settings: Settings) -> OriginSettings:
+    """Who may ask in a browser, by the address that the server is really bound to."""
+    names = allowed_hosts(settings.origins, listener.getsockname()[0], settings.server.host)
+    return dataclasses.replace(settings.origins, allowed_host=names)
+
+
+def parse_aliases(pairs: Sequence[str], default: str) -> dict[str, str]:
+    """`NAME=MODEL` pairs; a bare NAME means the served model."""
+    aliases = {}
+    for pair in pairs:
+        name, _, target = pair.partition("=")
+        if not name:
+            raise ConfigError(f"--alias {pair!r} has no name. Give NAME=MODEL.")
+        aliases[name] = target or default
+    return aliases
+
+
+def banner(engine: Engine, listener: socket.socket, settings: Settings, access: KeyRing) -> Banner:
+    """What is said once the server listens."""
+    roots = roots_of(settings.tls.scheme, settings.server.host, listener, settings.origins.allowed_host)
+    return Banner(engine, roots, needs_key=access.is_closed and not settings.server.allow_anonymous)
