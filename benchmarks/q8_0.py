@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from gguf.quants import dequantize, quantize
 
+from crossette.folders import cache_folder
 from crossette.models.catalogue import DEFAULT
 from crossette.models.fetch import sha256_of
 from crossette.models.pull import silent
 from crossette.models.sources import Sources
-from crossette.models.store import home
 
 Q8_0 = gguf.GGMLQuantizationType.Q8_0
 
@@ -75,6 +75,6 @@ def requantize(
 
 
 def _folder() -> Path:
-    folder = home() / "benchmarks"
+    folder = cache_folder() / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -25,9 +25,10 @@ from peers.requests import completion, good, post_alone
 from q8_0 import default_gguf
 
 from crossette.engines.openvino.convert import convert
+from crossette.folders import cache_folder
 from crossette.models.catalogue import DEFAULT
 from crossette.models.pull import pull
-from crossette.models.store import ModelStore, default_root, folder_size, home
+from crossette.models.store import ModelStore, default_root, folder_size
 from tiny_model import write_tiny_gguf
 
 MARK = "start"
@@ -43,7 +44,7 @@ class Shape:
 
     def gguf(self) -> Path:
         """Its file, written on the first call."""
-        file = home() / "benchmarks" / f"random-{self.name}.gguf"
+        file = cache_folder() / "benchmarks" / f"random-{self.name}.gguf"
         if not file.is_file():
             print(f"writing {file.name}", file=sys.stderr)
             unfinished = file.with_suffix(".unfinished")

@@ -17,11 +17,12 @@ from crossette.engine import ModelFiles
 from crossette.engines.openvino.convert import convert
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
+from crossette.folders import cache_folder
 from crossette.models.catalogue import DEFAULT
 from crossette.models.fetch import sha256_of
 from crossette.models.pull import pull, silent
 from crossette.models.sources import Sources
-from crossette.models.store import ModelStore, StoredModel, default_root, home
+from crossette.models.store import ModelStore, StoredModel, default_root
 from crossette.server.build import model_files
 from engine_calls import TINY_CONTEXT
 from tiny_model import write_tiny_gguf
@@ -81,7 +82,7 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def default_gguf() -> Path:
     """The default model's GGUF file, fetched as users fetch it and kept between runs."""
-    cache = home() / "test-cache"
+    cache = cache_folder() / "test-cache"
     file = cache / DEFAULT.hub_file
     if file.is_file() and sha256_of(file) == DEFAULT.sha256:
         return file

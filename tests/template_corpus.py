@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
+from crossette.folders import cache_folder
 from crossette.models.fetch import sha256_of
-from crossette.models.store import home
 
 _REQUIREMENT = "llama-cpp-python==0.3.16"
 _SHA256 = "34ed0f9bd9431af045bb63d9324ae620ad0536653740e9bb163a2e1fcb973be6"
@@ -42,7 +42,7 @@ class Published:
 @cache
 def published() -> dict[str, Published]:
     """By the names that the collection and the test give them."""
-    folder = home() / "test-cache" / _REQUIREMENT
+    folder = cache_folder() / "test-cache" / _REQUIREMENT
     if not folder.is_dir():
         _fetch(folder)
     files = {path.stem: Published(path.read_text("utf-8")) for path in (folder / _COLLECTION).glob("*.jinja")}

@@ -12,7 +12,7 @@ import crossette
 
 ROOT = Path(crossette.__file__).parent
 
-BASE = {"errors", "settings", "log", "machine", "moments", "access", "histogram", "numerals", "urls"}
+BASE = {"errors", "settings", "log", "machine", "moments", "access", "histogram", "numerals", "urls", "folders"}
 """Modules that anybody may import, but for each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "numerals": set(),
     "urls": set(),
     "histogram": set(),
+    "folders": set(),
     "types": {"errors"},
     "remote": set(),
     "ledger": {"types"},

@@ -10,7 +10,7 @@ from threading import Barrier, Thread
 import pytest
 
 from crossette.errors import ModelError
-from crossette.models.store import ModelRecord, ModelStore, StoredModel, default_root, home
+from crossette.models.store import ModelRecord, ModelStore, StoredModel, default_root
 
 
 def record(source: str = "here", **changes: object) -> ModelRecord:
@@ -161,13 +161,3 @@ def test_an_unreadable_model_is_named_when_asked_for_and_not_listed(
 
 def test_the_default_root_is_below_crossette_home(tmp_path: Path) -> None:
     assert default_root({"CROSSETTE_HOME": str(tmp_path)}) == tmp_path / "models"
-
-
-def test_home_is_the_cache_folder_of_the_platform(tmp_path: Path) -> None:
-    user = Path.home()
-
-    assert home({"XDG_CACHE_HOME": str(tmp_path)}, "linux") == tmp_path / "crossette"
-    assert home({"XDG_CACHE_HOME": "relative"}, "linux") == user / ".cache" / "crossette"
-    assert home({}, "linux") == user / ".cache" / "crossette"
-    assert home({}, "darwin") == user / "Library" / "Caches" / "crossette"
-    assert home({"LOCALAPPDATA": str(tmp_path)}, "win32") == tmp_path / "crossette" / "Cache"

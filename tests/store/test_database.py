@@ -20,7 +20,7 @@ from sqlalchemy import func, insert, select
 
 from crossette.errors import ConfigError, StoreError
 from crossette.store import sqlite
-from crossette.store.database import Database, Rejected, data_folder
+from crossette.store.database import Database, Rejected
 from crossette.store.keys import Keys
 from crossette.store.tables import keys, metadata
 
@@ -224,20 +224,3 @@ def test_the_log_of_changes_may_vanish_while_it_is_looked_at(tmp_path: Path, mon
     monkeypatch.setattr(Path, "stat", vanishing)
     with Database(f"sqlite:///{file}").read() as reading:
         assert reading.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all() == ["found"]
-
-
-@pytest.mark.parametrize(
-    ("environ", "platform", "folder"),
-    [
-        ({"CROSSETTE_HOME": "/srv/c"}, "linux", Path("/srv/c")),
-        ({"XDG_DATA_HOME": "/data"}, "linux", Path("/data/crossette")),
-        ({"XDG_DATA_HOME": "data"}, "linux", Path.home() / ".local/share/crossette"),
-        ({}, "linux", Path.home() / ".local/share/crossette"),
-        ({}, "darwin", Path.home() / "Library/Application Support/crossette"),
-        ({"LOCALAPPDATA": "/local"}, "win32", Path("/local/crossette/Data")),
-    ],
-)
-def test_the_data_folder_is_where_the_platform_keeps_what_must_not_be_lost(
-    environ: dict[str, str], platform: str, folder: Path
-) -> None:
-    assert data_folder(environ, platform) == folder

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from uuid import uuid4
 import msgspec
 
 from crossette.errors import ModelError
+from crossette.folders import cache_folder
 from crossette.types import Difference
 
 FORMAT = 1
@@ -167,22 +167,8 @@ class ModelStore:
 
 
 def default_root(environ: Mapping[str, str] = os.environ) -> Path:
-    """The models folder in `$CROSSETTE_HOME`, else in the platform's cache folder."""
-    return home(environ) / "models"
-
-
-def home(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
-    """`$CROSSETTE_HOME`, else where the platform keeps what can be fetched again."""
-    if chosen := environ.get("CROSSETTE_HOME"):
-        return Path(chosen).expanduser().absolute()
-    if platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "crossette"
-    if platform == "win32":
-        local = environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "crossette" / "Cache"
-    # The XDG specification says to ignore a relative path.
-    cache = environ.get("XDG_CACHE_HOME", "")
-    return (Path(cache) if Path(cache).is_absolute() else Path.home() / ".cache") / "crossette"
+    """The models folder in the cache folder."""
+    return cache_folder(environ) / "models"
 
 
 def folder_size(folder: Path) -> int:

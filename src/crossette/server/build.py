@@ -14,10 +14,11 @@ from crossette.api.models import ServedModels
 from crossette.api.origins import OriginSettings, allowed_hosts
 from crossette.engine import Engine, ModelFiles
 from crossette.errors import ConfigError
+from crossette.folders import cache_folder
 from crossette.limits import Limiter
 from crossette.models.facts import sampling_defaults
+from crossette.models.store import StoredModel
 from crossette.models.window import window_limits
-from crossette.models.store import StoredModel, home
 from crossette.record import Observer
 from crossette.server.banner import Banner, roots_of
 from crossette.server.settings import Settings
@@ -35,7 +36,7 @@ def model_files(stored: StoredModel, tool_format: str = "") -> ModelFiles:
     record = stored.record
     return ModelFiles(
         path=stored.path,
-        cache=home() / "notes",
+        cache=cache_folder() / "notes",
         add_bos=record.add_bos,
         name=stored.name,
         architecture=record.architecture,

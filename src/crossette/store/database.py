@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +22,7 @@ from sqlalchemy.exc import (
 )
 
 from crossette.errors import ConfigError, StoreError, how_to_install
+from crossette.folders import data_folder
 from crossette.store import sqlite
 from crossette.urls import check_place
 
@@ -50,20 +49,6 @@ class Rejected(StoreError):
 
 class Unwilling(StoreError):
     """The database is there, but refuses the statement: for now, as one that is read-only does, or for good."""
-
-
-def data_folder(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
-    """`$CROSSETTE_HOME`, else where the platform keeps what cannot be fetched again."""
-    if chosen := environ.get("CROSSETTE_HOME"):
-        return Path(chosen).expanduser().absolute()
-    if platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "crossette"
-    if platform == "win32":
-        local = environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "crossette" / "Data"
-    # The XDG specification says to ignore a relative path.
-    data = environ.get("XDG_DATA_HOME", "")
-    return (Path(data) if Path(data).is_absolute() else Path.home() / ".local" / "share") / "crossette"
 
 
 class Database:

@@ -1,0 +1,28 @@
+"""The folders that crossette writes to: `$CROSSETTE_HOME` for everything, else where the platform keeps such things."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from platformdirs import PlatformDirs
+
+_DIRS = PlatformDirs("crossette", appauthor=False)
+
+
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """For what can be fetched or measured again."""
+    return _chosen(environ) or _DIRS.user_cache_path
+
+
+def data_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """For what cannot be fetched again."""
+    folder = _DIRS.user_data_path
+    return _chosen(environ) or (folder / "Data" if sys.platform == "win32" else folder)  # beside the cache there
+
+
+def _chosen(environ: Mapping[str, str]) -> Path | None:
+    home = environ.get("CROSSETTE_HOME")
+    return Path(home).expanduser().absolute() if home else None
