@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from choosing_graphs import factor_beyond, longest, write_choosing
+from crossette.engine import Engine
 from crossette.engines.openvino import model as model_file
-from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from crossette.engines.openvino.settings import OpenVINOSettings
+from crossette.engines.registry import load_engine
 from crossette.errors import ModelError
 from crossette.models.store import ModelRecord, StoredModel
-from crossette.serve import load_engine
+from crossette.server.build import model_files
 from engine_calls import TINY_CONTEXT
 
 
@@ -23,7 +25,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSETTE_HOME", str(tmp_path / "home"))
 
 
-def load(path: Path, max_model_len: int | None = None) -> OpenVINOEngine:
+def load(path: Path, max_model_len: int | None = None) -> Engine:
     record = ModelRecord(
         source="folder",
         revision="1",
@@ -37,7 +39,7 @@ def load(path: Path, max_model_len: int | None = None) -> OpenVINOEngine:
         created=0,
     )
     settings = OpenVINOSettings(kv_cache="32MiB", max_step_tokens=64, max_model_len=max_model_len)
-    return load_engine(StoredModel("tiny-3", path, record), settings)
+    return load_engine(model_files(StoredModel("tiny-3", path, record)), {"openvino": settings})
 
 
 @pytest.fixture

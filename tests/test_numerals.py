@@ -7,11 +7,11 @@ import math
 from collections.abc import Callable
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from crossette import cli
+from crossette.cli import main as cli
 from crossette.numerals import parse_count, parse_decimal, parse_whole
 
 NUMBERLIKE = st.text(st.sampled_from("0123456789+-_.eE \n\t\u0661\uff11\u00b2xo"), max_size=12)

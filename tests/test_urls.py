@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette import cli
+from crossette.cli import main as cli
 from crossette.errors import ConfigError
 from crossette.remote import Place
 from crossette.store.database import Database

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType, RopeScalingType, TokenType
 
-from gguf_blocks import Floats, fitting, quantize
-
 from crossette.engine import ModelFiles
 from engine_calls import TINY_CONTEXT
+from gguf_blocks import Floats, fitting, quantize
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (

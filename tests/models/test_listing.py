@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from crossette import cli
+from crossette.cli import main as cli
 from crossette.models.store import ModelRecord, ModelStore
 from crossette.types import Difference
 

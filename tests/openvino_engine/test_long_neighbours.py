@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import pytest
 from openvino import opset13 as ops
 
 from choosing_graphs import ALL_AXES, Output, factor_beyond, longest, number, write_choosing
-from crossette.engine import ModelInfo
 from crossette.engines.openvino import model as model_file
-from crossette.engines.openvino.engine import OpenVINOEngine, OpenVINOSettings
+from crossette.engines.openvino.engine import OpenVINOEngine
+from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.errors import ModelError
 from engine_calls import TINY_CONTEXT, make_request, run, tokens
+from tiny_model import tiny_files
 
 LENGTH = 300
 OUTPUT = 16
@@ -24,7 +26,8 @@ SETTINGS = OpenVINOSettings(kv_cache="32MiB", max_step_tokens=64)
 
 
 def load(directory: Path, settings: OpenVINOSettings = SETTINGS) -> OpenVINOEngine:
-    return OpenVINOEngine(directory, ModelInfo("tiny", "tiny_rope", "Q8_0", TINY_CONTEXT, 0, frozenset()), settings)
+    files = replace(tiny_files(directory), architecture="tiny_rope", end_token_ids=frozenset())
+    return OpenVINOEngine.load(files, settings)
 
 
 def prompts(longest: int) -> list[tuple[int, ...]]:

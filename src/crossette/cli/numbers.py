@@ -10,7 +10,7 @@ import click
 from crossette.numerals import parse_decimal, parse_whole
 
 
-class _Number(click.ParamType):
+class _Number(click.ParamType[float]):
     """A number within bounds."""
 
     def __init__(self, name: str, parse: Callable[[str], float], least: float, most: float) -> None:
@@ -33,11 +33,11 @@ class _Number(click.ParamType):
         return " and ".join(least + [f"at most {self._most}"] * (self._most < math.inf))
 
 
-def whole(least: float = -math.inf, most: float = math.inf) -> click.ParamType:
+def whole(least: float = -math.inf, most: float = math.inf) -> click.ParamType[float]:
     """A whole number."""
     return _Number("<integer>", parse_whole, least, most)
 
 
-def decimal(least: float = -math.inf, most: float = math.inf) -> click.ParamType:
+def decimal(least: float = -math.inf, most: float = math.inf) -> click.ParamType[float]:
     """A finite number."""
     return _Number("<number>", parse_decimal, least, most)

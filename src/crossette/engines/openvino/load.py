@@ -19,7 +19,7 @@ from crossette.errors import ConfigError
 from crossette.machine import free_memory, parse_memory, show_memory, usable_cpus
 from crossette.types import WindowLimit
 
-_MIN_BLOCKS = 4
+MIN_BLOCKS = 4
 
 _MIN_PROMPT_TOKENS = 16
 """What a step keeps free for prompts when the batch is full, so that decoding never shuts newcomers out."""
@@ -105,9 +105,9 @@ def _num_blocks(block_bytes: int, window: int, settings: OpenVINOSettings) -> in
     free = free_memory()
     budget = parse_memory(settings.kv_cache, free)
     num_blocks = min(budget // block_bytes, settings.max_sequences * (blocks_for(window) + 1))
-    if budget > free or num_blocks < _MIN_BLOCKS:
+    if budget > free or num_blocks < MIN_BLOCKS:
         raise ConfigError(
             f"--kv-cache {settings.kv_cache} is {show_memory(budget)}. This model needs at least "
-            f"{show_memory(_MIN_BLOCKS * block_bytes)}, and {show_memory(free)} are free."
+            f"{show_memory(MIN_BLOCKS * block_bytes)}, and {show_memory(free)} are free."
         )
     return num_blocks
