@@ -228,6 +228,17 @@ def unions() -> Iterator[Schema]:
         "unevaluatedProperties": False,
         "$defs": {"base": {"type": "object", "properties": {"id": INTEGER}, "required": ["id"]}},
     }
+    yield {
+        "allOf": [
+            {"type": "object", "unevaluatedProperties": False, "properties": {"a": FLAG}},
+            {"properties": {"a": FLAG, "b": INTEGER}},
+        ]
+    }
+    yield {
+        "type": "object",
+        "properties": {"a": FLAG, "b": FLAG},
+        "anyOf": [{"properties": {"a": FLAG}, "unevaluatedProperties": False}, {"properties": {"c": INTEGER}}],
+    }
     yield {"$ref": "#/$defs/a", "maximum": 50, "$defs": {"a": INTEGER}}
 
 

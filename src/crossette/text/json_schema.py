@@ -175,7 +175,8 @@ class _Rebuilding:
 
     def _close(self, part: Part, out: dict[str, Any], around: Names, here: Names) -> None:
         alone = around == frozenset() and not any(part.has(keyword) for keyword in IN_PLACE)
-        names = here | around if here is not None and around is not None else None
+        # What other schemas of the object know counts as unevaluated here.
+        names = here if part.schema.get("unevaluatedProperties") is False else _union(here, around)
         if alone:
             out["additionalProperties"] = False
         elif names is not None:
