@@ -19,7 +19,7 @@ PROSE = Path(__file__).parents[2] / "tests" / "data" / "prose.txt"
 LAYERS = 30
 """Of the default model."""
 TINY_LAYERS = 2
-FAMILIES = (("llama", 256), ("llama", 512), ("qwen2", 512), ("qwen3", 512))
+FAMILIES = (("llama", 512), ("qwen2", 512), ("qwen3", 512))
 """Architecture and width of the tiny models; super-blocks need a multiple of 256."""
 SHARPNESS = 3.0
 """Makes the mean entropy of a tiny model's predictions about half of what it can be."""

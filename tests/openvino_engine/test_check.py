@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gguf import GGUFWriter
 from gguf.constants import GGMLQuantizationType
 
 from crossette.engines.openvino.convert import convert
@@ -43,6 +44,17 @@ def test_what_conversion_measured_is_told(file: Path, converted: tuple[Path, Dif
     assert 0 <= difference.kl < 0.0002 and 0 <= difference.largest < 0.05
     assert 0 < difference.weights < 0.002 and difference.is_rounding
     assert verify(file, read_head(file), folder, add_bos=False) == difference
+    assert verify(file, read_head(file), folder, add_bos=True).kl < 0.0002
+
+
+def test_queries_and_keys_are_found_where_a_part_of_each_head_is_turned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = lambda writer, size: writer.add_uint32("llama.rope.dimension_count", size // 2)  # noqa: E731
+    monkeypatch.setattr(GGUFWriter, "add_rope_dimension_count", half)
+    file = write_tiny_gguf(tmp_path / "tiny.gguf", layers=1)
+
+    assert convert(file, tmp_path).difference is not None
 
 
 def rewritten(folder: Path, target: Path, change: Callable[[Any], None]) -> Path:  # Any: openvino has no types

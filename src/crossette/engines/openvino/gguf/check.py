@@ -6,6 +6,7 @@ is stored, and a model that is further off than the bounds is not stored.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -91,13 +92,14 @@ def _text_difference(gguf: Path, head: GgufHead, folder: Path, add_bos: bool) ->
 
 def _worst_weights(gguf: Path, head: GgufHead, graph: Path) -> tuple[str, float]:
     """The matrix that is furthest off in the graph, and how far: a part of the length of its rows."""
-    tensors, shape, sampled = reference.Tensors(gguf, head), reference.shape_of(gguf, head), _SampledRows(graph)
+    tensors, shape, found = reference.Tensors(gguf, head), reference.shape_of(gguf, head), matrices(graph)
     distances = {}
     for tensor in head.tensors:
         if len(tensor.shape) == 2:
-            wanted = tensors.rows(tensor.name, _sample(tensor))
-            found = [sampled.at(tensor, places) for places in _places(tensor, shape)]
-            distances[tensor.name] = min(_nearest(rows, wanted) for rows in found)
+            wanted, matrix = tensors.rows(tensor.name, _sample(tensor)), found.get(tensor.name)
+            if matrix is None or (matrix.columns, matrix.rows) != tensor.shape:
+                return tensor.name, math.inf
+            distances[tensor.name] = min(_distance(matrix.read(at), wanted) for at in _places(tensor, shape))
     return max(distances.items(), key=lambda item: item[1])
 
 
@@ -115,29 +117,13 @@ def _places(tensor: GgufTensor, shape: Shape) -> Iterator[Indices]:
     which = _sample(tensor)
     yield which
     if shape.adjacent and tensor.name.endswith(("attn_q.weight", "attn_k.weight")):
-        size = shape.head_size
-        yield which // size * size + which % 2 * (size // 2) + which % size // 2
+        place = which % shape.head_size
+        turned = place % 2 * (shape.rotated // 2) + place // 2
+        yield which - place + np.where(place < shape.rotated, turned, place)
 
 
-class _SampledRows:
-    """Rows of the matrices of a graph. A matrix does not say which tensor it was made of: its rows do."""
-
-    def __init__(self, graph: Path) -> None:
-        self._matrices = matrices(graph)
-        self._read: dict[tuple[tuple[int, ...], bytes], Floats] = {}
-
-    def at(self, tensor: GgufTensor, places: Indices) -> Floats:
-        """Those rows of all matrices of the tensor's shape, `[matrices, rows, columns]`."""
-        key = (tensor.shape, places.tobytes())
-        if key not in self._read:
-            found = [matrix.read(places) for matrix in self._matrices if (matrix.columns, matrix.rows) == tensor.shape]
-            self._read[key] = np.reshape(found, (len(found), len(places), tensor.shape[0]))
-        return self._read[key]
-
-
-def _nearest(several: Floats, wanted: Floats) -> float:
-    """How far the nearest of several matrices is: its worst row, as a part of that row's length."""
+def _distance(rows: Floats, wanted: Floats) -> float:
+    """The furthest of several rows, as a part of its length."""
     lengths = np.linalg.norm(wanted, axis=-1)
     lengths = np.maximum(lengths, max(lengths.mean() / 100, np.finfo(np.float32).tiny))  # rows of zeros have none
-    worst = (np.linalg.norm(several - wanted, axis=-1) / lengths).max(-1)
-    return float(worst.min(initial=np.inf))
+    return float((np.linalg.norm(rows - wanted, axis=-1) / lengths).max())

@@ -40,25 +40,22 @@ class Matrix:
         return _read(self.node, self.rows, which)
 
 
-def matrices(graph: Path) -> list[Matrix]:
-    """Every matrix of a graph once, however many use it; their numbers stay in the file until they are read."""
+def matrices(graph: Path) -> dict[str, Matrix]:
+    """The matrices of a graph by the names of their nodes; their numbers stay in the file until they are read."""
     found = {}
     for node in _weights(ov.Core().read_model(graph)):
         shape = node.get_output_partial_shape(0)
         if _is_readable(node) and shape.rank.get_length() == 2:
             rows, columns = (shape[axis].get_length() for axis in (0, 1))
             found[node.get_friendly_name()] = Matrix(rows, columns, node)
-    return list(found.values())
+    return found
 
 
 def _weights(model: ov.Model) -> Iterator[Any]:
     for node in model.get_ops():
         port = {"MatMul": 1, "Gather": 0}.get(node.get_type_name())
         if port is not None:
-            source = node.input_value(port).get_node()
-            while source.get_type_name() == "Convert":
-                source = source.input_value(0).get_node()
-            yield source
+            yield node.input_value(port).get_node()
 
 
 def _is_readable(node: Any) -> bool:
