@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
 import struct
+from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,10 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFValueType, LlamaFileType
 
 from crossette.engines.openvino.convert import convert, unsupported
-from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, read_head
+from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, Value, read_head
 from crossette.errors import ModelError
 from crossette.types import ModelFacts
-from tiny_model import CHAT_TEMPLATE, write_tiny_gguf
+from tiny_model import CHAT_TEMPLATE, Weights, write_tiny_gguf
 
 FILES = {f"openvino_{part}.{kind}" for part in ("model", "tokenizer", "detokenizer") for kind in ("xml", "bin")}
 
@@ -269,3 +272,62 @@ def test_the_default_model_converts(default_gguf: Path, tmp_path: Path) -> None:
     assert (facts.architecture, facts.quantization, facts.context_length) == ("llama", "Q4_1", 8192)
     assert (facts.end_token_ids, facts.add_bos) == (frozenset({2}), False)
     assert tokenizer(tmp_path).encode("Paris", add_special_tokens=False).input_ids.shape == [1, 1]
+
+
+VALUES: tuple[Value, ...] = (
+    0,
+    1,
+    3,
+    7,
+    33,
+    64,
+    2**31,
+    -1,
+    0.0,
+    -1.5,
+    1e30,
+    float("nan"),
+    "yarn",
+    "linear",
+    "",
+    True,
+    [],
+    [1, 2],
+    ["a b"],
+)
+MORE_KEYS = (
+    *(f"llama.rope.{key}" for key in ("dimension_count", "freq_base", "scaling.type", "scaling.factor")),
+    *(f"llama.attention.{key}" for key in ("key_length", "value_length", "sliding_window")),
+)
+
+
+def damaged(of: GgufHead, rng: random.Random) -> GgufHead:
+    """A head in which one value is another, or one tensor has another shape, type or name."""
+    if rng.random() < 0.6:
+        key = rng.choice([*(key for key in of.metadata if key != "general.architecture"), *MORE_KEYS])
+        return replace(of, metadata={**of.metadata, key: rng.choice(VALUES)})
+    tensors = list(of.tensors)
+    place = rng.randrange(len(tensors))
+    shape = tensors[place].shape
+    changes: list[dict[str, Any]] = [
+        *({"shape": other} for other in (shape[::-1], (), (0,), (*shape, 1), (32,), (1, *shape), (shape[0], 1))),
+        {"type": rng.choice(list(GGMLQuantizationType))},
+        {"name": rng.choice(tensors).name},
+    ]
+    tensors[place] = replace(tensors[place], **rng.choice(changes))
+    return replace(of, tensors=tuple(tensors))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_head_is_refused_or_harmless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, fuzz: int
+) -> None:
+    monkeypatch.setattr("crossette.engines.openvino.convert.verify", lambda *_, **__: None)
+    weights = Weights(kind=GGMLQuantizationType.Q4_0, rope="llama3")
+    file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, width=64, weights=weights)
+    whole, rng = read_head(file), random.Random(seed)
+    for _ in range(30 * fuzz):
+        of = damaged(whole, rng)
+        monkeypatch.setattr("crossette.engines.openvino.convert.read_head", lambda _, of=of: of)
+        with suppress(ModelError):
+            convert(file, tmp_path)

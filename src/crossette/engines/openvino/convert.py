@@ -103,8 +103,10 @@ def _unsupported_tensor(tensor: GgufTensor) -> str | None:
     if tensor.type not in PLAIN and tensor.type not in FORMATS:
         known = ", ".join(kind.name for kind in (*PLAIN, *FORMATS))
         return f"its tensor '{tensor.name}' is {tensor.type.name}, and only {known} can be converted"
-    if len(tensor.shape) > 2 or (len(tensor.shape) == 1 and tensor.type not in PLAIN):
+    if len(tensor.shape) not in (1, 2) or (len(tensor.shape) == 1 and tensor.type not in PLAIN):
         return f"its tensor '{tensor.name}' is {tensor.type.name} of {len(tensor.shape)} dimensions"
+    if 0 in tensor.shape:
+        return f"its tensor '{tensor.name}' is empty"
     if tensor.shape[0] % GGML_QUANT_SIZES[tensor.type][0]:
         return f"the rows of its tensor '{tensor.name}' are no whole blocks of {tensor.type.name}"
     return None

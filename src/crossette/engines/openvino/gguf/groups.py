@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crossette.engines.openvino.gguf.blocks import Bytes, Floats, Format
+from crossette.errors import ModelError
 
 _ROUNDING = 2.0**-11
 """Of a number in 16 bits."""
@@ -24,10 +25,15 @@ class Groups:
     """Groups whose weights are all the same: their integers have to be 0."""
 
 
-def read_groups(known: Format, blocks: Bytes) -> Groups:
+def read_groups(known: Format, blocks: Bytes, name: str) -> Groups:
+    """Raises ModelError where the blocks of the tensor of that name hold no numbers."""
     rows = len(blocks)
-    scales = known.scales(blocks).reshape(rows, -1)
-    return grouped(scales, known.minima(blocks).reshape(rows, -1) if known.minima else None, known.zero)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scales = known.scales(blocks).reshape(rows, -1)
+        minima = known.minima(blocks).reshape(rows, -1) if known.minima else None
+    if not np.isfinite(scales).all() or not (minima is None or np.isfinite(minima).all()):
+        raise ModelError(f"its tensor '{name}' has scales that are no numbers, so the file is damaged")
+    return grouped(scales, minima, known.zero)
 
 
 def grouped(scales: Floats, minima: Floats | None, zero: int) -> Groups:

@@ -16,6 +16,8 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from crossette.engines.openvino.gguf.head import GgufHead
+from crossette.engines.openvino.gguf.shape import real_size
+from crossette.errors import ModelError
 
 FACTORS = "rope_freqs.weight"
 """The tensor with a divisor for the frequency of each pair."""
@@ -90,14 +92,21 @@ def unsupported_rotary(head: GgufHead, architecture: str) -> str | None:
 
 
 def read_rotary(head: GgufHead, architecture: str, head_size: int, factors: npt.NDArray[np.float32] | None) -> Rotary:
-    """`factors` are those of the tensor FACTORS, if the file has it."""
-    size = head.number(f"{architecture}.rope.dimension_count") or head_size
-    base = head.real(f"{architecture}.rope.freq_base") or 10_000.0
+    """`factors` are those of the tensor FACTORS, if the file has it. Raises ModelError for what cannot be."""
+    rope = f"{architecture}.rope"
+    size = head.number(f"{rope}.dimension_count") or head_size
+    if size % 2 or not 0 < size <= head_size:
+        raise ModelError(f"its positions turn {size} of the {head_size} features of a head")
+    base = real_size(head, f"{rope}.freq_base", 10_000.0)
+    if base <= 1:
+        raise ModelError(f"its {rope}.freq_base is {base:g}, so no pair would turn slower than the first")
     frequencies = base ** (-np.arange(0, size, 2, dtype=np.float64) / size)
     if factors is not None:
+        if factors.shape != frequencies.shape or not (factors > 0).all():
+            raise ModelError(f"its tensor '{FACTORS}' is no {len(frequencies)} positive factors")
         frequencies = frequencies / factors
-    scaling = head.text(f"{architecture}.rope.scaling.type")
-    factor = head.real(f"{architecture}.rope.scaling.factor") or head.real(f"{architecture}.rope.scale_linear") or 1.0
+    scaling = head.text(f"{rope}.scaling.type")
+    factor = real_size(head, f"{rope}.scaling.factor", real_size(head, f"{rope}.scale_linear", 1.0))
     if scaling in (None, "linear"):  # llama.cpp, too, takes a factor without a rule for that of a linear one
         return Rotary((frequencies / factor).astype(np.float32))
     if scaling == "yarn":
@@ -105,12 +114,12 @@ def read_rotary(head: GgufHead, architecture: str, head_size: int, factors: npt.
     return Rotary(frequencies.astype(np.float32))
 
 
-def _trained_length(head: GgufHead, architecture: str) -> int:
-    told = head.number(f"{architecture}.rope.scaling.original_context_length")
-    return told or head.number(f"{architecture}.context_length") or 1
+def _trained_length(head: GgufHead, architecture: str) -> float:
+    told = real_size(head, f"{architecture}.context_length", 1)
+    return real_size(head, f"{architecture}.rope.scaling.original_context_length", told)
 
 
-def _yarn(frequencies: Floats64, factor: float, trained: int, base: float) -> Rotary:
+def _yarn(frequencies: Floats64, factor: float, trained: float, base: float) -> Rotary:
     """Pairs that turn 32 times and more within the trained length keep their speed, those below one turn lose it."""
     size = 2 * len(frequencies)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from crossette.engines.openvino.gguf.head import GgufHead
@@ -19,18 +20,25 @@ class Shape:
     """What RMS norms add to the mean of squares."""
 
 
+_MOST = 1 << 16
+"""More heads, features of a head or layers than any model has: what is beyond is a damaged file."""
+
+
 def read_shape(head: GgufHead) -> Shape:
-    """Raises ModelError where a size is missing, or where heads cannot share keys evenly."""
+    """Raises ModelError where a size is missing or not possible, or where heads cannot share keys evenly."""
     architecture = head.text("general.architecture") or "unknown"
-    heads = needed(head, f"{architecture}.attention.head_count")
+    heads = _size(head, f"{architecture}.attention.head_count")
     shape = Shape(
         architecture=architecture,
-        layers=needed(head, f"{architecture}.block_count"),
+        layers=_size(head, f"{architecture}.block_count"),
         heads=heads,
-        kv_heads=head.number(f"{architecture}.attention.head_count_kv") or heads,
-        head_size=head.number(f"{architecture}.attention.key_length")
-        or needed(head, f"{architecture}.embedding_length") // heads,
-        epsilon=head.real(f"{architecture}.attention.layer_norm_rms_epsilon") or 1e-5,
+        kv_heads=_size(head, f"{architecture}.attention.head_count_kv", heads),
+        head_size=_size(
+            head,
+            f"{architecture}.attention.key_length",
+            (head.number(f"{architecture}.embedding_length") or 0) // heads,
+        ),
+        epsilon=real_size(head, f"{architecture}.attention.layer_norm_rms_epsilon", 1e-5),
     )
     values = head.number(f"{architecture}.attention.value_length") or shape.head_size
     if heads % shape.kv_heads or values != shape.head_size:
@@ -41,7 +49,20 @@ def read_shape(head: GgufHead) -> Shape:
     return shape
 
 
-def needed(head: GgufHead, key: str) -> int:
-    if value := head.number(key):
-        return value
-    raise ModelError(f"its metadata has no number {key}")
+def _size(head: GgufHead, key: str, otherwise: int | None = None) -> int:
+    value = head.number(key)
+    value = otherwise if value is None else value
+    if value is None:
+        raise ModelError(f"its metadata has no number {key}")
+    if not 0 < value <= _MOST:
+        raise ModelError(f"its {key} is {value}")
+    return value
+
+
+def real_size(head: GgufHead, key: str, otherwise: float) -> float:
+    """A positive number of the metadata. Raises ModelError if it is none."""
+    value = head.real(key)
+    value = otherwise if value is None else value
+    if not 0 < value < math.inf:
+        raise ModelError(f"its {key} is {value:g}")
+    return value

@@ -49,8 +49,9 @@ def unsupported_tokenizer(head: GgufHead) -> str | None:
         return f"its tokenizer is '{model}', and only byte-level BPE ('gpt2') can be converted"
     if splitter not in SPLITTERS:
         return f"its tokenizer splits text by the rules '{splitter}', and only {', '.join(SPLITTERS)} are known"
-    if not head.list("tokenizer.ggml.merges"):
-        return "its tokenizer has no merges"
+    merges = head.list("tokenizer.ggml.merges")
+    if not merges or not all(isinstance(merge, str) and merge.count(" ") == 1 for merge in merges):
+        return "its tokenizer has no merges, or some that are no pairs"
     if not special_tokens(head):
         return "its tokenizer has no control tokens, so no answer of it would end"
     return None

@@ -109,7 +109,7 @@ class Weights:
         if order is not None:
             blocks = blocks[_fitting(order, tensor)]
         known = replace(known, bits=max(known.bits, min_bits))
-        groups = read_groups(known, blocks)
+        groups = read_groups(known, blocks, tensor.name)
         integers = self._kept(_packed(known, blocks, groups))
         shape = (rows, columns // known.group, known.group)
         node = ops.convert(
