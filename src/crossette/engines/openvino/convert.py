@@ -148,4 +148,4 @@ def _add_bos(head: GgufHead) -> bool:
     declared = head.metadata.get("tokenizer.ggml.add_bos_token")
     if isinstance(declared, bool):
         return declared
-    return head.text("tokenizer.ggml.pre") == "llama-bpe"  # as llama.cpp does where the file is silent
+    return head.text("tokenizer.ggml.pre") in ("llama-bpe", "tekken")  # as llama.cpp does where the file is silent
