@@ -60,8 +60,8 @@ def run(*arguments: str) -> int:
 
 
 @pytest.fixture(autouse=True)
-def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the user's own is touched."""
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root_logger: None) -> None:
+    """Nothing of the user's own is touched, and the log is as it was."""
     monkeypatch.setenv("CROSSETTE_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "argv", [])
 
