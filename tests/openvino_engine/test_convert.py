@@ -331,3 +331,26 @@ def test_a_damaged_head_is_refused_or_harmless(
         monkeypatch.setattr("crossette.engines.openvino.convert.read_head", lambda _, of=of: of)
         with suppress(ModelError):
             convert(file, tmp_path)
+
+
+@pytest.mark.parametrize(("splitter", "bos"), [("llama-bpe", True), ("tekken", True), ("qwen2", False)])
+def test_prompts_begin_with_bos_as_in_llama_cpp_where_a_file_is_silent(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, splitter: str, bos: bool
+) -> None:
+    head = read_head(tiny)
+    metadata = {key: value for key, value in head.metadata.items() if key != "tokenizer.ggml.add_bos_token"}
+    of = replace(head, metadata={**metadata, "tokenizer.ggml.pre": splitter})
+    monkeypatch.setattr("crossette.engines.openvino.convert.read_head", lambda _: of)
+
+    assert convert(tiny, tmp_path).add_bos is bos
+
+
+def test_a_disk_that_is_full_is_an_error(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("crossette.engines.openvino.gguf.weights.Weights._kept", full)
+
+    with pytest.raises(ModelError, match=rf"^Can't convert {tiny} in {tmp_path}: No space left on device\.$"):
+        convert(tiny, tmp_path)
+    assert list(tmp_path.iterdir()) == []

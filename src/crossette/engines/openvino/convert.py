@@ -56,6 +56,8 @@ def convert(gguf: Path, target: Path) -> ModelFacts:
             facts = _write(gguf, head, folder)
         except ModelError as error:
             raise ModelError(f"Can't convert {gguf}: {error}. {_WAY_OUT}") from error
+        except OSError as error:
+            raise ModelError(f"Can't convert {gguf} in {target}: {error.strerror or error}.") from error
         difference = verify(gguf, head, folder, add_bos=facts.add_bos)
         for file in folder.glob("openvino_*"):
             file.replace(target / file.name)

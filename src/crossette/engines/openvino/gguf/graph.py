@@ -29,13 +29,13 @@ def write_graph(path: Path, head: GgufHead, folder: Path) -> None:
         rotary = read_rotary(head, shape.architecture, shape.head_size, factors)
         try:
             model = _model(weights, shape, rotary)
-        except RuntimeError as error:  # openvino's, for matrices that do not fit together
+            weights.check_all_used()
+            if all(tensor.type in PLAIN for tensor in head.tensors):
+                model.set_rt_info("f16", ["runtime_options", "KV_CACHE_PRECISION"])
+            ov.save_model(model, folder / "openvino_model.xml", compress_to_fp16=False)
+        except RuntimeError as error:  # matrices that do not fit together, a disk that is full
             raise ModelError(f"OpenVINO cannot make a graph of it: {_last_line(error)}") from error
-        weights.check_all_used()
-        if all(tensor.type in PLAIN for tensor in head.tensors):
-            model.set_rt_info("f16", ["runtime_options", "KV_CACHE_PRECISION"])
-        ov.save_model(model, folder / "openvino_model.xml", compress_to_fp16=False)
-        del model
+        del model  # before the constants that it shares
 
 
 def _model(weights: Weights, shape: Shape, rotary: Rotary) -> ov.Model:

@@ -37,6 +37,8 @@ _TABLE_BITS = 4
 """The fewest of a table in which the plug-in looks up rows without unpacking the whole of it."""
 _PIECE = 1 << 22
 """Weights that are unpacked at once."""
+_ALIGNMENT = 64
+"""Of constants, in bytes."""
 
 
 class Weights:
@@ -133,7 +135,7 @@ class Weights:
 
     def _kept(self, pieces: Iterator[Bytes] | list[Bytes]) -> Bytes:
         """Bytes, mapped from the scratch file."""
-        start = self._scratch.seek(0, 2)
+        start = self._scratch.seek(-(-self._scratch.seek(0, 2) // _ALIGNMENT) * _ALIGNMENT)
         for piece in pieces:
             self._scratch.write(np.ascontiguousarray(piece).data)
         self._scratch.flush()
