@@ -10,7 +10,7 @@ import pytest
 from crossette.engines.openvino.convert import convert
 from crossette.engines.openvino.gguf import reference
 from crossette.engines.openvino.gguf.check import Served
-from crossette.engines.openvino.gguf.compare import compare, joined
+from crossette.engines.openvino.gguf.compare import compare
 from crossette.engines.openvino.gguf.head import GgufHead, read_head
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from crossette.models.store import StoredModel
@@ -18,7 +18,8 @@ from gguf_mixtures import FLOATS, MIXED, PURE, SUPER_BLOCKS, weights_of
 from tiny_model import write_tiny_gguf
 
 PROSE = Path(__file__).parents[1] / "data" / "prose.txt"
-WINDOW = 256
+NUM_TOKENS = 512
+"""Of the prose."""
 LAYERS = 3
 """One of them gets the types of fewer bits in mixtures, two get those of more."""
 SHARPNESS = 3.0
@@ -36,11 +37,10 @@ CASES = [
 
 def test_the_default_model_says_what_its_file_says(real_model: StoredModel, default_gguf: Path) -> None:
     tokenizer = OpenVINOTokenizer(real_model.path, add_bos=real_model.record.add_bos)
-    tokens = tokenizer.encode(PROSE.read_text(encoding="utf-8"), specials=False)
-    served, head = Served(real_model.path, max_tokens=WINDOW), read_head(default_gguf)
-    windows = [tokens[start : start + WINDOW] for start in (0, 4 * WINDOW)]
+    tokens = tokenizer.encode(PROSE.read_text(encoding="utf-8"), specials=False)[:NUM_TOKENS]
+    served = Served(real_model.path, max_tokens=NUM_TOKENS).logits(tokens)
 
-    found = joined([compare(reference.logits(default_gguf, head, w), served.logits(w), w) for w in windows])
+    found = compare(reference.logits(default_gguf, read_head(default_gguf), tokens), served, tokens)
 
     assert found.found.mean() == pytest.approx(found.expected.mean(), rel=0.002)
     assert found.kl.mean() <= 0.002
