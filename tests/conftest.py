@@ -36,7 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    settings.register_profile("long", max_examples=2000)  # --hypothesis-profile long
+    settings.register_profile("default", deadline=None)  # a busy machine is no fault of an example
+    settings.load_profile("default")
+    settings.register_profile("long", max_examples=2000, deadline=None)  # --hypothesis-profile long
     config.addinivalue_line("markers", "all: needs more than Python; runs only with --all")
     config.addinivalue_line("markers", "corpus: takes minutes with a model; runs only with --corpus")
 
