@@ -37,8 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("default", deadline=None)  # a busy machine is no fault of an example
-    settings.load_profile("default")
     settings.register_profile("long", max_examples=2000, deadline=None)  # --hypothesis-profile long
+    settings.load_profile(config.getoption("--hypothesis-profile") or "default")
     config.addinivalue_line("markers", "all: needs more than Python; runs only with --all")
     config.addinivalue_line("markers", "corpus: takes minutes with a model; runs only with --corpus")
 
