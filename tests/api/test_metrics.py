@@ -82,7 +82,7 @@ def test_a_refusal_counts_by_kind_and_names_no_model(server: ApiServer, prefix: 
 def test_a_stream_that_breaks_counts_as_200_and_as_an_error(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
-    with serving(engine) as server:
+    with serving(engine, first_byte_timeout=0.01) as server:
         body = BODIES["completions"] | {"stream": True}
         with server.http.stream("POST", server.url(f"{prefix}/completions"), json=body) as answer:
             engine.step()

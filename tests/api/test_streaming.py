@@ -225,12 +225,15 @@ def test_a_failure_in_mid_stream_is_one_frame_and_no_done(prefix: str, endpoint:
 
 def test_the_sdk_raises_for_an_error_frame(prefix: str) -> None:
     engine = FakeEngine(parrot)
-    with serving(engine) as api:
+    engine.pause()
+    with serving(engine, first_byte_timeout=0.01) as api:
         stream = api.sdk(prefix).completions.create(
             model="fake", prompt="go on", max_tokens=4000, stream=True, extra_body={"ignore_eos": True}
         )
+        engine.step()
         next(stream)
         engine.fail_next_step(RuntimeError("kernel broke"))
+        engine.resume()
         with pytest.raises(openai.APIError, match="engine failed"):
             list(stream)
 
