@@ -83,6 +83,12 @@ def table(sections: Sections) -> dict[str, Setting]:
     return found
 
 
+def chosen_file(given: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The configuration file: `--config`, else CROSSETTE_CONFIG, else none."""
+    named = environ.get("CROSSETTE_CONFIG")
+    return given or (Path(named) if named else None)
+
+
 def load(
     sections: Sections,
     *,

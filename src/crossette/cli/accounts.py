@@ -50,7 +50,7 @@ def _settings(url: str | None, file: Path | None) -> StoreSettings:
     from crossette import config
     from crossette.store.settings import StoreSettings
 
-    chosen = file or (Path(named) if (named := os.environ.get("CROSSETTE_CONFIG")) else None)
+    chosen = config.chosen_file(file, os.environ)
     flags = {} if url is None else {"database_url": url}
     if chosen is not None:  # a file may set everything, and reading that table takes half a second
         from crossette.server.settings import load_settings

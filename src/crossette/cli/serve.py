@@ -21,7 +21,6 @@ from crossette.server import build, draining
 from crossette.server.banner import Banner
 from crossette.server.listener import bind, guard
 from crossette.server.settings import SECTIONS, Settings, load_settings
-from crossette.server.settings import config_file as chosen_file
 from crossette.server.tls import check_tls
 from crossette.store.open import open_store
 
@@ -38,7 +37,7 @@ def serve(reference: str | None, file: Path | None, **flags: Any) -> None:
     if reference is not None and flags["model"] is not None:
         raise ConfigError(f"MODEL is {reference!r} and --model is {flags['model']!r}: give one of them.")
     flags["model"] = flags["model"] if reference is None else reference
-    settings = load_settings(given(flags), os.environ, chosen_file(file))
+    settings = load_settings(given(flags), os.environ, config.chosen_file(file, os.environ))
     log.configure(settings.server.log_level, settings.server.log_format)
     if settings.server.log_format == "json":
         _run_quietly(settings)

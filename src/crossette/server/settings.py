@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from crossette import config
 from crossette.api.http import HttpSettings
@@ -63,15 +62,7 @@ class Settings:
     )
 
 
-_OWN: Mapping[str, type] = {
-    "server": ServerSettings,
-    "http": HttpSettings,
-    "accounts": StoreSettings,
-    "queue": QueueSettings,
-    "origins": OriginSettings,
-    "tls": TlsSettings,
-    "tracing": TracingSettings,
-}
+_OWN: Mapping[str, type] = {name: kind for name, kind in get_type_hints(Settings).items() if name != "engines"}
 SECTIONS: Mapping[str, type] = {**_OWN, **{name: backend.settings for name, backend in BACKENDS.items()}}
 
 
@@ -81,9 +72,3 @@ def load_settings(
     """The settings of a server. `flags` holds only what was given. Raises ConfigError, naming the source."""
     loaded = config.load(SECTIONS, flags=flags, environ=environ, file=file)
     return Settings(**{name: loaded[name] for name in _OWN}, engines={name: loaded[name] for name in BACKENDS})
-
-
-def config_file(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The configuration file: `--config`, else CROSSETTE_CONFIG, else none."""
-    named = environ.get("CROSSETTE_CONFIG")
-    return given or (Path(named) if named else None)
