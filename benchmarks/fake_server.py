@@ -12,19 +12,19 @@ import socket
 from typing import Any
 
 from crossette import log, request_log
-from crossette.access import Access
+from crossette.accounts.access import Access
+from crossette.accounts.ledger import Ledger
+from crossette.accounts.limits import Limiter
+from crossette.accounts.open import open_store
+from crossette.accounts.settings import StoreSettings
 from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.exchange import Exchange
 from crossette.api.models import ServedModels
 from crossette.engines.fake import FakeEngine
-from crossette.ledger import Ledger
-from crossette.limits import Limiter
 from crossette.record import RequestRecord
 from crossette.server.draining import DrainingServer
 from crossette.server.listener import bind
-from crossette.store.open import open_store
-from crossette.store.settings import StoreSettings
 
 
 def main() -> None:

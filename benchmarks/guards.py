@@ -20,9 +20,9 @@ from common import fake, machine, serving, write
 from peers.front import Cost, cost_of
 from peers.runs import Size
 
-from crossette.access import Limits
-from crossette.store.database import Database
-from crossette.store.keys import Keys
+from crossette.accounts.access import Limits
+from crossette.accounts.database.database import Database
+from crossette.accounts.database.keys import Keys
 
 MARK = "guards"
 PLENTY = 10**9

@@ -18,7 +18,8 @@ import httpx
 import pydantic
 from openai import OpenAI
 
-from crossette.access import ANONYMOUS, Access, Caller
+from crossette.accounts.access import ANONYMOUS, Access, Caller
+from crossette.accounts.ledger import Ledger
 from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
@@ -27,7 +28,6 @@ from crossette.api.models import ServedModels
 from crossette.api.origins import OriginSettings
 from crossette.engine import Engine, EngineStats
 from crossette.engines.fake import FakeEngine
-from crossette.ledger import Ledger
 from crossette.record import Observer, RequestRecord
 from crossette.server.draining import DrainingServer
 from crossette.server.tls import TlsSettings

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from crossette.ledger import Entry, NoLedger
+from crossette.accounts.ledger import Entry, NoLedger
 from crossette.types import Usage
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

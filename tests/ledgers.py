@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from crossette.store.database import Database
-from crossette.store.ledger import DatabaseLedger
-from crossette.store.tables import requests
+from crossette.accounts.database.database import Database
+from crossette.accounts.database.ledger_writer import DatabaseLedger
+from crossette.accounts.database.tables import requests
 
 LIMIT_S = 60
 

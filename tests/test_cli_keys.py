@@ -12,14 +12,14 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from crossette.access import Limits
+from crossette.accounts.access import Limits
+from crossette.accounts.database.database import Database
+from crossette.accounts.database.keys import Key, Keys, hash_of
+from crossette.accounts.database.rows import insert_rows, row_of
+from crossette.accounts.ledger import UsageRow
+from crossette.accounts.prices import Price
 from crossette.cli import main as cli
 from crossette.errors import CrossetteError
-from crossette.ledger import UsageRow
-from crossette.store.database import Database
-from crossette.store.keys import Key, Keys, hash_of
-from crossette.store.prices import Price
-from crossette.store.rows import insert_rows, row_of
 from crossette.types import Usage
 from ledger_entries import make_entry
 

@@ -15,12 +15,12 @@ from typing import Any, Literal
 import pytest
 
 from crossette import config
+from crossette.accounts.open import open_store
 from crossette.engines.fake import FakeEngine
 from crossette.errors import ConfigError
 from crossette.server import build, settings
 from crossette.server.listener import bind
 from crossette.settings import setting
-from crossette.store.open import open_store
 
 
 @dataclass(frozen=True, slots=True)

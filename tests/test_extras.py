@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from crossette.accounts.database import database
 from crossette.errors import ConfigError
-from crossette.store import database
 from crossette.tracing import Tracer
 
 

@@ -12,7 +12,7 @@ import crossette
 
 ROOT = Path(crossette.__file__).parent
 
-BASE = {"errors", "settings", "log", "machine", "moments", "access", "histogram", "numerals", "urls", "folders"}
+BASE = {"errors", "settings", "log", "machine", "moments", "histogram", "numerals", "urls", "folders"}
 """Modules that anybody may import, but for each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -22,16 +22,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "log": set(),
     "machine": {"errors"},
     "moments": set(),
-    "access": {"errors"},
     "numerals": set(),
     "urls": set(),
     "histogram": set(),
     "folders": set(),
     "types": {"errors"},
     "remote": set(),
-    "ledger": {"types"},
-    "buckets": set(),
-    "limits": {"buckets"},
     # what is told of requests and engines
     "record": {"types"},
     "request_log": {"record"},
@@ -45,12 +41,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "choice": {"engine", "text", "types"},
     "generation": {"choice", "engine", "text", "types"},
     "api": {
-        *("ledger", "limits", "buckets", "record", "request_log", "metrics"),
+        *("accounts", "record", "request_log", "metrics"),
         *("generation", "choice", "prompt", "text", "engine", "types"),
     },
     "engines": {"engine", "types"},
     "models": {"types"},
-    "store": {"ledger", "types"},
+    "accounts": {"types"},
     # what the commands do
     "config": {"types"},
     "chat": {"types", "remote"},
@@ -58,11 +54,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "status": {"remote"},
     # composition, which knows everybody
     "server": {
-        *("config", "limits", "store", "ledger", "api", "engines", "models", "text", "engine", "record", "tracing"),
+        *("config", "accounts", "api", "engines", "models", "text", "engine", "record", "tracing"),
         "types",
     },
     "cli": {
-        *("server", "config", "store", "ledger", "remote", "chat", "bench", "status", "api", "engines", "models"),
+        *("server", "config", "accounts", "remote", "chat", "bench", "status", "api", "engines", "models"),
         *("generation", "choice", "prompt", "engine", "types"),
     },
     "__init__": set(),
@@ -81,8 +77,8 @@ PURE = ("asyncio", "threading", "socket", "httpx", "starlette", "uvicorn", "time
 """What a file that only computes does not need."""
 
 PURE_FILES = (
-    "buckets.py",
-    "limits.py",
+    "accounts/token_bucket.py",
+    "accounts/limits.py",
     "text/*.py",
     "text/tool_calls/*.py",
     "engines/openvino/scheduler.py",

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette.access import ANONYMOUS, Caller, Limits
-from crossette.buckets import Bucket
+from crossette.accounts.access import ANONYMOUS, Caller, Limits
+from crossette.accounts.limits import Allowance, Lease, Limiter
+from crossette.accounts.token_bucket import Bucket
 from crossette.errors import BudgetSpent, Forbidden, RateLimited
-from crossette.limits import Allowance, Lease, Limiter
 
 
 def caller(key_id: str = "key", **limits: int) -> Caller:

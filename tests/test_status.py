@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from api_server import ApiServer, parrot, say, serving
-from crossette.access import Caller
+from crossette.accounts.access import Caller
 from crossette.engine import EngineStats
 from crossette.engines.fake import FakeEngine
 from crossette.engines.meter import Meter

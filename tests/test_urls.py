@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossette.accounts.database.database import Database
 from crossette.cli import main as cli
 from crossette.errors import ConfigError
 from crossette.remote import Place
-from crossette.store.database import Database
 from crossette.tracing import traces_url
 from crossette.urls import split_http, split_url
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from api_server import events, has, say, serving
-from crossette.access import Caller, Limits
+from crossette.accounts.access import Caller, Limits
+from crossette.accounts.ledger import Entry, NoLedger
 from crossette.engines.fake import FakeEngine
-from crossette.ledger import Entry, NoLedger
 
 DAY_S = 86_400.0
 

@@ -14,13 +14,13 @@ import pytest
 from starlette.types import Message
 
 from api_server import PREFIXES, parrot, say
-from crossette.access import Caller, Limits
+from crossette.accounts.access import Caller, Limits
+from crossette.accounts.limits import Limiter
 from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.engines.fake import FakeEngine
-from crossette.limits import Limiter
 from engine_calls import is_empty
 from faulty_tasks import Faults
 from ledger_entries import KeptEntries

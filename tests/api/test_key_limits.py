@@ -13,12 +13,12 @@ import openai
 import pytest
 
 from api_server import DIALECTS, LIMIT_S, PREFIXES, ApiServer, has, parrot, say, serving
-from crossette.access import Caller, Limits
+from crossette.accounts.access import Caller, Limits
+from crossette.accounts.limits import Limiter
 from crossette.api.admission import Gate
 from crossette.api.limit_headers import duration
 from crossette.engines.fake import FakeEngine
 from crossette.errors import Overloaded
-from crossette.limits import Limiter
 from ledger_entries import KeptEntries
 
 KEY = {"authorization": "Bearer key"}

@@ -9,7 +9,7 @@ import pytest
 from openai import AuthenticationError, OpenAI
 
 from api_server import ALIASES, LIMIT_S, ApiServer, parrot, say, serving
-from crossette.access import Caller
+from crossette.accounts.access import Caller
 from crossette.engines.fake import FakeEngine
 from crossette.errors import Unauthorized
 from crossette.types import GenerationRequest

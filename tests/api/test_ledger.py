@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from api_server import DIALECTS, LIMIT_S, ApiServer, parrot, say, serving
-from crossette.access import ANONYMOUS, Caller
+from crossette.accounts.access import ANONYMOUS, Caller
+from crossette.accounts.ledger import Entry, LedgerStats, NoLedger, UsageQuery, UsageRow
 from crossette.api.account import entry_of
 from crossette.api.exchange import Exchange
 from crossette.engines.fake import FakeEngine
 from crossette.errors import EngineFailure, StoreError, Unauthorized
-from crossette.ledger import Entry, LedgerStats, NoLedger, UsageQuery, UsageRow
 from crossette.types import Usage
 from records import WORK, make_record
 

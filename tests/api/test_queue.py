@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api_server import DIALECTS, ApiServer, has, parrot, say, serving
-from crossette.access import Caller, Limits
+from crossette.accounts.access import Caller, Limits
 from crossette.api.admission import Gate
 from crossette.api.queue import QueueSettings, Returns, check_queue
 from crossette.engine import Speeds, WaitEstimate

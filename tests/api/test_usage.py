@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from api_server import DIALECTS, LIMIT_S, ApiServer, say, serving
+from crossette.accounts.ledger import NoLedger, UsageQuery, UsageRow
 from crossette.api import usage, workshop
 from crossette.api.workshop import Workshop
 from crossette.engines.fake import FakeEngine
-from crossette.ledger import NoLedger, UsageQuery, UsageRow
 
 LONG = {"model": "fake", "prompt": "x" * 20_000 + say("Hello"), "max_tokens": 8}
 """So long that it is encoded in a thread."""

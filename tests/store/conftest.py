@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from crossette.store.database import Database
-from crossette.store.key_ring import KeyRing
-from crossette.store.keys import Keys
+from crossette.accounts.database.database import Database
+from crossette.accounts.database.key_ring import KeyRing
+from crossette.accounts.database.keys import Keys
 from key_clock import Clock
 from postgres import Cluster, cluster
 

@@ -18,11 +18,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import func, insert, select
 
+from crossette.accounts.database import sqlite
+from crossette.accounts.database.database import Database, Rejected
+from crossette.accounts.database.keys import Keys
+from crossette.accounts.database.tables import keys, metadata
 from crossette.errors import ConfigError, StoreError
-from crossette.store import sqlite
-from crossette.store.database import Database, Rejected
-from crossette.store.keys import Keys
-from crossette.store.tables import keys, metadata
 
 
 def test_migrations_lead_to_the_tables_that_the_code_knows(database: Database) -> None:
@@ -33,7 +33,7 @@ def test_migrations_lead_to_the_tables_that_the_code_knows(database: Database) -
 
 
 def test_several_processes_may_bring_a_database_up_to_date_at_once(database_url: str) -> None:
-    migrate = "import sys; from crossette.store.database import Database; Database(sys.argv[1]).migrate()"
+    migrate = "import sys; from crossette.accounts.database.database import Database; Database(sys.argv[1]).migrate()"
     command = [sys.executable, "-c", migrate, database_url]
 
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]

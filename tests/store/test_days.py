@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from crossette.accounts.database import ledger_writer as module
+from crossette.accounts.database.daily_usage import usage_rows, used_tokens
+from crossette.accounts.database.database import Database
+from crossette.accounts.database.keys import Keys
+from crossette.accounts.database.rows import delete_rows, insert_rows, row_of
+from crossette.accounts.database.tables import days, requests
+from crossette.accounts.ledger import GROUPS, Entry, UsageQuery, UsageRow, parse_query
+from crossette.accounts.prices import Price
 from crossette.errors import InvalidRequest
-from crossette.ledger import GROUPS, Entry, UsageQuery, UsageRow, parse_query
-from crossette.store import ledger as module
-from crossette.store.database import Database
-from crossette.store.days import usage_rows, used_tokens
-from crossette.store.keys import Keys
-from crossette.store.prices import Price
-from crossette.store.rows import delete_rows, insert_rows, row_of
-from crossette.store.tables import days, requests
 from ledger_entries import NOW, make_entry
 from ledgers import LIMIT_S, ids, kept, running, wait_for
 from postgres import admin

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from crossette.access import ANONYMOUS, Caller, Limits
+from crossette.accounts.access import ANONYMOUS, Caller, Limits
+from crossette.accounts.database import key_ring
+from crossette.accounts.database.database import Database
+from crossette.accounts.database.key_ring import KeyRing
+from crossette.accounts.database.keys import Key, Keys, KeysVersion, hash_of, id_of
+from crossette.accounts.database.tables import keys as table
 from crossette.errors import StoreError, Unauthorized
-from crossette.store import key_ring
-from crossette.store.database import Database
-from crossette.store.key_ring import KeyRing
-from crossette.store.keys import Key, Keys, KeysVersion, hash_of, id_of
-from crossette.store.tables import keys as table
 from key_clock import NOW, Clock
 
 LIMIT_S = 60
@@ -315,7 +315,7 @@ def test_keys_are_compared_in_constant_time_and_as_often_whether_they_are_known(
         compared.append((len(one), len(other)))
         return hmac.compare_digest(one, other)
 
-    monkeypatch.setattr("crossette.store.keys.hmac", SimpleNamespace(compare_digest=noting))
+    monkeypatch.setattr("crossette.accounts.database.keys.hmac", SimpleNamespace(compare_digest=noting))
     seen = []
     for text in (right, right + "x", "sk-crossette-unknown1-" + "x" * 43, "x"):
         compared.clear()

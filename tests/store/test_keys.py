@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select, update
 
-from crossette.access import Limits
+from crossette.accounts.access import Limits
+from crossette.accounts.database import keys as keys_module
+from crossette.accounts.database.database import Database
+from crossette.accounts.database.keys import Key, Keys, hash_of
+from crossette.accounts.database.tables import keys as table
 from crossette.errors import ConfigError
-from crossette.store import keys as keys_module
-from crossette.store.database import Database
-from crossette.store.keys import Key, Keys, hash_of
-from crossette.store.tables import keys as table
 from key_clock import NOW, Clock
 
 LIMIT_S = 60

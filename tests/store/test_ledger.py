@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from crossette.ledger import Entry, LedgerStats
-from crossette.store import ledger as module
-from crossette.store.database import Database
-from crossette.store.prices import Price
-from crossette.store.rows import row_of
+from crossette.accounts.database import ledger_writer as module
+from crossette.accounts.database.database import Database
+from crossette.accounts.database.rows import row_of
+from crossette.accounts.ledger import Entry, LedgerStats
+from crossette.accounts.prices import Price
 from crossette.types import Usage
 from ledger_entries import NOW, make_entry
 from ledgers import LIMIT_S, ids, kept, running, wait_for

@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from crossette.accounts.database import ledger_writer as module
+from crossette.accounts.database.database import Database
+from crossette.accounts.database.ledger_writer import DatabaseLedger
 from crossette.errors import StoreError
-from crossette.store import ledger as module
-from crossette.store.database import Database
-from crossette.store.ledger import DatabaseLedger
 from ledger_entries import make_entry
 from ledgers import LIMIT_S, ids, running, wait_for
 from postgres import Cluster, admin

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from crossette.accounts.prices import Price, parse_prices
 from crossette.errors import ConfigError
-from crossette.store.prices import Price, parse_prices
 from crossette.types import Usage
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from crossette.accounts.ledger import NOTHING, Entry
 from crossette.api.exchange import Exchange
 from crossette.api.request_record import MAX_WORD
-from crossette.ledger import NOTHING, Entry
 from crossette.record import RequestRecord
 
 

@@ -6,14 +6,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from crossette.access import ANONYMOUS, Caller
+from crossette.accounts.access import ANONYMOUS, Caller
+from crossette.accounts.limits import Lease, Limiter
 from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
 from crossette.api.limit_headers import limit_headers
 from crossette.api.queue import QueueSettings, Returns, check_queue
 from crossette.engine import Engine
 from crossette.errors import BudgetSpent, RateLimited, RetryLater, ServingError
-from crossette.limits import Lease, Limiter
 from crossette.types import GenerationRequest, Usage
 
 

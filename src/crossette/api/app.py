@@ -11,7 +11,8 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crossette import request_log
-from crossette.access import Access, Open
+from crossette.accounts.access import Access, Open
+from crossette.accounts.ledger import Ledger, NoLedger
 from crossette.api import middleware, routes
 from crossette.api.account import entry_of
 from crossette.api.admission import Gate
@@ -21,7 +22,6 @@ from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.api.origins import OriginSettings, with_cors
 from crossette.api.request_record import record_of
-from crossette.ledger import Ledger, NoLedger
 from crossette.metrics import Metrics
 from crossette.record import Observer, RequestRecord
 from crossette.text.structured import mismatches

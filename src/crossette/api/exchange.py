@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from crossette.access import ANONYMOUS, Caller
+from crossette.accounts.access import ANONYMOUS, Caller
 from crossette.api.content import Content
 from crossette.api.trace_context import new_trace_id, sent_trace, trace_id_of
 from crossette.errors import ServingError

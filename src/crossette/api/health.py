@@ -8,12 +8,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crossette.accounts.ledger import Ledger, LedgerStats
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
 from crossette.engine import Engine, Speeds
 from crossette.errors import Forbidden
-from crossette.ledger import Ledger, LedgerStats
 from crossette.metrics import Metrics
 
 

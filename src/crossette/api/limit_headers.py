@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from crossette.accounts.limits import Allowance
 from crossette.api.dialect import Dialect
 from crossette.errors import BudgetSpent, RetryLater, ServingError
-from crossette.limits import Allowance
 
 _FIREWORKS_NAMES = {
     "requests": "requests",

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crossette import log as logs
-from crossette.access import ANONYMOUS, Access
+from crossette.accounts.access import ANONYMOUS, Access
+from crossette.accounts.ledger import Ledger
 from crossette.api.admission import admission_headers, end_admission
 from crossette.api.content import Content
 from crossette.api.credentials import key_of
@@ -20,7 +21,6 @@ from crossette.api.http import ClientGone, as_serving_error, error_body, json_re
 from crossette.api.limit_headers import retry_headers
 from crossette.api.origins import check_host, check_origin
 from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, Unauthorized
-from crossette.ledger import Ledger
 from crossette.metrics import CLIENT_GONE
 
 log = logging.getLogger(__name__)

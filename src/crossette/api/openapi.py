@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from crossette import __version__
+from crossette.accounts.ledger import GROUP_BY_PATTERN
 from crossette.api.dialect import Dialect
 from crossette.api.health import Live, Ready
 from crossette.api.http import ErrorBody
@@ -28,7 +29,6 @@ from crossette.errors import (
     ServingError,
     Unauthorized,
 )
-from crossette.ledger import GROUP_BY_PATTERN
 from crossette.moments import PATTERN as MOMENT_PATTERN
 
 _ANSWERS = (Completion, ChatCompletion, ChatChunk, ModelList, ModelEntry, UsageReport, Live, Ready, ErrorBody)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from crossette.accounts.ledger import Ledger
 from crossette.api import chat, completions, health
 from crossette.api.admission import Gate
 from crossette.api.dialect import Dialect
@@ -23,7 +24,6 @@ from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.usage import report_usage
 from crossette.errors import ShuttingDown
-from crossette.ledger import Ledger
 from crossette.metrics import Metrics
 
 COMPLETIONS = Endpoint(CompletionRequest, completions.prepare, completions.CompletionReply)

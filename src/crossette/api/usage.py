@@ -10,11 +10,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crossette.accounts.ledger import Ledger, UsageRow, parse_query
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.workshop import Workshop
 from crossette.errors import Forbidden, InvalidRequest, Overloaded, StoreError
-from crossette.ledger import Ledger, UsageRow, parse_query
 
 log = logging.getLogger(__name__)
 

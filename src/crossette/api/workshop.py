@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TypeVar
 
-from crossette.buckets import Mean
+from crossette.accounts.token_bucket import Mean
 from crossette.errors import Overloaded
 
 T = TypeVar("T")

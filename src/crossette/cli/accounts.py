@@ -14,8 +14,8 @@ from crossette.cli.options import config_file
 from crossette.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
-    from crossette.store.database import Database
-    from crossette.store.settings import StoreSettings
+    from crossette.accounts.database.database import Database
+    from crossette.accounts.settings import StoreSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,7 +32,7 @@ def open_database(url: str | None, file: Path | None, *, reads: bool = False) ->
 
     One that cannot be written is good enough for who only `reads`, if its tables are there.
     """
-    from crossette.store.database import Database
+    from crossette.accounts.database.database import Database
 
     database = Database(_settings(url, file).database_url)
     try:
@@ -48,7 +48,7 @@ def open_database(url: str | None, file: Path | None, *, reads: bool = False) ->
 
 def _settings(url: str | None, file: Path | None) -> StoreSettings:
     from crossette import config
-    from crossette.store.settings import StoreSettings
+    from crossette.accounts.settings import StoreSettings
 
     chosen = config.chosen_file(file, os.environ)
     flags = {} if url is None else {"database_url": url}

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.table import Table
 
-from crossette.access import Limits
+from crossette.accounts.access import Limits
 from crossette.cli.accounts import database_options, naming, open_database
 from crossette.cli.console import err, out, wide
 from crossette.cli.numbers import whole
 from crossette.moments import parse_duration, parse_future
 
 if TYPE_CHECKING:
-    from crossette.store.keys import Key, Keys
+    from crossette.accounts.database.keys import Key, Keys
 
 _LARGEST = 2**53
 """Of a limit: whole numbers above it are not exact everywhere, and mean no limit."""
@@ -35,7 +35,7 @@ def keys() -> None:
 
 @contextmanager
 def _keys(url: str | None, file: Path | None, *, reads: bool = False) -> Iterator[Keys]:
-    from crossette.store.keys import Keys
+    from crossette.accounts.database.keys import Keys
 
     with open_database(url, file, reads=reads) as database:
         yield Keys(database)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from crossette import config, log
+from crossette.accounts.open import open_store
 from crossette.api.origins import check_origins
 from crossette.cli.console import err, out, pull
 from crossette.cli.options import config_file, given, options
@@ -22,7 +23,6 @@ from crossette.server.banner import Banner
 from crossette.server.listener import bind, guard
 from crossette.server.settings import SECTIONS, Settings, load_settings
 from crossette.server.tls import check_tls
-from crossette.store.open import open_store
 
 logger = logging.getLogger(__name__)
 

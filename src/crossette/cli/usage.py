@@ -13,10 +13,10 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from crossette.accounts.ledger import GROUPS, UsageRow, parse_query
 from crossette.cli.accounts import database_options, open_database
 from crossette.cli.console import wide
 from crossette.errors import ConfigError
-from crossette.ledger import GROUPS, UsageRow, parse_query
 from crossette.log import visible
 
 
@@ -30,7 +30,7 @@ from crossette.log import visible
 @database_options
 def usage(by: str, since: str | None, as_json: bool, as_csv: bool, database_url: str | None, file: Path | None) -> None:
     """Add up what keys used."""
-    from crossette.store.days import usage_rows
+    from crossette.accounts.database.daily_usage import usage_rows
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv are two forms of one answer: give one of them.")

@@ -7,6 +7,10 @@ import socket
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from crossette.accounts.database.key_ring import KeyRing
+from crossette.accounts.limits import Limiter
+from crossette.accounts.open import Store
+from crossette.accounts.prices import parse_prices
 from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI
@@ -15,16 +19,12 @@ from crossette.api.origins import OriginSettings, allowed_hosts
 from crossette.engine import Engine, ModelFiles
 from crossette.errors import ConfigError
 from crossette.folders import cache_folder
-from crossette.limits import Limiter
 from crossette.models.facts import sampling_defaults
 from crossette.models.store import StoredModel
 from crossette.models.window import window_limits
 from crossette.record import Observer
 from crossette.server.banner import Banner, roots_of
 from crossette.server.settings import Settings
-from crossette.store.key_ring import KeyRing
-from crossette.store.open import Store
-from crossette.store.prices import parse_prices
 from crossette.text.tool_calls.families import FORMATS
 from crossette.tracing import Tracer
 

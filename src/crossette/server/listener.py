@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import socket
 
+from crossette.accounts.database.key_ring import KeyRing
 from crossette.api.origins import is_loopback
 from crossette.errors import ConfigError
 from crossette.server.settings import ServerSettings
-from crossette.store.key_ring import KeyRing
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from crossette import config
+from crossette.accounts.settings import StoreSettings
 from crossette.api.http import HttpSettings
 from crossette.api.origins import OriginSettings
 from crossette.api.queue import QueueSettings
@@ -15,7 +16,6 @@ from crossette.engines.registry import BACKENDS
 from crossette.models.catalogue import DEFAULT
 from crossette.server.tls import TlsSettings
 from crossette.settings import Port, Seconds, setting
-from crossette.store.settings import StoreSettings
 from crossette.text.tool_calls.families import FORMATS
 from crossette.tracing import TracingSettings
 

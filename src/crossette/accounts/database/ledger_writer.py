@@ -18,12 +18,12 @@ from itertools import islice
 from sys import getsizeof
 from typing import Any
 
+from crossette.accounts.database.daily_usage import usage_rows, used_tokens
+from crossette.accounts.database.database import Database, Rejected, Unwilling
+from crossette.accounts.database.rows import delete_rows, insert_each, insert_rows, row_of
+from crossette.accounts.ledger import Entry, LedgerStats, UsageQuery, UsageRow
+from crossette.accounts.prices import Price
 from crossette.errors import ConfigError, StoreError
-from crossette.ledger import Entry, LedgerStats, UsageQuery, UsageRow
-from crossette.store.database import Database, Rejected, Unwilling
-from crossette.store.days import usage_rows, used_tokens
-from crossette.store.prices import Price
-from crossette.store.rows import delete_rows, insert_each, insert_rows, row_of
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from crossette.access import ANONYMOUS, Caller
+from crossette.accounts.access import ANONYMOUS, Caller
+from crossette.accounts.database.keys import Key, Keys, KeysVersion, hash_of, id_of
 from crossette.errors import StoreError, Unauthorized
-from crossette.store.keys import Key, Keys, KeysVersion, hash_of, id_of
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ import msgspec
 from sqlalchemy import Connection, Dialect, bindparam, delete, func, insert, select
 from sqlalchemy.exc import StatementError
 
+from crossette.accounts.database.daily_usage import add_to_days
+from crossette.accounts.database.database import Rejected, first_line, kind_of
+from crossette.accounts.database.tables import requests
+from crossette.accounts.ledger import Entry
+from crossette.accounts.prices import Price
 from crossette.errors import StoreError
-from crossette.ledger import Entry
-from crossette.store.database import Rejected, first_line, kind_of
-from crossette.store.days import add_to_days
-from crossette.store.prices import Price
-from crossette.store.tables import requests
 
 _COLUMNS = list(requests.columns)
 _listed = func.json_each(bindparam("rows")).table_valued("value")

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, String, cast, func, insert, select, update
 
-from crossette.access import UNLIMITED, Caller, Limits
+from crossette.accounts.access import UNLIMITED, Caller, Limits
+from crossette.accounts.database.database import Database
+from crossette.accounts.database.tables import keys
 from crossette.errors import ConfigError
-from crossette.store.database import Database
-from crossette.store.tables import keys
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from crossette.access import Caller, Limits
-from crossette.buckets import ENOUGH, Bucket, Mean
+from crossette.accounts.access import Caller, Limits
+from crossette.accounts.token_bucket import ENOUGH, Bucket, Mean
 from crossette.errors import BudgetSpent, Forbidden, RateLimited
 
 Rate = Literal["requests", "prompt_tokens", "cached_tokens", "generated_tokens"]

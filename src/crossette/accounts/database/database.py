@@ -21,9 +21,9 @@ from sqlalchemy.exc import (
     StatementError,
 )
 
+from crossette.accounts.database import sqlite
 from crossette.errors import ConfigError, StoreError, how_to_install
 from crossette.folders import data_folder
-from crossette.store import sqlite
 from crossette.urls import check_place
 
 _TURN = 0x63726F73
@@ -118,7 +118,7 @@ class Database:
         from alembic.util import CommandError
 
         migrations = Config(attributes={"connection": connection})
-        migrations.set_main_option("script_location", "crossette:store/migrations")
+        migrations.set_main_option("script_location", "crossette:accounts/database/migrations")
         try:
             command.upgrade(migrations, "head")
         except CommandError as error:

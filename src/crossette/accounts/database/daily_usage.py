@@ -21,8 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from crossette.ledger import UsageQuery, UsageRow
-from crossette.store.tables import days, keys, requests
+from crossette.accounts.database.tables import days, keys, requests
+from crossette.accounts.ledger import UsageQuery, UsageRow
 
 _GROUPS = ("day", "key_id", "model")
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")

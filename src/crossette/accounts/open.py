@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from crossette.accounts.database.database import Database
+from crossette.accounts.database.key_ring import KeyRing
+from crossette.accounts.database.keys import Keys
+from crossette.accounts.database.ledger_writer import DatabaseLedger
+from crossette.accounts.prices import parse_prices
+from crossette.accounts.settings import StoreSettings
 from crossette.errors import ConfigError, StoreError
-from crossette.store.database import Database
-from crossette.store.key_ring import KeyRing
-from crossette.store.keys import Keys
-from crossette.store.ledger import DatabaseLedger
-from crossette.store.prices import parse_prices
-from crossette.store.settings import StoreSettings
 
 log = logging.getLogger(__name__)
 
