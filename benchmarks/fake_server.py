@@ -17,9 +17,9 @@ from crossette.accounts.ledger import Ledger
 from crossette.accounts.limits import Limiter
 from crossette.accounts.open import open_store
 from crossette.accounts.settings import StoreSettings
-from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.exchange import Exchange
+from crossette.api.guards.admission import Gate
 from crossette.api.models import ServedModels
 from crossette.engines.fake import FakeEngine
 from crossette.record import RequestRecord

@@ -20,12 +20,12 @@ from openai import OpenAI
 
 from crossette.accounts.access import ANONYMOUS, Access, Caller
 from crossette.accounts.ledger import Ledger
-from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
+from crossette.api.guards.admission import Gate
+from crossette.api.guards.origins import OriginSettings
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
-from crossette.api.origins import OriginSettings
 from crossette.engine import Engine, EngineStats
 from crossette.engines.fake import FakeEngine
 from crossette.record import Observer, RequestRecord

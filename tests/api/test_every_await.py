@@ -16,8 +16,8 @@ from starlette.types import Message
 from api_server import PREFIXES, parrot, say
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.limits import Limiter
-from crossette.api.admission import Gate
 from crossette.api.app import App
+from crossette.api.guards.admission import Gate
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.engines.fake import FakeEngine

@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from api_server import DIALECTS, LIMIT_S, parrot, say, serving
-from crossette.api import forms
-from crossette.api import workshop as workshops
-from crossette.api.workshop import Workshop
+from crossette.api import worker_threads as workshops
+from crossette.api.worker_threads import Workshop
 from crossette.engines.fake import FakeEngine
 from crossette.types import Constraint
 
@@ -40,7 +39,7 @@ class SlowEngine(FakeEngine):
 def workshop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
     """One thread, for which one may wait."""
     one = Workshop("form", 1, max_waiting=1, waits_for="for their form")
-    monkeypatch.setattr(forms, "workshop", one)
+    monkeypatch.setattr(grammar_pool, "workshop", one)
     yield one
     one._threads.shutdown()
 
@@ -54,7 +53,7 @@ def wait_for(workshop: Workshop, num_waiting: int) -> None:
 
 def test_the_time_that_a_form_waits_for_others_is_not_its_own(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     num_requests, seconds = 20, 0.2
-    monkeypatch.setattr(forms, "workshop", Workshop("form", 1, max_waiting=64, waits_for="for their form"))
+    monkeypatch.setattr(grammar_pool, "workshop", Workshop("form", 1, max_waiting=64, waits_for="for their form"))
     monkeypatch.setattr(workshops, "PATIENCE_S", num_requests * seconds * 0.75)
     with serving(SlowEngine(seconds)) as api, ThreadPoolExecutor(num_requests) as clients:
         answers = list(clients.map(lambda _: api.post(f"{prefix}/completions", BODY), range(num_requests)))

@@ -15,8 +15,8 @@ import pytest
 from api_server import DIALECTS, LIMIT_S, PREFIXES, ApiServer, has, parrot, say, serving
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.limits import Limiter
-from crossette.api.admission import Gate
-from crossette.api.limit_headers import duration
+from crossette.api.guards.admission import Gate
+from crossette.api.guards.rate_limit_headers import duration
 from crossette.engines.fake import FakeEngine
 from crossette.errors import Overloaded
 from ledger_entries import KeptEntries
@@ -274,7 +274,7 @@ def test_a_request_that_is_told_to_come_back_does_not_count(prefix: str, monkeyp
 
     with limited(requests_per_minute=1) as api:
         with monkeypatch.context() as patch:
-            patch.setattr("crossette.api.forms.workshop.do", full)
+            patch.setattr("crossette.api.grammar_pool.workshop.do", full)
             refused = [api.post(f"{prefix}/completions", BODY | {"guided_regex": "a"}, KEY) for _ in range(3)]
         answered = api.post(f"{prefix}/completions", BODY, KEY)
 

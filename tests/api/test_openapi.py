@@ -19,9 +19,9 @@ from starlette.routing import Route
 from api_server import ALIASES, DIALECTS, ApiServer, parrot, serving
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI
-from crossette.api.docs import render
+from crossette.api.docs.openapi import document
+from crossette.api.docs.pages import render
 from crossette.api.models import ServedModels
-from crossette.api.openapi import document
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.table import Table

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from api_server import DIALECTS, ApiServer, say, serving
 from crossette.api.app import App
-from crossette.api.origins import LOOPBACK, OriginSettings, allowed_hosts, check_origins
+from crossette.api.guards.origins import LOOPBACK, OriginSettings, allowed_hosts, check_origins
 from crossette.errors import ConfigError
 from crossette.server import build
 from crossette.server.listener import bind

@@ -10,8 +10,8 @@ import pytest
 
 from api_server import DIALECTS, ApiServer, has, parrot, say, serving
 from crossette.accounts.access import Caller, Limits
-from crossette.api.admission import Gate
-from crossette.api.queue import QueueSettings, Returns, check_queue
+from crossette.api.guards.admission import Gate
+from crossette.api.guards.queue_wait import QueueSettings, Returns, check_queue
 from crossette.engine import Speeds, WaitEstimate
 from crossette.engines.fake import FakeEngine
 from crossette.errors import Overloaded

@@ -11,8 +11,8 @@ import pytest
 
 from api_server import DIALECTS, LIMIT_S, ApiServer, say, serving
 from crossette.accounts.ledger import NoLedger, UsageQuery, UsageRow
-from crossette.api import usage, workshop
-from crossette.api.workshop import Workshop
+from crossette.api import usage
+from crossette.api.worker_threads import Workshop
 from crossette.engines.fake import FakeEngine
 
 LONG = {"model": "fake", "prompt": "x" * 20_000 + say("Hello"), "max_tokens": 8}
@@ -86,7 +86,7 @@ def test_whoever_finds_too_many_waiting_for_it_is_told_to_come_back(
 def test_a_database_that_does_not_answer_is_a_503(
     server: ApiServer, ledger: SlowLedger, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workshop, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(worker_threads, "PATIENCE_S", 0.05)
 
     answer = server.get(f"{prefix}/usage")
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from api_server import LIMIT_S
-from crossette.api import workshop as workshops
-from crossette.api.workshop import Workshop
+from crossette.api import worker_threads as workshops
+from crossette.api.worker_threads import Workshop
 from crossette.errors import Overloaded
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from bursts import Ask, make_machine, story
-from crossette.api.queue import QueueSettings, Returns, check_queue
+from crossette.api.guards.queue_wait import QueueSettings, Returns, check_queue
 from crossette.engine import WaitEstimate
 from crossette.errors import Overloaded
 

@@ -15,12 +15,12 @@ from crossette.accounts.access import Access, Open
 from crossette.accounts.ledger import Ledger, NoLedger
 from crossette.api import middleware, routes
 from crossette.api.account import entry_of
-from crossette.api.admission import Gate
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect, dialect_of
 from crossette.api.exchange import Exchange
+from crossette.api.guards.admission import Gate
+from crossette.api.guards.origins import OriginSettings, with_cors
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
-from crossette.api.origins import OriginSettings, with_cors
 from crossette.api.request_record import record_of
 from crossette.metrics import Metrics
 from crossette.record import Observer, RequestRecord

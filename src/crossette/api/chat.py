@@ -10,9 +10,9 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
-from crossette.api.calls import CallWriter
 from crossette.api.chat_prompt import Wishes, chat_prompt
 from crossette.api.dialect import Dialect
+from crossette.api.extras import Writer
 from crossette.api.generate import Call
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.chat import (
@@ -25,7 +25,7 @@ from crossette.api.schema.chat import (
     DeltaBody,
 )
 from crossette.api.schema.response_format import Making, form_asked
-from crossette.api.writer import Writer
+from crossette.api.tool_calls import CallWriter
 from crossette.choice import Delta
 from crossette.engine import Engine
 from crossette.generation import Answer, Fold, Whole, collect

@@ -10,11 +10,11 @@ from msgspec import UNSET
 from msgspec.structs import asdict
 
 from crossette.api.dialect import Dialect
+from crossette.api.extras import Writer
 from crossette.api.generate import Call, encode_off_loop
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.completions import Completion, CompletionChoice, CompletionRequest
 from crossette.api.schema.response_format import Making, form_asked
-from crossette.api.writer import Writer
 from crossette.choice import Delta
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest, Unsupported

@@ -17,7 +17,7 @@ from crossette.errors import ServingError
 from crossette.generation import Answer
 
 if TYPE_CHECKING:
-    from crossette.api.admission import Visit
+    from crossette.api.guards.admission import Visit
     from crossette.api.schema.common import GenerationFields
 
 _KEY = "crossette.exchange"

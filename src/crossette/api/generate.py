@@ -14,17 +14,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crossette import __version__
-from crossette.api.admission import Visit
 from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
-from crossette.api.forms import prepared
+from crossette.api.extras import Writer
+from crossette.api.grammar_pool import prepared
+from crossette.api.guards.admission import Visit
+from crossette.api.guards.sizes import check_sizes
 from crossette.api.http import EventStream, HttpSettings, json_response, read_json, unless_gone
-from crossette.api.metrics import metric_headers
 from crossette.api.models import ServedModels
+from crossette.api.perf_headers import metric_headers
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
-from crossette.api.sizes import check_sizes
-from crossette.api.writer import Writer
 from crossette.engine import Engine, ModelInfo
 from crossette.generation import Answer, Timings, start
 from crossette.text.output_plan import PLAIN, OutputPlan

@@ -12,14 +12,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from crossette import log as logs
 from crossette.accounts.access import ANONYMOUS, Access
 from crossette.accounts.ledger import Ledger
-from crossette.api.admission import admission_headers, end_admission
 from crossette.api.content import Content
-from crossette.api.credentials import key_of
 from crossette.api.dialect import Dialect, dialect_of
 from crossette.api.exchange import Exchange
+from crossette.api.guards.admission import admission_headers, end_admission
+from crossette.api.guards.credentials import key_of
+from crossette.api.guards.origins import check_host, check_origin
+from crossette.api.guards.rate_limit_headers import retry_headers
 from crossette.api.http import ClientGone, as_serving_error, error_body, json_response
-from crossette.api.limit_headers import retry_headers
-from crossette.api.origins import check_host, check_origin
 from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, Unauthorized
 from crossette.metrics import CLIENT_GONE
 

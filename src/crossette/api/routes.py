@@ -13,11 +13,11 @@ from starlette.routing import Route
 
 from crossette.accounts.ledger import Ledger
 from crossette.api import chat, completions, health
-from crossette.api.admission import Gate
 from crossette.api.dialect import Dialect
-from crossette.api.docs import Docs
+from crossette.api.docs.pages import Docs
 from crossette.api.exchange import Exchange
 from crossette.api.generate import Endpoint, create
+from crossette.api.guards.admission import Gate
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels, list_models, retrieve_model
 from crossette.api.schema.chat import ChatRequest

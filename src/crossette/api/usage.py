@@ -13,7 +13,7 @@ from starlette.responses import Response
 from crossette.accounts.ledger import Ledger, UsageRow, parse_query
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
-from crossette.api.workshop import Workshop
+from crossette.api.worker_threads import Workshop
 from crossette.errors import Forbidden, InvalidRequest, Overloaded, StoreError
 
 log = logging.getLogger(__name__)

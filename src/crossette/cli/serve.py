@@ -12,7 +12,7 @@ import click
 
 from crossette import config, log
 from crossette.accounts.open import open_store
-from crossette.api.origins import check_origins
+from crossette.api.guards.origins import check_origins
 from crossette.cli.console import err, out, pull
 from crossette.cli.options import config_file, given, options
 from crossette.engines.registry import load_engine

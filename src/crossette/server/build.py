@@ -11,11 +11,11 @@ from crossette.accounts.database.key_ring import KeyRing
 from crossette.accounts.limits import Limiter
 from crossette.accounts.open import Store
 from crossette.accounts.prices import parse_prices
-from crossette.api.admission import Gate
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI
+from crossette.api.guards.admission import Gate
+from crossette.api.guards.origins import OriginSettings, allowed_hosts
 from crossette.api.models import ServedModels
-from crossette.api.origins import OriginSettings, allowed_hosts
 from crossette.engine import Engine, ModelFiles
 from crossette.errors import ConfigError
 from crossette.folders import cache_folder

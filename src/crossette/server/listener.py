@@ -6,7 +6,7 @@ import errno
 import socket
 
 from crossette.accounts.database.key_ring import KeyRing
-from crossette.api.origins import is_loopback
+from crossette.api.guards.origins import is_loopback
 from crossette.errors import ConfigError
 from crossette.server.settings import ServerSettings
 

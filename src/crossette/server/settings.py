@@ -9,9 +9,9 @@ from typing import Any, Literal, get_type_hints
 
 from crossette import config
 from crossette.accounts.settings import StoreSettings
+from crossette.api.guards.origins import OriginSettings
+from crossette.api.guards.queue_wait import QueueSettings
 from crossette.api.http import HttpSettings
-from crossette.api.origins import OriginSettings
-from crossette.api.queue import QueueSettings
 from crossette.engines.registry import BACKENDS
 from crossette.models.catalogue import DEFAULT
 from crossette.server.tls import TlsSettings

@@ -10,8 +10,8 @@ from crossette.accounts.access import ANONYMOUS, Caller
 from crossette.accounts.limits import Lease, Limiter
 from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
-from crossette.api.limit_headers import limit_headers
-from crossette.api.queue import QueueSettings, Returns, check_queue
+from crossette.api.guards.queue_wait import QueueSettings, Returns, check_queue
+from crossette.api.guards.rate_limit_headers import limit_headers
 from crossette.engine import Engine
 from crossette.errors import BudgetSpent, RateLimited, RetryLater, ServingError
 from crossette.types import GenerationRequest, Usage

@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from crossette.api.dialect import Dialect
+from crossette.api.docs.components import Json
+from crossette.api.docs.openapi import document
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
-from crossette.api.openapi import document
-from crossette.api.schema.components import Json
 
 _HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
 """The page is text and its own style: nothing else may load, whatever is in a model's name."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from msgspec import UNSET, UnsetType
 
 from crossette.api.dialect import Dialect
-from crossette.api.metrics import perf_metrics
+from crossette.api.perf_headers import perf_metrics
 from crossette.api.schema.answer import PerfMetrics
 from crossette.api.schema.common import GenerationFields
 from crossette.api.schema.logprobs import Logprobs, LogprobsAsked, logprobs_body

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from crossette.api.workshop import PATIENCE_S, Workshop
+from crossette.api.worker_threads import PATIENCE_S, Workshop
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest
 from crossette.machine import usable_cpus

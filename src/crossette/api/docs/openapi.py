@@ -10,12 +10,12 @@ from typing import Any
 from crossette import __version__
 from crossette.accounts.ledger import GROUP_BY_PATTERN
 from crossette.api.dialect import Dialect
+from crossette.api.docs.components import Json, components, ref
 from crossette.api.health import Live, Ready
 from crossette.api.http import ErrorBody
 from crossette.api.models import ModelEntry, ModelList
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
-from crossette.api.schema.components import Json, components, ref
 from crossette.api.usage import UsageReport
 from crossette.errors import (
     EngineFailure,
