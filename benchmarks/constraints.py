@@ -27,16 +27,16 @@ from typing import Any
 from common import machine, write
 
 from crossette.engine import Engine
-from crossette.engines.grammar import Matcher
+from crossette.engines.grammar.compiler import Matcher
 from crossette.engines.openvino.convert import convert
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
+from crossette.generation.prompt import token_id
 from crossette.models.catalogue import DEFAULT
 from crossette.models.pull import pull
 from crossette.models.store import ModelStore, default_root
-from crossette.prompt import token_id
 from crossette.server.build import model_files
-from crossette.text import structured
+from crossette.text import output_format
 from crossette.text.output_plan import output_plan
 from crossette.text.tool_calls.families import HERMES, LLAMA_3
 from crossette.text.tool_calls.offer import Offer
@@ -125,11 +125,11 @@ def kinds(engine: Engine) -> dict[str, Constraint | None]:
 
     return {
         "free": None,
-        "JSON schema": structured.json_schema(PERSON, "response_format").constraint,
+        "JSON schema": output_format.json_schema(PERSON, "response_format").constraint,
         "tools, `auto`, in free text (hermes)": auto(HERMES),
         "tools, `auto`, in free text (llama3-json)": auto(LLAMA_3),
-        "GBNF, prose": structured.gbnf(GBNF, "grammar").constraint,
-        "GBNF, llama.cpp's JSON": structured.gbnf(GBNF_JSON, "grammar").constraint,
+        "GBNF, prose": output_format.gbnf(GBNF, "grammar").constraint,
+        "GBNF, llama.cpp's JSON": output_format.gbnf(GBNF_JSON, "grammar").constraint,
     }
 
 

@@ -11,7 +11,7 @@ import argparse
 import socket
 from typing import Any
 
-from crossette import log, request_log
+from crossette import log
 from crossette.accounts.access import Access
 from crossette.accounts.ledger import Ledger
 from crossette.accounts.limits import Limiter
@@ -21,10 +21,11 @@ from crossette.api.app import App
 from crossette.api.exchange import Exchange
 from crossette.api.guards.admission import Gate
 from crossette.api.models import ServedModels
-from crossette.engines.fake import FakeEngine
-from crossette.record import RequestRecord
+from crossette.observability import request_log
+from crossette.observability.record import RequestRecord
 from crossette.server.draining import DrainingServer
 from crossette.server.listener import bind
+from crossette.testing.fake_engine import FakeEngine
 
 
 def main() -> None:

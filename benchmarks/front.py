@@ -21,8 +21,8 @@ from pathlib import Path
 
 from common import crossette, machine, serving, write
 
-from crossette.bench import BenchOptions, run_bench
-from crossette.bench.prompts import Prompts
+from crossette.client.bench import BenchOptions, run_bench
+from crossette.client.bench.prompts import Prompts
 from crossette.engines.openvino.convert import convert
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for

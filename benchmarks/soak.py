@@ -26,9 +26,9 @@ import httpx
 import msgspec
 from common import bearer, crossette, database, fake, make_key, serving
 
-from crossette.bench.connection import Connection
-from crossette.bench.options import Address
-from crossette.bench.prompts import Prompts
+from crossette.client.bench.connection import Connection
+from crossette.client.bench.options import Address
+from crossette.client.bench.prompts import Prompts
 from crossette.models.catalogue import DEFAULT
 
 SAMPLE_EVERY = 500

@@ -27,10 +27,10 @@ from crossette.api.guards.origins import OriginSettings
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.engine import Engine, EngineStats
-from crossette.engines.fake import FakeEngine
-from crossette.record import Observer, RequestRecord
+from crossette.observability.record import Observer, RequestRecord
 from crossette.server.draining import DrainingServer
 from crossette.server.tls import TlsSettings
+from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
 from engine_calls import is_empty
 

@@ -13,9 +13,9 @@ from itertools import count
 from crossette.engine import WaitEstimate
 from crossette.engines.openvino.kv_cache import BlockPool, blocks_for
 from crossette.engines.openvino.pace import StepPace
+from crossette.engines.openvino.queue_snapshot import estimate_for
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import Batch, Drawn, Sequence
-from crossette.engines.openvino.turns import estimate_for
 from crossette.engines.throughput import Throughput
 from crossette.types import GenerationRequest, TokenOutput
 from engine_calls import make_request

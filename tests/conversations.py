@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from api_server import ApiServer, serving
-from crossette.engines.fake import FakeEngine
+from crossette.testing.fake_engine import FakeEngine
 
 
 def user(content: object) -> dict[str, object]:

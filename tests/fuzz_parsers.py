@@ -15,13 +15,15 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["crossette.text", "crossette.engines.gbnf", "crossette.engines.gbnf_words"]):
-    from crossette.engines.gbnf import to_lark
+with atheris.instrument_imports(
+    include=["crossette.text", "crossette.engines.grammar.gbnf", "crossette.engines.grammar.gbnf_words"]
+):
+    from crossette.engines.grammar.gbnf import to_lark
     from crossette.errors import InvalidRequest
-    from crossette.text.ecma_regex import to_rust
     from crossette.text.output import OutputParser
+    from crossette.text.output_format import json_schema
     from crossette.text.pieces import Piece, joined
-    from crossette.text.structured import json_schema
+    from crossette.text.schema.ecma_regex import to_rust
     from crossette.text.tool_calls.families import FORMATS
 
 import msgspec

@@ -9,8 +9,8 @@ from prometheus_client.core import Metric
 
 from crossette.api.app import App
 from crossette.api.models import ServedModels
-from crossette.engines.fake import FakeEngine
-from crossette.metrics import Metrics
+from crossette.observability.metrics import Metrics
+from crossette.testing.fake_engine import FakeEngine
 from records import make_record
 
 PAGE = Path(__file__).parent.parent / "docs/metrics.md"
@@ -37,7 +37,7 @@ scrape_configs:
     authorization: {credentials_file: /etc/prometheus/crossette.key}
 ```
 
-`scripts/docs` prints this page from the registry in `src/crossette/metrics.py`.
+`scripts/docs` prints this page from the registry in `src/crossette/observability/metrics.py`.
 """
 
 

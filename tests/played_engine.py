@@ -7,8 +7,8 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from crossette.engine import EngineStats, Generation, ModelInfo, WaitEstimate
-from crossette.engines.fake import CHAT_TEMPLATE
 from crossette.engines.stream import OutputStream
+from crossette.testing.fake_engine import CHAT_TEMPLATE
 from crossette.types import Constraint, GenerationRequest, Logprob, TokenOutput
 
 

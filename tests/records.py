@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from crossette.record import RequestRecord, Work
+from crossette.observability.record import RequestRecord, Work
 from crossette.types import SamplingParams, Usage
 
 WORK = Work(

@@ -13,8 +13,8 @@ import jsonschema_rs
 import pytest
 
 from crossette.engine import Engine
-from crossette.engines.fake import IM_END
-from crossette.engines.grammar import Matcher
+from crossette.engines.grammar.compiler import Matcher
+from crossette.testing.fake_engine import IM_END
 from crossette.types import Constraint
 from engine_calls import Said, ask, make_request, run
 

@@ -22,7 +22,7 @@ from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from crossette.engines.fake import FakeEngine
+    from crossette.testing.fake_engine import FakeEngine
 
 T = TypeVar("T")
 
@@ -121,9 +121,9 @@ def main(max_sequences: int) -> None:
     from api_server import parrot
     from crossette.api.app import App
     from crossette.api.models import ServedModels
-    from crossette.engines.fake import FakeEngine
     from crossette.server.draining import DrainingServer
     from crossette.server.listener import bind
+    from crossette.testing.fake_engine import FakeEngine
 
     class Server(DrainingServer):
         """Tells its port when it listens, and not before."""

@@ -14,10 +14,10 @@ from types import MappingProxyType
 
 import pytest
 
-from crossette.engines.fake import FakeEngine
 from crossette.errors import ConfigError
 from crossette.server.banner import Banner, roots_of
 from crossette.server.listener import bind
+from crossette.testing.fake_engine import FakeEngine
 
 LIMIT_S = 120
 

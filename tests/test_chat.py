@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 import pytest
 from rich.console import Console
 
-from crossette.chat import ChatClient, Message, RemoteChat, ReplyFailed, chat
+from crossette.client.chat import ChatClient, Message, RemoteChat, ReplyFailed, chat
 from sse_server import WAIT_S, Answer, chat_completion, delta_chunk, error_answer, event, serving, unused_url
 
 

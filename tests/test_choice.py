@@ -9,14 +9,14 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette.choice import Choice, Stops
 from crossette.errors import ServingError
+from crossette.generation.choice import Choice, Stops
 from crossette.text.output_plan import OutputPlan
 from crossette.text.pieces import Content, Piece, joined
+from crossette.text.token_offsets import TokenText
 from crossette.text.tool_calls.families import FORMATS
 from crossette.text.tool_calls.offer import Offer
 from crossette.text.tool_calls.tools import Tool, ToolChoice
-from crossette.text.trace import TokenText
 from crossette.types import FinishReason, Logprob, TokenOutput
 from output_recordings import REASONING, RECORDINGS, Recording
 from token_streams import TABLE

@@ -16,11 +16,11 @@ import pytest
 
 from crossette import config
 from crossette.accounts.open import open_store
-from crossette.engines.fake import FakeEngine
 from crossette.errors import ConfigError
 from crossette.server import build, settings
 from crossette.server.listener import bind
 from crossette.settings import setting
+from crossette.testing.fake_engine import FakeEngine
 
 
 @dataclass(frozen=True, slots=True)

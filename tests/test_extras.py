@@ -8,7 +8,7 @@ import pytest
 
 from crossette.accounts.database import database
 from crossette.errors import ConfigError
-from crossette.tracing import Tracer
+from crossette.observability.tracing import Tracer
 
 
 def test_tracing_says_how_to_install_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette.choice import Choice, Delta, Stops
-from crossette.engines.fake import IM_END, FakeEngine, FakeTokenizer, say
 from crossette.errors import ContextLengthExceeded, EngineFailure, ShuttingDown
-from crossette.generation import Answer, Whole, collect, start
+from crossette.generation.answer import Answer, Whole, collect, start
+from crossette.generation.choice import Choice, Delta, Stops
+from crossette.testing.fake_engine import IM_END, FakeEngine, FakeTokenizer, say
 from crossette.text.pieces import Content
 from crossette.types import FinishReason, GenerationRequest, TokenOutput, Usage
 from engine_calls import is_empty, make_request, run

@@ -12,7 +12,7 @@ import crossette
 
 ROOT = Path(crossette.__file__).parent
 
-BASE = {"errors", "settings", "log", "machine", "moments", "histogram", "numerals", "urls", "folders"}
+BASE = {"errors", "settings", "log", "machine", "timespec", "histogram", "numerals", "urls", "folders"}
 """Modules that anybody may import, but for each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -21,45 +21,33 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": set(),
     "log": set(),
     "machine": {"errors"},
-    "moments": set(),
+    "timespec": set(),
     "numerals": set(),
     "urls": set(),
     "histogram": set(),
     "folders": set(),
     "types": {"errors"},
-    "remote": set(),
-    # what is told of requests and engines
-    "record": {"types"},
-    "request_log": {"record"},
-    "engine_metrics": {"engine"},
-    "metrics": {"engine_metrics", "engine", "record"},
-    "tracing": {"record"},
-    # the waist, and what lies above and below it
+    "accounts": {"types"},
+    # the engine's interface, and what lies above and below it
     "engine": {"types"},
     "text": {"types"},
-    "prompt": {"engine", "text", "types"},
-    "choice": {"engine", "text", "types"},
-    "generation": {"choice", "engine", "text", "types"},
-    "api": {
-        *("accounts", "record", "request_log", "metrics"),
-        *("generation", "choice", "prompt", "text", "engine", "types"),
-    },
+    "observability": {"engine", "types"},
+    "generation": {"engine", "text", "types"},
+    "api": {"accounts", "observability", "generation", "text", "engine", "types"},
     "engines": {"engine", "types"},
+    "testing": {"engines", "engine", "types"},
     "models": {"types"},
-    "accounts": {"types"},
     # what the commands do
     "config": {"types"},
-    "chat": {"types", "remote"},
-    "bench": {"types", "remote"},
-    "status": {"remote"},
-    # composition, which knows everybody
+    "client": {"types"},
+    # composition, which knows every room
     "server": {
-        *("config", "accounts", "api", "engines", "models", "text", "engine", "record", "tracing"),
+        *("config", "accounts", "api", "engines", "testing", "models", "text", "engine", "observability"),
         "types",
     },
     "cli": {
-        *("server", "config", "accounts", "remote", "chat", "bench", "status", "api", "engines", "models"),
-        *("generation", "choice", "prompt", "engine", "types"),
+        *("server", "config", "accounts", "client", "api", "engines", "testing", "models"),
+        *("generation", "engine", "types"),
     },
     "__init__": set(),
     "__main__": {"cli"},
@@ -80,7 +68,7 @@ PURE_FILES = (
     "accounts/token_bucket.py",
     "accounts/limits.py",
     "text/*.py",
-    "text/tool_calls/*.py",
+    "text/*/*.py",
     "engines/openvino/scheduler.py",
     "engines/openvino/sequence.py",
     "engines/openvino/kv_cache.py",

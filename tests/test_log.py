@@ -12,9 +12,9 @@ import pytest
 
 from api_server import ApiServer, parrot, say, serving
 from crossette import log as logs
-from crossette import request_log
-from crossette.engines.fake import FakeEngine
 from crossette.log import configure, request_id, visible
+from crossette.observability import request_log
+from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
 from records import WORK, make_record
 
@@ -142,7 +142,7 @@ def test_the_line_of_a_request_for_programs(capsys: Capture) -> None:
     facts = {name: value for name, value in line.items() if name not in ("time", "message")}
     assert facts == {
         "level": "info",
-        "logger": "crossette.request_log",
+        "logger": "crossette.observability.request_log",
         "request_id": "-",
         "method": "POST",
         "path": "/v1/chat/completions",
@@ -243,7 +243,7 @@ def test_what_has_no_span_begins_no_trace_but_goes_on_with_its_callers(capsys: C
         server.get("/v1/models", {"traceparent": PARENT})
         server.told.wait_for(2)
 
-    told = [line.get("trace_id") for line in lines(capsys) if line["logger"] == "crossette.request_log"]
+    told = [line.get("trace_id") for line in lines(capsys) if line["logger"] == "crossette.observability.request_log"]
     assert told == [None, TRACE_ID]
 
 

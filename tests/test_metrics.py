@@ -9,9 +9,9 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from crossette.engine import EngineStats
-from crossette.engines.fake import FakeEngine
 from crossette.histogram import Histogram
-from crossette.metrics import Metrics
+from crossette.observability.metrics import Metrics
+from crossette.testing.fake_engine import FakeEngine
 from metrics_page import example
 from records import make_record
 

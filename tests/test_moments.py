@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette.moments import parse_duration, parse_future, parse_past
+from crossette.timespec import parse_duration, parse_future, parse_past
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

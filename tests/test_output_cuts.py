@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette.choice import Choice, Stops
-from crossette.generation import Whole
-from crossette.text import structured
+from crossette.generation.answer import Whole
+from crossette.generation.choice import Choice, Stops
+from crossette.text import output_format
 from crossette.text.output_plan import OutputPlan
 from crossette.text.pieces import Called, Piece, content_of, joined, thoughts_of
 from crossette.text.reasoning import COMMAND, HARMONY, THINK, Reasoning
@@ -63,7 +63,7 @@ def plan_of(
     is_thinking: bool = False,
 ) -> OutputPlan:
     offer = Offer.of(tools, TOOLS, ToolChoice(mode)) if tools is not None else None
-    forms = {"json": structured.json_object("p"), "text": structured.choice(["<a>", "[b]"], "p")}
+    forms = {"json": output_format.json_object("p"), "text": output_format.choice(["<a>", "[b]"], "p")}
     return OutputPlan(form=forms.get(form), offer=offer, reasoning=reasoning, is_thinking=is_thinking)
 
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossette.engine import Tokenizer
-from crossette.engines.fake import CHAT_TEMPLATE, END_OF_TEXT, IM_END, IM_START, SPECIALS, FakeTokenizer
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from crossette.errors import ContextLengthExceeded, InvalidRequest
-from crossette.prompt import encode_chat, encode_latest, encode_text
-from crossette.text.chat_template import ChatTemplate, TemplateOptions
-from crossette.text.turns import Message
+from crossette.generation.prompt import encode_chat, encode_latest, encode_text
+from crossette.testing.fake_engine import CHAT_TEMPLATE, END_OF_TEXT, IM_END, IM_START, SPECIALS, FakeTokenizer
+from crossette.text.template.chat_template import ChatTemplate, TemplateOptions
+from crossette.text.template.messages import Message
 
 PLAIN = FakeTokenizer()
 WITH_BOS = FakeTokenizer(add_bos=True)

@@ -17,15 +17,15 @@ import trustme
 from click.testing import CliRunner
 
 from api_server import ApiServer, serving
-from crossette.bench import BenchOptions, run_bench
-from crossette.bench.connection import Connection, ConnectionFailed
-from crossette.bench.options import Address
-from crossette.chat import RemoteChat, ReplyFailed
 from crossette.cli import main as cli
+from crossette.client.bench import BenchOptions, run_bench
+from crossette.client.bench.connection import Connection, ConnectionFailed
+from crossette.client.bench.options import Address
+from crossette.client.chat import RemoteChat, ReplyFailed
+from crossette.client.remote import Place, told
+from crossette.client.status.scrape import MetricsPage, StatusFailed
 from crossette.errors import ConfigError, CrossetteError
-from crossette.remote import Place, told
 from crossette.server.tls import TlsSettings, check_tls
-from crossette.status.scrape import MetricsPage, StatusFailed
 from sse_server import serving as serving_script
 
 SECURITY = Path(__file__).parent.parent / "docs/security.md"

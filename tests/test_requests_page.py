@@ -11,9 +11,9 @@ import pytest
 
 from api_server import say, serving
 from crossette import log as logs
-from crossette import request_log
-from crossette.record import RequestRecord
-from crossette.tracing import attributes, events
+from crossette.observability import request_log
+from crossette.observability.record import RequestRecord
+from crossette.observability.tracing import attributes, events
 from crossette.types import SamplingParams
 from records import WORK, make_record
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from crossette.engines.fake import IM_END, FakeTokenizer
-from crossette.engines.grammar import GrammarCompiler, Matcher
+from crossette.engines.grammar.compiler import GrammarCompiler, Matcher
 from crossette.errors import ConstraintFailed, InvalidRequest
-from crossette.text import structured
-from crossette.text.json_formats import FORMATS, WRITTEN
-from crossette.text.structured import Form
+from crossette.testing.fake_engine import IM_END, FakeTokenizer
+from crossette.text import output_format
+from crossette.text.output_format import Form
+from crossette.text.schema.formats import FORMATS, WRITTEN
 from schema_corpus import DRAFTS, Schema
 from schema_pairs import BOUNDS, KEYWORDS, schemas_of_pairs
 from schema_pairs import FORMATS as NAMED_FORMATS
@@ -35,7 +35,7 @@ COMPILER = GrammarCompiler(FakeTokenizer(), 259, {IM_END})
 def made(schema: Schema) -> Form:
     """The form of a schema. One that is refused is no example."""
     try:
-        form = structured.json_schema(schema, "p")
+        form = output_format.json_schema(schema, "p")
         COMPILER.matcher(form.constraint)
     except InvalidRequest:
         reject()
@@ -131,7 +131,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", NAMED_FORMATS)
 def test_what_is_written_in_a_format_is_of_the_format(name: str) -> None:
     schema = {"type": "string", "format": name}
-    form = structured.json_schema(schema, "p")
+    form = output_format.json_schema(schema, "p")
 
     assert check(schema, form, range(40), STEERS) > 30
 
@@ -142,7 +142,7 @@ def test_every_format_is_tried() -> None:
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in ORDINARY.items() for text in texts])
 def test_ordinary_values_of_a_format_can_be_written(name: str, text: str) -> None:
-    form = structured.json_schema({"type": "string", "format": name}, "p")
+    form = output_format.json_schema({"type": "string", "format": name}, "p")
     assert form.validator is not None
 
     assert form.validator.fault(json.dumps(text)) is None
@@ -151,7 +151,7 @@ def test_ordinary_values_of_a_format_can_be_written(name: str, text: str) -> Non
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BROKEN.items() for text in texts])
 def test_what_is_not_of_a_format_cannot_be_written(name: str, text: str) -> None:
-    form = structured.json_schema({"type": "string", "format": name}, "p")
+    form = output_format.json_schema({"type": "string", "format": name}, "p")
 
     assert not lets_out(form, json.dumps(text))
 
@@ -170,7 +170,7 @@ def test_what_is_not_of_a_format_cannot_be_written(name: str, text: str) -> None
 )
 def test_an_address_may_have_a_pattern_and_lengths_of_the_requests_own(beside: dict[str, Any]) -> None:
     schema = {"type": "string", "format": "email", **beside}
-    form = structured.json_schema(schema, "p")
+    form = output_format.json_schema(schema, "p")
 
     assert check(schema, form, range(20)) > 15
     assert lets_out(form, f'"{"a" * 30}@example.org"')
@@ -254,7 +254,7 @@ def test_a_bound_alone_is_kept_to_digit_by_digit(keyword: str, bound: float) -> 
     ],
 )
 def test_a_bound_that_is_excluded_cannot_be_written(schema: Any, text: str) -> None:
-    form = structured.json_schema({"type": "number", **schema}, "p")
+    form = output_format.json_schema({"type": "number", **schema}, "p")
     assert form.validator is not None
 
     assert form.validator.fault(text) is not None

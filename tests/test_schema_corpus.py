@@ -10,11 +10,11 @@ from collections.abc import Iterable
 import pytest
 
 from crossette.engine import Engine
-from crossette.engines.fake import IM_END, FakeTokenizer
-from crossette.engines.grammar import GrammarCompiler
+from crossette.engines.grammar.compiler import GrammarCompiler
 from crossette.errors import InvalidRequest
-from crossette.text import structured
-from crossette.text.structured import Form
+from crossette.testing.fake_engine import IM_END, FakeTokenizer
+from crossette.text import output_format
+from crossette.text.output_format import Form
 from crossette.types import FinishReason
 from schema_corpus import ACCEPTED, REFUSED, Schema, random_schemas
 from schema_walks import SHORT_FORM, corpus_of_models, said_by, sampled, shown, verdict, walk
@@ -42,7 +42,7 @@ def test_what_random_tokens_say_is_valid_for_every_schema(
 ) -> None:
     counts: Counter[str] = Counter()
     for schema in ACCEPTED:
-        counts.update(walks(compiler, schema, structured.json_schema(schema, "p")))
+        counts.update(walks(compiler, schema, output_format.json_schema(schema, "p")))
 
     shown(capsys, f"{len(ACCEPTED)} schemas that are accepted", counts)
     assert counts["unfinished"] < 0.05 * counts.total()
@@ -54,7 +54,7 @@ def test_schemas_put_together_by_chance_are_kept_to_or_refused_by_name(
     counts: Counter[str] = Counter()
     for schema in random_schemas(seed=7, number=NUM_RANDOM):
         try:
-            form = structured.json_schema(schema, "p")
+            form = output_format.json_schema(schema, "p")
             compiler.matcher(form.constraint)
         except InvalidRequest as error:
             assert " at '" in error.message, error.message
@@ -71,7 +71,7 @@ def test_what_cannot_be_enforced_is_refused_by_pointer_and_keyword(
     compiler: GrammarCompiler, schema: Schema, pointer: str, word: str
 ) -> None:
     with pytest.raises(InvalidRequest) as raised:
-        compiler.matcher(structured.json_schema(schema, "p").constraint)
+        compiler.matcher(output_format.json_schema(schema, "p").constraint)
 
     assert f"'{pointer}'" in raised.value.message or schema is False
     assert word in raised.value.message
@@ -81,7 +81,7 @@ def test_what_cannot_be_enforced_is_refused_by_pointer_and_keyword(
 @corpus_of_models
 def test_a_model_keeps_to_schemas(real_engine: Engine, capsys: pytest.CaptureFixture[str], limit: int) -> None:
     schemas = sampled(ACCEPTED, limit)
-    forms = [structured.json_schema(schema, "p") for schema in schemas]
+    forms = [output_format.json_schema(schema, "p") for schema in schemas]
     asked = [
         (f"JSON for {json.dumps(schema)[:200]}:\n", form.constraint)
         for schema, form in zip(schemas, forms, strict=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from api_server import LIMIT_S, ApiServer, serving
-from crossette.choice import Choice
-from crossette.engines.fake import FakeEngine
 from crossette.engines.stream import OutputStream
-from crossette.generation import Answer
+from crossette.generation.answer import Answer
+from crossette.generation.choice import Choice
+from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
 
 NUM_REQUESTS = 300

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-UNNEEDED = ("gguf", "huggingface_hub", "openvino.tools.ovc", "crossette.bench", "crossette.chat")
+UNNEEDED = ("gguf", "huggingface_hub", "openvino.tools.ovc", "crossette.client.bench", "crossette.client.chat")
 
 
 @pytest.fixture(scope="module")

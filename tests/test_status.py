@@ -15,13 +15,13 @@ from rich.console import Console
 
 from api_server import ApiServer, parrot, say, serving
 from crossette.accounts.access import Caller
+from crossette.client.status.scrape import MetricsPage, Scrape, StatusFailed
+from crossette.client.status.screen import render, show
+from crossette.client.status.summary import ModelStatus, Status, status_of
 from crossette.engine import EngineStats
-from crossette.engines.fake import FakeEngine
 from crossette.engines.meter import Meter
-from crossette.metrics import Metrics
-from crossette.status.scrape import MetricsPage, Scrape, StatusFailed
-from crossette.status.screen import render, show
-from crossette.status.summary import ModelStatus, Status, status_of
+from crossette.observability.metrics import Metrics
+from crossette.testing.fake_engine import FakeEngine
 from records import make_record
 
 STATUS = Status(

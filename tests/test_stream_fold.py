@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossette.choice import Stops
-from crossette.generation import start
+from crossette.generation.answer import start
+from crossette.generation.choice import Stops
 from crossette.types import FinishReason, TokenOutput
 from engine_calls import make_request, run
 from played_engine import PlayedEngine, records

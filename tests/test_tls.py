@@ -16,9 +16,9 @@ import pytest
 import trustme
 
 from api_server import LIMIT_S, PREFIXES, events, parrot, say, serving
-from crossette.engines.fake import FakeEngine
 from crossette.errors import ConfigError
 from crossette.server.tls import TlsSettings, check_tls
+from crossette.testing.fake_engine import FakeEngine
 
 BODY = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
 

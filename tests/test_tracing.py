@@ -13,11 +13,11 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from api_server import ApiServer, has, parrot, say, serving
-from crossette.engines.fake import FakeEngine
 from crossette.errors import ConfigError
+from crossette.observability.tracing import Tracer, traces_url
 from crossette.server.build import tracing
 from crossette.server.settings import load_settings
-from crossette.tracing import Tracer, traces_url
+from crossette.testing.fake_engine import FakeEngine
 from otlp_collector import Collector, attributes, collecting
 from records import make_record
 

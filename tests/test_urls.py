@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from crossette.accounts.database.database import Database
 from crossette.cli import main as cli
+from crossette.client.remote import Place
 from crossette.errors import ConfigError
-from crossette.remote import Place
-from crossette.tracing import traces_url
+from crossette.observability.tracing import traces_url
 from crossette.urls import split_http, split_url
 
 Capture = pytest.CaptureFixture[str]

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from common import Served, fake, serving
 from peers.requests import completion, connect, post, post_alone
 
-from crossette.bench.request import RequestResult
+from crossette.client.bench.request import RequestResult
 from faults.rows import Options, Row, mib, percentile
 from faults.server import LIMIT_S, Body, Watch, begin
 

@@ -15,9 +15,9 @@ from common import Served, database, serving
 from peers.requests import JSON, completion, good, post_alone
 
 from crossette.accounts.database.ledger_writer import BATCH_S
-from crossette.bench.connection import Connection, ConnectionFailed
-from crossette.bench.options import Address
-from crossette.bench.request import RequestResult
+from crossette.client.bench.connection import Connection, ConnectionFailed
+from crossette.client.bench.options import Address
+from crossette.client.bench.request import RequestResult
 from faults.crowd import is_whole
 from faults.rows import Options, Row, median_and_worst
 from faults.server import Watch, real, wait_for_exit

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from common import Served, database, fake, serving
 from peers.requests import completion, connect, post
 
-from crossette.bench.request import RequestResult
+from crossette.client.bench.request import RequestResult
 from faults.crowd import is_whole
 from faults.ends import rows
 from faults.rows import Options, Row

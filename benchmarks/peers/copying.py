@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import msgspec
 from common import Served
 
-from crossette.bench.request import RequestResult
-from crossette.remote import told
+from crossette.client.bench.request import RequestResult
+from crossette.client.remote import told
 from peers.requests import completion, connect, good, post, record, together
 from peers.runs import Body, Failed, Size
 

@@ -9,10 +9,10 @@ from dataclasses import asdict
 import msgspec
 from common import Served
 
-from crossette.bench import BenchOptions, run_bench
-from crossette.bench.connection import Connection
-from crossette.bench.options import Address
-from crossette.bench.request import RequestResult, stream_request
+from crossette.client.bench import BenchOptions, run_bench
+from crossette.client.bench.connection import Connection
+from crossette.client.bench.options import Address
+from crossette.client.bench.request import RequestResult, stream_request
 from peers.runs import PROMPT_TOKENS, Body, Failed, Size
 
 TIMEOUT_S = 1200.0

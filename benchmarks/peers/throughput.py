@@ -10,7 +10,7 @@ from typing import Any
 
 from common import Served
 
-from crossette.bench.prompts import Prompts
+from crossette.client.bench.prompts import Prompts
 from peers.requests import TIMEOUT_S, bench_options, completion, good, post_alone, rates, record
 from peers.runs import PROMPT_TOKENS, Body, Failed, Size
 

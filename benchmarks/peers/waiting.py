@@ -11,9 +11,9 @@ from itertools import pairwise
 import msgspec
 from common import Served
 
-from crossette.bench.prompts import Prompts
-from crossette.bench.sse import SseReader, read_chunk
-from crossette.remote import told
+from crossette.client.bench.prompts import Prompts
+from crossette.client.bench.sse import SseReader, read_chunk
+from crossette.client.remote import told
 from peers.requests import TIMEOUT_S, completion, connect, good, post_alone, record
 from peers.runs import PROMPT_TOKENS, Body, Failed, Size
 

@@ -95,7 +95,7 @@ def within(name: str, value: float, limits: Range, *, param: str | None = None) 
 class Constraint:
     """A grammar that the output must match, as data: `kind` names the language of `source`.
 
-    A JSON schema is given as `text/json_schema.py` writes it: no compiler enforces any schema as it stands.
+    A JSON schema is given as `text/schema/rebuild.py` writes it: no compiler enforces any schema as it stands.
     """
 
     kind: Literal["json_schema", "regex", "lark", "gbnf"]

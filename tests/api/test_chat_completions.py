@@ -8,7 +8,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from api_server import ApiServer, events, fingerprint, say, serving, strictly
-from crossette.engines.fake import FakeEngine
+from crossette.testing.fake_engine import FakeEngine
 
 USAGE_DETAILS = {
     "prompt_tokens_details": {"cached_tokens": 0},

@@ -6,7 +6,7 @@ import pytest
 
 from api_server import ApiServer, parrot, serving
 from conversations import ask, assistant, prompt_of, refusal, user
-from crossette.engines.fake import FakeEngine
+from crossette.testing.fake_engine import FakeEngine
 
 
 def test_variables_reach_the_template() -> None:

@@ -10,7 +10,7 @@ import pytest
 from api_server import events, has, say, serving
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.ledger import Entry, NoLedger
-from crossette.engines.fake import FakeEngine
+from crossette.testing.fake_engine import FakeEngine
 
 DAY_S = 86_400.0
 

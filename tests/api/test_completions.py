@@ -10,7 +10,7 @@ from openai import BadRequestError
 from openai.types import Completion
 
 from api_server import ApiServer, events, fingerprint, say, serving, strictly
-from crossette.engines.fake import FakeEngine, FakeTokenizer
+from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
 
 USAGE_DETAILS = {
     "prompt_tokens_details": {"cached_tokens": 0},

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api_server import ApiServer, events, has, parrot, say, serving
-from crossette.engines.fake import FakeEngine
+from crossette.testing.fake_engine import FakeEngine
 from engine_calls import is_empty
 
 ENDPOINTS = ("completions", "chat/completions")

@@ -14,7 +14,7 @@ from api_server import DIALECTS, ApiServer, say, serving, strictly
 from crossette.api.schema import fields
 from crossette.api.schema.table import neutral_values
 from crossette.engine import Generation
-from crossette.engines.fake import FakeEngine
+from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
 
 ENDPOINTS = ("completions", "chat/completions")

@@ -20,7 +20,7 @@ from crossette.api.app import App
 from crossette.api.guards.admission import Gate
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
-from crossette.engines.fake import FakeEngine
+from crossette.testing.fake_engine import FakeEngine
 from engine_calls import is_empty
 from faulty_tasks import Faults
 from ledger_entries import KeptEntries

@@ -15,7 +15,7 @@ from crossette.api.schema import fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.table import REQUIRED, Words
-from crossette.engines.fake import IM_END, FakeEngine
+from crossette.testing.fake_engine import IM_END, FakeEngine
 from crossette.types import BIAS_RANGE, GenerationRequest, SamplingParams
 from fields_page import PAGE, Wire, nested, page, table_of
 
@@ -214,7 +214,7 @@ def test_what_is_recorded_stands_in_the_log(prefix: str, endpoint: str, caplog: 
     names = [name for name, field in TABLES[endpoint].items() if field.state == "recorded"]
     sent = {name: {"team": "blue"} if name == "metadata" else f"the {name}" for name in names}
 
-    with caplog.at_level(logging.INFO, "crossette.request_log"), serving() as api:
+    with caplog.at_level(logging.INFO, "crossette.observability.request_log"), serving() as api:
         assert api.post(f"{prefix}/{endpoint}", make_body(endpoint, **sent)).status_code == 200
 
     assert names
@@ -230,7 +230,7 @@ def test_megabytes_of_it_are_not(prefix: str, endpoint: str, caplog: pytest.LogC
     sent: list[dict[str, object]] = [{name: long} for name in ("model", *names) if name != "metadata"]
     sent += [{"metadata": given} for given in metadata]
 
-    with caplog.at_level(logging.INFO, "crossette.request_log"), serving() as api:
+    with caplog.at_level(logging.INFO, "crossette.observability.request_log"), serving() as api:
         statuses = {api.post(f"{prefix}/{endpoint}", make_body(endpoint, **fields)).status_code for fields in sent}
         api.get("/v1/models/" + "x" * 50_000)
         api.told.wait_for(len(sent) + 1)

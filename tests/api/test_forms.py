@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from api_server import DIALECTS, LIMIT_S, parrot, say, serving
+from crossette.api import grammar_pool
 from crossette.api import worker_threads as workshops
 from crossette.api.worker_threads import Workshop
-from crossette.engines.fake import FakeEngine
+from crossette.testing.fake_engine import FakeEngine
 from crossette.types import Constraint
 
 BODY = {"model": "fake", "prompt": say("12"), "max_tokens": 8, "guided_regex": "[0-9]{2}"}

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from api_server import PREFIXES, events
 from crossette.api.app import App
 from crossette.api.models import ServedModels
-from crossette.engines.fake import IM_END, FakeEngine
+from crossette.testing.fake_engine import IM_END, FakeEngine
 from crossette.text.tool_calls.families import FORMATS
 from crossette.types import GenerationRequest
 from engine_calls import is_empty, run

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from api_server import ApiServer, has, parrot, say, serving
-from crossette.engines.fake import FakeEngine
+from crossette.testing.fake_engine import FakeEngine
 
 ENDPOINTS = ("completions", "chat/completions")
 OURS = ("fireworks-", "openai-")

@@ -17,8 +17,8 @@ from crossette.accounts.access import Caller, Limits
 from crossette.accounts.limits import Limiter
 from crossette.api.guards.admission import Gate
 from crossette.api.guards.rate_limit_headers import duration
-from crossette.engines.fake import FakeEngine
 from crossette.errors import Overloaded
+from crossette.testing.fake_engine import FakeEngine
 from ledger_entries import KeptEntries
 
 KEY = {"authorization": "Bearer key"}

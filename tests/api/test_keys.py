@@ -10,8 +10,8 @@ from openai import AuthenticationError, OpenAI
 
 from api_server import ALIASES, LIMIT_S, ApiServer, parrot, say, serving
 from crossette.accounts.access import Caller
-from crossette.engines.fake import FakeEngine
 from crossette.errors import Unauthorized
+from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
 
 ALICE, BOSS, NARROW = "sk-crossette-alice", "sk-crossette-boss", "sk-crossette-narrow"

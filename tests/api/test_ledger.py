@@ -15,8 +15,8 @@ from crossette.accounts.access import ANONYMOUS, Caller
 from crossette.accounts.ledger import Entry, LedgerStats, NoLedger, UsageQuery, UsageRow
 from crossette.api.account import entry_of
 from crossette.api.exchange import Exchange
-from crossette.engines.fake import FakeEngine
 from crossette.errors import EngineFailure, StoreError, Unauthorized
+from crossette.testing.fake_engine import FakeEngine
 from crossette.types import Usage
 from records import WORK, make_record
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api_server import LIMIT_S, PREFIXES, ApiServer, parrot, say, serving
-from crossette.engines.fake import FakeEngine, FakeTokenizer
+from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
 
 BODY = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
 GOOD = json.dumps(BODY).encode()

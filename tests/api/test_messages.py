@@ -9,7 +9,7 @@ import pytest
 
 from api_server import ApiServer, parrot, say, serving
 from conversations import ask, assistant, calling, post, prompt_of, refusal, result, user
-from crossette.engines.fake import FakeEngine
+from crossette.testing.fake_engine import FakeEngine
 
 KNOWS_TOOLS = (
     "{% for m in messages %}[{{ m.role }}{% if m.name %}={{ m.name }}{% endif %}:{{ m.content }}"

@@ -25,7 +25,7 @@ from crossette.api.models import ServedModels
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.table import Table
-from crossette.engines.fake import FakeEngine
+from crossette.testing.fake_engine import FakeEngine
 from fields_page import nested
 
 BODIES = ("CompletionRequest", "ChatRequest")

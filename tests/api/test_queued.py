@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from api_server import LIMIT_S, ApiServer, has, parrot, say, serving
-from crossette.engines.fake import FakeEngine
-from crossette.record import Work
+from crossette.observability.record import Work
+from crossette.testing.fake_engine import FakeEngine
 
 COMPLETION: dict[str, Any] = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
 CHAT: dict[str, Any] = {"model": "fake", "messages": [{"role": "user", "content": say("Hello")}], "max_tokens": 50}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api_server import ApiServer, events, say, serving
-from crossette.engines.fake import FakeEngine, FakeTokenizer
+from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
 from crossette.types import GenerationRequest
 from template_corpus import published
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette.api.request_head import BadRequest
-from crossette.api.request_parser import MAX_HEAD_BYTES, RequestParser
+from crossette.server.request_head import BadRequest
+from crossette.server.request_parser import MAX_HEAD_BYTES, RequestParser
 
 INNER = b"GET /v1/models/SMUGGLED HTTP/1.1\r\nhost: a\r\n\r\n"
 """A body that looks like a request."""

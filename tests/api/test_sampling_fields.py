@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api_server import ApiServer, serving
-from crossette.engines.fake import FakeEngine
+from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest, SamplingParams
 
 SENT: dict[str, Any] = {

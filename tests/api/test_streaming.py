@@ -12,8 +12,8 @@ import openai
 import pytest
 
 from api_server import DIALECTS, LIMIT_S, ApiServer, cut_short, events, has, parrot, say, serving
-from crossette.choice import Choice
-from crossette.engines.fake import FakeEngine
+from crossette.generation.choice import Choice
+from crossette.testing.fake_engine import FakeEngine
 from crossette.types import TokenOutput
 
 ENDPOINTS = ("completions", "chat/completions")

@@ -13,9 +13,9 @@ from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, Field
 
 from api_server import ApiServer, cut_short, events, say, serving
-from crossette.engines.fake import FakeEngine
-from crossette.text.json_validator import JsonValidator
-from crossette.text.structured import mismatches
+from crossette.testing.fake_engine import FakeEngine
+from crossette.text.output_format import mismatches
+from crossette.text.schema.validator import JsonValidator
 
 ENDPOINTS = ("completions", "chat/completions")
 SCHEMA = {

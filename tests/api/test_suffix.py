@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api_server import ApiServer, serving
-from crossette.engines.fake import END_OF_TEXT, FakeEngine, FakeTokenizer
+from crossette.testing.fake_engine import END_OF_TEXT, FakeEngine, FakeTokenizer
 from crossette.types import GenerationRequest
 
 MARKS = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from api_server import ApiServer, events, serving
-from crossette.engines import fake
-from crossette.engines.fake import FakeEngine, FakeTokenizer
-from crossette.text.json_validator import JsonValidator
-from crossette.text.structured import mismatches
+from crossette.testing import fake_engine
+from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
+from crossette.text.output_format import mismatches
+from crossette.text.schema.validator import JsonValidator
 from crossette.text.tool_calls.families import FORMATS
 from crossette.types import FinishReason, TokenOutput
 from played_engine import PlayedEngine, TokenTable
@@ -306,7 +306,9 @@ def test_tools_are_shown_to_the_model(prefix: str) -> None:
 def test_control_tokens_in_a_description_stay_words_or_are_refused(prefix: str, listed: bool) -> None:
     tools = [{"type": "function", "function": {"name": "f", "description": "<|im_end|>"}}]
     source = "{{ tools | tojson if tools else '' }}<tool_call>{{ messages[-1]['content'] }}"
-    with serving(FakeEngine(fake.say("Well."), chat_template=source if listed else fake.CHAT_TEMPLATE)) as api:
+    with serving(
+        FakeEngine(fake_engine.say("Well."), chat_template=source if listed else fake_engine.CHAT_TEMPLATE)
+    ) as api:
         answer = api.post(f"{prefix}/chat/completions", body("x", tools=tools))
         unsafe = api.post(f"{prefix}/chat/completions", body("x", tools=tools, safe_tokenization=False))
 

@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from crossette.bench.connection import Connection, ConnectionFailed
-from crossette.bench.options import Address
+from crossette.client.bench.connection import Connection, ConnectionFailed
+from crossette.client.bench.options import Address
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette.bench import BenchOptions, BenchReport, parse_concurrency, run_bench
-from crossette.bench.connection import Chunked
-from crossette.bench.sse import SseReader
+from crossette.client.bench import BenchOptions, BenchReport, parse_concurrency, run_bench
+from crossette.client.bench.connection import Chunked
+from crossette.client.bench.sse import SseReader
 from crossette.errors import ConfigError
 from sse_server import (
     DONE,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from crossette.bench.prompts import Prompts
+from crossette.client.bench.prompts import Prompts
 
 
 def test_the_same_seed_and_number_give_the_same_prompt() -> None:

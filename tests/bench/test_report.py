@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from crossette.bench import BenchOptions, BenchReport
-from crossette.bench.report import summarize, without_keys
-from crossette.bench.request import Failure, RequestResult
+from crossette.client.bench import BenchOptions, BenchReport
+from crossette.client.bench.report import summarize, without_keys
+from crossette.client.bench.request import Failure, RequestResult
 from crossette.errors import ConfigError
 
 

@@ -18,9 +18,9 @@ from client_promises import STARCODER
 from client_tools import ORDERS
 from compatibility_page import PRINTED, Told
 from crossette.engine import Generation
-from crossette.engines.fake import FakeEngine
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.errors import ServingError, ShuttingDown
+from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
 
 WINDOW = 4096

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from crossette.engine import Engine
-from crossette.engines.fake import FakeEngine
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
+from crossette.testing.fake_engine import FakeEngine
 from engine_calls import MAX_SEQUENCES, TINY_CONTEXT, is_empty, run, settle
 from tiny_model import tiny_files
 

@@ -10,9 +10,7 @@ from time import monotonic
 
 import pytest
 
-from crossette.choice import Stops
 from crossette.engine import Engine
-from crossette.engines.fake import FakeEngine
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.runner import Logits
 from crossette.engines.openvino.sequence import Batch
@@ -23,7 +21,9 @@ from crossette.errors import (
     ServingError,
     ShuttingDown,
 )
-from crossette.generation import start
+from crossette.generation.answer import start
+from crossette.generation.choice import Stops
+from crossette.testing.fake_engine import FakeEngine
 from crossette.types import Constraint, FinishReason, GenerationRequest
 from engine_calls import MAX_SEQUENCES, TINY_CONTEXT, Said, ask, is_empty, make_request, read, run, settle, tokens
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from crossette.engine import Engine
-from crossette.engines.fake import IM_END, FakeEngine, FakeTokenizer, say
+from crossette.testing.fake_engine import IM_END, FakeEngine, FakeTokenizer, say
 from crossette.types import FinishReason
 from engine_calls import Said, ask, make_request, run
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossette.engines.fake import IM_END, FakeTokenizer
-from crossette.engines.gbnf import to_lark
-from crossette.engines.grammar import GrammarCompiler
+from crossette.engines.grammar.compiler import GrammarCompiler
+from crossette.engines.grammar.gbnf import to_lark
 from crossette.errors import ConstraintFailed, InvalidRequest
+from crossette.testing.fake_engine import IM_END, FakeTokenizer
 from crossette.types import Constraint
 
 

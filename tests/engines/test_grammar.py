@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from crossette.engine import Engine
-from crossette.engines.fake import FakeEngine, FakeTokenizer, say
-from crossette.engines.gbnf import to_lark
-from crossette.engines.grammar import GrammarCompiler, Matcher
+from crossette.engines.grammar.compiler import GrammarCompiler, Matcher
+from crossette.engines.grammar.gbnf import to_lark
 from crossette.errors import ConstraintFailed, InvalidRequest
-from crossette.text import structured
+from crossette.testing.fake_engine import FakeEngine, FakeTokenizer, say
+from crossette.text import output_format
 from crossette.types import Constraint, FinishReason
 from engine_calls import ask, make_request, run
 
@@ -33,7 +33,7 @@ PERSON = {
 
 
 def json_schema(schema: Any) -> Constraint:
-    return structured.json_schema(schema, "response_format").constraint
+    return output_format.json_schema(schema, "response_format").constraint
 
 
 @pytest.fixture(scope="module")
@@ -283,7 +283,7 @@ def endless(constraint: Constraint, begin: bytes = b"") -> bytes:
     ],
 )
 def test_numbers_come_to_an_end_that_readers_can_read(schema: Any, begin: bytes) -> None:
-    form = structured.json_schema(schema, "schema")
+    form = output_format.json_schema(schema, "schema")
 
     text = endless(form.constraint, begin).decode()
 
@@ -293,7 +293,7 @@ def test_numbers_come_to_an_end_that_readers_can_read(schema: Any, begin: bytes)
 
 
 def test_digits_of_strings_and_of_patterns_of_a_clients_own_go_on() -> None:
-    string = structured.json_schema({"type": "string", "pattern": "^[0-9a]{30,40}$"}, "schema")
+    string = output_format.json_schema({"type": "string", "pattern": "^[0-9a]{30,40}$"}, "schema")
 
     assert endless(string.constraint) == b'"' + b"7" * 40 + b'"'
     assert endless(Constraint("regex", r"\d{30,40}")) == b"7" * 40

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crossette.engines.openvino import notes as notes_file
+from crossette.engines.openvino import calibration_cache as notes_file
+from crossette.engines.openvino.calibration_cache import Notes
 from crossette.engines.openvino.exactness import NARROWEST, ExactWidth, measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool
 from crossette.engines.openvino.load import MIN_BLOCKS
 from crossette.engines.openvino.model import PagedModel, load_paged
-from crossette.engines.openvino.notes import Notes
 from crossette.engines.openvino.runner import FILLER_TOKENS, Logits, Row, Runner
 from crossette.errors import ModelError
 from engine_calls import TINY_CONTEXT

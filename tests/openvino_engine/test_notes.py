@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from crossette.engines.openvino import notes as notes_file
-from crossette.engines.openvino.notes import Notes
+from crossette.engines.openvino import calibration_cache as notes_file
+from crossette.engines.openvino.calibration_cache import Notes
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 
 from crossette.engines.openvino.engine import OpenVINOEngine
-from crossette.prompt import encode_text
+from crossette.generation.prompt import encode_text
 from crossette.types import GenerationRequest, Logprob
 from engine_calls import make_request, run
 

@@ -10,7 +10,7 @@ import pytest
 from crossette.engine import ModelFiles
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
-from crossette.prompt import encode_text
+from crossette.generation.prompt import encode_text
 from crossette.types import GenerationRequest
 from engine_calls import is_empty, make_request, run, settle, tokens
 

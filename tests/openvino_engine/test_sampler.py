@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossette.engines.openvino.largest import largest
 from crossette.engines.openvino.logits import LogitsProcessor, Row
 from crossette.engines.openvino.sampler import TokenSampler, pick, uniform
+from crossette.engines.openvino.top_k import largest
 from crossette.types import SamplingParams
 
 

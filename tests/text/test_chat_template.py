@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette.engines.fake import CHAT_TEMPLATE
 from crossette.errors import InvalidRequest, ModelError
-from crossette.text.chat_template import ChatTemplate, TemplateOptions
-from crossette.text.spans import Span
-from crossette.text.turns import Arguments, Message
+from crossette.testing.fake_engine import CHAT_TEMPLATE
+from crossette.text.template.chat_template import ChatTemplate, TemplateOptions
+from crossette.text.template.messages import Arguments, Message
+from crossette.text.template.spans import Span
 
 TRIMMING = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|end|>{% endfor %}"
 

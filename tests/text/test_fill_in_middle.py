@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crossette.text.fill_in_middle import FORMATS, gap_format
+from crossette.text.template.fill_in_middle import FORMATS, gap_format
 
 FAMILIES = {
     "Qwen": ("<|fim_prefix|>A<|fim_suffix|>B<|fim_middle|>", ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")),

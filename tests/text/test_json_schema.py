@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from crossette.text.ecma_regex import to_rust
-from crossette.text.json_schema import MAX_BRANCHES, MAX_PARTS, enforceable
-from crossette.text.json_schema_parts import Unenforceable
-from crossette.text.json_validator import JsonValidator
+from crossette.text.schema.ecma_regex import to_rust
+from crossette.text.schema.keywords import Unenforceable
+from crossette.text.schema.rebuild import MAX_BRANCHES, MAX_PARTS, enforceable
+from crossette.text.schema.validator import JsonValidator
 
 FLAG = {"type": "boolean"}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from crossette.errors import ConstraintFailed, InvalidRequest
-from crossette.text import structured
-from crossette.text.structured import mismatches
+from crossette.text import output_format
+from crossette.text.output_format import mismatches
 
 
 def test_an_answer_that_breaks_its_schema_is_counted_and_is_an_error() -> None:
-    form = structured.json_schema({"type": "integer"}, "p")
+    form = output_format.json_schema({"type": "integer"}, "p")
     before = mismatches.count
 
     form.check("7", is_cut=False)
@@ -21,7 +21,7 @@ def test_an_answer_that_breaks_its_schema_is_counted_and_is_an_error() -> None:
 
 
 def test_an_answer_that_a_stop_cut_is_the_requests_own_error_and_not_counted() -> None:
-    form = structured.json_object("p")
+    form = output_format.json_object("p")
     before = mismatches.count
 
     form.check("{}", is_cut=True)
@@ -32,7 +32,11 @@ def test_an_answer_that_a_stop_cut_is_the_requests_own_error_and_not_counted() -
 
 
 def test_a_pattern_or_a_grammar_is_the_engines_word_alone() -> None:
-    for form in (structured.regex("a", "p"), structured.choice(["a"], "p"), structured.gbnf('root ::= "a"', "p")):
+    for form in (
+        output_format.regex("a", "p"),
+        output_format.choice(["a"], "p"),
+        output_format.gbnf('root ::= "a"', "p"),
+    ):
         form.check("b", is_cut=False)
 
 
@@ -46,9 +50,9 @@ def test_a_pattern_or_a_grammar_is_the_engines_word_alone() -> None:
     ],
 )
 def test_a_grammar_is_gbnf_or_lark(source: str, kind: str) -> None:
-    assert structured.grammar(source, "p").constraint.kind == kind
+    assert output_format.grammar(source, "p").constraint.kind == kind
 
 
 def test_a_choice_of_nothing_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="nothing to choose"):
-        structured.choice([], "p")
+        output_format.choice([], "p")

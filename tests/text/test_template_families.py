@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from crossette.api.schema.messages import Message, conversation
 from crossette.errors import InvalidRequest, Unsupported
+from crossette.generation.prompt import encode_chat
 from crossette.models.store import StoredModel
-from crossette.prompt import encode_chat
-from crossette.text.chat_template import ChatTemplate, TemplateOptions
+from crossette.text.template.chat_template import ChatTemplate, TemplateOptions
 from template_corpus import published
 
 CHATML = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")

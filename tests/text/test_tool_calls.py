@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from crossette.engines.fake import FakeTokenizer
-from crossette.engines.grammar import GrammarCompiler
+from crossette.engines.grammar.compiler import GrammarCompiler
 from crossette.errors import InvalidRequest, Unsupported
-from crossette.text.chat_template import ChatTemplate, TemplateOptions
+from crossette.testing.fake_engine import FakeTokenizer
 from crossette.text.json_reader import JsonScanner
 from crossette.text.output import OutputParser
 from crossette.text.pieces import CallArguments, CallHead, Content, Piece
 from crossette.text.reasoning import HARMONY, THINK, Thinking
+from crossette.text.template.chat_template import ChatTemplate, TemplateOptions
+from crossette.text.template.messages import Arguments
 from crossette.text.tool_calls.families import FORMATS, HERMES, tool_use
 from crossette.text.tool_calls.format import ToolFormat
 from crossette.text.tool_calls.grammar import tool_grammar
 from crossette.text.tool_calls.prompt import with_tools
 from crossette.text.tool_calls.tools import Tool, ToolChoice
-from crossette.text.turns import Arguments
 from crossette.types import Constraint
 from template_corpus import published
 

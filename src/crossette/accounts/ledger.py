@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal, Protocol, get_args
 
 from crossette.errors import InvalidRequest
-from crossette.moments import parse_past
+from crossette.timespec import parse_past
 from crossette.types import Usage
 
 NOTHING = Usage(0, 0)
@@ -145,7 +145,7 @@ GROUP_BY_PATTERN = "^(key|model|day)(,(key|model|day))*$"
 def parse_query(
     group_by: str | None, since: str | None, now: datetime, names: tuple[str, str] = ("group_by", "since")
 ) -> UsageQuery:
-    """`key,day`, and a time as `moments.py` reads it. Raises InvalidRequest, with the parameter at fault.
+    """`key,day`, and a time as `timespec.py` reads it. Raises InvalidRequest, with the parameter at fault.
 
     `names` are what whoever asks calls the two.
     """

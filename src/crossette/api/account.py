@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from crossette.accounts.ledger import NOTHING, Entry
 from crossette.api.exchange import Exchange
 from crossette.api.request_record import MAX_WORD
-from crossette.record import RequestRecord
+from crossette.observability.record import RequestRecord
 
 
 def entry_of(

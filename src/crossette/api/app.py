@@ -10,7 +10,6 @@ from typing import Any
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from crossette import request_log
 from crossette.accounts.access import Access, Open
 from crossette.accounts.ledger import Ledger, NoLedger
 from crossette.api import middleware, routes
@@ -22,9 +21,10 @@ from crossette.api.guards.origins import OriginSettings, with_cors
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.api.request_record import record_of
-from crossette.metrics import Metrics
-from crossette.record import Observer, RequestRecord
-from crossette.text.structured import mismatches
+from crossette.observability import request_log
+from crossette.observability.metrics import Metrics
+from crossette.observability.record import Observer, RequestRecord
+from crossette.text.output_format import mismatches
 
 log = logging.getLogger(__name__)
 

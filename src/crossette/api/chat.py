@@ -26,10 +26,10 @@ from crossette.api.schema.chat import (
 )
 from crossette.api.schema.response_format import Making, form_asked
 from crossette.api.tool_calls import CallWriter
-from crossette.choice import Delta
 from crossette.engine import Engine
-from crossette.generation import Answer, Fold, Whole, collect
-from crossette.prompt import spelled, token_id
+from crossette.generation.answer import Answer, Fold, Whole, collect
+from crossette.generation.choice import Delta
+from crossette.generation.prompt import spelled, token_id
 from crossette.text.output_plan import OutputPlan, Thoughts, output_plan
 from crossette.text.pieces import CallArguments, CallHead, Content, Piece, Thought
 from crossette.text.tool_calls.offer import Offer

@@ -12,14 +12,14 @@ from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.messages import conversation
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest, NoChatTemplate, Unsupported
-from crossette.prompt import encode_chat, encode_latest
-from crossette.text.chat_template import RESERVED, ChatTemplate, TemplateOptions
+from crossette.generation.prompt import encode_chat, encode_latest
 from crossette.text.reasoning import Reasoning, Thinking, reasoning_of, thinking, with_history
-from crossette.text.spans import words_of
+from crossette.text.template.chat_template import RESERVED, ChatTemplate, TemplateOptions
+from crossette.text.template.messages import Message
+from crossette.text.template.spans import words_of
 from crossette.text.tool_calls.families import ToolUse, tool_use
 from crossette.text.tool_calls.prompt import with_tools
 from crossette.text.tool_calls.tools import Tool, ToolChoice
-from crossette.text.turns import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from crossette.api.generate import Call, encode_off_loop
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.completions import Completion, CompletionChoice, CompletionRequest
 from crossette.api.schema.response_format import Making, form_asked
-from crossette.choice import Delta
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest, Unsupported
-from crossette.generation import Answer, Fold, Whole, collect
-from crossette.prompt import encode_text, token_id
-from crossette.text.fill_in_middle import GapFormat, gap_format
+from crossette.generation.answer import Answer, Fold, Whole, collect
+from crossette.generation.choice import Delta
+from crossette.generation.prompt import encode_text, token_id
 from crossette.text.output_plan import OutputPlan
+from crossette.text.template.fill_in_middle import GapFormat, gap_format
 
 
 async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> Call:

@@ -14,7 +14,7 @@ from crossette.accounts.access import ANONYMOUS, Caller
 from crossette.api.content import Content
 from crossette.api.trace_context import new_trace_id, sent_trace, trace_id_of
 from crossette.errors import ServingError
-from crossette.generation import Answer
+from crossette.generation.answer import Answer
 
 if TYPE_CHECKING:
     from crossette.api.guards.admission import Visit

@@ -14,8 +14,8 @@ from crossette.api.schema.common import GenerationFields
 from crossette.api.schema.logprobs import Logprobs, LogprobsAsked, logprobs_body
 from crossette.api.schema.raw_output import RawOutput, raw_output
 from crossette.engine import Tokenizer
-from crossette.generation import Answer, Whole
-from crossette.text.trace import TokenText
+from crossette.generation.answer import Answer, Whole
+from crossette.text.token_offsets import TokenText
 
 
 @dataclass(frozen=True, slots=True)

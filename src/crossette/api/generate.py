@@ -26,7 +26,7 @@ from crossette.api.perf_headers import metric_headers
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
 from crossette.engine import Engine, ModelInfo
-from crossette.generation import Answer, Timings, start
+from crossette.generation.answer import Answer, Timings, start
 from crossette.text.output_plan import PLAIN, OutputPlan
 from crossette.types import Constraint, GenerationRequest
 

@@ -14,7 +14,7 @@ from crossette.api.http import json_response
 from crossette.api.models import ServedModels
 from crossette.engine import Engine, Speeds
 from crossette.errors import Forbidden
-from crossette.metrics import Metrics
+from crossette.observability.metrics import Metrics
 
 
 class Live(msgspec.Struct):

@@ -21,7 +21,7 @@ from crossette.api.guards.origins import check_host, check_origin
 from crossette.api.guards.rate_limit_headers import retry_headers
 from crossette.api.http import ClientGone, as_serving_error, error_body, json_response
 from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, Unauthorized
-from crossette.metrics import CLIENT_GONE
+from crossette.observability.metrics import CLIENT_GONE
 
 log = logging.getLogger(__name__)
 

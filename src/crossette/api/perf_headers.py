@@ -9,7 +9,7 @@ import msgspec
 
 from crossette.api.dialect import Dialect
 from crossette.api.schema.answer import PerfMetrics
-from crossette.generation import Answer
+from crossette.generation.answer import Answer
 from crossette.types import SamplingParams
 
 _OPTIONS = [field.name for field in fields(SamplingParams) if field.name not in ("logit_bias", "ignore_eos")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from crossette.api.exchange import Exchange
-from crossette.record import RequestRecord, Work
+from crossette.observability.record import RequestRecord, Work
 
 MAX_WORD = 200
 """Characters kept of what clients say of themselves."""

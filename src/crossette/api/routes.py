@@ -24,7 +24,7 @@ from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.usage import report_usage
 from crossette.errors import ShuttingDown
-from crossette.metrics import Metrics
+from crossette.observability.metrics import Metrics
 
 COMPLETIONS = Endpoint(CompletionRequest, completions.prepare, completions.CompletionReply)
 CHAT = Endpoint(ChatRequest, chat.prepare, chat.ChatReply)

@@ -25,8 +25,8 @@ LOCAL = "http://127.0.0.1:8000"
 @api_key
 def chat(model: str | None, url: str | None, api_key: str | None) -> None:
     """Talk with a model in the terminal. MODEL is as for serve; with --url, a name served there."""
-    from crossette.chat import ChatClient, RemoteChat
-    from crossette.chat import chat as converse
+    from crossette.client.chat import ChatClient, RemoteChat
+    from crossette.client.chat import chat as converse
 
     client: ChatClient
     if url is not None:
@@ -53,8 +53,8 @@ def chat(model: str | None, url: str | None, api_key: str | None) -> None:
 @admin_key
 def status(url: str, once: bool, as_json: bool, interval: float, api_key: str | None) -> None:
     """Show what a server is doing: streams, speed, queue, caches, memory. Once keys were made, it takes an admin's."""
-    from crossette.status.scrape import MetricsPage
-    from crossette.status.screen import show
+    from crossette.client.status.scrape import MetricsPage
+    from crossette.client.status.screen import show
 
     with closing(MetricsPage(url, api_key)) as page:
         show(page, out, once=once, as_json=as_json, interval_s=interval)
@@ -92,7 +92,7 @@ def bench(
     json_file: Path | None,
 ) -> None:
     """Measure a server under load: streaming, closed loop, counts from the server's usage."""
-    from crossette.bench import BenchOptions, parse_concurrency, run_bench
+    from crossette.client.bench import BenchOptions, parse_concurrency, run_bench
 
     if shape not in ("short", "shared", "long") or endpoint not in ("completions", "chat/completions"):
         raise ConfigError("--shape is short, shared or long; --endpoint is completions or chat/completions.")

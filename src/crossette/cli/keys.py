@@ -17,7 +17,7 @@ from crossette.accounts.access import Limits
 from crossette.cli.accounts import database_options, naming, open_database
 from crossette.cli.console import err, out, wide
 from crossette.cli.numbers import whole
-from crossette.moments import parse_duration, parse_future
+from crossette.timespec import parse_duration, parse_future
 
 if TYPE_CHECKING:
     from crossette.accounts.database.keys import Key, Keys

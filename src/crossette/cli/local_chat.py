@@ -7,10 +7,10 @@ from contextlib import aclosing
 from typing import Any
 
 from crossette.api.chat_prompt import chat_template
-from crossette.choice import Stops
 from crossette.engine import Engine
-from crossette.generation import start
-from crossette.prompt import encode_chat
+from crossette.generation.answer import start
+from crossette.generation.choice import Stops
+from crossette.generation.prompt import encode_chat
 from crossette.types import GenerationRequest, SamplingParams
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from crossette.client.remote import KEY_VARIABLE
 from crossette.config import Setting
-from crossette.remote import KEY_VARIABLE
 
 URL = "The server, or the base URL of its API: http://HOST:8000, http://HOST:8000/v1"
 

@@ -22,11 +22,11 @@ from crossette.folders import cache_folder
 from crossette.models.facts import sampling_defaults
 from crossette.models.store import StoredModel
 from crossette.models.window import window_limits
-from crossette.record import Observer
+from crossette.observability.record import Observer
+from crossette.observability.tracing import Tracer
 from crossette.server.banner import Banner, roots_of
 from crossette.server.settings import Settings
 from crossette.text.tool_calls.families import FORMATS
-from crossette.tracing import Tracer
 
 
 def model_files(stored: StoredModel, tool_format: str = "") -> ModelFiles:

@@ -13,8 +13,8 @@ from types import FrameType
 import uvicorn
 
 from crossette.api.app import App
-from crossette.api.connection import BoundedProtocol
 from crossette.engine import Engine
+from crossette.server.connection import BoundedProtocol
 from crossette.server.settings import Settings
 from crossette.server.tls import TlsSettings
 from crossette.settings import Seconds

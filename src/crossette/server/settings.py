@@ -14,10 +14,10 @@ from crossette.api.guards.queue_wait import QueueSettings
 from crossette.api.http import HttpSettings
 from crossette.engines.registry import BACKENDS
 from crossette.models.catalogue import DEFAULT
+from crossette.observability.tracing import TracingSettings
 from crossette.server.tls import TlsSettings
 from crossette.settings import Port, Seconds, setting
 from crossette.text.tool_calls.families import FORMATS
-from crossette.tracing import TracingSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from typing import Literal
 from crossette.errors import InvalidRequest
 from crossette.text.lark import Marker, json_of, text_without
 from crossette.text.output import OutputParser, PlainText
+from crossette.text.output_format import Form
 from crossette.text.pieces import Piece, calls_of, content_of
 from crossette.text.reasoning import Reasoning, Thinking
-from crossette.text.structured import Form
 from crossette.text.tool_calls.grammar import tool_grammar
 from crossette.text.tool_calls.offer import Offer
 from crossette.types import Constraint

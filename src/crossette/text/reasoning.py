@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from crossette.errors import InvalidRequest, Unsupported
-from crossette.text.jinja_environment import variables_of
 from crossette.text.lark import Marker, spelled, text_without
-from crossette.text.turns import Message
+from crossette.text.template.jinja_environment import variables_of
+from crossette.text.template.messages import Message
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 History = Literal["disabled", "interleaved", "preserved"]

@@ -29,7 +29,7 @@ from crossette.errors import (
     ServingError,
     Unauthorized,
 )
-from crossette.moments import PATTERN as MOMENT_PATTERN
+from crossette.timespec import PATTERN as MOMENT_PATTERN
 
 _ANSWERS = (Completion, ChatCompletion, ChatChunk, ModelList, ModelEntry, UsageReport, Live, Ready, ErrorBody)
 

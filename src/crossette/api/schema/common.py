@@ -13,9 +13,9 @@ from crossette.api.schema import fields
 from crossette.api.schema.logprobs import LogprobsAsked
 from crossette.api.schema.response_format import ResponseFormat, SchemaSent, StructuredOutputs
 from crossette.api.schema.table import Table, check_limits, refuse_unbuilt, taking
-from crossette.choice import Stops
 from crossette.engine import ModelInfo
 from crossette.errors import ContextLengthExceeded, InvalidRequest
+from crossette.generation.choice import Stops
 from crossette.numerals import parse_count
 from crossette.types import SamplingParams
 

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from crossette.text.trace import TokenText
+from crossette.text.token_offsets import TokenText
 
 Spelling = Callable[[int], bytes]
 

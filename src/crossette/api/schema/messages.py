@@ -10,7 +10,7 @@ import msgspec
 from crossette.api.schema import fields
 from crossette.api.schema.table import Table, refuse_unbuilt, taking
 from crossette.errors import InvalidRequest, Unsupported
-from crossette.text.turns import Arguments
+from crossette.text.template.messages import Arguments
 
 MAX_DEPTH = 64
 """Of a call's arguments: no tool asks for as much, and what reads them does so by recursion."""

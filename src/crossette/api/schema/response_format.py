@@ -11,8 +11,8 @@ import msgspec
 from crossette.api.schema import fields
 from crossette.api.schema.table import Table, refuse_unbuilt, taking
 from crossette.errors import InvalidRequest, UnknownField
-from crossette.text import structured
-from crossette.text.structured import Form
+from crossette.text import output_format
+from crossette.text.output_format import Form
 
 SchemaSent = dict[str, Any] | bool | str  # Any: a schema is any JSON until it was looked at
 """A schema, or its JSON as text."""
@@ -46,14 +46,14 @@ class ResponseFormat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             if not given and name == wanted and self.type != "json_object":
                 raise _at(name, f"is missing: the type '{self.type}' needs it.")
         if self.grammar is not None:
-            return partial(structured.gbnf, self.grammar, "response_format.grammar")
+            return partial(output_format.gbnf, self.grammar, "response_format.grammar")
         if self.json_schema is not None:
             schema, path = _unwrapped(_decoded(self.json_schema, "response_format.json_schema"))
-            return partial(structured.json_schema, schema, path)
+            return partial(output_format.json_schema, schema, path)
         if self.schema is not None:
             path = "response_format.schema"
-            return partial(structured.json_schema, _decoded(self.schema, path), path)
-        return partial(structured.json_object, "response_format") if self.type == "json_object" else None
+            return partial(output_format.json_schema, _decoded(self.schema, path), path)
+        return partial(output_format.json_object, "response_format") if self.type == "json_object" else None
 
 
 class StructuredOutputs(_OutputsBase, kw_only=True, forbid_unknown_fields=True):
@@ -99,7 +99,7 @@ def _asked(body: FormFields) -> Iterable[tuple[str, Making]]:
         refuse_unbuilt(outputs, outputs.table, "structured_outputs.")
         yield from _spelled("structured_outputs.", outputs.json, outputs.regex, outputs.choice, outputs.grammar)
         if outputs.json_object:
-            yield "structured_outputs.json_object", partial(structured.json_object, "structured_outputs.json_object")
+            yield "structured_outputs.json_object", partial(output_format.json_object, "structured_outputs.json_object")
 
 
 def _spelled(
@@ -107,13 +107,13 @@ def _spelled(
 ) -> Iterable[tuple[str, Making]]:
     """vLLM's four, older or newer."""
     if json is not None:
-        yield prefix + "json", partial(structured.json_schema, _decoded(json, prefix + "json"), prefix + "json")
+        yield prefix + "json", partial(output_format.json_schema, _decoded(json, prefix + "json"), prefix + "json")
     if regex is not None:
-        yield prefix + "regex", partial(structured.regex, regex, prefix + "regex")
+        yield prefix + "regex", partial(output_format.regex, regex, prefix + "regex")
     if choice is not None:
-        yield prefix + "choice", partial(structured.choice, choice, prefix + "choice")
+        yield prefix + "choice", partial(output_format.choice, choice, prefix + "choice")
     if grammar is not None:
-        yield prefix + "grammar", partial(structured.grammar, grammar, prefix + "grammar")
+        yield prefix + "grammar", partial(output_format.grammar, grammar, prefix + "grammar")
 
 
 def _unwrapped(sent: Any) -> tuple[Any, str]:

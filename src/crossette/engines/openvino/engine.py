@@ -20,17 +20,17 @@ from time import monotonic
 
 from crossette.engine import EngineStats, Generation, ModelFiles, WaitEstimate
 from crossette.engines import admission
-from crossette.engines.grammar import GrammarCompiler
+from crossette.engines.grammar.compiler import GrammarCompiler
 from crossette.engines.meter import Meter
 from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.load import LoadedModel, load
 from crossette.engines.openvino.pace import StepPace
 from crossette.engines.openvino.prefix_cache import Key
+from crossette.engines.openvino.queue_snapshot import estimate_for
 from crossette.engines.openvino.scheduler import fits
 from crossette.engines.openvino.sequence import Batch, Sequence
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.engines.openvino.step import draw
-from crossette.engines.openvino.turns import estimate_for
 from crossette.engines.stream import OutputStream
 from crossette.engines.throughput import Throughput
 from crossette.errors import InvalidRequest, ServingError

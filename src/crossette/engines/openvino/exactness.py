@@ -24,8 +24,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from crossette.engines.openvino.calibration_cache import Notes
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
-from crossette.engines.openvino.notes import Notes
 from crossette.engines.openvino.runner import Row, Runner
 from crossette.errors import ModelError
 

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from crossette.engine import ModelFiles, ModelInfo
+from crossette.engines.openvino.calibration_cache import Notes
 from crossette.engines.openvino.exactness import measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
 from crossette.engines.openvino.model import PagedModel, load_paged
-from crossette.engines.openvino.notes import Notes
 from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.settings import OpenVINOSettings

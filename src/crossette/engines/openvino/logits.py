@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from crossette.engines.grammar import Matcher
+from crossette.engines.grammar.compiler import Matcher
 from crossette.types import SamplingParams
 
 Row = npt.NDArray[np.float32]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from crossette.engines.openvino.largest import largest
 from crossette.engines.openvino.logits import Row
+from crossette.engines.openvino.top_k import largest
 from crossette.types import Logprob
 
 

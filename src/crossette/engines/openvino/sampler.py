@@ -14,9 +14,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from crossette.engines.grammar import Matcher
-from crossette.engines.openvino.largest import Ids, largest
+from crossette.engines.grammar.compiler import Matcher
 from crossette.engines.openvino.logits import LogitsProcessor, Row
+from crossette.engines.openvino.top_k import Ids, largest
 from crossette.types import SamplingParams
 
 _SEED_MASK = 2**64 - 1

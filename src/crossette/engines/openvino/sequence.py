@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crossette.engines.grammar import Matcher
+from crossette.engines.grammar.compiler import Matcher
 from crossette.engines.openvino.drafts import PromptLookup
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
 from crossette.engines.openvino.prefix_cache import Key, block_keys, num_reusable

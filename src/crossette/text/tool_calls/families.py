@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from crossette.text.jinja_environment import variables_of
+from crossette.text.template.jinja_environment import variables_of
 from crossette.text.tool_calls.format import NAME, ToolFormat
 from crossette.text.tool_calls.json_calls import JsonCalls
 from crossette.text.tool_calls.named_calls import NamedCalls

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from crossette.errors import ConstraintFailed, InvalidRequest
+from crossette.text.output_format import Form, mismatches
 from crossette.text.pieces import Called
-from crossette.text.structured import Form, mismatches
 from crossette.text.tool_calls.format import ToolFormat
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 

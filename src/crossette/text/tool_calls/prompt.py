@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from crossette.text.template.messages import Message
 from crossette.text.tool_calls.format import ToolFormat
 from crossette.text.tool_calls.tools import Tool
-from crossette.text.turns import Message
 
 _EXAMPLE = ("function-name", '{"parameter": "value"}')
 
@@ -15,7 +15,7 @@ _EXAMPLE = ("function-name", '{"parameter": "value"}')
 def with_tools(messages: Sequence[Message], tools: Sequence[Tool], tool_format: ToolFormat) -> list[Message]:
     """The conversation, with the tools described in its system message, behind what that says already.
 
-    Templates without system messages, and without calls and their results, get those by `text/turns.py`.
+    Templates without system messages, and without calls and their results, get those by `text/template/messages.py`.
     """
     description = _description(tools, tool_format)
     if messages and messages[0]["role"] == "system":

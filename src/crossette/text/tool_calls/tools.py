@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from crossette.errors import InvalidRequest
-from crossette.text.structured import Form, json_schema
+from crossette.text.output_format import Form, json_schema
 
 
 @dataclass(frozen=True, slots=True)

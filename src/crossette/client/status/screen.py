@@ -1,0 +1,99 @@
+"""A server's status in the terminal, again and again, or once for a script."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from crossette.client.status.scrape import MetricsPage
+from crossette.client.status.summary import ModelStatus, Status, share, status_of
+from crossette.machine import show_memory
+
+
+def show(
+    page: MetricsPage,
+    console: Console,
+    *,
+    once: bool,
+    as_json: bool,
+    interval_s: float,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Show the status until Ctrl-C, or `once`; as an object of JSON a line if asked for. Raises StatusFailed.
+
+    The first is shown after one interval: rates are told between two looks.
+    """
+    statuses = looks(page, interval_s, sleep)
+    with suppress(KeyboardInterrupt):
+        if once:
+            _print(next(statuses), console, as_json=as_json)
+        elif as_json or not console.is_terminal:
+            for status in statuses:
+                _print(status, console, as_json=as_json)
+        else:
+            with Live(Text("Looking..."), console=console, auto_refresh=False, screen=True) as live:
+                for status in statuses:
+                    live.update(render(status), refresh=True)
+
+
+def looks(page: MetricsPage, interval_s: float, sleep: Callable[[float], None]) -> Iterator[Status]:
+    """A status for each interval, without end."""
+    before = page.read()
+    while True:
+        sleep(interval_s)
+        now = page.read()
+        yield status_of(now, before)
+        before = now
+
+
+def _print(status: Status, console: Console, *, as_json: bool) -> None:
+    if as_json:
+        console.print(json.dumps(asdict(status)), soft_wrap=True, highlight=False, markup=False)
+    else:
+        console.print(render(status))
+
+
+def render(status: Status) -> RenderableType:
+    """A status for a person."""
+    memory = show_memory(status.memory_bytes)
+    head = f"crossette {status.version}: {memory} of memory, {status.requests} requests, {status.errors} errors"
+    return Group(Text(head), *(_table(model) for model in status.models))
+
+
+def _table(model: ModelStatus) -> Table:
+    table = Table(box=None, show_header=False, title=model.model, title_justify="left", title_style="bold")
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(no_wrap=True)
+    for name, shown in _rows(model):
+        table.add_row(name, shown)
+    return table
+
+
+def _rows(model: ModelStatus) -> Iterator[tuple[str, str]]:
+    stalled = ", STALLED: nothing moves" if model.stalled else ""
+    yield "streams", f"{model.running} running, {model.waiting} waiting{stalled}"
+    yield "speed", f"{model.generated_tokens_per_s:.1f} tokens/s, prompts {model.prompt_tokens_per_s:.1f} tokens/s"
+    yield "latency", f"first token {_time(model.first_token_s)}, between tokens {_time(model.token_gap_s)} (medians)"
+    yield "step", f"{_time(model.step_s)} (mean), {model.preemptions} preemptions so far"
+    used = _percent(share(model.kv_blocks_used, model.kv_blocks))
+    yield "KV cache", f"{model.kv_blocks_used} of {model.kv_blocks} blocks ({used}), {show_memory(model.kv_bytes)}"
+    yield "prefix cache", f"{model.kv_blocks_cached} blocks, {_percent(model.prefix_hit_rate)} of prompt tokens found"
+    yield "guesses", f"{_percent(model.draft_acceptance)} right"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"

@@ -1,0 +1,121 @@
+"""What two looks at a server's metrics say of it: rates, shares and medians."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from crossette.client.status.scrape import Scrape
+
+_POLLED = ("/health/live", "/health/ready", "/metrics")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One model: what it does now, and between two looks. None: there was nothing to tell it from."""
+
+    model: str
+    running: int
+    waiting: int
+    stalled: bool
+    generated_tokens_per_s: float
+    prompt_tokens_per_s: float
+    kv_blocks: int
+    kv_blocks_used: int
+    kv_blocks_cached: int
+    kv_bytes: int
+    prefix_hit_rate: float | None
+    """Of all prompts' tokens since the start."""
+    draft_acceptance: float | None
+    """Of all guesses since the start."""
+    preemptions: int
+    step_s: float | None
+    """The mean step."""
+    first_token_s: float | None
+    """The median time to the first token."""
+    token_gap_s: float | None
+    """The median time between tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A server at one moment."""
+
+    version: str
+    memory_bytes: int
+    requests: int
+    """Since the start, of any kind but looks at the server's health and metrics, such as this one."""
+    errors: int
+    models: list[ModelStatus]
+
+
+def status_of(now: Scrape, before: Scrape) -> Status:
+    """What two looks at the metrics say."""
+    return Status(
+        now.version,
+        int(now.total("process_resident_memory_bytes")),
+        int(_requests(now)),
+        int(now.total("crossette_errors_total")),
+        [_model_status(model, now, before) for model in now.models()],
+    )
+
+
+def _requests(now: Scrape) -> float:
+    name = "crossette_http_requests_total"
+    return now.total(name) - sum(now.total(name, route=route) for route in _POLLED)
+
+
+def _model_status(model: str, now: Scrape, before: Scrape) -> ModelStatus:
+    def value(name: str) -> int:
+        return int(now.total(f"crossette_{name}", model=model))
+
+    def rate(name: str) -> float:
+        return _grown(now, before, f"crossette_{name}_total", model) / max(1e-9, now.at_s - before.at_s)
+
+    return ModelStatus(
+        model=model,
+        running=value("sequences_running"),
+        waiting=value("sequences_waiting"),
+        stalled=bool(value("engine_stalled")),
+        generated_tokens_per_s=rate("generated_tokens"),
+        prompt_tokens_per_s=rate("computed_prompt_tokens"),
+        kv_blocks=value("kv_blocks"),
+        kv_blocks_used=value("kv_blocks_used"),
+        kv_blocks_cached=value("kv_blocks_cached"),
+        kv_bytes=value("kv_cache_bytes"),
+        prefix_hit_rate=share(value("prefix_cache_hit_tokens_total"), value("prefix_cache_lookup_tokens_total")),
+        draft_acceptance=share(value("speculation_accepted_tokens_total"), value("speculation_draft_tokens_total")),
+        preemptions=value("preemptions_total"),
+        step_s=share(
+            _grown(now, before, "crossette_step_duration_seconds_sum", model),
+            _grown(now, before, "crossette_step_duration_seconds_count", model),
+        ),
+        first_token_s=_median("crossette_time_to_first_token_seconds", model, now, before),
+        token_gap_s=_median("crossette_inter_token_latency_seconds", model, now, before),
+    )
+
+
+def _grown(now: Scrape, before: Scrape, name: str, model: str) -> float:
+    """How much a count grew; all of it if the server was started anew in between."""
+    total, earlier = now.total(name, model=model), before.total(name, model=model)
+    return total - earlier if total >= earlier else total
+
+
+def share(part: float, whole: float) -> float | None:
+    """A part of a whole; None if there is no whole."""
+    return part / whole if whole else None
+
+
+def _median(name: str, model: str, now: Scrape, before: Scrape) -> float | None:
+    """The median of what a histogram counted between two looks, between the bounds of its bucket by proportion."""
+    earlier, later = before.buckets(name, model=model), sorted(now.buckets(name, model=model).items())
+    counts = {bound: count - earlier.get(bound, 0) for bound, count in later}
+    half = counts.get(math.inf, 0) / 2
+    if half <= 0:
+        return None
+    lower, below = 0.0, 0.0
+    for bound, count in counts.items():
+        if count >= half:
+            return lower if bound == math.inf else lower + (bound - lower) * (half - below) / (count - below)
+        lower, below = bound, count
+    return None

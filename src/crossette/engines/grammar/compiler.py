@@ -1,0 +1,285 @@
+"""Constraints as token masks, by llguidance: which tokens may come next, and which must.
+
+A grammar is compiled once and kept; each sequence walks a copy of it. All bounds on its size and on the work of a
+step are llguidance's own: what passes them is refused at the start, or ends the request it belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from functools import lru_cache
+from itertools import islice
+from typing import Any, TypeVar
+
+import llguidance
+import numpy as np
+import numpy.typing as npt
+
+from crossette.engine import Tokenizer
+from crossette.engines.grammar.gbnf import to_lark
+from crossette.engines.grammar.json_numbers import NumberEnds, NumberTokens
+from crossette.errors import ConstraintFailed, InvalidRequest
+from crossette.types import Constraint
+
+_MAX_COMPILED = 256
+_SHORT_TEXT = 100
+"""Bytes up to which a text's tokens are kept: encoding takes more time than all else that a mask needs."""
+_MAX_PARTS_TRIED = 300
+"""Of a schema that is refused, to find out which part it is."""
+
+_MAX_RULES = 2000
+_STACK_BYTES = 256 * 2**20
+"""Of the thread that compiles: rules and references are followed into one another thousands deep, and a stack that
+overflows ends the process. A thousand objects, each behind a reference, need more than 8 MiB; five thousand parts are
+the most that a schema has. What is not needed takes no memory."""
+
+_LIMITS = llguidance.LLParserLimits(
+    max_items_in_row=8000,  # four for each optional property: text/schema/rebuild.py lets an object have a thousand
+    # Refuses `((a{100}){100}){100}` in half a second, not in five. An enum may have 10,000 words.
+    initial_lexer_fuel=200_000,
+    verbose_errors=False,  # else errors show the whole grammar
+)
+
+
+T = TypeVar("T")
+_stack_size = threading.Lock()
+"""Held while the size of new threads' stacks, which is the process's, is another one."""
+
+
+class GrammarCompiler:
+    """Makes matchers for one tokenizer. Safe to call from several threads."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, end_token_ids: Iterable[int]) -> None:
+        self._tokenizer = tokenizer
+        self._vocab_size = vocab_size
+        self._end_token_ids = sorted(end_token_ids)
+        self._prepared: llguidance.LLTokenizer | None = None
+        self._numbers: NumberTokens | None = None
+        self._compiled: OrderedDict[Constraint, llguidance.LLMatcher] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def matcher(self, constraint: Constraint) -> Matcher:
+        """A walk along the grammar from its beginning.
+
+        The first of a grammar compiles it, which may take a second: not for an event loop's thread. Raises
+        InvalidRequest, with llguidance's reason, for what is no grammar, or too large a one.
+        """
+        with self._lock:
+            compiled = self._compiled.get(constraint)
+            if compiled is not None:
+                self._compiled.move_to_end(constraint)
+        if compiled is None:
+            compiled = _on_deep_stack(lambda: self._compile(constraint))
+            with self._lock:
+                self._compiled[constraint] = compiled
+                if len(self._compiled) > _MAX_COMPILED:
+                    self._compiled.popitem(last=False)
+        return Matcher(compiled.deep_copy(), self._vocab_size, self._number_ends(constraint))
+
+    def _number_ends(self, constraint: Constraint) -> NumberEnds | None:
+        """None for grammars without JSON of ours: a client's own pattern says how long its numbers are."""
+        if self._numbers is None or not (constraint.kind == "json_schema" or "%json" in constraint.source):
+            return None
+        return NumberEnds(self._numbers)
+
+    def _compile(self, constraint: Constraint) -> llguidance.LLMatcher:
+        if not self._end_token_ids:
+            raise _refused(constraint, "this model has no token that ends an answer")
+        try:
+            grammar = _grammar(constraint)
+        except ValueError as error:
+            raise _refused(constraint, str(error)) from error
+        compiled = self._begin(grammar)
+        if compiled.is_error() and constraint.kind == "gbnf":
+            # Character by character it may be within the limits.
+            slower = {"lark_grammar": _bounded(to_lark(constraint.source, with_words=False))}
+            compiled = self._begin(_as_main(slower, constraint.preamble))
+        if compiled.is_error():
+            raise _refused(constraint, compiled.get_error(), self._culprit(constraint))
+        return compiled
+
+    def _begin(self, grammar: str) -> llguidance.LLMatcher:
+        """A matcher at the start of its grammar, in error if that or its first step is too much for the limits."""
+        compiled = llguidance.LLMatcher(self._tokens(), grammar, log_level=0, limits=_LIMITS)
+        if compiled.is_error():
+            return compiled
+        trial = compiled.deep_copy()
+        trial.compute_bitmask()  # first, as it alone gives other threads their turn while it works
+        trial.consume_tokens(trial.compute_ff_tokens())
+        if not trial.is_stopped():
+            trial.compute_bitmask()
+        return trial if trial.is_error() else compiled
+
+    def _culprit(self, constraint: Constraint) -> tuple[str, str] | None:
+        """Where in a schema the innermost part stands that is refused by itself, and why; None for other grammars."""
+        if constraint.kind != "json_schema":
+            return None
+        schema = json.loads(constraint.source)
+        around = {key: schema[key] for key in ("$defs", "x-guidance") if key in schema}
+        for part in islice(_parts(schema), _MAX_PARTS_TRIED):
+            tried = self._begin(_as_main({"json_schema": part | around}))
+            if tried.is_error():
+                return part["$comment"], tried.get_error()
+        return None
+
+    def _tokens(self) -> llguidance.LLTokenizer:
+        """The vocabulary as llguidance wants it: 0.1 s of work, done when the first constraint comes."""
+        with self._lock:
+            if self._prepared is None:
+                vocabulary = _Vocabulary(self._tokenizer, self._vocab_size, self._end_token_ids[0])
+                self._numbers = NumberTokens(vocabulary.tokens)
+                self._prepared = llguidance.LLTokenizer(
+                    llguidance.TokenizerWrapper(vocabulary), eos_token=self._end_token_ids
+                )
+            return self._prepared
+
+
+class _Vocabulary:
+    """The attributes of a tokenizer that llguidance reads."""
+
+    bos_token_id = None
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, eos_token_id: int) -> None:
+        self.eos_token_id = eos_token_id
+        self.tokens = [tokenizer.spelling(token) for token in range(vocab_size)]
+        # Ids without any spelling are never text either.
+        self.special_token_ids = [token for token in range(vocab_size) if not tokenizer.token_bytes(token)]
+        self._tokenizer = tokenizer
+        self._of_short = lru_cache(maxsize=10_000)(self._tokens_of)
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        """Asked for all that a grammar forces, which is the same few words in all of its streams."""
+        return self._of_short(text) if len(text) <= _SHORT_TEXT else self._tokens_of(text)
+
+    def _tokens_of(self, text: bytes | str) -> list[int]:
+        return self._tokenizer.encode(text if isinstance(text, str) else text.decode(), specials=False)
+
+
+class Matcher:
+    """Where one sequence stands in its grammar."""
+
+    def __init__(self, matcher: llguidance.LLMatcher, vocab_size: int, numbers: NumberEnds | None = None) -> None:
+        self._matcher = matcher
+        self._vocab_size = vocab_size
+        self._numbers = numbers
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the grammar is satisfied and nothing can follow."""
+        return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether the text may end here."""
+        return bool(self._matcher.is_accepting())
+
+    def allowed(self) -> npt.NDArray[np.bool_]:
+        """`[vocabulary]`: which tokens may come next. Raises ConstraintFailed at llguidance's bounds."""
+        bits = self._matcher.compute_bitmask()
+        self._check()
+        mask: npt.NDArray[np.bool_] = np.unpackbits(
+            np.frombuffer(bits, np.uint8), count=self._vocab_size, bitorder="little"
+        ).view(np.bool_)
+        return mask if self._numbers is None else self._numbers.narrowed(mask)
+
+    def forced(self) -> Sequence[int]:
+        """The tokens that must come next, as the model would write them; none where there is a choice."""
+        tokens = self._matcher.compute_ff_tokens()
+        self._check()
+        return tokens
+
+    def note(self, token: int) -> None:
+        """Take a token into the text. Raises ConstraintFailed for one that was not allowed."""
+        self._matcher.consume_token(token)
+        self._check()
+        if self._numbers is not None:
+            self._numbers.note(token)
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise ConstraintFailed(
+                f"The output could not be held to the requested format: {_reason(self._matcher.get_error())} "
+                "Ask for a simpler format."
+            )
+
+
+def _grammar(constraint: Constraint) -> str:
+    """The grammar in llguidance's JSON. Raises ValueError for what cannot be read at all."""
+    source = constraint.source
+    match constraint.kind:
+        case "json_schema":
+            main = {"json_schema": json.loads(source)}
+        case "regex":
+            main = json.loads(llguidance.LLMatcher.grammar_from_regex(source))["grammars"][0]
+        case "gbnf":
+            main = {"lark_grammar": _bounded(to_lark(source))}
+        case "lark":
+            main = {"lark_grammar": _bounded(source)}
+    return _as_main(main, constraint.preamble)
+
+
+def _bounded(lark: str) -> str:
+    """The grammar. Raises ValueError for one that may have too many rules: each has a line, with a colon."""
+    if sum(":" in line for line in lark.split("\n")) > _MAX_RULES:
+        raise ValueError(f"it has more than {_MAX_RULES} rules")
+    return lark
+
+
+def _as_main(main: dict[str, Any], preamble: str = "") -> str:
+    first = [{"lark_grammar": f"start: preamble @main\npreamble: {preamble}"}] if preamble else []
+    return json.dumps({"grammars": [*first, main | {"name": "main"}]})
+
+
+def _parts(schema: Any) -> Iterator[dict[str, Any]]:
+    """The schemas within a schema that say where they come from, inner ones first."""
+    if isinstance(schema, list | dict):
+        for inner in schema.values() if isinstance(schema, dict) else schema:
+            yield from _parts(inner)
+    if isinstance(schema, dict) and isinstance(schema.get("$comment"), str):
+        yield schema
+
+
+def _on_deep_stack(work: Callable[[], T]) -> T:
+    """Do it in a thread of its own, and wait for it."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    with _stack_size:
+        before = threading.stack_size(_STACK_BYTES)
+        try:
+            threading.Thread(target=run, name="crossette-grammar", daemon=True).start()
+        finally:
+            threading.stack_size(before)
+    return future.result()
+
+
+_KINDS = {"json_schema": "JSON schema", "regex": "regular expression"}
+
+
+def _refused(constraint: Constraint, reason: str, culprit: tuple[str, str] | None = None) -> InvalidRequest:
+    name = _KINDS.get(constraint.kind, "grammar")
+    if culprit is None:
+        return InvalidRequest(f"The {name} cannot be enforced: {_reason(reason)}", param=constraint.param)
+    place, reason = culprit
+    return InvalidRequest(f"The {name} cannot be enforced at '{place}': {_reason(reason)}", param=constraint.param)
+
+
+def _reason(error: str) -> str:
+    """What an error of llguidance says, as a sentence."""
+    if "coerce_one_of" in error:
+        return (
+            "'oneOf' has alternatives that may match at once, or may seem to. "
+            "Send 'anyOf', or tell them apart by type or by a required 'const'."
+        )
+    lines = [line.strip() for line in error.splitlines() if line.strip()] or ["no reason is known"]
+    told = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[0])
+    return f"{told[:300].rstrip('.')}."

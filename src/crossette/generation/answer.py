@@ -1,0 +1,248 @@
+"""Choices to answers: one stream of small pieces, of which every answer is made, streamed or not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from crossette.engine import Engine, Generation
+from crossette.generation.choice import Choice, Delta, Echo, Stops
+from crossette.text.output_plan import PLAIN, OutputPlan
+from crossette.text.pieces import Called, Piece, calls_of, content_of, joined, thoughts_of
+from crossette.text.token_offsets import TokenText
+from crossette.types import FinishReason, GenerationRequest, TokenOutput, Usage
+
+
+@dataclass(slots=True)
+class Timings:
+    """When an answer was begun, said its first token and ended: seconds on one clock."""
+
+    begun: float = field(default_factory=perf_counter)
+    first_token: float | None = None
+    ended: float | None = None
+
+
+class Answer:
+    """All choices of all prompts of one API request. Iterate `deltas()` once; counts are true after any delta."""
+
+    def __init__(
+        self,
+        generations: Sequence[Generation],
+        requests: Sequence[GenerationRequest],
+        choices: Sequence[Choice],
+        timings: Timings | None = None,
+    ) -> None:
+        self.requests = requests
+        self.choices = choices
+        self.timings = timings or Timings()
+        self.num_prompt_tokens = sum(len(request.prompt) for request in requests)
+        """Of all prompts, also of those that no step has begun."""
+        self.num_open = len(choices)
+        """Choices that have not ended."""
+        self._generations = generations
+        self._last_waits: Sequence[float | None] | None = None
+        """Of each prompt, as they were when the answer was closed."""
+        self._per_prompt = requests[0].n
+        self._predicts = bool(requests[0].prediction)
+
+    def prompt_of(self, index: int) -> tuple[int, ...]:
+        """The tokens that a choice answers."""
+        return self.requests[index // self._per_prompt].prompt
+
+    @property
+    def usage(self) -> Usage:
+        """So far. A prompt counts whole, and once for all its choices, from the first step that computes some of it.
+
+        One that left the queue before cost nothing, also where others of its request were answered.
+        """
+        return self.usage_of(range(len(self.choices)))
+
+    def usage_of(self, indices: Iterable[int]) -> Usage:
+        """The prompts so far, and what these choices have said."""
+        choices = [self.choices[index] for index in indices]
+        prompts = zip(self.requests, self._waits, strict=True)
+        # Guesses that nobody asked for are the engine's own affair.
+        predicting = choices if self._predicts else ()
+        return Usage(
+            sum(len(request.prompt) for request, wait in prompts if wait is not None),
+            sum(choice.num_tokens for choice in choices),
+            cached_tokens=sum(choice.num_cached for choice in self.choices),
+            reasoning_tokens=sum(choice.num_reasoning for choice in choices),
+            accepted_prediction_tokens=sum(choice.num_accepted for choice in predicting),
+            rejected_prediction_tokens=sum(choice.num_rejected for choice in predicting),
+        )
+
+    @property
+    def queued_s(self) -> float | None:
+        """The longest that one of the choices waited for its first step, so far; None before the first."""
+        return max((wait for wait in self._waits if wait is not None), default=None)
+
+    @property
+    def _waits(self) -> Sequence[float | None]:
+        """How long each prompt waited for its first step; None for one that no step has begun."""
+        if self._last_waits is not None:
+            return self._last_waits
+        return [generation.queued_s for generation in self._generations]
+
+    async def deltas(self) -> AsyncGenerator[Delta]:
+        """The pieces of all choices as they come. Closing it ends what still runs."""
+        async with AsyncExitStack() as stack:
+            for generation in self._generations:
+                stack.push_async_callback(generation.aclose)
+            outputs = await stack.enter_async_context(aclosing(merge(self._generations)))
+            async for prompt_index, output in outputs:
+                generation = self._generations[prompt_index]
+                choice = self.choices[prompt_index * self._per_prompt + output.index]
+                self.timings.first_token = self.timings.first_token or perf_counter()
+                delta = choice.read(output)
+                if delta is None:
+                    continue
+                if delta.finish_reason is not None:
+                    self._note_end()
+                    if output.finish_reason is None:
+                        generation.finish(output.index)
+                yield delta
+
+    def _note_end(self) -> None:
+        self.num_open -= 1
+        if not self.num_open:
+            self.timings.ended = perf_counter()
+
+    async def aclose(self) -> None:
+        """End all choices, also if `deltas` was never read. Counts do not change any more."""
+        for generation in self._generations:
+            await generation.aclose()
+        # A step that has begun may still begin a prompt; limits and ledger must be told the same.
+        self._last_waits = self._waits
+
+
+def start(
+    engine: Engine,
+    requests: Sequence[GenerationRequest],
+    stops: Stops,
+    *,
+    echo_last: int = 0,
+    traced: bool = False,
+    plan: OutputPlan = PLAIN,
+    timings: Timings | None = None,
+) -> Answer:
+    """Admit all requests of one call, or none. Raises what the engine's admission raises.
+
+    Answers begin with the last `echo_last` tokens of their prompts. If `traced`, deltas list their tokens. `plan` is
+    how to read them; its constraint is in the requests. `timings` are given where the work began before the engine's.
+    """
+    generations: list[Generation] = []
+    try:
+        for request in requests:
+            generations.append(engine.generate(request))
+    except BaseException:
+        for generation in generations:
+            asyncio.get_running_loop().create_task(generation.aclose())
+        raise
+    choices: list[Choice] = []
+    for request in requests:
+        echo = Echo(engine.tokenizer, request.prompt, echo_last) if echo_last else None
+        for _ in range(request.n):
+            choices.append(Choice(len(choices), engine.tokenizer, stops, plan, traced=traced, echo=echo))
+    return Answer(generations, requests, choices, timings)
+
+
+async def merge(generations: Sequence[Generation]) -> AsyncGenerator[tuple[int, TokenOutput]]:
+    """Outputs of several generations as they come, each with the place of its generation."""
+    if len(generations) == 1:
+        async for only in generations[0]:
+            yield 0, only
+        return
+    pending = {asyncio.ensure_future(_next(g)): place for place, g in enumerate(generations)}
+    try:
+        while pending:
+            done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=pending.__getitem__):
+                place = pending.pop(task)
+                output = task.result()
+                if output is not None:
+                    pending[asyncio.ensure_future(_next(generations[place]))] = place
+                    yield place, output
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def _next(generation: Generation) -> TokenOutput | None:
+    """The next output, or None at the end: StopAsyncIteration cannot leave a task."""
+    async for output in generation:
+        return output
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """One choice, complete."""
+
+    index: int
+    text: str
+    """As the model wrote it, markup and all, and behind an echo."""
+    pieces: tuple[Piece, ...]
+    """What it means."""
+    finish_reason: FinishReason | None
+    tokens: tuple[TokenText, ...] = ()
+
+    @property
+    def content(self) -> str:
+        return content_of(self.pieces)
+
+    @property
+    def thoughts(self) -> str:
+        return thoughts_of(self.pieces)
+
+    @property
+    def calls(self) -> list[Called]:
+        return calls_of(self.pieces)
+
+
+class Fold:
+    """Deltas of all choices, put together as they come."""
+
+    def __init__(self, num_choices: int) -> None:
+        self._texts: list[list[str]] = [[] for _ in range(num_choices)]
+        self._pieces: list[list[Piece]] = [[] for _ in range(num_choices)]
+        self._tokens: list[list[TokenText]] = [[] for _ in range(num_choices)]
+        self._reasons: list[FinishReason | None] = [None] * num_choices
+
+    def __contains__(self, index: int) -> bool:
+        """Whether a choice has begun."""
+        return bool(self._texts[index])
+
+    @property
+    def begun(self) -> set[int]:
+        """The choices that have."""
+        return {index for index, texts in enumerate(self._texts) if texts}
+
+    def add(self, delta: Delta) -> None:
+        self._texts[delta.index].append(delta.text)
+        self._pieces[delta.index] += delta.pieces
+        self._tokens[delta.index] += delta.tokens
+        self._reasons[delta.index] = delta.finish_reason or self._reasons[delta.index]
+
+    def whole(self, index: int) -> Whole:
+        """A choice, as far as it has come."""
+        return Whole(
+            index,
+            "".join(self._texts[index]),
+            tuple(joined(self._pieces[index])),
+            self._reasons[index],
+            tuple(self._tokens[index]),
+        )
+
+
+async def collect(answer: Answer) -> list[Whole]:
+    """The answer that is not streamed: its deltas, folded. One entry for each choice, in order."""
+    fold = Fold(len(answer.choices))
+    async with aclosing(answer.deltas()) as deltas:
+        async for delta in deltas:
+            fold.add(delta)
+    return [fold.whole(index) for index in range(len(answer.choices))]

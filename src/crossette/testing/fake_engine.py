@@ -1,0 +1,406 @@
+"""An engine without a model: the same promises, deterministic text, and a hand on its clock.
+
+For tests, for documentation, and to measure what stands in front of an engine. It computes nothing: a step gives
+each running sequence its next token, one step in each turn of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import secrets
+import threading
+import zlib
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count, repeat
+from time import monotonic
+
+import numpy as np
+
+from crossette.engine import EngineStats, Generation, ModelInfo, Speeds, WaitEstimate
+from crossette.engines import admission
+from crossette.engines.grammar.compiler import GrammarCompiler, Matcher
+from crossette.engines.meter import Meter
+from crossette.engines.stream import OutputStream
+from crossette.engines.throughput import AnswerLengths
+from crossette.engines.wait import Turn, estimate_wait
+from crossette.errors import ConstraintFailed, ServingError
+from crossette.types import Constraint, FinishReason, GenerationRequest, Logprob, TokenOutput
+
+Script = Callable[[GenerationRequest, int], Iterable[int]]
+"""The tokens that choice `index` of a request says; it ends with the iterable, or with an end token."""
+
+SPECIALS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
+IM_START, IM_END, END_OF_TEXT = range(256, 259)
+BLOCK_SIZE = 32
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+_TEXT = (
+    "a quiet river carries small lanterns past the sleeping town while seven old sailors count bright stars and "
+    "tell their children how fire was taught to dance in paper shells above warm summer rooftops"
+)
+_WORDS = _TEXT.split()
+
+
+def say(*texts: str) -> Script:
+    """A script: choice 0 says the first text, choice 1 the second, and so on around."""
+    return lambda request, index: texts[index % len(texts)].encode()
+
+
+class FakeTokenizer:
+    """Bytes as tokens, and control tokens after them: three, and those of `marks`. Decodes what it encodes."""
+
+    def __init__(self, *, add_bos: bool = False, marks: Sequence[str] = ()) -> None:
+        self.specials = (*SPECIALS, *marks)
+        self.bos_token_id = END_OF_TEXT if add_bos else None
+        self.bos_token = "<|endoftext|>"
+        self.eos_token = "<|im_end|>"
+        self._special = re.compile("|".join(map(re.escape, sorted(self.specials, key=len, reverse=True))))
+
+    def encode(self, text: str, *, specials: bool) -> list[int]:
+        if not specials:
+            return list(text.encode("utf-8", "replace"))
+        tokens: list[int] = []
+        end = 0
+        for match in self._special.finditer(text):
+            tokens += text[end : match.start()].encode("utf-8", "replace")
+            tokens.append(256 + self.specials.index(match[0]))
+            end = match.end()
+        return tokens + list(text[end:].encode("utf-8", "replace"))
+
+    def has_specials(self, text: str) -> bool:
+        return self._special.search(text) is not None
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return bytes((token_id,)) if token_id < 256 else b""
+
+    def spelling(self, token_id: int) -> bytes:
+        return bytes((token_id,)) if token_id < 256 else self.specials[token_id - 256].encode()
+
+
+class FakeEngine:
+    """An `Engine` that says what `script` tells it, else sentences that depend on prompt and seed as a model's do.
+
+    `generate`, `pause`, `step` and `fail_next_step` are for the event loop's thread or, but for `generate`, for
+    the thread of a test that runs a server on another one.
+    """
+
+    warnings: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        name: str = "fake",
+        context_length: int = 4096,
+        max_sequences: int = 64,
+        tokens_per_step: int = 1,
+        tokenizer: FakeTokenizer | None = None,
+        chat_template: str | None = CHAT_TEMPLATE,
+        tool_format: str = "",
+        speeds: Speeds | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer or FakeTokenizer()
+        self.info = ModelInfo(
+            name=name,
+            architecture="fake",
+            quantization="none",
+            context_length=context_length,
+            vocab_size=256 + len(self.tokenizer.specials),
+            end_token_ids=frozenset({IM_END}),
+            chat_template=chat_template,
+            tool_format=tool_format,
+        )
+        self.speeds = speeds or Speeds()
+        """What it says of its own speed: it has no clock to measure it."""
+        self._lengths = AnswerLengths()
+        if self.speeds.mean_output_tokens:
+            self._lengths.note(round(self.speeds.mean_output_tokens))
+        self._script = script
+        self._grammars = GrammarCompiler(self.tokenizer, self.info.vocab_size, self.info.end_token_ids)
+        self._max_sequences = max_sequences
+        self._tokens_per_step = tokens_per_step
+        self._blocks_total = max_sequences * _blocks_for(context_length)
+        self._waiting: list[_Sequence] = []
+        self._running: list[_Sequence] = []
+        self._loop: AbstractEventLoop | None = None
+        self._is_scheduled = self._is_paused = self._is_closed = False
+        self._error: Exception | None = None
+        self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
+        self._meter = Meter()
+        self._changed = threading.Condition()
+
+    # --- what every engine offers ---
+
+    def stats(self) -> EngineStats:
+        return EngineStats(
+            running=len(self._running),
+            waiting=len(self._waiting),
+            blocks_total=self._blocks_total,
+            blocks_free=self._blocks_total - sum(sequence.num_blocks for sequence in tuple(self._running)),
+            steps=self._num_steps,
+            preemptions=0,
+            prompt_tokens=self._num_prompt_tokens,
+            completion_tokens=self._num_completion_tokens,
+            max_sequences=self._max_sequences,
+            pending_prompt_tokens=sum(len(sequence.request.prompt) for sequence in tuple(self._waiting)),
+            speeds=self.speeds,
+            times=self._meter.look(),
+        )
+
+    def estimate_wait(self, request: GenerationRequest) -> WaitEstimate:
+        numbers = count()
+        return estimate_wait(
+            [sequence.turn(self._lengths, next(numbers)) for sequence in tuple(self._running)],
+            [sequence.turn(self._lengths, next(numbers)) for sequence in tuple(self._waiting)],
+            newcomer=Turn(0, 0),
+            places=self._max_sequences,
+            blocks=self._blocks_total,
+            speeds=self.speeds,
+        )
+
+    def prepare(self, constraint: Constraint) -> None:
+        self._grammars.matcher(constraint)
+
+    def generate(self, request: GenerationRequest) -> Generation:
+        if self._is_closed:
+            raise admission.shutting_down()
+        admission.check(request, self.info)
+        stream = OutputStream(
+            range(request.n),
+            on_finish=lambda index: self._end(stream, index),
+            on_close=lambda: self._cancel(stream),
+        )
+        self._follow(stream.loop)
+        seed = secrets.randbits(64) if request.sampling.seed is None else request.sampling.seed
+        room = min(request.sampling.max_tokens, self.info.context_length - len(request.prompt))
+        for index in range(request.n):
+            self._waiting.append(_Sequence(request, index, stream, self._text(request, index, seed), room))
+        self._note_change()
+        self._schedule()
+        return stream
+
+    @property
+    def details(self) -> Mapping[str, int | str]:
+        return {}
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._in_loop(lambda: self._fail([*self._running, *self._waiting], admission.shutting_down()))
+
+    # --- what only tests have ---
+
+    def pause(self) -> None:
+        """Let no step happen until `resume`, but those that `step` asks for."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        self._is_paused = False
+        self._in_loop(self._schedule)
+
+    def step(self) -> None:
+        """Do one step: at once in the event loop's thread, else as soon as the loop gets to it."""
+        self._in_loop(self._step)
+
+    def fail_next_step(self, error: Exception) -> None:
+        """Let the next step fail with `error`, as a kernel might."""
+        self._error = error
+
+    def wait_for(self, condition: Callable[[EngineStats], bool], limit_s: float = 10) -> None:
+        """Wait, in another thread than the loop's, until `condition` holds. Raises TimeoutError at the limit."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: condition(self.stats()), limit_s):
+                raise TimeoutError(f"not so after {limit_s} s: {self.stats()}")
+
+    # --- steps ---
+
+    def _text(self, request: GenerationRequest, index: int, seed: int) -> Iterator[int]:
+        if request.constraint is not None:
+            said = iter(()) if self._script is None else iter(self._script(request, index))
+            rng = random.Random(seed + index if request.sampling.temperature > 0 else 0)
+            return _held_to(self._grammars.matcher(request.constraint), said, rng)
+        if self._script is None:
+            return _babble(request.prompt, seed + index if request.sampling.temperature > 0 else 0)
+        said = iter(self._script(request, index))
+        return chain(said, repeat(IM_END)) if request.sampling.ignore_eos else said
+
+    def _follow(self, loop: AbstractEventLoop) -> None:
+        """Serve this event loop; what an earlier one left behind has no reader any more."""
+        if loop is not self._loop:
+            self._loop, self._is_scheduled = loop, False
+            self._running = [sequence for sequence in self._running if sequence.stream.loop is loop]
+            self._waiting = [sequence for sequence in self._waiting if sequence.stream.loop is loop]
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        if self._loop is None or self._loop.is_closed():
+            return
+        if _running_loop() is self._loop:
+            call()
+        else:
+            self._loop.call_soon_threadsafe(call)
+
+    def _schedule(self) -> None:
+        if self._loop and not self._is_scheduled and not self._is_paused and (self._running or self._waiting):
+            self._is_scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_scheduled = False
+        if not self._is_paused:
+            self._step()
+            self._schedule()
+
+    def _step(self) -> None:
+        self._admit()
+        if not self._running:
+            return
+        error, self._error = self._error, None
+        if error is not None:
+            self._fail(list(self._running), admission.step_failed())
+            return
+        self._num_steps += 1
+        begun, num_tokens, num_running = monotonic(), self._num_completion_tokens, len(self._running)
+        for sequence in tuple(self._running):
+            try:
+                output = sequence.advance(self._tokens_per_step)
+            except ConstraintFailed as failure:
+                self._fail([sequence], failure)
+                continue
+            self._num_completion_tokens += len(output.token_ids)
+            if output.finish_reason is not None:
+                self._running.remove(sequence)
+            if sequence.spoke_s and output.token_ids:
+                self._meter.token_gap.observe(begun - sequence.spoke_s)
+            sequence.spoke_s = begun
+            sequence.stream.put(output)
+        num_tokens = self._num_completion_tokens - num_tokens
+        self._meter.note_step(monotonic() - begun, num_tokens=num_tokens, num_sequences=num_running)
+        self._note_change()
+
+    def _admit(self) -> None:
+        now = monotonic()
+        while self._waiting and len(self._running) < self._max_sequences:
+            sequence = self._waiting.pop(0)
+            self._meter.note_begun(sequence.stream, now)
+            self._num_prompt_tokens += len(sequence.request.prompt)
+            self._running.append(sequence)
+
+    def _cancel(self, stream: OutputStream) -> None:
+        asked, before = monotonic(), len(self._running) + len(self._waiting)
+        self._end(stream)
+        if len(self._running) + len(self._waiting) < before:
+            self._meter.cancellation.observe(monotonic() - asked)
+
+    def _end(self, stream: OutputStream, index: int | None = None) -> None:
+        for queue in (self._running, self._waiting):
+            queue[:] = [s for s in queue if s.stream is not stream or index not in (None, s.index)]
+        self._note_change()
+
+    def _fail(self, sequences: list[_Sequence], error: ServingError) -> None:
+        for stream in dict.fromkeys(sequence.stream for sequence in sequences):
+            self._end(stream)
+            stream.fail(error)
+
+    def _note_change(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+class _Sequence:
+    """One choice: what it still has to say, and how many blocks it would hold."""
+
+    def __init__(
+        self, request: GenerationRequest, index: int, stream: OutputStream, text: Iterator[int], max_output: int
+    ) -> None:
+        self.request = request
+        self.index = index
+        self.stream = stream
+        self.spoke_s = 0.0
+        self._text = text
+        self._left = max_output
+        self._num_tokens = len(request.prompt)
+
+    @property
+    def num_blocks(self) -> int:
+        return _blocks_for(self._num_tokens)
+
+    def turn(self, lengths: AnswerLengths, number: int) -> Turn:
+        """What others wait for. Its first step computes the whole prompt."""
+        num_said = self._num_tokens - len(self.request.prompt)
+        most = num_said + self._left
+        return Turn(0 if num_said else len(self.request.prompt), lengths.left(num_said, most, number))
+
+    def advance(self, num_tokens: int) -> TokenOutput:
+        """The output of one step."""
+        tokens: list[int] = []
+        is_first = self._num_tokens == len(self.request.prompt)
+        reason: FinishReason | None = None if self._left else FinishReason.LENGTH
+        while reason is None and len(tokens) < num_tokens:
+            token = next(self._text, None)
+            if token is None:
+                reason = FinishReason.STOP
+                break
+            tokens.append(token)
+            self._left -= 1
+            if token in self.request.end_token_ids and not self.request.sampling.ignore_eos:
+                reason = FinishReason.STOP
+            elif not self._left:
+                reason = FinishReason.LENGTH
+        self._num_tokens += len(tokens)
+        wanted, scored = self.request.logprobs, self.request.prompt_logprobs and is_first
+        return TokenOutput(
+            self.index,
+            tuple(tokens),
+            reason,
+            logprobs=None if wanted is None else tuple(_logprob(token, wanted) for token in tokens),
+            prompt_logprobs=tuple(_logprob(t, wanted or 0) for t in self.request.prompt[1:]) if scored else None,
+        )
+
+
+def _logprob(token: int, num_top: int) -> Logprob:
+    """Numbers that depend on the token alone. It is the likeliest, and the letters after it come next."""
+    logprob = -(token % 8) / 8
+    top = tuple(((token + i) % 256, logprob - i) for i in range(num_top))
+    return Logprob(token, logprob, logprob / 2, top)
+
+
+def _babble(prompt: tuple[int, ...], seed: int) -> Iterator[int]:
+    """A few sentences and an end token, over and over: made of nothing but prompt and seed (64 bits of it)."""
+    rng = random.Random(f"{seed % 2**64}:{zlib.crc32(repr(prompt).encode())}")
+    for turn in count():
+        sentences = []
+        for _ in range(rng.randint(2, 4)):
+            words = rng.choices(_WORDS, k=rng.randint(5, 12))
+            sentences.append(" ".join(words).capitalize() + ".")
+        yield from ((" " if turn else "") + " ".join(sentences)).encode()
+        yield IM_END
+
+
+def _held_to(matcher: Matcher, said: Iterator[int], rng: random.Random) -> Iterator[int]:
+    """What the script says as far as the grammar allows it, and any allowed token elsewhere."""
+    while not matcher.is_over:
+        allowed = matcher.allowed()
+        token = next(said, IM_END)
+        if not allowed[token]:
+            token = int(rng.choice(np.flatnonzero(allowed)))
+        yield token
+        if token == IM_END:
+            return
+        matcher.note(token)
+
+
+def _blocks_for(num_tokens: int) -> int:
+    return -(-num_tokens // BLOCK_SIZE)
+
+
+def _running_loop() -> AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

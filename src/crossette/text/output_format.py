@@ -1,0 +1,104 @@
+"""The form that an answer must have: as a grammar for the engine, and as a look at what came out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from crossette.errors import ConstraintFailed, InvalidRequest
+from crossette.text.schema.keywords import Unenforceable
+from crossette.text.schema.rebuild import enforceable
+from crossette.text.schema.validator import JsonValidator
+from crossette.types import Constraint
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Mismatches:
+    """How many answers of this process broke their schema, though they were held to it."""
+
+    count: int = 0
+
+
+mismatches = Mismatches()
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What an answer must be."""
+
+    constraint: Constraint
+    validator: JsonValidator | None = None
+
+    def check(self, text: str, *, is_cut: bool) -> None:
+        """Look again at an answer that ended before max_tokens; `is_cut` by a stop string or token of the request.
+
+        Raises InvalidRequest if it was cut within its JSON, and ConstraintFailed, which is counted, if the grammar let
+        through what its schema does not allow.
+        """
+        fault = self.validator.fault(text) if self.validator is not None else None
+        if fault is None:
+            return
+        if is_cut:
+            raise InvalidRequest(
+                f"'stop' ended the answer before its JSON was complete: {fault}. Leave stop out: JSON ends by itself.",
+                param="stop",
+            )
+        mismatches.count += 1
+        log.error("An answer broke the schema that it was held to: %s", fault)
+        raise ConstraintFailed(f"The answer does not match {self.constraint.param}: {fault}. Retry the request.")
+
+
+def json_schema(schema: Any, param: str) -> Form:
+    """JSON of a schema. Raises InvalidRequest, with `param`, for one that is not valid or cannot be enforced."""
+    try:
+        validator = JsonValidator(schema)
+    except ValueError as error:
+        raise InvalidRequest(f"{param} is no valid JSON schema: {error}", param=param) from None
+    try:
+        source = json.dumps(enforceable(schema), ensure_ascii=False, allow_nan=False)
+    except Unenforceable as error:
+        raise InvalidRequest(f"The JSON schema cannot be enforced: {error}", param=param) from None
+    except ValueError:
+        raise InvalidRequest(f"{param} has a number beyond all limits.", param=param) from None
+    return Form(Constraint("json_schema", source, param=param), validator)
+
+
+def json_object(param: str) -> Form:
+    """Any JSON object."""
+    return json_schema({"type": "object"}, param)
+
+
+def regex(pattern: str, param: str) -> Form:
+    """A text that matches a pattern from its beginning to its end."""
+    return Form(Constraint("regex", pattern, param=param))
+
+
+def choice(texts: Sequence[str], param: str) -> Form:
+    """One of several texts. Raises InvalidRequest if there are none."""
+    if not texts:
+        raise InvalidRequest(f"{param} is empty: there is nothing to choose from.", param=param)
+    return regex("|".join(f"(?:{_literal(text)})" for text in texts), param)
+
+
+def _literal(text: str) -> str:
+    return "".join(char if char.isalnum() and char.isascii() else f"\\x{{{ord(char):x}}}" for char in text)
+
+
+def grammar(source: str, param: str) -> Form:
+    """A text of a grammar, which is GBNF with the rule `root` if it has `::=`, and else Lark with the rule `start`."""
+    return gbnf(source, param) if re.search(r"^[^#\"\n]*::=", source, re.MULTILINE) else _lark(source, param)
+
+
+def gbnf(source: str, param: str) -> Form:
+    """A text of a GBNF grammar's rule `root`."""
+    return Form(Constraint("gbnf", source, param=param))
+
+
+def _lark(source: str, param: str) -> Form:
+    return Form(Constraint("lark", source, param=param))
