@@ -29,7 +29,7 @@ from crossette.folders import cache_folder
 from crossette.models.catalogue import DEFAULT
 from crossette.models.pull import pull
 from crossette.models.store import ModelStore, default_root, folder_size
-from tiny_model import write_tiny_gguf
+from support.tiny_model import write_tiny_gguf
 
 MARK = "start"
 

@@ -11,8 +11,6 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import settings
 
-from api_server import ALIASES, PREFIXES, ApiServer
-from api_server import serving as serving_api
 from crossette.engine import ModelFiles
 from crossette.engines.openvino.convert import convert
 from crossette.engines.openvino.engine import OpenVINOEngine
@@ -24,8 +22,10 @@ from crossette.models.pull import pull, silent
 from crossette.models.sources import Sources
 from crossette.models.store import ModelStore, StoredModel, default_root
 from crossette.server.build import model_files
-from engine_calls import TINY_CONTEXT
-from tiny_model import write_tiny_gguf
+from support.api_server import ALIASES, PREFIXES, ApiServer
+from support.api_server import serving as serving_api
+from support.engine_calls import TINY_CONTEXT
+from support.tiny_model import write_tiny_gguf
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

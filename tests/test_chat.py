@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from crossette.client.chat import ChatClient, Message, RemoteChat, ReplyFailed, chat
-from sse_server import WAIT_S, Answer, chat_completion, delta_chunk, error_answer, event, serving, unused_url
+from support.sse_server import WAIT_S, Answer, chat_completion, delta_chunk, error_answer, event, serving, unused_url
 
 
 @pytest.fixture(autouse=True)

@@ -18,8 +18,8 @@ from crossette.text.tool_calls.families import FORMATS
 from crossette.text.tool_calls.offer import Offer
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import FinishReason, Logprob, TokenOutput
-from output_recordings import REASONING, RECORDINGS, Recording
-from token_streams import TABLE
+from support.output_recordings import REASONING, RECORDINGS, Recording
+from support.token_streams import TABLE
 
 Cuts = Sequence[int]
 

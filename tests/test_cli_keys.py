@@ -21,7 +21,7 @@ from crossette.accounts.prices import Price
 from crossette.cli import main as cli
 from crossette.errors import CrossetteError
 from crossette.types import Usage
-from ledger_entries import make_entry
+from support.ledger_entries import make_entry
 
 
 @pytest.fixture

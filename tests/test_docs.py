@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from crossette.api.app import App
 from crossette.api.models import ServedModels
-from metrics_page import PAGE, page
+from support.metrics_page import PAGE, page
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""The parsers under atheris, for a bounded number of inputs. `tests/fuzz_parsers.py` runs as long as one likes."""
+"""The parsers under atheris, for a bounded number of inputs. `support/fuzz_parsers.py` runs as long as one likes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from crossette.text.tool_calls.families import FORMATS
-from output_recordings import REASONING, RECORDINGS
+from support.output_recordings import REASONING, RECORDINGS
 
-PROGRAM = Path(__file__).parent / "fuzz_parsers.py"
+TESTS = Path(__file__).parent
 RUNS = 30_000
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is for Linux on x86-64")
@@ -36,7 +36,8 @@ def test_no_input_breaks_a_promise_of_a_parser(tmp_path: Path) -> None:
         # No limit of memory: what libFuzzer reads is the peak of this process as well, from before its own began.
         [
             sys.executable,
-            str(PROGRAM),
+            "-m",
+            "support.fuzz_parsers",
             f"-runs={RUNS}",
             "-seed=5",
             "-max_len=300",
@@ -46,7 +47,7 @@ def test_no_input_breaks_a_promise_of_a_parser(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=tmp_path,  # where an input that breaks something is kept
-        env={"PYTHONPATH": str(PROGRAM.parent)},
+        env={"PYTHONPATH": str(TESTS)},
     )
 
     assert ran.returncode == 0, ran.stderr[-4000:]

@@ -17,7 +17,7 @@ from crossette.generation.choice import Choice, Delta, Stops
 from crossette.testing.fake_engine import IM_END, FakeEngine, FakeTokenizer, say
 from crossette.text.pieces import Content
 from crossette.types import FinishReason, GenerationRequest, TokenOutput, Usage
-from engine_calls import is_empty, make_request, run
+from support.engine_calls import is_empty, make_request, run
 
 END = frozenset({IM_END})
 

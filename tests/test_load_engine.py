@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from choosing_graphs import factor_beyond, longest, write_choosing
 from crossette.engine import Engine
 from crossette.engines.openvino import model as model_file
 from crossette.engines.openvino.settings import OpenVINOSettings
@@ -17,7 +16,8 @@ from crossette.engines.registry import load_engine
 from crossette.errors import ModelError
 from crossette.models.store import ModelRecord, StoredModel
 from crossette.server.build import model_files
-from engine_calls import TINY_CONTEXT
+from support.choosing_graphs import factor_beyond, longest, write_choosing
+from support.engine_calls import TINY_CONTEXT
 
 
 @pytest.fixture(autouse=True)

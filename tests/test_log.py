@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from api_server import ApiServer, parrot, say, serving
 from crossette import log as logs
 from crossette.log import configure, request_id, visible
 from crossette.observability import request_log
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
-from records import WORK, make_record
+from support.api_server import ApiServer, parrot, say, serving
+from support.records import WORK, make_record
 
 Capture = pytest.CaptureFixture[str]
 

@@ -14,8 +14,8 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from api_server import say
-from server_process import LIMIT_S, Census, ServerProcess, running
+from support.api_server import say
+from support.server_process import LIMIT_S, Census, ServerProcess, running
 
 NUM_CLIENTS = 500
 PATHS = ("/v1/completions", "/inference/v1/chat/completions")

@@ -12,8 +12,8 @@ from crossette.engine import EngineStats
 from crossette.histogram import Histogram
 from crossette.observability.metrics import Metrics
 from crossette.testing.fake_engine import FakeEngine
-from metrics_page import example
-from records import make_record
+from support.metrics_page import example
+from support.records import make_record
 
 UNITS = ("_seconds", "_bytes", "_tokens", "_blocks", "_sequences", "_info")
 

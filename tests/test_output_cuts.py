@@ -22,8 +22,8 @@ from crossette.text.tool_calls.format import ToolFormat
 from crossette.text.tool_calls.offer import Offer
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import FinishReason, TokenOutput
-from output_recordings import REASONING, RECORDINGS, Recording
-from played_engine import TokenTable
+from support.output_recordings import REASONING, RECORDINGS, Recording
+from support.played_engine import TokenTable
 
 Mode = Literal["auto", "required"]
 

@@ -16,7 +16,6 @@ import pytest
 import trustme
 from click.testing import CliRunner
 
-from api_server import ApiServer, serving
 from crossette.cli import main as cli
 from crossette.client.bench import BenchOptions, run_bench
 from crossette.client.bench.connection import Connection, ConnectionFailed
@@ -26,7 +25,8 @@ from crossette.client.remote import Place, told
 from crossette.client.status.scrape import MetricsPage, StatusFailed
 from crossette.errors import ConfigError, CrossetteError
 from crossette.server.tls import TlsSettings, check_tls
-from sse_server import serving as serving_script
+from support.api_server import ApiServer, serving
+from support.sse_server import serving as serving_script
 
 SECURITY = Path(__file__).parent.parent / "docs/security.md"
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from api_server import say, serving
 from crossette import log as logs
 from crossette.observability import request_log
 from crossette.observability.record import RequestRecord
 from crossette.observability.tracing import attributes, events
 from crossette.types import SamplingParams
-from records import WORK, make_record
+from support.api_server import say, serving
+from support.records import WORK, make_record
 
 PAGE = Path(__file__).parent.parent / "docs/requests.md"
 HEADER, LOG, SPAN = 2, 3, 4

@@ -19,10 +19,10 @@ from crossette.testing.fake_engine import IM_END, FakeTokenizer
 from crossette.text import output_format
 from crossette.text.output_format import Form
 from crossette.text.schema.formats import FORMATS, WRITTEN
-from schema_corpus import DRAFTS, Schema
-from schema_pairs import BOUNDS, KEYWORDS, schemas_of_pairs
-from schema_pairs import FORMATS as NAMED_FORMATS
-from schema_walks import accepts, steered_walk, uneven_walk
+from support.schema_corpus import DRAFTS, Schema
+from support.schema_pairs import BOUNDS, KEYWORDS, schemas_of_pairs
+from support.schema_pairs import FORMATS as NAMED_FORMATS
+from support.schema_walks import accepts, steered_walk, uneven_walk
 
 STEERS = (b"a", b".a", b"-a", b"0", b"9", b"@a", b"%0", b"1e.0", b":", b"zZ", b"Ff:", "é".encode(), b"\\n")
 """What walks keep to where they can: labels, hyphens, digits, escapes."""

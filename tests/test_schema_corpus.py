@@ -16,8 +16,8 @@ from crossette.testing.fake_engine import IM_END, FakeTokenizer
 from crossette.text import output_format
 from crossette.text.output_format import Form
 from crossette.types import FinishReason
-from schema_corpus import ACCEPTED, REFUSED, Schema, random_schemas
-from schema_walks import SHORT_FORM, corpus_of_models, said_by, sampled, shown, verdict, walk
+from support.schema_corpus import ACCEPTED, REFUSED, Schema, random_schemas
+from support.schema_walks import SHORT_FORM, corpus_of_models, said_by, sampled, shown, verdict, walk
 
 NUM_RANDOM = 120
 NUM_WALKS = 3

@@ -18,9 +18,9 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from api_server import DIALECTS, PREFIXES
 from crossette.models.store import StoredModel
-from otlp_collector import attributes, collecting
+from support.api_server import DIALECTS, PREFIXES
+from support.otlp_collector import attributes, collecting
 
 LIMIT_S = 120
 """The limit of every wait: loading the model takes seconds, on a busy machine more."""

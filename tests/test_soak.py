@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from api_server import LIMIT_S, ApiServer, serving
 from crossette.engines.stream import OutputStream
 from crossette.generation.answer import Answer
 from crossette.generation.choice import Choice
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
+from support.api_server import LIMIT_S, ApiServer, serving
 
 NUM_REQUESTS = 300
 OURS = (OutputStream, Answer, Choice, GenerationRequest)

@@ -13,7 +13,6 @@ import httpx
 import pytest
 from rich.console import Console
 
-from api_server import ApiServer, parrot, say, serving
 from crossette.accounts.access import Caller
 from crossette.client.status.scrape import MetricsPage, Scrape, StatusFailed
 from crossette.client.status.screen import render, show
@@ -22,7 +21,8 @@ from crossette.engine import EngineStats
 from crossette.engines.meter import Meter
 from crossette.observability.metrics import Metrics
 from crossette.testing.fake_engine import FakeEngine
-from records import make_record
+from support.api_server import ApiServer, parrot, say, serving
+from support.records import make_record
 
 STATUS = Status(
     version="1.2.3",

@@ -19,7 +19,7 @@ import httpx
 import psycopg
 import pytest
 
-from postgres import cluster
+from support.postgres import cluster
 
 LIMIT_S = 60
 SERVER = Path(__file__).parent.parent / "benchmarks/fake_server.py"

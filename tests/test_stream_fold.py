@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from crossette.generation.answer import start
 from crossette.generation.choice import Stops
 from crossette.types import FinishReason, TokenOutput
-from engine_calls import make_request, run
-from played_engine import PlayedEngine, records
-from token_streams import RECORDED, TABLE, Spoken, spoken, stops_in, take_of
+from support.engine_calls import make_request, run
+from support.played_engine import PlayedEngine, records
+from support.token_streams import RECORDED, TABLE, Spoken, spoken, stops_in, take_of
 
 PROMPT = (TABLE.id_of(b"a"),)
 

@@ -15,10 +15,10 @@ import httpx
 import pytest
 import trustme
 
-from api_server import LIMIT_S, PREFIXES, events, parrot, say, serving
 from crossette.errors import ConfigError
 from crossette.server.tls import TlsSettings, check_tls
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import LIMIT_S, PREFIXES, events, parrot, say, serving
 
 BODY = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
 

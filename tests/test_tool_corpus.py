@@ -24,8 +24,8 @@ from crossette.text.tool_calls.offer import Offer
 from crossette.text.tool_calls.pythonic_calls import PythonicCalls
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import FinishReason, TokenOutput
-from schema_corpus import ACCEPTED, Schema
-from schema_walks import SHORT_FORM, corpus_of_models, said_by, sampled, shown, verdict, walk
+from support.schema_corpus import ACCEPTED, Schema
+from support.schema_walks import SHORT_FORM, corpus_of_models, said_by, sampled, shown, verdict, walk
 
 NAME = "do.it-1"
 PARAM = "tools[0].function.parameters"

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from api_server import ApiServer, has, parrot, say, serving
 from crossette.errors import ConfigError
 from crossette.observability.tracing import Tracer, traces_url
 from crossette.server.build import tracing
 from crossette.server.settings import load_settings
 from crossette.testing.fake_engine import FakeEngine
-from otlp_collector import Collector, attributes, collecting
-from records import make_record
+from support.api_server import ApiServer, has, parrot, say, serving
+from support.otlp_collector import Collector, attributes, collecting
+from support.records import make_record
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SECRETS = ("the secret prompt", "the secret answer", "sk-secret-key")

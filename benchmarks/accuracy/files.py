@@ -11,9 +11,9 @@ import numpy.typing as npt
 from q8_0 import Packed, default_gguf, requantize
 
 from crossette.models.catalogue import DEFAULT
-from gguf_blocks import fitting, quantize
-from gguf_mixtures import FLOATS, MIXED, PURE, SUPER_BLOCKS, weights_of
-from tiny_model import write_tiny_gguf
+from support.gguf_blocks import fitting, quantize
+from support.gguf_mixtures import FLOATS, MIXED, PURE, SUPER_BLOCKS, weights_of
+from support.tiny_model import write_tiny_gguf
 
 PROSE = Path(__file__).parents[2] / "tests" / "data" / "prose.txt"
 LAYERS = 30

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from api_server import ApiServer, events, fingerprint, say, serving, strictly
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import ApiServer, events, fingerprint, say, serving, strictly
 
 USAGE_DETAILS = {
     "prompt_tokens_details": {"cached_tokens": 0},

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from api_server import ApiServer, parrot, serving
-from conversations import ask, assistant, prompt_of, refusal, user
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import ApiServer, parrot, serving
+from support.conversations import ask, assistant, prompt_of, refusal, user
 
 
 def test_variables_reach_the_template() -> None:

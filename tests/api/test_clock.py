@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from api_server import events, has, say, serving
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.ledger import Entry, NoLedger
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import events, has, say, serving
 
 DAY_S = 86_400.0
 

@@ -9,8 +9,8 @@ import pytest
 from openai import BadRequestError
 from openai.types import Completion
 
-from api_server import ApiServer, events, fingerprint, say, serving, strictly
 from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
+from support.api_server import ApiServer, events, fingerprint, say, serving, strictly
 
 USAGE_DETAILS = {
     "prompt_tokens_details": {"cached_tokens": 0},

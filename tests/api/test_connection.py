@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api_server import LIMIT_S, ApiServer, has, parrot, say, serving
 from crossette.server import connection
 from crossette.server.connection import BoundedProtocol
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import LIMIT_S, ApiServer, has, parrot, say, serving
 
 BODY = json.dumps({"model": "fake", "prompt": say("Hello"), "max_tokens": 50}).encode()
 STREAM = json.dumps({"model": "fake", "prompt": say("Hello"), "max_tokens": 50, "stream": True}).encode()

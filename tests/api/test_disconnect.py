@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from api_server import ApiServer, events, has, parrot, say, serving
 from crossette.testing.fake_engine import FakeEngine
-from engine_calls import is_empty
+from support.api_server import ApiServer, events, has, parrot, say, serving
+from support.engine_calls import is_empty
 
 ENDPOINTS = ("completions", "chat/completions")
 

@@ -10,12 +10,12 @@ import openai
 import pytest
 from openai.types.shared import ErrorObject
 
-from api_server import DIALECTS, ApiServer, say, serving, strictly
 from crossette.api.schema import fields
 from crossette.api.schema.table import neutral_values
 from crossette.engine import Generation
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
+from support.api_server import DIALECTS, ApiServer, say, serving, strictly
 
 ENDPOINTS = ("completions", "chat/completions")
 USER = {"role": "user", "content": say("Hello")}

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from api_server import PREFIXES, parrot, say
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.limits import Limiter
 from crossette.api.app import App
@@ -21,9 +20,10 @@ from crossette.api.guards.admission import Gate
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.testing.fake_engine import FakeEngine
-from engine_calls import is_empty
-from faulty_tasks import Faults
-from ledger_entries import KeptEntries
+from support.api_server import PREFIXES, parrot, say
+from support.engine_calls import is_empty
+from support.faulty_tasks import Faults
+from support.ledger_entries import KeptEntries
 
 LIMIT_S = 10
 BUDGET = 10_000

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from api_server import DIALECTS, ApiServer, parrot, say, serving
 from crossette.api.schema import fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.table import REQUIRED, Words
 from crossette.testing.fake_engine import IM_END, FakeEngine
 from crossette.types import BIAS_RANGE, GenerationRequest, SamplingParams
-from fields_page import PAGE, Wire, nested, page, table_of
+from support.api_server import DIALECTS, ApiServer, parrot, say, serving
+from support.fields_page import PAGE, Wire, nested, page, table_of
 
 TABLES = {"completions": CompletionRequest.table, "chat/completions": ChatRequest.table}
 WIRE: dict[str, Wire] = {"completions": CompletionRequest, "chat/completions": ChatRequest, **nested()}

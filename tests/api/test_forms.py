@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from api_server import DIALECTS, LIMIT_S, parrot, say, serving
 from crossette.api import grammar_pool
 from crossette.api import worker_threads as workshops
 from crossette.api.worker_threads import Workshop
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import Constraint
+from support.api_server import DIALECTS, LIMIT_S, parrot, say, serving
 
 BODY = {"model": "fake", "prompt": say("12"), "max_tokens": 8, "guided_regex": "[0-9]{2}"}
 

@@ -18,15 +18,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, currently_in_test_context, event, given, settings
 from hypothesis import strategies as st
 
-from api_server import PREFIXES, events
 from crossette.api.app import App
 from crossette.api.models import ServedModels
 from crossette.testing.fake_engine import IM_END, FakeEngine
 from crossette.text.tool_calls.families import FORMATS
 from crossette.types import GenerationRequest
-from engine_calls import is_empty, run
-from schema_strategies import conversations, schemas, tools_sent
-from schema_walks import verdict
+from support.api_server import PREFIXES, events
+from support.engine_calls import is_empty, run
+from support.schema_strategies import conversations, schemas, tools_sent
+from support.schema_walks import verdict
 
 LIMIT_S = 60
 """Of one exchange: nothing hangs."""

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api_server import ApiServer, has, parrot, say, serving
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import ApiServer, has, parrot, say, serving
 
 ENDPOINTS = ("completions", "chat/completions")
 OURS = ("fireworks-", "openai-")

@@ -12,14 +12,14 @@ import httpx
 import openai
 import pytest
 
-from api_server import DIALECTS, LIMIT_S, PREFIXES, ApiServer, has, parrot, say, serving
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.limits import Limiter
 from crossette.api.guards.admission import Gate
 from crossette.api.guards.rate_limit_headers import duration
 from crossette.errors import Overloaded
 from crossette.testing.fake_engine import FakeEngine
-from ledger_entries import KeptEntries
+from support.api_server import DIALECTS, LIMIT_S, PREFIXES, ApiServer, has, parrot, say, serving
+from support.ledger_entries import KeptEntries
 
 KEY = {"authorization": "Bearer key"}
 TEXT = say("0123456789")

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 from openai import AuthenticationError, OpenAI
 
-from api_server import ALIASES, LIMIT_S, ApiServer, parrot, say, serving
 from crossette.accounts.access import Caller
 from crossette.errors import Unauthorized
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
+from support.api_server import ALIASES, LIMIT_S, ApiServer, parrot, say, serving
 
 ALICE, BOSS, NARROW = "sk-crossette-alice", "sk-crossette-boss", "sk-crossette-narrow"
 CALLERS = {

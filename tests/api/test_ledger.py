@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from api_server import DIALECTS, LIMIT_S, ApiServer, parrot, say, serving
 from crossette.accounts.access import ANONYMOUS, Caller
 from crossette.accounts.ledger import Entry, LedgerStats, NoLedger, UsageQuery, UsageRow
 from crossette.api.account import entry_of
@@ -18,7 +17,8 @@ from crossette.api.exchange import Exchange
 from crossette.errors import EngineFailure, StoreError, Unauthorized
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import Usage
-from records import WORK, make_record
+from support.api_server import DIALECTS, LIMIT_S, ApiServer, parrot, say, serving
+from support.records import WORK, make_record
 
 ENDPOINTS = {"/completions": "cmpl-", "/chat/completions": "chatcmpl-"}
 ROW = UsageRow("key-a", "alice", "fake", None, 3, 1, 10, 4, 5, 0, 0.25)

@@ -10,10 +10,10 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from api_server import DIALECTS, LIMIT_S, ApiServer, cut_short, has, parrot, say, serving
 from crossette.api import http
 from crossette.server import connection
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import DIALECTS, LIMIT_S, ApiServer, cut_short, has, parrot, say, serving
 
 BODY = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
 LONG = {"model": "fake", "prompt": say("x" * 500), "max_tokens": 1000, "stream": True}

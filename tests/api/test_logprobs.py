@@ -10,8 +10,8 @@ import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from api_server import ApiServer, events, say, serving, strictly
 from crossette.engines.openvino.engine import OpenVINOEngine
+from support.api_server import ApiServer, events, say, serving, strictly
 
 PROMPT = say("Hä!")
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api_server import LIMIT_S, PREFIXES, ApiServer, parrot, say, serving
 from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
+from support.api_server import LIMIT_S, PREFIXES, ApiServer, parrot, say, serving
 
 BODY = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
 GOOD = json.dumps(BODY).encode()

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from api_server import ApiServer, parrot, say, serving
-from conversations import ask, assistant, calling, post, prompt_of, refusal, result, user
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import ApiServer, parrot, say, serving
+from support.conversations import ask, assistant, calling, post, prompt_of, refusal, result, user
 
 KNOWS_TOOLS = (
     "{% for m in messages %}[{{ m.role }}{% if m.name %}={{ m.name }}{% endif %}:{{ m.content }}"

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api_server import ApiServer, has, parrot, say, serving
 from crossette.accounts.ledger import NoLedger
 from crossette.api import app
 from crossette.testing.fake_engine import FakeEngine
-from metrics_page import example, shown_name
+from support.api_server import ApiServer, has, parrot, say, serving
+from support.metrics_page import example, shown_name
 
 ROOT = Path(__file__).parent.parent.parent
 BODIES: dict[str, dict[str, Any]] = {

@@ -6,8 +6,8 @@ import pytest
 from openai import NotFoundError
 from openai.types import Model
 
-from api_server import ApiServer, say, serving, strictly
 from crossette.errors import ConfigError
+from support.api_server import ApiServer, say, serving, strictly
 
 STARCODER = "accounts/fireworks/models/starcoder-16b-w8a16"
 SERVED = ["fake", "gpt-3.5-turbo", STARCODER]

@@ -16,7 +16,6 @@ import pytest
 import schemathesis
 from starlette.routing import Route
 
-from api_server import ALIASES, DIALECTS, ApiServer, parrot, serving
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI
 from crossette.api.docs.openapi import document
@@ -26,7 +25,8 @@ from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.table import Table
 from crossette.testing.fake_engine import FakeEngine
-from fields_page import nested
+from support.api_server import ALIASES, DIALECTS, ApiServer, parrot, serving
+from support.fields_page import nested
 
 BODIES = ("CompletionRequest", "ChatRequest")
 TABLES: dict[str, Table] = {

@@ -10,13 +10,13 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from api_server import DIALECTS, ApiServer, say, serving
 from crossette.api.app import App
 from crossette.api.guards.origins import LOOPBACK, OriginSettings, allowed_hosts, check_origins
 from crossette.errors import ConfigError
 from crossette.server import build
 from crossette.server.listener import bind
 from crossette.server.settings import load_settings
+from support.api_server import DIALECTS, ApiServer, say, serving
 
 BODY = {"model": "fake", "prompt": say("Hello")}
 PAGE = "https://app.example"

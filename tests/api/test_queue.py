@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from api_server import DIALECTS, ApiServer, has, parrot, say, serving
 from crossette.accounts.access import Caller, Limits
 from crossette.api.guards.admission import Gate
 from crossette.api.guards.queue_wait import QueueSettings, Returns, check_queue
 from crossette.engine import Speeds, WaitEstimate
 from crossette.errors import Overloaded
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import DIALECTS, ApiServer, has, parrot, say, serving
 
 SPEEDS = Speeds(answer_tokens_per_s=50, mean_output_tokens=200)
 """An answer takes four seconds: a batch of one lets somebody in as often."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from api_server import LIMIT_S, ApiServer, has, parrot, say, serving
 from crossette.observability.record import Work
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import LIMIT_S, ApiServer, has, parrot, say, serving
 
 COMPLETION: dict[str, Any] = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
 CHAT: dict[str, Any] = {"model": "fake", "messages": [{"role": "user", "content": say("Hello")}], "max_tokens": 50}

@@ -8,8 +8,8 @@ import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from api_server import DIALECTS, ApiServer, events, say, serving, strictly
 from crossette.testing.fake_engine import IM_END, IM_START, FakeEngine
+from support.api_server import DIALECTS, ApiServer, events, say, serving, strictly
 
 ENDPOINTS = ("completions", "chat/completions")
 ALL = {"raw_output": True, "return_token_ids": True, "perf_metrics_in_response": True}

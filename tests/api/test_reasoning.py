@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from api_server import ApiServer, events, say, serving
 from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
 from crossette.types import GenerationRequest
-from template_corpus import published
+from support.api_server import ApiServer, events, say, serving
+from support.template_corpus import published
 
 TEMPLATE = (
     "{% for m in messages %}[{{ m['role'] }}:{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from api_server import ApiServer, serving
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest, SamplingParams
+from support.api_server import ApiServer, serving
 
 SENT: dict[str, Any] = {
     "temperature": 0.5,

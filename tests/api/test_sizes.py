@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from api_server import DIALECTS, PREFIXES, say, serving
 from crossette.api.schema.chat import ChatRequest
+from support.api_server import DIALECTS, PREFIXES, say, serving
 
 MESSAGE = {"role": "user", "content": say("Hello")}
 SCHEMA = {"type": "object", "properties": {"a" * 500: {"type": "string"}}}

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from api_server import LIMIT_S, ApiServer, has, say, serving
 from crossette.server import connection
 from crossette.server.connection import BoundedProtocol
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import LIMIT_S, ApiServer, has, say, serving
 
 ENDLESS = {"model": "fake", "prompt": "go on", "max_tokens": 90_000, "ignore_eos": True, "stream": True}
 BODY = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}

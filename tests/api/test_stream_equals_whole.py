@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api_server import DIALECTS, PREFIXES, ApiServer, events, serving
-from played_engine import PlayedEngine
-from token_streams import TABLE, Spoken, spoken, stops_in, take_of
+from support.api_server import DIALECTS, PREFIXES, ApiServer, events, serving
+from support.played_engine import PlayedEngine
+from support.token_streams import TABLE, Spoken, spoken, stops_in, take_of
 
 ENDPOINTS = ("completions", "chat/completions")
 OBJECTS = {"completions": "text_completion", "chat/completions": "chat.completion.chunk"}

@@ -11,10 +11,10 @@ from typing import Any
 import openai
 import pytest
 
-from api_server import DIALECTS, LIMIT_S, ApiServer, cut_short, events, has, parrot, say, serving
 from crossette.generation.choice import Choice
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import TokenOutput
+from support.api_server import DIALECTS, LIMIT_S, ApiServer, cut_short, events, has, parrot, say, serving
 
 ENDPOINTS = ("completions", "chat/completions")
 ABSENT = "absent"

@@ -12,10 +12,10 @@ import pytest
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, Field
 
-from api_server import ApiServer, cut_short, events, say, serving
 from crossette.testing.fake_engine import FakeEngine
 from crossette.text.output_format import mismatches
 from crossette.text.schema.validator import JsonValidator
+from support.api_server import ApiServer, cut_short, events, say, serving
 
 ENDPOINTS = ("completions", "chat/completions")
 SCHEMA = {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from api_server import ApiServer, serving
 from crossette.testing.fake_engine import END_OF_TEXT, FakeEngine, FakeTokenizer
 from crossette.types import GenerationRequest
+from support.api_server import ApiServer, serving
 
 MARKS = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>")
 FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE, FIM_PAD = range(END_OF_TEXT + 1, END_OF_TEXT + 5)

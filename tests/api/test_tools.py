@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from api_server import ApiServer, events, serving
 from crossette.testing import fake_engine
 from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
 from crossette.text.output_format import mismatches
 from crossette.text.schema.validator import JsonValidator
 from crossette.text.tool_calls.families import FORMATS
 from crossette.types import FinishReason, TokenOutput
-from played_engine import PlayedEngine, TokenTable
-from tool_calls import CALL, FUNCTIONS, OSLO, SCHEMAS, SUM, body, called, choice_of, refusal
+from support.api_server import ApiServer, events, serving
+from support.played_engine import PlayedEngine, TokenTable
+from support.tool_calls import CALL, FUNCTIONS, OSLO, SCHEMAS, SUM, body, called, choice_of, refusal
 
 
 @pytest.fixture(scope="module")

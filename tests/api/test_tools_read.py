@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion
 
-from api_server import DIALECTS, ApiServer, events, say
-from tool_calls import CALL, FUNCTIONS, OSLO, SUM, TOOLS, body, choice_of
+from support.api_server import DIALECTS, ApiServer, events, say
+from support.tool_calls import CALL, FUNCTIONS, OSLO, SUM, TOOLS, body, choice_of
 
 
 def test_pieces_of_a_stream_join_to_the_same_calls(api: ApiServer, prefix: str) -> None:

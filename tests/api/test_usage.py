@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from api_server import DIALECTS, LIMIT_S, ApiServer, say, serving
 from crossette.accounts.ledger import NoLedger, UsageQuery, UsageRow
 from crossette.api import usage, worker_threads
 from crossette.api.worker_threads import Workshop
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import DIALECTS, LIMIT_S, ApiServer, say, serving
 
 LONG = {"model": "fake", "prompt": "x" * 20_000 + say("Hello"), "max_tokens": 8}
 """So long that it is encoded in a thread."""

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from api_server import LIMIT_S
 from crossette.api import worker_threads as workshops
 from crossette.api.worker_threads import Workshop
 from crossette.errors import Overloaded
+from support.api_server import LIMIT_S
 
 
 class HeldWork:

@@ -12,7 +12,7 @@ from crossette.client.bench import BenchOptions, BenchReport, parse_concurrency,
 from crossette.client.bench.connection import Chunked
 from crossette.client.bench.sse import SseReader
 from crossette.errors import ConfigError
-from sse_server import (
+from support.sse_server import (
     DONE,
     Answer,
     chat_completion,

@@ -11,17 +11,17 @@ from typing import NamedTuple
 
 import pytest
 
-from api_server import ALIASES, ApiServer, parrot, say, serving
-from client_environments import run_client
-from client_programs import Client
-from client_promises import STARCODER
-from client_tools import ORDERS
-from compatibility_page import PRINTED, Told
 from crossette.engine import Generation
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.errors import ServingError, ShuttingDown
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
+from support.api_server import ALIASES, ApiServer, parrot, say, serving
+from support.client_environments import run_client
+from support.client_programs import Client
+from support.client_promises import STARCODER
+from support.client_tools import ORDERS
+from support.compatibility_page import PRINTED, Told
 
 WINDOW = 4096
 

@@ -14,11 +14,11 @@ from typing import Protocol
 
 import pytest
 
-from api_server import LIMIT_S, ApiServer
-from client_environments import PINS, python_of, typecheck, unpinned
-from client_programs import CLIENTS, Client
-from client_promises import promises
-from compatibility_page import PAGE, PRINTED, SCENARIOS, Told, page
+from support.api_server import LIMIT_S, ApiServer
+from support.client_environments import PINS, python_of, typecheck, unpinned
+from support.client_programs import CLIENTS, Client
+from support.client_promises import promises
+from support.compatibility_page import PAGE, PRINTED, SCENARIOS, Told, page
 
 pytestmark = [pytest.mark.all, pytest.mark.timeout(1200)]  # the first test may install all
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api_server import ApiServer, events, say, serving
+from support.api_server import ApiServer, events, say, serving
 
 pytestmark = pytest.mark.all
 

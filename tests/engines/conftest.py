@@ -11,8 +11,8 @@ from crossette.engine import Engine
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.testing.fake_engine import FakeEngine
-from engine_calls import MAX_SEQUENCES, TINY_CONTEXT, is_empty, run, settle
-from tiny_model import tiny_files
+from support.engine_calls import MAX_SEQUENCES, TINY_CONTEXT, is_empty, run, settle
+from support.tiny_model import tiny_files
 
 
 def make_fake() -> Engine:

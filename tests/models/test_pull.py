@@ -19,7 +19,7 @@ from crossette.models.pull import pull
 from crossette.models.sources import Sources
 from crossette.models.store import ModelStore, StoredModel
 from crossette.types import Difference
-from model_fakes import FakeHub, entry, fake_convert, ir_files, no_wheel, sha256, wheel_of, write_files
+from support.model_fakes import FakeHub, entry, fake_convert, ir_files, no_wheel, sha256, wheel_of, write_files
 
 GGUF = b"GGUF fake"
 

@@ -14,8 +14,8 @@ from crossette.engines.openvino.gguf.compare import compare
 from crossette.engines.openvino.gguf.head import GgufHead, read_head
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from crossette.models.store import StoredModel
-from gguf_mixtures import FLOATS, MIXED, PURE, SUPER_BLOCKS, weights_of
-from tiny_model import write_tiny_gguf
+from support.gguf_mixtures import FLOATS, MIXED, PURE, SUPER_BLOCKS, weights_of
+from support.tiny_model import write_tiny_gguf
 
 PROSE = Path(__file__).parents[1] / "data" / "prose.txt"
 NUM_TOKENS = 512

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from bursts import Ask, make_machine, story
 from crossette.api.guards.queue_wait import QueueSettings, Returns, check_queue
 from crossette.engine import WaitEstimate
 from crossette.errors import Overloaded
+from support.bursts import Ask, make_machine, story
 
 NUM_STORIES = 60
 

@@ -19,7 +19,7 @@ from crossette.engines.openvino.gguf.check import verify
 from crossette.engines.openvino.gguf.head import read_head
 from crossette.errors import ModelError
 from crossette.types import Difference
-from tiny_model import Weights, write_tiny_gguf
+from support.tiny_model import Weights, write_tiny_gguf
 
 Q4_K = GGMLQuantizationType.Q4_K
 

@@ -18,7 +18,7 @@ from crossette.engines.openvino.convert import convert, unsupported
 from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, Value, read_head
 from crossette.errors import ModelError
 from crossette.types import ModelFacts
-from tiny_model import CHAT_TEMPLATE, Weights, write_tiny_gguf
+from support.tiny_model import CHAT_TEMPLATE, Weights, write_tiny_gguf
 
 FILES = {f"openvino_{part}.{kind}" for part in ("model", "tokenizer", "detokenizer") for kind in ("xml", "bin")}
 

@@ -15,7 +15,7 @@ from crossette.engines.openvino.load import MIN_BLOCKS
 from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.runner import FILLER_TOKENS, Logits, Row, Runner
 from crossette.errors import ModelError
-from engine_calls import TINY_CONTEXT
+from support.engine_calls import TINY_CONTEXT
 
 NUM_BLOCKS = 64
 PER_SEQUENCE = 4

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from api_server import serving
 from crossette.engines.openvino import engine as engine_module
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.pace import StepPace
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.errors import EngineFailure
-from engine_calls import LIMIT_S, ask, is_empty, make_request, run, settle
-from tiny_model import tiny_files
+from support.api_server import serving
+from support.engine_calls import LIMIT_S, ask, is_empty, make_request, run, settle
+from support.tiny_model import tiny_files
 
 
 @pytest.fixture(scope="module")

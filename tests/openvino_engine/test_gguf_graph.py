@@ -18,7 +18,7 @@ from crossette.engines.openvino.gguf.rotary import read_rotary
 from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.model import load_paged
 from crossette.engines.openvino.runner import Row, Runner
-from tiny_model import Weights, write_tiny_gguf
+from support.tiny_model import Weights, write_tiny_gguf
 
 Floats = npt.NDArray[np.float32]
 

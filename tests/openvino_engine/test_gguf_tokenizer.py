@@ -15,8 +15,8 @@ import pytest
 from crossette.engines.openvino.gguf.head import GgufHead, read_head
 from crossette.engines.openvino.gguf.tokenizer import unsupported_tokenizer, write_tokenizer
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
-from splitter_texts import DATA, MORE_MERGES, MORE_TOKENS, TEXTS
-from tiny_model import write_tiny_gguf
+from support.splitter_texts import DATA, MORE_MERGES, MORE_TOKENS, TEXTS
+from support.tiny_model import write_tiny_gguf
 
 EXPECTED = json.loads(DATA.read_text(encoding="utf-8"))
 

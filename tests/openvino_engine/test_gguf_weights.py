@@ -21,7 +21,7 @@ from crossette.engines.openvino.gguf.blocks import FORMATS, as_blocks
 from crossette.engines.openvino.gguf.graph import write_graph
 from crossette.engines.openvino.gguf.groups import Groups, grouped
 from crossette.engines.openvino.gguf.head import read_head
-from tiny_model import Weights, write_tiny_gguf
+from support.tiny_model import Weights, write_tiny_gguf
 
 Floats = npt.NDArray[np.float32]
 T = GGMLQuantizationType

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from openvino import opset13 as ops
 
-from choosing_graphs import ALL_AXES, Output, factor_beyond, longest, number, write_choosing
 from crossette.engines.openvino import model as model_file
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.errors import ModelError
-from engine_calls import TINY_CONTEXT, make_request, run, tokens
-from tiny_model import tiny_files
+from support.choosing_graphs import ALL_AXES, Output, factor_beyond, longest, number, write_choosing
+from support.engine_calls import TINY_CONTEXT, make_request, run, tokens
+from support.tiny_model import tiny_files
 
 LENGTH = 300
 OUTPUT = 16

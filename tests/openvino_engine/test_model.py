@@ -15,7 +15,7 @@ from openvino._offline_transformations import paged_attention_transformation
 from crossette.engines.openvino import model as model_file
 from crossette.engines.openvino.model import ALIBI_SLOPES, SLIDING_WINDOW, PagedModel, load_paged
 from crossette.errors import ModelError
-from engine_calls import TINY_CONTEXT
+from support.engine_calls import TINY_CONTEXT
 
 LAYERS = 2
 

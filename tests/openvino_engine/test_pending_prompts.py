@@ -8,7 +8,7 @@ import pytest
 
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import Sequence
-from schedules import add, make_scheduler, make_sequence, step
+from support.schedules import add, make_scheduler, make_sequence, step
 
 SHARED = tuple(range(96))
 """Three blocks."""

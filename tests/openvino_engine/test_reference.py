@@ -15,9 +15,9 @@ from gguf.quants import dequantize
 from crossette.engines.openvino.gguf import reference
 from crossette.engines.openvino.gguf.head import read_head
 from crossette.errors import ModelError
-from gguf_blocks import quantize
-from reference_cases import CASES, DATA, NUM_KEPT, TOKENS, write_case
-from tiny_model import Weights, write_tiny_gguf
+from support.gguf_blocks import quantize
+from support.reference_cases import CASES, DATA, NUM_KEPT, TOKENS, write_case
+from support.tiny_model import Weights, write_tiny_gguf
 
 KEPT = json.loads(DATA.read_text(encoding="utf-8"))
 
@@ -50,7 +50,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_logits_are_those_of_transformers(tmp_path: Path, name: str) -> None:
     file = write_case(tmp_path / "tiny.gguf", name)
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert sha256 == KEPT[name]["sha256"], "another file than was kept: run tests/make_reference_data.py again"
+    assert sha256 == KEPT[name]["sha256"], "another file than was kept: run tests/support/make_reference_data.py again"
 
     logits = reference.logits(file, read_head(file), TOKENS)
 

@@ -12,7 +12,7 @@ import pytest
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.generation.prompt import encode_text
 from crossette.types import GenerationRequest, Logprob
-from engine_calls import make_request, run
+from support.engine_calls import make_request, run
 
 TEXT = (
     "The old mill stands at the edge of the village, where the river bends to the south. Every morning the miller "

@@ -12,7 +12,7 @@ from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.generation.prompt import encode_text
 from crossette.types import GenerationRequest
-from engine_calls import is_empty, make_request, run, settle, tokens
+from support.engine_calls import is_empty, make_request, run, settle, tokens
 
 NUM_STREAMS = 32
 LIMIT_S = 200

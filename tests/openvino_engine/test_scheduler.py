@@ -8,8 +8,8 @@ from crossette.engines.openvino.kv_cache import BlockPool
 from crossette.engines.openvino.scheduler import Scheduler, fits
 from crossette.engines.openvino.sequence import Drawn, Sequence
 from crossette.types import FinishReason
-from engine_calls import make_request
-from schedules import add, make_scheduler, make_sequence, spans, step
+from support.engine_calls import make_request
+from support.schedules import add, make_scheduler, make_sequence, spans, step
 
 
 def test_a_prompt_is_computed_at_once_where_it_fits_and_then_row_by_row() -> None:

@@ -13,8 +13,8 @@ from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import Batch, Drawn, Sequence, Span
 from crossette.types import FinishReason
-from engine_calls import make_request
-from schedules import make_scheduler
+from support.engine_calls import make_request
+from support.schedules import make_scheduler
 
 MODULUS = 7
 """So few tokens that texts repeat: guesses come, and some are right."""

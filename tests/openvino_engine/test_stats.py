@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from api_server import serving
 from crossette.engine import EngineStats, EngineTimes
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 from crossette.engines.openvino.pace import StepPace
 from crossette.engines.openvino.sequence import Batch
 from crossette.engines.openvino.settings import OpenVINOSettings
-from engine_calls import LIMIT_S, ask, is_empty, make_request, run, settle
-from tiny_model import tiny_files
+from support.api_server import serving
+from support.engine_calls import LIMIT_S, ask, is_empty, make_request, run, settle
+from support.tiny_model import tiny_files
 
 LONG = "A prompt of more than two blocks, so that there is something to find in the prefix cache again."
 

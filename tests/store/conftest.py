@@ -10,8 +10,8 @@ import pytest
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.key_ring import KeyRing
 from crossette.accounts.database.keys import Keys
-from key_clock import Clock
-from postgres import Cluster, cluster
+from support.key_clock import Clock
+from support.postgres import Cluster, cluster
 
 
 @pytest.fixture(scope="session")

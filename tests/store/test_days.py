@@ -22,9 +22,9 @@ from crossette.accounts.database.tables import days, requests
 from crossette.accounts.ledger import GROUPS, Entry, UsageQuery, UsageRow, parse_query
 from crossette.accounts.prices import Price
 from crossette.errors import InvalidRequest
-from ledger_entries import NOW, make_entry
-from ledgers import LIMIT_S, ids, kept, running, wait_for
-from postgres import admin
+from support.ledger_entries import NOW, make_entry
+from support.ledgers import LIMIT_S, ids, kept, running, wait_for
+from support.postgres import admin
 
 
 def test_tokens_used_by_a_key_are_known_at_once_and_after_a_restart(database: Database) -> None:

@@ -21,7 +21,7 @@ from crossette.accounts.database.key_ring import KeyRing
 from crossette.accounts.database.keys import Key, Keys, KeysVersion, hash_of, id_of
 from crossette.accounts.database.tables import keys as table
 from crossette.errors import StoreError, Unauthorized
-from key_clock import NOW, Clock
+from support.key_clock import NOW, Clock
 
 LIMIT_S = 60
 INVALID = "The API key you provided is invalid."

@@ -22,7 +22,7 @@ from crossette.accounts.database.database import Database
 from crossette.accounts.database.keys import Key, Keys, hash_of
 from crossette.accounts.database.tables import keys as table
 from crossette.errors import ConfigError
-from key_clock import NOW, Clock
+from support.key_clock import NOW, Clock
 
 LIMIT_S = 60
 

@@ -15,8 +15,8 @@ from crossette.accounts.database.rows import row_of
 from crossette.accounts.ledger import Entry, LedgerStats
 from crossette.accounts.prices import Price
 from crossette.types import Usage
-from ledger_entries import NOW, make_entry
-from ledgers import LIMIT_S, ids, kept, running, wait_for
+from support.ledger_entries import NOW, make_entry
+from support.ledgers import LIMIT_S, ids, kept, running, wait_for
 
 
 def test_a_row_has_everything_that_the_entry_says(database: Database) -> None:

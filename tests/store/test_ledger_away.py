@@ -17,9 +17,9 @@ from crossette.accounts.database import ledger_writer as module
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.ledger_writer import DatabaseLedger
 from crossette.errors import StoreError
-from ledger_entries import make_entry
-from ledgers import LIMIT_S, ids, running, wait_for
-from postgres import Cluster, admin
+from support.ledger_entries import make_entry
+from support.ledgers import LIMIT_S, ids, running, wait_for
+from support.postgres import Cluster, admin
 
 
 class Away(Database):

@@ -16,7 +16,7 @@ from crossette.text.output import OutputParser
 from crossette.text.pieces import CallArguments, CallHead, Content, Piece, Thought, joined
 from crossette.text.reasoning import HARMONY, THINK
 from crossette.text.tool_calls.families import FORMATS
-from output_recordings import RECORDINGS, Recording
+from support.output_recordings import RECORDINGS, Recording
 
 every_recording = pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording.name)
 

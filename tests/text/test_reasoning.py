@@ -12,7 +12,7 @@ from crossette.errors import InvalidRequest, Unsupported
 from crossette.testing.fake_engine import FakeTokenizer
 from crossette.text.reasoning import HARMONY, THINK, Reasoning, Thinking, reasoning_of, thinking, with_history
 from crossette.types import Constraint
-from template_corpus import published
+from support.template_corpus import published
 
 END_OF_THOUGHTS = 256
 TOKENS = {"<think>": 258, "</think>": END_OF_THOUGHTS}

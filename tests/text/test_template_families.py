@@ -21,7 +21,7 @@ from crossette.errors import InvalidRequest, Unsupported
 from crossette.generation.prompt import encode_chat
 from crossette.models.store import StoredModel
 from crossette.text.template.chat_template import ChatTemplate, TemplateOptions
-from template_corpus import published
+from support.template_corpus import published
 
 CHATML = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 LLAMA_3 = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|python_tag|>")

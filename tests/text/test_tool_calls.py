@@ -24,7 +24,7 @@ from crossette.text.tool_calls.grammar import tool_grammar
 from crossette.text.tool_calls.prompt import with_tools
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import Constraint
-from template_corpus import published
+from support.template_corpus import published
 
 END = 257
 ENDING = {END, 258, *b'"})]'}

@@ -13,8 +13,8 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType, RopeScalingType, TokenType
 
 from crossette.engine import ModelFiles
-from engine_calls import TINY_CONTEXT
-from gguf_blocks import Floats, fitting, quantize
+from support.engine_calls import TINY_CONTEXT
+from support.gguf_blocks import Floats, fitting, quantize
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from client_environments import PINS
+from support.client_environments import PINS
 
 
 class Client(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from api_server import ApiServer, say
+from support.api_server import ApiServer, say
 
 CITY: dict[str, Any] = {
     "type": "object",

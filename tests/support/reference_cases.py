@@ -6,9 +6,9 @@ from pathlib import Path
 
 from gguf import GGMLQuantizationType
 
-from tiny_model import Weights, write_tiny_gguf
+from support.tiny_model import Weights, write_tiny_gguf
 
-DATA = Path(__file__).parent / "data" / "reference.json"
+DATA = Path(__file__).parents[1] / "data" / "reference.json"
 
 TOKENS = [3 + (7 * i * i + 5 * i) % 256 for i in range(100)]
 """Long enough to reach beyond the window of scaled positions."""

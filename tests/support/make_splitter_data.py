@@ -2,7 +2,7 @@
 
     python -m venv .venvs/tokenizers
     .venvs/tokenizers/bin/pip install tokenizers gguf
-    .venvs/tokenizers/bin/python tests/make_splitter_data.py DEFAULT_MODEL.gguf
+    PYTHONPATH=tests .venvs/tokenizers/bin/python -m support.make_splitter_data DEFAULT_MODEL.gguf
 
 The rules are written here as the families' own tokenizer.json has them; the vocabulary is the default
 model's and a little more.
@@ -18,7 +18,7 @@ from typing import Any
 
 from gguf import GGUFReader
 
-from splitter_texts import DATA, MORE_MERGES, MORE_TOKENS, TEXTS
+from support.splitter_texts import DATA, MORE_MERGES, MORE_TOKENS, TEXTS
 
 PATTERNS = {
     "llama-bpe": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from gguf.constants import GGMLQuantizationType
 
-from tiny_model import Weights
+from support.tiny_model import Weights
 
 T = GGMLQuantizationType
 

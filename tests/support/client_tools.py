@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from api_server import in_turns, say
+from support.api_server import in_turns, say
 
 Promises = dict[str, Any]
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from client_tools import PLACE
-from client_tools import promises as promises_of_tools
+from support.client_tools import PLACE
+from support.client_tools import promises as promises_of_tools
 
 STARCODER = "accounts/fireworks/models/starcoder-16b-w8a16"
 

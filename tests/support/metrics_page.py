@@ -11,9 +11,9 @@ from crossette.api.app import App
 from crossette.api.models import ServedModels
 from crossette.observability.metrics import Metrics
 from crossette.testing.fake_engine import FakeEngine
-from records import make_record
+from support.records import make_record
 
-PAGE = Path(__file__).parent.parent / "docs/metrics.md"
+PAGE = Path(__file__).parents[2] / "docs/metrics.md"
 
 HEAD = """\
 # Metrics

@@ -18,7 +18,7 @@ from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import Batch, Drawn, Sequence
 from crossette.engines.throughput import Throughput
 from crossette.types import GenerationRequest, TokenOutput
-from engine_calls import make_request
+from support.engine_calls import make_request
 
 END, WORD = -1, 1
 

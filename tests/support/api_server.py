@@ -32,7 +32,7 @@ from crossette.server.draining import DrainingServer
 from crossette.server.tls import TlsSettings
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
-from engine_calls import is_empty
+from support.engine_calls import is_empty
 
 LIMIT_S = 20
 """The limit of every wait of a test for something that should happen at once."""

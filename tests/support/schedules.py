@@ -7,7 +7,7 @@ from typing import Any
 from crossette.engines.openvino.kv_cache import BlockPool
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import Batch, Drawn, Sequence
-from engine_calls import make_request
+from support.engine_calls import make_request
 
 
 def make_scheduler(num_blocks: int = 16, max_sequences: int = 8, max_step_tokens: int = 128) -> Scheduler:

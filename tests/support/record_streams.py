@@ -1,4 +1,6 @@
-"""Record what the default model says, token by token, into tests/data/streams.json: `python tests/record_streams.py`.
+"""Record what the default model says, token by token, into tests/data/streams.json.
+
+    PYTHONPATH=tests python -m support.record_streams
 
 The tests of streams play it back: real tokens cut characters and words where a model cuts them. It is recorded anew
 only when that is wanted; the tests compare streams with whole answers, and never with what this model says today.
@@ -19,7 +21,7 @@ from crossette.models.store import ModelStore, default_root
 from crossette.server.build import model_files
 from crossette.types import GenerationRequest, SamplingParams
 
-STREAMS = Path(__file__).parent / "data" / "streams.json"
+STREAMS = Path(__file__).parents[1] / "data" / "streams.json"
 
 PROMPTS = (
     ("Once upon a time", 0.0),
@@ -64,7 +66,7 @@ def main() -> None:
     used = sorted({token for stream in streams for name in ("prompt", "tokens") for token in stream[name]})  # type: ignore[attr-defined]  # lists of ids
     table = engine.tokenizer
     head = {
-        "recorded": f"python tests/record_streams.py, with {model.name}",
+        "recorded": f"PYTHONPATH=tests python -m support.record_streams, with {model.name}",
         "bytes": {token: table.token_bytes(token).hex() for token in used},
         "control": {token: table.spelling(token).decode() for token in used if not table.token_bytes(token)},
     }

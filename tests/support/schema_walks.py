@@ -16,11 +16,11 @@ from crossette.engine import Engine
 from crossette.engines.grammar.compiler import Matcher
 from crossette.testing.fake_engine import IM_END
 from crossette.types import Constraint
-from engine_calls import Said, ask, make_request, run
+from support.engine_calls import Said, ask, make_request, run
 
 MAX_TOKENS = 1500
 MAX_STEERED = 330
-"""Enough for the longest address, and for the longest string of tests/schema_pairs.py."""
+"""Enough for the longest address, and for the longest string of tests/support/schema_pairs.py."""
 LONG = 60
 """Bytes after which a walk ends what it can: chance alone leaves one string in a hundred bytes, and lists never."""
 ENDING = (IM_END, *b'"}])')

@@ -2,7 +2,7 @@
 
     python -m venv .venvs/transformers
     .venvs/transformers/bin/pip install torch transformers accelerate gguf
-    .venvs/transformers/bin/python tests/make_reference_data.py
+    PYTHONPATH=tests .venvs/transformers/bin/python -m support.make_reference_data
 
 transformers reads metadata and weights out of the GGUF file by itself; only scaled positions, which it does not take
 over from there, are set in its configuration by hand.
@@ -18,8 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from reference_cases import CASES, DATA, NUM_KEPT, TOKENS, write_case
-from tiny_model import LINEAR_ROPE, LLAMA3_ROPE, YARN_ROPE
+from support.reference_cases import CASES, DATA, NUM_KEPT, TOKENS, write_case
+from support.tiny_model import LINEAR_ROPE, LLAMA3_ROPE, YARN_ROPE
 
 ROPE = {
     "llama3": {"rope_type": "llama3", "rope_theta": 10_000.0, **LLAMA3_ROPE},

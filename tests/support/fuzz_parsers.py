@@ -1,6 +1,6 @@
 """Bytes by chance, led by what they reach, at all that parses what others send: bodies, schemas, grammars, outputs.
 
-    python tests/fuzz_parsers.py -runs=100000 [FOLDER]
+    PYTHONPATH=tests python -m support.fuzz_parsers -runs=100000 [FOLDER]
 
 A program for atheris, which takes libFuzzer's options and keeps what it found in FOLDER. It ends with the input that
 broke a promise: an exception of another kind than the promised one, or pieces that depend on where a text was cut.
@@ -30,7 +30,7 @@ import msgspec
 
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
-from output_recordings import REASONING
+from support.output_recordings import REASONING
 
 _FORMATS = [None, *FORMATS.values()]
 _REASONING = [None, *REASONING.values()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LIMIT_S = 60
+TESTS = Path(__file__).parents[1]
 """The limit of every wait: hundreds of clients share two cores with the server."""
 
 
@@ -103,8 +105,9 @@ def _wait_for(look: Callable[[], T], condition: Callable[[T], bool]) -> T:
 @contextmanager
 def running(*, max_sequences: int = 64) -> Iterator[ServerProcess]:
     """A server process."""
-    command = [sys.executable, __file__, str(max_sequences)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "support.server_process", str(max_sequences)]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -118,12 +121,12 @@ def running(*, max_sequences: int = 64) -> Iterator[ServerProcess]:
 
 
 def main(max_sequences: int) -> None:
-    from api_server import parrot
     from crossette.api.app import App
     from crossette.api.models import ServedModels
     from crossette.server.draining import DrainingServer
     from crossette.server.listener import bind
     from crossette.testing.fake_engine import FakeEngine
+    from support.api_server import parrot
 
     class Server(DrainingServer):
         """Tells its port when it listens, and not before."""

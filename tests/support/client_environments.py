@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-SCRIPTS = Path(__file__).parent / "clients"
+SCRIPTS = Path(__file__).parents[1] / "clients"
 FOLDER = SCRIPTS.parent.parent / ".venvs"
 PINS = tomllib.loads((SCRIPTS / "versions.toml").read_text(encoding="utf-8"))
 

@@ -17,7 +17,7 @@ from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.table import Field, Table, Words
 from crossette.types import Range
 
-PAGE = Path(__file__).parent.parent / "docs/fields.md"
+PAGE = Path(__file__).parents[2] / "docs/fields.md"
 
 DIALECTS = (OPENAI, FIREWORKS)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from crossette.types import FinishReason, TokenOutput
-from played_engine import TokenTable
+from support.played_engine import TokenTable
 
 TABLE = TokenTable()
 
@@ -29,8 +29,8 @@ class Spoken:
 
 
 def _recorded() -> list[Spoken]:
-    """What tests/record_streams.py wrote, with the ids of our table."""
-    told = json.loads((Path(__file__).parent / "data" / "streams.json").read_text())
+    """What tests/support/record_streams.py wrote, with the ids of our table."""
+    told = json.loads((Path(__file__).parents[1] / "data" / "streams.json").read_text())
     ids = {int(token): TABLE.id_of(bytes.fromhex(data)) if data else TABLE.end for token, data in told["bytes"].items()}
     return [
         Spoken(tuple(ids[token] for token in stream["tokens"]), FinishReason(stream["finish_reason"]))

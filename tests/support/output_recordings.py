@@ -40,6 +40,5 @@ class Recording:
         return OutputParser(reasoning, tools, is_thinking=self.is_thinking)
 
 
-RECORDINGS = [
-    Recording(**recorded) for recorded in json.loads((Path(__file__).parent / "data/outputs.json").read_text("utf-8"))
-]
+DATA = Path(__file__).parents[1] / "data"
+RECORDINGS = [Recording(**recorded) for recorded in json.loads((DATA / "outputs.json").read_text("utf-8"))]

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
-from api_server import ApiServer, serving
 from crossette.testing.fake_engine import FakeEngine
+from support.api_server import ApiServer, serving
 
 
 def user(content: object) -> dict[str, object]:

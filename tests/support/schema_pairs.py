@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from schema_corpus import DRAFTS, Schema
+from support.schema_corpus import DRAFTS, Schema
 
 Strategy = st.SearchStrategy[Any]  # Any: JSON
 

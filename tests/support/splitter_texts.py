@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-DATA = Path(__file__).parent / "data" / "splitters.json"
+DATA = Path(__file__).parents[1] / "data" / "splitters.json"
 
 MORE_TOKENS, MORE_MERGES = ["12", "123", "1234"], ["1 2", "12 3", "123 4"]
 """Added to the default model's vocabulary, which has no token of several digits."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from client_programs import Client
+from support.client_programs import Client
 
-PAGE = Path(__file__).parent.parent / "docs/compatibility.md"
+PAGE = Path(__file__).parents[2] / "docs/compatibility.md"
 
 Told = Mapping[str, Mapping[str, Any]]
 """What a client was told in each scenario, by the path of its base URL."""
