@@ -1,6 +1,6 @@
 """The tables: keys, a row for each request, and what these add up to by day.
 
-Migrations lead to exactly these (tests/store/test_database.py).
+Migrations lead to exactly these (tests/accounts/database/test_database.py).
 """
 
 from __future__ import annotations

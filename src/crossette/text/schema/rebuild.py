@@ -1,7 +1,8 @@
 """Which JSON schemas can be enforced, and how a grammar is told of them.
 
-A schema is rebuilt from keywords that are known to hold, each tried against a validator (tests/test_schema_corpus.py);
-any other is refused by its JSON pointer. What the grammar's compiler gets wrong is written in another way here.
+A schema is rebuilt from keywords that are known to hold, each tried against a validator
+(tests/text/schema/test_corpus.py); any other is refused by its JSON pointer. What the grammar's compiler gets wrong is
+written in another way here.
 An object with `properties` and no word on further ones is closed, as with `unevaluatedProperties: false`: small
 models fill an open object with keys without end.
 """

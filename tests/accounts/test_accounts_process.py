@@ -22,7 +22,7 @@ import pytest
 from support.postgres import cluster
 
 LIMIT_S = 60
-SERVER = Path(__file__).parent.parent / "benchmarks/fake_server.py"
+SERVER = Path(__file__).parents[2] / "benchmarks/fake_server.py"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from crossette.server.tls import TlsSettings, check_tls
 from support.api_server import ApiServer, serving
 from support.sse_server import serving as serving_script
 
-SECURITY = Path(__file__).parent.parent / "docs/security.md"
+SECURITY = Path(__file__).parents[2] / "docs/security.md"
 
 # --- where it is ---
 

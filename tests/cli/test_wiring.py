@@ -14,7 +14,7 @@ import httpx
 import trustme
 
 from crossette.models.store import StoredModel
-from test_serve import LIMIT_S, serving
+from server.test_serve import LIMIT_S, serving
 
 
 class Asker:

@@ -41,7 +41,7 @@ def left(api: ApiServer, before: Counter[str]) -> Counter[str]:
 
 
 def test_nothing_is_left_of_requests_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     from soak import KINDS, Soak
 
     engine = FakeEngine(max_sequences=4)  # fewer than there are clients: some of those that hang up are queued
