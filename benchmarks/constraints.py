@@ -39,7 +39,7 @@ from crossette.server.build import model_files
 from crossette.text import output_format
 from crossette.text.output_plan import output_plan
 from crossette.text.tool_calls.families import HERMES, LLAMA_3
-from crossette.text.tool_calls.offer import Offer
+from crossette.text.tool_calls.tool_set import ToolSet
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import Constraint, GenerationRequest, SamplingParams
 
@@ -121,7 +121,7 @@ def kinds(engine: Engine) -> dict[str, Constraint | None]:
     marker = partial(token_id, engine.tokenizer)
 
     def auto(tool_format: Any) -> Constraint | None:
-        return output_plan(marker, offer=Offer.of(tool_format, TOOLS, ToolChoice("auto"))).constraint
+        return output_plan(marker, offer=ToolSet.of(tool_format, TOOLS, ToolChoice("auto"))).constraint
 
     return {
         "free": None,

@@ -19,7 +19,7 @@ from crossette.accounts.open import open_store
 from crossette.accounts.settings import StoreSettings
 from crossette.api.app import App
 from crossette.api.exchange import Exchange
-from crossette.api.guards.admission import Gate
+from crossette.api.guards.admission import AdmissionController
 from crossette.api.models import ServedModels
 from crossette.observability import request_log
 from crossette.observability.record import RequestRecord
@@ -60,7 +60,7 @@ def run(
     listener: socket.socket, made: type[App], *, access: Access | None = None, ledger: Ledger | None = None
 ) -> None:
     engine = FakeEngine()
-    gate = Gate(Limiter(ledger.used_tokens)) if ledger is not None else None
+    gate = AdmissionController(Limiter(ledger.used_tokens)) if ledger is not None else None
     app = made(ServedModels({engine.info.name: engine}), access=access, ledger=ledger, gate=gate)
     DrainingServer(app, engine, drain_timeout=5).run(sockets=[listener])
 

@@ -12,7 +12,18 @@ import crossette
 
 ROOT = Path(crossette.__file__).parent
 
-BASE = {"errors", "settings", "log", "machine", "timespec", "histogram", "numerals", "urls", "folders"}
+BASE = {
+    "errors",
+    "settings",
+    "log",
+    "machine",
+    "timespec",
+    "histogram",
+    "numerals",
+    "urls",
+    "folders",
+    "moving_average",
+}
 """Modules that anybody may import, but for each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -26,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "urls": set(),
     "histogram": set(),
     "folders": set(),
+    "moving_average": set(),
     "types": {"errors"},
     "accounts": {"types"},
     # the engine's interface, and what lies above and below it

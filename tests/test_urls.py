@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crossette.accounts.database.database import Database
 from crossette.cli import main as cli
-from crossette.client.remote import Place
+from crossette.client.remote import ServerURL
 from crossette.errors import ConfigError
 from crossette.observability.tracing import traces_url
 from crossette.urls import split_http, split_url
@@ -124,7 +124,7 @@ def test_any_text_is_an_address_or_refused_with_a_reason(text: str) -> None:
         else:
             assert parts.hostname and (parts.port is None or 0 < parts.port < 2**16)
             assert parts.geturl().lower().startswith(given_.partition(":")[0].lower())
-        for parse in (Place.parse, traces_url):
+        for parse in (ServerURL.parse, traces_url):
             try:
                 parse(given_)
             except ConfigError as error:

@@ -24,7 +24,7 @@ MOST_TRIES = 20
 
 
 @dataclass(frozen=True)
-class Visit:
+class Admission:
     """A request, until it was let in."""
 
     refusals: tuple[float, ...]
@@ -57,7 +57,7 @@ def _returns(tries: list[int]) -> str:
     return f"{tries.count(1)}, {tries.count(2)}, {sum(number > 2 for number in tries)}"
 
 
-async def _visits(served: Served) -> list[Visit]:
+async def _visits(served: Served) -> list[Admission]:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=served.url, timeout=LIMIT_S, limits=limits) as client:
         pause_s = await _seconds_each(client, served) / LOAD
@@ -78,7 +78,7 @@ async def _seconds_each(client: httpx.AsyncClient, served: Served) -> float:
     return statistics.median(seconds)
 
 
-async def _visit(client: httpx.AsyncClient, served: Served, number: int) -> Visit:
+async def _visit(client: httpx.AsyncClient, served: Served, number: int) -> Admission:
     """Ask until the server answers, and come back each time just when it said."""
     refusals: list[float] = []
     while len(refusals) < MOST_TRIES:
@@ -91,7 +91,7 @@ async def _visit(client: httpx.AsyncClient, served: Served, number: int) -> Visi
                 first_token_s = time.perf_counter() - begun
                 async for _ in lines:
                     pass
-                return Visit(tuple(refusals), first_token_s)
+                return Admission(tuple(refusals), first_token_s)
             if answer.status_code != 503:
                 raise SystemExit(f"Status {answer.status_code}")
             refusals.append(int(answer.headers["retry-after-ms"]) / 1000)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossette.accounts.access import ANONYMOUS, Caller, Limits
-from crossette.accounts.limits import Allowance, Lease, Limiter
-from crossette.accounts.token_bucket import Bucket
+from crossette.accounts.limits import Allowance, Limiter, Reservation
+from crossette.accounts.token_bucket import TokenBucket
 from crossette.errors import BudgetSpent, Forbidden, RateLimited
 
 
@@ -19,7 +19,7 @@ def caller(key_id: str = "key", **limits: int) -> Caller:
     return Caller(key_id, key_id, limits=Limits(**limits))
 
 
-def begin(limiter: Limiter, who: Caller, now: float, prompt_tokens: int = 1, most_generated: int = 0) -> Lease:
+def begin(limiter: Limiter, who: Caller, now: float, prompt_tokens: int = 1, most_generated: int = 0) -> Reservation:
     """Let a request in as the server does: it comes, it is read, and it leaves if it is refused then."""
     lease = limiter.begin(who, now)
     assert lease is not None
@@ -41,27 +41,27 @@ def refusal(limiter: Limiter, who: Caller, now: float, prompt_tokens: int = 1) -
 
 
 def test_a_bucket_is_full_at_first_and_never_more_than_full() -> None:
-    bucket = Bucket(60, now=0)
+    bucket = TokenBucket(60, now=0)
 
     assert (bucket.level(0), bucket.level(1000)) == (60, 60)
 
 
 def test_a_bucket_fills_evenly() -> None:
-    bucket = Bucket(60, now=0)
+    bucket = TokenBucket(60, now=0)
     bucket.take(60, now=0)
 
     assert [bucket.level(now) for now in (0, 1, 30, 60)] == [0, 1, 30, 60]
 
 
 def test_a_bucket_in_debt_fills_from_below_zero() -> None:
-    bucket = Bucket(60, now=0)
+    bucket = TokenBucket(60, now=0)
     bucket.take(90, now=0)
 
     assert (bucket.level(0), bucket.wait_s(1, 0), bucket.wait_s(1, 31)) == (-30, 31, 0)
 
 
 def test_more_than_a_bucket_holds_waits_until_it_is_full() -> None:
-    bucket = Bucket(60, now=0)
+    bucket = TokenBucket(60, now=0)
     bucket.take(10, now=0)
 
     assert bucket.wait_s(1000, 0) == 10
@@ -74,7 +74,7 @@ def test_more_than_a_bucket_holds_waits_until_it_is_full() -> None:
 )
 def test_who_waits_as_long_as_told_is_let_in(per_minute: int, taken: list[tuple[int, float]], amount: int) -> None:
     now = 0.0
-    bucket = Bucket(per_minute, now)
+    bucket = TokenBucket(per_minute, now)
     for used, seconds in taken:
         now += seconds
         bucket.take(used, now)
@@ -83,7 +83,7 @@ def test_who_waits_as_long_as_told_is_let_in(per_minute: int, taken: list[tuple[
 
 
 def test_a_clock_that_stands_still_or_goes_back_gives_nothing() -> None:
-    bucket = Bucket(60, now=100)
+    bucket = TokenBucket(60, now=100)
     bucket.take(60, now=100)
 
     assert bucket.level(50) == 0
@@ -225,12 +225,12 @@ def test_who_comes_back_when_told_is_let_in_unless_others_cost_more_than_usual(
     rate = "cached" if is_cached else "generated"
     limiter, who = Limiter(), caller("key", **{f"{rate}_tokens_per_minute": per_minute})
 
-    def end(lease: Lease, cost: int, now: float) -> None:
+    def end(lease: Reservation, cost: int, now: float) -> None:
         lease.end(cached_tokens=cost, generated_tokens=cost, now=now)
 
     end(begin(limiter, who, 0), usual, now=0)
     now = 60.0 * (2 + usual / per_minute)
-    ends: list[tuple[float, Lease, int]] = []
+    ends: list[tuple[float, Reservation, int]] = []
     for other in others:
         with suppress(RateLimited):
             ends.append((now + other.seconds, begin(limiter, who, now), int(usual * other.share)))
@@ -376,7 +376,7 @@ def test_what_was_used_is_set_aside_until_the_ledger_knows_it() -> None:
 def test_a_budget_is_never_overdrawn(budget: int, asked: list[tuple[int, int, float]]) -> None:
     used = 0
     limiter, who = Limiter(lambda key_id: used), caller(total_tokens=budget)
-    running: list[tuple[Lease, int, int]] = []
+    running: list[tuple[Reservation, int, int]] = []
     for number, (prompt, most, share) in enumerate(asked):
         with suppress(RateLimited, BudgetSpent):
             running.append((begin(limiter, who, number, prompt, most), prompt, int(most * share)))

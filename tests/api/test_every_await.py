@@ -16,7 +16,7 @@ from starlette.types import Message
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.limits import Limiter
 from crossette.api.app import App
-from crossette.api.guards.admission import Gate
+from crossette.api.guards.admission import AdmissionController
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.testing.fake_engine import FakeEngine
@@ -147,7 +147,9 @@ def test_a_fault_at_any_await_ends_that_request_once_and_leaves_nothing(
     path, body = f"{PREFIXES[0]}/{endpoint}", body | {"stream": streamed}
     engine = FakeEngine(parrot)
     limiter, ledger = Limiter(), KeptEntries()
-    app = App(ServedModels({"fake": engine}), settings, access=OnlyCaller(), ledger=ledger, gate=Gate(limiter))
+    app = App(
+        ServedModels({"fake": engine}), settings, access=OnlyCaller(), ledger=ledger, gate=AdmissionController(limiter)
+    )
 
     async def strike_everywhere() -> int:
         for place in count():

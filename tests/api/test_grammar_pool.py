@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from crossette.api import grammar_pool
-from crossette.api import worker_threads as workshops
-from crossette.api.worker_threads import Workshop
+from crossette.api import worker_pool as workshops
+from crossette.api.worker_pool import WorkerPool
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import Constraint
 from support.api_server import DIALECTS, LIMIT_S, parrot, say, serving
@@ -37,15 +37,15 @@ class SlowEngine(FakeEngine):
 
 
 @pytest.fixture
-def workshop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+def workshop(monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool]:
     """One thread, for which one may wait."""
-    one = Workshop("form", 1, max_waiting=1, waits_for="for their form")
+    one = WorkerPool("form", 1, max_waiting=1, waits_for="for their form")
     monkeypatch.setattr(grammar_pool, "workshop", one)
     yield one
     one._threads.shutdown()
 
 
-def wait_for(workshop: Workshop, num_waiting: int) -> None:
+def wait_for(workshop: WorkerPool, num_waiting: int) -> None:
     until = time.monotonic() + LIMIT_S
     while workshop._waiting != num_waiting:
         assert time.monotonic() < until
@@ -54,7 +54,7 @@ def wait_for(workshop: Workshop, num_waiting: int) -> None:
 
 def test_the_time_that_a_form_waits_for_others_is_not_its_own(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     num_requests, seconds = 20, 0.2
-    monkeypatch.setattr(grammar_pool, "workshop", Workshop("form", 1, max_waiting=64, waits_for="for their form"))
+    monkeypatch.setattr(grammar_pool, "workshop", WorkerPool("form", 1, max_waiting=64, waits_for="for their form"))
     monkeypatch.setattr(workshops, "PATIENCE_S", num_requests * seconds * 0.75)
     with serving(SlowEngine(seconds)) as api, ThreadPoolExecutor(num_requests) as clients:
         answers = list(clients.map(lambda _: api.post(f"{prefix}/completions", BODY), range(num_requests)))
@@ -63,7 +63,7 @@ def test_the_time_that_a_form_waits_for_others_is_not_its_own(prefix: str, monke
 
 
 def test_a_form_that_takes_too_long_itself_is_a_400(
-    prefix: str, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    prefix: str, workshop: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workshops, "PATIENCE_S", 0.05)
     engine = SlowEngine()
@@ -76,7 +76,7 @@ def test_a_form_that_takes_too_long_itself_is_a_400(
     assert "Ask for a simpler one" in answer.json()["error"]["message"]
 
 
-def test_whoever_finds_too_many_waiting_is_told_to_come_back(prefix: str, workshop: Workshop) -> None:
+def test_whoever_finds_too_many_waiting_is_told_to_come_back(prefix: str, workshop: WorkerPool) -> None:
     engine = SlowEngine()
     engine.held.clear()
     with serving(engine) as api, ThreadPoolExecutor(2) as clients:

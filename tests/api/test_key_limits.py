@@ -14,7 +14,7 @@ import pytest
 
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.limits import Limiter
-from crossette.api.guards.admission import Gate
+from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.rate_limit_headers import duration
 from crossette.errors import Overloaded
 from crossette.testing.fake_engine import FakeEngine
@@ -48,7 +48,9 @@ def limited(
 ) -> Iterator[ApiServer]:
     limiter = Limiter(ledger.used_tokens if ledger else lambda key_id: (used or {})[key_id])
     callers = {"key": Caller("id-1", "a key", limits=Limits(**limits))}
-    with serving(engine, callers=callers, ledger=ledger, gate=Gate(limiter, now=clock or Clock())) as api:
+    with serving(
+        engine, callers=callers, ledger=ledger, gate=AdmissionController(limiter, now=clock or Clock())
+    ) as api:
         yield api
 
 

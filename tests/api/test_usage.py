@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from crossette.accounts.ledger import NoLedger, UsageQuery, UsageRow
-from crossette.api import usage, worker_threads
-from crossette.api.worker_threads import Workshop
+from crossette.api import usage, worker_pool
+from crossette.api.worker_pool import WorkerPool
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import DIALECTS, LIMIT_S, ApiServer, say, serving
 
@@ -34,7 +34,7 @@ class SlowLedger(NoLedger):
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowLedger]:
     slow = SlowLedger()
-    monkeypatch.setattr(usage, "workshop", Workshop("usage", 1, max_waiting=40, waits_for="to be told"))
+    monkeypatch.setattr(usage, "workshop", WorkerPool("usage", 1, max_waiting=40, waits_for="to be told"))
     yield slow
     slow.may_end.set()
 
@@ -67,7 +67,7 @@ def test_a_slow_database_does_not_hold_up_the_encoding_of_long_prompts(
 def test_whoever_finds_too_many_waiting_for_it_is_told_to_come_back(
     server: ApiServer, ledger: SlowLedger, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(usage, "workshop", Workshop("usage", 1, max_waiting=1, waits_for="to be told what was used"))
+    monkeypatch.setattr(usage, "workshop", WorkerPool("usage", 1, max_waiting=1, waits_for="to be told what was used"))
     with ThreadPoolExecutor(2) as clients:
         first = clients.submit(server.get, f"{prefix}/usage")
         assert ledger.begun.acquire(timeout=LIMIT_S)
@@ -86,7 +86,7 @@ def test_whoever_finds_too_many_waiting_for_it_is_told_to_come_back(
 def test_a_database_that_does_not_answer_is_a_503(
     server: ApiServer, ledger: SlowLedger, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_threads, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(worker_pool, "PATIENCE_S", 0.05)
 
     answer = server.get(f"{prefix}/usage")
 

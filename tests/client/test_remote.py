@@ -21,7 +21,7 @@ from crossette.client.bench import BenchOptions, run_bench
 from crossette.client.bench.connection import Connection, ConnectionFailed
 from crossette.client.bench.options import Address
 from crossette.client.chat import RemoteChat, ReplyFailed
-from crossette.client.remote import Place, told
+from crossette.client.remote import ServerURL, told
 from crossette.client.status.scrape import MetricsPage, StatusFailed
 from crossette.errors import ConfigError, CrossetteError
 from crossette.server.tls import TlsSettings, check_tls
@@ -48,13 +48,13 @@ SECURITY = Path(__file__).parents[2] / "docs/security.md"
     ],
 )
 def test_a_url_is_the_servers_or_its_apis(url: str, root: str, base: str) -> None:
-    assert Place.parse(url) == Place(root, base)
+    assert ServerURL.parse(url) == ServerURL(root, base)
 
 
 @pytest.mark.parametrize("url", ["", "ftp://a", "http://", "http://a:port", "http://[::1", "http://a/v1?key=1"])
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="--url must be a server or the base URL of its API"):
-        Place.parse(url)
+        ServerURL.parse(url)
 
 
 def read_status(url: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossette.errors import ContextLengthExceeded, EngineFailure, ShuttingDown
-from crossette.generation.answer import Answer, Whole, collect, start
+from crossette.generation.answer import Answer, ChoiceResult, collect, start
 from crossette.generation.choice import Choice, Delta, Stops
 from crossette.testing.fake_engine import IM_END, FakeEngine, FakeTokenizer, say
 from crossette.text.pieces import Content
@@ -133,10 +133,12 @@ def test_choices_of_all_prompts_are_numbered_through(tokens_per_step: int) -> No
 def test_the_collected_answer_is_the_stream_folded() -> None:
     engine = FakeEngine(say("one", "two, and more"))
 
-    async def work() -> list[Whole]:
+    async def work() -> list[ChoiceResult]:
         return await collect(start(engine, [ask(n=2), ask("b", n=2)], Stops((",",))))
 
-    ends = [Whole(index, text, (Content(text),), FinishReason.STOP) for index, text in enumerate(("one", "two") * 2)]
+    ends = [
+        ChoiceResult(index, text, (Content(text),), FinishReason.STOP) for index, text in enumerate(("one", "two") * 2)
+    ]
     assert run(work()) == ends
     assert is_empty(engine)
 

@@ -15,7 +15,7 @@ from crossette.text.output_plan import OutputPlan
 from crossette.text.pieces import Content, Piece, joined
 from crossette.text.token_offsets import TokenText
 from crossette.text.tool_calls.families import FORMATS
-from crossette.text.tool_calls.offer import Offer
+from crossette.text.tool_calls.tool_set import ToolSet
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import FinishReason, Logprob, TokenOutput
 from support.output_recordings import REASONING, RECORDINGS, Recording
@@ -44,7 +44,7 @@ def plan_of(recording: Recording) -> OutputPlan:
     offer = None
     if recording.format:
         tools = tuple(Tool(name, parameters={"additionalProperties": True}) for name in {c[0] for c in recording.calls})
-        offer = Offer.of(FORMATS[recording.format], tools, ToolChoice("auto"))
+        offer = ToolSet.of(FORMATS[recording.format], tools, ToolChoice("auto"))
     reasoning = REASONING[recording.reasoning] if recording.reasoning else None
     return OutputPlan(offer=offer, reasoning=reasoning, is_thinking=recording.is_thinking)
 

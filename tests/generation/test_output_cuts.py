@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette.generation.answer import Whole
+from crossette.generation.answer import ChoiceResult
 from crossette.generation.choice import Choice, Stops
 from crossette.text import output_format
 from crossette.text.output_plan import OutputPlan
-from crossette.text.pieces import Called, Piece, content_of, joined, thoughts_of
+from crossette.text.pieces import Piece, ToolCall, content_of, joined, reasoning_text
 from crossette.text.reasoning import COMMAND, HARMONY, THINK, Reasoning
 from crossette.text.tool_calls.families import FORMATS
 from crossette.text.tool_calls.format import ToolFormat
-from crossette.text.tool_calls.offer import Offer
+from crossette.text.tool_calls.tool_set import ToolSet
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import FinishReason, TokenOutput
 from support.output_recordings import REASONING, RECORDINGS, Recording
@@ -62,14 +62,14 @@ def plan_of(
     form: str = "",
     is_thinking: bool = False,
 ) -> OutputPlan:
-    offer = Offer.of(tools, TOOLS, ToolChoice(mode)) if tools is not None else None
+    offer = ToolSet.of(tools, TOOLS, ToolChoice(mode)) if tools is not None else None
     forms = {"json": output_format.json_object("p"), "text": output_format.choice(["<a>", "[b]"], "p")}
     return OutputPlan(form=forms.get(form), offer=offer, reasoning=reasoning, is_thinking=is_thinking)
 
 
 def heard(
     plan: OutputPlan, tokens: Sequence[bytes], steps: Iterable[int], reason: FinishReason = FinishReason.LENGTH
-) -> Whole:
+) -> ChoiceResult:
     """What a choice says of tokens that come in steps of so many, put together."""
     choice = Choice(0, TABLE, Stops(), plan)
     pieces: list[Piece] = []
@@ -86,10 +86,10 @@ def heard(
         if ended is not None:
             break
     assert ended == reason
-    return Whole(0, text + ONLY_CALLS * choice.only_calls, tuple(joined(pieces)), ended)
+    return ChoiceResult(0, text + ONLY_CALLS * choice.only_calls, tuple(joined(pieces)), ended)
 
 
-def cut_everywhere(plan: OutputPlan, tokens: Sequence[bytes]) -> Iterable[tuple[bytes, Whole]]:
+def cut_everywhere(plan: OutputPlan, tokens: Sequence[bytes]) -> Iterable[tuple[bytes, ChoiceResult]]:
     """The text up to each cut, and what is said of it, however it came."""
     for length in range(1, len(tokens)):
         whole = heard(plan, tokens[:length], ())
@@ -97,7 +97,7 @@ def cut_everywhere(plan: OutputPlan, tokens: Sequence[bytes]) -> Iterable[tuple[
         yield b"".join(tokens[:length]), whole
 
 
-def check_calls(calls: Sequence[Called], made: Sequence[tuple[str, object]]) -> None:
+def check_calls(calls: Sequence[ToolCall], made: Sequence[tuple[str, object]]) -> None:
     """Those that were made, the last of them as far as it came."""
     assert [call.name for call in calls] == [name for name, _ in made[: len(calls)]]
     for place, call in enumerate(calls):
@@ -159,7 +159,7 @@ def test_marks_of_thoughts_are_no_content_wherever_they_are_cut(reasoning: Reaso
     tokens = tokens_of(text, reasoning.markers if are_tokens else ())
 
     for said, whole in cut_everywhere(plan_of(None, "auto", reasoning), tokens):
-        content, thoughts = content_of(whole.pieces), thoughts_of(whole.pieces)
+        content, thoughts = content_of(whole.pieces), reasoning_text(whole.pieces)
         assert not any(mark in content + thoughts for mark in marks)
         if are_tokens:
             assert "Four.".startswith(content)

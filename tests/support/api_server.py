@@ -22,7 +22,7 @@ from crossette.accounts.access import ANONYMOUS, Access, Caller
 from crossette.accounts.ledger import Ledger
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
-from crossette.api.guards.admission import Gate
+from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
@@ -185,7 +185,7 @@ def serving(
     access: Access | None = None,
     ledger: Ledger | None = None,
     callers: Mapping[str, Caller] | None = None,
-    gate: Gate | None = None,
+    gate: AdmissionController | None = None,
     origins: OriginSettings | None = None,
     tls: TlsSettings | None = None,
     observers: Sequence[Observer] = (),

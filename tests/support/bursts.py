@@ -15,7 +15,7 @@ from crossette.engines.openvino.kv_cache import BlockPool, blocks_for
 from crossette.engines.openvino.pace import StepPace
 from crossette.engines.openvino.queue_snapshot import estimate_for
 from crossette.engines.openvino.scheduler import Scheduler
-from crossette.engines.openvino.sequence import Batch, Drawn, Sequence
+from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence
 from crossette.engines.throughput import Throughput
 from crossette.types import GenerationRequest, TokenOutput
 from support.engine_calls import make_request
@@ -124,11 +124,11 @@ class Machine:
             self.scheduler.announce(choices[0])
             self._arriving.append(choices[0])
 
-    def _draw(self, batch: Batch) -> Iterator[Drawn]:
+    def _draw(self, batch: Batch) -> Iterator[SampledToken]:
         for span in batch.spans:
             for one in (span.sequence, *span.forks) if span.samples else ():
                 is_last = len(one.output) + 1 >= self._asks[one].lengths[one.index]
-                yield Drawn(one, (END if is_last else WORD,))
+                yield SampledToken(one, (END if is_last else WORD,))
 
     def _learn(self, batch: Batch, is_full: bool, outputs: list[tuple[Sequence, TokenOutput]], seconds: float) -> None:
         self.pace.observe(sum(span.num_rows for span in batch.spans), seconds)

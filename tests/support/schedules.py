@@ -6,7 +6,7 @@ from typing import Any
 
 from crossette.engines.openvino.kv_cache import BlockPool
 from crossette.engines.openvino.scheduler import Scheduler
-from crossette.engines.openvino.sequence import Batch, Drawn, Sequence
+from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence
 from support.engine_calls import make_request
 
 
@@ -41,5 +41,5 @@ def spans(batch: Batch) -> list[tuple[int, int, int, bool]]:
 def step(scheduler: Scheduler, token: int = 1) -> list[tuple[int, int, int, bool]]:
     batch = scheduler.schedule()
     drawers = [drawer for span in batch.spans if span.samples for drawer in (span.sequence, *span.forks)]
-    scheduler.update(batch, [Drawn(drawer, (token,)) for drawer in drawers])
+    scheduler.update(batch, [SampledToken(drawer, (token,)) for drawer in drawers])
     return spans(batch)

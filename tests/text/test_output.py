@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from crossette.text.json_reader import JsonScanner
 from crossette.text.output import OutputParser
-from crossette.text.pieces import CallArguments, CallHead, Content, Piece, Thought, joined
+from crossette.text.pieces import Content, Piece, ReasoningText, ToolCallArguments, ToolCallStart, joined
 from crossette.text.reasoning import HARMONY, THINK
 from crossette.text.tool_calls.families import FORMATS
 from support.output_recordings import RECORDINGS, Recording
@@ -31,14 +31,14 @@ def folded(pieces: Iterable[Piece]) -> tuple[str, str, list[tuple[str, str]]]:
     thoughts, content, calls = "", "", list[tuple[str, str]]()
     for piece in pieces:
         match piece:
-            case Thought(text):
+            case ReasoningText(text):
                 thoughts += text
             case Content(text):
                 content += text
-            case CallHead(index, name):
+            case ToolCallStart(index, name):
                 assert index == len(calls)
                 calls.append((name, ""))
-            case CallArguments(index, text):
+            case ToolCallArguments(index, text):
                 assert index == len(calls) - 1
                 calls[index] = (calls[index][0], calls[index][1] + text)
     return thoughts, content, calls
@@ -73,8 +73,8 @@ def test_arguments_stream_as_they_come() -> None:
     parser = OutputParser(None, FORMATS["hermes"])
 
     assert parser.push('<tool_call>\n{"name": "f", "arguments": ') == []
-    assert parser.push('{"a": "on') == [CallHead(0, "f"), CallArguments(0, '{"a": "on')]
-    assert parser.push('e"}') == [CallArguments(0, 'e"}')]
+    assert parser.push('{"a": "on') == [ToolCallStart(0, "f"), ToolCallArguments(0, '{"a": "on')]
+    assert parser.push('e"}') == [ToolCallArguments(0, 'e"}')]
     assert parser.push("}\n</tool_call>") == []
     assert parser.flush() == []
     assert parser.num_calls == 1
@@ -93,7 +93,7 @@ def test_a_call_that_breaks_off_keeps_what_was_said_of_it() -> None:
 
     pieces = parser.push('<tool_call>\n{"name": "f", "arguments": {"a": "on') + parser.flush()
 
-    assert joined(pieces) == [CallHead(0, "f"), CallArguments(0, '{"a": "on')]
+    assert joined(pieces) == [ToolCallStart(0, "f"), ToolCallArguments(0, '{"a": "on')]
 
 
 def test_arguments_end_at_the_first_character_that_is_no_json_and_the_rest_is_content() -> None:
@@ -101,7 +101,7 @@ def test_arguments_end_at_the_first_character_that_is_no_json_and_the_rest_is_co
 
     pieces = parser.push('<tool_call>{"name": "f", "arguments": {"a": oops}}</tool_call>') + parser.flush()
 
-    assert joined(pieces) == [CallHead(0, "f"), CallArguments(0, '{"a": '), Content("oops}}</tool_call>")]
+    assert joined(pieces) == [ToolCallStart(0, "f"), ToolCallArguments(0, '{"a": '), Content("oops}}</tool_call>")]
 
 
 def test_an_answer_without_markup_passes_untouched() -> None:

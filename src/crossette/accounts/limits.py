@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crossette.accounts.access import Caller, Limits
-from crossette.accounts.token_bucket import ENOUGH, Bucket, Mean
+from crossette.accounts.token_bucket import ENOUGH, TokenBucket
 from crossette.errors import BudgetSpent, Forbidden, RateLimited
+from crossette.moving_average import MovingAverage
 
 Rate = Literal["requests", "prompt_tokens", "cached_tokens", "generated_tokens"]
 """What is counted by the minute: the fields of `Limits` that end in `_per_minute`."""
@@ -40,12 +41,14 @@ class Account:
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.limits = limits
-        self._buckets = {rate: Bucket(most, now) for rate in RATES if (most := _per_minute(limits, rate)) is not None}
-        self._open: set[Lease] = set()
-        self._unsettled: set[Lease] = set()
+        self._buckets = {
+            rate: TokenBucket(most, now) for rate in RATES if (most := _per_minute(limits, rate)) is not None
+        }
+        self._open: set[Reservation] = set()
+        self._unsettled: set[Reservation] = set()
         """Those that hold a part of the budget: the open ones, and those that the ledger has not noted."""
-        self._seconds = Mean()
-        self._costs: dict[Rate, Mean] = {"cached_tokens": Mean(), "generated_tokens": Mean()}
+        self._seconds = MovingAverage()
+        self._costs: dict[Rate, MovingAverage] = {"cached_tokens": MovingAverage(), "generated_tokens": MovingAverage()}
 
     def allowances(self, now: float) -> list[Allowance]:
         return [
@@ -53,11 +56,11 @@ class Account:
             for rate, one in self._buckets.items()
         ]
 
-    def begin(self, used_tokens: int, now: float) -> Lease:
+    def begin(self, used_tokens: int, now: float) -> Reservation:
         """Let a request come in that has not been read: it takes its place. Raises what refuses it."""
         self._check_budget(used_tokens, 1, 0, now)
         self._check_open(now)
-        lease = Lease(self, now)
+        lease = Reservation(self, now)
         self._check_rates({"requests": 1, "prompt_tokens": 1}, now, lease)
         self._take("requests", 1, now)
         lease.deposits = {rate: mean.value for rate, mean in self._costs.items()}
@@ -66,12 +69,12 @@ class Account:
         self._unsettled.add(lease)
         return lease
 
-    def left(self, used_tokens: int, lease: Lease) -> int | None:
+    def left(self, used_tokens: int, lease: Reservation) -> int | None:
         """What is left of the budget for this request, if there is one."""
         most = self.limits.total_tokens
         return None if most is None else most - used_tokens - self._set_aside(lease)
 
-    def admit(self, lease: Lease, prompt_tokens: int, most_generated: int, used_tokens: int, now: float) -> None:
+    def admit(self, lease: Reservation, prompt_tokens: int, most_generated: int, used_tokens: int, now: float) -> None:
         """Take the prompt of a request that can generate so many tokens. Raises what refuses it."""
         self._check_budget(used_tokens, prompt_tokens, most_generated, now, lease)
         self._check_rates({"requests": 0, "prompt_tokens": prompt_tokens}, now, lease)
@@ -79,11 +82,11 @@ class Account:
         lease.prompt_tokens = prompt_tokens
         lease.set_aside = prompt_tokens + most_generated
 
-    def _set_aside(self, but: Lease | None) -> int:
+    def _set_aside(self, but: Reservation | None) -> int:
         return sum(lease.set_aside for lease in self._unsettled if lease is not but)
 
     def _check_budget(
-        self, used: int, prompt_tokens: int, most_generated: int, now: float, lease: Lease | None = None
+        self, used: int, prompt_tokens: int, most_generated: int, now: float, lease: Reservation | None = None
     ) -> None:
         most = self.limits.total_tokens
         if most is None:
@@ -119,7 +122,7 @@ class Account:
         oldest = min((lease.begun for lease in self._open), default=now)
         return max(1.0, self._seconds.value - (now - oldest))
 
-    def _check_rates(self, needed: Mapping[Rate, int], now: float, lease: Lease) -> None:
+    def _check_rates(self, needed: Mapping[Rate, int], now: float, lease: Reservation) -> None:
         """All limits at once, so that the longest wait is what the client is told. A request's deposit is its own."""
         waits = {
             rate: bucket.wait_s(needed.get(rate, 1) - lease.deposits.get(rate, 0), now)
@@ -133,7 +136,7 @@ class Account:
         told = self._told(rate, needed["prompt_tokens"], waits[rate], lease, now)
         raise RateLimited(told, retry_after=waits[rate])
 
-    def _told(self, rate: Rate, prompt_tokens: int, wait_s: float, lease: Lease, now: float) -> str:
+    def _told(self, rate: Rate, prompt_tokens: int, wait_s: float, lease: Reservation, now: float) -> str:
         bucket = self._buckets[rate]
         level = math.floor(bucket.level(now) + lease.deposits.get(rate, 0) + ENOUGH)
         is_guess = any(other.deposits.get(rate) for other in self._open if other is not lease)
@@ -152,7 +155,7 @@ class Account:
             self._take(rate, amount, now)
 
     def close(
-        self, lease: Lease, prompt_tokens: int | None, cached_tokens: int, generated_tokens: int, now: float
+        self, lease: Reservation, prompt_tokens: int | None, cached_tokens: int, generated_tokens: int, now: float
     ) -> None:
         self._open.discard(lease)
         if prompt_tokens is not None:
@@ -165,18 +168,18 @@ class Account:
         self._seconds.add(now - lease.begun)
         lease.set_aside = lease.prompt_tokens + generated_tokens
 
-    def forget(self, lease: Lease, now: float, *, took_request: bool) -> None:
+    def forget(self, lease: Reservation, now: float, *, took_request: bool) -> None:
         self._open.discard(lease)
         self._take("prompt_tokens", -lease.prompt_tokens, now)
         self._take("requests", 0 if took_request else -1, now)
         self._take_all({rate: -amount for rate, amount in lease.deposits.items()}, now)
         lease.set_aside = 0
 
-    def settle(self, lease: Lease) -> None:
+    def settle(self, lease: Reservation) -> None:
         self._unsettled.discard(lease)
 
 
-class Lease:
+class Reservation:
     """A request that has come in. It is over once, by whichever of its ends comes first."""
 
     def __init__(self, account: Account, begun: float) -> None:
@@ -235,7 +238,7 @@ class Limiter:
         """What counts against the budget of a caller, if it has one."""
         return self._used_tokens(caller.id) if caller.limits.total_tokens is not None else 0
 
-    def begin(self, caller: Caller, now: float) -> Lease | None:
+    def begin(self, caller: Caller, now: float) -> Reservation | None:
         """Let a request come in, or raise RateLimited, BudgetSpent or Forbidden. None where nothing is counted."""
         account = self.account(caller, now)
         return account.begin(self.used_tokens(caller), now) if account is not None else None

@@ -1,4 +1,4 @@
-"""What fills evenly and is taken from, and what is remembered of the past. Pure: times are arguments, in seconds."""
+"""A token bucket: filled evenly, taken from. Pure: times are arguments, in seconds."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import math
 ENOUGH = 1e-6
 """What may be missing to a whole token: rounding, a thousand times over."""
 
-_MEMORY = 0.2
-"""The weight of the newest value in a moving average."""
 
-
-class Bucket:
+class TokenBucket:
     """So many a minute: full at first, filling evenly, below zero after more was taken than was there."""
 
     def __init__(self, per_minute: int, now: float) -> None:
@@ -34,13 +31,3 @@ class Bucket:
             return math.inf
         missing = min(amount, self.per_minute) - self.level(now)
         return missing * 60 / self.per_minute if missing > ENOUGH else 0.0
-
-
-class Mean:
-    """A moving average, 0 before the first value."""
-
-    def __init__(self) -> None:
-        self.value = 0.0
-
-    def add(self, value: float) -> None:
-        self.value = value if self.value == 0 else self.value + _MEMORY * (value - self.value)

@@ -16,7 +16,7 @@ from crossette.api import middleware, routes
 from crossette.api.account import entry_of
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect, dialect_of
 from crossette.api.exchange import Exchange
-from crossette.api.guards.admission import Gate
+from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings, with_cors
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
@@ -43,7 +43,7 @@ class App:
         *,
         access: Access | None = None,
         ledger: Ledger | None = None,
-        gate: Gate | None = None,
+        gate: AdmissionController | None = None,
         origins: OriginSettings | None = None,
         observers: Sequence[Observer] = (),
         begins_traces: bool = False,
@@ -58,7 +58,7 @@ class App:
             models,
             settings or HttpSettings(),
             dialects,
-            gate or Gate(),
+            gate or AdmissionController(),
             self._ledger,
             self.metrics,
             is_draining=lambda: self._is_draining,

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
-from crossette.api.chat_prompt import Wishes, chat_prompt
+from crossette.api.chat_prompt import ChatOptions, chat_prompt
 from crossette.api.dialect import Dialect
 from crossette.api.extras import Writer
 from crossette.api.generate import Call
@@ -24,15 +24,15 @@ from crossette.api.schema.chat import (
     ChunkChoice,
     DeltaBody,
 )
-from crossette.api.schema.response_format import Making, form_asked
+from crossette.api.schema.response_format import OutputFormatBuilder, output_format_asked
 from crossette.api.tool_calls import CallWriter
 from crossette.engine import Engine
-from crossette.generation.answer import Answer, Fold, Whole, collect
+from crossette.generation.answer import Accumulator, Answer, ChoiceResult, collect
 from crossette.generation.choice import Delta
 from crossette.generation.prompt import spelled, token_id
-from crossette.text.output_plan import OutputPlan, Thoughts, output_plan
-from crossette.text.pieces import CallArguments, CallHead, Content, Piece, Thought
-from crossette.text.tool_calls.offer import Offer
+from crossette.text.output_plan import OutputPlan, ReasoningPlan, output_plan
+from crossette.text.pieces import Content, Piece, ReasoningText, ToolCallArguments, ToolCallStart
+from crossette.text.tool_calls.tool_set import ToolSet
 from crossette.types import Usage
 
 _END_OF_PROMPT = 16
@@ -41,24 +41,26 @@ _END_OF_PROMPT = 16
 
 async def prepare(body: ChatRequest, engine: Engine, dialect: Dialect) -> Call:
     """Everything that may refuse the request, before anything is answered."""
-    wishes = Wishes.of(body, engine)
-    making = form_asked(body)
+    wishes = ChatOptions.of(body, engine)
+    making = output_format_asked(body)
     prompt = await chat_prompt(body, engine, wishes)
     is_plain = not wishes.tools and wishes.reasoning is None and making is None
     plan = None if is_plain else partial(_plan, engine, wishes, making, prompt)
     return Call([prompt], default_max_tokens=None, plan=plan)
 
 
-def _plan(engine: Engine, wishes: Wishes, making: Making | None, prompt: tuple[int, ...]) -> OutputPlan:
+def _plan(
+    engine: Engine, wishes: ChatOptions, making: OutputFormatBuilder | None, prompt: tuple[int, ...]
+) -> OutputPlan:
     """How the answer is read and what it is held to. Large schemas take their time."""
     thoughts = None
     if wishes.reasoning is not None:
         is_open = wishes.reasoning.is_open(spelled(engine.tokenizer, prompt[-_END_OF_PROMPT:]))
-        thoughts = Thoughts(wishes.reasoning, wishes.thinking, is_open)
+        thoughts = ReasoningPlan(wishes.reasoning, wishes.thinking, is_open)
     return output_plan(
         partial(token_id, engine.tokenizer),
         form=making() if making is not None else None,
-        offer=Offer.of(wishes.use.format, wishes.tools, wishes.choice) if wishes.tools else None,
+        offer=ToolSet.of(wishes.use.format, wishes.tools, wishes.choice) if wishes.tools else None,
         thoughts=thoughts,
     )
 
@@ -79,7 +81,7 @@ class ChatReply:
         self._whole = partial(ChatCompletion, object="chat.completion", **asdict(head))
 
     async def chunks(self, answer: Answer) -> AsyncGenerator[ChatChunk, None]:
-        fold = Fold(len(answer.choices))
+        fold = Accumulator(len(answer.choices))
         prompt_ids = self._write.prompt_ids(answer, 0)
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
@@ -98,7 +100,7 @@ class ChatReply:
         if self._usage.at_end:
             yield self._chunk(choices=[], usage=usage_body(answer.usage))
 
-    def _choices(self, delta: Delta, fold: Fold, answer: Answer, *, is_first: bool) -> Iterator[ChunkChoice]:
+    def _choices(self, delta: Delta, fold: Accumulator, answer: Answer, *, is_first: bool) -> Iterator[ChunkChoice]:
         """A delta as chunks: the role, what is said, piece by piece, the end."""
         if is_first:
             yield ChunkChoice(delta.index, self._first)
@@ -114,7 +116,7 @@ class ChatReply:
             reason = self._calls.finish_reason(delta.finish_reason, len(whole.calls))
             yield ChunkChoice(delta.index, DeltaBody(), reason, raw_output=self._write.raw_output(answer, whole))
 
-    def _usage_at(self, choice: ChunkChoice, fold: Fold, answer: Answer) -> Usage:
+    def _usage_at(self, choice: ChunkChoice, fold: Accumulator, answer: Answer) -> Usage:
         """Up to a chunk. The role is told before the first token, though it comes with it."""
         is_role = choice.delta is self._first
         return answer.usage_of(fold.begun - {choice.index} if is_role else fold.begun)
@@ -123,11 +125,11 @@ class ChatReply:
         match piece:
             case Content(text):
                 return DeltaBody(content=text)
-            case Thought(text):
+            case ReasoningText(text):
                 return DeltaBody(reasoning_content=text) if self._has_thoughts else None
-            case CallHead():
+            case ToolCallStart():
                 return self._calls.head(piece)
-            case CallArguments():
+            case ToolCallArguments():
                 return self._calls.arguments(piece)
 
     async def whole(self, answer: Answer) -> ChatCompletion:
@@ -138,7 +140,7 @@ class ChatReply:
             perf_metrics=self._write.perf_metrics(answer),
         )
 
-    def _choice(self, whole: Whole, answer: Answer) -> ChatChoice:
+    def _choice(self, whole: ChoiceResult, answer: Answer) -> ChatChoice:
         calls = whole.calls
         return ChatChoice(
             whole.index,

@@ -16,14 +16,14 @@ from crossette.generation.prompt import encode_chat, encode_latest
 from crossette.text.reasoning import Reasoning, Thinking, reasoning_of, thinking, with_history
 from crossette.text.template.chat_template import RESERVED, ChatTemplate, TemplateOptions
 from crossette.text.template.messages import Message
-from crossette.text.template.spans import words_of
+from crossette.text.template.spans import user_strings
 from crossette.text.tool_calls.families import ToolUse, tool_use
 from crossette.text.tool_calls.prompt import with_tools
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ChatOptions:
     """What a chat asks beside words: tools and thoughts, as its model knows them."""
 
     tools: Sequence[Tool]
@@ -33,7 +33,7 @@ class Wishes:
     thinking: Thinking
 
     @classmethod
-    def of(cls, body: ChatRequest, engine: Engine) -> Wishes:
+    def of(cls, body: ChatRequest, engine: Engine) -> ChatOptions:
         """Raises InvalidRequest, or Unsupported for what the model cannot do."""
         source = engine.info.chat_template or ""
         use, reasoning = _abilities(source, engine.info.tool_format)
@@ -52,7 +52,7 @@ def _abilities(template: str, tool_format: str) -> tuple[ToolUse, Reasoning | No
     return tool_use(template, tool_format), reasoning_of(template)
 
 
-async def chat_prompt(body: ChatRequest, engine: Engine, wishes: Wishes) -> tuple[int, ...]:
+async def chat_prompt(body: ChatRequest, engine: Engine, wishes: ChatOptions) -> tuple[int, ...]:
     """The tokens. Raises InvalidRequest, naming what is at fault, or NoChatTemplate."""
     if body.prompt_token_ids is not None:
         return _given_prompt(body, body.prompt_token_ids, engine)
@@ -65,13 +65,13 @@ async def chat_prompt(body: ChatRequest, engine: Engine, wishes: Wishes) -> tupl
         options=_template_options(body, wishes),
         safe=body.safe_tokenization is not False,
     )
-    size = sum(map(len, words_of(messages)))
+    size = sum(map(len, user_strings(messages)))
     if body.truncate_len:
         return await encode_off_loop(size, encode_latest, encode, messages, body.truncate_len)
     return await encode_off_loop(size, encode, messages)
 
 
-def _messages(body: ChatRequest, wishes: Wishes) -> Sequence[Message]:
+def _messages(body: ChatRequest, wishes: ChatOptions) -> Sequence[Message]:
     """The conversation, with what the model is shown of tools and of its earlier thoughts."""
     messages: Sequence[Message] = conversation(body.messages)
     if wishes.reasoning is not None:
@@ -107,7 +107,7 @@ def _given_prompt(body: ChatRequest, prompt: list[int], engine: Engine) -> tuple
     return tuple(prompt)
 
 
-def _template_options(body: ChatRequest, wishes: Wishes) -> TemplateOptions:
+def _template_options(body: ChatRequest, wishes: ChatOptions) -> TemplateOptions:
     """How the request wants its messages rendered."""
     variables = _variables(body.chat_template_kwargs or {}, wishes.thinking)
     tools = [tool.described() for tool in wishes.tools] if wishes.use.is_listed else []

@@ -14,10 +14,10 @@ from crossette.api.extras import Writer
 from crossette.api.generate import Call, encode_off_loop
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.completions import Completion, CompletionChoice, CompletionRequest
-from crossette.api.schema.response_format import Making, form_asked
+from crossette.api.schema.response_format import OutputFormatBuilder, output_format_asked
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest, Unsupported
-from crossette.generation.answer import Answer, Fold, Whole, collect
+from crossette.generation.answer import Accumulator, Answer, ChoiceResult, collect
 from crossette.generation.choice import Delta
 from crossette.generation.prompt import encode_text, token_id
 from crossette.text.output_plan import OutputPlan
@@ -33,7 +33,7 @@ async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> 
         else await encode_off_loop(len(prompt), encode_text, engine.tokenizer, prompt)
         for prompt in (_with_gap(body, gap) if gap else body.prompts())
     ]
-    making = form_asked(body)
+    making = output_format_asked(body)
     ends = (token_id(engine.tokenizer, end) for end in (gap.ends if gap else ()))
     return Call(
         prompts,
@@ -43,7 +43,7 @@ async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> 
     )
 
 
-def _plan(making: Making) -> OutputPlan:
+def _plan(making: OutputFormatBuilder) -> OutputPlan:
     """A prompt's answers are text, and may be held to a form. Thoughts and calls have no marks here."""
     form = making()
     return OutputPlan(form.constraint, form)
@@ -81,7 +81,7 @@ class CompletionReply:
         self._body = partial(Completion, object="text_completion", **asdict(head))
 
     async def chunks(self, answer: Answer) -> AsyncGenerator[Completion, None]:
-        fold = Fold(len(answer.choices))
+        fold = Accumulator(len(answer.choices))
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
                 is_first = delta.index not in fold
@@ -94,7 +94,7 @@ class CompletionReply:
         if self._usage.at_end:
             yield self._body(choices=[], usage=usage_body(answer.usage))
 
-    def _chunk(self, answer: Answer, delta: Delta, fold: Fold, *, is_first: bool) -> CompletionChoice:
+    def _chunk(self, answer: Answer, delta: Delta, fold: Accumulator, *, is_first: bool) -> CompletionChoice:
         return CompletionChoice(
             delta.index,
             delta.text,
@@ -113,11 +113,11 @@ class CompletionReply:
             perf_metrics=self._write.perf_metrics(answer),
         )
 
-    def _best(self, wholes: list[Whole], answer: Answer) -> list[Whole]:
+    def _best(self, wholes: list[ChoiceResult], answer: Answer) -> list[ChoiceResult]:
         """Of each prompt's choices the wanted ones: all, or those with the highest mean logprob, best first."""
         if self._num_generated == self._num_wanted:
             return wholes
-        best: list[Whole] = []
+        best: list[ChoiceResult] = []
         for begin in range(0, len(wholes), self._num_generated):
             ranked = sorted(
                 wholes[begin : begin + self._num_generated],
@@ -127,7 +127,7 @@ class CompletionReply:
             best += ranked[: self._num_wanted]
         return best
 
-    def _choice(self, index: int, whole: Whole, answer: Answer) -> CompletionChoice:
+    def _choice(self, index: int, whole: ChoiceResult, answer: Answer) -> CompletionChoice:
         return CompletionChoice(
             index,
             whole.text,

@@ -17,7 +17,7 @@ from crossette.errors import ServingError
 from crossette.generation.answer import Answer
 
 if TYPE_CHECKING:
-    from crossette.api.guards.admission import Visit
+    from crossette.api.guards.admission import Admission
     from crossette.api.schema.common import GenerationFields
 
 _KEY = "crossette.exchange"
@@ -43,7 +43,7 @@ class Exchange:
         """Set by the outermost middleware, where the ledger keeps it."""
         self.caller: Caller = ANONYMOUS
         """Set by authentication."""
-        self.admission: Visit | None = None
+        self.admission: Admission | None = None
         """Set by the endpoint, as is what follows."""
         self.body: GenerationFields | None = None
         self.model = ""

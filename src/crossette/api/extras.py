@@ -14,7 +14,7 @@ from crossette.api.schema.common import GenerationFields
 from crossette.api.schema.logprobs import Logprobs, LogprobsAsked, logprobs_body
 from crossette.api.schema.raw_output import RawOutput, raw_output
 from crossette.engine import Tokenizer
-from crossette.generation.answer import Answer, Whole
+from crossette.generation.answer import Answer, ChoiceResult
 from crossette.text.token_offsets import TokenText
 
 
@@ -55,7 +55,7 @@ class Writer:
     def token_ids(self, tokens: Sequence[TokenText]) -> list[int] | UnsetType:
         return [token.id for token in tokens] if self.has_token_ids else UNSET
 
-    def raw_output(self, answer: Answer, whole: Whole) -> RawOutput | UnsetType:
+    def raw_output(self, answer: Answer, whole: ChoiceResult) -> RawOutput | UnsetType:
         if not self.has_raw_output:
             return UNSET
         return raw_output(answer.prompt_of(whole.index), whole, self.tokenizer, self.asked)

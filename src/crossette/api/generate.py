@@ -18,7 +18,7 @@ from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
 from crossette.api.extras import Writer
 from crossette.api.grammar_pool import prepared
-from crossette.api.guards.admission import Visit
+from crossette.api.guards.admission import Admission
 from crossette.api.guards.sizes import check_sizes
 from crossette.api.http import EventStream, HttpSettings, json_response, read_json, unless_gone
 from crossette.api.models import ServedModels
@@ -73,7 +73,7 @@ async def create(
     models: ServedModels,
     dialect: Dialect,
     settings: HttpSettings,
-    visit: Visit,
+    visit: Admission,
 ) -> Response:
     """Answer one request. All that may refuse it comes before the first byte of the answer."""
     exchange = Exchange.of(request.scope)
@@ -126,7 +126,7 @@ def _fingerprint(info: ModelInfo) -> str:
     return "fp_" + hashlib.sha256(made_of.encode()).hexdigest()[:10]
 
 
-def _within_budget(call: Call, num_choices: int, visit: Visit) -> Call:
+def _within_budget(call: Call, num_choices: int, visit: Admission) -> Call:
     """Let answers whose length is not asked for end where the key's budget does."""
     most = visit.most_generated(sum(map(len, call.prompts)))
     if most is None:

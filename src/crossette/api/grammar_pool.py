@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from crossette.api.worker_threads import PATIENCE_S, Workshop
+from crossette.api.worker_pool import PATIENCE_S, WorkerPool
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest
 from crossette.machine import usable_cpus
 from crossette.text.output_plan import OutputPlan
 from crossette.types import Constraint
 
-workshop = Workshop("form", usable_cpus(), max_waiting=64, waits_for="for the form of their answer to be understood")
+workshop = WorkerPool("form", usable_cpus(), max_waiting=64, waits_for="for the form of their answer to be understood")
 """Limits of a form's own end it far earlier than its patience: after five seconds at the worst measured."""
 
 

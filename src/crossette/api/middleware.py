@@ -25,14 +25,14 @@ from crossette.observability.metrics import CLIENT_GONE
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[Scope], None]
+Report = Callable[[Scope], None]
 """Who is told of a request that has ended, by its scope."""
 
 
 class Exchanges:
     """Makes the exchange of a request, names it in the log and in its response, and tells of it when it has ended."""
 
-    def __init__(self, app: ASGIApp, tell: Tell, ledger: Ledger, traced_paths: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, tell: Report, ledger: Ledger, traced_paths: frozenset[str]) -> None:
         self._app = app
         self._tell = tell
         self._ledger = ledger

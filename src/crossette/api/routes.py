@@ -17,7 +17,7 @@ from crossette.api.dialect import Dialect
 from crossette.api.docs.pages import Docs
 from crossette.api.exchange import Exchange
 from crossette.api.generate import Endpoint, create
-from crossette.api.guards.admission import Gate
+from crossette.api.guards.admission import AdmissionController
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels, list_models, retrieve_model
 from crossette.api.schema.chat import ChatRequest
@@ -39,7 +39,7 @@ class Services:
     models: ServedModels
     settings: HttpSettings
     dialects: tuple[Dialect, ...]
-    gate: Gate
+    gate: AdmissionController
     ledger: Ledger
     metrics: Metrics
     is_draining: Callable[[], bool]

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from crossette.api.dialect import Dialect
 from crossette.api.schema.chat import CallBody, DeltaBody, ToolCallBody
-from crossette.text.pieces import CallArguments, Called, CallHead
+from crossette.text.pieces import ToolCall, ToolCallArguments, ToolCallStart
 from crossette.types import FinishReason
 
 
@@ -20,14 +20,14 @@ class CallWriter:
         self._repeats = dialect.call_pieces_repeat_type
         self._is_legacy = is_legacy
 
-    def head(self, head: CallHead) -> DeltaBody:
+    def head(self, head: ToolCallStart) -> DeltaBody:
         """A call begins: its id and its name are said once, as clients join what comes under the same key."""
         if self._is_legacy:
             return DeltaBody(content=None, function_call=CallBody("", head.name))
         function = CallBody(UNSET if self._repeats else "", head.name)
         return DeltaBody(tool_calls=[ToolCallBody(function, head.index, _new_id(), "function")])
 
-    def arguments(self, piece: CallArguments) -> DeltaBody:
+    def arguments(self, piece: ToolCallArguments) -> DeltaBody:
         function = CallBody(piece.text)
         if self._is_legacy:
             return DeltaBody(function_call=function)
@@ -36,13 +36,13 @@ class CallWriter:
             body = ToolCallBody(function, piece.index, None, "function")
         return DeltaBody(tool_calls=[body])
 
-    def listed(self, calls: Sequence[Called]) -> list[ToolCallBody] | UnsetType:
+    def listed(self, calls: Sequence[ToolCall]) -> list[ToolCallBody] | UnsetType:
         """A message's `tool_calls`."""
         if self._is_legacy or not calls:
             return UNSET
         return [ToolCallBody(CallBody(call.arguments, call.name), UNSET, _new_id(), "function") for call in calls]
 
-    def single(self, calls: Sequence[Called]) -> CallBody | UnsetType:
+    def single(self, calls: Sequence[ToolCall]) -> CallBody | UnsetType:
         """A message's `function_call`."""
         return CallBody(calls[0].arguments, calls[0].name) if self._is_legacy and calls else UNSET
 

@@ -13,14 +13,14 @@ from starlette.responses import Response
 from crossette.accounts.ledger import Ledger, UsageRow, parse_query
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
-from crossette.api.worker_threads import Workshop
+from crossette.api.worker_pool import WorkerPool
 from crossette.errors import Forbidden, InvalidRequest, Overloaded, StoreError
 
 log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 5.0
 
-workshop = Workshop("usage", 2, max_waiting=16, waits_for="to be told what was used")
+workshop = WorkerPool("usage", 2, max_waiting=16, waits_for="to be told what was used")
 """A database may be slow, and in the threads that everything shares long prompts would wait for it."""
 
 

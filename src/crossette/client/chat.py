@@ -12,7 +12,7 @@ from typing import Protocol
 import httpx
 from rich.console import Console
 
-from crossette.client.remote import Place, reading_certificates, told, told_in, why
+from crossette.client.remote import ServerURL, reading_certificates, told, told_in, why
 from crossette.errors import CrossetteError
 
 Message = dict[str, str]
@@ -150,7 +150,7 @@ class RemoteChat:
     """Replies of a server that speaks the OpenAI API. Without `model`, the first that it lists."""
 
     def __init__(self, url: str, model: str | None = None, api_key: str | None = None) -> None:
-        self._url = Place.parse(url).base
+        self._url = ServerURL.parse(url).base
         self._model = model
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         # No limit on reading: a long prompt on a small machine takes minutes, and Ctrl-C is at hand.

@@ -22,14 +22,14 @@ _NOT_TRUSTED = (18, 19, 20, 21)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServerURL:
     """Where a server is: its root, and the base URL of its API. Neither ends in a slash."""
 
     root: str
     base: str
 
     @classmethod
-    def parse(cls, url: str) -> Place:
+    def parse(cls, url: str) -> ServerURL:
         """The root, `/v1` or `/inference/v1` mean the same server; of others, any base URL. Raises ConfigError."""
         text = (url if "://" in url else f"http://{url}").rstrip("/")
         try:

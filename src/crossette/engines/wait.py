@@ -11,7 +11,7 @@ from typing import NamedTuple
 from crossette.engine import Speeds, WaitEstimate
 
 
-class Turn(NamedTuple):
+class QueuedSequence(NamedTuple):
     """A choice that runs or waits, as others see it: what it takes before it gives its place back."""
 
     prompt_tokens: int
@@ -25,7 +25,13 @@ class Turn(NamedTuple):
 
 
 def estimate_wait(
-    running: Sequence[Turn], waiting: Sequence[Turn], *, newcomer: Turn, places: int, blocks: int, speeds: Speeds
+    running: Sequence[QueuedSequence],
+    waiting: Sequence[QueuedSequence],
+    *,
+    newcomer: QueuedSequence,
+    places: int,
+    blocks: int,
+    speeds: Speeds,
 ) -> WaitEstimate:
     """Play until it is the newcomer's turn. The batch has `places` in all, and `blocks` are free now.
 
@@ -58,7 +64,9 @@ def estimate_wait(
     return WaitEstimate(len(waiting), has_place=False, seconds=begun, place_s=clock / num_ended)
 
 
-def _before(newcomer: Turn, waiting: Sequence[Turn], running: Sequence[Turn]) -> Sequence[Turn]:
+def _before(
+    newcomer: QueuedSequence, waiting: Sequence[QueuedSequence], running: Sequence[QueuedSequence]
+) -> Sequence[QueuedSequence]:
     """Those whose turn comes before the newcomer's, in order: the next is of the highest priority, and of the tenant
     with the fewest running, and the oldest. Ends change nothing of that, as if each tenant had as many as another."""
     if all(turn[3:] == newcomer[3:] for turn in waiting):

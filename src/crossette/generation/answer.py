@@ -11,7 +11,7 @@ from time import perf_counter
 from crossette.engine import Engine, Generation
 from crossette.generation.choice import Choice, Delta, Echo, Stops
 from crossette.text.output_plan import PLAIN, OutputPlan
-from crossette.text.pieces import Called, Piece, calls_of, content_of, joined, thoughts_of
+from crossette.text.pieces import Piece, ToolCall, calls_of, content_of, joined, reasoning_text
 from crossette.text.token_offsets import TokenText
 from crossette.types import FinishReason, GenerationRequest, TokenOutput, Usage
 
@@ -180,7 +180,7 @@ async def _next(generation: Generation) -> TokenOutput | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class ChoiceResult:
     """One choice, complete."""
 
     index: int
@@ -197,14 +197,14 @@ class Whole:
 
     @property
     def thoughts(self) -> str:
-        return thoughts_of(self.pieces)
+        return reasoning_text(self.pieces)
 
     @property
-    def calls(self) -> list[Called]:
+    def calls(self) -> list[ToolCall]:
         return calls_of(self.pieces)
 
 
-class Fold:
+class Accumulator:
     """Deltas of all choices, put together as they come."""
 
     def __init__(self, num_choices: int) -> None:
@@ -228,9 +228,9 @@ class Fold:
         self._tokens[delta.index] += delta.tokens
         self._reasons[delta.index] = delta.finish_reason or self._reasons[delta.index]
 
-    def whole(self, index: int) -> Whole:
+    def whole(self, index: int) -> ChoiceResult:
         """A choice, as far as it has come."""
-        return Whole(
+        return ChoiceResult(
             index,
             "".join(self._texts[index]),
             tuple(joined(self._pieces[index])),
@@ -239,9 +239,9 @@ class Fold:
         )
 
 
-async def collect(answer: Answer) -> list[Whole]:
+async def collect(answer: Answer) -> list[ChoiceResult]:
     """The answer that is not streamed: its deltas, folded. One entry for each choice, in order."""
-    fold = Fold(len(answer.choices))
+    fold = Accumulator(len(answer.choices))
     async with aclosing(answer.deltas()) as deltas:
         async for delta in deltas:
             fold.add(delta)

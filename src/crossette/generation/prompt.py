@@ -10,7 +10,7 @@ from crossette.engine import Tokenizer
 from crossette.errors import ContextLengthExceeded, InvalidRequest
 from crossette.text.template.chat_template import ChatTemplate, TemplateOptions
 from crossette.text.template.messages import Message
-from crossette.text.template.spans import Span, words_of
+from crossette.text.template.spans import Span, user_strings
 
 
 def token_id(tokenizer: Tokenizer, spelling: str) -> int | None:
@@ -109,7 +109,7 @@ def _check_options(tokenizer: Tokenizer, options: TemplateOptions) -> None:
 
 def _spell_specials(tokenizer: Tokenizer, messages: Sequence[Message]) -> bool:
     """Whether a control token is spelled in one string, or in neighbours, which a template may join."""
-    words = words_of(messages)
+    words = user_strings(messages)
     return tokenizer.has_specials("\x00".join(words)) or tokenizer.has_specials("".join(map(str.strip, words)))
 
 

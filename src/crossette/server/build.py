@@ -13,7 +13,7 @@ from crossette.accounts.open import Store
 from crossette.accounts.prices import parse_prices
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI
-from crossette.api.guards.admission import Gate
+from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings, allowed_hosts
 from crossette.api.models import ServedModels
 from crossette.engine import Engine, ModelFiles
@@ -75,7 +75,7 @@ def build_app(
         (OPENAI, fireworks),
         access=store.access,
         ledger=store.ledger,
-        gate=Gate(Limiter(store.ledger.used_tokens), settings.queue),
+        gate=AdmissionController(Limiter(store.ledger.used_tokens), settings.queue),
         origins=origins(listener, settings),
         observers=observers,
         begins_traces=bool(settings.tracing.otlp_endpoint),

@@ -25,7 +25,7 @@ from crossette.engines.grammar.compiler import GrammarCompiler, Matcher
 from crossette.engines.meter import Meter
 from crossette.engines.stream import OutputStream
 from crossette.engines.throughput import AnswerLengths
-from crossette.engines.wait import Turn, estimate_wait
+from crossette.engines.wait import QueuedSequence, estimate_wait
 from crossette.errors import ConstraintFailed, ServingError
 from crossette.types import Constraint, FinishReason, GenerationRequest, Logprob, TokenOutput
 
@@ -159,7 +159,7 @@ class FakeEngine:
         return estimate_wait(
             [sequence.turn(self._lengths, next(numbers)) for sequence in tuple(self._running)],
             [sequence.turn(self._lengths, next(numbers)) for sequence in tuple(self._waiting)],
-            newcomer=Turn(0, 0),
+            newcomer=QueuedSequence(0, 0),
             places=self._max_sequences,
             blocks=self._blocks_total,
             speeds=self.speeds,
@@ -330,11 +330,11 @@ class _Sequence:
     def num_blocks(self) -> int:
         return _blocks_for(self._num_tokens)
 
-    def turn(self, lengths: AnswerLengths, number: int) -> Turn:
+    def turn(self, lengths: AnswerLengths, number: int) -> QueuedSequence:
         """What others wait for. Its first step computes the whole prompt."""
         num_said = self._num_tokens - len(self.request.prompt)
         most = num_said + self._left
-        return Turn(0 if num_said else len(self.request.prompt), lengths.left(num_said, most, number))
+        return QueuedSequence(0 if num_said else len(self.request.prompt), lengths.left(num_said, most, number))
 
     def advance(self, num_tokens: int) -> TokenOutput:
         """The output of one step."""

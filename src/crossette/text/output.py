@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from crossette.text.json_reader import begins_json
-from crossette.text.pieces import Content, Piece, Thought, joined
+from crossette.text.pieces import Content, Piece, ReasoningText, joined
 from crossette.text.reader import SPACE, Malformed, Reader, Reading
 from crossette.text.reasoning import Reasoning
 from crossette.text.stop import possible_start
@@ -184,10 +184,10 @@ class OutputParser:
         self._reader.release()
         self.is_thinking = True
         yield from self._reader.space()
-        end, space = yield from self._text((reasoning.end,), Thought)
+        end, space = yield from self._text((reasoning.end,), ReasoningText)
         self.is_thinking = False
         if end is None:
-            yield from self._said(self._reader.take(space), Thought)
+            yield from self._said(self._reader.take(space), ReasoningText)
         else:
             self._reader.take(space + len(end))
             self._is_after_markup = True

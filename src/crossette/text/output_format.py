@@ -29,7 +29,7 @@ mismatches = Mismatches()
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class OutputFormat:
     """What an answer must be."""
 
     constraint: Constraint
@@ -54,7 +54,7 @@ class Form:
         raise ConstraintFailed(f"The answer does not match {self.constraint.param}: {fault}. Retry the request.")
 
 
-def json_schema(schema: Any, param: str) -> Form:
+def json_schema(schema: Any, param: str) -> OutputFormat:
     """JSON of a schema. Raises InvalidRequest, with `param`, for one that is not valid or cannot be enforced."""
     try:
         validator = JsonValidator(schema)
@@ -66,20 +66,20 @@ def json_schema(schema: Any, param: str) -> Form:
         raise InvalidRequest(f"The JSON schema cannot be enforced: {error}", param=param) from None
     except ValueError:
         raise InvalidRequest(f"{param} has a number beyond all limits.", param=param) from None
-    return Form(Constraint("json_schema", source, param=param), validator)
+    return OutputFormat(Constraint("json_schema", source, param=param), validator)
 
 
-def json_object(param: str) -> Form:
+def json_object(param: str) -> OutputFormat:
     """Any JSON object."""
     return json_schema({"type": "object"}, param)
 
 
-def regex(pattern: str, param: str) -> Form:
+def regex(pattern: str, param: str) -> OutputFormat:
     """A text that matches a pattern from its beginning to its end."""
-    return Form(Constraint("regex", pattern, param=param))
+    return OutputFormat(Constraint("regex", pattern, param=param))
 
 
-def choice(texts: Sequence[str], param: str) -> Form:
+def choice(texts: Sequence[str], param: str) -> OutputFormat:
     """One of several texts. Raises InvalidRequest if there are none."""
     if not texts:
         raise InvalidRequest(f"{param} is empty: there is nothing to choose from.", param=param)
@@ -90,15 +90,15 @@ def _literal(text: str) -> str:
     return "".join(char if char.isalnum() and char.isascii() else f"\\x{{{ord(char):x}}}" for char in text)
 
 
-def grammar(source: str, param: str) -> Form:
+def grammar(source: str, param: str) -> OutputFormat:
     """A text of a grammar, which is GBNF with the rule `root` if it has `::=`, and else Lark with the rule `start`."""
     return gbnf(source, param) if re.search(r"^[^#\"\n]*::=", source, re.MULTILINE) else _lark(source, param)
 
 
-def gbnf(source: str, param: str) -> Form:
+def gbnf(source: str, param: str) -> OutputFormat:
     """A text of a GBNF grammar's rule `root`."""
-    return Form(Constraint("gbnf", source, param=param))
+    return OutputFormat(Constraint("gbnf", source, param=param))
 
 
-def _lark(source: str, param: str) -> Form:
-    return Form(Constraint("lark", source, param=param))
+def _lark(source: str, param: str) -> OutputFormat:
+    return OutputFormat(Constraint("lark", source, param=param))

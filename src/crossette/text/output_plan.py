@@ -10,11 +10,11 @@ from typing import Literal
 from crossette.errors import InvalidRequest
 from crossette.text.lark import Marker, json_of, text_without
 from crossette.text.output import OutputParser, PlainText
-from crossette.text.output_format import Form
+from crossette.text.output_format import OutputFormat
 from crossette.text.pieces import Piece, calls_of, content_of
 from crossette.text.reasoning import Reasoning, Thinking
 from crossette.text.tool_calls.grammar import tool_grammar
-from crossette.text.tool_calls.offer import Offer
+from crossette.text.tool_calls.tool_set import ToolSet
 from crossette.types import Constraint
 
 
@@ -24,9 +24,9 @@ class OutputPlan:
 
     constraint: Constraint | None = None
     """What the engine holds the output to."""
-    form: Form | None = None
+    form: OutputFormat | None = None
     """What content must be, if it ends by itself."""
-    offer: Offer | None = None
+    offer: ToolSet | None = None
     """Which calls there may be, and must be."""
     reasoning: Reasoning | None = None
     is_thinking: bool = False
@@ -62,7 +62,7 @@ class OutputPlan:
     def check(self, pieces: Sequence[Piece], *, is_cut: bool) -> None:
         """Look again at an answer that ended before max_tokens; `is_cut` by a stop string or token of the request.
 
-        Raises InvalidRequest or ConstraintFailed, as `Form.check` does.
+        Raises InvalidRequest or ConstraintFailed, as `OutputFormat.check` does.
         """
         calls = calls_of(pieces)
         if self.offer is not None:
@@ -75,7 +75,7 @@ PLAIN = OutputPlan()
 
 
 @dataclass(frozen=True, slots=True)
-class Thoughts:
+class ReasoningPlan:
     """How a model thinks, and how a request wants it to."""
 
     reasoning: Reasoning
@@ -85,7 +85,11 @@ class Thoughts:
 
 
 def output_plan(
-    marker: Marker, *, form: Form | None = None, offer: Offer | None = None, thoughts: Thoughts | None = None
+    marker: Marker,
+    *,
+    form: OutputFormat | None = None,
+    offer: ToolSet | None = None,
+    thoughts: ReasoningPlan | None = None,
 ) -> OutputPlan:
     """The plan for what a request asks for.
 
@@ -103,7 +107,9 @@ def output_plan(
     )
 
 
-def _constraint(marker: Marker, form: Form | None, offer: Offer | None, thoughts: Thoughts | None) -> Constraint | None:
+def _constraint(
+    marker: Marker, form: OutputFormat | None, offer: ToolSet | None, thoughts: ReasoningPlan | None
+) -> Constraint | None:
     """One grammar for thoughts, form and calls; None where the model is free."""
     unwanted = (thoughts.reasoning.begin,) if thoughts else ()
     if offer is not None and (form is None or offer.choice.mode != "none"):
@@ -125,7 +131,7 @@ def _constraint(marker: Marker, form: Form | None, offer: Offer | None, thoughts
     return replace(constraint, preamble=preamble)
 
 
-def _content(form: Form) -> str:
+def _content(form: OutputFormat) -> str:
     """A form as an expression, for a grammar in which calls stand beside it."""
     constraint = form.constraint
     if constraint.kind == "json_schema":

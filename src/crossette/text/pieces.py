@@ -16,14 +16,14 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Thought:
+class ReasoningText:
     """Words of the model to itself."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class CallHead:
+class ToolCallStart:
     """A call begins. `index` counts the calls of one output from 0; whoever sends it gives it an id."""
 
     index: int
@@ -31,18 +31,18 @@ class CallHead:
 
 
 @dataclass(frozen=True, slots=True)
-class CallArguments:
+class ToolCallArguments:
     """More of the JSON text of a call's arguments: the pieces of a finished call join to one JSON object."""
 
     index: int
     text: str
 
 
-Piece = Content | Thought | CallHead | CallArguments
+Piece = Content | ReasoningText | ToolCallStart | ToolCallArguments
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
+class ToolCall:
     """A call, complete."""
 
     name: str
@@ -54,21 +54,21 @@ def content_of(pieces: Iterable[Piece]) -> str:
     return "".join(piece.text for piece in pieces if isinstance(piece, Content))
 
 
-def thoughts_of(pieces: Iterable[Piece]) -> str:
-    return "".join(piece.text for piece in pieces if isinstance(piece, Thought))
+def reasoning_text(pieces: Iterable[Piece]) -> str:
+    return "".join(piece.text for piece in pieces if isinstance(piece, ReasoningText))
 
 
-def calls_of(pieces: Iterable[Piece]) -> list[Called]:
+def calls_of(pieces: Iterable[Piece]) -> list[ToolCall]:
     names: list[str] = []
     arguments: list[list[str]] = []
     for piece in pieces:
         match piece:
-            case CallHead(_, name):
+            case ToolCallStart(_, name):
                 names.append(name)
                 arguments.append([])
-            case CallArguments(index, text):
+            case ToolCallArguments(index, text):
                 arguments[index].append(text)
-    return [Called(name, "".join(said)) for name, said in zip(names, arguments, strict=True)]
+    return [ToolCall(name, "".join(said)) for name, said in zip(names, arguments, strict=True)]
 
 
 def joined(pieces: Iterable[Piece]) -> list[Piece]:
@@ -82,10 +82,10 @@ def joined(pieces: Iterable[Piece]) -> list[Piece]:
         match last, piece:
             case Content(before, begin), Content(text, at) if begin + len(before) == at:
                 result[-1] = Content(before + text, begin)
-            case Thought(before), Thought(text):
-                result[-1] = Thought(before + text)
-            case CallArguments(index, before), CallArguments(same, text) if index == same:
-                result[-1] = CallArguments(index, before + text)
+            case ReasoningText(before), ReasoningText(text):
+                result[-1] = ReasoningText(before + text)
+            case ToolCallArguments(index, before), ToolCallArguments(same, text) if index == same:
+                result[-1] = ToolCallArguments(index, before + text)
             case _:
                 result.append(piece)
     return result

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crossette.engines.openvino import calibration_cache as notes_file
-from crossette.engines.openvino.calibration_cache import Notes
+from crossette.engines.openvino.calibration_cache import CalibrationCache
 from crossette.engines.openvino.exactness import NARROWEST, ExactWidth, measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool
 from crossette.engines.openvino.load import MIN_BLOCKS
@@ -312,7 +312,7 @@ class Counted:
         rows = len(step) > 1 and all(len(row.tokens) == 1 for row in step)
         return self._forward(step) + np.float32(self.shift + wide + rows)
 
-    def measured(self, notes: Notes, *, limit: int = 512, window: int = WINDOW) -> ExactWidth:
+    def measured(self, notes: CalibrationCache, *, limit: int = 512, window: int = WINDOW) -> ExactWidth:
         """What a start finds out, with a pool and a runner as at a start."""
         self.runner.enough_rows, self.num_steps = 2, 0
         pool = BlockPool(NUM_BLOCKS)
@@ -320,13 +320,13 @@ class Counted:
 
 
 @pytest.fixture
-def notes(tmp_path: Path, model: PagedModel, monkeypatch: pytest.MonkeyPatch) -> Notes:
+def notes(tmp_path: Path, model: PagedModel, monkeypatch: pytest.MonkeyPatch) -> CalibrationCache:
     monkeypatch.setattr(notes_file, "cpu_identity", lambda: "a CPU")
-    return Notes(tmp_path, model.fingerprint)
+    return CalibrationCache(tmp_path, model.fingerprint)
 
 
 def test_the_next_start_takes_what_was_measured_and_computes_the_narrow_step_only(
-    model: PagedModel, notes: Notes, monkeypatch: pytest.MonkeyPatch
+    model: PagedModel, notes: CalibrationCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = Counted(model, monkeypatch)
     first, num_first = graph.measured(notes), graph.num_steps
@@ -339,7 +339,7 @@ def test_the_next_start_takes_what_was_measured_and_computes_the_narrow_step_onl
 
 
 def test_another_result_of_the_narrow_step_is_measured_anew(
-    model: PagedModel, notes: Notes, monkeypatch: pytest.MonkeyPatch
+    model: PagedModel, notes: CalibrationCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with other weights, or another kernel."""
     graph = Counted(model, monkeypatch)
@@ -351,7 +351,9 @@ def test_another_result_of_the_narrow_step_is_measured_anew(
     assert graph.num_steps > 2
 
 
-def test_another_limit_is_measured_anew(model: PagedModel, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_limit_is_measured_anew(
+    model: PagedModel, notes: CalibrationCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph = Counted(model, monkeypatch)
     graph.measured(notes, limit=512)
 
@@ -359,7 +361,9 @@ def test_another_limit_is_measured_anew(model: PagedModel, notes: Notes, monkeyp
     assert graph.num_steps > 2
 
 
-def test_another_window_is_measured_anew(model: PagedModel, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_window_is_measured_anew(
+    model: PagedModel, notes: CalibrationCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph = Counted(model, monkeypatch)
     graph.measured(notes)
 
@@ -369,7 +373,7 @@ def test_another_window_is_measured_anew(model: PagedModel, notes: Notes, monkey
 
 
 def test_a_damaged_note_is_measured_anew_and_mended(
-    model: PagedModel, notes: Notes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    model: PagedModel, notes: CalibrationCache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     graph = Counted(model, monkeypatch)
     expected = graph.measured(notes)
@@ -381,7 +385,7 @@ def test_a_damaged_note_is_measured_anew_and_mended(
 
 
 def test_what_went_wrong_is_measured_at_every_start(
-    model: PagedModel, notes: Notes, monkeypatch: pytest.MonkeyPatch
+    model: PagedModel, notes: CalibrationCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = Counted(model, monkeypatch, exact=32)
     first = graph.measured(notes)

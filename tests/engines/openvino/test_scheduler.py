@@ -6,7 +6,7 @@ from typing import Any
 
 from crossette.engines.openvino.kv_cache import BlockPool
 from crossette.engines.openvino.scheduler import Scheduler, fits
-from crossette.engines.openvino.sequence import Drawn, Sequence
+from crossette.engines.openvino.sequence import SampledToken, Sequence
 from crossette.types import FinishReason
 from support.engine_calls import make_request
 from support.schedules import add, make_scheduler, make_sequence, spans, step
@@ -150,7 +150,7 @@ def test_cached_tokens_are_told_with_the_first_token_and_not_again() -> None:
 
     told = []
     for _ in range(3):
-        (_, output), *_ = scheduler.update(scheduler.schedule(), [Drawn(sequence, (1,))])
+        (_, output), *_ = scheduler.update(scheduler.schedule(), [SampledToken(sequence, (1,))])
         told.append(output.cached_tokens)
 
     assert told == [96, 0, 0]
@@ -376,7 +376,7 @@ def test_forced_tokens_are_computed_together_as_rows_of_the_next_step() -> None:
     sequence = make_sequence(0, prompt=10)
     add(scheduler, sequence)
     batch = scheduler.schedule()
-    scheduler.update(batch, [Drawn(sequence, (1, *range(40)), num_forced=40)])
+    scheduler.update(batch, [SampledToken(sequence, (1, *range(40)), num_forced=40)])
 
     assert (len(sequence.output), sequence.num_computed) == (41, 10)
     assert step(scheduler) == [(0, 10, 41, True)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
 from crossette.engines.openvino.scheduler import Scheduler
-from crossette.engines.openvino.sequence import Batch, Drawn, Sequence, Span
+from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
 from crossette.types import FinishReason
 from support.engine_calls import make_request
 from support.schedules import make_scheduler
@@ -80,7 +80,7 @@ class SimulatedCache:
     def __init__(self) -> None:
         self._cells: dict[tuple[int, int], Cell] = {}
 
-    def run(self, batch: Batch) -> list[Drawn]:
+    def run(self, batch: Batch) -> list[SampledToken]:
         for source, target in batch.copies:
             for slot in range(BLOCK_SIZE):
                 self._cells[target, slot] = self._cells.get((source, slot), ((), "empty"))
@@ -90,7 +90,7 @@ class SimulatedCache:
                 self._cells[self._slot(span.sequence, place)] = self._wanted(span.sequence, text, place)
         return [drawn for span in batch.spans for drawn in self._draw(span)]
 
-    def _draw(self, span: Span) -> list[Drawn]:
+    def _draw(self, span: Span) -> list[SampledToken]:
         text = self._text(span.sequence) + span.drafts
         for place in range(span.start + span.num_rows):
             assert self._cells[self._slot(span.sequence, place)] == self._wanted(span.sequence, text, place)
@@ -98,7 +98,7 @@ class SimulatedCache:
             return []
         return [self._says(drawer, span.drafts) for drawer in (span.sequence, *span.forks)]
 
-    def _says(self, sequence: Sequence, drafts: tuple[int, ...]) -> Drawn:
+    def _says(self, sequence: Sequence, drafts: tuple[int, ...]) -> SampledToken:
         text = self._text(sequence)
         said: list[int] = []
         for guess in (*drafts, None):
@@ -108,7 +108,7 @@ class SimulatedCache:
         num_drawn = len(said)
         for _ in range(num_forced(text, sequence.max_output - len(sequence.output) - num_drawn)):
             said.append(next_token((*text, *said), sequence.index))
-        return Drawn(sequence, tuple(said), num_drafts=len(drafts), num_forced=len(said) - num_drawn)
+        return SampledToken(sequence, tuple(said), num_drafts=len(drafts), num_forced=len(said) - num_drawn)
 
     def _text(self, sequence: Sequence) -> tuple[int, ...]:
         return (*sequence.prompt, *sequence.output)

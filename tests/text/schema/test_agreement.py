@@ -17,7 +17,7 @@ from crossette.engines.grammar.compiler import GrammarCompiler, Matcher
 from crossette.errors import ConstraintFailed, InvalidRequest
 from crossette.testing.fake_engine import IM_END, FakeTokenizer
 from crossette.text import output_format
-from crossette.text.output_format import Form
+from crossette.text.output_format import OutputFormat
 from crossette.text.schema.formats import FORMATS, WRITTEN
 from support.schema_corpus import DRAFTS, Schema
 from support.schema_pairs import BOUNDS, KEYWORDS, schemas_of_pairs
@@ -32,7 +32,7 @@ REFUSED_OFTEN = [HealthCheck.filter_too_much]
 COMPILER = GrammarCompiler(FakeTokenizer(), 259, {IM_END})
 
 
-def made(schema: Schema) -> Form:
+def made(schema: Schema) -> OutputFormat:
     """The form of a schema. One that is refused is no example."""
     try:
         form = output_format.json_schema(schema, "p")
@@ -42,11 +42,11 @@ def made(schema: Schema) -> Form:
     return form
 
 
-def lets_out(form: Form, text: str) -> bool:
+def lets_out(form: OutputFormat, text: str) -> bool:
     return accepts(COMPILER.matcher(form.constraint), text)
 
 
-def walked(form: Form, walk: Callable[[Matcher], bytes | None]) -> bytes | None:
+def walked(form: OutputFormat, walk: Callable[[Matcher], bytes | None]) -> bytes | None:
     """A text of its grammar; None for one that has no end, or costs more than a step may."""
     try:
         return walk(COMPILER.matcher(form.constraint))
@@ -54,7 +54,7 @@ def walked(form: Form, walk: Callable[[Matcher], bytes | None]) -> bytes | None:
         return None
 
 
-def check(schema: Schema, form: Form, seeds: Iterable[int], steers: Sequence[bytes] = STEERS[:2]) -> int:
+def check(schema: Schema, form: OutputFormat, seeds: Iterable[int], steers: Sequence[bytes] = STEERS[:2]) -> int:
     """How many texts its grammar lets out: by chance, and steered to where they are long or short."""
     assert form.validator is not None
     walks: list[Callable[[Matcher], bytes | None]] = [partial(uneven_walk, rng=random.Random(seed)) for seed in seeds]

@@ -14,7 +14,7 @@ from crossette.engines.grammar.compiler import GrammarCompiler
 from crossette.errors import InvalidRequest
 from crossette.testing.fake_engine import IM_END, FakeTokenizer
 from crossette.text import output_format
-from crossette.text.output_format import Form
+from crossette.text.output_format import OutputFormat
 from crossette.types import FinishReason
 from support.schema_corpus import ACCEPTED, REFUSED, Schema, random_schemas
 from support.schema_walks import SHORT_FORM, corpus_of_models, said_by, sampled, shown, verdict, walk
@@ -28,7 +28,7 @@ def compiler() -> GrammarCompiler:
     return GrammarCompiler(FakeTokenizer(), 259, {IM_END})
 
 
-def walks(compiler: GrammarCompiler, schema: Schema, form: Form) -> Iterable[str]:
+def walks(compiler: GrammarCompiler, schema: Schema, form: OutputFormat) -> Iterable[str]:
     for seed in range(NUM_WALKS):
         said = walk(compiler.matcher(form.constraint), random.Random(seed))
         text = None if said is None else said.decode()

@@ -20,8 +20,8 @@ from crossette.text.output_plan import OutputPlan, output_plan
 from crossette.text.pieces import calls_of, content_of
 from crossette.text.tool_calls.families import FORMATS, HERMES
 from crossette.text.tool_calls.format import ToolFormat
-from crossette.text.tool_calls.offer import Offer
 from crossette.text.tool_calls.pythonic_calls import PythonicCalls
+from crossette.text.tool_calls.tool_set import ToolSet
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import FinishReason, TokenOutput
 from support.schema_corpus import ACCEPTED, Schema
@@ -45,7 +45,7 @@ def compiler() -> GrammarCompiler:
 def plan_of(tokenizer: Tokenizer, tool_format: ToolFormat, schema: Schema) -> OutputPlan:
     """What a request is held to that sends three tools, and names the one of this schema."""
     tools = [Tool(NAME, "It does it.", schema, PARAM), *OTHERS]
-    return output_plan(partial(token_id, tokenizer), offer=Offer.of(tool_format, tools, NAMED))
+    return output_plan(partial(token_id, tokenizer), offer=ToolSet.of(tool_format, tools, NAMED))
 
 
 def heard(tokenizer: Tokenizer, plan: OutputPlan, tokens: Sequence[int], schema: Schema) -> str:

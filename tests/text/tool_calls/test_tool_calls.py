@@ -14,7 +14,7 @@ from crossette.errors import InvalidRequest, Unsupported
 from crossette.testing.fake_engine import FakeTokenizer
 from crossette.text.json_reader import JsonScanner
 from crossette.text.output import OutputParser
-from crossette.text.pieces import CallArguments, CallHead, Content, Piece
+from crossette.text.pieces import Content, Piece, ToolCallArguments, ToolCallStart
 from crossette.text.reasoning import HARMONY, THINK, Thinking
 from crossette.text.template.chat_template import ChatTemplate, TemplateOptions
 from crossette.text.template.messages import Arguments
@@ -112,10 +112,10 @@ def parsed(tool_format: ToolFormat, text: str) -> tuple[str, list[tuple[str, dic
     parser = OutputParser(HARMONY if tool_format.name == "harmony" else None, tool_format)
     pieces: list[Piece] = [*parser.push(text), *parser.flush()]
     content = "".join(piece.text for piece in pieces if isinstance(piece, Content))
-    names = [piece.name for piece in pieces if isinstance(piece, CallHead)]
+    names = [piece.name for piece in pieces if isinstance(piece, ToolCallStart)]
     calls = []
     for index, name in enumerate(names):
-        arguments = "".join(p.text for p in pieces if isinstance(p, CallArguments) and p.index == index)
+        arguments = "".join(p.text for p in pieces if isinstance(p, ToolCallArguments) and p.index == index)
         (tool,) = (tool for tool in TOOLS if tool.name == name)
         validator = tool.form().validator
         assert validator is not None
@@ -222,7 +222,7 @@ def test_a_call_within_thoughts_is_none_and_thoughts_come_before_required_calls(
         text = walk(compiler, grammar, vocabulary, random.Random(0), script=script, preamble=preamble)
         assert text == script
         parser = OutputParser(THINK, HERMES)
-        assert [piece for piece in parser.push(text) if isinstance(piece, CallHead)] == [CallHead(0, "now")]
+        assert [piece for piece in parser.push(text) if isinstance(piece, ToolCallStart)] == [ToolCallStart(0, "now")]
 
 
 def test_a_schema_that_cannot_be_enforced_is_refused_by_its_place() -> None:
@@ -298,8 +298,8 @@ def test_a_template_writes_calls_as_its_format_reads_them(template: str) -> None
     parser = OutputParser(HARMONY if use.format.name == "harmony" else None, use.format)
     place = min((at for mark in use.format.openings if (at := written.find(mark)) >= 0), default=written.find("{"))
     pieces = parser.push(written[place:])
-    assert CallHead(0, "now") in pieces
-    arguments = "".join(piece.text for piece in pieces if isinstance(piece, CallArguments))
+    assert ToolCallStart(0, "now") in pieces
+    arguments = "".join(piece.text for piece in pieces if isinstance(piece, ToolCallArguments))
     assert JsonScanner().feed(arguments) == len(arguments)
     assert json.loads(arguments) == {"zone": "UTC"}
 

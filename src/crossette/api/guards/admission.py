@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from crossette.accounts.access import ANONYMOUS, Caller
-from crossette.accounts.limits import Lease, Limiter
+from crossette.accounts.limits import Limiter, Reservation
 from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
 from crossette.api.guards.queue_wait import QueueSettings, Returns, check_queue
@@ -17,7 +17,7 @@ from crossette.errors import BudgetSpent, RateLimited, RetryLater, ServingError
 from crossette.types import GenerationRequest, Usage
 
 
-class Gate:
+class AdmissionController:
     """What all requests pass. `now` is a clock that never goes back, in seconds."""
 
     def __init__(
@@ -32,18 +32,18 @@ class Gate:
         self.returns: dict[str, Returns] = defaultdict(Returns)
         """By the name of the model."""
 
-    def visit(self, caller: Caller | None, dialect: Dialect) -> Visit:
-        return Visit(self, caller or ANONYMOUS, dialect)
+    def visit(self, caller: Caller | None, dialect: Dialect) -> Admission:
+        return Admission(self, caller or ANONYMOUS, dialect)
 
 
-class Visit:
+class Admission:
     """One request at the gate."""
 
-    def __init__(self, gate: Gate, caller: Caller, dialect: Dialect) -> None:
+    def __init__(self, gate: AdmissionController, caller: Caller, dialect: Dialect) -> None:
         self.caller = caller
         self._gate = gate
         self._dialect = dialect
-        self._lease: Lease | None = None
+        self._lease: Reservation | None = None
         self._is_refused = False
 
     def enter(self) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from crossette.api.schema.logprobs import Logprobs, LogprobsAsked, logprobs_body
 from crossette.engine import Tokenizer
-from crossette.generation.answer import Whole
+from crossette.generation.answer import ChoiceResult
 
 
 class RawOutput(msgspec.Struct):
@@ -24,7 +24,9 @@ class RawOutput(msgspec.Struct):
     grammar: str | None = None
 
 
-def raw_output(prompt: Sequence[int], whole: Whole, tokenizer: Tokenizer, asked: LogprobsAsked | None) -> RawOutput:
+def raw_output(
+    prompt: Sequence[int], whole: ChoiceResult, tokenizer: Tokenizer, asked: LogprobsAsked | None
+) -> RawOutput:
     """One choice. Its logprobs are the list, whichever shape was asked for."""
     listed = None if asked is None else LogprobsAsked("content", asked.num_top)
     return RawOutput(

@@ -12,12 +12,12 @@ from crossette.api.schema import fields
 from crossette.api.schema.table import Table, refuse_unbuilt, taking
 from crossette.errors import InvalidRequest, UnknownField
 from crossette.text import output_format
-from crossette.text.output_format import Form
+from crossette.text.output_format import OutputFormat
 
 SchemaSent = dict[str, Any] | bool | str  # Any: a schema is any JSON until it was looked at
 """A schema, or its JSON as text."""
 
-Making = Callable[[], Form]
+OutputFormatBuilder = Callable[[], OutputFormat]
 """The work of reading a form: for a large schema it takes a tenth of a second."""
 
 _WRAPPER = {"name", "description", "schema", "strict"}
@@ -36,7 +36,7 @@ class ResponseFormat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     schema: SchemaSent | None = None
     grammar: str | None = None
 
-    def making(self) -> Making | None:
+    def making(self) -> OutputFormatBuilder | None:
         """None for `text`. Raises InvalidRequest for a type without its field, or with another's."""
         wanted = {"json_schema": "json_schema", "grammar": "grammar", "json_object": "schema"}.get(self.type)
         for name in ("json_schema", "schema", "grammar"):
@@ -66,7 +66,7 @@ class StructuredOutputs(_OutputsBase, kw_only=True, forbid_unknown_fields=True):
     json_object: bool | None = None
 
 
-class FormFields(Protocol):
+class OutputFormatFields(Protocol):
     """The fields of a request that may ask for a form."""
 
     response_format: ResponseFormat | None
@@ -77,7 +77,7 @@ class FormFields(Protocol):
     structured_outputs: StructuredOutputs | None
 
 
-def form_asked(body: FormFields) -> Making | None:
+def output_format_asked(body: OutputFormatFields) -> OutputFormatBuilder | None:
     """How to read the form that a request asks for; None if it asks for none.
 
     Raises InvalidRequest for several forms at once, naming two.
@@ -89,7 +89,7 @@ def form_asked(body: FormFields) -> Making | None:
     return asked[0][1] if asked else None
 
 
-def _asked(body: FormFields) -> Iterable[tuple[str, Making]]:
+def _asked(body: OutputFormatFields) -> Iterable[tuple[str, OutputFormatBuilder]]:
     making = body.response_format.making() if body.response_format is not None else None
     if making is not None:
         yield "response_format", making
@@ -104,7 +104,7 @@ def _asked(body: FormFields) -> Iterable[tuple[str, Making]]:
 
 def _spelled(
     prefix: str, json: SchemaSent | None, regex: str | None, choice: list[str] | None, grammar: str | None
-) -> Iterable[tuple[str, Making]]:
+) -> Iterable[tuple[str, OutputFormatBuilder]]:
     """vLLM's four, older or newer."""
     if json is not None:
         yield prefix + "json", partial(output_format.json_schema, _decoded(json, prefix + "json"), prefix + "json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from crossette.client.remote import Place
+from crossette.client.remote import ServerURL
 from crossette.errors import ConfigError
 from crossette.numerals import parse_count
 from crossette.urls import split_http
@@ -20,7 +20,7 @@ class BenchOptions:
     """Raises ConfigError for a value that cannot be used."""
 
     url: str = "http://127.0.0.1:8000"
-    """A server, or the base URL of its API, as `Place` reads it."""
+    """A server, or the base URL of its API, as `ServerURL` reads it."""
     concurrency: tuple[int, ...] = (1, 8, 32)
     num_requests: int | None = None
     """Requests of each level; None: four for each stream, at least 16."""
@@ -63,7 +63,7 @@ class BenchOptions:
 
     @property
     def base(self) -> str:
-        return Place.parse(self.url).base
+        return ServerURL.parse(self.url).base
 
     def address(self) -> Address:
         return Address.parse(self.base)
@@ -85,7 +85,7 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Raises ValueError for what is no such URL: `Place` has looked at those that people give."""
+        """Raises ValueError for what is no such URL: `ServerURL` has looked at those that people give."""
         parts = split_http(url)
         tls = parts.scheme == "https"
         authority = parts.netloc.rpartition("@")[2]

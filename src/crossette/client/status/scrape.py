@@ -7,7 +7,7 @@ import time
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from crossette.client.remote import Place, reading_certificates, told, why
+from crossette.client.remote import ServerURL, reading_certificates, told, why
 from crossette.errors import CrossetteError
 
 _TIMEOUT_S = 10.0
@@ -52,7 +52,7 @@ class MetricsPage:
     """Where a server tells its metrics. `url` may be the server's root or either base URL of its API."""
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        self._url = f"{Place.parse(url).root}/metrics"
+        self._url = f"{ServerURL.parse(url).root}/metrics"
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         with reading_certificates():
             self._http = httpx.Client(headers=headers, timeout=_TIMEOUT_S)

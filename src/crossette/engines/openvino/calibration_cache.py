@@ -22,7 +22,7 @@ _STEERING = ("OV_", "OPENVINO_", "ONEDNN_", "DNNL_", "TBB_")
 """How the variables begin that change which kernels OpenVINO and its libraries pick."""
 
 
-class Notes:
+class CalibrationCache:
     """Short notes in `folder`, about one compiled graph (`about`: its fingerprint) on this machine."""
 
     def __init__(self, folder: Path, about: str, *, environ: Mapping[str, str] = os.environ) -> None:

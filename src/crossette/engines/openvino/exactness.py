@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from crossette.engines.openvino.calibration_cache import Notes
+from crossette.engines.openvino.calibration_cache import CalibrationCache
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
 from crossette.engines.openvino.runner import Row, Runner
 from crossette.errors import ModelError
@@ -51,7 +51,7 @@ class ExactWidth:
 
 
 def measure_width(
-    runner: Runner, pool: BlockPool, *, limit: int, window: int, vocab_size: int, notes: Notes | None = None
+    runner: Runner, pool: BlockPool, *, limit: int, window: int, vocab_size: int, notes: CalibrationCache | None = None
 ) -> ExactWidth:
     """Compare a chunk and a row alone with the same in steps of growing width, and beside one at the window's end.
 
@@ -68,7 +68,7 @@ def measure_width(
     return width
 
 
-def _noted(notes: Notes, probe: _Probe, limit: int) -> ExactWidth:
+def _noted(notes: CalibrationCache, probe: _Probe, limit: int) -> ExactWidth:
     """What was found out by an earlier start, else by this one."""
     facts = probe.facts(limit)
     if note := notes.read(facts):

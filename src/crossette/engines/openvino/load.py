@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from crossette.engine import ModelFiles, ModelInfo
-from crossette.engines.openvino.calibration_cache import Notes
+from crossette.engines.openvino.calibration_cache import CalibrationCache
 from crossette.engines.openvino.exactness import measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
 from crossette.engines.openvino.model import PagedModel, load_paged
@@ -59,7 +59,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
         limit=settings.max_step_tokens,
         window=limit.tokens,
         vocab_size=tokenizer.vocab_size,
-        notes=Notes(files.cache, model.fingerprint) if files.cache else None,
+        notes=CalibrationCache(files.cache, model.fingerprint) if files.cache else None,
     )
     # One block less than the pool has: a prompt needs a block for its output beside it.
     window = min(limit.tokens, (num_blocks - 1) * BLOCK_SIZE)

@@ -12,7 +12,7 @@ from crossette.engines.openvino.prefix_cache import block_keys, num_reusable
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import Sequence
 from crossette.engines.throughput import AnswerLengths, Throughput
-from crossette.engines.wait import Turn, estimate_wait
+from crossette.engines.wait import QueuedSequence, estimate_wait
 from crossette.types import GenerationRequest
 
 
@@ -44,9 +44,9 @@ def _choices(firsts: Iterable[Sequence]) -> Iterator[Sequence]:
         yield from first.forks
 
 
-def _turns(sequences: Iterable[Sequence], lengths: AnswerLengths, numbers: Iterator[int]) -> list[Turn]:
+def _turns(sequences: Iterable[Sequence], lengths: AnswerLengths, numbers: Iterator[int]) -> list[QueuedSequence]:
     return [
-        Turn(
+        QueuedSequence(
             one.num_pending_prompt,
             lengths.left(len(one.output), one.max_output, number),
             one.num_own_blocks,
@@ -57,10 +57,10 @@ def _turns(sequences: Iterable[Sequence], lengths: AnswerLengths, numbers: Itera
     ]
 
 
-def _newcomer(request: GenerationRequest, scheduler: Scheduler) -> Turn:
+def _newcomer(request: GenerationRequest, scheduler: Scheduler) -> QueuedSequence:
     """Its own prompt and answer are nothing that it waits for."""
     blocks = blocks_for(len(request.prompt))
     if not request.prompt_logprobs:
         keys = block_keys(request.prompt, request.tenant, request.isolation_key)[: num_reusable(len(request.prompt))]
         blocks -= scheduler.cache.num_held(keys)
-    return Turn(0, 0, blocks, request.tenant, request.priority)
+    return QueuedSequence(0, 0, blocks, request.tenant, request.priority)

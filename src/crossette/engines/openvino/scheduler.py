@@ -19,7 +19,7 @@ from operator import attrgetter
 from crossette.engines.openvino.drafts import PromptLookup
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
 from crossette.engines.openvino.prefix_cache import PrefixCache
-from crossette.engines.openvino.sequence import Batch, Drawn, Sequence, Span
+from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
 from crossette.types import FinishReason, TokenOutput
 
 _BY_ARRIVAL = attrgetter("arrival")
@@ -103,13 +103,13 @@ class Scheduler:
         spans += self._catch_up(min(budget or self.max_step_tokens, self.max_step_tokens) - num_rows)
         return Batch(tuple(spans), tuple(copies))
 
-    def update(self, batch: Batch, drawn: Iterable[Drawn]) -> list[tuple[Sequence, TokenOutput]]:
+    def update(self, batch: Batch, drawn: Iterable[SampledToken]) -> list[tuple[Sequence, TokenOutput]]:
         """Take what a step computed and drew; give what to tell the requests."""
         for span in batch.spans:
             self._note_computed(span)
         return [(draw.sequence, self._take(draw)) for draw in drawn]
 
-    def _take(self, drawn: Drawn) -> TokenOutput:
+    def _take(self, drawn: SampledToken) -> TokenOutput:
         """Add drawn tokens to their sequence, which may end with them."""
         sequence = drawn.sequence
         is_first = not sequence.output

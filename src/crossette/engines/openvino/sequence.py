@@ -191,7 +191,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class SampledToken:
     """Tokens that one step gave one sequence, in order."""
 
     sequence: Sequence

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from crossette.engines.openvino.logits import Row
 from crossette.engines.openvino.logprobs import record
 from crossette.engines.openvino.runner import Logits
-from crossette.engines.openvino.sequence import Batch, Drawn, Sequence, Span
+from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
 from crossette.errors import ConstraintFailed
 from crossette.types import Logprob
 
 
-def draw(batch: Batch, logits: Logits) -> list[Drawn]:
+def draw(batch: Batch, logits: Logits) -> list[SampledToken]:
     """What each sequence that samples in the step gets. Prompts that are to be scored get their records."""
     best: list[int] = logits.argmax(axis=1).tolist() if len(logits) else []
     drawn = []
@@ -25,7 +25,7 @@ def draw(batch: Batch, logits: Logits) -> list[Drawn]:
                 try:
                     drawn.append(_draw(sequence, span.drafts, rows[-num_checked:], best_of_rows[-num_checked:]))
                 except ConstraintFailed as error:  # of this sequence alone: the others of the step go on
-                    drawn.append(Drawn(sequence, (), error=error))
+                    drawn.append(SampledToken(sequence, (), error=error))
     return drawn
 
 
@@ -37,7 +37,7 @@ def _rows_of(batch: Batch) -> Iterator[tuple[Span, int]]:
         begin += span.num_wanted
 
 
-def _draw(sequence: Sequence, drafts: tuple[int, ...], rows: Logits, best: list[int]) -> Drawn:
+def _draw(sequence: Sequence, drafts: tuple[int, ...], rows: Logits, best: list[int]) -> SampledToken:
     """One token, and one more for each guess that was drawn itself: the same tokens as without guesses.
 
     Then what the grammar forces, which is known without any logits.
@@ -46,7 +46,7 @@ def _draw(sequence: Sequence, drafts: tuple[int, ...], rows: Logits, best: list[
     tokens: list[int] = []
     records: list[Logprob] = []
     if sequence.max_output == 0:  # only the prompt's scores were asked for
-        return Drawn(sequence, ())
+        return SampledToken(sequence, ())
     for row, best_token, guess in zip(rows, best, (*drafts, None), strict=True):
         token, logprob = (best_token, 0.0) if sampler.takes_best else sampler.draw(row)
         sampler.note(token)
@@ -56,13 +56,13 @@ def _draw(sequence: Sequence, drafts: tuple[int, ...], rows: Logits, best: list[
         if token != guess or sequence.is_end(token) or sampler.is_over:
             break
     if request.logprobs is not None:  # what is forced needs logits too, for its record: it comes one by one
-        return Drawn(sequence, tuple(tokens), tuple(records), len(drafts))
+        return SampledToken(sequence, tuple(tokens), tuple(records), len(drafts))
     num_drawn = len(tokens)
     room = sequence.max_output - len(sequence.output)
     while sampler.forced and len(tokens) < room:
         tokens.append(next(iter(sampler.forced)))
         sampler.note(tokens[-1])
-    return Drawn(sequence, tuple(tokens), num_drafts=len(drafts), num_forced=len(tokens) - num_drawn)
+    return SampledToken(sequence, tuple(tokens), num_drafts=len(drafts), num_forced=len(tokens) - num_drawn)
 
 
 def _score(span: Span, rows: list[Row] | Logits) -> None:

@@ -17,7 +17,7 @@ from jinja2 import TemplateError
 from crossette.errors import InvalidRequest, ModelError, Unsupported
 from crossette.text.template.jinja_environment import environment
 from crossette.text.template.messages import Message, in_plain_words, with_short_ids
-from crossette.text.template.spans import Marks, Span, readings, unused_characters, words_of
+from crossette.text.template.spans import Marks, Span, readings, unused_characters, user_strings
 
 RESERVED = ("messages", "tools", "bos_token", "eos_token", "add_generation_prompt", "strftime_now", "raise_exception")
 """Variables of a template that requests cannot set: they have fields of their own, or templates trust them."""
@@ -79,7 +79,7 @@ class ChatTemplate:
         options = options or TemplateOptions()
         plain = self.render(messages, options)
         for reading in readings(messages):
-            marks = Marks.unused_in(self._source + "".join(words_of(reading)))
+            marks = Marks.unused_in(self._source + "".join(user_strings(reading)))
             try:
                 spans = marks.spans(self._render(marks.put(reading), options))
             except Exception:  # it looks into the words, and marks are what it stumbles over
@@ -101,7 +101,7 @@ class ChatTemplate:
     def _render_open(self, messages: Sequence[Message], options: TemplateOptions) -> str:
         """The prompt up to the end of the last message's words. A mark behind them shows where that is."""
         *earlier, last = messages
-        (mark,) = unused_characters(1, self._source + "".join(words_of(messages)))
+        (mark,) = unused_characters(1, self._source + "".join(user_strings(messages)))
         marked = {**last, "content": f"{last['content']}{mark} "}
         prompt, found, rest = self._run([*earlier, marked], options, False).rpartition(mark)
         if not found:

@@ -65,7 +65,7 @@ def unused_characters(count: int, text: str) -> list[str]:
     return unused[:count]
 
 
-def words_of(messages: Sequence[Message]) -> list[str]:
+def user_strings(messages: Sequence[Message]) -> list[str]:
     """Every string of the messages that a user may have written."""
     words: list[str] = []
 

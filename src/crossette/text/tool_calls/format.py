@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from crossette.text.lark import json_of
-from crossette.text.pieces import CallArguments, CallHead
+from crossette.text.pieces import ToolCallArguments, ToolCallStart
 from crossette.text.reader import Reader, Reading
 from crossette.text.tool_calls.tools import Tool
 
@@ -20,13 +20,13 @@ class Calls:
     def __init__(self) -> None:
         self.num = 0
 
-    def head(self, name: str) -> CallHead:
+    def head(self, name: str) -> ToolCallStart:
         self.num += 1
-        return CallHead(self.num - 1, name)
+        return ToolCallStart(self.num - 1, name)
 
-    def arguments(self, text: str) -> CallArguments:
+    def arguments(self, text: str) -> ToolCallArguments:
         """More of the arguments of the call that began last."""
-        return CallArguments(self.num - 1, text)
+        return ToolCallArguments(self.num - 1, text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from crossette.errors import InvalidRequest
-from crossette.text.output_format import Form, json_schema
+from crossette.text.output_format import OutputFormat, json_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Tool:
         function = {"name": self.name, "description": self.description, "parameters": self._object}
         return {"type": "function", "function": function}
 
-    def form(self) -> Form:
+    def form(self) -> OutputFormat:
         """What the arguments must be. Raises InvalidRequest, with `param`, for a schema that cannot be enforced."""
         kinds = self.parameters.get("type", "object")
         if kinds != "object" and (not isinstance(kinds, list) or "object" not in kinds):

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from crossette.api import worker_threads as workshops
-from crossette.api.worker_threads import Workshop
+from crossette.api import worker_pool as workshops
+from crossette.api.worker_pool import WorkerPool
 from crossette.errors import Overloaded
 from support.api_server import LIMIT_S
 
@@ -26,15 +26,15 @@ class HeldWork:
 
 
 @pytest.fixture
-def workshop() -> Iterator[Workshop]:
+def workshop() -> Iterator[WorkerPool]:
     """One thread, for which one may wait."""
-    one = Workshop("test", 1, max_waiting=1, waits_for="for the test")
+    one = WorkerPool("test", 1, max_waiting=1, waits_for="for the test")
     yield one
     one._threads.shutdown()
 
 
 def test_the_time_to_come_back_is_known_from_the_first_form_on(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    workshop: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(workshops, "monotonic", lambda: clock[0])
@@ -56,7 +56,7 @@ def test_the_time_to_come_back_is_known_from_the_first_form_on(
     assert asyncio.run(play()) == 30.0
 
 
-def test_whoever_gives_up_while_it_waits_makes_room_and_costs_nothing(workshop: Workshop) -> None:
+def test_whoever_gives_up_while_it_waits_makes_room_and_costs_nothing(workshop: WorkerPool) -> None:
     done: list[str] = []
     held = HeldWork()
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from crossette.errors import ConstraintFailed, InvalidRequest
-from crossette.text.output_format import Form, mismatches
-from crossette.text.pieces import Called
+from crossette.text.output_format import OutputFormat, mismatches
+from crossette.text.pieces import ToolCall
 from crossette.text.tool_calls.format import ToolFormat
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 
@@ -16,26 +16,26 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class ToolSet:
     """What a model may call, and how it writes that."""
 
     format: ToolFormat
     tools: tuple[Tool, ...]
     choice: ToolChoice
-    forms: Mapping[str, Form]
+    forms: Mapping[str, OutputFormat]
     """What the arguments of each allowed tool must be."""
 
     @classmethod
-    def of(cls, tool_format: ToolFormat, tools: Sequence[Tool], choice: ToolChoice) -> Offer:
+    def of(cls, tool_format: ToolFormat, tools: Sequence[Tool], choice: ToolChoice) -> ToolSet:
         """Raises InvalidRequest for parameters that cannot be enforced. Large schemas take their time."""
         allowed = () if choice.mode == "none" else choice.allowed(tools)
         return cls(tool_format, tuple(tools), choice, {tool.name: tool.form() for tool in allowed})
 
-    def check(self, calls: Sequence[Called], *, is_cut: bool) -> None:
+    def check(self, calls: Sequence[ToolCall], *, is_cut: bool) -> None:
         """Look at the calls of an answer that ended before max_tokens; `is_cut` by a stop token of the request.
 
-        Raises ConstraintFailed, which is counted, where the grammar let through what the request rules out;
-        InvalidRequest where it was cut before the call that it must make; and what `Form.check` raises of arguments.
+        Raises ConstraintFailed, which is counted, where the grammar allowed what the request rules out;
+        InvalidRequest where it was cut before a required call; and what `OutputFormat.check` raises of arguments.
         """
         if is_cut and self.choice.mode == "required" and not calls:
             raise InvalidRequest(
@@ -50,7 +50,7 @@ class Offer:
         for call in calls:
             self.forms[call.name].check(call.arguments, is_cut=is_cut)
 
-    def _fault(self, calls: Sequence[Called]) -> str | None:
+    def _fault(self, calls: Sequence[ToolCall]) -> str | None:
         if self.choice.mode == "required" and not calls:
             return "it calls nothing"
         if len(calls) > 1 and not self.choice.parallel:

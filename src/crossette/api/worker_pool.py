@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TypeVar
 
-from crossette.accounts.token_bucket import Mean
 from crossette.errors import Overloaded
+from crossette.moving_average import MovingAverage
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ PATIENCE_S = 60.0
 """For one piece of work, once its turn has come."""
 
 
-class Workshop:
+class WorkerPool:
     """A few threads, and a bound on what waits for them. `waits_for` ends the sentence "12 requests wait ..."."""
 
     def __init__(self, name: str, num_threads: int, *, max_waiting: int, waits_for: str) -> None:
@@ -26,7 +26,7 @@ class Workshop:
         self._max_waiting = max_waiting
         self._waits_for = waits_for
         self._waiting = 0
-        self._work_s = Mean()
+        self._work_s = MovingAverage()
 
     async def do(self, work: Callable[[], T]) -> T:
         """Do it in a thread. Raises Overloaded if too much waits already, TimeoutError if it takes a minute itself."""

@@ -1,0 +1,16 @@
+"""A moving average of what is measured from time to time."""
+
+from __future__ import annotations
+
+_NEWEST = 0.2
+"""The weight of the newest value."""
+
+
+class MovingAverage:
+    """An exponential moving average, 0 before the first value."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def add(self, value: float) -> None:
+        self.value = value if self.value == 0 else self.value + _NEWEST * (value - self.value)
