@@ -148,6 +148,10 @@ class ConstraintFailed(EngineFailure):
     kind = "constraint_failed"
 
 
+class OutputMismatch(ConstraintFailed):
+    """A finished answer does not match its response format or tool choice, although the grammar enforced them."""
+
+
 class ShuttingDown(RetryLater):
     """This server ends. Another one, or itself after a restart, may answer in a few seconds."""
 

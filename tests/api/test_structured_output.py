@@ -13,7 +13,6 @@ from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, Field
 
 from crossette.testing.fake_engine import FakeEngine
-from crossette.text.output_format import mismatches
 from crossette.text.schema.validator import JsonValidator
 from support.api_server import ApiServer, cut_short, events, say, serving
 
@@ -149,16 +148,17 @@ def test_an_answer_that_breaks_its_schema_is_a_counted_error(
     prefix: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(JsonValidator, "fault", lambda self, text: "it is not")
-    before = mismatches.count
     with serving(FakeEngine()) as api:
         whole = api.post(f"{prefix}/{endpoint}", make_body(endpoint, guided_json=SCHEMA))
         streamed = api.post(f"{prefix}/{endpoint}", make_body(endpoint, guided_json=SCHEMA, stream=True))
+        assert api.told.mismatches(2) == 2
+        page = api.get("/metrics").text
 
     assert (whole.status_code, whole.json()["error"]["code"].lower()) == (500, "constraint_failed")
     *chunks, last = cut_short(streamed.content)
     assert last["error"]["code"].lower() == "constraint_failed"
     assert not any(choice["finish_reason"] for chunk in chunks for choice in chunk["choices"])
-    assert mismatches.count == before + 2
+    assert "crossette_structured_output_mismatches_total 2.0" in page
 
 
 @pytest.mark.parametrize(

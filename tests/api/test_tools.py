@@ -10,7 +10,6 @@ import pytest
 
 from crossette.testing import fake_engine
 from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
-from crossette.text.output_format import mismatches
 from crossette.text.schema.validator import JsonValidator
 from crossette.text.tool_calls.families import FORMATS
 from crossette.types import FinishReason, TokenOutput
@@ -198,13 +197,13 @@ def test_a_named_call_that_is_cut_leaves_no_markup_in_any_format(prefix: str, na
 
 
 def test_a_required_call_that_the_requests_own_token_stops_is_the_requests_error(api: ApiServer, prefix: str) -> None:
-    before = mismatches.count
+    before = len(api.told.records)
     asked = body(CALL, tool_choice="required", stop_token_ids=[ord("n")])
 
     answer = api.post(f"{prefix}/chat/completions", asked)
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stop_token_ids")
-    assert mismatches.count == before
+    assert api.told.mismatches(before + 1) == 0
 
 
 def test_what_only_looks_like_a_call_comes_back_as_content(prefix: str) -> None:
@@ -232,14 +231,14 @@ def test_what_only_looks_like_a_call_comes_back_as_content(prefix: str) -> None:
 def test_an_answer_that_broke_the_choice_is_an_error_and_is_counted(
     prefix: str, said: str, sent: dict[str, Any]
 ) -> None:
-    before, table = mismatches.count, TokenTable()
+    table = TokenTable()
     with serving(played := PlayedEngine(table)) as api:
         played.play([TokenOutput(0, (*said.encode(), table.end), FinishReason.STOP)])
         answer = api.post(f"{prefix}/chat/completions", body(model="played", **sent))
+        assert api.told.mismatches(1) == 1
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (500, None)
     assert answer.json()["error"]["code"].lower() == "constraint_failed"
-    assert mismatches.count == before + 1
 
 
 # --- beside other fields ---

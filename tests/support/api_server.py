@@ -98,6 +98,11 @@ class Told:
             self.records.append(record)
             self._changed.notify_all()
 
+    def mismatches(self, num_requests: int) -> int:
+        """How many of the first `num_requests` ended with an answer that does not match what the grammar enforced."""
+        self.wait_for(num_requests)
+        return sum(bool(record.mismatch) for record in self.records)
+
     def wait_for(self, count: int) -> None:
         """Wait until so many requests were told of, those for metrics left out."""
         with self._changed:

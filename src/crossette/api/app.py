@@ -24,7 +24,6 @@ from crossette.api.request_record import record_of
 from crossette.observability import request_log
 from crossette.observability.metrics import Metrics
 from crossette.observability.record import Observer, RequestRecord
-from crossette.text.output_format import mismatches
 
 log = logging.getLogger(__name__)
 
@@ -131,9 +130,4 @@ def _metrics(models: ServedModels, ledger: Ledger) -> Metrics:
     metrics.gauge("ledger_rows_waiting", "Rows that wait to be written.", lambda: ledger.stats().waiting)
     metrics.counter("ledger_rows_written", "Rows that were written.", lambda: ledger.stats().written)
     metrics.counter("ledger_rows_lost", "Rows that never will be.", lambda: ledger.stats().lost)
-    metrics.counter(
-        "structured_output_mismatches",
-        "Answers that broke the schema that they were held to.",
-        lambda: mismatches.count,
-    )
     return metrics

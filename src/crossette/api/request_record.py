@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from crossette.api.exchange import Exchange
+from crossette.errors import OutputMismatch
 from crossette.observability.record import RequestRecord, Work
 
 MAX_WORD = 200
@@ -27,6 +28,7 @@ def record_of(exchange: Exchange, *, route: str, dialect: str, prefix: str) -> R
         key_id=exchange.caller.id,
         model_asked=body.model[:MAX_WORD] if body is not None else "",
         error=error.kind if error is not None else "",
+        mismatch=str(error) if isinstance(error, OutputMismatch) else "",
         work=_work(exchange),
         recorded=_recorded(exchange),
         trace=exchange.trace,

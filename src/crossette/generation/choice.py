@@ -115,7 +115,7 @@ class Choice:
     def read(self, output: TokenOutput) -> Delta | None:
         """The delta of an output; None if nothing is certain yet.
 
-        Tokens after the one that completes a stop string are not read, and not counted. Raises ConstraintFailed, or
+        Tokens after the one that completes a stop string are not read, and not counted. Raises OutputMismatch, or
         InvalidRequest, for an answer that ends without the form that was asked for.
         """
         self.num_cached += output.cached_tokens

@@ -60,6 +60,10 @@ class Metrics:
             "status",
         )
         self._errors = counter("errors", "Errors that were told, as a status or in a stream.", "kind", "dialect")
+        self._mismatches = counter(
+            "structured_output_mismatches",
+            "Finished answers that do not match the output format that their grammar enforced.",
+        )
         self._duration = histogram(
             "request_duration_seconds",
             "From the first byte of a request for an answer to the last byte of it, also if it was given up.",
@@ -94,6 +98,8 @@ class Metrics:
         self._requests.labels(method, record.route, str(record.status)).inc()
         if record.error:
             self._errors.labels(record.error, record.dialect).inc()
+        if record.mismatch:
+            self._mismatches.inc()
         if record.work is not None:
             self._note_work(record, record.work)
 

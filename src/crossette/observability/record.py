@@ -70,6 +70,8 @@ class RequestRecord:
     """As the client spelled it: anything at all."""
     error: str = ""
     """The kind of the error that was told, as a status or in a stream (`ServingError.kind`)."""
+    mismatch: str = ""
+    """How a finished answer breaks its response format or tool choice, if that is the error."""
     work: Work | None = None
     recorded: Mapping[str, object] = field(default_factory=dict)
     """What the request says of itself: `user`, `metadata` and their like."""

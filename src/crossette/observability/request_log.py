@@ -16,6 +16,8 @@ _POLLED = {"/health/live", "/health/ready", "/metrics"}
 
 def note(record: RequestRecord) -> None:
     """Write the line of a request that has ended. An `Observer`."""
+    if record.mismatch:
+        log.error("The grammar allowed what the request does not: %s", record.mismatch)
     level = logging.DEBUG if record.route in _POLLED and record.status == 200 else logging.INFO
     if not log.isEnabledFor(level):
         return

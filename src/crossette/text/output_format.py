@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crossette.errors import ConstraintFailed, InvalidRequest
+from crossette.errors import InvalidRequest, OutputMismatch
 from crossette.text.schema.keywords import Unenforceable
 from crossette.text.schema.rebuild import enforceable
 from crossette.text.schema.validator import JsonValidator
 from crossette.types import Constraint
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Mismatches:
-    """How many answers of this process broke their schema, though they were held to it."""
-
-    count: int = 0
-
-
-mismatches = Mismatches()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +25,8 @@ class OutputFormat:
     def check(self, text: str, *, is_cut: bool) -> None:
         """Look again at an answer that ended before max_tokens; `is_cut` by a stop string or token of the request.
 
-        Raises InvalidRequest if it was cut within its JSON, and ConstraintFailed, which is counted, if the grammar let
-        through what its schema does not allow.
+        Raises InvalidRequest if it was cut within its JSON, and OutputMismatch if the grammar allowed what its
+        schema does not.
         """
         fault = self.validator.fault(text) if self.validator is not None else None
         if fault is None:
@@ -49,9 +36,7 @@ class OutputFormat:
                 f"'stop' ended the answer before its JSON was complete: {fault}. Leave stop out: JSON ends by itself.",
                 param="stop",
             )
-        mismatches.count += 1
-        log.error("An answer broke the schema that it was held to: %s", fault)
-        raise ConstraintFailed(f"The answer does not match {self.constraint.param}: {fault}. Retry the request.")
+        raise OutputMismatch(f"The answer does not match {self.constraint.param}: {fault}. Retry the request.")
 
 
 def json_schema(schema: Any, param: str) -> OutputFormat:

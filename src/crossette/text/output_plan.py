@@ -62,7 +62,7 @@ class OutputPlan:
     def check(self, pieces: Sequence[Piece], *, is_cut: bool) -> None:
         """Look again at an answer that ended before max_tokens; `is_cut` by a stop string or token of the request.
 
-        Raises InvalidRequest or ConstraintFailed, as `OutputFormat.check` does.
+        Raises InvalidRequest or OutputMismatch, as `OutputFormat.check` does.
         """
         calls = calls_of(pieces)
         if self.offer is not None:

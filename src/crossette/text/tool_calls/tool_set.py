@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from crossette.errors import ConstraintFailed, InvalidRequest
-from crossette.text.output_format import OutputFormat, mismatches
+from crossette.errors import InvalidRequest, OutputMismatch
+from crossette.text.output_format import OutputFormat
 from crossette.text.pieces import ToolCall
 from crossette.text.tool_calls.format import ToolFormat
 from crossette.text.tool_calls.tools import Tool, ToolChoice
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +31,7 @@ class ToolSet:
     def check(self, calls: Sequence[ToolCall], *, is_cut: bool) -> None:
         """Look at the calls of an answer that ended before max_tokens; `is_cut` by a stop token of the request.
 
-        Raises ConstraintFailed, which is counted, where the grammar allowed what the request rules out;
+        Raises OutputMismatch where the grammar allowed what the request rules out;
         InvalidRequest where it was cut before a required call; and what `OutputFormat.check` raises of arguments.
         """
         if is_cut and self.choice.mode == "required" and not calls:
@@ -44,9 +41,7 @@ class ToolSet:
             )
         fault = self._fault(calls)
         if fault is not None:
-            mismatches.count += 1
-            log.error("An answer broke the tool choice that it was held to: %s", fault)
-            raise ConstraintFailed(f"The answer does not keep to tool_choice: {fault}. Retry the request.")
+            raise OutputMismatch(f"The answer does not keep to tool_choice: {fault}. Retry the request.")
         for call in calls:
             self.forms[call.name].check(call.arguments, is_cut=is_cut)
 
