@@ -61,7 +61,7 @@ def run(
 ) -> None:
     engine = FakeEngine()
     gate = AdmissionController(Limiter(ledger.used_tokens)) if ledger is not None else None
-    app = made(ServedModels({engine.info.name: engine}), access=access, ledger=ledger, gate=gate)
+    app = made(ServedModels({engine.info.name: engine}), access=access, ledger=ledger, admissions=gate)
     DrainingServer(app, engine, drain_timeout=5).run(sockets=[listener])
 
 

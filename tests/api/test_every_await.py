@@ -148,7 +148,11 @@ def test_a_fault_at_any_await_ends_that_request_once_and_leaves_nothing(
     engine = FakeEngine(parrot)
     limiter, ledger = Limiter(), KeptEntries()
     app = App(
-        ServedModels({"fake": engine}), settings, access=OnlyCaller(), ledger=ledger, gate=AdmissionController(limiter)
+        ServedModels({"fake": engine}),
+        settings,
+        access=OnlyCaller(),
+        ledger=ledger,
+        admissions=AdmissionController(limiter),
     )
 
     async def strike_everywhere() -> int:

@@ -1,17 +1,12 @@
-"""Forms that take long: whoever waits for a thread is not blamed for it, and not too many wait."""
+"""Constraints that take long to compile: time in the queue does not count, and the queue is bounded."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
-from crossette.api import grammar_pool
-from crossette.api import worker_pool as workshops
-from crossette.api.worker_pool import WorkerPool
+from crossette.api.grammar_pool import GrammarPool
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import Constraint
 from support.api_server import DIALECTS, LIMIT_S, parrot, say, serving
@@ -20,7 +15,7 @@ BODY = {"model": "fake", "prompt": say("12"), "max_tokens": 8, "guided_regex": "
 
 
 class SlowEngine(FakeEngine):
-    """Takes some seconds for a form, or as long as it is held."""
+    """Takes some seconds for a constraint, or as long as it is held."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         super().__init__(parrot)
@@ -36,55 +31,42 @@ class SlowEngine(FakeEngine):
         super().prepare(constraint)
 
 
-@pytest.fixture
-def workshop(monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool]:
-    """One thread, for which one may wait."""
-    one = WorkerPool("form", 1, max_waiting=1, waits_for="for their form")
-    monkeypatch.setattr(grammar_pool, "workshop", one)
-    yield one
-    one._threads.shutdown()
-
-
-def wait_for(workshop: WorkerPool, num_waiting: int) -> None:
+def wait_for(pool: GrammarPool, num_waiting: int) -> None:
     until = time.monotonic() + LIMIT_S
-    while workshop._waiting != num_waiting:
+    while pool.workers.num_waiting != num_waiting:
         assert time.monotonic() < until
         time.sleep(0.005)
 
 
-def test_the_time_that_a_form_waits_for_others_is_not_its_own(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_in_the_queue_does_not_count_against_the_timeout(prefix: str) -> None:
     num_requests, seconds = 20, 0.2
-    monkeypatch.setattr(grammar_pool, "workshop", WorkerPool("form", 1, max_waiting=64, waits_for="for their form"))
-    monkeypatch.setattr(workshops, "PATIENCE_S", num_requests * seconds * 0.75)
-    with serving(SlowEngine(seconds)) as api, ThreadPoolExecutor(num_requests) as clients:
+    pool = GrammarPool(1, timeout_s=num_requests * seconds * 0.75)
+    with serving(SlowEngine(seconds), grammars=pool) as api, ThreadPoolExecutor(num_requests) as clients:
         answers = list(clients.map(lambda _: api.post(f"{prefix}/completions", BODY), range(num_requests)))
 
     assert {answer.status_code for answer in answers} == {200}
 
 
-def test_a_form_that_takes_too_long_itself_is_a_400(
-    prefix: str, workshop: WorkerPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workshops, "PATIENCE_S", 0.05)
+def test_a_constraint_that_takes_too_long_to_compile_is_a_400(prefix: str) -> None:
     engine = SlowEngine()
     engine.held.clear()
-    with serving(engine) as api:
+    with serving(engine, grammars=GrammarPool(timeout_s=0.05)) as api:
         answer = api.post(f"{prefix}/completions", BODY)
         engine.held.set()
 
     assert answer.status_code == 400
-    assert "Ask for a simpler one" in answer.json()["error"]["message"]
+    assert "Compiling the response format exceeded 0.05 s" in answer.json()["error"]["message"]
 
 
-def test_whoever_finds_too_many_waiting_is_told_to_come_back(prefix: str, workshop: WorkerPool) -> None:
-    engine = SlowEngine()
+def test_a_full_queue_is_a_503_with_retry_after(prefix: str) -> None:
+    pool, engine = GrammarPool(1, max_waiting=1), SlowEngine()
     engine.held.clear()
-    with serving(engine) as api, ThreadPoolExecutor(2) as clients:
+    with serving(engine, grammars=pool) as api, ThreadPoolExecutor(2) as clients:
         first = clients.submit(api.post, f"{prefix}/completions", BODY)
         assert engine.begun.acquire(timeout=LIMIT_S)
-        wait_for(workshop, 0)  # the event loop hears a moment later that its turn has come
+        wait_for(pool, 0)  # the event loop learns a moment later that its turn has come
         second = clients.submit(api.post, f"{prefix}/completions", BODY)
-        wait_for(workshop, 1)
+        wait_for(pool, 1)
         refused = api.post(f"{prefix}/completions", BODY)
         unconstrained = api.post(f"{prefix}/completions", {"model": "fake", "prompt": say("Hello")})
         engine.held.set()

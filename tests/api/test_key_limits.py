@@ -49,7 +49,7 @@ def limited(
     limiter = Limiter(ledger.used_tokens if ledger else lambda key_id: (used or {})[key_id])
     callers = {"key": Caller("id-1", "a key", limits=Limits(**limits))}
     with serving(
-        engine, callers=callers, ledger=ledger, gate=AdmissionController(limiter, now=clock or Clock())
+        engine, callers=callers, ledger=ledger, admissions=AdmissionController(limiter, now=clock or Clock())
     ) as api:
         yield api
 
@@ -270,13 +270,15 @@ def test_a_request_that_the_engine_refuses_gives_its_prompt_back(prefix: str) ->
     assert "5985" in told(answer).values()
 
 
-def test_a_request_that_is_told_to_come_back_does_not_count(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_is_refused_for_a_full_queue_does_not_count(
+    prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def full(*_: object) -> None:
         raise Overloaded("Too many wait.", retry_after=1)
 
     with limited(requests_per_minute=1) as api:
         with monkeypatch.context() as patch:
-            patch.setattr("crossette.api.grammar_pool.workshop.do", full)
+            patch.setattr(api.app.services.grammars.workers, "run", full)
             refused = [api.post(f"{prefix}/completions", BODY | {"guided_regex": "a"}, KEY) for _ in range(3)]
         answered = api.post(f"{prefix}/completions", BODY, KEY)
 

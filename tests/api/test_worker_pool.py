@@ -1,4 +1,4 @@
-"""Slow work in threads of its own: how many may wait for one, and what they are told."""
+"""Slow work in threads of its own: a bounded queue, and when to retry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from crossette.api import worker_pool as workshops
+from crossette.api import worker_pool
 from crossette.api.worker_pool import WorkerPool
 from crossette.errors import Overloaded
 from support.api_server import LIMIT_S
@@ -26,29 +26,27 @@ class HeldWork:
 
 
 @pytest.fixture
-def workshop() -> Iterator[WorkerPool]:
+def pool() -> Iterator[WorkerPool]:
     """One thread, for which one may wait."""
     one = WorkerPool("test", 1, max_waiting=1, waits_for="for the test")
     yield one
-    one._threads.shutdown()
+    one.close()
 
 
-def test_the_time_to_come_back_is_known_from_the_first_form_on(
-    workshop: WorkerPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retry_after_is_known_from_the_first_work_on(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(workshops, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(worker_pool, "monotonic", lambda: clock[0])
     held = HeldWork()
 
     async def play() -> float:
-        await workshop.do(lambda: clock.__setitem__(0, 30.0))
-        first = asyncio.create_task(workshop.do(held))
-        while workshop._waiting or not held.begun.is_set():
+        await pool.run(lambda: clock.__setitem__(0, 30.0))
+        first = asyncio.create_task(pool.run(held))
+        while pool.num_waiting or not held.begun.is_set():
             await asyncio.sleep(0.001)
-        second = asyncio.create_task(workshop.do(lambda: None))
+        second = asyncio.create_task(pool.run(lambda: None))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as raised:
-            await workshop.do(lambda: None)
+            await pool.run(lambda: None)
         held.may_end.set()
         await asyncio.gather(first, second)
         return raised.value.retry_after
@@ -56,21 +54,21 @@ def test_the_time_to_come_back_is_known_from_the_first_form_on(
     assert asyncio.run(play()) == 30.0
 
 
-def test_whoever_gives_up_while_it_waits_makes_room_and_costs_nothing(workshop: WorkerPool) -> None:
+def test_a_caller_that_leaves_the_queue_frees_its_slot_and_runs_nothing(pool: WorkerPool) -> None:
     done: list[str] = []
     held = HeldWork()
 
     async def play() -> None:
-        first = asyncio.create_task(workshop.do(held))
-        while workshop._waiting or not held.begun.is_set():
+        first = asyncio.create_task(pool.run(held))
+        while pool.num_waiting or not held.begun.is_set():
             await asyncio.sleep(0.001)
-        waits = asyncio.create_task(workshop.do(lambda: done.append("gave up")))
+        waits = asyncio.create_task(pool.run(lambda: done.append("gave up")))
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match="1 is the limit"):
-            await workshop.do(lambda: done.append("came too late"))
+        with pytest.raises(Overloaded, match="the limit is 1"):
+            await pool.run(lambda: done.append("came too late"))
         waits.cancel()
         await asyncio.gather(waits, return_exceptions=True)
-        after = asyncio.create_task(workshop.do(lambda: done.append("after")))
+        after = asyncio.create_task(pool.run(lambda: done.append("after")))
         await asyncio.sleep(0)
         held.may_end.set()
         await asyncio.gather(first, after)

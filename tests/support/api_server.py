@@ -22,10 +22,12 @@ from crossette.accounts.access import ANONYMOUS, Access, Caller
 from crossette.accounts.ledger import Ledger
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
+from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
+from crossette.api.usage import UsageReader
 from crossette.engine import Engine, EngineStats
 from crossette.observability.record import Observer, RequestRecord
 from crossette.server.draining import DrainingServer
@@ -190,7 +192,9 @@ def serving(
     access: Access | None = None,
     ledger: Ledger | None = None,
     callers: Mapping[str, Caller] | None = None,
-    gate: AdmissionController | None = None,
+    admissions: AdmissionController | None = None,
+    grammars: GrammarPool | None = None,
+    usage: UsageReader | None = None,
     origins: OriginSettings | None = None,
     tls: TlsSettings | None = None,
     observers: Sequence[Observer] = (),
@@ -210,7 +214,9 @@ def serving(
         dialects,
         access=access or _Callers(callers or {}),
         ledger=ledger,
-        gate=gate,
+        admissions=admissions,
+        grammars=grammars,
+        usage=usage,
         origins=origins,
         observers=(*observers, told.note),
         begins_traces=begins_traces,

@@ -16,11 +16,14 @@ from crossette.api import middleware, routes
 from crossette.api.account import entry_of
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect, dialect_of
 from crossette.api.exchange import Exchange
+from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings, with_cors
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.api.request_record import record_of
+from crossette.api.services import Services
+from crossette.api.usage import UsageReader
 from crossette.observability import request_log
 from crossette.observability.metrics import Metrics
 from crossette.observability.record import Observer, RequestRecord
@@ -42,7 +45,9 @@ class App:
         *,
         access: Access | None = None,
         ledger: Ledger | None = None,
-        gate: AdmissionController | None = None,
+        admissions: AdmissionController | None = None,
+        grammars: GrammarPool | None = None,
+        usage: UsageReader | None = None,
         origins: OriginSettings | None = None,
         observers: Sequence[Observer] = (),
         begins_traces: bool = False,
@@ -53,17 +58,19 @@ class App:
         self._observers = (request_log.note, self.metrics.note, *observers)
         self._dialects = dialects
         self._is_draining = False
-        services = routes.Services(
+        self.services = Services(
             models,
             settings or HttpSettings(),
             dialects,
-            gate or AdmissionController(),
+            admissions or AdmissionController(),
             self._ledger,
             self.metrics,
             is_draining=lambda: self._is_draining,
+            usage=usage or UsageReader(self._ledger),
+            grammars=grammars or GrammarPool(),
         )
-        open_routes = routes.open_routes(services)
-        self.routes = [*open_routes, *routes.closed_routes(services)]
+        open_routes = routes.open_routes(self.services)
+        self.routes = [*open_routes, *routes.closed_routes(self.services)]
         self._patterns: dict[Any, str] = {route.endpoint: route.path for route in self.routes}
         self._generating = routes.generating_paths(dialects)
         self._entry = self._through_middleware(

@@ -17,14 +17,13 @@ from crossette import __version__
 from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
 from crossette.api.extras import Writer
-from crossette.api.grammar_pool import prepared
 from crossette.api.guards.admission import Admission
 from crossette.api.guards.sizes import check_sizes
-from crossette.api.http import EventStream, HttpSettings, json_response, read_json, unless_gone
-from crossette.api.models import ServedModels
+from crossette.api.http import EventStream, json_response, read_json, unless_gone
 from crossette.api.perf_headers import metric_headers
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
+from crossette.api.services import Services
 from crossette.engine import Engine, ModelInfo
 from crossette.generation.answer import Answer, Timings, start
 from crossette.text.output_plan import PLAIN, OutputPlan
@@ -70,26 +69,25 @@ class Endpoint(Generic[BodyT]):
 async def create(
     request: Request,
     endpoint: Endpoint[BodyT],
-    models: ServedModels,
+    services: Services,
     dialect: Dialect,
-    settings: HttpSettings,
-    visit: Admission,
+    admission: Admission,
 ) -> Response:
     """Answer one request. All that may refuse it comes before the first byte of the answer."""
     exchange = Exchange.of(request.scope)
-    exchange.body = body = await read_json(request, endpoint.body_type, settings)
+    exchange.body = body = await read_json(request, endpoint.body_type, services.settings)
     timings = Timings()
     body.check(dialect)
-    check_sizes(body, settings)
-    engine = models.find(body.model)
+    check_sizes(body, services.settings)
+    engine = services.models.only(exchange.caller.models).find(body.model)
     exchange.model = engine.info.name
     call = await endpoint.prepare(body, engine, dialect)
-    plan = await prepared(call.plan, engine) if call.plan is not None else PLAIN
+    plan = await services.grammars.plan(call.plan, engine) if call.plan is not None else PLAIN
     writer = Writer.of(body, engine.tokenizer, dialect)
     reply = endpoint.reply(_head(exchange.answer_id, body, engine.info, dialect), body, dialect, writer)
-    call = _within_budget(call, body.num_generated, visit)
+    call = _within_budget(call, body.num_generated, admission)
     requests = _requests(exchange.answer_id, body, call, engine, dialect, plan.constraint, exchange.caller.id)
-    visit.begin(engine, requests)
+    admission.begin(engine, requests)
     exchange.answer = answer = start(
         engine,
         requests,
@@ -103,10 +101,10 @@ async def create(
 
     async def close() -> None:
         await answer.aclose()
-        visit.end(answer.usage)
+        admission.end(answer.usage)
 
     if body.stream:
-        return EventStream(reply.chunks(answer), close, dialect, exchange.request_id, settings, headers)
+        return EventStream(reply.chunks(answer), close, dialect, exchange.request_id, services.settings, headers)
     try:
         whole = await unless_gone(request.receive, reply.whole(answer))
         exchange.saw(whole)
@@ -126,9 +124,9 @@ def _fingerprint(info: ModelInfo) -> str:
     return "fp_" + hashlib.sha256(made_of.encode()).hexdigest()[:10]
 
 
-def _within_budget(call: Call, num_choices: int, visit: Admission) -> Call:
+def _within_budget(call: Call, num_choices: int, admission: Admission) -> Call:
     """Let answers whose length is not asked for end where the key's budget does."""
-    most = visit.most_generated(sum(map(len, call.prompts)))
+    most = admission.most_generated(sum(map(len, call.prompts)))
     if most is None:
         return call
     each = max(1, most // (len(call.prompts) * num_choices))

@@ -1,42 +1,51 @@
-"""How long forms may take to understand, and how many may wait for it: in threads of their own, a few at a time."""
+"""Compiles the output constraints of requests, in threads of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from crossette.api.worker_pool import PATIENCE_S, WorkerPool
+from crossette.api.worker_pool import WorkerPool
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest
 from crossette.machine import usable_cpus
 from crossette.text.output_plan import OutputPlan
 from crossette.types import Constraint
 
-workshop = WorkerPool("form", usable_cpus(), max_waiting=64, waits_for="for the form of their answer to be understood")
-"""Limits of a form's own end it far earlier than its patience: after five seconds at the worst measured."""
 
+class GrammarPool:
+    """The compiler's own limits end a constraint after five seconds at the worst measured, long before `timeout_s`."""
 
-async def prepared(making: Callable[[], OutputPlan], engine: Engine) -> OutputPlan:
-    """The plan, its constraint compiled: a large one takes a second.
+    def __init__(self, num_threads: int | None = None, *, max_waiting: int = 64, timeout_s: float = 60.0) -> None:
+        self.workers = WorkerPool(
+            "grammar",
+            num_threads or usable_cpus(),
+            max_waiting=max_waiting,
+            waits_for="for their response format to be compiled",
+            timeout_s=timeout_s,
+        )
 
-    Raises InvalidRequest for a form that cannot be enforced, Overloaded where too many wait for theirs.
-    """
+    async def plan(self, build: Callable[[], OutputPlan], engine: Engine) -> OutputPlan:
+        """Build a plan and compile its constraint; a large one takes a second.
 
-    def prepare() -> OutputPlan:
-        plan = making()
-        if plan.constraint is not None:
-            _compile(plan, plan.constraint, engine)
-        return plan
+        Raises InvalidRequest for a constraint that cannot be enforced, Overloaded if the queue is full.
+        """
 
-    try:
-        return await workshop.do(prepare)
-    except TimeoutError:
-        raise InvalidRequest(
-            f"The form of the answer was not understood within {PATIENCE_S:.0f} s. Ask for a simpler one."
-        ) from None
+        def compiled() -> OutputPlan:
+            plan = build()
+            if plan.constraint is not None:
+                _compile(plan, plan.constraint, engine)
+            return plan
+
+        try:
+            return await self.workers.run(compiled)
+        except TimeoutError:
+            raise InvalidRequest(
+                f"Compiling the response format exceeded {self.workers.timeout_s:g} s. Simplify the schema or grammar."
+            ) from None
 
 
 def _compile(plan: OutputPlan, constraint: Constraint, engine: Engine) -> None:
-    """Raises InvalidRequest that names the tool, and the place in its schema, if it is one of these that fails."""
+    """Raises InvalidRequest. If one tool's schema is at fault, it names the tool and the path in its schema."""
     try:
         engine.prepare(constraint)
     except InvalidRequest:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,38 +10,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crossette.accounts.ledger import Ledger
 from crossette.api import chat, completions, health
 from crossette.api.dialect import Dialect
 from crossette.api.docs.pages import Docs
 from crossette.api.exchange import Exchange
 from crossette.api.generate import Endpoint, create
-from crossette.api.guards.admission import AdmissionController
-from crossette.api.http import HttpSettings
-from crossette.api.models import ServedModels, list_models, retrieve_model
+from crossette.api.models import list_models, retrieve_model
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
+from crossette.api.services import Services
 from crossette.api.usage import report_usage
 from crossette.errors import ShuttingDown
-from crossette.observability.metrics import Metrics
 
 COMPLETIONS = Endpoint(CompletionRequest, completions.prepare, completions.CompletionReply)
 CHAT = Endpoint(ChatRequest, chat.prepare, chat.ChatReply)
 GENERATING: Mapping[str, Endpoint[Any]] = {"/completions": COMPLETIONS, "/chat/completions": CHAT}
 """The endpoints that generate, below a dialect's prefix: those that are charged and have a row in the ledger."""
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What routes ask."""
-
-    models: ServedModels
-    settings: HttpSettings
-    dialects: tuple[Dialect, ...]
-    gate: AdmissionController
-    ledger: Ledger
-    metrics: Metrics
-    is_draining: Callable[[], bool]
 
 
 def open_routes(services: Services) -> list[Route]:
@@ -82,7 +65,7 @@ def _dialect_routes(services: Services, dialect: Dialect, prefix: str) -> list[R
     ]
     return [
         *generating,
-        Route(f"{prefix}/usage", partial(report_usage, ledger=services.ledger)),
+        Route(f"{prefix}/usage", partial(report_usage, reader=services.usage)),
         Route(f"{prefix}/models", partial(list_models, models=services.models)),
         Route(f"{prefix}/models/{{name:path}}", partial(retrieve_model, models=services.models)),
     ]
@@ -92,10 +75,9 @@ async def _generate(services: Services, dialect: Dialect, endpoint: Endpoint[Any
     if services.is_draining():
         raise ShuttingDown("The server is shutting down. Retry in a moment.")
     exchange = Exchange.of(request.scope)
-    exchange.admission = visit = services.gate.visit(exchange.caller, dialect)
-    visit.enter()
-    models = services.models.only(exchange.caller.models)
-    return await create(request, endpoint, models, dialect, services.settings, visit)
+    exchange.admission = admission = services.admissions.admission(exchange.caller, dialect)
+    admission.enter()
+    return await create(request, endpoint, services, dialect, admission)
 
 
 async def _ready(services: Services, request: Request) -> Response:

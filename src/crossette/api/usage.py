@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from crossette.accounts.ledger import Ledger, UsageRow, parse_query
+from crossette.accounts.ledger import Ledger, UsageQuery, UsageRow, parse_query
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.worker_pool import WorkerPool
@@ -20,16 +20,27 @@ log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 5.0
 
-workshop = WorkerPool("usage", 2, max_waiting=16, waits_for="to be told what was used")
-"""A database may be slow, and in the threads that everything shares long prompts would wait for it."""
-
 
 class UsageReport(msgspec.Struct, kw_only=True):
     object: str = "list"
     data: Sequence[UsageRow]
 
 
-async def report_usage(request: Request, ledger: Ledger) -> Response:
+class UsageReader:
+    """Reads the ledger in threads of its own: in the shared ones, long prompts would wait for a slow database."""
+
+    def __init__(self, ledger: Ledger, num_threads: int = 2, *, max_waiting: int = 16, timeout_s: float = 60.0) -> None:
+        self._ledger = ledger
+        self.workers = WorkerPool(
+            "usage", num_threads, max_waiting=max_waiting, waits_for="for a usage report", timeout_s=timeout_s
+        )
+
+    async def rows(self, query: UsageQuery) -> Sequence[UsageRow]:
+        """Raises StoreError, TimeoutError, or Overloaded if the queue is full."""
+        return await self.workers.run(lambda: self._ledger.usage(query))
+
+
+async def report_usage(request: Request, reader: UsageReader) -> Response:
     """Add up the ledger. Raises Forbidden for a key that is not an admin's, Overloaded while it cannot be read."""
     if not Exchange.of(request.scope).caller.is_admin:
         raise Forbidden("Only an admin key may see what was used. Make one with: crossette keys create NAME --admin")
@@ -39,8 +50,8 @@ async def report_usage(request: Request, ledger: Ledger) -> Response:
             raise InvalidRequest(f"Unknown parameter: {name}. Known: group_by, since.", param=name)
     query = parse_query(given.get("group_by"), given.get("since"), datetime.now(UTC))
     try:
-        rows = await workshop.do(lambda: ledger.usage(query))
+        rows = await reader.rows(query)
     except (StoreError, TimeoutError) as error:
-        log.warning("Usage cannot be told: %s", str(error) or "the database takes too long")
+        log.warning("The usage report failed: %s", str(error) or "the database takes too long")
         raise Overloaded("The ledger cannot be read now.", retry_after=_RETRY_AFTER_S) from error
     return json_response(UsageReport(data=rows))

@@ -1,4 +1,4 @@
-"""Threads for one kind of slow work alone: it holds up nothing else, and not too much of it waits."""
+"""A thread pool for one kind of slow work, with a bounded queue: it delays nothing else."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ from crossette.moving_average import MovingAverage
 
 T = TypeVar("T")
 
-PATIENCE_S = 60.0
-"""For one piece of work, once its turn has come."""
-
 
 class WorkerPool:
-    """A few threads, and a bound on what waits for them. `waits_for` ends the sentence "12 requests wait ..."."""
+    """A few threads and a bounded queue. `waits_for` ends the sentence "12 requests wait ...".
 
-    def __init__(self, name: str, num_threads: int, *, max_waiting: int, waits_for: str) -> None:
+    `timeout_s` is for one piece of work, from the moment a thread takes it.
+    """
+
+    def __init__(
+        self, name: str, num_threads: int, *, max_waiting: int, waits_for: str, timeout_s: float = 60.0
+    ) -> None:
+        self.timeout_s = timeout_s
+        self.num_waiting = 0
         self._threads = ThreadPoolExecutor(num_threads, name)
         self._num_threads = num_threads
         self._max_waiting = max_waiting
         self._waits_for = waits_for
-        self._waiting = 0
         self._work_s = MovingAverage()
 
-    async def do(self, work: Callable[[], T]) -> T:
-        """Do it in a thread. Raises Overloaded if too much waits already, TimeoutError if it takes a minute itself."""
-        if self._waiting >= self._max_waiting:
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run it in a thread. Raises Overloaded if the queue is full, TimeoutError if the work takes too long."""
+        if self.num_waiting >= self._max_waiting:
             raise Overloaded(
-                f"{self._waiting} requests wait {self._waits_for}, and {self._max_waiting} is the limit. Retry later.",
-                retry_after=max(1.0, self._waiting * self._work_s.value / self._num_threads),
+                f"{self.num_waiting} requests wait {self._waits_for}; the limit is {self._max_waiting}. Retry later.",
+                retry_after=max(1.0, self.num_waiting * self._work_s.value / self._num_threads),
             )
         loop, begun = asyncio.get_running_loop(), asyncio.Event()
 
@@ -45,16 +48,20 @@ class WorkerPool:
             finally:
                 self._work_s.add(monotonic() - start)
 
-        self._waiting += 1
-        working = loop.run_in_executor(self._threads, timed)
+        self.num_waiting += 1
+        running = loop.run_in_executor(self._threads, timed)
         try:
-            await self._turn(begun)
-            return await asyncio.wait_for(working, PATIENCE_S)  # the time before its turn is not its own
+            await self._until_begun(begun)
+            return await asyncio.wait_for(running, self.timeout_s)  # the time in the queue does not count
         finally:
-            working.cancel()  # what has not begun never will; what has, ends for itself
+            running.cancel()  # has no effect on work that a thread has taken
 
-    async def _turn(self, begun: asyncio.Event) -> None:
+    def close(self) -> None:
+        """Wait for the work that threads have taken."""
+        self._threads.shutdown()
+
+    async def _until_begun(self, begun: asyncio.Event) -> None:
         try:
             await begun.wait()
         finally:
-            self._waiting -= 1
+            self.num_waiting -= 1

@@ -75,7 +75,7 @@ def build_app(
         (OPENAI, fireworks),
         access=store.access,
         ledger=store.ledger,
-        gate=AdmissionController(Limiter(store.ledger.used_tokens), settings.queue),
+        admissions=AdmissionController(Limiter(store.ledger.used_tokens), settings.queue),
         origins=origins(listener, settings),
         observers=observers,
         begins_traces=bool(settings.tracing.otlp_endpoint),

@@ -99,7 +99,10 @@ def filled(api: ApiServer, path: str, num_waiting: int) -> Iterator[None]:
 def test_a_wait_that_is_too_long_is_a_503_with_the_time_to_come_back(prefix: str, streamed: bool) -> None:
     engine = FakeEngine(parrot, max_sequences=1, speeds=SPEEDS)
     path = f"{prefix}/completions"
-    with serving(engine, gate=AdmissionController(queue=QueueSettings(max_wait=10.48))) as api, filled(api, path, 2):
+    with (
+        serving(engine, admissions=AdmissionController(queue=QueueSettings(max_wait=10.48))) as api,
+        filled(api, path, 2),
+    ):
         refused = api.post(path, BODY | {"stream": streamed})
         assert engine.stats().waiting == 2
 
@@ -113,7 +116,7 @@ def test_a_wait_that_is_too_long_is_a_503_with_the_time_to_come_back(prefix: str
 def test_so_many_are_let_in_as_the_limit_says_and_no_more(prefix: str) -> None:
     engine = FakeEngine(parrot, max_sequences=1)
     path, body = f"{prefix}/completions", BODY | {"stream": False}
-    with serving(engine, gate=AdmissionController(queue=QueueSettings(max_waiting=5))) as api:
+    with serving(engine, admissions=AdmissionController(queue=QueueSettings(max_waiting=5))) as api:
         with filled(api, path, 5):
             refused = [api.post(path, body).status_code for _ in range(3)]
             engine.resume()
@@ -125,7 +128,7 @@ def test_so_many_are_let_in_as_the_limit_says_and_no_more(prefix: str) -> None:
 
 def test_a_request_of_many_choices_is_let_in_while_there_is_room_for_one(prefix: str) -> None:
     """Or it would be told to come back later for ever."""
-    with serving(gate=AdmissionController(queue=QueueSettings(max_waiting=4))) as api:
+    with serving(admissions=AdmissionController(queue=QueueSettings(max_waiting=4))) as api:
         answer = api.post(f"{prefix}/completions", {"model": "fake", "prompt": [say("a")] * 20, "max_tokens": 5})
 
     assert len(answer.json()["choices"]) == 20
@@ -133,9 +136,12 @@ def test_a_request_of_many_choices_is_let_in_while_there_is_room_for_one(prefix:
 
 def test_a_queue_that_is_full_takes_nothing_from_the_key(prefix: str) -> None:
     callers = {"key": Caller("id", "a key", limits=Limits(requests_per_minute=1))}
-    gate = AdmissionController(queue=QueueSettings(max_waiting=0))
+    admissions = AdmissionController(queue=QueueSettings(max_waiting=0))
     path = f"{prefix}/completions"
-    with serving(FakeEngine(parrot, max_sequences=1), callers=callers, gate=gate) as api, filled(api, path, 0):
+    with (
+        serving(FakeEngine(parrot, max_sequences=1), callers=callers, admissions=admissions) as api,
+        filled(api, path, 0),
+    ):
         for _ in range(2):
             assert api.post(path, BODY, {"authorization": "Bearer key"}).status_code == 503
 
@@ -144,8 +150,8 @@ def test_a_burst_that_finds_places_is_let_in_however_slow_the_engine_seems_and_n
     engine = FakeEngine(parrot, max_sequences=8, speeds=Speeds(1e-6, 1e-6, 1000))
     engine.pause()
     path = f"{prefix}/completions"
-    gate = AdmissionController(queue=QueueSettings(max_wait=0, max_waiting=0))
-    with serving(engine, gate=gate) as api, ExitStack() as clients:
+    admissions = AdmissionController(queue=QueueSettings(max_wait=0, max_waiting=0))
+    with serving(engine, admissions=admissions) as api, ExitStack() as clients:
         for waiting in range(1, 9):
             clients.enter_context(api.begin(path, BODY))
             engine.wait_for(has(waiting=waiting))

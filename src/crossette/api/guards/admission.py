@@ -18,7 +18,7 @@ from crossette.types import GenerationRequest, Usage
 
 
 class AdmissionController:
-    """What all requests pass. `now` is a clock that never goes back, in seconds."""
+    """Admits requests. `now` is a monotonic clock, in seconds."""
 
     def __init__(
         self,
@@ -32,18 +32,18 @@ class AdmissionController:
         self.returns: dict[str, Returns] = defaultdict(Returns)
         """By the name of the model."""
 
-    def visit(self, caller: Caller | None, dialect: Dialect) -> Admission:
+    def admission(self, caller: Caller | None, dialect: Dialect) -> Admission:
         return Admission(self, caller or ANONYMOUS, dialect)
 
 
 class Admission:
-    """One request at the gate."""
+    """The admission of one request: limits, queue and what it is charged."""
 
-    def __init__(self, gate: AdmissionController, caller: Caller, dialect: Dialect) -> None:
+    def __init__(self, controller: AdmissionController, caller: Caller, dialect: Dialect) -> None:
         self.caller = caller
-        self._gate = gate
+        self._controller = controller
         self._dialect = dialect
-        self._lease: Reservation | None = None
+        self._reservation: Reservation | None = None
         self._is_refused = False
 
     def enter(self) -> None:
@@ -52,19 +52,19 @@ class Admission:
 
     def most_generated(self, prompt_tokens: int) -> int | None:
         """Tokens that the answers to such a prompt may have, by what is left of the budget; None if there is none."""
-        left = self._lease.left(self._used_tokens) if self._lease else None
+        left = self._reservation.left(self._used_tokens) if self._reservation else None
         return None if left is None else max(1, left - prompt_tokens)
 
     def begin(self, engine: Engine, requests: Sequence[GenerationRequest]) -> None:
         """Take what the prompts cost, or raise RateLimited, BudgetSpent or Overloaded. Nothing is taken then."""
-        now = self._gate.now()
+        now = self._controller.now()
         try:
             wait = engine.estimate_wait(requests[0])
-            check_queue(wait, self._gate.queue, self._gate.returns[engine.info.name], now)
+            check_queue(wait, self._controller.queue, self._controller.returns[engine.info.name], now)
             self._limited(lambda: self._admit(requests, now))
         except (RetryLater, BudgetSpent):
-            if self._lease is not None:
-                self._lease.cancel(now, took_request=False)
+            if self._reservation is not None:
+                self._reservation.cancel(now, took_request=False)
             raise
 
     def end(self, usage: Usage | None, error: ServingError | None = None) -> None:
@@ -72,43 +72,43 @@ class Admission:
 
         May be called at any time, and twice.
         """
-        if self._lease is None:
+        if self._reservation is None:
             return
         if usage is None or not usage.total_tokens:  # it left the queue before its turn
-            self._lease.cancel(self._gate.now(), took_request=not isinstance(error, RetryLater))
+            self._reservation.cancel(self._controller.now(), took_request=not isinstance(error, RetryLater))
             return
-        self._lease.end(
+        self._reservation.end(
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
             generated_tokens=usage.completion_tokens,
-            now=self._gate.now(),
+            now=self._controller.now(),
         )
 
     def settle(self) -> None:
         """Hold nothing of a budget any more, for the ledger is told at once."""
-        if self._lease is not None:
-            self._lease.settle()
+        if self._reservation is not None:
+            self._reservation.settle()
 
     def headers(self) -> dict[str, str]:
         """What the client is told of its limits, as they stand now."""
-        now = self._gate.now()
-        account = self._gate.limiter.account(self.caller, now)
+        now = self._controller.now()
+        account = self._controller.limiter.account(self.caller, now)
         allowances = account.allowances(now) if account else []
         over = self._is_refused or any(one.left == 0 for one in allowances)
         return limit_headers(allowances, self._dialect, over=over)
 
     @property
     def _used_tokens(self) -> int:
-        return self._gate.limiter.used_tokens(self.caller)
+        return self._controller.limiter.used_tokens(self.caller)
 
     def _enter(self) -> None:
-        self._lease = self._gate.limiter.begin(self.caller, self._gate.now())
+        self._reservation = self._controller.limiter.begin(self.caller, self._controller.now())
 
     def _admit(self, requests: Sequence[GenerationRequest], now: float) -> None:
-        if self._lease is not None:
+        if self._reservation is not None:
             prompt_tokens = sum(len(request.prompt) for request in requests)
             most_generated = sum(request.n * request.sampling.max_tokens for request in requests)
-            self._lease.admit(prompt_tokens, most_generated, self._used_tokens, now)
+            self._reservation.admit(prompt_tokens, most_generated, self._used_tokens, now)
 
     def _limited(self, step: Callable[[], None]) -> None:
         try:

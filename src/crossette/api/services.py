@@ -1,0 +1,28 @@
+"""What the routes of one server share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from crossette.accounts.ledger import Ledger
+from crossette.api.dialect import Dialect
+from crossette.api.grammar_pool import GrammarPool
+from crossette.api.guards.admission import AdmissionController
+from crossette.api.http import HttpSettings
+from crossette.api.models import ServedModels
+from crossette.api.usage import UsageReader
+from crossette.observability.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    models: ServedModels
+    settings: HttpSettings
+    dialects: tuple[Dialect, ...]
+    admissions: AdmissionController
+    ledger: Ledger
+    metrics: Metrics
+    is_draining: Callable[[], bool]
+    usage: UsageReader
+    grammars: GrammarPool
