@@ -11,7 +11,6 @@ import pytest
 from openai.types.shared import ErrorObject
 
 from crossette.api.schema import fields
-from crossette.api.schema.table import neutral_values
 from crossette.engine import Generation
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
@@ -54,16 +53,18 @@ def refused(api: ApiServer, path: str, body: object) -> tuple[int, Any]:
 
 # Each field once for each endpoint that has it.
 UNBUILT = [
-    *((endpoint, name) for endpoint in ENDPOINTS for name in neutral_values(fields.BOTH)),
-    *(("completions", name) for name in neutral_values(fields.COMPLETIONS)),
-    *(("chat/completions", name) for name in neutral_values(fields.CHAT)),
+    *((endpoint, name) for endpoint in ENDPOINTS for name in fields.BOTH.refused),
+    *(("completions", name) for name in fields.COMPLETIONS.refused),
+    *(("chat/completions", name) for name in fields.CHAT.refused),
 ]
 NEUTRAL = {
-    name: values
+    name: field.neutral
     for table in (fields.BOTH, fields.COMPLETIONS, fields.CHAT)
-    for name, values in neutral_values(table).items()
+    for name, field in table.refused.items()
 }
-MESSAGE, PART = neutral_values(fields.MESSAGE), neutral_values(fields.PART)
+MESSAGE, PART = (
+    {name: field.neutral for name, field in table.refused.items()} for table in (fields.MESSAGE, fields.PART)
+)
 
 
 @pytest.mark.parametrize(("endpoint_", "name"), UNBUILT)

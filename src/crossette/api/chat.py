@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 
 from crossette.api.chat_prompt import ChatOptions, chat_prompt
 from crossette.api.dialect import Dialect
-from crossette.api.extras import Writer
+from crossette.api.extras import Extras
 from crossette.api.generate import Call
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.chat import (
@@ -68,10 +68,10 @@ def _plan(
 class ChatReply:
     """Writes deltas as chunks of a chat, or all of them as one message."""
 
-    def __init__(self, head: Head, body: ChatRequest, dialect: Dialect, writer: Writer) -> None:
-        self._write = writer
+    def __init__(self, head: Head, body: ChatRequest, dialect: Dialect, extras: Extras | None) -> None:
+        self._extras = extras
         self._calls = CallWriter(dialect, is_legacy=body.is_legacy)
-        self._has_thoughts = body.include_reasoning is not False
+        self._has_reasoning = body.include_reasoning is not False
         self._usage = StreamUsage(dialect, body.stream_options)
         self._refusal = None if dialect.refusals else UNSET
         self._annotations: list[Any] | UnsetType = [] if dialect.refusals else UNSET  # Any: there never is one
@@ -81,27 +81,35 @@ class ChatReply:
         self._whole = partial(ChatCompletion, object="chat.completion", **asdict(head))
 
     async def chunks(self, answer: Answer) -> AsyncGenerator[ChatChunk, None]:
-        fold = Accumulator(len(answer.choices))
-        prompt_ids = self._write.prompt_ids(answer, 0)
+        accumulator, is_first_chunk = Accumulator(len(answer.choices)), True
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
-                is_first = delta.index not in fold
-                fold.add(delta)
-                for choice in self._choices(delta, fold, answer, is_first=is_first):
+                is_first = delta.index not in accumulator
+                accumulator.add(delta)
+                for choice in self._choices(delta, accumulator, answer, is_first=is_first):
                     is_last = choice.finish_reason is not None and not answer.num_open
-                    usage = partial(self._usage_at, choice, fold, answer)
-                    yield self._chunk(
-                        choices=[choice],
-                        usage=self._usage.on_chunk(usage, is_last_finish=is_last),
-                        prompt_token_ids=prompt_ids,
-                        perf_metrics=self._write.perf_metrics(answer) if is_last else UNSET,
-                    )
-                    prompt_ids = UNSET
+                    usage = partial(self._usage_at, choice, accumulator, answer)
+                    chunk = self._chunk(choices=[choice], usage=self._usage.on_chunk(usage, is_last_finish=is_last))
+                    if self._extras is not None:
+                        self._add_extras(self._extras, chunk, answer, is_first=is_first_chunk, is_last=is_last)
+                    is_first_chunk = False
+                    yield chunk
         if self._usage.at_end:
             yield self._chunk(choices=[], usage=usage_body(answer.usage))
 
-    def _choices(self, delta: Delta, fold: Accumulator, answer: Answer, *, is_first: bool) -> Iterator[ChunkChoice]:
-        """A delta as chunks: the role, what is said, piece by piece, the end."""
+    @staticmethod
+    def _add_extras(
+        extras: Extras, body: ChatChunk | ChatCompletion, answer: Answer, *, is_first: bool, is_last: bool
+    ) -> None:
+        if is_first:
+            extras.add_prompt_ids(body, answer, 0)
+        if is_last:
+            extras.add_perf_metrics(body, answer)
+
+    def _choices(
+        self, delta: Delta, accumulator: Accumulator, answer: Answer, *, is_first: bool
+    ) -> Iterator[ChunkChoice]:
+        """A delta as chunks: the role, each piece, the finish reason."""
         if is_first:
             yield ChunkChoice(delta.index, self._first)
         bodies = [body for piece in delta.pieces if (body := self._piece(piece)) is not None]
@@ -109,52 +117,55 @@ class ChatReply:
             bodies = [DeltaBody(content="")]
         tokens = delta.tokens
         for body in bodies:
-            yield ChunkChoice(delta.index, body, logprobs=self._write(tokens), token_ids=self._write.token_ids(tokens))
+            choice = ChunkChoice(delta.index, body)
+            if self._extras is not None:
+                self._extras.add_tokens(choice, tokens)
+            yield choice
             tokens = ()
         if delta.finish_reason is not None:
-            whole = fold.whole(delta.index)
-            reason = self._calls.finish_reason(delta.finish_reason, len(whole.calls))
-            yield ChunkChoice(delta.index, DeltaBody(), reason, raw_output=self._write.raw_output(answer, whole))
+            result = accumulator.whole(delta.index)
+            reason = self._calls.finish_reason(delta.finish_reason, len(result.calls))
+            choice = ChunkChoice(delta.index, DeltaBody(), reason)
+            if self._extras is not None:
+                self._extras.add_raw_output(choice, answer, result)
+            yield choice
 
-    def _usage_at(self, choice: ChunkChoice, fold: Accumulator, answer: Answer) -> Usage:
-        """Up to a chunk. The role is told before the first token, though it comes with it."""
+    def _usage_at(self, choice: ChunkChoice, accumulator: Accumulator, answer: Answer) -> Usage:
+        """Up to a chunk. The role's chunk comes before the first token, though a token brings both."""
         is_role = choice.delta is self._first
-        return answer.usage_of(fold.begun - {choice.index} if is_role else fold.begun)
+        return answer.usage_of(accumulator.begun - {choice.index} if is_role else accumulator.begun)
 
     def _piece(self, piece: Piece) -> DeltaBody | None:
         match piece:
             case Content(text):
                 return DeltaBody(content=text)
             case ReasoningText(text):
-                return DeltaBody(reasoning_content=text) if self._has_thoughts else None
+                return DeltaBody(reasoning_content=text) if self._has_reasoning else None
             case ToolCallStart():
                 return self._calls.head(piece)
             case ToolCallArguments():
                 return self._calls.arguments(piece)
 
     async def whole(self, answer: Answer) -> ChatCompletion:
-        return self._whole(
-            choices=[self._choice(whole, answer) for whole in await collect(answer)],
-            usage=usage_body(answer.usage),
-            prompt_token_ids=self._write.prompt_ids(answer, 0),
-            perf_metrics=self._write.perf_metrics(answer),
-        )
+        choices = [self._choice(result, answer) for result in await collect(answer)]
+        completion = self._whole(choices=choices, usage=usage_body(answer.usage))
+        if self._extras is not None:
+            self._add_extras(self._extras, completion, answer, is_first=True, is_last=True)
+        return completion
 
-    def _choice(self, whole: ChoiceResult, answer: Answer) -> ChatChoice:
-        calls = whole.calls
-        return ChatChoice(
-            whole.index,
-            AssistantMessage(
-                "assistant",
-                content=whole.content or (None if answer.choices[whole.index].only_calls else ""),
-                reasoning_content=whole.thoughts or UNSET if self._has_thoughts else UNSET,
-                tool_calls=self._calls.listed(calls),
-                function_call=self._calls.single(calls),
-                refusal=self._refusal,
-                annotations=self._annotations,
-            ),
-            self._calls.finish_reason(whole.finish_reason, len(calls)),
-            self._write(whole.tokens),
-            self._write.token_ids(whole.tokens),
-            self._write.raw_output(answer, whole),
+    def _choice(self, result: ChoiceResult, answer: Answer) -> ChatChoice:
+        calls = result.calls
+        message = AssistantMessage(
+            "assistant",
+            content=result.content or (None if answer.choices[result.index].only_calls else ""),
+            reasoning_content=result.thoughts or UNSET if self._has_reasoning else UNSET,
+            tool_calls=self._calls.listed(calls),
+            function_call=self._calls.single(calls),
+            refusal=self._refusal,
+            annotations=self._annotations,
         )
+        choice = ChatChoice(result.index, message, self._calls.finish_reason(result.finish_reason, len(calls)))
+        if self._extras is not None:
+            self._extras.add_tokens(choice, result.tokens)
+            self._extras.add_raw_output(choice, answer, result)
+        return choice

@@ -6,11 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 
-from msgspec import UNSET
 from msgspec.structs import asdict
 
 from crossette.api.dialect import Dialect
-from crossette.api.extras import Writer
+from crossette.api.extras import Extras
 from crossette.api.generate import Call, encode_off_loop
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.completions import Completion, CompletionChoice, CompletionRequest
@@ -74,66 +73,65 @@ def _with_gap(body: CompletionRequest, gap: GapFormat) -> list[str]:
 class CompletionReply:
     """Writes deltas as chunks of a completion, or all of them as one."""
 
-    def __init__(self, head: Head, body: CompletionRequest, dialect: Dialect, writer: Writer) -> None:
-        self._write = writer
+    def __init__(self, head: Head, body: CompletionRequest, dialect: Dialect, extras: Extras | None) -> None:
+        self._extras = extras
         self._num_wanted, self._num_generated = body.num_choices, body.num_generated
         self._usage = StreamUsage(dialect, body.stream_options)
         self._body = partial(Completion, object="text_completion", **asdict(head))
 
     async def chunks(self, answer: Answer) -> AsyncGenerator[Completion, None]:
-        fold = Accumulator(len(answer.choices))
+        accumulator = Accumulator(len(answer.choices))
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
-                is_first = delta.index not in fold
-                fold.add(delta)
-                yield self._body(
-                    choices=[self._chunk(answer, delta, fold, is_first=is_first)],
-                    usage=self._usage.on_chunk(lambda: answer.usage_of(fold.begun), is_last_finish=not answer.num_open),
-                    perf_metrics=self._write.perf_metrics(answer),
+                is_first = delta.index not in accumulator
+                accumulator.add(delta)
+                choice = self._chunk(answer, delta, accumulator, is_first=is_first)
+                usage = partial(answer.usage_of, accumulator.begun)
+                chunk = self._body(
+                    choices=[choice], usage=self._usage.on_chunk(usage, is_last_finish=not answer.num_open)
                 )
+                if self._extras is not None:
+                    self._extras.add_perf_metrics(chunk, answer)
+                yield chunk
         if self._usage.at_end:
             yield self._body(choices=[], usage=usage_body(answer.usage))
 
-    def _chunk(self, answer: Answer, delta: Delta, fold: Accumulator, *, is_first: bool) -> CompletionChoice:
-        return CompletionChoice(
-            delta.index,
-            delta.text,
-            delta.finish_reason,
-            self._write(delta.tokens),
-            self._write.prompt_ids(answer, delta.index) if is_first else UNSET,
-            self._write.token_ids(delta.tokens),
-            self._write.raw_output(answer, fold.whole(delta.index)) if delta.finish_reason else UNSET,
-        )
+    def _chunk(self, answer: Answer, delta: Delta, accumulator: Accumulator, *, is_first: bool) -> CompletionChoice:
+        choice = CompletionChoice(delta.index, delta.text, delta.finish_reason)
+        if self._extras is not None:
+            self._extras.add_tokens(choice, delta.tokens)
+            if is_first:
+                self._extras.add_prompt_ids(choice, answer, delta.index)
+            if delta.finish_reason is not None:
+                self._extras.add_raw_output(choice, answer, accumulator.whole(delta.index))
+        return choice
 
     async def whole(self, answer: Answer) -> Completion:
-        wholes = self._best(await collect(answer), answer)
-        return self._body(
-            choices=[self._choice(index, whole, answer) for index, whole in enumerate(wholes)],
-            usage=usage_body(answer.usage),
-            perf_metrics=self._write.perf_metrics(answer),
-        )
+        results = self._best(await collect(answer), answer)
+        choices = [self._choice(index, result, answer) for index, result in enumerate(results)]
+        completion = self._body(choices=choices, usage=usage_body(answer.usage))
+        if self._extras is not None:
+            self._extras.add_perf_metrics(completion, answer)
+        return completion
 
-    def _best(self, wholes: list[ChoiceResult], answer: Answer) -> list[ChoiceResult]:
-        """Of each prompt's choices the wanted ones: all, or those with the highest mean logprob, best first."""
+    def _best(self, results: list[ChoiceResult], answer: Answer) -> list[ChoiceResult]:
+        """Of each prompt's choices the requested ones: all, or those with the highest mean logprob, best first."""
         if self._num_generated == self._num_wanted:
-            return wholes
+            return results
         best: list[ChoiceResult] = []
-        for begin in range(0, len(wholes), self._num_generated):
+        for begin in range(0, len(results), self._num_generated):
             ranked = sorted(
-                wholes[begin : begin + self._num_generated],
-                key=lambda whole: answer.choices[whole.index].mean_logprob,
+                results[begin : begin + self._num_generated],
+                key=lambda result: answer.choices[result.index].mean_logprob,
                 reverse=True,
             )
             best += ranked[: self._num_wanted]
         return best
 
-    def _choice(self, index: int, whole: ChoiceResult, answer: Answer) -> CompletionChoice:
-        return CompletionChoice(
-            index,
-            whole.text,
-            whole.finish_reason,
-            self._write(whole.tokens),
-            self._write.prompt_ids(answer, whole.index),
-            self._write.token_ids(whole.tokens),
-            self._write.raw_output(answer, whole),
-        )
+    def _choice(self, index: int, result: ChoiceResult, answer: Answer) -> CompletionChoice:
+        choice = CompletionChoice(index, result.text, result.finish_reason)
+        if self._extras is not None:
+            self._extras.add_tokens(choice, result.tokens)
+            self._extras.add_prompt_ids(choice, answer, result.index)
+            self._extras.add_raw_output(choice, answer, result)
+        return choice

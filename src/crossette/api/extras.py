@@ -1,11 +1,12 @@
-"""What stands beside the text of an answer: logprobs, token ids, raw output, counts and times, if asked for."""
+"""What a request may ask for beside the text of its answer: logprobs, token ids, raw output, counts and times."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from crossette.api.dialect import Dialect
 from crossette.api.perf_headers import perf_metrics
@@ -18,48 +19,63 @@ from crossette.generation.answer import Answer, ChoiceResult
 from crossette.text.token_offsets import TokenText
 
 
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """Writes what stands beside the text of an answer, as far as it was asked for."""
+class _Choice(Protocol):
+    """A choice of any endpoint, in a chunk or in a whole answer."""
 
-    asked: LogprobsAsked | None
+    logprobs: Logprobs | None
+    token_ids: list[int] | UnsetType
+    raw_output: RawOutput | UnsetType
+
+
+class _HasPromptIds(Protocol):
+    prompt_token_ids: list[int] | UnsetType
+
+
+class _HasPerfMetrics(Protocol):
+    perf_metrics: PerfMetrics | UnsetType
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """Sets the fields of an answer that were requested, and leaves the others as they are."""
+
+    logprobs: LogprobsAsked | None
     tokenizer: Tokenizer
     dialect: Dialect
-    has_token_ids: bool = False
-    has_raw_output: bool = False
-    has_perf_metrics: bool = False
+    token_ids: bool = False
+    raw_output: bool = False
+    perf_metrics: bool = False
 
     @classmethod
-    def of(cls, body: GenerationFields, tokenizer: Tokenizer, dialect: Dialect) -> Writer:
-        return cls(
-            body.logprobs_asked,
-            tokenizer,
-            dialect,
-            has_token_ids=bool(body.return_token_ids),
-            has_raw_output=bool(body.raw_output),
-            has_perf_metrics=bool(body.perf_metrics_in_response),
-        )
+    def of(cls, body: GenerationFields, tokenizer: Tokenizer, dialect: Dialect) -> Extras | None:
+        """None if a request asks for none."""
+        logprobs = body.logprobs_asked
+        asked = bool(body.return_token_ids), bool(body.raw_output), bool(body.perf_metrics_in_response)
+        return cls(logprobs, tokenizer, dialect, *asked) if logprobs is not None or any(asked) else None
 
     @property
-    def traced(self) -> bool:
-        """Whether it must know the tokens behind the text."""
-        return self.asked is not None or self.has_token_ids or self.has_raw_output
+    def needs_tokens(self) -> bool:
+        """Whether the tokens of each piece of text must be kept."""
+        return self.logprobs is not None or self.token_ids or self.raw_output
 
-    def __call__(self, tokens: Sequence[TokenText]) -> Logprobs | None:
-        """The logprobs of tokens, in the shape that was asked for; None where none were."""
-        return logprobs_body(self.asked, tokens, self.tokenizer.spelling, detailed=self.dialect.detailed_logprobs)
+    def add_tokens(self, choice: _Choice, tokens: Sequence[TokenText]) -> None:
+        """The logprobs and ids of tokens."""
+        if self.logprobs is not None:
+            text_of, detailed = self.tokenizer.spelling, self.dialect.detailed_logprobs
+            choice.logprobs = logprobs_body(self.logprobs, tokens, text_of, detailed=detailed)
+        if self.token_ids:
+            choice.token_ids = [token.id for token in tokens]
 
-    def prompt_ids(self, answer: Answer, index: int) -> list[int] | UnsetType:
-        return list(answer.prompt_of(index)) if self.has_token_ids else UNSET
+    def add_prompt_ids(self, body: _HasPromptIds, answer: Answer, index: int) -> None:
+        """The tokens of the prompt of choice `index`."""
+        if self.token_ids:
+            body.prompt_token_ids = list(answer.prompt_of(index))
 
-    def token_ids(self, tokens: Sequence[TokenText]) -> list[int] | UnsetType:
-        return [token.id for token in tokens] if self.has_token_ids else UNSET
+    def add_raw_output(self, choice: _Choice, answer: Answer, result: ChoiceResult) -> None:
+        if self.raw_output:
+            choice.raw_output = raw_output(answer.prompt_of(result.index), result, self.tokenizer, self.logprobs)
 
-    def raw_output(self, answer: Answer, whole: ChoiceResult) -> RawOutput | UnsetType:
-        if not self.has_raw_output:
-            return UNSET
-        return raw_output(answer.prompt_of(whole.index), whole, self.tokenizer, self.asked)
-
-    def perf_metrics(self, answer: Answer) -> PerfMetrics | UnsetType:
-        """Of an answer that has ended."""
-        return perf_metrics(answer) if self.has_perf_metrics and not answer.num_open else UNSET
+    def add_perf_metrics(self, body: _HasPerfMetrics, answer: Answer) -> None:
+        """The counts and times of an answer, once it has ended."""
+        if self.perf_metrics and not answer.num_open:
+            body.perf_metrics = perf_metrics(answer)

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from crossette import __version__
 from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
-from crossette.api.extras import Writer
+from crossette.api.extras import Extras
 from crossette.api.guards.admission import Admission
 from crossette.api.guards.sizes import check_sizes
 from crossette.api.http import EventStream, json_response, read_json, unless_gone
@@ -63,7 +63,7 @@ class Endpoint(Generic[BodyT]):
 
     body_type: type[BodyT]
     prepare: Callable[[BodyT, Engine, Dialect], Awaitable[Call]]
-    reply: Callable[[Head, BodyT, Dialect, Writer], Reply]
+    reply: Callable[[Head, BodyT, Dialect, Extras | None], Reply]
 
 
 async def create(
@@ -83,8 +83,8 @@ async def create(
     exchange.model = engine.info.name
     call = await endpoint.prepare(body, engine, dialect)
     plan = await services.grammars.plan(call.plan, engine) if call.plan is not None else PLAIN
-    writer = Writer.of(body, engine.tokenizer, dialect)
-    reply = endpoint.reply(_head(exchange.answer_id, body, engine.info, dialect), body, dialect, writer)
+    extras = Extras.of(body, engine.tokenizer, dialect)
+    reply = endpoint.reply(_head(exchange.answer_id, body, engine.info, dialect), body, dialect, extras)
     call = _within_budget(call, body.num_generated, admission)
     requests = _requests(exchange.answer_id, body, call, engine, dialect, plan.constraint, exchange.caller.id)
     admission.begin(engine, requests)
@@ -93,7 +93,7 @@ async def create(
         requests,
         body.stops(dialect),
         echo_last=body.num_echoed,
-        traced=writer.traced,
+        traced=extras is not None and extras.needs_tokens,
         plan=plan,
         timings=timings,
     )

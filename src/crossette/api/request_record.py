@@ -62,7 +62,7 @@ def _recorded(exchange: Exchange) -> dict[str, object]:
     body = exchange.body
     if body is None:
         return {}
-    told = {name: getattr(body, name) for name, entry in body.table.items() if entry.state == "recorded"}
+    told = {name: getattr(body, name) for name in body.table.recorded}
     if not exchange.model:
         told = {name: value[:MAX_WORD] for name, value in told.items() if isinstance(value, str)}
     return {name: value for name, value in told.items() if value is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,7 +15,7 @@ from crossette.api.schema.common import GenerationFields, two_names
 from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.messages import Message
 from crossette.api.schema.raw_output import RawOutput
-from crossette.api.schema.table import Table, taking
+from crossette.api.schema.table import Refused, Table
 from crossette.api.schema.tools import (
     Function,
     Named,
@@ -29,11 +29,6 @@ from crossette.api.schema.tools import (
 from crossette.errors import InvalidRequest
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import within
-
-if TYPE_CHECKING:
-    _Base = GenerationFields
-else:
-    _Base = taking(fields.CHAT, GenerationFields)
 
 
 class ThinkingSent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -52,8 +47,8 @@ class ThinkingSent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return self.budget_tokens
 
 
-class ChatRequest(_Base, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = {**fields.CHAT, **fields.BOTH}
+class ChatRequest(GenerationFields, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = Table({**fields.CHAT, **fields.BOTH})
 
     messages: list[Message]
     safe_tokenization: bool | None = None
@@ -72,6 +67,9 @@ class ChatRequest(_Base, kw_only=True, forbid_unknown_fields=True):
     include_reasoning: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
+    # refused
+    chat_template: Refused = None
+    custom_chat_template: Refused = None
 
     @property
     def prompt_field(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -12,7 +12,7 @@ from crossette.api.dialect import Dialect
 from crossette.api.schema import fields
 from crossette.api.schema.logprobs import LogprobsAsked
 from crossette.api.schema.response_format import ResponseFormat, SchemaSent, StructuredOutputs
-from crossette.api.schema.table import Table, check_limits, refuse_unbuilt, taking
+from crossette.api.schema.table import Refused, Table, check_limits, refuse_unbuilt
 from crossette.engine import ModelInfo
 from crossette.errors import ContextLengthExceeded, InvalidRequest
 from crossette.generation.choice import Stops
@@ -22,19 +22,17 @@ from crossette.types import SamplingParams
 TIERS = {"auto": 0, "default": 0, "flex": -1, "priority": 1}
 """service_tier as an engine's priority."""
 
-if TYPE_CHECKING:
-    _FieldsBase = msgspec.Struct
-    _StreamOptionsBase = msgspec.Struct
-else:
-    _FieldsBase = taking(fields.BOTH)
-    _StreamOptionsBase = taking(fields.STREAM_OPTIONS)
 
-
-class StreamOptions(_StreamOptionsBase, kw_only=True, forbid_unknown_fields=True):
+class StreamOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     table: ClassVar[Table] = fields.STREAM_OPTIONS
 
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None
+    # refused
+    include_obfuscation: Refused = None
+    buffer_tokens: Refused = None
+    buffer_ms: Refused = None
+    buffer_mode: Refused = None
 
 
 class PredictionPart(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +53,7 @@ class Prediction(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-class GenerationFields(_FieldsBase, kw_only=True, forbid_unknown_fields=True):
+class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The fields of a request that both endpoints share."""
 
     table: ClassVar[Table]
@@ -107,6 +105,34 @@ class GenerationFields(_FieldsBase, kw_only=True, forbid_unknown_fields=True):
     guided_choice: list[str] | None = None
     guided_grammar: str | None = None
     structured_outputs: StructuredOutputs | None = None
+    # refused
+    allowed_token_ids: Refused = None
+    bad_words: Refused = None
+    use_beam_search: Refused = None
+    length_penalty: Refused = None
+    rewrite_speculation: Refused = None
+    skip_special_tokens: Refused = None
+    spaces_between_special_tokens: Refused = None
+    add_special_tokens: Refused = None
+    detokenize: Refused = None
+    top_sampling_logprobs: Refused = None
+    top_sampling_format: Refused = None
+    sampling_mask: Refused = None
+    include_routing_matrix: Refused = None
+    routing_matrix_format: Refused = None
+    acceptance_probs_override: Refused = None
+    forced_generation: Refused = None
+    guided_decoding_backend: Refused = None
+    prompt_cache_max_len: Refused = None
+    prompt_cache_options: Refused = None
+    prompt_cache_retention: Refused = None
+    store: Refused = None
+    moderation: Refused = None
+    modalities: Refused = None
+    audio: Refused = None
+    verbosity: Refused = None
+    web_search_options: Refused = None
+    nvext: Refused = None
 
     @property
     def num_choices(self) -> int:
@@ -128,8 +154,8 @@ class GenerationFields(_FieldsBase, kw_only=True, forbid_unknown_fields=True):
 
     def _check_recorded(self) -> None:
         """What goes into the log has bounds of its own."""
-        for name, field in self.table.items():
-            text = getattr(self, name) if field.state == "recorded" else None
+        for name in self.table.recorded:
+            text = getattr(self, name)
             if isinstance(text, str) and len(text) > fields.MAX_RECORDED:
                 raise InvalidRequest(f"{name} has up to {fields.MAX_RECORDED} characters, not {len(text)}.", param=name)
         for key, value in (self.metadata or {}).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -13,25 +13,27 @@ from crossette.api.schema.answer import PerfMetrics, UsageBody
 from crossette.api.schema.common import GenerationFields
 from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.raw_output import RawOutput
-from crossette.api.schema.table import Table, taking
+from crossette.api.schema.table import Refused, Table
 from crossette.errors import InvalidRequest
 
 MAX_CHOICES_IN_ALL = 1024
 
 Prompt = str | list[int]
 
-if TYPE_CHECKING:
-    _Base = GenerationFields
-else:
-    _Base = taking(fields.COMPLETIONS, GenerationFields)
 
-
-class CompletionRequest(_Base, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = {**fields.COMPLETIONS, **fields.BOTH}
+class CompletionRequest(GenerationFields, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = Table({**fields.COMPLETIONS, **fields.BOTH})
 
     prompt: str | list[str | int | list[int]]
     suffix: str | None = None
     best_of: int | None = None
+    # refused
+    reasoning_effort: Refused = None
+    reasoning_history: Refused = None
+    thinking: Refused = None
+    include_reasoning: Refused = None
+    images: Refused = None
+    truncate_prompt_tokens: Refused = None
 
     def check(self, dialect: Dialect) -> None:
         super().check(dialect)

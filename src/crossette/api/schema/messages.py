@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
 from crossette.api.schema import fields
-from crossette.api.schema.table import Table, refuse_unbuilt, taking
+from crossette.api.schema.table import Refused, Table, refuse_unbuilt
 from crossette.errors import InvalidRequest, Unsupported
 from crossette.text.template.messages import Arguments
 
@@ -19,20 +19,20 @@ _AS_TEMPLATES_KNOW = {"developer": "system", "function": "tool"}
 _MAY_BE_NULL = ("assistant", "function")
 _ASSISTANTS_ONLY = ("tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
 
-if TYPE_CHECKING:
-    _MessageBase = msgspec.Struct
-    _PartBase = msgspec.Struct
-else:
-    _MessageBase = taking(fields.MESSAGE)
-    _PartBase = taking(fields.PART)
 
-
-class Part(_PartBase, kw_only=True, forbid_unknown_fields=True):
+class Part(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     table: ClassVar[Table] = fields.PART
 
     type: str
     text: str | None = None
     refusal: str | None = None
+    # refused
+    image_url: Refused = None
+    video_url: Refused = None
+    audio_url: Refused = None
+    input_audio: Refused = None
+    file: Refused = None
+    cache_control: Refused = None
 
     def words(self, path: str) -> str:
         """What it says. `path` names it in errors: `messages[2].content[0].`"""
@@ -95,7 +95,7 @@ class ToolCall(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return call if self.id is None else {"id": self.id, **call}
 
 
-class Message(_MessageBase, kw_only=True, forbid_unknown_fields=True):
+class Message(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     table: ClassVar[Table] = fields.MESSAGE
 
     role: str
@@ -109,6 +109,9 @@ class Message(_MessageBase, kw_only=True, forbid_unknown_fields=True):
     refusal: str | None = None
     id: str | None = None
     parsed: Any = None  # Any: whatever JSON can hold
+    # refused
+    annotations: Refused = None
+    audio: Refused = None
 
     def for_template(self, path: str) -> dict[str, Any]:
         """The message as chat templates know it. `path` names it in errors: `messages[2].`"""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
 from crossette.api.schema import fields
-from crossette.api.schema.table import Table, refuse_unbuilt, taking
+from crossette.api.schema.table import Refused, Table, refuse_unbuilt
 from crossette.errors import InvalidRequest, UnknownField
 from crossette.text import output_format
 from crossette.text.output_format import OutputFormat
@@ -21,11 +21,6 @@ OutputFormatBuilder = Callable[[], OutputFormat]
 """The work of reading a form: for a large schema it takes a tenth of a second."""
 
 _WRAPPER = {"name", "description", "schema", "strict"}
-
-if TYPE_CHECKING:
-    _OutputsBase = msgspec.Struct
-else:
-    _OutputsBase = taking(fields.STRUCTURED_OUTPUTS)
 
 
 class ResponseFormat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -56,7 +51,7 @@ class ResponseFormat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return partial(output_format.json_object, "response_format") if self.type == "json_object" else None
 
 
-class StructuredOutputs(_OutputsBase, kw_only=True, forbid_unknown_fields=True):
+class StructuredOutputs(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     table: ClassVar[Table] = fields.STRUCTURED_OUTPUTS
 
     json: SchemaSent | None = None
@@ -64,6 +59,11 @@ class StructuredOutputs(_OutputsBase, kw_only=True, forbid_unknown_fields=True):
     choice: list[str] | None = None
     grammar: str | None = None
     json_object: bool | None = None
+    # refused
+    disable_any_whitespace: Refused = None
+    disable_additional_properties: Refused = None
+    whitespace_pattern: Refused = None
+    structural_tag: Refused = None
 
 
 class OutputFormatFields(Protocol):

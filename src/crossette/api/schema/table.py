@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -47,7 +47,27 @@ class Field:
         return self.limits(dialect) if callable(self.limits) else self.limits
 
 
-Table = Mapping[str, Field]
+class Table(Mapping[str, Field]):
+    """The fields of a wire type by name. What a check of a body looks at is found once, when the table is made."""
+
+    def __init__(self, fields: Mapping[str, Field]) -> None:
+        self._fields = dict(fields)
+        self.refused = {name: field for name, field in fields.items() if field.state == "refused"}
+        self.recorded = tuple(name for name, field in fields.items() if field.state == "recorded")
+        self.limited = {name: field for name, field in fields.items() if field.limits is not None}
+
+    def __getitem__(self, name: str) -> Field:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+
+Refused: TypeAlias = Any
+"""The wire type of a refused field: any value is read, and `refuse_unbuilt` judges it."""
 
 
 def recorded(note: str, limits: Range | None = None) -> Field:
@@ -60,21 +80,10 @@ def refused(note: str, *neutral: Any) -> Field:
     return Field(note, "refused", neutral=neutral)
 
 
-def neutral_values(table: Table) -> dict[str, Neutral]:
-    """The refused fields of a table, each with the values beside null that it takes."""
-    return {name: field.neutral for name, field in table.items() if field.state == "refused"}
-
-
-def taking(table: Table, base: type[msgspec.Struct] = msgspec.Struct) -> type[msgspec.Struct]:
-    """A base class for a wire type, that takes every refused field of a table, whatever its value."""
-    fields = [(name, Any, None) for name in neutral_values(table)]
-    return msgspec.defstruct(f"{base.__name__}Taking", fields, bases=(base,), kw_only=True, forbid_unknown_fields=True)
-
-
 def refuse_unbuilt(body: msgspec.Struct, table: Table, path: str = "") -> None:
     """Raise Unsupported for the first refused field that asks for something."""
-    for name, field in table.items():
-        value = getattr(body, name) if field.state == "refused" else None
+    for name, field in table.refused.items():
+        value = getattr(body, name)
         if value is not None and not any(_same(value, other) for other in field.neutral):
             allowed = ", ".join(["null", *(msgspec.json.encode(other).decode() for other in field.neutral)])
             raise Unsupported(
@@ -84,9 +93,8 @@ def refuse_unbuilt(body: msgspec.Struct, table: Table, path: str = "") -> None:
 
 def check_limits(body: msgspec.Struct, table: Table, dialect: Dialect) -> None:
     """Raise InvalidRequest for the first number, list or map that is beyond its limits."""
-    for name, field in table.items():
-        limits = field.limits_in(dialect)
-        value = getattr(body, name) if limits else None
+    for name, field in table.limited.items():
+        value, limits = getattr(body, name), field.limits_in(dialect)
         if limits is None or value is None or isinstance(value, bool | str):
             continue
         if isinstance(value, list | dict):

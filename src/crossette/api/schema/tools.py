@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
 from crossette.api.schema import fields
-from crossette.api.schema.table import Table, refuse_unbuilt, taking
+from crossette.api.schema.table import Refused, Table, refuse_unbuilt
 from crossette.errors import InvalidRequest, Unsupported
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 
@@ -20,11 +20,6 @@ _MODES: dict[str, Literal["auto", "none", "required"]] = {
     "required": "required",
     "any": "required",
 }
-
-if TYPE_CHECKING:
-    _ToolBase = msgspec.Struct
-else:
-    _ToolBase = taking(fields.TOOL)
 
 
 class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -44,11 +39,13 @@ class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return Tool(self.name, self.description or "", self.parameters or {}, f"{path}parameters")
 
 
-class ToolSent(_ToolBase, kw_only=True, forbid_unknown_fields=True):
+class ToolSent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     table: ClassVar[Table] = fields.TOOL
 
     type: str = "function"
     function: Function | None = None
+    # refused
+    custom: Refused = None
 
     def tool(self, path: str) -> Tool:
         if self.type != "function":
