@@ -54,7 +54,7 @@ class Table(Mapping[str, Field]):
         self._fields = dict(fields)
         self.refused = {name: field for name, field in fields.items() if field.state == "refused"}
         self.recorded = tuple(name for name, field in fields.items() if field.state == "recorded")
-        self.limited = {name: field for name, field in fields.items() if field.limits is not None}
+        self.limits = tuple((name, field.limits) for name, field in fields.items() if field.limits is not None)
 
     def __getitem__(self, name: str) -> Field:
         return self._fields[name]
@@ -93,10 +93,11 @@ def refuse_unbuilt(body: msgspec.Struct, table: Table, path: str = "") -> None:
 
 def check_limits(body: msgspec.Struct, table: Table, dialect: Dialect) -> None:
     """Raise InvalidRequest for the first number, list or map that is beyond its limits."""
-    for name, field in table.limited.items():
-        value, limits = getattr(body, name), field.limits_in(dialect)
-        if limits is None or value is None or isinstance(value, bool | str):
+    for name, limits_or_rule in table.limits:
+        value = getattr(body, name)
+        if value is None or isinstance(value, bool | str):
             continue
+        limits = limits_or_rule(dialect) if callable(limits_or_rule) else limits_or_rule
         if isinstance(value, list | dict):
             within(f"the length of {name}", len(value), limits, param=name)
         else:
