@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from crossette.engine import ModelFiles
@@ -27,6 +28,9 @@ from support.api_server import serving as serving_api
 from support.engine_calls import TINY_CONTEXT
 from support.tiny_model import write_tiny_gguf
 
+_MODELS = frozenset({"tiny_model_dir", "default_gguf", "real_model", "real_files", "real_engine"})
+"""Fixtures that convert or compute with a model."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also run what needs environments of its own: real clients")
@@ -41,9 +45,16 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(config.getoption("--hypothesis-profile") or "default")
     config.addinivalue_line("markers", "all: needs more than Python; runs only with --all")
     config.addinivalue_line("markers", "corpus: takes minutes with a model; runs only with --corpus")
+    config.addinivalue_line(
+        "markers", "model: computes with a model, real or random; scripts/test --fast leaves it out"
+    )
+    config.addinivalue_line("markers", "slow: takes long without a model; scripts/test --fast leaves it out")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and not _MODELS.isdisjoint(item.fixturenames):
+            item.add_marker("model")
     for name in ("all", "corpus"):
         if not config.getoption(f"--{name}"):
             for item in items:
@@ -86,17 +97,21 @@ def default_gguf() -> Path:
     """The default model's GGUF file, fetched as users fetch it and kept between runs."""
     cache = cache_folder() / "test-cache"
     file = cache / DEFAULT.hub_file
-    if file.is_file() and sha256_of(file) == DEFAULT.sha256:
-        return file
     cache.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=cache) as temporary:
-        return Sources().catalogue(DEFAULT, Path(temporary), silent).path.replace(file)
+    with FileLock(cache / "lock"):
+        if file.is_file() and sha256_of(file) == DEFAULT.sha256:
+            return file
+        with TemporaryDirectory(dir=cache) as temporary:
+            return Sources().catalogue(DEFAULT, Path(temporary), silent).path.replace(file)
 
 
 @pytest.fixture(scope="session")
 def real_model() -> StoredModel:
     """The default model; fetched on the first run and kept where `crossette pull` keeps it."""
-    return pull(ModelStore(default_root()), DEFAULT.name, convert)
+    root = default_root()
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.parent / "tests.lock"):  # workers of one run share the store
+        return pull(ModelStore(root), DEFAULT.name, convert)
 
 
 @pytest.fixture(scope="session")
