@@ -121,7 +121,7 @@ def kinds(engine: Engine) -> dict[str, Constraint | None]:
     marker = partial(token_id, engine.tokenizer)
 
     def auto(tool_format: Any) -> Constraint | None:
-        return output_plan(marker, offer=ToolSet.of(tool_format, TOOLS, ToolChoice("auto"))).constraint
+        return output_plan(marker, tool_set=ToolSet.of(tool_format, TOOLS, ToolChoice("auto"))).constraint
 
     return {
         "free": None,

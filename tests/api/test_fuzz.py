@@ -59,7 +59,7 @@ def make_app() -> tuple[App, list[FakeEngine]]:
     """A model for each format of calls, by its name."""
     engines = []
     for name, tool_format in FORMATS.items():
-        engine = FakeEngine(rambling((*tool_format.openings, tool_format.spell([("get", '{"a": true}')]))), name=name)
+        engine = FakeEngine(rambling((*tool_format.openings, tool_format.render([("get", '{"a": true}')]))), name=name)
         engine.info = replace(engine.info, tool_format=name)
         engines.append(engine)
     return App(ServedModels({engine.info.name: engine for engine in engines})), engines

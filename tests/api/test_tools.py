@@ -184,7 +184,7 @@ def test_calls_that_max_tokens_cuts_anywhere_leave_no_markup(api: ApiServer, pre
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_named_call_that_is_cut_leaves_no_markup_in_any_format(prefix: str, name: str) -> None:
     tokenizer = FakeTokenizer(marks=FORMATS[name].markers)
-    tokens = tokenizer.encode(FORMATS[name].spell([("weather", OSLO)]).replace("'", '"'), specials=True)
+    tokens = tokenizer.encode(FORMATS[name].render([("weather", OSLO)]).replace("'", '"'), specials=True)
     sent = {"tool_choice": {"type": "function", "function": {"name": "weather"}}}
     with serving(FakeEngine(lambda request, index: iter(tokens), tokenizer=tokenizer, tool_format=name)) as api:
         for length in range(1, len(tokens), 4):

@@ -46,7 +46,7 @@ def plan_of(recording: Recording) -> OutputPlan:
         tools = tuple(Tool(name, parameters={"additionalProperties": True}) for name in {c[0] for c in recording.calls})
         offer = ToolSet.of(FORMATS[recording.format], tools, ToolChoice("auto"))
     reasoning = REASONING[recording.reasoning] if recording.reasoning else None
-    return OutputPlan(offer=offer, reasoning=reasoning, is_thinking=recording.is_thinking)
+    return OutputPlan(tool_set=offer, reasoning=reasoning, is_thinking=recording.is_thinking)
 
 
 PLANS = {recording.name: plan_of(recording) for recording in RECORDINGS}

@@ -64,7 +64,7 @@ def plan_of(
 ) -> OutputPlan:
     offer = ToolSet.of(tools, TOOLS, ToolChoice(mode)) if tools is not None else None
     forms = {"json": output_format.json_object("p"), "text": output_format.choice(["<a>", "[b]"], "p")}
-    return OutputPlan(form=forms.get(form), offer=offer, reasoning=reasoning, is_thinking=is_thinking)
+    return OutputPlan(output_format=forms.get(form), tool_set=offer, reasoning=reasoning, is_thinking=is_thinking)
 
 
 def heard(
@@ -115,7 +115,7 @@ def test_required_calls_leave_no_content_wherever_they_are_cut(
     tool_format: ToolFormat, are_tokens: bool, thoughts: str
 ) -> None:
     made = MADE[: 1 if tool_format.one_call else 2]
-    text = thoughts + tool_format.spell([(name, json.dumps(arguments)) for name, arguments in made])
+    text = thoughts + tool_format.render([(name, json.dumps(arguments)) for name, arguments in made])
     reasoning = THINK if thoughts else None
     tokens = tokens_of(text, marks_of(reasoning, tool_format) if are_tokens else ())
     seen = set()
@@ -134,7 +134,7 @@ def test_required_calls_leave_no_content_wherever_they_are_cut(
 def test_content_before_calls_ends_where_they_begin(tool_format: ToolFormat, are_tokens: bool) -> None:
     """Half a mark that is spelled with letters may be a word: it is one, until the mark is whole."""
     made = MADE[: 1 if tool_format.one_call else 2]
-    calls = tool_format.spell([(name, json.dumps(arguments)) for name, arguments in made])
+    calls = tool_format.render([(name, json.dumps(arguments)) for name, arguments in made])
     words = "" if tool_format.bare or tool_format.before_text else f"{WORDS}\n"
     tokens = tokens_of(words + calls, marks_of(None, tool_format) if are_tokens else ())
     begun = re.compile(tool_format.bare_beginning if tool_format.bare else re.escape(tool_format.trigger))

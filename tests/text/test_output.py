@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from crossette.text.json_reader import JsonScanner
 from crossette.text.output import OutputParser
 from crossette.text.pieces import Content, Piece, ReasoningText, ToolCallArguments, ToolCallStart, joined
-from crossette.text.reasoning import HARMONY, THINK
+from crossette.text.reasoning import HARMONY, THINK, Reasoning
 from crossette.text.tool_calls.families import FORMATS
 from support.output_recordings import RECORDINGS, Recording
 
@@ -110,17 +110,16 @@ def test_an_answer_without_markup_passes_untouched() -> None:
     assert [parser.push(text) for text in (" a", " \n", "<think>")] == [[Content(t)] for t in (" a", " \n", "<think>")]
 
 
-def test_a_form_may_hold_what_looks_like_a_call_and_a_call_may_stand_in_its_place() -> None:
+def test_formatted_content_may_contain_call_markup_and_a_call_may_replace_it() -> None:
     call = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
-    form = json.dumps({"a": call})
+    text = json.dumps({"a": call})
 
-    assert folded(read(OutputParser(None, FORMATS["hermes"], form="json"), form)) == ("", form, [])
-    assert folded(read(OutputParser(THINK, FORMATS["hermes"], form="json"), f"<think>{call}</think> {form}")) == (
-        call,
-        form,
-        [],
-    )
-    assert folded(read(OutputParser(None, FORMATS["hermes"], form="json"), call)) == ("", "", [("f", "{}")])
+    def parser(reasoning: Reasoning | None = None) -> OutputParser:
+        return OutputParser(reasoning, FORMATS["hermes"], content_format="json")
+
+    assert folded(read(parser(), text)) == ("", text, [])
+    assert folded(read(parser(THINK), f"<think>{call}</think> {text}")) == (call, text, [])
+    assert folded(read(parser(), call)) == ("", "", [("f", "{}")])
 
 
 # --- any text at all ---

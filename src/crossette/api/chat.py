@@ -29,7 +29,7 @@ from crossette.api.tool_calls import CallWriter
 from crossette.engine import Engine
 from crossette.generation.answer import Accumulator, Answer, ChoiceResult, collect
 from crossette.generation.choice import Delta
-from crossette.generation.prompt import spelled, token_id
+from crossette.generation.prompt import decode_tokens, token_id
 from crossette.text.output_plan import OutputPlan, ReasoningPlan, output_plan
 from crossette.text.pieces import Content, Piece, ReasoningText, ToolCallArguments, ToolCallStart
 from crossette.text.tool_calls.tool_set import ToolSet
@@ -55,13 +55,13 @@ def _plan(
     """How the answer is read and what it is held to. Large schemas take their time."""
     thoughts = None
     if wishes.reasoning is not None:
-        is_open = wishes.reasoning.is_open(spelled(engine.tokenizer, prompt[-_END_OF_PROMPT:]))
+        is_open = wishes.reasoning.is_open(decode_tokens(engine.tokenizer, prompt[-_END_OF_PROMPT:]))
         thoughts = ReasoningPlan(wishes.reasoning, wishes.thinking, is_open)
     return output_plan(
         partial(token_id, engine.tokenizer),
-        form=making() if making is not None else None,
-        offer=ToolSet.of(wishes.use.format, wishes.tools, wishes.choice) if wishes.tools else None,
-        thoughts=thoughts,
+        output_format=making() if making is not None else None,
+        tool_set=ToolSet.of(wishes.use.format, wishes.tools, wishes.choice) if wishes.tools else None,
+        reasoning_plan=thoughts,
     )
 
 
@@ -123,7 +123,7 @@ class ChatReply:
             yield choice
             tokens = ()
         if delta.finish_reason is not None:
-            result = accumulator.whole(delta.index)
+            result = accumulator.result(delta.index)
             reason = self._calls.finish_reason(delta.finish_reason, len(result.calls))
             choice = ChunkChoice(delta.index, DeltaBody(), reason)
             if self._extras is not None:
@@ -158,7 +158,7 @@ class ChatReply:
         message = AssistantMessage(
             "assistant",
             content=result.content or (None if answer.choices[result.index].only_calls else ""),
-            reasoning_content=result.thoughts or UNSET if self._has_reasoning else UNSET,
+            reasoning_content=result.reasoning or UNSET if self._has_reasoning else UNSET,
             tool_calls=self._calls.listed(calls),
             function_call=self._calls.single(calls),
             refusal=self._refusal,

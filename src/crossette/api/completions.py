@@ -20,7 +20,7 @@ from crossette.generation.answer import Accumulator, Answer, ChoiceResult, colle
 from crossette.generation.choice import Delta
 from crossette.generation.prompt import encode_text, token_id
 from crossette.text.output_plan import OutputPlan
-from crossette.text.template.fill_in_middle import GapFormat, gap_format
+from crossette.text.template.fill_in_middle import FimFormat, fim_format
 
 
 async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> Call:
@@ -48,9 +48,9 @@ def _plan(making: OutputFormatBuilder) -> OutputPlan:
     return OutputPlan(form.constraint, form)
 
 
-def _gap(body: CompletionRequest, engine: Engine) -> GapFormat:
+def _gap(body: CompletionRequest, engine: Engine) -> FimFormat:
     """How the engine's model is shown a gap. Raises Unsupported for a model that fills none."""
-    found = gap_format(lambda mark: token_id(engine.tokenizer, mark) is not None)
+    found = fim_format(lambda mark: token_id(engine.tokenizer, mark) is not None)
     if found is None:
         raise Unsupported(
             f"'suffix' needs a model that was trained to fill in the middle, and the vocabulary of "
@@ -60,7 +60,7 @@ def _gap(body: CompletionRequest, engine: Engine) -> GapFormat:
     return found
 
 
-def _with_gap(body: CompletionRequest, gap: GapFormat) -> list[str]:
+def _with_gap(body: CompletionRequest, gap: FimFormat) -> list[str]:
     """The prompts and the suffix, marked. Raises InvalidRequest for prompts that are token ids already."""
     texts = [prompt for prompt in body.prompts() if isinstance(prompt, str)]
     if not texts:
@@ -103,7 +103,7 @@ class CompletionReply:
             if is_first:
                 self._extras.add_prompt_ids(choice, answer, delta.index)
             if delta.finish_reason is not None:
-                self._extras.add_raw_output(choice, answer, accumulator.whole(delta.index))
+                self._extras.add_raw_output(choice, answer, accumulator.result(delta.index))
         return choice
 
     async def whole(self, answer: Answer) -> Completion:

@@ -196,7 +196,7 @@ class ChoiceResult:
         return content_of(self.pieces)
 
     @property
-    def thoughts(self) -> str:
+    def reasoning(self) -> str:
         return reasoning_text(self.pieces)
 
     @property
@@ -228,7 +228,7 @@ class Accumulator:
         self._tokens[delta.index] += delta.tokens
         self._reasons[delta.index] = delta.finish_reason or self._reasons[delta.index]
 
-    def whole(self, index: int) -> ChoiceResult:
+    def result(self, index: int) -> ChoiceResult:
         """A choice, as far as it has come."""
         return ChoiceResult(
             index,
@@ -245,4 +245,4 @@ async def collect(answer: Answer) -> list[ChoiceResult]:
     async with aclosing(answer.deltas()) as deltas:
         async for delta in deltas:
             fold.add(delta)
-    return [fold.whole(index) for index in range(len(answer.choices))]
+    return [fold.result(index) for index in range(len(answer.choices))]

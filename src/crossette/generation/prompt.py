@@ -19,7 +19,7 @@ def token_id(tokenizer: Tokenizer, spelling: str) -> int | None:
     return ids[0] if len(ids) == 1 and tokenizer.spelling(ids[0]) == spelling.encode() else None
 
 
-def spelled(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+def decode_tokens(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
     """Tokens as text, control tokens as they are spelled."""
     return b"".join(map(tokenizer.spelling, tokens)).decode(errors="replace")
 

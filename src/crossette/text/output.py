@@ -51,12 +51,12 @@ class OutputParser:
         *,
         is_thinking: bool = False,
         only_calls: bool = False,
-        form: Literal["json", "text"] | None = None,
+        content_format: Literal["json", "text"] | None = None,
     ) -> None:
         """`is_thinking` where the prompt ends within the model's thoughts; no `tools` where there can be no calls.
 
-        `only_calls` where there can be nothing else, thoughts apart. `form` where content is held to one: what looks
-        like a call within it is a word of the form.
+        `only_calls` where there can be nothing else, reasoning apart. `content_format` where the content has an output
+        format: what looks like a call within it is content.
         """
         self._reasoning = reasoning
         self._tools = tools
@@ -64,8 +64,8 @@ class OutputParser:
         self._calls = Calls()
         self._layout = {*(reasoning.layout if reasoning else ()), *(tools.layout if tools else ())}
         self._marks = _marks(reasoning, tools)
-        self._form = form
-        self._marks_of_form = _marks(reasoning, None)
+        self._content_format = content_format
+        self._content_marks = _marks(reasoning, None)
         self._never_content = _never_content(reasoning, tools)
         self._has_content = self._is_after_markup = self._is_over = False
         self.is_thinking = is_thinking
@@ -110,9 +110,9 @@ class OutputParser:
 
     def _markup_in(self, unsaid: str) -> int:
         """Where markup begins that can be nothing else; the length of the text if it has none."""
-        if self._form is not None and self._has_content:
+        if self._content_format is not None and self._has_content:
             return len(unsaid)
-        if self._form == "json":
+        if self._content_format == "json":
             return len(unsaid) if begins_json(unsaid.lstrip(SPACE)) else 0
         bare = self._tools.bare_beginning if self._tools is not None and self._tools.bare else "(?!)"
         if not self._has_content and re.match(bare, unsaid):
@@ -151,13 +151,13 @@ class OutputParser:
 
     def _marks_here(self) -> Reading[tuple[str, ...]]:
         """What is looked for from here on: no calls once a form has begun."""
-        if self._form is None:
+        if self._content_format is None:
             return self._marks
         self._reader.hold()
         yield from self._reader.space()
         found = yield from self._reader.expect(*self._marks)
         self._reader.go_back()
-        return self._marks if found else self._marks_of_form
+        return self._marks if found else self._content_marks
 
     def _markup(self, mark: str, space: int) -> Reading[None]:
         """What a mark stands for, and the white space before it."""

@@ -24,9 +24,9 @@ class OutputPlan:
 
     constraint: Constraint | None = None
     """What the engine holds the output to."""
-    form: OutputFormat | None = None
+    output_format: OutputFormat | None = None
     """What content must be, if it ends by itself."""
-    offer: ToolSet | None = None
+    tool_set: ToolSet | None = None
     """Which calls there may be, and must be."""
     reasoning: Reasoning | None = None
     is_thinking: bool = False
@@ -36,28 +36,30 @@ class OutputPlan:
 
     def parser(self) -> OutputParser | PlainText:
         """For the text of one choice."""
-        if self.reasoning is None and self.offer is None:
+        if self.reasoning is None and self.tool_set is None:
             return PlainText()
-        form: Literal["json", "text"] | None = None
-        if self.form is not None:
-            form = "json" if self.form.validator is not None else "text"
+        content_format: Literal["json", "text"] | None = None
+        if self.output_format is not None:
+            content_format = "json" if self.output_format.validator is not None else "text"
         return OutputParser(
             self.reasoning,
-            self.offer.format if self.offer is not None else None,
+            self.tool_set.format if self.tool_set is not None else None,
             is_thinking=self.is_thinking,
-            only_calls=self.offer is not None and self.offer.choice.mode == "required",
-            form=form,
+            only_calls=self.tool_set is not None and self.tool_set.choice.mode == "required",
+            content_format=content_format,
         )
 
     @property
     def parts(self) -> list[Constraint]:
         """What the constraint is made of, each alone: the form, and each tool's arguments."""
-        forms = [*([self.form] if self.form else []), *(self.offer.forms.values() if self.offer else [])]
-        return [form.constraint for form in forms]
+        formats = [self.output_format] if self.output_format else []
+        if self.tool_set:
+            formats += self.tool_set.argument_formats.values()
+        return [part.constraint for part in formats]
 
     @property
     def is_checked(self) -> bool:
-        return self.form is not None or self.offer is not None
+        return self.output_format is not None or self.tool_set is not None
 
     def check(self, pieces: Sequence[Piece], *, is_cut: bool) -> None:
         """Look again at an answer that ended before max_tokens; `is_cut` by a stop string or token of the request.
@@ -65,10 +67,10 @@ class OutputPlan:
         Raises InvalidRequest or OutputMismatch, as `OutputFormat.check` does.
         """
         calls = calls_of(pieces)
-        if self.offer is not None:
-            self.offer.check(calls, is_cut=is_cut)
-        if self.form is not None and not calls:
-            self.form.check(content_of(pieces), is_cut=is_cut)
+        if self.tool_set is not None:
+            self.tool_set.check(calls, is_cut=is_cut)
+        if self.output_format is not None and not calls:
+            self.output_format.check(content_of(pieces), is_cut=is_cut)
 
 
 PLAIN = OutputPlan()
@@ -87,53 +89,55 @@ class ReasoningPlan:
 def output_plan(
     marker: Marker,
     *,
-    form: OutputFormat | None = None,
-    offer: ToolSet | None = None,
-    thoughts: ReasoningPlan | None = None,
+    output_format: OutputFormat | None = None,
+    tool_set: ToolSet | None = None,
+    reasoning_plan: ReasoningPlan | None = None,
 ) -> OutputPlan:
     """The plan for what a request asks for.
 
     Raises InvalidRequest for what cannot be enforced, together or at all.
     """
-    reasoning = thoughts.reasoning if thoughts else None
-    markers = {*(reasoning.markers if reasoning else ()), *(offer.format.markers if offer else ())}
+    reasoning = reasoning_plan.reasoning if reasoning_plan else None
+    markers = {*(reasoning.markers if reasoning else ()), *(tool_set.format.markers if tool_set else ())}
     return OutputPlan(
-        _constraint(marker, form, offer, thoughts),
-        form,
-        offer,
+        _constraint(marker, output_format, tool_set, reasoning_plan),
+        output_format,
+        tool_set,
         reasoning,
-        is_thinking=thoughts is not None and thoughts.is_open,
+        is_thinking=reasoning_plan is not None and reasoning_plan.is_open,
         shown=frozenset(token for mark in markers if (token := marker(mark)) is not None),
     )
 
 
 def _constraint(
-    marker: Marker, form: OutputFormat | None, offer: ToolSet | None, thoughts: ReasoningPlan | None
+    marker: Marker, output_format: OutputFormat | None, tool_set: ToolSet | None, reasoning_plan: ReasoningPlan | None
 ) -> Constraint | None:
     """One grammar for thoughts, form and calls; None where the model is free."""
-    unwanted = (thoughts.reasoning.begin,) if thoughts else ()
-    if offer is not None and (form is None or offer.choice.mode != "none"):
-        content = _content(form) if form is not None and offer.choice.mode == "auto" else ""
-        source = tool_grammar(offer.format, offer.tools, offer.choice, marker, unwanted, content)
+    unwanted = (reasoning_plan.reasoning.begin,) if reasoning_plan else ()
+    if tool_set is not None and (output_format is None or tool_set.choice.mode != "none"):
+        content = _content(output_format) if output_format is not None and tool_set.choice.mode == "auto" else ""
+        source = tool_grammar(tool_set.format, tool_set.tools, tool_set.choice, marker, unwanted, content)
         constraint = Constraint("lark", source, param="tools")
-    elif form is not None:
-        constraint = form.constraint
-    elif thoughts is not None and thoughts.thinking.budget is not None:
+    elif output_format is not None:
+        constraint = output_format.constraint
+    elif reasoning_plan is not None and reasoning_plan.thinking.budget is not None:
         source = f"start: TEXT\nTEXT: {text_without(unwanted)}\n"
-        constraint = Constraint("lark", source, param=thoughts.thinking.param)
+        constraint = Constraint("lark", source, param=reasoning_plan.thinking.param)
     else:
         return None
-    if thoughts is None:
+    if reasoning_plan is None:
         return constraint
     # The grammar of tools says itself how content begins.
     to_content = constraint.param != "tools"
-    preamble = thoughts.reasoning.preamble(marker, thoughts.thinking, is_open=thoughts.is_open, to_content=to_content)
+    preamble = reasoning_plan.reasoning.preamble(
+        marker, reasoning_plan.thinking, is_open=reasoning_plan.is_open, to_content=to_content
+    )
     return replace(constraint, preamble=preamble)
 
 
-def _content(form: OutputFormat) -> str:
+def _content(output_format: OutputFormat) -> str:
     """A form as an expression, for a grammar in which calls stand beside it."""
-    constraint = form.constraint
+    constraint = output_format.constraint
     if constraint.kind == "json_schema":
         return json_of(json.loads(constraint.source))
     if constraint.kind == "regex":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crossette.text.template.fill_in_middle import FORMATS, gap_format
+from crossette.text.template.fill_in_middle import FORMATS, fim_format
 
 FAMILIES = {
     "Qwen": ("<|fim_prefix|>A<|fim_suffix|>B<|fim_middle|>", ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")),
@@ -23,7 +23,7 @@ FAMILIES = {
 def test_a_family_is_known_by_its_tokens_and_shown_the_gap_in_its_order(family: str) -> None:
     prompt, vocabulary = FAMILIES[family]
 
-    found = gap_format({"<|endoftext|>", "the", *vocabulary}.__contains__)
+    found = fim_format({"<|endoftext|>", "the", *vocabulary}.__contains__)
 
     assert found is not None
     assert found.prompt("A", "B") == prompt
@@ -31,7 +31,7 @@ def test_a_family_is_known_by_its_tokens_and_shown_the_gap_in_its_order(family: 
 
 @pytest.mark.parametrize("vocabulary", [set(), {"<fim_prefix>", "<fim_suffix>"}, {"[PREFIX]"}])
 def test_a_vocabulary_without_all_marks_of_a_family_is_of_none(vocabulary: set[str]) -> None:
-    assert gap_format(vocabulary.__contains__) is None
+    assert fim_format(vocabulary.__contains__) is None
 
 
 def test_no_two_families_share_a_mark() -> None:

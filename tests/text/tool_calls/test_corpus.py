@@ -45,7 +45,7 @@ def compiler() -> GrammarCompiler:
 def plan_of(tokenizer: Tokenizer, tool_format: ToolFormat, schema: Schema) -> OutputPlan:
     """What a request is held to that sends three tools, and names the one of this schema."""
     tools = [Tool(NAME, "It does it.", schema, PARAM), *OTHERS]
-    return output_plan(partial(token_id, tokenizer), offer=ToolSet.of(tool_format, tools, NAMED))
+    return output_plan(partial(token_id, tokenizer), tool_set=ToolSet.of(tool_format, tools, NAMED))
 
 
 def heard(tokenizer: Tokenizer, plan: OutputPlan, tokens: Sequence[int], schema: Schema) -> str:

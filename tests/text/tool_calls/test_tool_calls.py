@@ -117,7 +117,7 @@ def parsed(tool_format: ToolFormat, text: str) -> tuple[str, list[tuple[str, dic
     for index, name in enumerate(names):
         arguments = "".join(p.text for p in pieces if isinstance(p, ToolCallArguments) and p.index == index)
         (tool,) = (tool for tool in TOOLS if tool.name == name)
-        validator = tool.form().validator
+        validator = tool.argument_format().validator
         assert validator is not None
         assert validator.fault(arguments) is None
         calls.append((name, json.loads(arguments)))
@@ -183,7 +183,7 @@ def test_none_opens_no_call_however_the_model_tries(
 ) -> None:
     vocabulary = Vocabulary(tool_format, are_tokens)
     grammar = tool_grammar(tool_format, TOOLS, ToolChoice("none"), vocabulary.marker)
-    call = tool_format.spell([("now", "{}")])
+    call = tool_format.render([("now", "{}")])
 
     for script in (call, f"{tool_format.before_text}{call}"):
         text = walk(compiler, grammar, vocabulary, random.Random(2), script=script)
@@ -196,7 +196,7 @@ def test_what_a_format_spells_it_reads_and_its_grammar_allows(
     compiler: GrammarCompiler, tool_format: ToolFormat
 ) -> None:
     made = [("get_weather", {"city": "Bern", "days": 2}), ("now", {})][: 1 if tool_format.one_call else 2]
-    text = tool_format.spell([(name, json.dumps(arguments)) for name, arguments in made])
+    text = tool_format.render([(name, json.dumps(arguments)) for name, arguments in made])
 
     assert parsed(tool_format, text) == ("", made)
     written = replace_quotes(text) if tool_format.before_arguments == "(" else text
@@ -213,7 +213,7 @@ def replace_quotes(text: str) -> str:
 def test_a_call_within_thoughts_is_none_and_thoughts_come_before_required_calls(compiler: GrammarCompiler) -> None:
     vocabulary = Vocabulary(HERMES, False)
     preamble = THINK.preamble(vocabulary.marker, Thinking(), is_open=False, to_content=False)
-    call = HERMES.spell([("now", "{}")])
+    call = HERMES.render([("now", "{}")])
 
     for mode in ("auto", "required"):
         choice = ToolChoice(mode, parallel=False)
@@ -324,7 +324,7 @@ def test_the_default_description_lists_the_tools_and_shows_a_call(
     assert system["role"] == "system"
     assert system["content"].startswith("Be brief.\n\nYou can" if before else "You can")
     assert all(json.dumps(tool.described()["function"]) in system["content"] for tool in TOOLS)
-    assert tool_format.spell([("function-name", '{"parameter": "value"}')]) in system["content"]
+    assert tool_format.render([("function-name", '{"parameter": "value"}')]) in system["content"]
 
 
 def test_a_template_without_system_messages_shows_the_tools_in_the_users_turn() -> None:
@@ -340,7 +340,7 @@ def test_a_template_without_system_messages_shows_the_tools_in_the_users_turn() 
 @pytest.mark.parametrize("kind", ["array", ["string", "null"]])
 def test_parameters_that_are_no_object_are_refused(kind: Any) -> None:
     with pytest.raises(InvalidRequest, match="are an object") as raised:
-        Tool("f", parameters={"type": kind}, param="tools[0].function.parameters").form()
+        Tool("f", parameters={"type": kind}, param="tools[0].function.parameters").argument_format()
 
     assert raised.value.param == "tools[0].function.parameters"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class GapFormat:
+class FimFormat:
     """The marks of a family of models. Each must be a single token of the vocabulary."""
 
     prefix: str
@@ -32,29 +32,29 @@ class GapFormat:
 
 FORMATS = (
     # Qwen, CodeGemma, Granite 4
-    GapFormat(
+    FimFormat(
         "<|fim_prefix|>",
         "<|fim_suffix|>",
         "<|fim_middle|>",
         ends=("<|endoftext|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<|file_separator|>"),
     ),
     # StarCoder, Granite, and SantaCoder before them
-    GapFormat(
+    FimFormat(
         "<fim_prefix>",
         "<fim_suffix>",
         "<fim_middle>",
         ends=("<|endoftext|>", "<fim_pad>", "<repo_name>", "<file_sep>"),
     ),
-    GapFormat("<fim-prefix>", "<fim-suffix>", "<fim-middle>", ends=("<|endoftext|>",)),
+    FimFormat("<fim-prefix>", "<fim-suffix>", "<fim-middle>", ends=("<|endoftext|>",)),
     # Code Llama, whose marks were learnt with the space that SentencePiece writes so
-    GapFormat("▁<PRE>", "▁<SUF>", "▁<MID>", ends=("▁<EOT>",)),
+    FimFormat("▁<PRE>", "▁<SUF>", "▁<MID>", ends=("▁<EOT>",)),
     # DeepSeek: the hole stands where the suffix begins
-    GapFormat("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # noqa: RUF001
+    FimFormat("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # noqa: RUF001
     # Codestral
-    GapFormat("[PREFIX]", "[SUFFIX]", suffix_first=True),
+    FimFormat("[PREFIX]", "[SUFFIX]", suffix_first=True),
 )
 
 
-def gap_format(is_token: Callable[[str], bool]) -> GapFormat | None:
+def fim_format(is_token: Callable[[str], bool]) -> FimFormat | None:
     """The format whose marks are tokens of a vocabulary; None for a model that was not trained to fill gaps."""
     return next((known for known in FORMATS if all(is_token(mark) for mark in known.marks)), None)

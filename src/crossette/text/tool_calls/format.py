@@ -64,13 +64,13 @@ class ToolFormat(ABC):
         marks = (*self.layout, *self.openings)
         return next((mark for mark in marks if (self.begin + self.before_name).startswith(mark)), "")
 
-    def spell(self, calls: Iterable[tuple[str, str]]) -> str:
+    def render(self, calls: Iterable[tuple[str, str]]) -> str:
         """Calls, each a name and the JSON of its arguments, as the model would write them."""
-        written = (self.before_name + name + self.before_arguments + self.spell_arguments(arguments)
+        written = (self.before_name + name + self.before_arguments + self.render_arguments(arguments)
                    + self.after_arguments for name, arguments in calls)  # fmt: skip
         return self.begin + self.between.join(written) + self.end
 
-    def spell_arguments(self, arguments: str) -> str:
+    def render_arguments(self, arguments: str) -> str:
         return arguments
 
     def arguments_of(self, tool: Tool) -> str:

@@ -29,6 +29,6 @@ def _description(tools: Sequence[Tool], tool_format: ToolFormat) -> str:
     return (
         f"You can call these functions. Each line describes one, with a JSON schema of its parameters:\n{listed}\n\n"
         "If a function helps to answer, call it with exactly these marks, and wait for its result:\n"
-        f"{tool_format.spell([_EXAMPLE])}\n\n"
+        f"{tool_format.render([_EXAMPLE])}\n\n"
         "Otherwise answer in plain words."
     )

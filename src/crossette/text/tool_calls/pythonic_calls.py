@@ -31,7 +31,7 @@ class PythonicCalls(ToolFormat):
     closing: str = "]"
     """What stands behind the last call."""
 
-    def spell_arguments(self, arguments: str) -> str:
+    def render_arguments(self, arguments: str) -> str:
         return ", ".join(f"{key}={value!r}" for key, value in json.loads(arguments).items())
 
     def arguments_of(self, tool: Tool) -> str:

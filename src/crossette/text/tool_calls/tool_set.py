@@ -19,14 +19,14 @@ class ToolSet:
     format: ToolFormat
     tools: tuple[Tool, ...]
     choice: ToolChoice
-    forms: Mapping[str, OutputFormat]
+    argument_formats: Mapping[str, OutputFormat]
     """What the arguments of each allowed tool must be."""
 
     @classmethod
     def of(cls, tool_format: ToolFormat, tools: Sequence[Tool], choice: ToolChoice) -> ToolSet:
         """Raises InvalidRequest for parameters that cannot be enforced. Large schemas take their time."""
         allowed = () if choice.mode == "none" else choice.allowed(tools)
-        return cls(tool_format, tuple(tools), choice, {tool.name: tool.form() for tool in allowed})
+        return cls(tool_format, tuple(tools), choice, {tool.name: tool.argument_format() for tool in allowed})
 
     def check(self, calls: Sequence[ToolCall], *, is_cut: bool) -> None:
         """Look at the calls of an answer that ended before max_tokens; `is_cut` by a stop token of the request.
@@ -43,12 +43,12 @@ class ToolSet:
         if fault is not None:
             raise OutputMismatch(f"The answer does not keep to tool_choice: {fault}. Retry the request.")
         for call in calls:
-            self.forms[call.name].check(call.arguments, is_cut=is_cut)
+            self.argument_formats[call.name].check(call.arguments, is_cut=is_cut)
 
     def _fault(self, calls: Sequence[ToolCall]) -> str | None:
         if self.choice.mode == "required" and not calls:
             return "it calls nothing"
         if len(calls) > 1 and not self.choice.parallel:
             return f"it makes {len(calls)} calls at once"
-        unknown = next((call.name for call in calls if call.name not in self.forms), None)
+        unknown = next((call.name for call in calls if call.name not in self.argument_formats), None)
         return None if unknown is None else f"it calls '{unknown}', which it may not"

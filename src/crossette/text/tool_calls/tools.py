@@ -28,7 +28,7 @@ class Tool:
         function = {"name": self.name, "description": self.description, "parameters": self._object}
         return {"type": "function", "function": function}
 
-    def form(self) -> OutputFormat:
+    def argument_format(self) -> OutputFormat:
         """What the arguments must be. Raises InvalidRequest, with `param`, for a schema that cannot be enforced."""
         kinds = self.parameters.get("type", "object")
         if kinds != "object" and (not isinstance(kinds, list) or "object" not in kinds):
@@ -39,8 +39,8 @@ class Tool:
         return json_schema(self._object, self.param)
 
     def enforced_schema(self) -> dict[str, Any]:
-        """The schema that a grammar is made of. Raises what `form` raises."""
-        schema: dict[str, Any] = json.loads(self.form().constraint.source)
+        """The schema that a grammar is made of. Raises what `argument_format` raises."""
+        schema: dict[str, Any] = json.loads(self.argument_format().constraint.source)
         return schema
 
     @property
