@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support.api_server import DIALECTS, PREFIXES, ApiServer, events, serving
 from support.played_engine import PlayedEngine
-from support.token_streams import TABLE, Spoken, spoken, stops_in, take_of
+from support.token_streams import TABLE, ChoiceTokens, choice_tokens, interleaved_steps, stops_in
 
 ENDPOINTS = ("completions", "chat/completions")
 OBJECTS = {"completions": "text_completion", "chat/completions": "chat.completion.chunk"}
@@ -29,9 +29,9 @@ def played(engine: PlayedEngine) -> Iterator[ApiServer]:
 
 
 @st.composite
-def bodies(draw: st.DrawFn, endpoint: str, choices: list[Spoken]) -> dict[str, Any]:
+def bodies(draw: st.DrawFn, endpoint: str, choices: list[ChoiceTokens]) -> dict[str, Any]:
     """A request for these choices, with what changes the shape of its answer. Completions may have two prompts."""
-    prompts = [[*draw(spoken()).tokens, 97] for _ in range(draw(st.integers(1, 2)))]
+    prompts = [[*draw(choice_tokens()).tokens, 97] for _ in range(draw(st.integers(1, 2)))]
     messages = [{"role": "user", "content": "é"}]
     body: dict[str, Any] = {
         **({"prompt": prompts} if endpoint == "completions" else {"messages": messages}),
@@ -55,24 +55,24 @@ STREAM_OPTIONS = (None, {}, *({"include_usage": asked} for asked in (None, False
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("prefix", PREFIXES)
 @settings(max_examples=60, deadline=None)
-@given(st.data(), st.lists(spoken(), min_size=1, max_size=3), st.sampled_from(STREAM_OPTIONS))
+@given(st.data(), st.lists(choice_tokens(), min_size=1, max_size=3), st.sampled_from(STREAM_OPTIONS))
 def test_the_folded_stream_is_the_whole_answer(
     played: ApiServer,
     engine: PlayedEngine,
     prefix: str,
     endpoint: str,
     data: st.DataObject,
-    choices: list[Spoken],
+    choices: list[ChoiceTokens],
     options: dict[str, bool | None] | None,
 ) -> None:
     body = data.draw(bodies(endpoint, choices))
     num_prompts = len(body.get("prompt", "1"))
 
-    engine.play(*(data.draw(take_of(choices)) for _ in range(num_prompts)))
+    engine.play(*(data.draw(interleaved_steps(choices)) for _ in range(num_prompts)))
     answer = played.post(f"{prefix}/{endpoint}", {**body, "stream": True, "stream_options": options})
     assert answer.status_code == 200, answer.text
     chunks = events(answer.content)
-    engine.play(*(data.draw(take_of(choices)) for _ in range(num_prompts)))  # cut elsewhere
+    engine.play(*(data.draw(interleaved_steps(choices)) for _ in range(num_prompts)))  # cut elsewhere
     whole = played.post(f"{prefix}/{endpoint}", body).json()
 
     asked = bool(options and options.get("include_usage"))

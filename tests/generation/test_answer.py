@@ -1,4 +1,4 @@
-"""Tokens to deltas: the pieces of an answer always make the whole of it, and what ends is freed."""
+"""Answers: deltas that join to the complete answer, usage counts, and resources that are freed."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ async def read(answer: Answer) -> list[Delta]:
     return [delta async for delta in answer.deltas()]
 
 
-def fold(deltas: list[Delta]) -> dict[int, tuple[str, FinishReason | None]]:
-    """Text and end of each choice. Fails if a choice says anything after its end."""
-    folded: dict[int, tuple[str, FinishReason | None]] = {}
+def accumulate(deltas: list[Delta]) -> dict[int, tuple[str, FinishReason | None]]:
+    """Text and finish reason of each choice. Fails if a choice has a delta after its end."""
+    results: dict[int, tuple[str, FinishReason | None]] = {}
     for delta in deltas:
-        text, reason = folded.get(delta.index, ("", None))
-        assert reason is None, f"choice {delta.index} went on after its end"
-        folded[delta.index] = (text + delta.text, delta.finish_reason)
-    return folded
+        text, reason = results.get(delta.index, ("", None))
+        assert reason is None, f"choice {delta.index} continued after its end"
+        results[delta.index] = (text + delta.text, delta.finish_reason)
+    return results
 
 
 def answer_to(
@@ -45,21 +45,21 @@ def answer_to(
 ) -> tuple[dict[int, tuple[str, FinishReason | None]], Usage]:
     async def work() -> tuple[dict[int, tuple[str, FinishReason | None]], Usage]:
         answer = start(engine, requests, stops or Stops())
-        return fold(await read(answer)), answer.usage
+        return accumulate(await read(answer)), answer.usage
 
     return run(work())
 
 
-# --- one choice, read by hand ---
+# --- one choice, without an engine ---
 
 
 def read_cut(tokens: Sequence[int], cuts: list[int], stops: Stops) -> tuple[str, FinishReason | None, int]:
-    """What a choice makes of tokens that come in pieces; the last piece has the finish reason."""
+    """Text, finish reason and token count of tokens that come in steps; the last step has the finish reason."""
     choice = Choice(0, FakeTokenizer(), stops)
-    edges = [0, *sorted(min(place, len(tokens)) for place in cuts), len(tokens)]
+    edges = [0, *sorted(min(index, len(tokens)) for index in cuts), len(tokens)]
     text = ""
-    for place, (begin, end) in enumerate(pairwise(edges)):
-        reason = FinishReason.LENGTH if place == len(edges) - 2 else None
+    for index, (begin, end) in enumerate(pairwise(edges)):
+        reason = FinishReason.LENGTH if index == len(edges) - 2 else None
         delta = choice.read(TokenOutput(0, tuple(tokens[begin:end]), reason))
         if delta is not None:
             text += delta.text
@@ -69,7 +69,7 @@ def read_cut(tokens: Sequence[int], cuts: list[int], stops: Stops) -> tuple[str,
 
 
 @given(st.text("aé🎆\n", max_size=20), st.lists(st.integers(0, 60), max_size=10))
-def test_the_folded_deltas_are_the_text_however_its_tokens_come(text: str, cuts: list[int]) -> None:
+def test_the_joined_deltas_are_the_text_in_any_steps(text: str, cuts: list[int]) -> None:
     tokens = text.encode()
 
     assert read_cut(tokens, cuts, Stops()) == (text, FinishReason.LENGTH, len(tokens))
@@ -81,7 +81,7 @@ def test_the_folded_deltas_are_the_text_however_its_tokens_come(text: str, cuts:
     st.lists(st.text("aé🎆", min_size=1, max_size=3), max_size=3),
     st.booleans(),
 )
-def test_text_end_and_count_with_stops_do_not_depend_on_how_tokens_come(
+def test_text_end_and_count_with_stops_do_not_depend_on_the_steps(
     text: str, cuts: list[int], stops: list[str], include: bool
 ) -> None:
     tokens = text.encode()
@@ -92,19 +92,19 @@ def test_text_end_and_count_with_stops_do_not_depend_on_how_tokens_come(
     )
 
 
-def test_the_token_that_completes_a_stop_is_the_last_one_counted() -> None:
+def test_the_token_that_completes_a_stop_is_the_last_that_is_counted() -> None:
     assert read_cut(b"one. two. three", [12], Stops((". ",))) == ("one", FinishReason.STOP, 5)
 
 
-def said(text: str) -> Delta:
+def delta_of(text: str) -> Delta:
     return Delta(0, text, (Content(text),))
 
 
-def test_nothing_certain_is_no_delta() -> None:
+def test_there_is_no_delta_without_certain_text() -> None:
     choice = Choice(0, FakeTokenizer(), Stops(("!!",)))
 
     outputs = [TokenOutput(0, tuple(piece)) for piece in (b"a", b"!", "é".encode()[:1], "é".encode()[1:])]
-    assert [choice.read(output) for output in outputs] == [said("a"), None, None, said("!é")]
+    assert [choice.read(output) for output in outputs] == [delta_of("a"), None, None, delta_of("!é")]
     assert choice.read(TokenOutput(0, (IM_END,), FinishReason.STOP)) == Delta(0, "", (), FinishReason.STOP)
     assert choice.num_tokens == 5
 
@@ -112,7 +112,7 @@ def test_nothing_certain_is_no_delta() -> None:
 # --- answers of an engine ---
 
 
-def test_an_answer_is_its_text_its_end_and_its_counts() -> None:
+def test_an_answer_has_text_finish_reason_and_usage() -> None:
     engine = FakeEngine(lambda request, index: [*b"Hello", IM_END])
 
     assert answer_to(engine, ask("Hi")) == ({0: ("Hello", FinishReason.STOP)}, Usage(2, 6))
@@ -120,17 +120,17 @@ def test_an_answer_is_its_text_its_end_and_its_counts() -> None:
 
 
 @pytest.mark.parametrize("tokens_per_step", [1, 3, 100])
-def test_choices_of_all_prompts_are_numbered_through(tokens_per_step: int) -> None:
+def test_choices_of_all_prompts_are_numbered_consecutively(tokens_per_step: int) -> None:
     engine = FakeEngine(lambda request, index: bytes(request.prompt) + b"-%d" % index, tokens_per_step=tokens_per_step)
 
-    folded, usage = answer_to(engine, *(ask(prompt, n=2) for prompt in ("a", "bb", "c")))
+    results, usage = answer_to(engine, *(ask(prompt, n=2) for prompt in ("a", "bb", "c")))
 
     texts = ["a-0", "a-1", "bb-0", "bb-1", "c-0", "c-1"]
-    assert folded == {index: (text, FinishReason.STOP) for index, text in enumerate(texts)}
+    assert results == {index: (text, FinishReason.STOP) for index, text in enumerate(texts)}
     assert usage == Usage(4, sum(map(len, texts)))
 
 
-def test_the_collected_answer_is_the_stream_folded() -> None:
+def test_the_collected_answer_is_the_accumulated_stream() -> None:
     engine = FakeEngine(say("one", "two, and more"))
 
     async def work() -> list[ChoiceResult]:
@@ -143,7 +143,7 @@ def test_the_collected_answer_is_the_stream_folded() -> None:
     assert is_empty(engine)
 
 
-def test_prompts_of_one_call_are_answered_side_by_side() -> None:
+def test_prompts_of_one_call_are_answered_concurrently() -> None:
     async def work() -> list[int]:
         answer = start(FakeEngine(say("some words")), [ask(), ask()], Stops())
         return [delta.index for delta in await read(answer)]
@@ -169,7 +169,7 @@ def test_a_stop_string_ends_the_choice_in_the_engine_too() -> None:
 
     deltas, usage, running = run(work())
 
-    assert fold(deltas)[0] == ("say ", FinishReason.STOP)
+    assert accumulate(deltas)[0] == ("say ", FinishReason.STOP)
     assert running == 1
     assert usage.completion_tokens in (2 * len("say STOP"), 2 * len("say STOP") - 1)
     assert is_empty(engine)
@@ -177,7 +177,7 @@ def test_a_stop_string_ends_the_choice_in_the_engine_too() -> None:
 
 @pytest.mark.parametrize("tokens_per_step", [1, 2, 5, 100])
 @pytest.mark.parametrize(("include", "text"), [(False, "a"), (True, "a. ")])
-def test_tokens_behind_a_stop_are_neither_said_nor_counted(tokens_per_step: int, include: bool, text: str) -> None:
+def test_tokens_after_a_stop_are_neither_returned_nor_counted(tokens_per_step: int, include: bool, text: str) -> None:
     engine = FakeEngine(say("a. b. c. d. e."), tokens_per_step=tokens_per_step)
 
     answered = answer_to(engine, ask(), stops=Stops((". ",), include))
@@ -204,7 +204,7 @@ def test_closing_in_the_middle_frees_all_prompts() -> None:
     run(work())
 
 
-def test_an_answer_that_was_never_read_is_freed_by_aclose() -> None:
+def test_aclose_frees_an_answer_that_was_never_read() -> None:
     engine = FakeEngine()
 
     async def work() -> None:
@@ -216,13 +216,15 @@ def test_an_answer_that_was_never_read_is_freed_by_aclose() -> None:
     run(work())
 
 
-@pytest.mark.parametrize(("n", "places", "begun"), [(1, 1, 1), (1, 2, 2), (2, 1, 1), (2, 2, 1), (2, 3, 2), (1, 3, 3)])
-def test_prompts_that_no_step_has_begun_are_not_counted(n: int, places: int, begun: int) -> None:
-    """A prompt counts whole, and once for all its choices, as soon as one of them has a place."""
+@pytest.mark.parametrize(
+    ("n", "max_sequences", "begun"), [(1, 1, 1), (1, 2, 2), (2, 1, 1), (2, 2, 1), (2, 3, 2), (1, 3, 3)]
+)
+def test_prompts_that_no_step_has_begun_are_not_counted(n: int, max_sequences: int, begun: int) -> None:
+    """A prompt counts in full, once for all its choices, as soon as one of them is admitted to the batch."""
     prompts = ["a", "bb", "cccc"]
 
     async def work() -> tuple[Usage, Usage, int]:
-        engine = FakeEngine(say("some words"), max_sequences=places)
+        engine = FakeEngine(say("some words"), max_sequences=max_sequences)
         answer = start(engine, [ask(prompt, n=n) for prompt in prompts], Stops())
         async with aclosing(answer.deltas()) as stream:
             await anext(stream)
@@ -236,8 +238,8 @@ def test_prompts_that_no_step_has_begun_are_not_counted(n: int, places: int, beg
     assert in_all == 7
 
 
-def test_an_answer_that_was_closed_costs_no_more_afterwards() -> None:
-    """The step that runs while it is closed may begin one of its prompts; whoever asks later is told the same."""
+def test_the_usage_of_a_closed_answer_does_not_change() -> None:
+    """The step that runs during the close may begin one of its prompts, and later reads return the same usage."""
     engine = FakeEngine()
 
     async def work() -> list[tuple[Usage, float | None]]:
@@ -273,7 +275,7 @@ def test_a_reader_cancelled_in_the_middle_frees_the_blocks(num_prompts: int) -> 
 
 
 @pytest.mark.parametrize("num_prompts", [1, 3])
-def test_a_failure_of_the_engine_reaches_the_reader_as_it_is(num_prompts: int) -> None:
+def test_an_engine_failure_reaches_the_reader_unchanged(num_prompts: int) -> None:
     engine = FakeEngine()
     engine.fail_next_step(RuntimeError("kernel broke"))
 
@@ -283,25 +285,25 @@ def test_a_failure_of_the_engine_reaches_the_reader_as_it_is(num_prompts: int) -
     assert is_empty(engine)
 
 
-def test_a_failure_in_the_middle_comes_after_what_was_said() -> None:
+def test_a_failure_in_the_middle_comes_after_the_earlier_deltas() -> None:
     engine = FakeEngine(say("text"))
 
     async def work() -> list[str]:
         engine.pause()
-        said = []
+        texts = []
         stream = start(engine, [ask()], Stops()).deltas()
         engine.step()
         engine.fail_next_step(RuntimeError("kernel broke"))
         engine.step()
-        said.append((await anext(stream)).text)
+        texts.append((await anext(stream)).text)
         with pytest.raises(EngineFailure):
             await anext(stream)
-        return said
+        return texts
 
     assert run(work()) == ["t"]
 
 
-def test_the_end_of_the_server_reaches_the_reader() -> None:
+def test_the_shutdown_of_the_server_reaches_the_reader() -> None:
     engine = FakeEngine()
 
     async def work() -> None:
@@ -318,7 +320,7 @@ def test_the_end_of_the_server_reaches_the_reader() -> None:
     run(work())
 
 
-def test_a_prompt_that_is_refused_takes_the_others_of_its_call_with_it() -> None:
+def test_a_rejected_prompt_ends_the_others_of_its_call() -> None:
     engine = FakeEngine(context_length=10)
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""Outputs with thoughts and calls, in tokens cut anywhere, with stop strings: the same pieces, text, tokens, counts."""
+"""Outputs with reasoning and calls in any tokens, with stop strings: the same pieces, text, tokens and counts."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Cuts = Sequence[int]
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that a choice says of an output."""
+    """Everything that a choice returns for an output."""
 
     pieces: list[Piece]
-    places: list[int]
-    """Where the pieces of content begin in the text."""
+    offsets: list[int]
+    """The offsets of the pieces of content in the text."""
     text: str
     reason: FinishReason | None
     tokens: list[TokenText]
@@ -40,13 +40,13 @@ class Outcome:
 
 
 def plan_of(recording: Recording) -> OutputPlan:
-    """How a recording is read; any arguments of its calls will do."""
-    offer = None
+    """The plan of a recording, which allows any arguments of its calls."""
+    tool_set = None
     if recording.format:
         tools = tuple(Tool(name, parameters={"additionalProperties": True}) for name in {c[0] for c in recording.calls})
-        offer = ToolSet.of(FORMATS[recording.format], tools, ToolChoice("auto"))
+        tool_set = ToolSet.of(FORMATS[recording.format], tools, ToolChoice("auto"))
     reasoning = REASONING[recording.reasoning] if recording.reasoning else None
-    return OutputPlan(tool_set=offer, reasoning=reasoning, is_thinking=recording.is_thinking)
+    return OutputPlan(tool_set=tool_set, reasoning=reasoning, is_thinking=recording.is_thinking)
 
 
 PLANS = {recording.name: plan_of(recording) for recording in RECORDINGS}
@@ -57,49 +57,49 @@ def pieces_of(data: bytes, cuts: Cuts) -> list[bytes]:
     return [data[begin:end] for begin, end in pairwise(edges)]
 
 
-def heard(
+def read(
     recording: Recording, tokens: Sequence[int], stops: Stops, cuts: Cuts, end_by: FinishReason = FinishReason.STOP
 ) -> Outcome:
-    """What a choice says of tokens that come in steps cut at these places."""
+    """Read tokens in steps that are cut at these indices."""
     choice = Choice(0, TABLE, stops, PLANS[recording.name], traced=True)
     edges = [0, *sorted(min(cut, len(tokens)) for cut in cuts), len(tokens)]
     pieces: list[Piece] = []
-    said: list[TokenText] = []
+    token_texts: list[TokenText] = []
     text, error, reason = "", "", None
-    for place, (begin, end) in enumerate(pairwise(edges)):
-        scores = tuple(Logprob(token, -at / 7, -at / 9) for at, token in enumerate(tokens[begin:end], begin))
-        ended = end_by if place == len(edges) - 2 else None
+    for index, (begin, end) in enumerate(pairwise(edges)):
+        logprobs = tuple(Logprob(token, -at / 7, -at / 9) for at, token in enumerate(tokens[begin:end], begin))
+        ended = end_by if index == len(edges) - 2 else None
         try:
-            delta = choice.read(TokenOutput(0, tuple(tokens[begin:end]), ended, logprobs=scores))
+            delta = choice.read(TokenOutput(0, tuple(tokens[begin:end]), ended, logprobs=logprobs))
         except ServingError as raised:
             error = raised.message
             break
         if delta is not None:
             pieces += delta.pieces
-            said += delta.tokens
+            token_texts += delta.tokens
             text += delta.text
             reason = delta.finish_reason
         if reason is not None:
             break
-    pieces = [] if error else joined(pieces)  # what was said before an error depends on the steps
-    places = [piece.begin for piece in pieces if isinstance(piece, Content)]
+    pieces = [] if error else joined(pieces)  # the deltas before an error depend on the steps
+    offsets = [piece.begin for piece in pieces if isinstance(piece, Content)]
     if error:
         return Outcome([], [], "", None, [], choice.num_tokens, choice.num_reasoning, error)
-    return Outcome(pieces, places, text, reason, said, choice.num_tokens, choice.num_reasoning)
+    return Outcome(pieces, offsets, text, reason, token_texts, choice.num_tokens, choice.num_reasoning)
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Recording, Stops]:
-    """A recording, and stop strings that mostly stand in it."""
+    """A recording, and stop strings that mostly occur in it."""
     recording = draw(st.sampled_from(RECORDINGS))
     text = recording.text
     begins = st.integers(0, max(0, len(text) - 1))
-    within = st.builds(lambda begin, size: text[begin : begin + size], begins, st.integers(1, 8))
+    in_text = st.builds(lambda begin, size: text[begin : begin + size], begins, st.integers(1, 8))
     content = recording.content
     in_content = st.builds(
         lambda begin, size: content[begin : begin + size], st.integers(0, max(0, len(content) - 1)), st.integers(1, 4)
     )
-    strings = draw(st.lists(within | in_content, max_size=2))
+    strings = draw(st.lists(in_text | in_content, max_size=2))
     return recording, Stops(tuple(filter(None, strings)), draw(st.booleans()))
 
 
@@ -111,30 +111,30 @@ lengths = st.none() | st.integers(1, 400)
 
 
 @given(cases(), lengths, cuts, cuts, ends)
-def test_the_steps_that_tokens_come_in_change_nothing(
+def test_the_outcome_does_not_depend_on_the_steps(
     case: tuple[Recording, Stops], length: int | None, by: Cuts, steps: Cuts, end_by: FinishReason
 ) -> None:
     recording, stops = case
     tokens = [TABLE.id_of(data) for data in pieces_of(recording.text.encode(), by)][:length]
 
-    one_by_one = heard(recording, tokens, stops, range(len(tokens)), end_by)
+    one_by_one = read(recording, tokens, stops, range(len(tokens)), end_by)
 
-    assert heard(recording, tokens, stops, steps, end_by) == one_by_one
-    assert heard(recording, tokens, stops, (), end_by) == one_by_one
+    assert read(recording, tokens, stops, steps, end_by) == one_by_one
+    assert read(recording, tokens, stops, (), end_by) == one_by_one
 
 
 @given(cases(), lengths, cuts, cuts, ends)
-def test_what_tokens_a_text_is_made_of_changes_no_piece(
+def test_the_pieces_do_not_depend_on_the_tokens_of_the_text(
     case: tuple[Recording, Stops], length: int | None, by: Cuts, other: Cuts, end_by: FinishReason
 ) -> None:
     recording, stops = case
     outcomes = [
-        heard(recording, list(map(TABLE.id_of, pieces_of(recording.text.encode()[:length], cut))), stops, (), end_by)
+        read(recording, list(map(TABLE.id_of, pieces_of(recording.text.encode()[:length], cut))), stops, (), end_by)
         for cut in (by, other)
     ]
 
     one, two = outcomes
-    assert (one.pieces, one.places, one.text, one.error) == (two.pieces, two.places, two.text, two.error)
+    assert (one.pieces, one.offsets, one.text, one.error) == (two.pieces, two.offsets, two.text, two.error)
 
 
 @given(st.sampled_from(RECORDINGS), cuts, cuts, ends)
@@ -143,7 +143,7 @@ def test_every_token_is_counted_and_listed_once(
 ) -> None:
     tokens = [TABLE.id_of(data) for data in pieces_of(recording.text.encode(), by)]
 
-    outcome = heard(recording, tokens, Stops(), steps, end_by)
+    outcome = read(recording, tokens, Stops(), steps, end_by)
 
     if not outcome.error:
         assert outcome.num_tokens == len(tokens) == len(outcome.tokens)

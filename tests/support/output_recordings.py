@@ -1,4 +1,4 @@
-"""Outputs as families of models write them, and what they say."""
+"""Recorded outputs of model families, and their parsed content."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ REASONING: dict[str, Reasoning] = {
 
 @dataclass(frozen=True)
 class Recording:
-    """What a model of a family wrote, and what that says."""
+    """An output of a model family, and its parsed content."""
 
     name: str
     format: str | None
     reasoning: str | None
     is_thinking: bool
     text: str
-    thoughts: str
+    reasoning_text: str
     content: str
     calls: list[list[Any]]
-    """Each a name and the arguments."""
+    """Name and arguments of each call."""
 
     def parser(self) -> OutputParser:
         tools = FORMATS[self.format] if self.format else None

@@ -1,6 +1,6 @@
-"""JSON Schemas of every kind: families made by rule, and those that real programs send. All are ours.
+"""A corpus of JSON Schemas: generated families, and schemas as real programs send them.
 
-`ACCEPTED` must be enforced; `REFUSED` must be refused at a place, by a keyword; `random_schemas` may be either.
+`ACCEPTED` must be enforced; `REFUSED` must be rejected with a pointer and a keyword; `random_schemas` may be either.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def references() -> Iterator[Schema]:
 
 
 def programs() -> Iterator[Schema]:
-    """As pydantic, zod and people write them."""
+    """Schemas as pydantic, zod and people write them."""
     yield {
         "$defs": {
             "Color": {"enum": ["red", "green"], "title": "Color", "type": "string"},
@@ -318,8 +318,8 @@ def programs() -> Iterator[Schema]:
     }
 
 
-def told_apart() -> Iterator[Schema]:
-    """Alternatives of objects that are open as they are sent, and of which no value is one of two all the same."""
+def disjoint() -> Iterator[Schema]:
+    """Alternatives of objects that are open as sent, and nevertheless disjoint."""
     one, two = closed(k={"const": "one"}), closed(k={"const": "two"}, a=INTEGER)
     for schema in (one, two):
         del schema["additionalProperties"]
@@ -333,7 +333,7 @@ def told_apart() -> Iterator[Schema]:
 
 
 def overlapping() -> Iterator[Schema]:
-    """Alternatives that a grammar tells apart by what it does not write, while a validator takes one for another."""
+    """Alternatives that are disjoint in the grammar, which closes objects, but overlap for a validator."""
     one = {"type": "object", "properties": {"a": FLAG}, "required": ["a"]}
     two = {"type": "object", "properties": {"a": FLAG, "b": FLAG}, "required": ["a", "b"]}
     yield {"oneOf": [one, two]}
@@ -350,13 +350,13 @@ def overlapping() -> Iterator[Schema]:
         "$schema": DRAFTS[7],
         "oneOf": referring,
         "definitions": {"a": {"type": "object"}},
-    }  # nothing beside a `$ref`
+    }  # keywords next to a `$ref` are ignored
 
 
 ACCEPTED: list[Schema] = [
     *(
         schema
-        for family in (texts, numbers, values, arrays, objects, unions, told_apart, references, programs)
+        for family in (texts, numbers, values, arrays, objects, unions, disjoint, references, programs)
         for schema in family()
     )
 ]
@@ -379,7 +379,7 @@ REFUSED: list[tuple[Schema, str, str]] = [
     ({"type": "string", "pattern": r"(a)\1"}, "", "backreferences"),
     ({"$ref": "#/$defs/a", "$defs": {"a": {"enum": ["\u0001"]}}}, "/$defs/a/enum", "enum"),
     ({"type": "integer", "minimum": 10**20}, "/minimum", "minimum"),
-    ({"const": -(2**63)}, "/const", "const"),  # the compiler's end, and the process's
+    ({"const": -(2**63)}, "/const", "const"),  # aborts the compiler, and the process
     ({"enum": [1, {"a": [2**53 + 1]}]}, "/enum", "enum"),
     ({"const": 2.1378391413799992e-40}, "/const", "const"),
     (closed(a={"type": "integer", "multipleOf": 123456789}), "/properties/a/multipleOf", "multipleOf"),
@@ -399,21 +399,21 @@ REFUSED: list[tuple[Schema, str, str]] = [
     ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}, "/$defs/a/$ref", "$ref"),
     ({"$ref": "#x", "$defs": {"a": {"$anchor": "x"}}}, "/$ref", "$ref"),
     ({"$dynamicRef": "#"}, "/$dynamicRef", "$dynamicRef"),
-    (closed(down={"$ref": "#"}), "", "no end"),
-    ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "", "no end"),
+    (closed(down={"$ref": "#"}), "", "never terminates"),
+    ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "", "never terminates"),
     ({"type": "array", "unevaluatedItems": False}, "/unevaluatedItems", "unevaluatedItems"),
     ({"typ": "string"}, "/typ", "typ"),
     ({"x-guidance": {"lenient": True}, "not": FLAG}, "/not", "not"),
     (False, "", "false"),
 ]
-"""Schemas, the pointer that the refusal names, and a word that it must have."""
+"""Schemas, the pointer that the error names, and a text that it must contain."""
 
 
 def random_schemas(seed: int, number: int) -> Iterator[Schema]:
-    """Schemas put together by chance, of what is enforced and a little of what is not."""
+    """Random schemas of keywords that are enforced and a few that are not."""
     rng = random.Random(seed)
     for _ in range(number):
-        names = [f"d{place}" for place in range(rng.randrange(3))]
+        names = [f"d{number}" for number in range(rng.randrange(3))]
         schema = _random(rng, 4, names)
         if names:
             schema = {"allOf": [schema], "$defs": {name: _random(rng, 2, names) for name in names}}
@@ -444,5 +444,5 @@ def _random(rng: random.Random, depth: int, names: list[str]) -> Schema:
             return {"allOf": [inner(), {"description": "the same"}]}
         case _:
             extra = rng.choice([{"uniqueItems": True}, {"not": NOTHING}, {"title": "t"}, {"if": FLAG}])
-            found = inner()
-            return {**found, **extra} if isinstance(found, dict) and rng.random() < 0.2 else found
+            schema = inner()
+            return {**schema, **extra} if isinstance(schema, dict) and rng.random() < 0.2 else schema

@@ -1,4 +1,4 @@
-"""Schemas of every keyword that is enforced, with values at their extremes, alone and two by two, in every draft."""
+"""Schemas of every enforced keyword with extreme values, alone and in pairs, in every draft."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ KEYWORDS: Final[dict[str, dict[str, Strategy]]] = {
     "array": _ARRAYS,
     "object": _OBJECTS,
 }
-"""By the type of the values that they speak of."""
+"""By the type of the values that they apply to."""
 
 
 @st.composite
 def several(draw: st.DrawFn, kind: str, most: int = 2) -> dict[str, Any]:
-    """One or two keywords of values of a type."""
+    """One or two keywords for values of a type."""
     known = KEYWORDS[kind]
     names = draw(st.lists(st.sampled_from(sorted(known)), min_size=1, max_size=most, unique=True))
     typed = {"type": kind} if draw(st.integers(0, 4)) else {}
@@ -84,18 +84,18 @@ def several(draw: st.DrawFn, kind: str, most: int = 2) -> dict[str, Any]:
 
 @st.composite
 def schemas_of_pairs(draw: st.DrawFn) -> Schema:
-    """Two keywords of one value: side by side, or in two schemas of it that a third one holds together."""
+    """Two keywords of one value: in one schema, or in two schemas that a third one combines."""
     kind = draw(st.sampled_from(sorted(KEYWORDS)))
     other = draw(st.sampled_from([kind, kind, kind, *sorted(KEYWORDS)]))
     one, two = draw(several(kind)), draw(several(other))
-    listed = st.lists(st.sampled_from(VALUES), min_size=1, max_size=4)
+    enums = st.lists(st.sampled_from(VALUES), min_size=1, max_size=4)
     schema = draw(
         st.just(one)
         | st.sampled_from(["allOf", "anyOf", "oneOf"]).map(lambda keyword: {keyword: [one, two]})
         | st.sampled_from(["allOf", "anyOf", "oneOf"]).map(lambda keyword: {**one, keyword: [two, {"type": kind}]})
         | st.just({"$ref": "#/$defs/one", **two})
         | st.just({**one, **two, "type": sorted({kind, other, "null"})})
-        | listed.map(lambda values: {**one, "enum": values})
+        | enums.map(lambda values: {**one, "enum": values})
         | st.sampled_from(VALUES).map(lambda value: {**one, "const": value})
     )
     if draw(st.booleans()):

@@ -1,4 +1,4 @@
-"""Schemas, tools and conversations by chance: most of them sound, some of them not, some of them mean."""
+"""Random schemas, tools and conversations: most are valid, some are invalid, some are adversarial."""
 
 from __future__ import annotations
 
@@ -9,21 +9,38 @@ from hypothesis import strategies as st
 Strategy = st.SearchStrategy[Any]  # Any: JSON
 
 ODD = ("<|im_end|>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>", "```tool_code\n", "functools[")
-WORDS = ("a", "b", "city", "é", "a b", '"', "\\", "{", "}\n", "\u2028", "\x00", "\x7f", "😀", "e\u0301", "</s>", *ODD)
+FRAGMENTS = (
+    "a",
+    "b",
+    "city",
+    "é",
+    "a b",
+    '"',
+    "\\",
+    "{",
+    "}\n",
+    "\u2028",
+    "\x00",
+    "\x7f",
+    "😀",
+    "e\u0301",
+    "</s>",
+    *ODD,
+)
 KINDS = ("string", "integer", "number", "boolean", "null", "array", "object")
 NAMES = ("a", "b", "c d", "é", '"q"', "$ref", "", "class")
 PATTERNS = ("^[a-z]{1,4}$", "x", "^(a|b)*c$", r"^\d{2}-\w+$", "^.{0,5}$", "(?=a)", "[", r"^\p{Lu}$", "^a$|^b", "")
 FORMATS = ("date", "time", "date-time", "email", "ipv4", "ipv6", "uri", "uuid", "duration", "hostname", "int32", "x")
 REFERENCES = ("#", "#/$defs/a", "#/$defs/b", "#/properties/a", "#/$defs/none", "#x", "other.json")
 
-words = st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=4).map("".join)
+texts = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=4).map("".join)
 values: Strategy = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(10**20), 10**20)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | words,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=2),
+    | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
     max_leaves=3,
 )
 counts = st.integers(0, 4)
@@ -57,7 +74,7 @@ def _keywords(inner: Strategy) -> dict[str, Strategy]:
         "oneOf": several,
         "allOf": several,
         "$ref": st.sampled_from(REFERENCES),
-        "description": words,
+        "description": texts,
         "default": values,
         "uniqueItems": st.booleans(),
         "not": inner,
@@ -68,8 +85,8 @@ def _keywords(inner: Strategy) -> dict[str, Strategy]:
     }
 
 
-def _made(inner: Strategy) -> Strategy:
-    """Keywords by chance, of which some belong together."""
+def _schemas_of(inner: Strategy) -> Strategy:
+    """Schemas of random keywords, of which some belong together."""
     known = _keywords(inner)
     usual = list(known)[:25]
     objects = st.fixed_dictionaries(
@@ -86,13 +103,13 @@ def _made(inner: Strategy) -> Strategy:
     return objects | arrays | one | mixed
 
 
-leaves: Strategy = st.booleans() | st.sampled_from(KINDS).map(lambda kind: {"type": kind}) | _made(st.just(True))
-parts: Strategy = st.recursive(leaves, _made, max_leaves=5)
+leaves: Strategy = st.booleans() | st.sampled_from(KINDS).map(lambda kind: {"type": kind}) | _schemas_of(st.just(True))
+parts: Strategy = st.recursive(leaves, _schemas_of, max_leaves=5)
 
 
 @st.composite
 def schemas(draw: st.DrawFn) -> Any:
-    """A schema, or what is sent for one."""
+    """A schema, or invalid JSON in its place."""
     schema = draw(parts)
     if isinstance(schema, dict) and draw(st.booleans()):
         schema = {**schema, "$defs": {"a": draw(parts), "b": draw(parts)}}
@@ -112,12 +129,12 @@ parameters: Strategy = (
     | schemas().map(lambda schema: {"type": "object", "properties": {"a": schema, "b": {"type": "boolean"}}})
 )
 functions: Strategy = st.fixed_dictionaries(
-    {"name": tool_names}, optional={"description": words, "parameters": parameters, "strict": st.booleans()}
+    {"name": tool_names}, optional={"description": texts, "parameters": parameters, "strict": st.booleans()}
 )
 
 
 def choices(names: list[str]) -> Strategy:
-    """A choice of tools, in every spelling; of one that is not there now and then."""
+    """A tool choice, in every notation, sometimes of a tool that does not exist."""
     name = st.sampled_from([*names * 5, "other"])
     modes = st.sampled_from(["auto", "none", "required", "any"])
     allowed = st.lists(
@@ -141,31 +158,33 @@ def choices(names: list[str]) -> Strategy:
 
 @st.composite
 def tools_sent(draw: st.DrawFn) -> dict[str, Any]:
-    """The fields of a request that offer tools, and choose among them: the newer ones, or the older."""
-    twice = draw(st.integers(0, 19)) == 0
-    offered = draw(
-        st.lists(functions, min_size=1, max_size=3, unique_by=None if twice else lambda function: function["name"])
+    """The fields of a request with tools and a tool choice: the current ones, or the deprecated ones."""
+    has_duplicates = draw(st.integers(0, 19)) == 0
+    functions_sent = draw(
+        st.lists(
+            functions, min_size=1, max_size=3, unique_by=None if has_duplicates else lambda function: function["name"]
+        )
     )
-    names = [function["name"] for function in offered]
+    names = [function["name"] for function in functions_sent]
     if draw(st.integers(0, 3)) == 0:
         choice = draw(st.none() | st.sampled_from(["auto", "none"]) | st.sampled_from(names).map(lambda n: {"name": n}))
-        return {"functions": offered} | ({} if choice is None else {"function_call": choice})
-    sent: dict[str, Any] = {"tools": [{"type": "function", "function": function} for function in offered]}
+        return {"functions": functions_sent} | ({} if choice is None else {"function_call": choice})
+    fields: dict[str, Any] = {"tools": [{"type": "function", "function": function} for function in functions_sent]}
     if draw(st.booleans()):
-        sent["parallel_tool_calls"] = draw(st.booleans())
+        fields["parallel_tool_calls"] = draw(st.booleans())
     choice = draw(st.none() | choices(names))
-    return sent if choice is None else sent | {"tool_choice": choice}
+    return fields if choice is None else fields | {"tool_choice": choice}
 
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Messages that end with the user, with a call and its result between them at times."""
-    messages: list[dict[str, Any]] = [{"role": "system", "content": draw(words)}] if draw(st.booleans()) else []
+    """Messages that end with a user message, sometimes with a call and its result before it."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": draw(texts)}] if draw(st.booleans()) else []
     if draw(st.integers(0, 3)) == 0:
         call = {"id": "call_1", "type": "function", "function": {"name": "get", "arguments": '{"a": 1}'}}
         messages += [
-            {"role": "user", "content": draw(words)},
-            {"role": "assistant", "content": draw(st.none() | words), "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": "call_1", "content": draw(words)},
+            {"role": "user", "content": draw(texts)},
+            {"role": "assistant", "content": draw(st.none() | texts), "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_1", "content": draw(texts)},
         ]
-    return [*messages, {"role": "user", "content": draw(words)}]
+    return [*messages, {"role": "user", "content": draw(texts)}]

@@ -1,4 +1,4 @@
-"""Texts that constraints let out, by chance or by a model, and what a validator of its own says of them."""
+"""Texts that constraints allow, random or from a model, and their validation by an independent validator."""
 
 from __future__ import annotations
 
@@ -22,53 +22,56 @@ MAX_TOKENS = 1500
 MAX_STEERED = 330
 """Enough for the longest address, and for the longest string of tests/support/schema_pairs.py."""
 LONG = 60
-"""Bytes after which a walk ends what it can: chance alone leaves one string in a hundred bytes, and lists never."""
+"""Bytes after which a walk prefers tokens that end: random tokens end a string after a hundred bytes, and no list."""
 ENDING = (IM_END, *b'"}])')
-"""Tokens that bring a text nearer its end."""
-SHORT_FORM, WHOLE = 40, 10**6
-"""How many schemas a model is held to by default, and with `--corpus`."""
+"""Tokens that close a string, an array or an object, or end the text."""
+SAMPLE_SIZE, ALL_SCHEMAS = 40, 10**6
+"""How many schemas a model is tested with by default, and with `--corpus`."""
 
 corpus_of_models = pytest.mark.parametrize(
     "limit",
-    [pytest.param(SHORT_FORM, id="sample"), pytest.param(WHOLE, marks=[pytest.mark.corpus, pytest.mark.timeout(3600)])],
+    [
+        pytest.param(SAMPLE_SIZE, id="sample"),
+        pytest.param(ALL_SCHEMAS, marks=[pytest.mark.corpus, pytest.mark.timeout(3600)]),
+    ],
 )
 
 
 def walk(matcher: Matcher, rng: random.Random) -> bytes | None:
-    """A text that the grammar allows, by chance; None if it has no end by `MAX_TOKENS`."""
-    said = bytearray()
-    while not matcher.is_over and len(said) < MAX_TOKENS:
+    """A random text that the grammar allows; None if it has not ended after `MAX_TOKENS`."""
+    output = bytearray()
+    while not matcher.is_over and len(output) < MAX_TOKENS:
         allowed = {int(token) for token in matcher.allowed().nonzero()[0]}
-        ends = [token for token in ENDING if token in allowed] if len(said) > LONG else []
+        ends = [token for token in ENDING if token in allowed] if len(output) > LONG else []
         token = ends[0] if ends else rng.choice(sorted(allowed))
         if token == IM_END:
             break
-        said.append(token)
+        output.append(token)
         matcher.note(token)
-    return bytes(said) if matcher.is_accepting else None
+    return bytes(output) if matcher.is_accepting else None
 
 
 def uneven_walk(matcher: Matcher, rng: random.Random) -> bytes | None:
-    """A text in which some bytes are a thousand times as likely as others, and others after a while.
+    """A random text in which some bytes are a thousand times as likely as others, and other bytes after a while.
 
-    So there are long runs of one kind, many digits, many labels, and ends as early or as late as can be.
+    So there are long runs of one kind, many digits, many labels, and ends as early or as late as possible.
     """
-    weights, said = _weights(rng), bytearray()
+    weights, output = _weights(rng), bytearray()
     turn, patience = rng.choice([0.2, 0.05, 0.01]), rng.choice([0, LONG, 5 * LONG])
-    while not matcher.is_over and len(said) < MAX_TOKENS:
+    while not matcher.is_over and len(output) < MAX_TOKENS:
         allowed = [int(token) for token in matcher.allowed().nonzero()[0]]
-        ends = [token for token in ENDING if token in allowed] if len(said) > patience else []
+        ends = [token for token in ENDING if token in allowed] if len(output) > patience else []
         token = ends[0] if ends else rng.choices(allowed, [weights[token] for token in allowed])[0]
         if token == IM_END:
             break
-        said.append(token)
+        output.append(token)
         matcher.note(token)
         weights = _weights(rng) if rng.random() < turn else weights
-    return bytes(said) if matcher.is_accepting else None
+    return bytes(output) if matcher.is_accepting else None
 
 
 def _weights(rng: random.Random) -> list[float]:
-    """Of every token: equal, or apart by factors of up to ten to the sixteenth."""
+    """The weight of each token: equal, or different by factors of up to ten to the sixteenth."""
     spread = rng.choice([0, 1, 2, 4, 8])
     weights = [10 ** rng.uniform(-spread, spread) for _ in range(IM_END + 1)]
     for token in rng.sample(range(32, 127), 3):
@@ -79,9 +82,9 @@ def _weights(rng: random.Random) -> list[float]:
 
 
 def steered_walk(matcher: Matcher, wanted: bytes, *, to_end: bool) -> bytes | None:
-    """The first of the wanted bytes that is allowed, each time; ends before them, or where nothing else is left."""
-    said = bytearray()
-    while not matcher.is_over and len(said) < MAX_STEERED:
+    """Take the first allowed byte of `wanted` at each step. With `to_end`, prefer tokens that end the text."""
+    output = bytearray()
+    while not matcher.is_over and len(output) < MAX_STEERED:
         allowed = [int(token) for token in matcher.allowed().nonzero()[0]]
         order = (
             [*ENDING, *wanted] if to_end else [*wanted, *(token for token in allowed if token not in ENDING), *ENDING]
@@ -89,13 +92,13 @@ def steered_walk(matcher: Matcher, wanted: bytes, *, to_end: bool) -> bytes | No
         token = next((token for token in order if token in allowed), allowed[0])
         if token == IM_END:
             break
-        said.append(token)
+        output.append(token)
         matcher.note(token)
-    return bytes(said) if matcher.is_accepting else None
+    return bytes(output) if matcher.is_accepting else None
 
 
 def accepts(matcher: Matcher, text: str) -> bool:
-    """Whether the grammar lets out a text, to its end."""
+    """Whether the grammar allows all of a text, and may end after it."""
     for byte in text.encode():
         if not matcher.allowed()[byte]:
             return False
@@ -104,7 +107,7 @@ def accepts(matcher: Matcher, text: str) -> bool:
 
 
 def verdict(schema: Any, text: str | None) -> str:
-    """By a validator that is told of nothing but the schema, as it was sent."""
+    """Validate a text by a validator that knows only the schema as sent."""
     if text is None:
         return "unfinished"
     value = json.loads(text, parse_float=lambda digits: min(float(digits), 1e300), parse_int=int)
@@ -112,17 +115,17 @@ def verdict(schema: Any, text: str | None) -> str:
 
 
 def sampled(schemas: Sequence[Any], limit: int) -> Sequence[Any]:
-    """At most `limit` of them, from all over the corpus."""
+    """At most `limit` schemas, evenly spread over the corpus."""
     step = max(1, len(schemas) / limit)
-    return [schemas[int(place * step)] for place in range(min(limit, len(schemas)))]
+    return [schemas[int(index * step)] for index in range(min(limit, len(schemas)))]
 
 
-def said_by(engine: Engine, asked: Sequence[tuple[str, Constraint]], max_tokens: int) -> list[Said]:
-    """What a model says to prompts under constraints, at temperature 1. All at once: the engine takes what it can."""
-    for _, constraint in asked:
+def generate(engine: Engine, requests: Sequence[tuple[str, Constraint]], max_tokens: int) -> list[Said]:
+    """Generate answers to prompts with constraints, at temperature 1, all in parallel."""
+    for _, constraint in requests:
         engine.prepare(constraint)
 
-    async def say(prompt: str, constraint: Constraint) -> Said:
+    async def one(prompt: str, constraint: Constraint) -> Said:
         request = make_request(
             tuple(engine.tokenizer.encode(prompt, specials=False)),
             constraint=constraint,
@@ -134,17 +137,17 @@ def said_by(engine: Engine, asked: Sequence[tuple[str, Constraint]], max_tokens:
         )
         return (await ask(engine, request))[0]
 
-    async def all_of_them() -> list[Said]:
-        return await asyncio.gather(*(say(prompt, constraint) for prompt, constraint in asked))
+    async def all_answers() -> list[Said]:
+        return await asyncio.gather(*(one(prompt, constraint) for prompt, constraint in requests))
 
-    return run(all_of_them(), limit_s=3000)
+    return run(all_answers(), limit_s=3000)
 
 
-def shown(capsys: pytest.CaptureFixture[str], what: str, counts: Counter[str]) -> None:
-    """Print counts, and fail if anything but these was seen."""
+def report(capsys: pytest.CaptureFixture[str], what: str, counts: Counter[str]) -> None:
+    """Print the counts, and fail if there is any other verdict."""
     with capsys.disabled():
-        told = ", ".join(f"{counts[name]} {name}" for name in ("valid", "unfinished", "refused"))
-        print(f"\n{what}: {told}, {sum(counts.values()) - sum(map(counts.__getitem__, KNOWN))} invalid")
+        listed = ", ".join(f"{counts[name]} {name}" for name in ("valid", "unfinished", "refused"))
+        print(f"\n{what}: {listed}, {sum(counts.values()) - sum(map(counts.__getitem__, KNOWN))} invalid")
     assert set(counts) <= KNOWN
 
 

@@ -1,8 +1,8 @@
-"""Chat templates as the makers of models published them, and prompts that another implementation made with some.
+"""Published chat templates, and the prompts that another implementation renders with some of them.
 
-A template belongs to its model and has the model's licence, which often is not one to pass on. So none is kept here:
-the source archive of llama-cpp-python has llama.cpp's collection, and llama.cpp's test of what its own engine, which
-is no Jinja in Python, makes of others. It is fetched once, as the default model is, and kept beside it.
+A template has the licence of its model, which often does not allow redistribution. So none is stored here: the source
+archive of llama-cpp-python contains llama.cpp's collection of templates, and llama.cpp's test of its own template
+engine, which is not Jinja in Python. It is downloaded once, like the default model, and cached next to it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FIELD = re.compile(rf"/\* \.(?P<name>\w+) ?=? \*/\s*(?:U8C\()?(?P<strings>(?:{_
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A template, and where it is known what llama.cpp's test conversation becomes with it."""
+    """A template and, if it is known, the prompt of llama.cpp's test conversation."""
 
     source: str
     bos_token: str = ""
@@ -41,7 +41,7 @@ class Published:
 
 @cache
 def published() -> dict[str, Published]:
-    """By the names that the collection and the test give them."""
+    """The templates by name in the collection and the test."""
     folder = cache_folder() / "test-cache" / _REQUIREMENT
     if not folder.is_dir():
         _fetch(folder)
@@ -67,7 +67,7 @@ def _fetch(folder: Path) -> None:
 
 
 def _cases(test: str) -> Iterator[tuple[str, Published]]:
-    """The cases of the C++ test, whose strings Python reads alike."""
+    """The cases of the C++ test. Python parses its string literals in the same way."""
     for case in test.split("/* .name= */")[1:]:
         fields = dict.fromkeys(
             ("template_str", "expected_output", "expected_output_jinja", "bos_token", "eos_token"), ""

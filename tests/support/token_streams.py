@@ -1,4 +1,4 @@
-"""Token streams to draw from: what a model was recorded saying, and worse, made of pieces that are hard to cut."""
+"""Strategies of token streams: recorded from a model, and composed of pieces that are hard to cut."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ TABLE = TokenTable()
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """One choice: its tokens, and why the engine ends it."""
+class ChoiceTokens:
+    """One choice: its tokens and its finish reason."""
 
     tokens: tuple[int, ...]
     reason: FinishReason
@@ -28,41 +28,43 @@ class Spoken:
         return b"".join(map(TABLE.token_bytes, self.tokens)).decode(errors="replace")
 
 
-def _recorded() -> list[Spoken]:
-    """What tests/support/record_streams.py wrote, with the ids of our table."""
-    told = json.loads((Path(__file__).parents[1] / "data" / "streams.json").read_text())
-    ids = {int(token): TABLE.id_of(bytes.fromhex(data)) if data else TABLE.end for token, data in told["bytes"].items()}
+def _recorded() -> list[ChoiceTokens]:
+    """The recordings of tests/support/record_streams.py, with the ids of `TABLE`."""
+    recorded = json.loads((Path(__file__).parents[1] / "data" / "streams.json").read_text())
+    ids = {
+        int(token): TABLE.id_of(bytes.fromhex(data)) if data else TABLE.end for token, data in recorded["bytes"].items()
+    }
     return [
-        Spoken(tuple(ids[token] for token in stream["tokens"]), FinishReason(stream["finish_reason"]))
-        for stream in told["streams"]
+        ChoiceTokens(tuple(ids[token] for token in stream["tokens"]), FinishReason(stream["finish_reason"]))
+        for stream in recorded["streams"]
     ]
 
 
 RECORDED = _recorded()
 
-WORDS = ("a", "b", "ab", "\n", "é", "e\u0301", "🎆", "👩\u200d👩\u200d👧", "🇩🇪", "\ufffd")
-"""Letters for stop strings to meet in, one and two code points to a character, a family of eight."""
-PIECES = (*(word.encode() for word in WORDS), b"\xff", b"\xc3", b"\x80", b"\xf0\x9f", b"\xe2\x80", b"\xa9")
-"""The same, and bytes that are no text, or half of some."""
+TEXTS = ("a", "b", "ab", "\n", "é", "e\u0301", "🎆", "👩\u200d👩\u200d👧", "🇩🇪", "\ufffd")
+"""Texts in which stop strings overlap: of characters with one, two and eight code points."""
+PIECES = (*(text.encode() for text in TEXTS), b"\xff", b"\xc3", b"\x80", b"\xf0\x9f", b"\xe2\x80", b"\xa9")
+"""The same, and invalid and incomplete UTF-8."""
 
 
 @st.composite
-def spoken(draw: st.DrawFn) -> Spoken:
-    """A part of what was recorded; or pieces, cut into tokens anywhere, with control tokens between them."""
+def choice_tokens(draw: st.DrawFn) -> ChoiceTokens:
+    """The end of a recording, or pieces that are cut into tokens anywhere, with control tokens between them."""
     if draw(st.integers(0, 3)) == 0:
         stream = draw(st.sampled_from(RECORDED))
         return replace(stream, tokens=stream.tokens[draw(st.integers(0, len(stream.tokens))) :])
     data = b"".join(draw(st.lists(st.sampled_from(PIECES), max_size=8)))
     edges = draw(st.sets(st.integers(0, len(data)))) | {0, len(data)}
     tokens = [TABLE.id_of(data[begin:end]) for begin, end in pairwise(sorted(edges))]
-    for place in draw(st.lists(st.integers(0, len(tokens)), max_size=2)):
-        tokens.insert(place, TABLE.end)
-    return Spoken(tuple(tokens), draw(st.sampled_from(FinishReason)))
+    for index in draw(st.lists(st.integers(0, len(tokens)), max_size=2)):
+        tokens.insert(index, TABLE.end)
+    return ChoiceTokens(tuple(tokens), draw(st.sampled_from(FinishReason)))
 
 
 @st.composite
 def stops_in(draw: st.DrawFn, text: str) -> list[str]:
-    """Up to four stop strings: most from the text, so that they meet, overlap, lie in one another, or end it."""
+    """Up to four stop strings: most from the text, so that they are adjacent, overlap, are nested, or end the text."""
     strings = st.text("ab\né🎆", min_size=1, max_size=3)
     if text:
         begins = st.integers(0, len(text) - 1)
@@ -71,8 +73,8 @@ def stops_in(draw: st.DrawFn, text: str) -> list[str]:
 
 
 @st.composite
-def take_of(draw: st.DrawFn, choices: Sequence[Spoken]) -> list[TokenOutput]:
-    """The choices of one request as outputs: cut into steps anywhere, and mixed."""
+def interleaved_steps(draw: st.DrawFn, choices: Sequence[ChoiceTokens]) -> list[TokenOutput]:
+    """The choices of one request as outputs: cut into steps anywhere, and interleaved."""
     queues: list[list[TokenOutput]] = []
     for index, choice in enumerate(choices):
         num_tokens = len(choice.tokens)

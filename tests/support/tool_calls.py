@@ -1,4 +1,4 @@
-"""Tools of a fake model, requests that offer them, and the calls in its answers."""
+"""Tools for a fake model, requests with them, and the calls in its answers."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ CALL = f'<tool_call>\n{{"name": "weather", "arguments": {OSLO}}}\n</tool_call>'
 SUM = '<tool_call>\n{"name": "add", "arguments": {"a": 2, "b": true}}\n</tool_call>'
 
 
-def body(*said: str, **sent: object) -> dict[str, Any]:
-    messages = [{"role": "user", "content": say(*said)}]
+def body(*texts: str, **sent: object) -> dict[str, Any]:
+    messages = [{"role": "user", "content": say(*texts)}]
     return {"model": "fake", "messages": messages, "max_tokens": 300, "tools": TOOLS, **sent}
 
 
-def choice_of(api: ApiServer, prefix: str, *said: str, **sent: object) -> Any:
-    raw = api.post(f"{prefix}/chat/completions", body(*said, **sent)).json()
+def choice_of(api: ApiServer, prefix: str, *texts: str, **sent: object) -> Any:
+    raw = api.post(f"{prefix}/chat/completions", body(*texts, **sent)).json()
     assert "choices" in raw, raw
     return raw["choices"][0]
 

@@ -1,4 +1,4 @@
-"""Texts as models write them, to thoughts, content and calls: the same wherever they are cut, and nothing is lost."""
+"""Model output to reasoning, content and calls: the same wherever it is cut, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def read(parser: OutputParser, texts: Iterable[str]) -> list[Piece]:
     return joined(pieces + parser.flush())
 
 
-def folded(pieces: Iterable[Piece]) -> tuple[str, str, list[tuple[str, str]]]:
-    """Thoughts, content, and each call's name and arguments."""
-    thoughts, content, calls = "", "", list[tuple[str, str]]()
+def contents(pieces: Iterable[Piece]) -> tuple[str, str, list[tuple[str, str]]]:
+    """Reasoning, content, and the name and arguments of each call."""
+    reasoning, content, calls = "", "", list[tuple[str, str]]()
     for piece in pieces:
         match piece:
             case ReasoningText(text):
-                thoughts += text
+                reasoning += text
             case Content(text):
                 content += text
             case ToolCallStart(index, name):
@@ -41,35 +41,35 @@ def folded(pieces: Iterable[Piece]) -> tuple[str, str, list[tuple[str, str]]]:
             case ToolCallArguments(index, text):
                 assert index == len(calls) - 1
                 calls[index] = (calls[index][0], calls[index][1] + text)
-    return thoughts, content, calls
+    return reasoning, content, calls
 
 
 @every_recording
-def test_a_recorded_output_says_what_its_family_means_by_it(recording: Recording) -> None:
-    thoughts, content, calls = folded(read(recording.parser(), [recording.text]))
+def test_a_recorded_output_is_parsed_in_the_format_of_its_family(recording: Recording) -> None:
+    reasoning, content, calls = contents(read(recording.parser(), [recording.text]))
 
-    assert (thoughts, content) == (recording.thoughts, recording.content)
+    assert (reasoning, content) == (recording.reasoning_text, recording.content)
     assert [[name, json.loads(arguments)] for name, arguments in calls] == recording.calls
 
 
 @every_recording
-def test_wherever_it_is_cut_the_pieces_join_to_the_same(recording: Recording) -> None:
+def test_the_joined_pieces_do_not_depend_on_where_the_text_is_cut(recording: Recording) -> None:
     text = recording.text
-    whole = read(recording.parser(), [text])
+    expected = read(recording.parser(), [text])
 
-    assert read(recording.parser(), text) == whole
-    for place in range(len(text) + 1):
-        assert read(recording.parser(), [text[:place], text[place:]]) == whole
+    assert read(recording.parser(), text) == expected
+    for cut in range(len(text) + 1):
+        assert read(recording.parser(), [text[:cut], text[cut:]]) == expected
 
 
-def test_there_is_a_recording_of_every_format() -> None:
+def test_every_format_has_a_recording() -> None:
     assert {recording.format for recording in RECORDINGS} >= FORMATS.keys()
 
 
-# --- what is said when ---
+# --- what is emitted when ---
 
 
-def test_arguments_stream_as_they_come() -> None:
+def test_arguments_are_streamed() -> None:
     parser = OutputParser(None, FORMATS["hermes"])
 
     assert parser.push('<tool_call>\n{"name": "f", "arguments": ') == []
@@ -80,7 +80,7 @@ def test_arguments_stream_as_they_come() -> None:
     assert parser.num_calls == 1
 
 
-def test_words_are_held_back_only_while_they_may_be_markup() -> None:
+def test_text_is_held_back_only_while_it_may_be_markup() -> None:
     parser = OutputParser(None, FORMATS["hermes"])
 
     assert parser.push("one <tool") == [Content("one")]
@@ -88,7 +88,7 @@ def test_words_are_held_back_only_while_they_may_be_markup() -> None:
     assert parser.push("three") == [Content(" three")]
 
 
-def test_a_call_that_breaks_off_keeps_what_was_said_of_it() -> None:
+def test_a_call_that_breaks_off_keeps_its_emitted_arguments() -> None:
     parser = OutputParser(None, FORMATS["hermes"])
 
     pieces = parser.push('<tool_call>\n{"name": "f", "arguments": {"a": "on') + parser.flush()
@@ -96,7 +96,7 @@ def test_a_call_that_breaks_off_keeps_what_was_said_of_it() -> None:
     assert joined(pieces) == [ToolCallStart(0, "f"), ToolCallArguments(0, '{"a": "on')]
 
 
-def test_arguments_end_at_the_first_character_that_is_no_json_and_the_rest_is_content() -> None:
+def test_arguments_end_at_the_first_invalid_character_and_the_rest_is_content() -> None:
     parser = OutputParser(None, FORMATS["hermes"])
 
     pieces = parser.push('<tool_call>{"name": "f", "arguments": {"a": oops}}</tool_call>') + parser.flush()
@@ -104,7 +104,7 @@ def test_arguments_end_at_the_first_character_that_is_no_json_and_the_rest_is_co
     assert joined(pieces) == [ToolCallStart(0, "f"), ToolCallArguments(0, '{"a": '), Content("oops}}</tool_call>")]
 
 
-def test_an_answer_without_markup_passes_untouched() -> None:
+def test_an_answer_without_markup_is_unchanged() -> None:
     parser = OutputParser(None, None)
 
     assert [parser.push(text) for text in (" a", " \n", "<think>")] == [[Content(t)] for t in (" a", " \n", "<think>")]
@@ -117,15 +117,15 @@ def test_formatted_content_may_contain_call_markup_and_a_call_may_replace_it() -
     def parser(reasoning: Reasoning | None = None) -> OutputParser:
         return OutputParser(reasoning, FORMATS["hermes"], content_format="json")
 
-    assert folded(read(parser(), text)) == ("", text, [])
-    assert folded(read(parser(THINK), f"<think>{call}</think> {text}")) == (call, text, [])
-    assert folded(read(parser(), call)) == ("", "", [("f", "{}")])
+    assert contents(read(parser(), text)) == ("", text, [])
+    assert contents(read(parser(THINK), f"<think>{call}</think> {text}")) == (call, text, [])
+    assert contents(read(parser(), call)) == ("", "", [("f", "{}")])
 
 
 # --- any text at all ---
 
 FRAGMENTS = sorted(
-    {mark for known in FORMATS.values() for mark in (*known.openings, *known.layout, *known.markers)}
+    {tag for known in FORMATS.values() for tag in (*known.openings, *known.layout, *known.markers)}
     | {'{"name": "f", ', '"arguments": {', '{"a": 1}', '"parameters": {}', "}", "]", "[", ",", "f(", "a=1", ")", "`",
        "```", "\n", " ", "word", '"', "function", ":0", "to=functions.f", "<think>", "</think>", "json", "\\", "é"}
 )  # fmt: skip
@@ -134,21 +134,21 @@ formats = st.sampled_from(sorted(FORMATS))
 
 
 @given(texts, formats, st.booleans(), st.integers(0, 200))
-def test_any_text_gives_the_same_wherever_it_is_cut(text: str, name: str, is_thinking: bool, place: int) -> None:
+def test_any_text_gives_the_same_pieces_wherever_it_is_cut(text: str, name: str, is_thinking: bool, cut: int) -> None:
     def parser() -> OutputParser:
         return OutputParser(HARMONY if name == "harmony" else THINK, FORMATS[name], is_thinking=is_thinking)
 
-    whole = read(parser(), [text])
+    expected = read(parser(), [text])
 
-    assert read(parser(), text) == whole
-    assert read(parser(), [text[:place], text[place:]]) == whole
+    assert read(parser(), text) == expected
+    assert read(parser(), [text[:cut], text[cut:]]) == expected
 
 
 @given(texts, formats)
-def test_text_that_is_no_call_comes_back_to_the_letter(text: str, name: str) -> None:
-    """All but markers that say nothing, and white space beside them."""
+def test_text_without_calls_is_returned_unchanged(text: str, name: str) -> None:
+    """Except for layout tags and the white space next to them."""
     known = FORMATS[name]
-    _, content, calls = folded(read(OutputParser(None, known), [text]))
+    _, content, calls = contents(read(OutputParser(None, known), [text]))
 
     if not calls:
         layout = "|".join(map(re.escape, known.layout)) or "(?!)"
@@ -157,10 +157,10 @@ def test_text_that_is_no_call_comes_back_to_the_letter(text: str, name: str) -> 
 
 
 @given(texts, formats)
-def test_what_comes_out_was_there_and_finished_arguments_are_json(text: str, name: str) -> None:
-    thoughts, content, calls = folded(read(OutputParser(THINK, FORMATS[name]), [text]))
+def test_output_is_part_of_the_text_and_arguments_are_json(text: str, name: str) -> None:
+    reasoning, content, calls = contents(read(OutputParser(THINK, FORMATS[name]), [text]))
 
-    assert not thoughts or thoughts in text
+    assert not reasoning or reasoning in text
     assert "".join(content.split()) in _subsequences_of("".join(text.split()))
     for _, arguments in calls:
         scanner = JsonScanner()
@@ -185,18 +185,18 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.text(), values), st.booleans(), st.sampled_from([None, 1]), st.text(max_size=3))
-def test_an_object_ends_where_a_json_parser_says(
-    value: dict[str, Any], ascii_only: bool, indent: int | None, behind: str
+def test_an_object_ends_where_a_json_parser_ends_it(
+    value: dict[str, Any], ascii_only: bool, indent: int | None, rest: str
 ) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     scanner = JsonScanner()
 
-    assert scanner.feed(text + behind) == len(text)
+    assert scanner.feed(text + rest) == len(text)
     assert scanner.is_done
 
 
 @given(st.text('{}[]",:\\ue1-0.+tfnarlse \n', max_size=12).map(lambda text: "{" + text))
-def test_what_is_followed_to_its_end_is_json_and_nothing_else_is(text: str) -> None:
+def test_text_that_is_scanned_to_its_end_is_json_and_no_other_is(text: str) -> None:
     scanner = JsonScanner()
     length = scanner.feed(text)
 

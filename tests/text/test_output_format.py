@@ -1,4 +1,4 @@
-"""Forms: what they ask of an engine, and what they say of an answer that breaks them."""
+"""Output formats: their constraints, and the validation of answers."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from crossette.text import output_format
 
 
 def test_an_answer_that_does_not_match_its_schema_is_an_error() -> None:
-    form = output_format.json_schema({"type": "integer"}, "p")
+    answer_format = output_format.json_schema({"type": "integer"}, "p")
 
-    form.check("7", is_cut=False)
+    answer_format.check("7", is_cut=False)
     with pytest.raises(OutputMismatch, match="does not match p"):
-        form.check('"7"', is_cut=False)
+        answer_format.check('"7"', is_cut=False)
 
 
-def test_an_answer_that_a_stop_cut_is_the_requests_own_error() -> None:
-    form = output_format.json_object("p")
+def test_json_cut_by_a_stop_string_is_the_clients_error() -> None:
+    answer_format = output_format.json_object("p")
 
-    form.check("{}", is_cut=True)
+    answer_format.check("{}", is_cut=True)
     with pytest.raises(InvalidRequest) as raised:
-        form.check('{"a', is_cut=True)
+        answer_format.check('{"a', is_cut=True)
 
     assert raised.value.param == "stop"
 
 
-def test_a_pattern_or_a_grammar_is_the_engines_word_alone() -> None:
-    for form in (
+def test_patterns_and_grammars_have_no_validator() -> None:
+    for answer_format in (
         output_format.regex("a", "p"),
         output_format.choice(["a"], "p"),
         output_format.gbnf('root ::= "a"', "p"),
     ):
-        form.check("b", is_cut=False)
+        answer_format.check("b", is_cut=False)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,6 @@ def test_a_grammar_is_gbnf_or_lark(source: str, kind: str) -> None:
     assert output_format.grammar(source, "p").constraint.kind == kind
 
 
-def test_a_choice_of_nothing_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="nothing to choose"):
+def test_an_empty_choice_is_rejected() -> None:
+    with pytest.raises(InvalidRequest, match="List at least one choice"):
         output_format.choice([], "p")

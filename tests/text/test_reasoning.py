@@ -1,4 +1,4 @@
-"""Models that think: what a request asks becomes variables of the template, a bound on tokens, or a refusal."""
+"""Reasoning options: they become template variables, a token budget, or an error."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from crossette.text.reasoning import HARMONY, THINK, Reasoning, Thinking, reason
 from crossette.types import Constraint
 from support.template_corpus import published
 
-END_OF_THOUGHTS = 256
-TOKENS = {"<think>": 258, "</think>": END_OF_THOUGHTS}
+END_OF_REASONING = 256
+TOKENS = {"<think>": 258, "</think>": END_OF_REASONING}
 
 
 def of(template: str) -> Reasoning:
@@ -34,11 +34,13 @@ def of(template: str) -> Reasoning:
         ("openai-gpt-oss-120b", HARMONY.begin, None),
     ],
 )
-def test_a_published_template_shows_how_its_model_thinks(template: str, begin: str, switch: str | None) -> None:
+def test_a_published_template_identifies_the_reasoning_of_its_model(
+    template: str, begin: str, switch: str | None
+) -> None:
     assert (of(template).begin, of(template).switch) == (begin, switch)
 
 
-def test_a_template_without_marks_of_thoughts_is_of_a_model_that_does_not_reason() -> None:
+def test_a_template_without_reasoning_tags_has_no_reasoning() -> None:
     assert reasoning_of(published()["Qwen-Qwen2.5-7B-Instruct"].source) is None
 
 
@@ -46,7 +48,7 @@ def test_a_template_without_marks_of_thoughts_is_of_a_model_that_does_not_reason
     ("prompt", "is_open"),
     [("<|Assistant|><think>\n", True), ("assistant\n<think>\n\n</think>\n\n", False), ("assistant\n", False)],
 )
-def test_a_prompt_shows_whether_thoughts_have_begun(prompt: str, is_open: bool) -> None:
+def test_a_prompt_shows_whether_reasoning_has_begun(prompt: str, is_open: bool) -> None:
     assert THINK.is_open(prompt) is is_open
 
 
@@ -71,19 +73,19 @@ def test_an_effort_becomes_variables_and_a_budget(
 
 
 @pytest.mark.parametrize("effort", ["none", False, 0, 100])
-def test_an_effort_that_the_model_does_not_know_is_refused_by_name(effort: bool | int | str) -> None:
+def test_an_effort_that_the_model_does_not_support_is_rejected(effort: bool | int | str) -> None:
     with pytest.raises(Unsupported, match="low, medium, high"):
         thinking(HARMONY, effort)
 
 
-def test_a_model_that_does_not_reason_can_only_be_asked_not_to() -> None:
+def test_a_model_that_does_not_reason_accepts_only_no_effort() -> None:
     assert thinking(None, "none") == thinking(None, None) == Thinking()
     with pytest.raises(Unsupported, match="does not reason"):
         thinking(None, "low")
 
 
 @pytest.mark.parametrize("effort", ["much", -1])
-def test_what_is_no_effort_is_refused(effort: int | str) -> None:
+def test_an_invalid_effort_is_rejected(effort: int | str) -> None:
     with pytest.raises(InvalidRequest, match="one of none, minimal"):
         thinking(THINK, effort, "reasoning_effort")
 
@@ -92,7 +94,7 @@ def test_what_is_no_effort_is_refused(effort: int | str) -> None:
 
 
 def is_allowed(preamble: str, text: str, main: str = 'start: "answer"') -> bool:
-    """Whether a model can say all of this."""
+    """Whether the grammar allows all of the text."""
     matcher = GrammarCompiler(FakeTokenizer(), 259, {257}).matcher(Constraint("lark", main, preamble=preamble))
     tokens: list[int] = []
     for piece in re.split("(</?think>)", text):
@@ -113,7 +115,7 @@ def is_allowed(preamble: str, text: str, main: str = 'start: "answer"') -> bool:
         ("</think>\n\nanswer", 0, True, True),
         ("a", 0, True, False),
         ("a" * 500 + "</think>answer", None, True, True),
-        ("answer", None, True, True),  # as thoughts
+        ("answer", None, True, True),  # as reasoning
         ("<think>abc</think>answer", 5, False, True),
         ("<think>abcdef", 5, False, False),
         ("answer", 5, False, True),
@@ -121,7 +123,7 @@ def is_allowed(preamble: str, text: str, main: str = 'start: "answer"') -> bool:
         ("answer", 0, False, True),
     ],
 )
-def test_thoughts_stay_within_their_budget_and_the_answer_follows(
+def test_reasoning_stays_within_its_budget_and_the_answer_follows(
     text: str, budget: int | None, is_open: bool, expected: bool
 ) -> None:
     preamble = THINK.preamble(TOKENS.get, Thinking(budget=budget), is_open=is_open)
@@ -129,42 +131,42 @@ def test_thoughts_stay_within_their_budget_and_the_answer_follows(
     assert is_allowed(preamble, text) is expected
 
 
-def test_thoughts_are_bounded_only_where_their_end_is_one_token() -> None:
-    spelled = THINK.preamble(lambda text: None, Thinking(), is_open=True)
-    assert "max_tokens" not in spelled
+def test_reasoning_has_a_budget_only_if_its_closing_tag_is_one_token() -> None:
+    preamble = THINK.preamble(lambda text: None, Thinking(), is_open=True)
+    assert "max_tokens" not in preamble
 
-    with pytest.raises(Unsupported, match="not one of its tokens"):
+    with pytest.raises(Unsupported, match="not a single token of its vocabulary"):
         THINK.preamble(lambda text: None, Thinking(budget=9), is_open=True)
 
 
 def test_the_answer_of_gpt_oss_opens_its_own_channel() -> None:
     preamble = HARMONY.preamble(lambda text: None, Thinking(), is_open=False)
 
-    thoughts = "<|channel|>analysis<|message|>So.<|end|><|start|>assistant"
-    assert is_allowed(preamble, f"{thoughts}<|channel|>final<|message|>answer")
-    assert not is_allowed(preamble, f"{thoughts}answer")
+    reasoning = "<|channel|>analysis<|message|>So.<|end|><|start|>assistant"
+    assert is_allowed(preamble, f"{reasoning}<|channel|>final<|message|>answer")
+    assert not is_allowed(preamble, f"{reasoning}answer")
 
 
-# --- what is shown again ---
+# --- reasoning history ---
 
 
 @pytest.mark.parametrize(
     ("history", "shown"), [("disabled", [False, False]), ("interleaved", [False, True]), ("preserved", [True, True])]
 )
-def test_earlier_thoughts_are_shown_as_the_history_asks(history: Any, shown: list[bool]) -> None:
-    def assistant(thoughts: str) -> dict[str, Any]:
-        return {"role": "assistant", "content": "", "reasoning_content": thoughts, "reasoning": thoughts}
+def test_the_history_option_selects_earlier_reasoning(history: Any, shown: list[bool]) -> None:
+    def assistant(reasoning: str) -> dict[str, Any]:
+        return {"role": "assistant", "content": "", "reasoning_content": reasoning, "reasoning": reasoning}
 
     user = {"role": "user", "content": "Hi"}
     messages = [user, assistant("one"), user, assistant("two"), {"role": "tool", "content": "3"}]
 
-    kept = with_history(messages, history, THINK)
+    rewritten = with_history(messages, history, THINK)
 
-    assert ["reasoning_content" in message for message in kept if message["role"] == "assistant"] == shown
-    assert [message["role"] for message in kept] == [message["role"] for message in messages]
+    assert ["reasoning_content" in message for message in rewritten if message["role"] == "assistant"] == shown
+    assert [message["role"] for message in rewritten] == [message["role"] for message in messages]
 
 
-def test_thoughts_stand_where_the_template_looks_for_them() -> None:
+def test_reasoning_is_in_the_field_that_the_template_reads() -> None:
     message = {"role": "assistant", "content": "4", "reasoning_content": "2+2"}
 
     assert with_history([message], "preserved", HARMONY) == [{"role": "assistant", "content": "4", "thinking": "2+2"}]

@@ -1,4 +1,4 @@
-"""Stop strings, found wherever the text is cut, against reading one character after the other."""
+"""Stop strings in text that is cut anywhere, compared with reading character by character."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crossette.text.stop import StopChecker
 
 Result = tuple[str, bool]
-"""The whole text that came out, and whether a stop was found."""
+"""All text that was returned, and whether a stop string was found."""
 
 
 def read_in_pieces(pieces: list[str], stops: list[str], include: bool) -> Result:
@@ -21,7 +21,7 @@ def read_in_pieces(pieces: list[str], stops: list[str], include: bool) -> Result
 
 
 def read_by_character(text: str, stops: list[str], include: bool) -> Result:
-    """The obvious way: after each character, does the text now end with a stop?"""
+    """The reference: after each character, check whether the text ends with a stop string."""
     for end in range(len(text) + 1):
         found = [stop for stop in stops if stop and text[:end].endswith(stop)]
         if found:
@@ -29,8 +29,8 @@ def read_by_character(text: str, stops: list[str], include: bool) -> Result:
     return text, False
 
 
-def cut(text: str, places: list[int]) -> list[str]:
-    edges = [0, *sorted(min(place, len(text)) for place in places), len(text)]
+def cut(text: str, cuts: list[int]) -> list[str]:
+    edges = [0, *sorted(min(cut_at, len(text)) for cut_at in cuts), len(text)]
     return [text[a:b] for a, b in pairwise(edges)]
 
 
@@ -39,18 +39,16 @@ stop_strings = st.lists(st.text("ab\n", max_size=5), max_size=4)
 
 
 @given(letters, stop_strings, st.lists(st.integers(0, 24), max_size=8), st.booleans())
-def test_however_it_is_cut_the_result_is_that_of_reading_by_character(
-    text: str, stops: list[str], places: list[int], include: bool
+def test_the_result_is_that_of_reading_by_character_wherever_the_text_is_cut(
+    text: str, stops: list[str], cuts: list[int], include: bool
 ) -> None:
-    assert read_in_pieces(cut(text, places), stops, include) == read_by_character(text, stops, include)
+    assert read_in_pieces(cut(text, cuts), stops, include) == read_by_character(text, stops, include)
 
 
 @given(letters, stop_strings)
 @example("aaab", ["aab"])
 @example("abab\n", ["abb", "bab\n", "a\n"])
-def test_what_comes_out_is_never_taken_back_and_nothing_is_held_that_cannot_be_a_stop(
-    text: str, stops: list[str]
-) -> None:
+def test_returned_text_is_final_and_only_a_possible_stop_is_held_back(text: str, stops: list[str]) -> None:
     checker = StopChecker(stops, include=False)
     out = ""
     for end in range(1, len(text) + 1):
@@ -68,7 +66,7 @@ def test_what_comes_out_is_never_taken_back_and_nothing_is_held_that_cannot_be_a
     [
         (["END"], "one END two END", "one ", "END"),
         (["two", "one"], "one two", "", "one"),
-        (["a b c", "b"], "x a b c", "x a ", "b"),  # one inside another: the inner is complete first
+        (["a b c", "b"], "x a b c", "x a ", "b"),  # nested: the inner one is complete first
         (["bc", "abc"], "xabcd", "x", "abc"),  # complete at the same character: the longest
         (["abcd", "cde"], "xabcde", "x", "abcd"),  # overlapping
         (["\n\n"], "line\n\nnext", "line", "\n\n"),
@@ -80,26 +78,28 @@ def test_what_comes_out_is_never_taken_back_and_nothing_is_held_that_cannot_be_a
         ([], "no stop", "no stop", ""),
     ],
 )
-def test_each_cut_in_two_gives_the_same(stops: list[str], text: str, before: str, stop: str, include: bool) -> None:
+def test_every_cut_in_two_gives_the_same_result(
+    stops: list[str], text: str, before: str, stop: str, include: bool
+) -> None:
     expected = (before + stop if include else before, bool(stop))
 
-    assert {read_in_pieces(cut(text, [place]), stops, include) for place in range(len(text) + 1)} == {expected}
+    assert {read_in_pieces(cut(text, [cut_at]), stops, include) for cut_at in range(len(text) + 1)} == {expected}
     assert read_in_pieces(list(text), stops, include) == expected
 
 
-def test_after_a_stop_nothing_more_comes() -> None:
+def test_no_text_is_returned_after_a_stop() -> None:
     checker = StopChecker(["!"], include=True)
 
     assert [checker.push("Hi! you"), checker.push(" there!"), checker.flush()] == ["Hi!", "", ""]
 
 
-def test_text_without_stops_passes_at_once() -> None:
+def test_text_without_stops_is_returned_at_once() -> None:
     checker = StopChecker([], include=False)
 
     assert [checker.push(piece) for piece in ("a", "", "bc")] == ["a", "", "bc"]
 
 
-def test_what_was_held_back_comes_at_the_end_once() -> None:
+def test_held_back_text_is_returned_once_at_the_end() -> None:
     checker = StopChecker(["###"], include=False)
 
     assert [checker.push("a##"), checker.flush(), checker.flush()] == ["a", "##", ""]

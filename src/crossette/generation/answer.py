@@ -1,4 +1,4 @@
-"""Choices to answers: one stream of small pieces, of which every answer is made, streamed or not."""
+"""Answers: the choices of a request as one stream of deltas, and as complete results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crossette.types import FinishReason, GenerationRequest, TokenOutput, Usage
 
 @dataclass(slots=True)
 class Timings:
-    """When an answer was begun, said its first token and ended: seconds on one clock."""
+    """When an answer began, had its first token and ended: seconds of `perf_counter`."""
 
     begun: float = field(default_factory=perf_counter)
     first_token: float | None = None
@@ -26,7 +26,7 @@ class Timings:
 
 
 class Answer:
-    """All choices of all prompts of one API request. Iterate `deltas()` once; counts are true after any delta."""
+    """All choices of all prompts of one API request. Iterate `deltas()` once; counts are current after each delta."""
 
     def __init__(
         self,
@@ -39,32 +39,32 @@ class Answer:
         self.choices = choices
         self.timings = timings or Timings()
         self.num_prompt_tokens = sum(len(request.prompt) for request in requests)
-        """Of all prompts, also of those that no step has begun."""
+        """The tokens of all prompts, including those that no step has begun."""
         self.num_open = len(choices)
-        """Choices that have not ended."""
+        """The number of choices that have not ended."""
         self._generations = generations
         self._last_waits: Sequence[float | None] | None = None
-        """Of each prompt, as they were when the answer was closed."""
+        """The waits of the prompts when the answer was closed; None while it is open."""
         self._per_prompt = requests[0].n
         self._predicts = bool(requests[0].prediction)
 
     def prompt_of(self, index: int) -> tuple[int, ...]:
-        """The tokens that a choice answers."""
+        """The prompt of a choice."""
         return self.requests[index // self._per_prompt].prompt
 
     @property
     def usage(self) -> Usage:
-        """So far. A prompt counts whole, and once for all its choices, from the first step that computes some of it.
+        """The usage so far. A prompt counts in full, once for all its choices, from the first step that computes it.
 
-        One that left the queue before cost nothing, also where others of its request were answered.
+        A prompt that left the queue before that does not count, even if others of its request were answered.
         """
         return self.usage_of(range(len(self.choices)))
 
     def usage_of(self, indices: Iterable[int]) -> Usage:
-        """The prompts so far, and what these choices have said."""
+        """The usage so far of all prompts and of these choices."""
         choices = [self.choices[index] for index in indices]
         prompts = zip(self.requests, self._waits, strict=True)
-        # Guesses that nobody asked for are the engine's own affair.
+        # Draft tokens are reported only if the request has a prediction.
         predicting = choices if self._predicts else ()
         return Usage(
             sum(len(request.prompt) for request, wait in prompts if wait is not None),
@@ -77,18 +77,18 @@ class Answer:
 
     @property
     def queued_s(self) -> float | None:
-        """The longest that one of the choices waited for its first step, so far; None before the first."""
+        """The longest wait of a prompt for its first step so far, in seconds; None before the first step."""
         return max((wait for wait in self._waits if wait is not None), default=None)
 
     @property
     def _waits(self) -> Sequence[float | None]:
-        """How long each prompt waited for its first step; None for one that no step has begun."""
+        """How long each prompt waited for its first step, in seconds; None for one that no step has begun."""
         if self._last_waits is not None:
             return self._last_waits
         return [generation.queued_s for generation in self._generations]
 
     async def deltas(self) -> AsyncGenerator[Delta]:
-        """The pieces of all choices as they come. Closing it ends what still runs."""
+        """Yield the deltas of all choices. Closing the iterator ends the choices that still run."""
         async with AsyncExitStack() as stack:
             for generation in self._generations:
                 stack.push_async_callback(generation.aclose)
@@ -112,10 +112,10 @@ class Answer:
             self.timings.ended = perf_counter()
 
     async def aclose(self) -> None:
-        """End all choices, also if `deltas` was never read. Counts do not change any more."""
+        """End all choices, even if `deltas` was never read. Counts do not change afterwards."""
         for generation in self._generations:
             await generation.aclose()
-        # A step that has begun may still begin a prompt; limits and ledger must be told the same.
+        # A running step may still begin a prompt; limits and ledger must get the same counts.
         self._last_waits = self._waits
 
 
@@ -131,8 +131,8 @@ def start(
 ) -> Answer:
     """Admit all requests of one call, or none. Raises what the engine's admission raises.
 
-    Answers begin with the last `echo_last` tokens of their prompts. If `traced`, deltas list their tokens. `plan` is
-    how to read them; its constraint is in the requests. `timings` are given where the work began before the engine's.
+    Answers begin with the last `echo_last` tokens of their prompts. If `traced`, deltas list their tokens. `plan`
+    parses the output; its constraint is already in the requests. Pass `timings` if the answer began before this call.
     """
     generations: list[Generation] = []
     try:
@@ -151,21 +151,21 @@ def start(
 
 
 async def merge(generations: Sequence[Generation]) -> AsyncGenerator[tuple[int, TokenOutput]]:
-    """Outputs of several generations as they come, each with the place of its generation."""
+    """Yield the outputs of several generations as they come, each with the index of its generation."""
     if len(generations) == 1:
-        async for only in generations[0]:
-            yield 0, only
+        async for first_output in generations[0]:
+            yield 0, first_output
         return
-    pending = {asyncio.ensure_future(_next(g)): place for place, g in enumerate(generations)}
+    pending = {asyncio.ensure_future(_next(g)): index for index, g in enumerate(generations)}
     try:
         while pending:
             done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(done, key=pending.__getitem__):
-                place = pending.pop(task)
+                index = pending.pop(task)
                 output = task.result()
                 if output is not None:
-                    pending[asyncio.ensure_future(_next(generations[place]))] = place
-                    yield place, output
+                    pending[asyncio.ensure_future(_next(generations[index]))] = index
+                    yield index, output
     finally:
         for task in pending:
             task.cancel()
@@ -173,7 +173,7 @@ async def merge(generations: Sequence[Generation]) -> AsyncGenerator[tuple[int, 
 
 
 async def _next(generation: Generation) -> TokenOutput | None:
-    """The next output, or None at the end: StopAsyncIteration cannot leave a task."""
+    """The next output, or None at the end: a task cannot raise StopAsyncIteration."""
     async for output in generation:
         return output
     return None
@@ -181,13 +181,13 @@ async def _next(generation: Generation) -> TokenOutput | None:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceResult:
-    """One choice, complete."""
+    """A complete choice."""
 
     index: int
     text: str
-    """As the model wrote it, markup and all, and behind an echo."""
+    """The raw text with its markup, after the echoed prompt."""
     pieces: tuple[Piece, ...]
-    """What it means."""
+    """The parsed text."""
     finish_reason: FinishReason | None
     tokens: tuple[TokenText, ...] = ()
 
@@ -205,7 +205,7 @@ class ChoiceResult:
 
 
 class Accumulator:
-    """Deltas of all choices, put together as they come."""
+    """Accumulates the deltas of all choices."""
 
     def __init__(self, num_choices: int) -> None:
         self._texts: list[list[str]] = [[] for _ in range(num_choices)]
@@ -219,17 +219,18 @@ class Accumulator:
 
     @property
     def begun(self) -> set[int]:
-        """The choices that have."""
+        """The indices of the choices that have begun."""
         return {index for index, texts in enumerate(self._texts) if texts}
 
     def add(self, delta: Delta) -> None:
+        """Add the next delta of a choice."""
         self._texts[delta.index].append(delta.text)
         self._pieces[delta.index] += delta.pieces
         self._tokens[delta.index] += delta.tokens
         self._reasons[delta.index] = delta.finish_reason or self._reasons[delta.index]
 
     def result(self, index: int) -> ChoiceResult:
-        """A choice, as far as it has come."""
+        """The result of a choice so far."""
         return ChoiceResult(
             index,
             "".join(self._texts[index]),
@@ -240,9 +241,9 @@ class Accumulator:
 
 
 async def collect(answer: Answer) -> list[ChoiceResult]:
-    """The answer that is not streamed: its deltas, folded. One entry for each choice, in order."""
-    fold = Accumulator(len(answer.choices))
+    """Read an answer to its end. Return one result per choice, in order."""
+    accumulator = Accumulator(len(answer.choices))
     async with aclosing(answer.deltas()) as deltas:
         async for delta in deltas:
-            fold.add(delta)
-    return [fold.result(index) for index in range(len(answer.choices))]
+            accumulator.add(delta)
+    return [accumulator.result(index) for index in range(len(answer.choices))]

@@ -1,4 +1,4 @@
-"""One answer in the making: tokens to text, text to pieces, and where it ends."""
+"""A choice in progress: tokens to text, text to pieces, and stop conditions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crossette.types import FinishReason, Logprob, TokenOutput
 
 @dataclass(frozen=True, slots=True)
 class Stops:
-    """The strings and the tokens that end an answer, and whether its text includes them.
+    """The stop strings and stop tokens of an answer, and whether its text includes them.
 
     The tokens must be among the request's end tokens: the engine stops at them.
     """
@@ -29,20 +29,20 @@ class Stops:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A new piece of one choice. `index` counts over all prompts of the request."""
+    """New text of one choice. `index` counts the choices of all prompts of the request."""
 
     index: int
     text: str
-    """As the model wrote it, markup and all, and behind an echo."""
+    """The raw text with its markup, after the echoed prompt."""
     pieces: tuple[Piece, ...] = ()
-    """What it means."""
+    """The parsed text."""
     finish_reason: FinishReason | None = None
     tokens: tuple[TokenText, ...] = ()
-    """Those whose first character is released with this delta, where they were asked for."""
+    """The tokens whose first character is released with this delta, if tokens were requested."""
 
 
 class Echo:
-    """A prompt that its answers begin with, or the last `num_last` tokens of it."""
+    """A prompt, or its last `num_last` tokens, that is echoed at the start of its answers."""
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], num_last: int) -> None:
         self._tokenizer = tokenizer
@@ -50,27 +50,27 @@ class Echo:
         self._first = max(0, len(prompt) - num_last)
         self._logprobs: tuple[Logprob, ...] = ()
 
-    def note(self, logprobs: tuple[Logprob, ...] | None) -> None:
-        """Take the scores of the prompt's tokens, from the second on: one of its choices brings them."""
+    def set_logprobs(self, logprobs: tuple[Logprob, ...] | None) -> None:
+        """Set the logprobs of the prompt's tokens, from the second on. The first output of one choice has them."""
         self._logprobs = logprobs or self._logprobs
 
-    def say(self, detokenizer: Detokenizer) -> tuple[str, list[TokenText]]:
-        """The text and its tokens. Half a character at its end is left in `detokenizer`."""
+    def decode(self, detokenizer: Detokenizer) -> tuple[str, list[TokenText]]:
+        """Return the text and its tokens. An incomplete character at its end stays in `detokenizer`."""
         text, tokens = "", []
-        for place in range(self._first, len(self._prompt)):
-            token_id = self._prompt[place]
-            logprob = self._logprobs[place - 1] if place and self._logprobs else None
-            data = b"" if self._is_added_bos(place) else self._tokenizer.spelling(token_id)
+        for index in range(self._first, len(self._prompt)):
+            token_id = self._prompt[index]
+            logprob = self._logprobs[index - 1] if index and self._logprobs else None
+            data = b"" if self._is_added_bos(index) else self._tokenizer.spelling(token_id)
             text += detokenizer.push(data)
             tokens.append(TokenText(token_id, data, detokenizer.begin, logprob))
         return text, tokens
 
-    def _is_added_bos(self, place: int) -> bool:
-        return place == 0 and self._prompt[0] == self._tokenizer.bos_token_id
+    def _is_added_bos(self, index: int) -> bool:
+        return index == 0 and self._prompt[0] == self._tokenizer.bos_token_id
 
 
 class Choice:
-    """Reads the outputs of one choice."""
+    """Reads the engine's outputs of one choice."""
 
     def __init__(
         self,
@@ -92,41 +92,41 @@ class Choice:
         self._parser = plan.parser()
         self._stops = ContentStops(StopChecker(stops.strings, include=stops.include))
         self._stop_token_ids = stops.token_ids
-        self._unsaid = frozenset() if stops.include else stops.token_ids
+        self._excluded_token_ids = frozenset() if stops.include else stops.token_ids
         self._trace = Trace() if traced else None
         self._echo = echo
         self._num_echoed = 0
         self._text = ""
-        """What was read and not released."""
+        """Text that was read and not released."""
         self._num_released = 0
-        self._said: list[Piece] = []
-        """All pieces, where the plan has something to check."""
+        self._all_pieces: list[Piece] = []
+        """All pieces so far, if the plan validates the answer."""
 
     @property
     def mean_logprob(self) -> float:
-        """Of its tokens so far, where logprobs were asked for."""
+        """The mean logprob of its tokens so far, if logprobs were requested."""
         return self._logprob_sum / max(1, self.num_tokens)
 
     @property
     def only_calls(self) -> bool:
-        """Whether nothing but calls can follow upon what was said: where there is no content, it is null."""
+        """Whether only calls can follow: content that is empty then is null."""
         return self._parser.only_calls
 
     def read(self, output: TokenOutput) -> Delta | None:
-        """The delta of an output; None if nothing is certain yet.
+        """Return the delta of an output; None if no text is certain yet.
 
         Tokens after the one that completes a stop string are not read, and not counted. Raises OutputMismatch, or
-        InvalidRequest, for an answer that ends without the form that was asked for.
+        InvalidRequest, for an answer that ends without matching its output format.
         """
         self.num_cached += output.cached_tokens
         self.num_accepted += output.accepted_tokens
         self.num_rejected += output.rejected_tokens
-        echo = self._say_echo(output)
+        echo = self._read_echo(output)
         pieces: list[Piece] = []
-        records = output.logprobs or repeat(None)
+        logprobs = output.logprobs or repeat(None)
         reason = output.finish_reason
-        for token_id, logprob in zip(output.token_ids, records, strict=False):
-            self._understand(self._read_token(token_id, logprob), pieces)
+        for token_id, logprob in zip(output.token_ids, logprobs, strict=False):
+            self._parse(self._read_token(token_id, logprob), pieces)
             if self._stops.stopped:
                 reason = FinishReason.STOP
                 break
@@ -140,8 +140,8 @@ class Choice:
             pieces.insert(0, Content(echo, -len(echo)))  # right before the model's own text
         return self._delta(joined(pieces) if len(pieces) > 1 else pieces, reason)
 
-    def _understand(self, text: str, pieces: list[Piece]) -> None:
-        """Add the pieces that one token's text completes."""
+    def _parse(self, text: str, pieces: list[Piece]) -> None:
+        """Parse the text of one token and add the pieces that it completes."""
         was_thinking = self._parser.is_thinking
         if text:
             self._text += text
@@ -150,30 +150,30 @@ class Choice:
         self.num_reasoning += was_thinking or self._parser.is_thinking
 
     def _finish(self, pieces: list[Piece], *, is_cut: bool) -> None:
-        """Add what was held back, unless a stop string has ended the text before it; `is_cut` before its own end."""
+        """Add the pieces that were held back, unless a stop string ended the text; `is_cut` if the model did not."""
         if not self._stops.stopped:
             for piece in self._parser.flush(is_cut=is_cut):
                 pieces += self._stops.push(piece)
         pieces += self._stops.flush()
 
     def _check(self, pieces: list[Piece], reason: FinishReason | None, output: TokenOutput) -> None:
-        """Look at the whole answer when it has ended; only max_tokens may leave it unfinished."""
+        """Validate the answer once it has ended, unless max_tokens cut it."""
         if not self._plan.is_checked:
             return
-        self._said += pieces
+        self._all_pieces += pieces
         if reason == FinishReason.STOP:
-            self._plan.check(self._said, is_cut=self._stops.stopped or self._is_stopped_by_token(output))
+            self._plan.check(self._all_pieces, is_cut=self._stops.stopped or self._is_stopped_by_token(output))
 
     def _is_stopped_by_token(self, output: TokenOutput) -> bool:
-        """Whether its last output ends with a stop token of the request."""
+        """Whether the output ends with a stop token of the request."""
         return not self._stop_token_ids.isdisjoint(output.token_ids[-1:])
 
-    def _say_echo(self, output: TokenOutput) -> str:
-        """The prompt's text before the first token. Stop strings are not looked for in it."""
+    def _read_echo(self, output: TokenOutput) -> str:
+        """Return the echoed text, before the first token. It is not searched for stop strings."""
         if self._echo is None:
             return ""
-        self._echo.note(output.prompt_logprobs)
-        text, tokens = self._echo.say(self._detokenizer)
+        self._echo.set_logprobs(output.prompt_logprobs)
+        text, tokens = self._echo.decode(self._detokenizer)
         self._echo = None
         self._num_echoed = len(text)
         self._text += text
@@ -183,14 +183,14 @@ class Choice:
         return text
 
     def _read_token(self, token_id: int, logprob: Logprob | None) -> str:
-        """The characters that a token completes."""
+        """Return the characters that a token completes."""
         self.num_tokens += 1
         if logprob is not None:
             self._logprob_sum += logprob.logprob
-        if token_id in self._unsaid:
+        if token_id in self._excluded_token_ids:
             return ""
-        is_shown = token_id in self._plan.shown
-        data = self._tokenizer.spelling(token_id) if is_shown else self._tokenizer.token_bytes(token_id)
+        is_markup = token_id in self._plan.markup_token_ids
+        data = self._tokenizer.spelling(token_id) if is_markup else self._tokenizer.token_bytes(token_id)
         text = self._detokenizer.push(data)
         if self._trace is not None:
             data = self._tokenizer.spelling(token_id)
@@ -208,6 +208,6 @@ class Choice:
             return Delta(self.index, text, tuple(pieces), finish_reason)
         tokens = self._trace.release(self._num_released)
         if finish_reason is not None and not self._stops.stopped:
-            # What is left began no character that was released: half a character, or the end of the sequence.
+            # The remaining tokens began no released character: an incomplete character, or the end of the sequence.
             tokens += tuple(token for token in self._trace.flush() if self._tokenizer.token_bytes(token.id))
         return Delta(self.index, text, tuple(pieces), finish_reason, tokens)

@@ -1,4 +1,4 @@
-"""What a request says, as token ids."""
+"""Prompts as token ids."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from crossette.text.template.messages import Message
 from crossette.text.template.spans import Span, user_strings
 
 
-def token_id(tokenizer: Tokenizer, spelling: str) -> int | None:
-    """The one token that is spelled so; None where there is none."""
-    ids = tokenizer.encode(spelling, specials=True)
-    return ids[0] if len(ids) == 1 and tokenizer.spelling(ids[0]) == spelling.encode() else None
+def token_id(tokenizer: Tokenizer, text: str) -> int | None:
+    """The id of the token with this text; None if it is not a single token."""
+    ids = tokenizer.encode(text, specials=True)
+    return ids[0] if len(ids) == 1 and tokenizer.spelling(ids[0]) == text.encode() else None
 
 
 def decode_tokens(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
-    """Tokens as text, control tokens as they are spelled."""
+    """Decode tokens to text, control tokens included."""
     return b"".join(map(tokenizer.spelling, tokens)).decode(errors="replace")
 
 
 def encode_text(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
-    """A plain prompt, as it is: control tokens may be spelled in it. BOS where the model wants one."""
+    """Encode a plain prompt. It may contain control tokens. BOS is added if the model uses one."""
     return _with_bos(tokenizer, tokenizer.encode(text, specials=True))
 
 
@@ -37,14 +37,15 @@ def encode_chat(
     *,
     safe: bool = True,
 ) -> tuple[int, ...]:
-    """A conversation, rendered by the model's template. With `safe`, no message's words become control tokens.
+    """Encode a conversation, rendered by the model's template.
 
-    Whole prompts are encoded in one piece, as the model was trained, unless a message spells a control token.
+    With `safe`, the text of messages never becomes control tokens.
+    The prompt is encoded in one piece, as in training, unless a message contains the text of a control token.
     """
     options = options or TemplateOptions()
     if safe:
         _check_options(tokenizer, options)
-    if safe and _spell_specials(tokenizer, messages):
+    if safe and _contain_specials(tokenizer, messages):
         spans = template.render_spans(messages, options)
         tokens = [
             token for text, specials in _pieces(tokenizer, spans) for token in tokenizer.encode(text, specials=specials)
@@ -57,9 +58,9 @@ def encode_chat(
 def encode_latest(
     encode: Callable[[Sequence[Message]], tuple[int, ...]], messages: Sequence[Message], limit: int
 ) -> tuple[int, ...]:
-    """The conversation in up to `limit` tokens: without its oldest turns where it is longer.
+    """Encode a conversation in at most `limit` tokens, without its oldest turns if it is longer.
 
-    A turn is a user's message and what follows it. System messages go last, the oldest first.
+    A turn is a user message and the messages that follow it. System messages are dropped last, the oldest first.
     Raises ContextLengthExceeded if the last turn alone is too long.
     """
     cuts = _cuts(messages)
@@ -67,56 +68,59 @@ def encode_latest(
     prompt = encode(_kept(messages, *cuts[min(first, len(cuts) - 1)]))
     if len(prompt) > limit:
         raise ContextLengthExceeded(
-            f"The prompt is too long: {len(prompt)} tokens in its last turn alone, and {limit} are asked for.",
+            f"The prompt is too long: {len(prompt)} tokens in its last turn alone, and {limit} is the limit.",
             param="messages",
         )
     return prompt
 
 
 def _cuts(messages: Sequence[Message]) -> list[tuple[int, int]]:
-    """From where a conversation can be kept, all of it to its last turn: which message, and which system message."""
-    turns = [place for place, message in enumerate(messages) if message["role"] == "user"]
-    systems = [place for place, message in enumerate(messages) if message["role"] == "system"]
-    last = turns[-1] if turns else 0
-    return [(0, 0), *((turn, 0) for turn in turns[1:]), *((last, system + 1) for system in systems if system < last)]
+    """All cuts of a conversation, from none to its last turn alone.
+
+    Each is the index of the first message that is kept, and that of the first system message.
+    """
+    users = [index for index, message in enumerate(messages) if message["role"] == "user"]
+    systems = [index for index, message in enumerate(messages) if message["role"] == "system"]
+    last = users[-1] if users else 0
+    return [(0, 0), *((turn, 0) for turn in users[1:]), *((last, system + 1) for system in systems if system < last)]
 
 
 def _kept(messages: Sequence[Message], begin: int, system_begin: int) -> list[Message]:
     return [
         message
-        for place, message in enumerate(messages)
-        if place >= begin or (place >= system_begin and message["role"] == "system")
+        for index, message in enumerate(messages)
+        if index >= begin or (index >= system_begin and message["role"] == "system")
     ]
 
 
 def _with_bos(tokenizer: Tokenizer, tokens: list[int]) -> tuple[int, ...]:
-    """Exactly one BOS where the model wants one: templates often write it themselves."""
+    """The tokens with exactly one BOS if the model uses one: templates often write it themselves."""
     bos = tokenizer.bos_token_id
     return tuple(tokens) if bos is None or tokens[:1] == [bos] else (bos, *tokens)
 
 
 def _check_options(tokenizer: Tokenizer, options: TemplateOptions) -> None:
-    """Templates write these where they like, so that they cannot be kept as plain text."""
+    """Reject control tokens in options that templates may write anywhere: those cannot be encoded as plain text."""
     for given, name, instead in (
         (options.variables, "chat_template_kwargs", "It is for options: put text into messages"),
-        (options.tools, "tools", "Describe them in other words"),
+        (options.tools, "tools", "Describe the tools without it"),
     ):
         if given and tokenizer.has_specials(json.dumps(given, ensure_ascii=False)):
             raise InvalidRequest(
-                f"{name} spells a control token. {instead}, or send safe_tokenization: false.", param=name
+                f"{name} contains the text of a control token. {instead}, or send safe_tokenization: false.", param=name
             )
 
 
-def _spell_specials(tokenizer: Tokenizer, messages: Sequence[Message]) -> bool:
-    """Whether a control token is spelled in one string, or in neighbours, which a template may join."""
-    words = user_strings(messages)
-    return tokenizer.has_specials("\x00".join(words)) or tokenizer.has_specials("".join(map(str.strip, words)))
+def _contain_specials(tokenizer: Tokenizer, messages: Sequence[Message]) -> bool:
+    """Whether one string, or adjacent strings that a template may join, contain the text of a control token."""
+    strings = user_strings(messages)
+    return tokenizer.has_specials("\x00".join(strings)) or tokenizer.has_specials("".join(map(str.strip, strings)))
 
 
 def _pieces(tokenizer: Tokenizer, spans: list[Span]) -> list[tuple[str, bool]]:
-    """Neighbouring spans joined where neither has control tokens to find or to avoid.
+    """Join adjacent spans, unless one of them is markup with control tokens. Each is its text, and whether it has any.
 
-    A tokenizer joins characters across a border, so the fewer cuts, the closer to how the model was trained.
+    A tokenizer merges characters across a border, so fewer cuts are closer to how the model was trained.
     """
     pieces: list[tuple[str, bool]] = []
     for span in spans:

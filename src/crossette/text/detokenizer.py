@@ -1,4 +1,4 @@
-"""Token bytes to text, holding back half a character."""
+"""Incremental detokenization: token bytes to text, with incomplete characters held back."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import codecs
 
 
 class Detokenizer:
-    """Joins the bytes of tokens; gives text as soon as its characters are whole.
+    """Joins the bytes of tokens and returns text as soon as its characters are complete.
 
-    Bytes that are no UTF-8 become U+FFFD, as everywhere. A character that never became whole is not text: it is
-    dropped at the end, and stays visible in the bytes of its tokens.
+    Invalid UTF-8 becomes U+FFFD. A character that is still incomplete at the end is dropped from the text, and stays
+    visible in the bytes of its tokens.
     """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._num_chars = 0
         self.begin = 0
-        """The character in which the first byte of what was pushed last stands."""
+        """Offset of the character that contains the first byte of the last push."""
 
     def push(self, token_bytes: bytes) -> str:
-        """The characters that these bytes complete."""
+        """Return the characters that these bytes complete."""
         self.begin, text = self._num_chars, ""
-        if self._holds_half:  # the first byte goes on with it, or ends it as no text and stands behind it
+        if self._is_incomplete:  # the first byte continues the character, or makes it invalid and follows it
             text, token_bytes = self._decoder.decode(token_bytes[:1]), token_bytes[1:]
-            stands_in_last = text != "" and not self._holds_half
-            self.begin += len(text) - stands_in_last
+            is_in_last = text != "" and not self._is_incomplete
+            self.begin += len(text) - is_in_last
         text += self._decoder.decode(token_bytes)
         self._num_chars += len(text)
         return text
 
     @property
-    def _holds_half(self) -> bool:
+    def _is_incomplete(self) -> bool:
         return self._decoder.getstate()[0] != b""

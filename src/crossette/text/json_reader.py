@@ -1,4 +1,4 @@
-"""JSON read as it arrives: exactly what a JSON parser accepts, character by character, and not one more."""
+"""Incremental JSON reader: accepts exactly what a JSON parser accepts, character by character."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from crossette.text.reader import SPACE, Malformed, Reader, Reading
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]+')
 JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _BEGUN_NUMBER = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|(?:0|[1-9][0-9]*)(?:\.[0-9]+)?[eE][+-]?[0-9]*)?")
-_WORDS = ("true", "false", "null")
+_LITERALS = ("true", "false", "null")
 
 
 class JsonScanner:
-    """Follows one JSON value, an object, an array or a string, to its end."""
+    """Scans one JSON value, an object, an array or a string, to its end."""
 
     def __init__(self) -> None:
         self.is_done = False
         self._open: list[str] = []
-        """The brackets that are open."""
+        """The open brackets."""
         self._next = self._value
-        self._word = ""
-        """Of a number, a word or an escape: the characters so far."""
+        self._lexeme = ""
+        """The characters so far of a number, a literal or an escape."""
         self._is_key = False
 
     def feed(self, text: str) -> int:
-        """How many characters belong to the value; fewer than all where it ends, or where `text` is no JSON."""
+        """Return how many characters belong to the value: fewer than all where it ends, or where `text` is not JSON."""
         at = 0
         while at < len(text) and not self.is_done:
             if self._next == self._string and (plain := _PLAIN.match(text, at)):
@@ -40,7 +40,7 @@ class JsonScanner:
                 break
         return at
 
-    # One method for each state: takes a character and returns whether it may stand there.
+    # One method for each state: takes a character and returns whether it is valid there.
 
     def _value(self, character: str) -> bool:
         if character in "{[":
@@ -49,7 +49,7 @@ class JsonScanner:
         elif character == '"':
             self._is_key, self._next = False, self._string
         elif character in "-0123456789tfn":
-            self._word, self._next = character, self._scalar
+            self._lexeme, self._next = character, self._scalar
         else:
             return character in SPACE and bool(self._open)
         return True
@@ -89,7 +89,7 @@ class JsonScanner:
 
     def _string(self, character: str) -> bool:
         if character == "\\":
-            self._word, self._next = "", self._escape
+            self._lexeme, self._next = "", self._escape
         elif character == '"' and self._is_key:
             self._next = self._colon
         elif character == '"':
@@ -99,34 +99,34 @@ class JsonScanner:
         return True
 
     def _escape(self, character: str) -> bool:
-        self._word += character
-        if self._word[0] != "u":
+        self._lexeme += character
+        if self._lexeme[0] != "u":
             self._next = self._string
             return character in '"\\/bfnrt'
-        if len(self._word) == 5:
+        if len(self._lexeme) == 5:
             self._next = self._string
-        return len(self._word) == 1 or character in "0123456789abcdefABCDEF"
+        return len(self._lexeme) == 1 or character in "0123456789abcdefABCDEF"
 
     def _scalar(self, character: str) -> bool:
-        word = self._word + character
-        if _BEGUN_NUMBER.fullmatch(word) or any(known.startswith(word) for known in _WORDS):
-            self._word = word
+        lexeme = self._lexeme + character
+        if _BEGUN_NUMBER.fullmatch(lexeme) or any(literal.startswith(lexeme) for literal in _LITERALS):
+            self._lexeme = lexeme
             return True
-        if not self._open or not (JSON_NUMBER.fullmatch(self._word) or self._word in _WORDS):
+        if not self._open or not (JSON_NUMBER.fullmatch(self._lexeme) or self._lexeme in _LITERALS):
             return False
         self._next = self._after_value
         return self._after_value(character)
 
 
 def begins_json(text: str) -> bool:
-    """Whether JSON may begin so, or is this."""
+    """Whether `text` is JSON, or a prefix of JSON."""
     return JsonScanner().feed(text) == len(text)
 
 
 def json_text(reader: Reader, make: Callable[[str], Piece] | None = None) -> Reading[str]:
-    """Read an object, an array or a string; with `make`, its text is yielded in pieces as it arrives.
+    """Read an object, an array or a string. With `make`, yield its text in pieces as it arrives.
 
-    Raises Malformed at the first character that is no JSON, and where the text ends first.
+    Raises Malformed at the first character that is not JSON, and where the text ends before the value.
     """
     scanner, parts = JsonScanner(), []
     while not scanner.is_done:
@@ -144,7 +144,7 @@ def json_text(reader: Reader, make: Callable[[str], Piece] | None = None) -> Rea
 
 
 def json_string(reader: Reader) -> Reading[str]:
-    """Read a string, decoded. Raises Malformed for anything else."""
+    """Read and decode a string. Raises Malformed for anything else."""
     if (yield from reader.peek()) != '"':
         raise Malformed
     decoded: Any = json.loads((yield from json_text(reader)))

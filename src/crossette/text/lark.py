@@ -1,4 +1,4 @@
-"""Pieces of grammars in the Lark that constraints are written in, where control tokens are not text."""
+"""Building blocks of Lark grammars in which control tokens are not text."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-Marker = Callable[[str], int | None]
-"""The id of a marker that the vocabulary has as one token; None where it is spelled with several."""
+MarkerId = Callable[[str], int | None]
+"""The token id of a marker that is a single token of the vocabulary; None for a marker that is several tokens."""
 
 ANY = "/(?s:.*)/"
-"""Any text, which never holds a control token."""
+"""Any text. It never contains a control token."""
 
 
-def spelled(text: str, markers: Iterable[str], marker: Marker) -> str:
-    """A text as an expression: its markers as tokens where they are tokens, the rest letter for letter."""
-    known = {name: token for name in markers if (token := marker(name)) is not None}
+def literal(text: str, markers: Iterable[str], marker_id: MarkerId) -> str:
+    """A text as a Lark expression: markers that are single tokens by id, the rest as string literals."""
+    known = {name: token for name in markers if (token := marker_id(name)) is not None}
     if not known:
         return json.dumps(text, ensure_ascii=False) if text else '""'
     pattern = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
@@ -25,13 +25,13 @@ def spelled(text: str, markers: Iterable[str], marker: Marker) -> str:
     return " ".join(terms) or '""'
 
 
-def text_without(unwanted: Iterable[str], *, then: str = "") -> str:
-    """An expression for a terminal: any text in which none of these stands, and behind it `then`, where it ends."""
-    options = " | ".join(json.dumps(text, ensure_ascii=False) for text in [*unwanted, *filter(None, [then])])
+def text_without(excluded: Iterable[str], *, then: str = "") -> str:
+    """A terminal's expression: any text that contains none of these strings, up to and including `then`."""
+    options = " | ".join(json.dumps(text, ensure_ascii=False) for text in [*excluded, *filter(None, [then])])
     text = f"({ANY} & ~({ANY} ({options}) {ANY}))" if options else ANY
     return f"{text} {json.dumps(then, ensure_ascii=False)}" if then else text
 
 
 def json_of(schema: Mapping[str, Any]) -> str:
-    """An expression for JSON of an enforceable schema, which says itself how it is written."""
+    """An expression for JSON of an enforceable schema, which itself defines the notation."""
     return "%json " + json.dumps(schema, ensure_ascii=False)

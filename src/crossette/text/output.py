@@ -1,4 +1,4 @@
-"""A model's text to pieces: thoughts, content and calls. What streams and what is folded comes from here."""
+"""Parser of a model's output: text to reasoning, content and tool calls, streamed or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Make = Callable[[str], Piece]
 
 
 class PlainText:
-    """Text that is nothing but content: of a model that marks no thoughts, asked without tools."""
+    """The parser of text that is content only: of a model without reasoning, in a request without tools."""
 
     is_thinking = only_calls = False
 
@@ -34,14 +34,14 @@ class PlainText:
 
 
 class OutputParser:
-    """Reads one choice's text. The pieces depend on the text alone, but for where they are cut.
+    """Parses the text of one choice. Joined, the pieces depend on the text alone, not on where it is cut.
 
-    Markup is left out, and the white space beside it; all else comes out, in order, and nothing is held back but what
-    may become markup. What only looks like a call is content. A call within thoughts is a thought. A call that broken
-    JSON ends leaves what was said of it; what was not said is content.
+    Markup and the white space next to it are dropped; all other text is emitted in order, and only text that may become
+    markup is held back. Text that only looks like a call is content. A call within reasoning is reasoning. If the JSON
+    of a call is malformed, what was already emitted of the call stays, and the rest is content.
 
-    Where the text is cut, by `max_tokens` say, what was held back is left out if it can be nothing but markup: a call
-    that has begun, or what has a control token in it. Half a mark that is spelled with letters is a word.
+    Where the text is cut, for example by `max_tokens`, held text is dropped if it can only be markup: the beginning of
+    a call, or text with a control token. Half a tag of ordinary characters is content.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class OutputParser:
         only_calls: bool = False,
         content_format: Literal["json", "text"] | None = None,
     ) -> None:
-        """`is_thinking` where the prompt ends within the model's thoughts; no `tools` where there can be no calls.
+        """Create a parser: `is_thinking` if the prompt ends within reasoning; no `tools` if there can be no calls.
 
-        `only_calls` where there can be nothing else, reasoning apart. `content_format` where the content has an output
+        `only_calls` if there can be no content, only reasoning and calls. `content_format` if the content has an output
         format: what looks like a call within it is content.
         """
         self._reasoning = reasoning
@@ -63,61 +63,61 @@ class OutputParser:
         self._reader = Reader()
         self._calls = Calls()
         self._layout = {*(reasoning.layout if reasoning else ()), *(tools.layout if tools else ())}
-        self._marks = _marks(reasoning, tools)
+        self._tags = _tags(reasoning, tools)
         self._content_format = content_format
-        self._content_marks = _marks(reasoning, None)
-        self._never_content = _never_content(reasoning, tools)
+        self._content_tags = _tags(reasoning, None)
+        self._always_markup = _always_markup(reasoning, tools)
         self._has_content = self._is_after_markup = self._is_over = False
         self.is_thinking = is_thinking
-        """Whether the text, as far as it was read, ends within thoughts."""
+        """Whether the text read so far ends within reasoning."""
         self._only_calls = only_calls
         self._parsing = self._read(is_thinking)
 
     @property
     def only_calls(self) -> bool:
-        """Whether nothing but calls can follow upon the text, as far as it was read, and upon its thoughts."""
+        """Whether only calls, and no content, can follow the text read so far."""
         return self._only_calls or self._calls.num > 0
 
     @property
     def num_calls(self) -> int:
-        """Of the calls that have begun."""
+        """The number of calls that have begun."""
         return self._calls.num
 
     @property
     def position(self) -> int:
-        """How many characters of the text are accounted for."""
+        """The number of characters that were parsed: emitted or dropped."""
         return self._reader.position
 
     def push(self, text: str) -> list[Piece]:
-        """What is certain now."""
+        """Return the pieces that are certain now."""
         self._reader.push(text)
         return self._run()
 
     def flush(self, *, is_cut: bool = False) -> list[Piece]:
-        """The rest, at the end of the text; `is_cut` where the model would have gone on."""
+        """Return the rest, at the end of the text; `is_cut` if the model would have continued."""
         if is_cut and not self.is_thinking:
             self._drop_markup()
         self._reader.ended = True
         return self._run()
 
     def _drop_markup(self) -> None:
-        """Forget of what is held back what can be no content, and the white space before it."""
-        unsaid = self._reader.unsaid
-        content = unsaid[: 0 if self.only_calls else self._markup_in(unsaid)]
-        if content != unsaid:
+        """Discard held text that cannot be content, and the white space before it."""
+        pending = self._reader.pending
+        content = pending[: 0 if self.only_calls else self._markup_at(pending)]
+        if content != pending:
             self._reader.drop(len(content.rstrip(SPACE)))
             self._only_calls |= self._tools is not None
 
-    def _markup_in(self, unsaid: str) -> int:
-        """Where markup begins that can be nothing else; the length of the text if it has none."""
+    def _markup_at(self, pending: str) -> int:
+        """Index at which text begins that can only be markup; the length of the text if there is none."""
         if self._content_format is not None and self._has_content:
-            return len(unsaid)
+            return len(pending)
         if self._content_format == "json":
-            return len(unsaid) if begins_json(unsaid.lstrip(SPACE)) else 0
-        bare = self._tools.bare_beginning if self._tools is not None and self._tools.bare else "(?!)"
-        if not self._has_content and re.match(bare, unsaid):
+            return len(pending) if begins_json(pending.lstrip(SPACE)) else 0
+        bare = self._tools.bare_pattern if self._tools is not None and self._tools.bare else "(?!)"
+        if not self._has_content and re.match(bare, pending):
             return 0
-        return min((at for mark in self._never_content if (at := unsaid.find(mark)) >= 0), default=len(unsaid))
+        return min((at for tag in self._always_markup if (at := pending.find(tag)) >= 0), default=len(pending))
 
     def _run(self) -> list[Piece]:
         pieces: list[Piece] = []
@@ -132,77 +132,77 @@ class OutputParser:
             pieces.append(piece)
         return joined(pieces)
 
-    # --- what the text is made of ---
+    # --- grammar of the output ---
 
     def _read(self, is_thinking: bool) -> Reading[None]:
         if self._reasoning is not None:
-            yield from self._first_thoughts(self._reasoning, is_thinking)
+            yield from self._leading_reasoning(self._reasoning, is_thinking)
         if self._tools is not None and self._tools.bare:
             yield from self._bare_call(self._tools)
         while True:
             if self._is_after_markup and not self._has_content:
                 yield from self._reader.space()
-            mark, space = yield from self._text((yield from self._marks_here()), Content)
-            if mark is None:
+            tag, space = yield from self._text((yield from self._tags_here()), Content)
+            if tag is None:
                 if not self._is_after_markup:
-                    yield from self._said(self._reader.take(space), Content)
+                    yield from self._emit(self._reader.take(space), Content)
                 return
-            yield from self._markup(mark, space)
+            yield from self._markup(tag, space)
 
-    def _marks_here(self) -> Reading[tuple[str, ...]]:
-        """What is looked for from here on: no calls once a form has begun."""
+    def _tags_here(self) -> Reading[tuple[str, ...]]:
+        """The tags to look for from here on: none of calls once formatted content has begun."""
         if self._content_format is None:
-            return self._marks
+            return self._tags
         self._reader.hold()
         yield from self._reader.space()
-        found = yield from self._reader.expect(*self._marks)
+        match = yield from self._reader.expect(*self._tags)
         self._reader.go_back()
-        return self._marks if found else self._content_marks
+        return self._tags if match else self._content_tags
 
-    def _markup(self, mark: str, space: int) -> Reading[None]:
-        """What a mark stands for, and the white space before it."""
-        if self._reasoning is not None and mark == self._reasoning.begin:
-            self._reader.take(space + len(mark))
-            yield from self._thoughts(self._reasoning)
-        elif mark in self._layout:
-            self._reader.take(space + len(mark))
+    def _markup(self, tag: str, space: int) -> Reading[None]:
+        """Handle a tag and the white space before it."""
+        if self._reasoning is not None and tag == self._reasoning.begin:
+            self._reader.take(space + len(tag))
+            yield from self._reasoning_text(self._reasoning)
+        elif tag in self._layout:
+            self._reader.take(space + len(tag))
             self._is_after_markup = True
-            self._only_calls |= self._tools is not None and mark == self._tools.trigger
+            self._only_calls |= self._tools is not None and tag == self._tools.trigger
         elif not (yield from self._is_call()):
-            yield from self._said(self._reader.take(space + len(mark)), Content)
+            yield from self._emit(self._reader.take(space + len(tag)), Content)
 
-    def _first_thoughts(self, reasoning: Reasoning, is_thinking: bool) -> Reading[None]:
-        """Those that open the text. Some models repeat the marker that their prompt ends with."""
+    def _leading_reasoning(self, reasoning: Reasoning, is_thinking: bool) -> Reading[None]:
+        """Read reasoning at the start of the text. Some models repeat the tag that ends their prompt."""
         self._reader.hold()
         yield from self._reader.space()
         if (yield from self._reader.expect(reasoning.begin)) or is_thinking:
-            yield from self._thoughts(reasoning)
+            yield from self._reasoning_text(reasoning)
         else:
             self._reader.go_back()
 
-    def _thoughts(self, reasoning: Reasoning) -> Reading[None]:
+    def _reasoning_text(self, reasoning: Reasoning) -> Reading[None]:
         self._reader.release()
         self.is_thinking = True
         yield from self._reader.space()
         end, space = yield from self._text((reasoning.end,), ReasoningText)
         self.is_thinking = False
         if end is None:
-            yield from self._said(self._reader.take(space), ReasoningText)
+            yield from self._emit(self._reader.take(space), ReasoningText)
         else:
             self._reader.take(space + len(end))
             self._is_after_markup = True
 
     def _bare_call(self, tools: ToolFormat) -> Reading[None]:
-        """A call that is the whole answer, or no call."""
+        """Read a call without an opening tag, which must be the whole answer."""
         self._reader.hold()
         yield from self._reader.space()
-        is_begun = (yield from self._reader.peek()) == tools.bare
+        may_be_call = (yield from self._reader.peek()) == tools.bare
         self._reader.go_back()
-        if is_begun:
+        if may_be_call:
             yield from self._is_call()
 
     def _is_call(self) -> Reading[bool]:
-        """Read a call, if it is one, or as much as there is of it; else nothing."""
+        """Read a call, or the beginning of one, and return whether there was one. Else read nothing."""
         assert self._tools is not None
         num_before = self._calls.num
         self._reader.hold()
@@ -218,26 +218,26 @@ class OutputParser:
         self._is_after_markup = True
         return True
 
-    def _text(self, marks: tuple[str, ...], make: Make) -> Reading[tuple[str | None, int]]:
-        """Say the text up to the first of the marks, or to the end.
+    def _text(self, tags: tuple[str, ...], make: Make) -> Reading[tuple[str | None, int]]:
+        """Emit the text up to the first tag, or to the end.
 
-        The white space before it is left, with the mark: its length is the second result.
+        Return the tag, None at the end, and the length of the white space before it. Both stay unread.
         """
-        pattern = re.compile("|".join(map(re.escape, marks))) if marks else None
+        pattern = re.compile("|".join(map(re.escape, tags))) if tags else None
         while True:
             ahead = self._reader.ahead
-            found = pattern.search(ahead) if pattern else None
-            begun = len(ahead) - (0 if self._reader.ended else possible_start(ahead, marks))
-            if found and begun <= found.start():
-                found = None  # a longer mark may stand there
-            text = ahead[: found.start() if found else begun]
-            said = text.rstrip(SPACE) if marks else text
-            yield from self._said(self._reader.take(len(said)), make)
-            if found or self._reader.ended:
-                return found[0] if found else None, len(text) - len(said)
+            match = pattern.search(ahead) if pattern else None
+            certain = len(ahead) - (0 if self._reader.ended else possible_start(ahead, tags))
+            if match and certain <= match.start():
+                match = None  # a longer tag may be there
+            text = ahead[: match.start() if match else certain]
+            emitted = text.rstrip(SPACE) if tags else text
+            yield from self._emit(self._reader.take(len(emitted)), make)
+            if match or self._reader.ended:
+                return match[0] if match else None, len(text) - len(emitted)
             yield None
 
-    def _said(self, text: str, make: Make) -> Reading[None]:
+    def _emit(self, text: str, make: Make) -> Reading[None]:
         if not text:
             return
         if make is Content:
@@ -247,20 +247,20 @@ class OutputParser:
             yield make(text)
 
 
-def _marks(reasoning: Reasoning | None, tools: ToolFormat | None) -> tuple[str, ...]:
-    """What is to be found within an answer, the longest first."""
-    marks = {
+def _tags(reasoning: Reasoning | None, tools: ToolFormat | None) -> tuple[str, ...]:
+    """The tags to look for within an answer, the longest first."""
+    tags = {
         *(tools.openings if tools else ()),
         *(tools.layout if tools else ()),
         *(reasoning.layout if reasoning else ()),
     }
     if reasoning is not None and reasoning.repeats:
-        marks.add(reasoning.begin)
-    return tuple(sorted(marks, key=lambda mark: (-len(mark), mark)))
+        tags.add(reasoning.begin)
+    return tuple(sorted(tags, key=lambda tag: (-len(tag), tag)))
 
 
-def _never_content(reasoning: Reasoning | None, tools: ToolFormat | None) -> frozenset[str]:
-    """What is markup wherever it stands whole: a grammar keeps it out of content, or it is a control token."""
+def _always_markup(reasoning: Reasoning | None, tools: ToolFormat | None) -> frozenset[str]:
+    """Strings that are always markup: the grammar excludes them from content, or they are control tokens."""
     of_tools = (*tools.openings, *tools.layout, *tools.markers) if tools else ()
-    of_thoughts = (reasoning.begin, *reasoning.layout, *reasoning.markers) if reasoning else ()
-    return frozenset((*of_tools, *of_thoughts))
+    of_reasoning = (reasoning.begin, *reasoning.layout, *reasoning.markers) if reasoning else ()
+    return frozenset((*of_tools, *of_reasoning))

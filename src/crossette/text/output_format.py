@@ -1,4 +1,4 @@
-"""The form that an answer must have: as a grammar for the engine, and as a look at what came out."""
+"""Output formats: a constraint for the engine, and a validator for the finished answer."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from crossette.types import Constraint
 
 @dataclass(frozen=True, slots=True)
 class OutputFormat:
-    """What an answer must be."""
+    """The constraint on an answer, and its validator."""
 
     constraint: Constraint
     validator: JsonValidator | None = None
 
     def check(self, text: str, *, is_cut: bool) -> None:
-        """Look again at an answer that ended before max_tokens; `is_cut` by a stop string or token of the request.
+        """Validate an answer that ended before max_tokens; `is_cut` by a stop string or stop token of the request.
 
-        Raises InvalidRequest if it was cut within its JSON, and OutputMismatch if the grammar allowed what its
+        Raises InvalidRequest if it was cut within its JSON, and OutputMismatch if the grammar allowed a text that the
         schema does not.
         """
         fault = self.validator.fault(text) if self.validator is not None else None
@@ -40,17 +40,17 @@ class OutputFormat:
 
 
 def json_schema(schema: Any, param: str) -> OutputFormat:
-    """JSON of a schema. Raises InvalidRequest, with `param`, for one that is not valid or cannot be enforced."""
+    """JSON of a schema. Raises InvalidRequest, with `param`, for a schema that is not valid or cannot be enforced."""
     try:
         validator = JsonValidator(schema)
     except ValueError as error:
-        raise InvalidRequest(f"{param} is no valid JSON schema: {error}", param=param) from None
+        raise InvalidRequest(f"{param} is not a valid JSON schema: {error}", param=param) from None
     try:
         source = json.dumps(enforceable(schema), ensure_ascii=False, allow_nan=False)
     except Unenforceable as error:
         raise InvalidRequest(f"The JSON schema cannot be enforced: {error}", param=param) from None
     except ValueError:
-        raise InvalidRequest(f"{param} has a number beyond all limits.", param=param) from None
+        raise InvalidRequest(f"{param} contains a number that is not finite.", param=param) from None
     return OutputFormat(Constraint("json_schema", source, param=param), validator)
 
 
@@ -60,14 +60,14 @@ def json_object(param: str) -> OutputFormat:
 
 
 def regex(pattern: str, param: str) -> OutputFormat:
-    """A text that matches a pattern from its beginning to its end."""
+    """A text that matches the whole pattern."""
     return OutputFormat(Constraint("regex", pattern, param=param))
 
 
 def choice(texts: Sequence[str], param: str) -> OutputFormat:
-    """One of several texts. Raises InvalidRequest if there are none."""
+    """One of several strings. Raises InvalidRequest if there are none."""
     if not texts:
-        raise InvalidRequest(f"{param} is empty: there is nothing to choose from.", param=param)
+        raise InvalidRequest(f"{param} is empty. List at least one choice.", param=param)
     return regex("|".join(f"(?:{_literal(text)})" for text in texts), param)
 
 
@@ -76,7 +76,7 @@ def _literal(text: str) -> str:
 
 
 def grammar(source: str, param: str) -> OutputFormat:
-    """A text of a grammar, which is GBNF with the rule `root` if it has `::=`, and else Lark with the rule `start`."""
+    """A text of a grammar: GBNF with the rule `root` if it contains `::=`, else Lark with the rule `start`."""
     return gbnf(source, param) if re.search(r"^[^#\"\n]*::=", source, re.MULTILINE) else _lark(source, param)
 
 

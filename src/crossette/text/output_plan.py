@@ -1,4 +1,4 @@
-"""How an answer's text is to be read, and what must be in it: form, tools and thoughts of one request, together."""
+"""Output plan: how the output of a request is constrained and parsed. Combines output format, tools and reasoning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from crossette.errors import InvalidRequest
-from crossette.text.lark import Marker, json_of, text_without
+from crossette.text.lark import MarkerId, json_of, text_without
 from crossette.text.output import OutputParser, PlainText
 from crossette.text.output_format import OutputFormat
 from crossette.text.pieces import Piece, calls_of, content_of
@@ -20,22 +20,22 @@ from crossette.types import Constraint
 
 @dataclass(frozen=True, slots=True)
 class OutputPlan:
-    """What is done with the text of every choice of a request. Without arguments: all of it is content."""
+    """How the text of every choice of a request is handled. With the defaults all of it is content."""
 
     constraint: Constraint | None = None
-    """What the engine holds the output to."""
+    """The constraint that the engine enforces."""
     output_format: OutputFormat | None = None
-    """What content must be, if it ends by itself."""
+    """The format of content that is not cut."""
     tool_set: ToolSet | None = None
-    """Which calls there may be, and must be."""
+    """The calls that are allowed, or required."""
     reasoning: Reasoning | None = None
     is_thinking: bool = False
-    """Whether the prompt ends within thoughts."""
-    shown: frozenset[int] = field(default_factory=frozenset)
-    """Control tokens that are markup: the parser is shown how they are spelled."""
+    """Whether the prompt ends within reasoning."""
+    markup_token_ids: frozenset[int] = field(default_factory=frozenset)
+    """Control tokens that are markup: the parser gets them as text."""
 
     def parser(self) -> OutputParser | PlainText:
-        """For the text of one choice."""
+        """Create a parser for the text of one choice."""
         if self.reasoning is None and self.tool_set is None:
             return PlainText()
         content_format: Literal["json", "text"] | None = None
@@ -51,7 +51,7 @@ class OutputPlan:
 
     @property
     def parts(self) -> list[Constraint]:
-        """What the constraint is made of, each alone: the form, and each tool's arguments."""
+        """The parts of the constraint: the output format, and the arguments of each tool."""
         formats = [self.output_format] if self.output_format else []
         if self.tool_set:
             formats += self.tool_set.argument_formats.values()
@@ -59,10 +59,11 @@ class OutputPlan:
 
     @property
     def is_checked(self) -> bool:
+        """Whether `check` has anything to validate."""
         return self.output_format is not None or self.tool_set is not None
 
     def check(self, pieces: Sequence[Piece], *, is_cut: bool) -> None:
-        """Look again at an answer that ended before max_tokens; `is_cut` by a stop string or token of the request.
+        """Validate an answer that ended before max_tokens; `is_cut` by a stop string or stop token of the request.
 
         Raises InvalidRequest or OutputMismatch, as `OutputFormat.check` does.
         """
@@ -78,72 +79,75 @@ PLAIN = OutputPlan()
 
 @dataclass(frozen=True, slots=True)
 class ReasoningPlan:
-    """How a model thinks, and how a request wants it to."""
+    """How a model marks its reasoning, and the reasoning options of a request."""
 
     reasoning: Reasoning
     thinking: Thinking
     is_open: bool
-    """Whether the prompt ends within thoughts."""
+    """Whether the prompt ends within reasoning."""
 
 
 def output_plan(
-    marker: Marker,
+    marker_id: MarkerId,
     *,
     output_format: OutputFormat | None = None,
     tool_set: ToolSet | None = None,
     reasoning_plan: ReasoningPlan | None = None,
 ) -> OutputPlan:
-    """The plan for what a request asks for.
+    """Create the plan of a request.
 
-    Raises InvalidRequest for what cannot be enforced, together or at all.
+    Raises InvalidRequest for options that cannot be enforced, or not in combination.
     """
     reasoning = reasoning_plan.reasoning if reasoning_plan else None
     markers = {*(reasoning.markers if reasoning else ()), *(tool_set.format.markers if tool_set else ())}
     return OutputPlan(
-        _constraint(marker, output_format, tool_set, reasoning_plan),
+        _constraint(marker_id, output_format, tool_set, reasoning_plan),
         output_format,
         tool_set,
         reasoning,
         is_thinking=reasoning_plan is not None and reasoning_plan.is_open,
-        shown=frozenset(token for mark in markers if (token := marker(mark)) is not None),
+        markup_token_ids=frozenset(token for marker in markers if (token := marker_id(marker)) is not None),
     )
 
 
 def _constraint(
-    marker: Marker, output_format: OutputFormat | None, tool_set: ToolSet | None, reasoning_plan: ReasoningPlan | None
+    marker_id: MarkerId,
+    output_format: OutputFormat | None,
+    tool_set: ToolSet | None,
+    reasoning_plan: ReasoningPlan | None,
 ) -> Constraint | None:
-    """One grammar for thoughts, form and calls; None where the model is free."""
-    unwanted = (reasoning_plan.reasoning.begin,) if reasoning_plan else ()
+    """One grammar for reasoning, content and calls; None for unconstrained output."""
+    excluded = (reasoning_plan.reasoning.begin,) if reasoning_plan else ()
     if tool_set is not None and (output_format is None or tool_set.choice.mode != "none"):
         content = _content(output_format) if output_format is not None and tool_set.choice.mode == "auto" else ""
-        source = tool_grammar(tool_set.format, tool_set.tools, tool_set.choice, marker, unwanted, content)
+        source = tool_grammar(tool_set.format, tool_set.tools, tool_set.choice, marker_id, excluded, content)
         constraint = Constraint("lark", source, param="tools")
     elif output_format is not None:
         constraint = output_format.constraint
     elif reasoning_plan is not None and reasoning_plan.thinking.budget is not None:
-        source = f"start: TEXT\nTEXT: {text_without(unwanted)}\n"
+        source = f"start: TEXT\nTEXT: {text_without(excluded)}\n"
         constraint = Constraint("lark", source, param=reasoning_plan.thinking.param)
     else:
         return None
     if reasoning_plan is None:
         return constraint
-    # The grammar of tools says itself how content begins.
+    # The grammar of tools has its own rule for how content begins.
     to_content = constraint.param != "tools"
     preamble = reasoning_plan.reasoning.preamble(
-        marker, reasoning_plan.thinking, is_open=reasoning_plan.is_open, to_content=to_content
+        marker_id, reasoning_plan.thinking, is_open=reasoning_plan.is_open, to_content=to_content
     )
     return replace(constraint, preamble=preamble)
 
 
 def _content(output_format: OutputFormat) -> str:
-    """A form as an expression, for a grammar in which calls stand beside it."""
+    """An output format as a Lark expression, for a grammar that also allows calls."""
     constraint = output_format.constraint
     if constraint.kind == "json_schema":
         return json_of(json.loads(constraint.source))
     if constraint.kind == "regex":
         return "/{}/".format(constraint.source.replace("/", r"\/"))
     raise InvalidRequest(
-        f"{constraint.param} and tools cannot be held to together: a grammar of one's own stands alone. Send "
-        'tool_choice "none" or "required", or a JSON schema in its place.',
+        f"{constraint.param} and tools cannot be combined: a custom grammar constrains the whole answer. Send "
+        'tool_choice "none" or "required", or a JSON schema in place of the grammar.',
         param=constraint.param,
     )

@@ -1,4 +1,4 @@
-"""What a model's output is made of: content, thoughts, and calls of tools, piece by piece."""
+"""The pieces of a model's output: content, reasoning and tool calls."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Words for the reader."""
+    """Text of the answer."""
 
     text: str
     begin: int = field(default=0, compare=False)
-    """Where they stand in the model's text, in characters: letter for letter from there on."""
+    """Offset in the model's text, in characters. The content is that text, unchanged, from there on."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningText:
-    """Words of the model to itself."""
+    """Text of the reasoning."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallStart:
-    """A call begins. `index` counts the calls of one output from 0; whoever sends it gives it an id."""
+    """The start of a call. `index` counts the calls of one output from 0; the API assigns ids."""
 
     index: int
     name: str
@@ -32,7 +32,7 @@ class ToolCallStart:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallArguments:
-    """More of the JSON text of a call's arguments: the pieces of a finished call join to one JSON object."""
+    """A part of a call's arguments as JSON text: the parts of a finished call join to one JSON object."""
 
     index: int
     text: str
@@ -43,11 +43,11 @@ Piece = Content | ReasoningText | ToolCallStart | ToolCallArguments
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call, complete."""
+    """A complete call."""
 
     name: str
     arguments: str
-    """JSON of an object, unless the output was cut."""
+    """A JSON object, unless the output was cut."""
 
 
 def content_of(pieces: Iterable[Piece]) -> str:
@@ -68,13 +68,13 @@ def calls_of(pieces: Iterable[Piece]) -> list[ToolCall]:
                 arguments.append([])
             case ToolCallArguments(index, text):
                 arguments[index].append(text)
-    return [ToolCall(name, "".join(said)) for name, said in zip(names, arguments, strict=True)]
+    return [ToolCall(name, "".join(texts)) for name, texts in zip(names, arguments, strict=True)]
 
 
 def joined(pieces: Iterable[Piece]) -> list[Piece]:
-    """The same output in as few pieces as say it: neighbours of one kind become one.
+    """Merge adjacent pieces of one kind.
 
-    Content stays apart where the model's text has something between.
+    Content pieces stay separate where the model's text has something between them.
     """
     result: list[Piece] = []
     for piece in pieces:

@@ -1,6 +1,6 @@
-"""Models that think before they answer: the marks of their thoughts, the switches of their templates, the budget.
+"""Reasoning models: the tags of each family, the options of their templates, and reasoning budgets.
 
-What a request asks becomes variables for the template, and a grammar that stands before the answer's own.
+The options of a request become variables of the template, and a grammar that precedes the grammar of the answer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from crossette.errors import InvalidRequest, Unsupported
-from crossette.text.lark import Marker, spelled, text_without
+from crossette.text.lark import MarkerId, literal, text_without
 from crossette.text.template.jinja_environment import variables_of
 from crossette.text.template.messages import Message
 
@@ -18,85 +18,86 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 History = Literal["disabled", "interleaved", "preserved"]
 
 _BUDGETS = {"none": 0, "minimal": 1024, "low": 3000}
-"""Tokens of thought for a model that knows no efforts: Fireworks takes 3000 for `low`. Above it there is no cap."""
+"""Reasoning tokens for a model without effort levels: Fireworks takes 3000 for `low`. Higher efforts have no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reasoning:
-    """How a family of models marks its thoughts, and what its template is told about them."""
+    """The reasoning tags of a family of models, and the reasoning options of its template."""
 
     begin: str
     end: str
-    behind: str = ""
-    """What stands between thoughts and answer, white space apart."""
+    separator: str = ""
+    """The text between reasoning and answer, apart from white space."""
     before_content: str = ""
-    """What the answer itself begins with, where that is not a call."""
+    """The text before the answer's content, if the answer is not a call."""
     layout: tuple[str, ...] = ()
-    """Markers that say nothing, and are left out of the answer."""
+    """Tags that are dropped from the answer."""
     repeats: bool = False
-    """Whether thoughts may also follow upon content."""
+    """Whether reasoning may also follow content."""
     markers: tuple[str, ...]
-    """What of all this may be control tokens of the vocabulary, which have no text: the parser must see them."""
+    """Tags that may be control tokens of the vocabulary. Those have no text, so the parser must get them as text."""
     key: str = "reasoning_content"
-    """Where the template looks for a message's thoughts."""
+    """The field of a message from which the template reads its reasoning."""
     switch: str | None = None
-    """The template's variable that turns thoughts on and off."""
+    """The template variable that turns reasoning on and off."""
     efforts: tuple[str, ...] = ()
-    """Those that the template knows by name, as `reasoning_effort`."""
+    """The values of `reasoning_effort` that the template knows."""
 
     def is_open(self, prompt: str) -> bool:
-        """Whether a prompt ends where thoughts have begun."""
+        """Whether a prompt ends with the opening tag of reasoning."""
         return prompt.rstrip().endswith(self.begin)
 
-    def preamble(self, marker: Marker, thinking: Thinking, *, is_open: bool, to_content: bool = True) -> str:
-        """What stands before a constrained answer, as `Constraint.preamble`: thoughts within their budget.
+    def preamble(self, marker_id: MarkerId, thinking: Thinking, *, is_open: bool, to_content: bool = True) -> str:
+        """The grammar of the reasoning before a constrained answer, as `Constraint.preamble`, within its budget.
 
-        `is_open` where the prompt ends within them; else the model may leave them out. `to_content` unless the
-        constraint itself says how content begins, as that of tools does. Raises Unsupported for a budget if the end
-        of thoughts is no single token.
+        `is_open` if the prompt ends within reasoning; else the reasoning is optional. `to_content` unless the
+        constraint defines itself how content begins, as that of tools does. Raises Unsupported for a budget if the
+        closing tag is not a single token.
         """
-        answer = spelled(self.before_content, self.markers, marker) if to_content and self.before_content else ""
+        answer = literal(self.before_content, self.markers, marker_id) if to_content and self.before_content else ""
         if thinking.budget == 0 and not is_open:
             return answer
-        thoughts, rules = self._thoughts(marker, thinking)
+        reasoning, rules = self._reasoning_rules(marker_id, thinking)
         if not is_open:
-            thoughts = f"({spelled(self.begin, self.markers, marker)} {thoughts})?"
-        return f"{thoughts} {answer}{rules}"
+            reasoning = f"({literal(self.begin, self.markers, marker_id)} {reasoning})?"
+        return f"{reasoning} {answer}{rules}"
 
-    def _thoughts(self, marker: Marker, thinking: Thinking) -> tuple[str, str]:
-        """The expression from behind the beginning to the answer, and the rules that it needs."""
-        behind = f"{spelled(self.behind, self.markers, marker)}" if self.behind else r"/\n{0,2}/"
-        end, budget = marker(self.end), thinking.budget
+    def _reasoning_rules(self, marker_id: MarkerId, thinking: Thinking) -> tuple[str, str]:
+        """The expression from after the opening tag to the answer, and the rules that it needs."""
+        separator = f"{literal(self.separator, self.markers, marker_id)}" if self.separator else r"/\n{0,2}/"
+        end, budget = marker_id(self.end), thinking.budget
         if end is None:
             if budget is not None:
                 raise Unsupported(
-                    f"This model ends its thoughts with {self.end!r}, which is not one of its tokens, so they cannot "
-                    "be held to a number of tokens. Ask for another reasoning effort.",
+                    f"This model ends its reasoning with {self.end!r}, which is not a single token of its "
+                    "vocabulary, so a budget cannot be enforced. Send another reasoning effort.",
                     param=thinking.param,
                 )
-            return f"thoughts {behind}", f"\nthoughts[lazy]: {text_without([], then=self.end)}"
+            return f"reasoning {separator}", f"\nreasoning[lazy]: {text_without([], then=self.end)}"
         if budget == 0:
-            return f"<[{end}]> {behind}", ""
+            return f"<[{end}]> {separator}", ""
         limit = "" if budget is None else f"[max_tokens={budget}]"
-        return f"thoughts <[{end}]> {behind}", f"\nthoughts{limit}: THOUGHTS\nTHOUGHTS: {text_without([self.end])}"
+        rules = f"\nreasoning{limit}: REASONING\nREASONING: {text_without([self.end])}"
+        return f"reasoning <[{end}]> {separator}", rules
 
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """How a request wants its model to think."""
+    """The reasoning options of a request."""
 
     variables: Mapping[str, Any] = field(default_factory=dict)
-    """For the template."""
+    """Variables for the template."""
     budget: int | None = None
-    """At most so many tokens of thoughts; None for no bound."""
+    """The most reasoning tokens; None for no limit."""
     param: str = "reasoning_effort"
-    """The field that says so, for errors."""
+    """The field of the request, for errors."""
 
 
 def thinking(reasoning: Reasoning | None, effort: bool | int | str | None, param: str = "reasoning_effort") -> Thinking:
-    """What an effort means for a model. A number is a budget in tokens; True is `medium`, False is `none`.
+    """Translate a reasoning effort for a model. A number is a budget in tokens; True is `medium`, False is `none`.
 
-    Raises Unsupported for what the model cannot do, and InvalidRequest for what is no effort.
+    Raises Unsupported for an effort that the model does not support, and InvalidRequest for an invalid effort.
     """
     if effort is None:
         return Thinking(param=param)
@@ -106,15 +107,15 @@ def thinking(reasoning: Reasoning | None, effort: bool | int | str | None, param
     budget = _BUDGETS.get(effort) if isinstance(effort, str) else effort
     if (budget is not None and budget < 0) or (name is not None and name not in EFFORTS):
         raise InvalidRequest(
-            f"A reasoning effort is one of {', '.join(EFFORTS)}, or a number of tokens: {effort!r}", param=param
+            f"A reasoning effort is one of {', '.join(EFFORTS)}, or a number of tokens, not {effort!r}.", param=param
         )
     if reasoning is None:
         if name == "none":
             return Thinking(param=param)
-        raise Unsupported(f"This model does not reason, so '{param}' can only be 'none': {effort!r}", param=param)
+        raise Unsupported(f"This model does not reason, so '{param}' can only be 'none', not {effort!r}.", param=param)
     if reasoning.efforts and name not in reasoning.efforts:
         raise Unsupported(
-            f"This model knows the reasoning efforts {', '.join(reasoning.efforts)}: {effort!r}", param=param
+            f"This model supports the reasoning efforts {', '.join(reasoning.efforts)}, not {effort!r}.", param=param
         )
     variables: dict[str, Any] = {reasoning.switch: name != "none"} if reasoning.switch else {}
     if reasoning.efforts:
@@ -123,29 +124,29 @@ def thinking(reasoning: Reasoning | None, effort: bool | int | str | None, param
 
 
 def with_history(messages: Sequence[Message], history: History, reasoning: Reasoning) -> list[Message]:
-    """The messages with the thoughts that the model is shown again, where its template looks for them.
+    """The messages with earlier reasoning, in the field from which the template reads it.
 
-    `interleaved` shows those since the user's last words, which a chain of tool calls goes on from; `preserved` all,
-    and `disabled` none. A template may still leave out what it is given.
+    `interleaved` keeps the reasoning since the last user message, which a chain of tool calls continues; `preserved`
+    keeps all, and `disabled` none. A template may still leave out what it gets.
     """
-    users = [place for place, message in enumerate(messages) if message["role"] == "user"]
-    first = {"disabled": len(messages), "interleaved": max(users, default=0), "preserved": 0}[history]
-    return [_with_thoughts(message, place >= first, reasoning.key) for place, message in enumerate(messages)]
+    user_indices = [index for index, message in enumerate(messages) if message["role"] == "user"]
+    first = {"disabled": len(messages), "interleaved": max(user_indices, default=0), "preserved": 0}[history]
+    return [_with_reasoning(message, index >= first, reasoning.key) for index, message in enumerate(messages)]
 
 
-def _with_thoughts(message: Message, is_shown: bool, key: str) -> Message:
-    thoughts = message.get("reasoning_content")
-    if thoughts is None:
+def _with_reasoning(message: Message, is_shown: bool, key: str) -> Message:
+    reasoning = message.get("reasoning_content")
+    if reasoning is None:
         return message
     rest = {name: value for name, value in message.items() if name not in ("reasoning_content", "reasoning")}
-    return {**rest, key: thoughts} if is_shown else rest
+    return {**rest, key: reasoning} if is_shown else rest
 
 
 THINK = Reasoning(begin="<think>", end="</think>", markers=("<think>", "</think>"))
 HARMONY = Reasoning(
     begin="<|channel|>analysis<|message|>",
     end="<|end|>",
-    behind="<|start|>assistant",
+    separator="<|start|>assistant",
     before_content="<|channel|>final<|message|>",
     layout=(
         "<|start|>assistant",
@@ -176,12 +177,12 @@ _FAMILIES = (
     ("</think>", THINK),
     ("<think>", THINK),
 )
-"""Each with what its templates write. The first that is found decides."""
+"""Families by a string in their templates. The first match decides."""
 
 
 def reasoning_of(template: str) -> Reasoning | None:
-    """How the model of a chat template thinks; None for one that does not."""
-    found = next((family for written, family in _FAMILIES if written in template), None)
+    """The reasoning of the model with this chat template; None if it does not reason."""
+    found = next((family for tag, family in _FAMILIES if tag in template), None)
     if found is None:
         return None
     variables = variables_of(template)

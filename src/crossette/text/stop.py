@@ -1,4 +1,4 @@
-"""Find the first stop string in a text that arrives in pieces, wherever it is cut."""
+"""Stop strings in text that arrives in pieces."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from crossette.text.pieces import Content, Piece
 
 
 class StopChecker:
-    """Holds back what may become a stop string, and nothing else.
+    """Holds back text that may become a stop string, and nothing else.
 
-    The stop that is complete first wins; of those complete at the same character, the longest. So the result is
-    that of reading the text character by character, whatever the pieces.
+    The stop string that is complete first wins; of several complete at the same character, the longest. So the result
+    is that of reading the text character by character, wherever it is cut.
     """
 
     def __init__(self, stops: Sequence[str], *, include: bool) -> None:
         self._stops = tuple(stop for stop in stops if stop)
         self.is_idle = not self._stops
-        """Whether there is nothing to look for."""
+        """Whether there are no stop strings."""
         self._include = include
         self._held = ""
         self.stopped = False
 
     def push(self, text: str) -> str:
-        """The text that is certain now. After a stop was found, `stopped` is true and nothing more comes."""
+        """Return the text that is certain now: none once `stopped` is true."""
         if not self._stops or self.stopped:
             return "" if self.stopped else text
         text = self._held + text
-        found = self._first(text)
-        if found is not None:
+        match = self._first(text)
+        if match is not None:
             self.stopped, self._held = True, ""
-            begin, end = found
+            begin, end = match
             return text[: end if self._include else begin]
         certain = len(text) - possible_start(text, self._stops)
         self._held = text[certain:]
         return text[:certain]
 
     def flush(self) -> str:
-        """What was held back, at the end of the text."""
+        """Return the text that was held back, at the end of the text."""
         held, self._held = self._held, ""
         return held
 
     def _first(self, text: str) -> tuple[int, int] | None:
-        """Where the winning stop begins and ends."""
+        """Where the first stop string begins and ends."""
         matches = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         if not matches:
             return None
@@ -52,7 +52,7 @@ class StopChecker:
 
 
 class ContentStops:
-    """Looks for stop strings in the content of an output. In thoughts and calls they are words like others."""
+    """Looks for stop strings in the content of an output. Reasoning and tool calls are not searched."""
 
     def __init__(self, checker: StopChecker) -> None:
         self._checker = checker
@@ -64,13 +64,13 @@ class ContentStops:
         return self._checker.stopped
 
     def certain(self, position: int) -> int:
-        """How many of the first `position` characters of the model's text can be released."""
+        """Return how many of the first `position` characters of the model's text can be released."""
         if self._held:
             return self._held[0].begin
         return self._end if self.stopped else position
 
     def push(self, piece: Piece) -> list[Piece]:
-        """What is certain now. A stop string does not reach over a thought or a call."""
+        """Return the pieces that are certain now. A stop string does not span reasoning or a call."""
         if self._checker.is_idle:
             return [piece]
         if self.stopped:
@@ -85,11 +85,11 @@ class ContentStops:
         return released
 
     def flush(self) -> list[Piece]:
-        """What was held back, at the end of the output."""
+        """Return the pieces that were held back, at the end of the output."""
         return self._release(len(self._checker.flush()))
 
     def _release(self, length: int) -> list[Piece]:
-        """The first characters of what is held."""
+        """Return the first `length` characters of the pieces that are held back."""
         released: list[Piece] = []
         while length and self._held:
             piece = self._held.popleft()
@@ -103,7 +103,7 @@ class ContentStops:
 
 
 def possible_start(text: str, stops: Sequence[str]) -> int:
-    """The length of the longest end of `text` that begins a stop string."""
+    """The length of the longest suffix of `text` that is a proper prefix of a stop string."""
     longest = 0
     for stop in stops:
         for length in range(min(len(stop) - 1, len(text)), longest, -1):

@@ -1,4 +1,4 @@
-"""Which tokens stand behind a text that is released piece by piece."""
+"""The tokens of a text that is released piece by piece, with their offsets."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from crossette.types import Logprob
 
 @dataclass(frozen=True, slots=True)
 class TokenText:
-    """A token of an answer, and where it begins in the answer's text."""
+    """A token of an answer and its offset in the answer's text."""
 
     id: int
     data: bytes
-    """Its bytes, or the spelling of a control token."""
+    """Its bytes; of a control token, the bytes of its name."""
     offset: int
-    """The character in which its first byte stands."""
+    """Offset of the character that contains its first byte."""
     logprob: Logprob | None = None
-    """None where it was not asked for, and for the first token of all: nothing comes before it."""
+    """None if it was not requested, and for the first token of the prompt, which has no context."""
 
 
 class Trace:
-    """Holds tokens back until the character they begin with is released."""
+    """Holds tokens back until the character that they begin with is released."""
 
     def __init__(self) -> None:
         self._held: deque[TokenText] = deque()
@@ -31,14 +31,14 @@ class Trace:
         self._held.append(token)
 
     def release(self, end: int) -> tuple[TokenText, ...]:
-        """The tokens that begin before character `end`, and were not released before."""
+        """Return the tokens that begin before character `end` and were not released before."""
         released = []
         while self._held and self._held[0].offset < end:
             released.append(self._held.popleft())
         return tuple(released)
 
     def flush(self) -> tuple[TokenText, ...]:
-        """All that was held back: at the end of a text that no stop string cut."""
+        """Return all tokens that were held back, at the end of a text that no stop string cut."""
         held = tuple(self._held)
         self._held.clear()
         return held

@@ -1,4 +1,4 @@
-"""The grammar of a schema lets out nothing that the second look refuses: every keyword and format, at its extremes."""
+"""The grammar of a schema allows nothing that the validator rejects: every keyword and format, at its extremes."""
 
 from __future__ import annotations
 
@@ -18,51 +18,53 @@ from crossette.errors import ConstraintFailed, InvalidRequest
 from crossette.testing.fake_engine import IM_END, FakeTokenizer
 from crossette.text import output_format
 from crossette.text.output_format import OutputFormat
-from crossette.text.schema.formats import FORMATS, WRITTEN
+from crossette.text.schema.formats import FORMAT_SCHEMAS, FORMATS
 from support.schema_corpus import DRAFTS, Schema
 from support.schema_pairs import BOUNDS, KEYWORDS, schemas_of_pairs
 from support.schema_pairs import FORMATS as NAMED_FORMATS
 from support.schema_walks import accepts, steered_walk, uneven_walk
 
 STEERS = (b"a", b".a", b"-a", b"0", b"9", b"@a", b"%0", b"1e.0", b":", b"zZ", b"Ff:", "é".encode(), b"\\n")
-"""What walks keep to where they can: labels, hyphens, digits, escapes."""
+"""The bytes that walks prefer: labels, hyphens, digits, escapes."""
 
 
-REFUSED_OFTEN = [HealthCheck.filter_too_much]
+OFTEN_REJECTED = [HealthCheck.filter_too_much]
 COMPILER = GrammarCompiler(FakeTokenizer(), 259, {IM_END})
 
 
-def made(schema: Schema) -> OutputFormat:
-    """The form of a schema. One that is refused is no example."""
+def format_of(schema: Schema) -> OutputFormat:
+    """The output format of a schema. A schema that is rejected is no example."""
     try:
-        form = output_format.json_schema(schema, "p")
-        COMPILER.matcher(form.constraint)
+        answer_format = output_format.json_schema(schema, "p")
+        COMPILER.matcher(answer_format.constraint)
     except InvalidRequest:
         reject()
-    return form
+    return answer_format
 
 
-def lets_out(form: OutputFormat, text: str) -> bool:
-    return accepts(COMPILER.matcher(form.constraint), text)
+def allows(answer_format: OutputFormat, text: str) -> bool:
+    return accepts(COMPILER.matcher(answer_format.constraint), text)
 
 
-def walked(form: OutputFormat, walk: Callable[[Matcher], bytes | None]) -> bytes | None:
-    """A text of its grammar; None for one that has no end, or costs more than a step may."""
+def generated(answer_format: OutputFormat, walk: Callable[[Matcher], bytes | None]) -> bytes | None:
+    """A text of its grammar; None if it does not end, or costs more than the limit of a step."""
     try:
-        return walk(COMPILER.matcher(form.constraint))
+        return walk(COMPILER.matcher(answer_format.constraint))
     except ConstraintFailed:
         return None
 
 
-def check(schema: Schema, form: OutputFormat, seeds: Iterable[int], steers: Sequence[bytes] = STEERS[:2]) -> int:
-    """How many texts its grammar lets out: by chance, and steered to where they are long or short."""
-    assert form.validator is not None
+def check(
+    schema: Schema, answer_format: OutputFormat, seeds: Iterable[int], steers: Sequence[bytes] = STEERS[:2]
+) -> int:
+    """Validate random texts of its grammar, and texts steered to be long or short. Return their number."""
+    assert answer_format.validator is not None
     walks: list[Callable[[Matcher], bytes | None]] = [partial(uneven_walk, rng=random.Random(seed)) for seed in seeds]
     walks += [partial(steered_walk, wanted=wanted, to_end=to_end) for wanted in steers for to_end in (False, True)]
-    said = [walked(form, walk) for walk in walks]
-    texts = [text.decode() for text in said if text is not None]
+    outputs = [generated(answer_format, walk) for walk in walks]
+    texts = [text.decode() for text in outputs if text is not None]
     for text in texts:
-        fault = form.validator.fault(text)
+        fault = answer_format.validator.fault(text)
         assert fault is None, (schema, text, fault)
     return len(texts)
 
@@ -70,7 +72,7 @@ def check(schema: Schema, form: OutputFormat, seeds: Iterable[int], steers: Sequ
 # --- formats ---
 
 LABEL = "d" * 63
-ORDINARY = {
+VALID = {
     "date": ("2024-02-29", "2000-02-29", "0001-01-01", "9999-12-31"),
     "time": ("23:59:59Z", "00:00:00+00:00", "12:30:45.123456-05:30"),
     "date-time": ("2024-02-29T23:59:59Z", "1985-04-12T23:20:50.52Z", "1996-12-19T16:39:57-08:00"),
@@ -117,7 +119,7 @@ ORDINARY = {
     ),
     "uuid": ("f308a72c-fa84-11eb-9a03-0242ac130003", "F308A72C-FA84-11EB-9A03-0242AC130003"),
 }
-BROKEN = {
+INVALID = {
     "email": (
         *("l" * 65 + "@example.org", f"a@{'d' * 64}", "a@-b.de", "a@b-", "a@ab--c.de", "a@xn--a", ".a@b", "a..b@c"),
         f"{'l' * 64}@{LABEL}.{LABEL}.{'d' * 62}",
@@ -129,35 +131,35 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", NAMED_FORMATS)
-def test_what_is_written_in_a_format_is_of_the_format(name: str) -> None:
+def test_generated_texts_of_a_format_are_valid(name: str) -> None:
     schema = {"type": "string", "format": name}
-    form = output_format.json_schema(schema, "p")
+    answer_format = output_format.json_schema(schema, "p")
 
-    assert check(schema, form, range(40), STEERS) > 30
-
-
-def test_every_format_is_tried() -> None:
-    assert set(NAMED_FORMATS) == {*FORMATS, *WRITTEN} == ORDINARY.keys()
+    assert check(schema, answer_format, range(40), STEERS) > 30
 
 
-@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in ORDINARY.items() for text in texts])
-def test_ordinary_values_of_a_format_can_be_written(name: str, text: str) -> None:
-    form = output_format.json_schema({"type": "string", "format": name}, "p")
-    assert form.validator is not None
-
-    assert form.validator.fault(json.dumps(text)) is None
-    assert lets_out(form, json.dumps(text))
+def test_every_format_is_tested() -> None:
+    assert set(NAMED_FORMATS) == {*FORMATS, *FORMAT_SCHEMAS} == VALID.keys()
 
 
-@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BROKEN.items() for text in texts])
-def test_what_is_not_of_a_format_cannot_be_written(name: str, text: str) -> None:
-    form = output_format.json_schema({"type": "string", "format": name}, "p")
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in VALID.items() for text in texts])
+def test_valid_values_of_a_format_can_be_generated(name: str, text: str) -> None:
+    answer_format = output_format.json_schema({"type": "string", "format": name}, "p")
+    assert answer_format.validator is not None
 
-    assert not lets_out(form, json.dumps(text))
+    assert answer_format.validator.fault(json.dumps(text)) is None
+    assert allows(answer_format, json.dumps(text))
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in INVALID.items() for text in texts])
+def test_invalid_values_of_a_format_cannot_be_generated(name: str, text: str) -> None:
+    answer_format = output_format.json_schema({"type": "string", "format": name}, "p")
+
+    assert not allows(answer_format, json.dumps(text))
 
 
 @pytest.mark.parametrize(
-    "beside",
+    "keywords",
     [
         {"pattern": "@example[.]org$"},
         {"pattern": "[.]org$", "maxLength": 50},
@@ -168,43 +170,43 @@ def test_what_is_not_of_a_format_cannot_be_written(name: str, text: str) -> None
         {"minLength": 6, "maxLength": 320},
     ],
 )
-def test_an_address_may_have_a_pattern_and_lengths_of_the_requests_own(beside: dict[str, Any]) -> None:
-    schema = {"type": "string", "format": "email", **beside}
-    form = output_format.json_schema(schema, "p")
+def test_an_address_may_have_a_pattern_and_lengths(keywords: dict[str, Any]) -> None:
+    schema = {"type": "string", "format": "email", **keywords}
+    answer_format = output_format.json_schema(schema, "p")
 
-    assert check(schema, form, range(20)) > 15
-    assert lets_out(form, f'"{"a" * 30}@example.org"')
+    assert check(schema, answer_format, range(20)) > 15
+    assert allows(answer_format, f'"{"a" * 30}@example.org"')
 
 
 # --- keywords ---
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=REFUSED_OFTEN)
+@settings(deadline=None, max_examples=150, suppress_health_check=OFTEN_REJECTED)
 @given(schemas_of_pairs(), st.integers(0, 10**6))
-def test_two_keywords_at_once_are_kept_to_or_refused(schema: Schema, seed: int) -> None:
-    form = made(schema)
+def test_two_keywords_are_enforced_or_rejected(schema: Schema, seed: int) -> None:
+    answer_format = format_of(schema)
 
-    check(schema, form, range(seed, seed + 3))
+    check(schema, answer_format, range(seed, seed + 3))
 
 
 @pytest.mark.parametrize(("kind", "keyword"), [(kind, name) for kind, known in KEYWORDS.items() for name in known])
-@settings(deadline=None, max_examples=12, suppress_health_check=REFUSED_OFTEN)
+@settings(deadline=None, max_examples=12, suppress_health_check=OFTEN_REJECTED)
 @given(st.data())
-def test_a_keyword_alone_is_kept_to_or_refused(kind: str, keyword: str, data: st.DataObject) -> None:
+def test_a_single_keyword_is_enforced_or_rejected(kind: str, keyword: str, data: st.DataObject) -> None:
     schema = {"type": kind, keyword: data.draw(KEYWORDS[kind][keyword])}
-    form = made(schema)
+    answer_format = format_of(schema)
 
-    check(schema, form, range(4))
+    check(schema, answer_format, range(4))
 
 
 # --- numbers, near their bounds ---
 
 
-def spellings_near(bound: float) -> Iterator[str]:
-    """Numbers that differ from a bound in one digit, and the bound itself with fewer digits, or more."""
+def numbers_near(bound: float) -> Iterator[str]:
+    """Numbers that differ from a bound in one digit, and the bound with fewer or more digits."""
     value = Decimal(repr(bound))
-    for place in range(21):
-        unit = Decimal(1).scaleb(-place)
+    for exponent in range(21):
+        unit = Decimal(1).scaleb(-exponent)
         near = [value + unit * factor for factor in (-9, -5, -1, 0, 1, 5, 9)]
         near += [(value / unit).to_integral_value(rounding) * unit for rounding in ("ROUND_FLOOR", "ROUND_CEILING")]
         for one in near:
@@ -213,12 +215,12 @@ def spellings_near(bound: float) -> Iterator[str]:
             yield from (plain, short, f"{short}.0" if "." not in short else f"{short}0", f"-{short}", f"{short}e0")
 
 
-def check_near(schema: Schema, bounds: list[float]) -> None:
-    form = made(schema)
-    assert form.validator is not None
-    for text in sorted({text for bound in bounds for text in spellings_near(bound)}):
-        if lets_out(form, text):
-            assert form.validator.fault(text) is None, (schema, text)
+def check_bounds(schema: Schema, bounds: list[float]) -> None:
+    answer_format = format_of(schema)
+    assert answer_format.validator is not None
+    for text in sorted({text for bound in bounds for text in numbers_near(bound)}):
+        if allows(answer_format, text):
+            assert answer_format.validator.fault(text) is None, (schema, text)
 
 
 lower = st.sampled_from(["minimum", "exclusiveMinimum"])
@@ -226,20 +228,20 @@ upper = st.sampled_from(["maximum", "exclusiveMaximum"])
 numbers = st.sampled_from(BOUNDS) | st.integers(-1000, 1000).map(lambda number: number / 8) | st.floats(-(2**53), 2**53)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=REFUSED_OFTEN)
+@settings(deadline=None, max_examples=40, suppress_health_check=OFTEN_REJECTED)
 @given(st.sampled_from(["number", "integer"]), lower, upper, numbers, numbers)
-def test_the_next_number_beyond_a_bound_cannot_be_written(
+def test_the_next_number_beyond_a_bound_cannot_be_generated(
     kind: str, least: str, most: str, one: float, other: float
 ) -> None:
     low, high = sorted((one, other))
 
-    check_near({"type": kind, least: low, most: high}, [low, high])
+    check_bounds({"type": kind, least: low, most: high}, [low, high])
 
 
 @pytest.mark.parametrize("keyword", ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"])
 @pytest.mark.parametrize("bound", [0, 5, 0.5, -1.25, 99999999.99999999, 1000000000000000.1, 9007199254740991.0])
-def test_a_bound_alone_is_kept_to_digit_by_digit(keyword: str, bound: float) -> None:
-    check_near({"type": "number", keyword: bound}, [bound])
+def test_a_single_bound_is_enforced_to_the_last_digit(keyword: str, bound: float) -> None:
+    check_bounds({"type": "number", keyword: bound}, [bound])
 
 
 @pytest.mark.parametrize(
@@ -253,10 +255,10 @@ def test_a_bound_alone_is_kept_to_digit_by_digit(keyword: str, bound: float) -> 
         ({"$schema": DRAFTS[4], "minimum": 0, "exclusiveMinimum": True, "maximum": 0.5}, "0"),
     ],
 )
-def test_a_bound_that_is_excluded_cannot_be_written(schema: Any, text: str) -> None:
-    form = output_format.json_schema({"type": "number", **schema}, "p")
-    assert form.validator is not None
+def test_an_exclusive_bound_cannot_be_generated(schema: Any, text: str) -> None:
+    answer_format = output_format.json_schema({"type": "number", **schema}, "p")
+    assert answer_format.validator is not None
 
-    assert form.validator.fault(text) is not None
-    assert not lets_out(form, text)
-    assert check(schema, form, range(20), STEERS) > 10
+    assert answer_format.validator.fault(text) is not None
+    assert not allows(answer_format, text)
+    assert check(schema, answer_format, range(20), STEERS) > 10

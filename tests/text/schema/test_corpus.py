@@ -1,4 +1,4 @@
-"""Schemas against a validator: what is accepted is kept to, and what is not accepted is refused by name."""
+"""Schemas tested against a validator: accepted schemas are enforced, and errors name the rejected keyword."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crossette.text import output_format
 from crossette.text.output_format import OutputFormat
 from crossette.types import FinishReason
 from support.schema_corpus import ACCEPTED, REFUSED, Schema, random_schemas
-from support.schema_walks import SHORT_FORM, corpus_of_models, said_by, sampled, shown, verdict, walk
+from support.schema_walks import SAMPLE_SIZE, corpus_of_models, generate, report, sampled, verdict, walk
 
 NUM_RANDOM = 120
 NUM_WALKS = 3
@@ -28,70 +28,73 @@ def compiler() -> GrammarCompiler:
     return GrammarCompiler(FakeTokenizer(), 259, {IM_END})
 
 
-def walks(compiler: GrammarCompiler, schema: Schema, form: OutputFormat) -> Iterable[str]:
+def walks(compiler: GrammarCompiler, schema: Schema, answer_format: OutputFormat) -> Iterable[str]:
     for seed in range(NUM_WALKS):
-        said = walk(compiler.matcher(form.constraint), random.Random(seed))
-        text = None if said is None else said.decode()
-        # The second look of the server and the validator of the test must say the same.
-        assert text is None or form.validator is None or form.validator.fault(text) is None, (schema, text)
+        generated = walk(compiler.matcher(answer_format.constraint), random.Random(seed))
+        text = None if generated is None else generated.decode()
+        # The validator of the server and that of the test must agree.
+        validator = answer_format.validator
+        assert text is None or validator is None or validator.fault(text) is None, (schema, text)
         yield verdict(schema, text)
 
 
-def test_what_random_tokens_say_is_valid_for_every_schema(
+def test_random_tokens_are_valid_for_every_schema(
     compiler: GrammarCompiler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     counts: Counter[str] = Counter()
     for schema in ACCEPTED:
         counts.update(walks(compiler, schema, output_format.json_schema(schema, "p")))
 
-    shown(capsys, f"{len(ACCEPTED)} schemas that are accepted", counts)
+    report(capsys, f"{len(ACCEPTED)} schemas that are accepted", counts)
     assert counts["unfinished"] < 0.05 * counts.total()
 
 
-def test_schemas_put_together_by_chance_are_kept_to_or_refused_by_name(
+def test_random_schemas_are_enforced_or_rejected_by_pointer(
     compiler: GrammarCompiler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     counts: Counter[str] = Counter()
     for schema in random_schemas(seed=7, number=NUM_RANDOM):
         try:
-            form = output_format.json_schema(schema, "p")
-            compiler.matcher(form.constraint)
+            answer_format = output_format.json_schema(schema, "p")
+            compiler.matcher(answer_format.constraint)
         except InvalidRequest as error:
             assert " at '" in error.message, error.message
             counts["refused"] += 1
         else:
-            counts.update(walks(compiler, schema, form))
+            counts.update(walks(compiler, schema, answer_format))
 
-    shown(capsys, f"{NUM_RANDOM} schemas by chance", counts)
+    report(capsys, f"{NUM_RANDOM} random schemas", counts)
     assert counts["refused"] < 0.5 * NUM_RANDOM
 
 
-@pytest.mark.parametrize(("schema", "pointer", "word"), REFUSED)
-def test_what_cannot_be_enforced_is_refused_by_pointer_and_keyword(
-    compiler: GrammarCompiler, schema: Schema, pointer: str, word: str
+@pytest.mark.parametrize(("schema", "pointer", "expected"), REFUSED)
+def test_the_error_of_an_unenforceable_schema_has_pointer_and_keyword(
+    compiler: GrammarCompiler, schema: Schema, pointer: str, expected: str
 ) -> None:
     with pytest.raises(InvalidRequest) as raised:
         compiler.matcher(output_format.json_schema(schema, "p").constraint)
 
     assert f"'{pointer}'" in raised.value.message or schema is False
-    assert word in raised.value.message
+    assert expected in raised.value.message
     assert (raised.value.param, len(raised.value.message) < 500) == ("p", True)
 
 
 @corpus_of_models
-def test_a_model_keeps_to_schemas(real_engine: Engine, capsys: pytest.CaptureFixture[str], limit: int) -> None:
+def test_output_of_a_model_matches_its_schema(
+    real_engine: Engine, capsys: pytest.CaptureFixture[str], limit: int
+) -> None:
     schemas = sampled(ACCEPTED, limit)
-    forms = [output_format.json_schema(schema, "p") for schema in schemas]
-    asked = [
-        (f"JSON for {json.dumps(schema)[:200]}:\n", form.constraint)
-        for schema, form in zip(schemas, forms, strict=True)
+    formats = [output_format.json_schema(schema, "p") for schema in schemas]
+    requests = [
+        (f"JSON for {json.dumps(schema)[:200]}:\n", answer_format.constraint)
+        for schema, answer_format in zip(schemas, formats, strict=True)
     ]
     counts: Counter[str] = Counter()
-    for schema, said in zip(
-        schemas, said_by(real_engine, asked, max_tokens=100 if limit == SHORT_FORM else 200), strict=True
+    for schema, generated in zip(
+        schemas, generate(real_engine, requests, max_tokens=100 if limit == SAMPLE_SIZE else 200), strict=True
     ):
-        text = b"".join(map(real_engine.tokenizer.token_bytes, said.tokens)).decode("utf-8", "replace")
-        counts[verdict(schema, text if said.reason == FinishReason.STOP else None)] += 1
+        text = b"".join(map(real_engine.tokenizer.token_bytes, generated.tokens)).decode("utf-8", "replace")
+        counts[verdict(schema, text if generated.reason == FinishReason.STOP else None)] += 1
 
-    shown(capsys, f"{len(schemas)} schemas, by the model at temperature 1", counts)
+    report(capsys, f"{len(schemas)} schemas, by the model at temperature 1", counts)
     assert counts["valid"] > len(schemas) / 2

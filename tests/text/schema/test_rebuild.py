@@ -1,4 +1,4 @@
-"""Which schemas can be enforced, what the grammar's compiler is told, and patterns in its words."""
+"""Rewritten schemas and patterns, schemas that cannot be enforced, and validation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from crossette.text.schema.validator import JsonValidator
 FLAG = {"type": "boolean"}
 
 
-def told(schema: Any) -> Any:
-    """What the compiler is told, without where it comes from and how JSON is written."""
+def rebuilt(schema: Any) -> Any:
+    """The rewritten schema without its pointers and the notation of JSON."""
 
     def bare(value: Any) -> Any:
         if isinstance(value, dict):
@@ -26,10 +26,10 @@ def told(schema: Any) -> Any:
     return bare(enforceable(schema))
 
 
-def test_annotations_are_left_out_and_the_rest_stays() -> None:
-    noted = {"title": "t", "description": "d", "default": 1, "examples": [1], "x-order": 2, "readOnly": True}
+def test_annotations_are_dropped_and_other_keywords_stay() -> None:
+    annotations = {"title": "t", "description": "d", "default": 1, "examples": [1], "x-order": 2, "readOnly": True}
 
-    assert told({**noted, "type": "integer", "minimum": 1}) == {"type": "integer", "minimum": 1}
+    assert rebuilt({**annotations, "type": "integer", "minimum": 1}) == {"type": "integer", "minimum": 1}
 
 
 @pytest.mark.parametrize(
@@ -42,34 +42,34 @@ def test_annotations_are_left_out_and_the_rest_stays() -> None:
         ({"type": "object", "unevaluatedProperties": False}, True),
     ],
 )
-def test_an_object_with_properties_is_closed_unless_it_says_otherwise(schema: Any, closed: bool) -> None:
-    assert (told(schema).get("additionalProperties") is False) == closed
+def test_an_object_with_properties_is_closed_by_default(schema: Any, closed: bool) -> None:
+    assert (rebuilt(schema).get("additionalProperties") is False) == closed
 
 
 def test_schemas_of_one_object_are_closed_together() -> None:
     one, two = ({"type": "object", "properties": {name: FLAG}} for name in "ab")
 
-    first, second = told({"allOf": [one, two]})["allOf"]
+    first, second = rebuilt({"allOf": [one, two]})["allOf"]
 
     assert first == {"type": "object", "properties": {"a": FLAG, "b": True}, "additionalProperties": False}
     assert second == {"type": "object", "properties": {"b": FLAG, "a": True}, "additionalProperties": False}
 
 
-def test_a_reference_beside_properties_knows_them_and_alone_it_does_not() -> None:
+def test_a_reference_next_to_properties_knows_their_names() -> None:
     base = {"type": "object", "properties": {"id": FLAG}}
     beside = {"$ref": "#/$defs/base", "properties": {"own": FLAG}, "$defs": {"base": base}}
     alone = {"$ref": "#/$defs/base", "$defs": {"base": base}}
 
-    assert told(beside)["allOf"][0]["properties"] == {"id": FLAG, "own": True}
-    assert told(alone) == {"$ref": "#/$defs/0", "$defs": {"0": {**base, "additionalProperties": False}}}
+    assert rebuilt(beside)["allOf"][0]["properties"] == {"id": FLAG, "own": True}
+    assert rebuilt(alone) == {"$ref": "#/$defs/0", "$defs": {"0": {**base, "additionalProperties": False}}}
 
 
-def test_only_what_is_referred_to_must_be_enforceable() -> None:
-    assert told({"type": "null", "$defs": {"a": {"not": FLAG}}}) == {"type": "null"}
+def test_only_referenced_definitions_must_be_enforceable() -> None:
+    assert rebuilt({"type": "null", "$defs": {"a": {"not": FLAG}}}) == {"type": "null"}
 
 
 @pytest.mark.parametrize(
-    ("sent", "kept"),
+    ("sent", "bounds"),
     [
         ({"minimum": -(2**63), "maximum": 2**63 - 1}, {"minimum": -(2**53), "maximum": 2**53}),
         ({"minimum": 3, "exclusiveMinimum": True}, {"minimum": 3.00000000000001}),
@@ -83,8 +83,8 @@ def test_only_what_is_referred_to_must_be_enforceable() -> None:
         ),
     ],
 )
-def test_bounds_are_drawn_in_to_what_is_read_as_it_is_sent(sent: Any, kept: Any) -> None:
-    assert told(sent) == kept
+def test_bounds_are_tightened_to_numbers_that_are_parsed_exactly(sent: Any, bounds: Any) -> None:
+    assert rebuilt(sent) == bounds
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def test_bounds_are_drawn_in_to_what_is_read_as_it_is_sent(sent: Any, kept: Any)
         {"$ref": "#/$defs/0", "$defs": {str(n): {"$ref": f"#/$defs/{n + 1}"} for n in range(2000)}},
     ],
 )
-def test_what_is_too_large_is_refused(schema: Any) -> None:
+def test_a_schema_that_is_too_large_is_rejected(schema: Any) -> None:
     with pytest.raises(Unenforceable):
         enforceable(schema)
 
 
-def test_a_schema_that_doubles_at_each_reference_is_refused() -> None:
+def test_a_schema_that_doubles_at_each_reference_is_rejected() -> None:
     doubling = {str(n): {"properties": {f"p{n}": FLAG}, "allOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(20)}
     last = {"20": {"properties": {"last": FLAG}}}
 
@@ -109,15 +109,15 @@ def test_a_schema_that_doubles_at_each_reference_is_refused() -> None:
         enforceable({"properties": {"a": FLAG}, "$ref": "#/$defs/0", "$defs": {**doubling, **last}})
 
 
-@pytest.mark.parametrize("place", ["-1", "01", "1_0", " 1", "+1", "\u0661", "%201", "2", ""])
-def test_a_reference_into_a_list_names_a_place_as_json_pointers_do(place: str) -> None:
+@pytest.mark.parametrize("token", ["-1", "01", "1_0", " 1", "+1", "\u0661", "%201", "2", ""])
+def test_a_reference_into_a_list_has_the_index_of_a_json_pointer(token: str) -> None:
     items = {"type": "array", "prefixItems": [FLAG, {"type": "integer"}], "minItems": 2, "maxItems": 2}
 
     with pytest.raises(Unenforceable, match="the schema has nothing at"):
-        enforceable({"properties": {"a": items, "b": {"$ref": f"#/properties/a/prefixItems/{place}"}}})
+        enforceable({"properties": {"a": items, "b": {"$ref": f"#/properties/a/prefixItems/{token}"}}})
 
 
-def test_alternatives_without_a_tag_are_compared_up_to_a_number() -> None:
+def test_alternatives_without_a_discriminator_are_compared_up_to_a_limit() -> None:
     def schema(num: int, kind: Any) -> Any:
         return {"oneOf": [{"type": "object", "properties": {"k": kind(n)}, "required": ["k"]} for n in range(num)]}
 
@@ -151,16 +151,16 @@ def test_alternatives_without_a_tag_are_compared_up_to_a_number() -> None:
         (r"\p{Lu}(?<n>a|b)+?", r"\p{Lu}(?<n>a|b)+?"),
     ],
 )
-def test_classes_of_a_pattern_are_written_out(pattern: str, rust: str) -> None:
+def test_character_classes_are_expanded(pattern: str, rust: str) -> None:
     assert to_rust(pattern) == rust
 
 
-def test_a_class_without_an_end_is_refused() -> None:
-    with pytest.raises(ValueError, match="no end"):
+def test_an_unterminated_class_is_rejected() -> None:
+    with pytest.raises(ValueError, match="unterminated"):
         to_rust("[a")
 
 
-# --- the second look ---
+# --- validation ---
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_class_without_an_end_is_refused() -> None:
         ({"pattern": "^(a+)+$"}, json.dumps("a" * 5000 + "b"), "match"),
     ],
 )
-def test_the_second_look_finds_what_a_grammar_let_through(schema: Any, text: str, fault: str | None) -> None:
+def test_the_validator_finds_texts_that_violate_the_schema(schema: Any, text: str, fault: str | None) -> None:
     found = JsonValidator(schema).fault(text)
 
     assert (found is None) == (fault is None)
@@ -188,6 +188,6 @@ def test_the_second_look_finds_what_a_grammar_let_through(schema: Any, text: str
 @pytest.mark.parametrize(
     "schema", [{"type": 7}, {"minLength": -1}, {"$ref": "https://example.com"}, {"$schema": "x:y"}]
 )
-def test_what_is_no_schema_is_said_to_be_none(schema: Any) -> None:
+def test_an_invalid_schema_is_rejected(schema: Any) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         JsonValidator(schema)

@@ -1,4 +1,4 @@
-"""Messages to a prompt: the template's markup is markup, the messages' words are words, and nothing gets out."""
+"""Chat templates: markup, user strings as plain text, and the sandbox."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from crossette.text.template.spans import Span
 TRIMMING = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|end|>{% endfor %}"
 
 
-def user(content: Any, **fields: Any) -> Message:  # Any: whatever JSON can hold
+def user(content: Any, **fields: Any) -> Message:  # Any: any JSON
     return {"role": "user", "content": content, **fields}
 
 
-def test_a_conversation_is_rendered_up_to_where_the_assistant_speaks() -> None:
+def test_a_conversation_is_rendered_up_to_the_assistants_answer() -> None:
     template = ChatTemplate(CHAT_TEMPLATE)
 
     assert template.render([{"role": "system", "content": "Be brief."}, user("Hi")]) == (
@@ -30,8 +30,8 @@ def test_a_conversation_is_rendered_up_to_where_the_assistant_speaks() -> None:
     )
 
 
-def test_templates_are_read_as_their_authors_wrote_them() -> None:
-    """Block lines leave no line behind, loops can break, and the names that templates count on are there."""
+def test_templates_are_rendered_as_their_authors_expect() -> None:
+    """Block lines leave no empty line, loops can break, and the variables that templates use are defined."""
     template = ChatTemplate(
         "{% for m in messages %}\n"
         "    {% if loop.index > 2 %}\n{% break %}\n{% endif %}\n"
@@ -62,7 +62,7 @@ def test_templates_are_read_as_their_authors_wrote_them() -> None:
         ("{% macro date() %}{{ strftime_now('%Y') }}{{ bos_token }}{% endmacro %}{{ date() }}", "2023<s>"),
     ],
 )
-def test_what_published_templates_use_is_there(source: str, rendered: str) -> None:
+def test_features_of_published_templates_are_supported(source: str, rendered: str) -> None:
     assert ChatTemplate(source, bos_token="<s>").render([], TemplateOptions(now=datetime(2023, 3, 5))) == rendered
 
 
@@ -76,9 +76,7 @@ def test_without_a_generation_prompt_the_prompt_ends_with_the_last_turn() -> Non
     ("source", "prompt"),
     [(CHAT_TEMPLATE, "<|im_start|>assistant\nOnce upon "), (TRIMMING, "<|assistant|>Once upon")],
 )
-def test_a_continued_message_is_open_and_keeps_its_white_space_where_the_template_does(
-    source: str, prompt: str
-) -> None:
+def test_a_continued_message_is_open_and_keeps_its_white_space_if_the_template_does(source: str, prompt: str) -> None:
     messages = [user("Tell"), {"role": "assistant", "content": "Once upon "}]
 
     assert ChatTemplate(source).render(messages, TemplateOptions(continue_final_message=True)).endswith(prompt)
@@ -94,7 +92,7 @@ def test_a_message_that_the_template_leaves_out_cannot_be_continued() -> None:
 
 
 @given(st.lists(st.text(), max_size=4))
-def test_spans_are_the_prompt_and_the_words_are_no_markup(contents: list[str]) -> None:
+def test_spans_are_the_prompt_and_user_strings_are_not_markup(contents: list[str]) -> None:
     template = ChatTemplate(CHAT_TEMPLATE)
     messages = [user(content) for content in contents]
 
@@ -105,7 +103,7 @@ def test_spans_are_the_prompt_and_the_words_are_no_markup(contents: list[str]) -
 
 
 @given(st.lists(st.text(), max_size=4))
-def test_words_that_a_template_trims_are_still_told_apart(contents: list[str]) -> None:
+def test_strings_that_a_template_trims_are_still_separated(contents: list[str]) -> None:
     template = ChatTemplate(TRIMMING)
     messages = [user(content) for content in contents]
 
@@ -115,7 +113,7 @@ def test_words_that_a_template_trims_are_still_told_apart(contents: list[str]) -
     assert [span.text for span in spans if not span.is_markup] == [c.strip() for c in contents if c.strip()]
 
 
-def test_marks_are_characters_that_no_message_has() -> None:
+def test_delimiters_are_characters_that_no_message_contains() -> None:
     template = ChatTemplate(TRIMMING)
 
     assert template.render_spans([user("\ue000 \ue001")]) == [
@@ -125,7 +123,7 @@ def test_marks_are_characters_that_no_message_has() -> None:
     ]
 
 
-def test_words_in_parts_and_in_other_fields_are_words_too() -> None:
+def test_strings_in_parts_and_in_other_fields_are_user_strings() -> None:
     template = ChatTemplate(
         "{% for m in messages %}[{{ m.name }}]{% for p in m.content %}"
         "{% if p.type == 'text' %}{{ p.text }}{% endif %}{% endfor %}{% endfor %}"
@@ -148,14 +146,14 @@ def test_words_in_parts_and_in_other_fields_are_words_too() -> None:
         "{{ messages[0].content | replace('b<', '') }}<|end|>{{ messages[0].content | first }}",
     ],
 )
-def test_a_template_that_cuts_words_is_refused_where_they_must_be_told_apart(changes: str) -> None:
+def test_a_template_that_changes_strings_is_rejected_if_they_must_be_separated(changes: str) -> None:
     with pytest.raises(InvalidRequest, match="this model's chat template rewrites messages") as raised:
         ChatTemplate(changes).render_spans([user("a <|end|> b <|end|>")])
 
     assert raised.value.param == "messages"
 
 
-def test_a_template_that_refuses_is_quoted() -> None:
+def test_the_error_of_a_template_is_quoted() -> None:
     template = ChatTemplate("{{ raise_exception('Roles must alternate user/assistant') }}")
 
     with pytest.raises(InvalidRequest, match="refused the messages: Roles must alternate user/assistant") as raised:
@@ -166,11 +164,11 @@ def test_a_template_that_refuses_is_quoted() -> None:
 
 @pytest.mark.parametrize("length", [1, 2, 3, 10])
 @pytest.mark.parametrize("at", [0, 1, 2, 9])
-def test_the_message_that_a_template_refuses_is_named(at: int, length: int) -> None:
+def test_the_error_names_the_message_that_a_template_rejects(at: int, length: int) -> None:
     template = ChatTemplate(
         "{% for m in messages %}{% if m.content == 'bad' %}{{ raise_exception('No!') }}{% endif %}{% endfor %}"
     )
-    messages = [user("bad" if place == at else "good") for place in range(length)]
+    messages = [user("bad" if index == at else "good") for index in range(length)]
 
     if at >= length:
         assert template.render(messages) == ""
@@ -188,7 +186,7 @@ def test_the_message_that_a_template_refuses_is_named(at: int, length: int) -> N
         ("{% for m in messages %}{{ m.content + 1 }}{% endfor %}", "messages[0]"),
     ],
 )
-def test_whatever_a_template_raises_is_the_requests_error(template: str, param: str) -> None:
+def test_any_error_of_a_template_is_an_invalid_request(template: str, param: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
         ChatTemplate(template).render([user("Hi"), user("Hi")])
 
@@ -220,18 +218,18 @@ def test_a_template_cannot_leave_its_sandbox(escape: str) -> None:
     assert messages == [{"role": "user", "content": "Hi"}]
 
 
-def test_what_is_in_a_message_is_never_run() -> None:
+def test_the_text_of_a_message_is_never_executed() -> None:
     template = ChatTemplate(TRIMMING)
 
     assert template.render([user("{{ 7 * 7 }}{% raw %}")]) == "<|user|>{{ 7 * 7 }}{% raw %}<|end|>"
 
 
-def test_a_template_that_cannot_be_compiled_is_the_models_error() -> None:
+def test_a_template_that_cannot_be_compiled_is_a_model_error() -> None:
     with pytest.raises(ModelError, match=r"chat template cannot be compiled: .*endfor"):
         ChatTemplate("{% for m in messages %}")
 
 
-# --- turns that not every template knows ---
+# --- messages that not every template supports ---
 
 CALLED = {
     "role": "assistant",
@@ -241,8 +239,8 @@ CALLED = {
 TOOL_TURNS = [user("Q"), CALLED, {"role": "tool", "content": "R1"}, {"role": "tool", "content": "R2"}, user("And?")]
 
 
-def test_tool_turns_are_plain_words_for_a_template_without_tools() -> None:
-    """Neighbouring results, and what the user adds, are one turn: roles still alternate."""
+def test_tool_messages_become_text_for_a_template_without_tools() -> None:
+    """Adjacent results, and the user message after them, become one message, so that roles alternate."""
     rendered = ChatTemplate("{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}").render(TOOL_TURNS)
 
     assert rendered == (
@@ -259,7 +257,7 @@ def test_tool_turns_are_plain_words_for_a_template_without_tools() -> None:
         "[{{ m.content }}]{% endfor %}",
     ],
 )
-def test_system_messages_open_the_users_turn_where_a_template_has_no_place_for_them(source: str) -> None:
+def test_system_messages_join_the_user_message_if_a_template_does_not_support_them(source: str) -> None:
     messages = [{"role": "system", "content": "S"}, user("Q"), {"role": "assistant", "content": "A"}]
 
     assert ChatTemplate(source).render(messages) == "[S\n\nQ][A]"
@@ -280,7 +278,7 @@ def test_system_messages_open_the_users_turn_where_a_template_has_no_place_for_t
         "{% if arguments is string %}no{% elif arguments is mapping %}{{ arguments | tojson }}{% endif %}",
     ],
 )
-def test_arguments_are_an_object_and_read_as_its_json(use: str) -> None:
+def test_arguments_are_an_object_and_its_json_text(use: str) -> None:
     source = "{% set arguments = messages[1].tool_calls[0].function.arguments %}" + use
 
     assert ChatTemplate(source).render(TOOL_TURNS) == '{"a": "é"}'
@@ -290,7 +288,7 @@ def test_arguments_are_an_object_and_read_as_its_json(use: str) -> None:
     ("test", "content"),
     [("m['content'] is none", "None"), ("m.content is not none", "None"), ("m.reasoning_content is none", "")],
 )
-def test_a_call_without_words_has_null_content_only_where_the_template_asks(test: str, content: str) -> None:
+def test_a_call_without_content_has_null_content_only_if_the_template_checks_for_it(test: str, content: str) -> None:
     source = "{% for m in messages if m.tool_calls and (" + test + " or true) %}{{ m.content }}{% endfor %}"
 
     assert ChatTemplate(source).render(TOOL_TURNS) == content
@@ -306,11 +304,11 @@ def test_no_part_of_a_call_is_markup() -> None:
 
     spans = template.render_spans([{"role": "assistant", "content": "", "tool_calls": [call]}])
 
-    words = [span.text for span in spans if not span.is_markup]
-    assert words == ["call-1", "f", "type", "T", "list", "role", "k", "V", '{"type":"T"}']
+    strings = [span.text for span in spans if not span.is_markup]
+    assert strings == ["call-1", "f", "type", "T", "list", "role", "k", "V", '{"type":"T"}']
 
 
-def test_an_id_of_letters_and_digits_is_not_touched_for_templates_count_it() -> None:
+def test_an_alphanumeric_id_has_no_delimiters_because_templates_count_its_length() -> None:
     template = ChatTemplate(
         "{% for m in messages %}{{ m.tool_call_id | length }}{{ m.content }}{{ m.tool_calls }}{% endfor %}"
     )

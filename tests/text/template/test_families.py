@@ -1,6 +1,6 @@
-"""The templates of well-known families, as published: the prompts their makers describe, and no words as markup."""
+"""Published templates of well-known families: the documented prompts, and user strings that never become markup."""
 
-# ruff: noqa: RUF001 - DeepSeek spells its markup with a wide bar
+# ruff: noqa: RUF001 - DeepSeek's tags have a full-width bar
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ DEEPSEEK_TOOLS = (
 )
 
 
-class SpelledTokenizer:
-    """Bytes, and a token for each word of a family's markup; as in its vocabulary, the longest word wins."""
+class MarkupTokenizer:
+    """Bytes, and a token for each control token of a family; as in its vocabulary, the longest match wins."""
 
     def __init__(self, specials: Sequence[str], bos: str, eos: str) -> None:
         self._specials = specials
@@ -70,17 +70,17 @@ class SpelledTokenizer:
 
 @dataclass(frozen=True)
 class Family:
-    """A template's name in the corpus, and its model's vocabulary: `bos` where every prompt begins with one."""
+    """A template's name in the corpus, and its model's vocabulary: `bos` if every prompt begins with one."""
 
     template: str
     specials: Sequence[str]
     bos: str = ""
     eos: str = ""
-    thinks: bool = False
+    reasons: bool = False
 
     @cached_property
-    def tokenizer(self) -> SpelledTokenizer:
-        return SpelledTokenizer(self.specials, self.bos, self.eos)
+    def tokenizer(self) -> MarkupTokenizer:
+        return MarkupTokenizer(self.specials, self.bos, self.eos)
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
@@ -90,7 +90,7 @@ class Family:
         return encode_chat(self.tokenizer, self.chat_template, messages, TemplateOptions(**options))
 
     def prompt(self, messages: Sequence[dict[str, Any]], **options: Any) -> str:
-        """What the model gets, spelled, its beginning of text too."""
+        """The prompt as text, with control tokens and BOS."""
         return b"".join(map(self.tokenizer.spelling, self.encode(messages, **options))).decode()
 
 
@@ -111,8 +111,8 @@ FAMILIES = {
     "Mistral Nemo": mistral("mistralai-Mistral-Nemo-Instruct-2407"),
     "Mistral v7": mistral("mistralai/Mistral-Large-Instruct-2411 (mistralai 'v7' template)"),
     "Qwen 2.5": Family("Qwen-Qwen2.5-7B-Instruct", CHATML, eos="<|im_end|>"),
-    "Qwen 3": Family("Qwen-Qwen3-0.6B", QWEN_3, eos="<|im_end|>", thinks=True),
-    "QwQ": Family("Qwen-QwQ-32B", QWEN_3, eos="<|im_end|>", thinks=True),
+    "Qwen 3": Family("Qwen-Qwen3-0.6B", QWEN_3, eos="<|im_end|>", reasons=True),
+    "QwQ": Family("Qwen-QwQ-32B", QWEN_3, eos="<|im_end|>", reasons=True),
     "Gemma": Family("google/gemma-7b-it", ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"), "<bos>", "<eos>"),
     "Gemma 2": Family("google-gemma-2-2b-it", ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"), "<bos>", "<eos>"),
     "Phi 3": Family("Phi-3-mini", PHI_3, "<s>", "<|endoftext|>"),
@@ -120,7 +120,7 @@ FAMILIES = {
     "Phi 4": Family("phi-4", (*CHATML, "<|im_sep|>"), eos="<|im_end|>"),
     "DeepSeek V2": Family("DeepSeek-V2", DEEPSEEK[:2], DEEPSEEK[0], DEEPSEEK[1]),
     "DeepSeek R1": Family(
-        "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", DEEPSEEK + DEEPSEEK_TOOLS, DEEPSEEK[0], DEEPSEEK[1], thinks=True
+        "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", DEEPSEEK + DEEPSEEK_TOOLS, DEEPSEEK[0], DEEPSEEK[1], reasons=True
     ),
     "Hermes": Family("teknium/OpenHermes-2.5-Mistral-7B", ("<s>", "</s>", *CHATML[:2]), "<s>", "<|im_end|>"),
 }
@@ -128,11 +128,16 @@ FAMILIES = {
 every_family = pytest.mark.parametrize("name", FAMILIES)
 
 
-def said(role: str, content: str) -> dict[str, Any]:
+def message_of(role: str, content: str) -> dict[str, Any]:
     return {"role": role, "content": content}
 
 
-CONVERSATION = [said("system", "Be brief."), said("user", "Hi"), said("assistant", "Hello!"), said("user", "And now?")]
+CONVERSATION = [
+    message_of("system", "Be brief."),
+    message_of("user", "Hi"),
+    message_of("assistant", "Hello!"),
+    message_of("user", "And now?"),
+]
 
 CHATML_PROMPT = (
     "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello!<|im_end|>\n"
@@ -189,16 +194,16 @@ PROMPTS = {
     ),
     "Hermes": "<s>" + CHATML_PROMPT,
 }
-"""What the model cards and the makers' documentation show for such a conversation."""
+"""The prompts that model cards and documentation show for such a conversation."""
 
 
 @every_family
-def test_a_conversation_becomes_the_prompt_that_its_makers_describe(name: str) -> None:
-    """And it begins with exactly one beginning of text, whoever writes it."""
+def test_a_conversation_becomes_the_documented_prompt(name: str) -> None:
+    """It begins with exactly one BOS, whether or not the template writes it."""
     assert FAMILIES[name].prompt(CONVERSATION, now=datetime(2023, 3, 5)) == PROMPTS[name]
 
 
-def test_the_default_models_template_is_one_of_them(real_model: StoredModel) -> None:
+def test_the_default_models_template_renders_chatml(real_model: StoredModel) -> None:
     assert real_model.chat_template is not None
     template = ChatTemplate(real_model.chat_template)
 
@@ -209,17 +214,17 @@ def test_the_default_models_template_is_one_of_them(real_model: StoredModel) -> 
 
 
 OTHERS_CONVERSATION = [
-    said("system", "You are a helpful assistant"),
-    said("user", "Hello"),
-    said("assistant", "Hi there"),
-    said("user", "Who are you"),
-    said("assistant", "   I am an assistant   "),
-    said("user", "Another question"),
+    message_of("system", "You are a helpful assistant"),
+    message_of("user", "Hello"),
+    message_of("assistant", "Hi there"),
+    message_of("user", "Who are you"),
+    message_of("assistant", "   I am an assistant   "),
+    message_of("user", "Another question"),
 ]
 NOT_ALIKE = {
     "ChatGLM3": "a line begins with a space that the other engine leaves out",
-    "ai-sage/GigaChat-20B-A3B-instruct": "it counts on a variable that its tokenizer alone has",
-    "inclusionAI/Ling-lite": "the other engine's test does not give the template to a Jinja",
+    "ai-sage/GigaChat-20B-A3B-instruct": "it uses a variable that only its tokenizer has",
+    "inclusionAI/Ling-lite": "the other engine's test does not render the template with Jinja",
 }
 
 
@@ -232,7 +237,7 @@ def test_other_engines_render_the_same() -> None:
     }
 
     assert len(cases) > 25
-    # Where a template has no place for the system's words, the other engine puts one line break behind them.
+    # If a template does not support system messages, the other engine adds one line break after them.
     alike = {name: prompt.replace("assistant\n\nHello", "assistant\nHello") for name, prompt in rendered.items()}
     assert alike == {
         name: (case.prompt or "").replace("assistant\n\nHello", "assistant\nHello") for name, case in cases.items()
@@ -271,12 +276,12 @@ TOOL_PROMPTS = {
     "Hermes": "<s>" + CHATML_TOOLS,
     "Mistral v1": "<s> [INST] Weather? [/INST] " + CALL + "</s> [INST] " + RESULT + " [/INST]",
 }
-"""What a model was trained on; or plain words, for models without tools."""
+"""The format that a model was trained on; text for models without tools."""
 
 
 @pytest.mark.parametrize("name", TOOL_PROMPTS)
 @pytest.mark.parametrize("arguments", ['{"city": "Oslo"}', {"city": "Oslo"}])
-def test_tool_turns_are_what_each_family_knows_or_plain_words(name: str, arguments: object) -> None:
+def test_tool_messages_are_in_the_format_of_each_family_or_text(name: str, arguments: object) -> None:
     call = {"id": "abcd12345", "type": "function", "function": {"name": "sky", "arguments": arguments}}
     messages = [
         {"role": "user", "content": "Weather?"},
@@ -289,28 +294,28 @@ def test_tool_turns_are_what_each_family_knows_or_plain_words(name: str, argumen
     assert prompt.endswith(TOOL_PROMPTS[name])
 
 
-# --- thoughts, and what else requests say to templates ---
+# --- reasoning, and other options of requests ---
 
-THOUGHT = said("assistant", "<think>\nHm.\n</think>\n\nHello!")
+REASONING = message_of("assistant", "<think>\nHm.\n</think>\n\nHello!")
 
 
 @pytest.mark.parametrize("name", ["Qwen 3", "QwQ", "DeepSeek R1"])
-def test_thoughts_of_earlier_turns_are_left_out_as_such_models_want(name: str) -> None:
-    """Where clients replay them in the content, too, whatever else is spelled there."""
+def test_reasoning_of_earlier_turns_is_left_out_as_such_models_expect(name: str) -> None:
+    """Also if clients replay it in the content, with a control token there."""
     family = FAMILIES[name]
-    replayed = [*CONVERSATION[:2], THOUGHT, CONVERSATION[3]]
-    spelled = [*CONVERSATION[:2], said("assistant", THOUGHT["content"] + family.eos), CONVERSATION[3]]
+    replayed = [*CONVERSATION[:2], REASONING, CONVERSATION[3]]
+    with_eos = [*CONVERSATION[:2], message_of("assistant", REASONING["content"] + family.eos), CONVERSATION[3]]
 
-    shown = family.prompt(replayed)
+    prompt = family.prompt(replayed)
 
-    assert shown.replace("\n\nHello!", "Hello!") == PROMPTS[name]
-    assert markup(family.encode(spelled)) == markup(family.encode(replayed))
+    assert prompt.replace("\n\nHello!", "Hello!") == PROMPTS[name]
+    assert markup(family.encode(with_eos)) == markup(family.encode(replayed))
 
 
-def test_thoughts_in_their_own_field_are_shown_while_the_turn_lasts() -> None:
+def test_reasoning_in_its_own_field_is_rendered_during_the_turn() -> None:
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": {}}}
     turn = {"role": "assistant", "content": "", "reasoning_content": "Hm.", "tool_calls": [call]}
-    messages = [said("user", "Hi"), turn, {"role": "tool", "tool_call_id": "a", "content": "1"}]
+    messages = [message_of("user", "Hi"), turn, {"role": "tool", "tool_call_id": "a", "content": "1"}]
 
     assert "<|im_start|>assistant\n<think>\nHm.\n</think>\n\n<tool_call>" in FAMILIES["Qwen 3"].prompt(messages)
 
@@ -323,7 +328,7 @@ def test_a_requests_variables_reach_the_template() -> None:
 
 @every_family
 def test_the_last_message_can_be_continued(name: str) -> None:
-    """The prompt ends with its last word: nothing closes the turn, and none is begun."""
+    """The prompt ends with its text: no turn is closed, and none is begun."""
     prompt = FAMILIES[name].prompt(CONVERSATION[:3], continue_final_message=True)
 
     assert prompt.endswith("Hello!")
@@ -331,48 +336,57 @@ def test_the_last_message_can_be_continued(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "messages", "place"),
+    ("name", "messages", "index"),
     [
-        ("Gemma 2", [said("user", "a"), said("assistant", "b"), said("assistant", "c"), said("user", "d")], 2),
-        ("Mistral v1", [said("user", "a"), said("user", "b"), said("assistant", "c")], 1),
-        ("Mistral Nemo", [said("system", "a"), said("assistant", "b"), said("user", "c")], 1),
-        ("Mistral Nemo", [said("user", "a"), said("assistant", "b"), said("system", "c")], 2),
+        (
+            "Gemma 2",
+            [
+                message_of("user", "a"),
+                message_of("assistant", "b"),
+                message_of("assistant", "c"),
+                message_of("user", "d"),
+            ],
+            2,
+        ),
+        ("Mistral v1", [message_of("user", "a"), message_of("user", "b"), message_of("assistant", "c")], 1),
+        ("Mistral Nemo", [message_of("system", "a"), message_of("assistant", "b"), message_of("user", "c")], 1),
+        ("Mistral Nemo", [message_of("user", "a"), message_of("assistant", "b"), message_of("system", "c")], 2),
     ],
 )
-def test_a_conversation_that_a_family_refuses_names_the_message(
-    name: str, messages: list[dict[str, Any]], place: int
+def test_the_error_names_the_message_that_a_family_rejects(
+    name: str, messages: list[dict[str, Any]], index: int
 ) -> None:
-    with pytest.raises(InvalidRequest, match=rf"refused messages\[{place}\]: .*(alternate|supported)") as raised:
+    with pytest.raises(InvalidRequest, match=rf"refused messages\[{index}\]: .*(alternate|supported)") as raised:
         FAMILIES[name].encode(messages)
 
-    assert raised.value.param == f"messages[{place}]"
+    assert raised.value.param == f"messages[{index}]"
 
 
-# --- words stay words ---
+# --- user strings stay text ---
 
 
 @st.composite
 def conversations(draw: st.DrawFn, family: Family) -> list[dict[str, Any]]:
-    """A conversation in which any words may spell the family's markup, whole, in part, or trimmed to it."""
-    pieces = [*family.specials, *(word[:3] for word in family.specials), "|>", "]", "<", " ", "\n", "é", "a"]
-    words = st.lists(st.sampled_from(pieces), min_size=1, max_size=6).map("".join)
+    """A conversation whose text may contain the family's control tokens, complete, in part, or after trimming."""
+    pieces = [*family.specials, *(tag[:3] for tag in family.specials), "|>", "]", "<", " ", "\n", "é", "a"]
+    texts = st.lists(st.sampled_from(pieces), min_size=1, max_size=6).map("".join)
     roles = [*draw(st.sampled_from([[], ["system"]])), "user", *draw(st.sampled_from([[], ["assistant", "user"]]))]
-    return [said(role, draw(words)) for role in roles]
+    return [message_of(role, draw(texts)) for role in roles]
 
 
 @every_family
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_no_words_become_markup_in_any_family(name: str, data: st.DataObject) -> None:
+def test_text_never_becomes_markup_in_any_family(name: str, data: st.DataObject) -> None:
     family = FAMILIES[name]
     messages = data.draw(conversations(family))
-    neutral = [said(message["role"], "x") for message in messages]
+    neutral = [message_of(message["role"], "x") for message in messages]
     options = TemplateOptions(now=datetime(2023, 3, 5))
 
     try:
         tokens = encode_chat(family.tokenizer, family.chat_template, messages, options)
     except Unsupported:
-        assert family.thinks  # it looks for its own tags in the words, and nothing else may be refused
+        assert family.reasons  # it searches the text for its own tags, and no other template may be rejected
         return
 
     assert markup(tokens) == markup(encode_chat(family.tokenizer, family.chat_template, neutral, options))
@@ -387,12 +401,12 @@ def markup(tokens: Sequence[int]) -> list[int]:
 @pytest.mark.parametrize("name", ["Llama 3.1", "Mistral Nemo", "Qwen 2.5", "DeepSeek R1", "Gemma 2", "Hermes"])
 @given(st.data())
 @settings(max_examples=40, deadline=None)
-def test_nor_do_words_of_tools(name: str, data: st.DataObject) -> None:
-    """Names, arguments with their keys, and results: a tool's author is no more trusted than a user."""
+def test_text_of_tools_never_becomes_markup(name: str, data: st.DataObject) -> None:
+    """Names, arguments with their keys, and results: they are as untrusted as user messages."""
     family = FAMILIES[name]
-    word = st.sampled_from([*family.specials, "a", '"', "\\", "\n", "é"])
-    words = st.lists(word, min_size=1, max_size=4).map("".join)
-    drawn = [data.draw(words) for _ in range(4)]
+    tag = st.sampled_from([*family.specials, "a", '"', "\\", "\n", "é"])
+    texts = st.lists(tag, min_size=1, max_size=4).map("".join)
+    samples = [data.draw(texts) for _ in range(4)]
 
     def tokens(name: str, key: str, value: str, result: str) -> list[int]:
         call = {"id": "abcd12345", "type": "function", "function": {"name": name, "arguments": {key: [value]}}}
@@ -403,4 +417,4 @@ def test_nor_do_words_of_tools(name: str, data: st.DataObject) -> None:
         ]
         return markup(family.encode(conversation(msgspec.convert(messages, list[Message])), now=datetime(2023, 3, 5)))
 
-    assert tokens(*drawn) == tokens("f", "k", "v", "r")
+    assert tokens(*samples) == tokens("f", "k", "v", "r")

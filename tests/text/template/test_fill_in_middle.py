@@ -1,4 +1,4 @@
-"""A gap, as each family of models was taught to see one."""
+"""Fill-in-the-middle prompts of each family of models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_is_known_by_its_tokens_and_shown_the_gap_in_its_order(family: str) -> None:
+def test_the_vocabulary_identifies_the_family_and_its_prompt(family: str) -> None:
     prompt, vocabulary = FAMILIES[family]
 
     found = fim_format({"<|endoftext|>", "the", *vocabulary}.__contains__)
@@ -30,11 +30,11 @@ def test_a_family_is_known_by_its_tokens_and_shown_the_gap_in_its_order(family: 
 
 
 @pytest.mark.parametrize("vocabulary", [set(), {"<fim_prefix>", "<fim_suffix>"}, {"[PREFIX]"}])
-def test_a_vocabulary_without_all_marks_of_a_family_is_of_none(vocabulary: set[str]) -> None:
+def test_a_vocabulary_without_all_tags_of_a_family_has_no_format(vocabulary: set[str]) -> None:
     assert fim_format(vocabulary.__contains__) is None
 
 
-def test_no_two_families_share_a_mark() -> None:
-    marks = [mark for known in FORMATS for mark in known.marks]
+def test_no_two_families_share_a_tag() -> None:
+    tags = [tag for known in FORMATS for tag in known.tags]
 
-    assert len(marks) == len(set(marks))
+    assert len(tags) == len(set(tags))

@@ -1,4 +1,4 @@
-"""Every schema of an object as a function's parameters: the call that is named is made, and its arguments are valid."""
+"""Every object schema as a function's parameters: the named function is called, and its arguments are valid."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from crossette.text.tool_calls.tool_set import ToolSet
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import FinishReason, TokenOutput
 from support.schema_corpus import ACCEPTED, Schema
-from support.schema_walks import SHORT_FORM, corpus_of_models, said_by, sampled, shown, verdict, walk
+from support.schema_walks import SAMPLE_SIZE, corpus_of_models, generate, report, sampled, verdict, walk
 
 NAME = "do.it-1"
 PARAM = "tools[0].function.parameters"
@@ -34,7 +34,7 @@ OTHERS = [Tool("do", "", {"properties": {"a": {"type": "null"}}}), Tool("do.it-1
 
 
 OBJECTS = [schema for schema in ACCEPTED if isinstance(schema, dict) and schema.get("type", "object") == "object"]
-"""And those that do not say what they are: parameters are objects, so some of them become impossible."""
+"""Also schemas without a type: parameters are objects, so some of them match nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,13 @@ def compiler() -> GrammarCompiler:
 
 
 def plan_of(tokenizer: Tokenizer, tool_format: ToolFormat, schema: Schema) -> OutputPlan:
-    """What a request is held to that sends three tools, and names the one of this schema."""
+    """The plan of a request with three tools that names the tool with this schema."""
     tools = [Tool(NAME, "It does it.", schema, PARAM), *OTHERS]
     return output_plan(partial(token_id, tokenizer), tool_set=ToolSet.of(tool_format, tools, NAMED))
 
 
-def heard(tokenizer: Tokenizer, plan: OutputPlan, tokens: Sequence[int], schema: Schema) -> str:
-    """A verdict on an answer that has ended: it is the one call, and nothing else."""
+def verdict_of(tokenizer: Tokenizer, plan: OutputPlan, tokens: Sequence[int], schema: Schema) -> str:
+    """The verdict on a finished answer, which must be exactly one call."""
     delta = Choice(0, tokenizer, Stops(), plan).read(TokenOutput(0, tuple(tokens), FinishReason.STOP))
     assert delta is not None
     (call,) = calls_of(delta.pieces)
@@ -58,23 +58,23 @@ def heard(tokenizer: Tokenizer, plan: OutputPlan, tokens: Sequence[int], schema:
     return verdict(schema, call.arguments)
 
 
-def test_every_object_is_called_with_by_chance_in_every_format(
+def test_random_calls_are_valid_for_every_object_schema(
     compiler: GrammarCompiler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each schema in two formats of the thirteen, which take turns."""
+    """Each schema in two of the thirteen formats, in rotation."""
     counts: Counter[str] = Counter()
     formats = list(FORMATS.values())
-    for place, schema in enumerate(OBJECTS):
-        for tool_format in (formats[place % len(formats)], formats[(place // 13 + 3 * place + 1) % len(formats)]):
-            counts[by_chance(compiler, tool_format, schema, seed=place)] += 1
+    for index, schema in enumerate(OBJECTS):
+        for tool_format in (formats[index % len(formats)], formats[(index // 13 + 3 * index + 1) % len(formats)]):
+            counts[random_call(compiler, tool_format, schema, seed=index)] += 1
 
-    shown(capsys, f"{len(OBJECTS)} schemas of objects, as parameters in two formats", counts)
+    report(capsys, f"{len(OBJECTS)} object schemas, as parameters in two formats", counts)
     assert counts["unfinished"] < 0.05 * counts.total()
     assert counts["valid"] > 0.5 * counts.total()
 
 
 def check_refusal(schema: Schema, tool_format: ToolFormat, error: InvalidRequest) -> None:
-    """Only for what is never an object, or what the format has no words for."""
+    """Check that the schema never matches an object, or cannot be expressed in the format."""
     if isinstance(error, Unsupported):
         assert (error.param, isinstance(tool_format, PythonicCalls)) == (PARAM, True), (schema, error)
     else:
@@ -82,7 +82,7 @@ def check_refusal(schema: Schema, tool_format: ToolFormat, error: InvalidRequest
         assert "Unsatisfiable" in error.message
 
 
-def by_chance(compiler: GrammarCompiler, tool_format: ToolFormat, schema: Schema, seed: int) -> str:
+def random_call(compiler: GrammarCompiler, tool_format: ToolFormat, schema: Schema, seed: int) -> str:
     tokenizer = FakeTokenizer()
     try:
         plan = plan_of(tokenizer, tool_format, schema)
@@ -91,12 +91,14 @@ def by_chance(compiler: GrammarCompiler, tool_format: ToolFormat, schema: Schema
     except InvalidRequest as error:
         check_refusal(schema, tool_format, error)
         return "refused"
-    said = walk(matcher, random.Random(seed))
-    return "unfinished" if said is None else heard(tokenizer, plan, said, schema)
+    generated = walk(matcher, random.Random(seed))
+    return "unfinished" if generated is None else verdict_of(tokenizer, plan, generated, schema)
 
 
 @corpus_of_models
-def test_a_model_calls_with_every_object(real_engine: Engine, capsys: pytest.CaptureFixture[str], limit: int) -> None:
+def test_calls_of_a_model_match_every_object_schema(
+    real_engine: Engine, capsys: pytest.CaptureFixture[str], limit: int
+) -> None:
     tokenizer, counts = real_engine.tokenizer, Counter[str]()
     plans: list[tuple[Schema, OutputPlan]] = []
     for schema in sampled(OBJECTS, limit):
@@ -109,15 +111,15 @@ def test_a_model_calls_with_every_object(real_engine: Engine, capsys: pytest.Cap
             counts["refused"] += 1
         else:
             plans.append((schema, plan))
-    asked = [(f"Call {NAME}: {json.dumps(schema)[:200]}\n", plan.constraint) for schema, plan in plans]
-    outputs = said_by(
+    requests = [(f"Call {NAME}: {json.dumps(schema)[:200]}\n", plan.constraint) for schema, plan in plans]
+    outputs = generate(
         real_engine,
-        [(text, constraint) for text, constraint in asked if constraint],
-        max_tokens=100 if limit == SHORT_FORM else 200,
+        [(text, constraint) for text, constraint in requests if constraint],
+        max_tokens=100 if limit == SAMPLE_SIZE else 200,
     )
-    for (schema, plan), said in zip(plans, outputs, strict=True):
-        is_whole = said.reason == FinishReason.STOP
-        counts[heard(tokenizer, plan, said.tokens, schema) if is_whole else "unfinished"] += 1
+    for (schema, plan), generated in zip(plans, outputs, strict=True):
+        is_complete = generated.reason == FinishReason.STOP
+        counts[verdict_of(tokenizer, plan, generated.tokens, schema) if is_complete else "unfinished"] += 1
 
-    shown(capsys, f"{counts.total()} schemas of objects, called with by the model at temperature 1", counts)
+    report(capsys, f"{counts.total()} object schemas, in calls of the model at temperature 1", counts)
     assert counts["valid"] > 0.7 * (counts.total() - counts["refused"])

@@ -1,4 +1,4 @@
-"""A choice of tools, as a grammar: whatever is drawn from it calls what the choice allows, and parses."""
+"""Tool choice as a grammar: generated texts contain only allowed calls, and can be parsed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from support.template_corpus import published
 
 END = 257
 ENDING = {END, 258, *b'"})]'}
-"""What brings a text nearer its end."""
+"""Tokens that close a string, an array or an object, or end the text."""
 WEATHER = Tool(
     "get_weather",
     "The weather of a city.",
@@ -49,7 +49,7 @@ NOW = Tool("now")
 TOOLS = [WEATHER, OPTIONAL, NOW]
 
 every_format = pytest.mark.parametrize("tool_format", FORMATS.values(), ids=FORMATS)
-as_tokens_or_letters = pytest.mark.parametrize("are_tokens", [False, True], ids=["letters", "tokens"])
+as_tokens_or_text = pytest.mark.parametrize("are_tokens", [False, True], ids=["text", "tokens"])
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def compiler() -> GrammarCompiler:
 
 
 class Vocabulary:
-    """Two of the fake's control tokens, as markers of a format: its first and its last."""
+    """Two control tokens of the fake tokenizer, as the first and the last marker of a format."""
 
     def __init__(self, tool_format: ToolFormat, are_tokens: bool) -> None:
         markers = tool_format.markers if are_tokens else ()
@@ -70,13 +70,13 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         tokens: list[int] = []
         while text:
-            found = next((mark for mark in self.ids if text.startswith(mark)), None)
+            found = next((tag for tag in self.ids if text.startswith(tag)), None)
             tokens += [self.ids[found]] if found else text[0].encode()
             text = text[len(found) if found else 1 :]
         return tokens
 
     def decode(self, tokens: list[int]) -> str:
-        names = {token: mark.encode() for mark, token in self.ids.items()}
+        names = {token: tag.encode() for tag, token in self.ids.items()}
         return b"".join(names.get(token) or bytes((token,)) for token in tokens).decode("utf-8", "replace")
 
 
@@ -89,26 +89,26 @@ def walk(
     script: str = "",
     **more: str,
 ) -> str:
-    """A text of the grammar: the script as far as it is allowed, then anything, ending soon."""
+    """A text of the grammar: the script as far as it is allowed, then random tokens that end soon."""
     matcher = compiler.matcher(Constraint("lark", grammar, **more))
-    said: list[int] = []
-    planned = iter(vocabulary.encode(script))
+    output: list[int] = []
+    script_tokens = iter(vocabulary.encode(script))
     while not matcher.is_over:
         allowed = [int(token) for token in matcher.allowed().nonzero()[0]]
-        token = next(planned, None)
+        token = next(script_tokens, None)
         if token not in allowed:
-            planned = iter(())
-            likely = [token for token in allowed if token in ENDING] if rng.random() < 0.3 else []
-            token = rng.choice(likely or [token for token in allowed if 32 <= token < 127] or allowed)
+            script_tokens = iter(())
+            ending = [token for token in allowed if token in ENDING] if rng.random() < 0.3 else []
+            token = rng.choice(ending or [token for token in allowed if 32 <= token < 127] or allowed)
         if token == END:
             break
-        said.append(token)
+        output.append(token)
         matcher.note(token)
-    return vocabulary.decode(said)
+    return vocabulary.decode(output)
 
 
 def parsed(tool_format: ToolFormat, text: str) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
-    """The content, and the calls, which must be JSON of their schemas."""
+    """The content and the calls, whose arguments must be JSON of their schemas."""
     parser = OutputParser(HARMONY if tool_format.name == "harmony" else None, tool_format)
     pieces: list[Piece] = [*parser.push(text), *parser.flush()]
     content = "".join(piece.text for piece in pieces if isinstance(piece, Content))
@@ -125,14 +125,14 @@ def parsed(tool_format: ToolFormat, text: str) -> tuple[str, list[tuple[str, dic
 
 
 def opening(tool_format: ToolFormat) -> str:
-    """The beginning of a call that can be nothing else."""
+    """The unambiguous beginning of a call."""
     return tool_format.begin + tool_format.before_name + "now" + tool_format.before_arguments
 
 
 @every_format
-@as_tokens_or_letters
+@as_tokens_or_text
 @pytest.mark.parametrize("parallel", [True, False])
-def test_required_is_nothing_but_calls(
+def test_required_generates_only_calls(
     compiler: GrammarCompiler, tool_format: ToolFormat, are_tokens: bool, parallel: bool
 ) -> None:
     vocabulary = Vocabulary(tool_format, are_tokens)
@@ -149,7 +149,7 @@ def test_required_is_nothing_but_calls(
 
 
 @every_format
-def test_a_named_tool_is_the_one_that_is_called(compiler: GrammarCompiler, tool_format: ToolFormat) -> None:
+def test_only_the_named_tool_is_called(compiler: GrammarCompiler, tool_format: ToolFormat) -> None:
     vocabulary = Vocabulary(tool_format, False)
     grammar = tool_grammar(tool_format, TOOLS, ToolChoice("required", names=("get",)), vocabulary.marker)
 
@@ -159,28 +159,28 @@ def test_a_named_tool_is_the_one_that_is_called(compiler: GrammarCompiler, tool_
 
 
 @every_format
-@as_tokens_or_letters
-def test_auto_is_free_until_a_call_opens(compiler: GrammarCompiler, tool_format: ToolFormat, are_tokens: bool) -> None:
+@as_tokens_or_text
+def test_auto_is_unconstrained_until_a_call_begins(
+    compiler: GrammarCompiler, tool_format: ToolFormat, are_tokens: bool
+) -> None:
     vocabulary = Vocabulary(tool_format, are_tokens)
     grammar = tool_grammar(tool_format, TOOLS, ToolChoice("auto"), vocabulary.marker)
-    words = "" if tool_format.bare or tool_format.before_text else "Let me see.\n"
+    text_before = "" if tool_format.bare or tool_format.before_text else "Let me see.\n"
 
     for seed in range(8):
-        text = walk(compiler, grammar, vocabulary, random.Random(seed), script=words + opening(tool_format))
+        text = walk(compiler, grammar, vocabulary, random.Random(seed), script=text_before + opening(tool_format))
         content, calls = parsed(tool_format, text)
-        assert content == words.strip()
+        assert content == text_before.strip()
         assert calls
 
-    said = f"{tool_format.before_text}Just <words>, [1] and {{2}}."
-    text = walk(compiler, grammar, vocabulary, random.Random(1), script=said)
-    assert text.startswith(said)
+    script = f"{tool_format.before_text}Just <words>, [1] and {{2}}."
+    text = walk(compiler, grammar, vocabulary, random.Random(1), script=script)
+    assert text.startswith(script)
 
 
 @every_format
-@as_tokens_or_letters
-def test_none_opens_no_call_however_the_model_tries(
-    compiler: GrammarCompiler, tool_format: ToolFormat, are_tokens: bool
-) -> None:
+@as_tokens_or_text
+def test_none_never_allows_a_call(compiler: GrammarCompiler, tool_format: ToolFormat, are_tokens: bool) -> None:
     vocabulary = Vocabulary(tool_format, are_tokens)
     grammar = tool_grammar(tool_format, TOOLS, ToolChoice("none"), vocabulary.marker)
     call = tool_format.render([("now", "{}")])
@@ -192,25 +192,25 @@ def test_none_opens_no_call_however_the_model_tries(
 
 
 @every_format
-def test_what_a_format_spells_it_reads_and_its_grammar_allows(
+def test_rendered_calls_are_parsed_and_allowed_by_the_grammar(
     compiler: GrammarCompiler, tool_format: ToolFormat
 ) -> None:
-    made = [("get_weather", {"city": "Bern", "days": 2}), ("now", {})][: 1 if tool_format.one_call else 2]
-    text = tool_format.render([(name, json.dumps(arguments)) for name, arguments in made])
+    expected = [("get_weather", {"city": "Bern", "days": 2}), ("now", {})][: 1 if tool_format.one_call else 2]
+    text = tool_format.render([(name, json.dumps(arguments)) for name, arguments in expected])
 
-    assert parsed(tool_format, text) == ("", made)
-    written = replace_quotes(text) if tool_format.before_arguments == "(" else text
+    assert parsed(tool_format, text) == ("", expected)
+    rendered = replace_quotes(text) if tool_format.before_arguments == "(" else text
     vocabulary = Vocabulary(tool_format, False)
     grammar = tool_grammar(tool_format, TOOLS, ToolChoice("auto"), vocabulary.marker)
-    assert walk(compiler, grammar, vocabulary, random.Random(0), script=written).startswith(written)
+    assert walk(compiler, grammar, vocabulary, random.Random(0), script=rendered).startswith(rendered)
 
 
 def replace_quotes(text: str) -> str:
-    """Python's strings as the grammar has them, which are JSON's."""
+    """Python strings in JSON notation, which the grammar requires."""
     return text.replace("'", '"')
 
 
-def test_a_call_within_thoughts_is_none_and_thoughts_come_before_required_calls(compiler: GrammarCompiler) -> None:
+def test_a_call_within_reasoning_is_ignored_and_reasoning_precedes_required_calls(compiler: GrammarCompiler) -> None:
     vocabulary = Vocabulary(HERMES, False)
     preamble = THINK.preamble(vocabulary.marker, Thinking(), is_open=False, to_content=False)
     call = HERMES.render([("now", "{}")])
@@ -225,7 +225,7 @@ def test_a_call_within_thoughts_is_none_and_thoughts_come_before_required_calls(
         assert [piece for piece in parser.push(text) if isinstance(piece, ToolCallStart)] == [ToolCallStart(0, "now")]
 
 
-def test_a_schema_that_cannot_be_enforced_is_refused_by_its_place() -> None:
+def test_a_schema_that_cannot_be_enforced_is_rejected_by_pointer() -> None:
     tool = Tool("f", "", {"properties": {"a": {"not": {}}}}, param="tools[3].function.parameters")
 
     with pytest.raises(InvalidRequest, match="/properties/a") as raised:
@@ -233,14 +233,14 @@ def test_a_schema_that_cannot_be_enforced_is_refused_by_its_place() -> None:
     assert raised.value.param == "tools[3].function.parameters"
 
 
-def test_what_keyword_arguments_cannot_say_is_refused_where_they_are_written() -> None:
+def test_parameters_that_keyword_arguments_cannot_express_are_rejected() -> None:
     tool = Tool("f", "", {"type": "object", "additionalProperties": {"type": "string"}})
 
     with pytest.raises(Unsupported, match="'f' are more than named properties"):
         tool_grammar(FORMATS["llama-pythonic"], [tool], ToolChoice(), lambda text: None)
 
 
-# --- whose templates these are ---
+# --- detection of the format ---
 
 
 @pytest.mark.parametrize(
@@ -263,17 +263,17 @@ def test_what_keyword_arguments_cannot_say_is_refused_where_they_are_written() -
         ("fireworks-ai-llama-3-firefunction-v2", "firefunction", False),
         ("google-gemma-2-2b-it", "hermes", False),
         ("phi-4", "hermes", False),
-        ("CohereForAI-c4ai-command-r-plus-tool_use", "hermes", False),  # it lists tools, for a format unknown here
+        ("CohereForAI-c4ai-command-r-plus-tool_use", "hermes", False),  # it lists tools, for an unknown format
     ],
 )
-def test_a_published_template_shows_its_family(template: str, name: str, is_listed: bool) -> None:
+def test_a_published_template_identifies_its_family(template: str, name: str, is_listed: bool) -> None:
     use = tool_use(published()[template].source)
 
     assert (use.format.name, use.is_listed) == (name, is_listed)
 
 
 MINJA_ONLY = ("llama-cpp-deepseek-r1",)
-"""It makes JSON of a generator, which Python's Jinja cannot."""
+"""It serializes a generator to JSON, which Jinja in Python cannot."""
 WRITING_CALLS = [
     name
     for name, known in published().items()
@@ -282,8 +282,8 @@ WRITING_CALLS = [
 
 
 @pytest.mark.parametrize("template", WRITING_CALLS)
-def test_a_template_writes_calls_as_its_format_reads_them(template: str) -> None:
-    """What the model is shown of its own calls is what it will write."""
+def test_the_format_parses_calls_as_the_template_renders_them(template: str) -> None:
+    """A model generates calls in the notation of its prompt."""
     use = tool_use(published()[template].source)
     call = {"id": "call00000", "type": "function", "function": {"name": "now", "arguments": Arguments({"zone": "UTC"})}}
     messages: list[dict[str, Any]] = [
@@ -294,10 +294,10 @@ def test_a_template_writes_calls_as_its_format_reads_them(template: str) -> None
         messages, TemplateOptions(False, variables={"tools": [NOW.described()]})
     )
 
-    written = rendered[rendered.rindex("Hi") + 2 :]
+    rendered = rendered[rendered.rindex("Hi") + 2 :]
     parser = OutputParser(HARMONY if use.format.name == "harmony" else None, use.format)
-    place = min((at for mark in use.format.openings if (at := written.find(mark)) >= 0), default=written.find("{"))
-    pieces = parser.push(written[place:])
+    index = min((at for tag in use.format.openings if (at := rendered.find(tag)) >= 0), default=rendered.find("{"))
+    pieces = parser.push(rendered[index:])
     assert ToolCallStart(0, "now") in pieces
     arguments = "".join(piece.text for piece in pieces if isinstance(piece, ToolCallArguments))
     assert JsonScanner().feed(arguments) == len(arguments)
@@ -313,7 +313,7 @@ def test_a_format_can_be_chosen_by_name() -> None:
 
 @pytest.mark.parametrize("before", [[], [{"role": "system", "content": "Be brief."}]], ids=["alone", "with another"])
 @every_format
-def test_the_default_description_lists_the_tools_and_shows_a_call(
+def test_the_default_description_lists_the_tools_and_an_example_call(
     before: list[dict[str, Any]], tool_format: ToolFormat
 ) -> None:
     user = {"role": "user", "content": "Weather?"}
@@ -327,7 +327,7 @@ def test_the_default_description_lists_the_tools_and_shows_a_call(
     assert tool_format.render([("function-name", '{"parameter": "value"}')]) in system["content"]
 
 
-def test_a_template_without_system_messages_shows_the_tools_in_the_users_turn() -> None:
+def test_a_template_without_system_messages_has_the_tools_in_the_user_message() -> None:
     source = published()["google-gemma-2-2b-it"].source
 
     prompt = ChatTemplate(source).render(with_tools([{"role": "user", "content": "Weather?"}], [NOW], HERMES))
@@ -338,33 +338,33 @@ def test_a_template_without_system_messages_shows_the_tools_in_the_users_turn() 
 
 
 @pytest.mark.parametrize("kind", ["array", ["string", "null"]])
-def test_parameters_that_are_no_object_are_refused(kind: Any) -> None:
+def test_parameters_that_are_not_an_object_are_rejected(kind: Any) -> None:
     with pytest.raises(InvalidRequest, match="are an object") as raised:
         Tool("f", parameters={"type": kind}, param="tools[0].function.parameters").argument_format()
 
     assert raised.value.param == "tools[0].function.parameters"
 
 
-def test_text_does_not_begin_as_a_call_to_anything(compiler: GrammarCompiler) -> None:
-    """In a format without openings the parser would read it as one."""
+def test_text_never_begins_like_a_call(compiler: GrammarCompiler) -> None:
+    """In a format without opening tags the parser would read it as a call."""
     pythonic = FORMATS["llama-pythonic"]
     grammar = tool_grammar(pythonic, TOOLS, ToolChoice("auto"), lambda text: None)
 
-    said = walk(compiler, grammar, Vocabulary(pythonic, False), random.Random(1), script="[other(a=1)]")
+    output = walk(compiler, grammar, Vocabulary(pythonic, False), random.Random(1), script="[other(a=1)]")
 
-    assert not said.startswith("[other(")
+    assert not output.startswith("[other(")
 
 
 @pytest.mark.parametrize("name", ["llama-pythonic", "gemma"])
-def test_keyword_arguments_leave_out_what_may_never_be(compiler: GrammarCompiler, name: str) -> None:
+def test_parameters_whose_schema_is_false_are_left_out(compiler: GrammarCompiler, name: str) -> None:
     never = {"properties": {"a": False, "b": {"enum": [1]}}, "required": ["b"]}
     tools = [Tool("f", parameters=never)]
     grammar = tool_grammar(FORMATS[name], tools, ToolChoice("required", parallel=False), lambda text: None)
 
-    said = {
+    outputs = {
         walk(compiler, grammar, Vocabulary(FORMATS[name], False), random.Random(seed)).strip() for seed in range(20)
     }
 
-    assert {re.sub(r"[^\w(=)]|tool_code", "", text) for text in said} == {"f(b=1)"}
+    assert {re.sub(r"[^\w(=)]|tool_code", "", text) for text in outputs} == {"f(b=1)"}
     with pytest.raises(InvalidRequest, match="schema is false"):
         FORMATS[name].arguments_of(Tool("f", parameters={**never, "required": ["a"]}))

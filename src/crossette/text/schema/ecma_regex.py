@@ -1,7 +1,7 @@
-"""Patterns of JSON Schema, which are JavaScript's, in the words of the regex engine that enforces them.
+"""Patterns of JSON Schema: JavaScript's regex syntax translated to that of Rust, which enforces them.
 
-Classes are written out: what `\\d`, `\\s`, `.` and `[a&&b]` mean is not the same there. What is in neither language, or
-cannot be compiled to an automaton, is left as it stands: the engine refuses it by name.
+Classes are expanded: `\\d`, `\\s`, `.` and `[a&&b]` have another meaning in Rust. Syntax that neither language has, or
+that cannot be compiled to an automaton, is left unchanged: the engine names it in its error.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _TOKEN = re.compile(
 
 
 def to_rust(pattern: str) -> str:
-    """The same pattern for Rust's regex. Raises ValueError for a class without an end."""
+    """Translate a pattern to Rust's syntax. Raises ValueError for an unterminated class."""
     tokens = _TOKEN.finditer(pattern)
-    return "".join(_class(tokens) if token["bare"] == "[" else _outside(token) for token in tokens)
+    return "".join(_class(tokens) if token["bare"] == "[" else _outside_class(token) for token in tokens)
 
 
-def _outside(token: re.Match[str]) -> str:
+def _outside_class(token: re.Match[str]) -> str:
     if token["bare"]:
         return _ANY if token["bare"] == "." else token["bare"]
     escaped = token["escaped"] or ""
@@ -42,7 +42,7 @@ def _outside(token: re.Match[str]) -> str:
 
 
 def _character(token: re.Match[str]) -> str:
-    """An escape that means one character; any other as it stands."""
+    """An escape of one character, as its code; any other escape unchanged."""
     escaped = token["escaped"]
     if digits := token["brace"] or token["four"] or token["two"]:
         return _plain(int(digits, 16))
@@ -56,14 +56,14 @@ def _character(token: re.Match[str]) -> str:
 
 
 def _class(tokens: Iterator[re.Match[str]]) -> str:
-    """The rest of a class, from behind its `[`."""
+    """Translate the rest of a class, after its `[`."""
     items: list[str] = []
     negated = False
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         bare, escaped = token["bare"], token["escaped"] or ""
         if bare == "]":
-            return _written(items, negated=negated)
-        if bare == "^" and place == 0:
+            return _class_of(items, negated=negated)
+        if bare == "^" and index == 0:
             negated = True
         elif bare:
             items.append("-" if bare == "-" else _plain(ord(bare)))
@@ -72,21 +72,21 @@ def _class(tokens: Iterator[re.Match[str]]) -> str:
             items.append(f"[^{inner}]" if escaped.isupper() else inner)
         else:
             items.append(_character(token))
-    raise ValueError("a class has no end: '['")
+    raise ValueError("unterminated character class '['")
 
 
-def _written(items: list[str], *, negated: bool) -> str:
+def _class_of(items: list[str], *, negated: bool) -> str:
     if not items:  # `[^]` is any character, and `[]` is none
         return "(?s:.)" if negated else "[^\\x{0}-\\x{10ffff}]"
     for edge in (0, -1):
         items[edge] = _plain(ord("-")) if items[edge] == "-" else items[edge]
-    return f"[{'^' if negated else ''}{''.join(_item(items, place) for place in range(len(items)))}]"
+    return f"[{'^' if negated else ''}{''.join(_item(items, index) for index in range(len(items)))}]"
 
 
-def _item(items: list[str], place: int) -> str:
-    """A hyphen makes a range between two characters, and is itself beside a class like `\\w`."""
-    if items[place] != "-" or all(items[beside].startswith("\\x") for beside in (place - 1, place + 1)):
-        return items[place]
+def _item(items: list[str], index: int) -> str:
+    """A hyphen makes a range between two characters, and is literal next to a class like `\\w`."""
+    if items[index] != "-" or all(items[neighbour].startswith("\\x") for neighbour in (index - 1, index + 1)):
+        return items[index]
     return _plain(ord("-"))
 
 

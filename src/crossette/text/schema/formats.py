@@ -1,4 +1,4 @@
-"""The formats of strings that are enforced. They mean what JSON Schema's validators check, or less."""
+"""String formats that can be enforced. Each allows a subset of what JSON Schema validators accept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _END, _MIDDLE = "[A-Za-z0-9]", "[A-Za-z0-9-]"
 
 
 def _label(limit: int = 63) -> str:
-    """Two hyphens in the third and fourth place are not for everyone: an encoding stands behind them."""
+    """A label of a host name. Two hyphens as third and fourth character are excluded: they mark an encoding."""
     rest, inner = f"(?:{_MIDDLE}{{0,{limit - 4}}}{_END})?", f"(?:{_MIDDLE}{{0,{limit - 5}}}{_END})?"
     return f"{_END}(?:{_END}|{_MIDDLE}{_END}{rest}|{_MIDDLE}-{_END}{inner})?"
 
@@ -28,35 +28,36 @@ _ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 
 
 def _atoms(num_more: int) -> str:
-    """What stands before the @ of an address: 64 characters at most, the first atom of them and so many more."""
+    """The local part of an address, of at most 64 characters, with `num_more` atoms after the first."""
     room = 64 // (num_more + 1)
     return f"{_ATOM}{{1,{64 - room * num_more}}}(?:\\.{_ATOM}{{1,{room - 1}}}){{{num_more}}}"
 
 
 def _labels(num_more: int) -> str:
-    """What stands behind the first label: 126 characters at most."""
+    """The labels after the first one, of at most 126 characters."""
     return f"(?:\\.{_label(min(63, 126 // num_more - 1))}){{{num_more}}}"
 
 
 _MAILBOX = f"(?:{'|'.join(map(_atoms, range(8)))})@{_label()}(?:{'|'.join(map(_labels, range(1, 6)))})?"
 
-WRITTEN: Final[Mapping[str, Mapping[str, Any]]] = {
+FORMAT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
     "date": {"pattern": f"^{_DATE}$"},
     "time": {"pattern": f"^{_TIME}$"},
     "date-time": {"pattern": f"^{_DATE}T{_TIME}$"},
     "hostname": {"pattern": f"^{_HOST}$", "maxLength": 253},
     "email": {"pattern": f"^{_MAILBOX}$"},
 }
-"""Written here, as schemas. The compiler's own allow 29 February in every year and 61 seconds in every minute, and know
-nothing of how long names of hosts and addresses may be.
+"""Formats that are defined here, as schemas. The compiler's own versions allow 29 February in every year and 61 seconds
+in every minute, and do not limit the length of host names and addresses.
 
-Years begin at 1 and fractions of a second have up to six digits, as programming languages read them. An address counts
-its characters within the pattern: beside a bound on all of it, the compiler gives up on a request's own patterns. So it
-has up to eight atoms and six labels, the more the shorter; quoted names and addresses of machines are left out.
+Years begin at 1 and fractions of a second have up to six digits, as programming languages parse them. The pattern of an
+address limits its length itself: with a separate bound on the whole, the compiler rejects a request's own patterns. So
+an address has up to eight atoms and six labels, which are shorter the more there are. Quoted local parts and literal
+addresses of hosts are excluded.
 """
 
 LONGEST: Final = {"email": 254}
-"""Characters that a pattern has room for. RFC 5321 gives 256 to an address and the brackets around it."""
+"""The most characters that a format's pattern allows. RFC 5321 allows 256 for an address with its brackets."""
 
 FORMATS: Final = frozenset({"duration", "ipv4", "ipv6", "uri", "uuid"})
-"""The compiler's own that hold."""
+"""Formats whose implementation in the compiler is correct."""

@@ -1,6 +1,6 @@
-"""Which numbers of a schema the grammar's compiler reads as they were sent, and bounds drawn in to such numbers.
+"""Numbers of a schema that the grammar compiler parses exactly, and bounds tightened to such numbers.
 
-It reads 64-bit floats, a last digit wrong where a number has many, and integers of 64 bits where the type is integer.
+The compiler parses 64-bit floats, with an error in the last digit of long ones, and 64-bit integers for integer types.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final, Literal
 
 EXACT: Final = 2**53
-"""Up to here every integer is a number of its own in all readers of JSON, and in the compiler."""
+"""Up to here all JSON parsers, and the compiler, represent every integer exactly."""
 
 _DIGITS: Final = 15
-"""So many significant ones name a 64-bit float of their own."""
+"""Significant digits up to which every number is a 64-bit float of its own."""
 
 Side = Literal["minimum", "maximum"]
 
 
 def is_exact(number: float) -> bool:
-    """Whether the compiler writes the number that was sent, whatever else is said of it."""
+    """Whether the compiler generates exactly this number, with any further keywords."""
     if isinstance(number, int) and abs(number) <= EXACT:
         return True
     _, digits, exponent = Decimal(repr(number)).normalize().as_tuple()
     return len(digits) <= _DIGITS and int(exponent) >= -22 and abs(number) < 2**63
 
 
-def drawn_in(bound: float, side: Side, *, is_exclusive: bool, is_integer: bool) -> float:
-    """The nearest bound that the compiler reads as it is sent, and that belongs to what it bounds.
+def tightened(bound: float, side: Side, *, is_exclusive: bool, is_integer: bool) -> float:
+    """The nearest inclusive bound that the compiler parses exactly.
 
-    Of exclusive bounds it lets some through: 0 where a number is above 0 and below 0.5. What is closer to one than its
-    fifteenth digit is lost; most readers would take it for the bound itself.
+    The compiler itself allows some exclusive bounds: 0 for a number above 0 and below 0.5. Numbers that differ from a
+    bound only after its fifteenth digit are lost; most parsers would take them for the bound itself.
     """
     up = side == "minimum"
     value = Decimal(repr(bound))
@@ -41,7 +41,7 @@ def drawn_in(bound: float, side: Side, *, is_exclusive: bool, is_integer: bool) 
 
 
 def digits_of_step(step: float) -> int:
-    """A `multipleOf` without its point: 25 for 0.25."""
+    """The digits of a `multipleOf` as an integer: 25 for 0.25."""
     number = Decimal(repr(step)).normalize()
     if number == number.to_integral_value():
         return int(number)

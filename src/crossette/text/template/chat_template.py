@@ -1,7 +1,7 @@
-"""Messages to a prompt, by the model's own template, sandboxed.
+"""Chat templates: messages to a prompt by the model's own Jinja template, in a sandbox.
 
-Templates are rendered as the library that models are published with renders them, so that every template which
-works there works here. What they leave open is decided here, from what their source asks for.
+Templates are rendered as transformers renders them, so that every template that works there works here. Where templates
+differ in what they expect, the source of the template decides.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from jinja2 import TemplateError
 
 from crossette.errors import InvalidRequest, ModelError, Unsupported
 from crossette.text.template.jinja_environment import environment
-from crossette.text.template.messages import Message, in_plain_words, with_short_ids
-from crossette.text.template.spans import Marks, Span, readings, unused_characters, user_strings
+from crossette.text.template.messages import Message, replace_unsupported, with_short_ids
+from crossette.text.template.spans import Delimiters, Span, unused_characters, user_strings, variants
 
 RESERVED = ("messages", "tools", "bos_token", "eos_token", "add_generation_prompt", "strftime_now", "raise_exception")
-"""Variables of a template that requests cannot set: they have fields of their own, or templates trust them."""
+"""Template variables that requests cannot set: they have fields of their own, or templates trust them."""
 
 _HAS_SHORT_IDS = re.compile(r"\|\s*length\s*!=\s*9")
-"""Mistral's templates refuse other ids of calls."""
-_ASKS_FOR_NULL = re.compile(r"""\bcontent['"\]]*\s+is\s+(not\s+)?none""", re.IGNORECASE)
+"""Mistral's templates accept tool call ids of nine characters only."""
+_EXPECTS_NULL = re.compile(r"""\bcontent['"\]]*\s+is\s+(not\s+)?none""", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateOptions:
-    """How a conversation is rendered."""
+    """Options for rendering a conversation."""
 
     add_generation_prompt: bool = True
-    """Whether the prompt ends where the assistant begins to speak."""
+    """Whether the prompt ends with the beginning of an assistant message."""
     continue_final_message: bool = False
-    """Whether it ends with the last word of the last message instead."""
+    """Whether it ends with the text of the last message instead."""
     variables: Mapping[str, Any] = field(default_factory=dict)
-    """What else the template is told."""
+    """Further variables of the template."""
     tools: Sequence[Mapping[str, Any]] = ()
-    """For templates that list them, as `Tool.described` has them."""
+    """Tools for templates that list them, in the shape of `Tool.described`."""
     now: datetime = field(default_factory=datetime.now)
 
 
@@ -47,48 +47,49 @@ class ChatTemplate:
 
     def __init__(self, source: str, *, bos_token: str = "", eos_token: str = "") -> None:
         self._source = source
-        # Where there are no tools and documents, publishers' templates were tried with null, not with no variable.
+        # Without tools and documents transformers passes null, and publishers test their templates with that.
         self._always = {"bos_token": bos_token, "eos_token": eos_token, "tools": None, "documents": None}
         try:
             self._template = environment().from_string(source)
         except TemplateError as error:
             raise ModelError(f"The model's chat template cannot be compiled: {error}") from error
         self._has_short_ids = _HAS_SHORT_IDS.search(source) is not None
-        self._asks_for_null = _ASKS_FOR_NULL.search(source) is not None
-        self._plain = {"system": not self._shows_system(), "tools": "tool_calls" not in source}
+        self._expects_null = _EXPECTS_NULL.search(source) is not None
+        self._unsupported = {"system": not self._shows_system(), "tools": "tool_calls" not in source}
 
     def render(self, messages: Sequence[Message], options: TemplateOptions | None = None) -> str:
-        """The prompt.
+        """Render the prompt.
 
-        Raises InvalidRequest with the template's own words if it refuses the messages, and names the one at fault.
+        Raises InvalidRequest with the template's own message if it rejects the conversation, and names the message that
+        it rejects.
         """
         options = options or TemplateOptions()
         try:
             return self._render(messages, options)
         except Exception as error:  # a template is a program of the model's author: it may raise anything
-            place = self._place_of(str(error), messages, options)
-            what = "the messages" if place is None else f"messages[{place}]"
-            param = "messages" if place is None else what
+            index = self._index_of(str(error), messages, options)
+            what = "the messages" if index is None else f"messages[{index}]"
+            param = "messages" if index is None else what
             raise InvalidRequest(f"The model's chat template refused {what}: {error}", param=param) from error
 
     def render_spans(self, messages: Sequence[Message], options: TemplateOptions | None = None) -> list[Span]:
-        """The prompt of `render`, cut where markup and the messages' words meet.
+        """Render the prompt of `render` as spans of markup and of user strings.
 
-        Raises Unsupported if the template changes the words, so that the two cannot be told apart.
+        Raises Unsupported if the template changes the strings, so that the two cannot be separated.
         """
         options = options or TemplateOptions()
         plain = self.render(messages, options)
-        for reading in readings(messages):
-            marks = Marks.unused_in(self._source + "".join(user_strings(reading)))
+        for variant in variants(messages):
+            delimiters = Delimiters.unused_in(self._source + "".join(user_strings(variant)))
             try:
-                spans = marks.spans(self._render(marks.put(reading), options))
-            except Exception:  # it looks into the words, and marks are what it stumbles over
+                spans = delimiters.spans(self._render(delimiters.wrap(variant), options))
+            except Exception:  # it inspects the strings, and fails on the delimiters
                 continue
             if spans is not None and "".join(span.text for span in spans) == plain:
                 return spans
         raise Unsupported(
-            "A message contains the spelling of a control token, and this model's chat template rewrites "
-            "messages, so it could not be kept as plain text. Remove it, or send safe_tokenization: false.",
+            "A message contains the text of a control token, and this model's chat template rewrites messages, so it "
+            "cannot be encoded as plain text. Remove it, or send safe_tokenization: false.",
             param="messages",
         )
 
@@ -99,13 +100,13 @@ class ChatTemplate:
         return self._run(messages, options, options.add_generation_prompt)
 
     def _render_open(self, messages: Sequence[Message], options: TemplateOptions) -> str:
-        """The prompt up to the end of the last message's words. A mark behind them shows where that is."""
+        """Render the prompt up to the end of the last message's text, which a delimiter after it locates."""
         *earlier, last = messages
-        (mark,) = unused_characters(1, self._source + "".join(user_strings(messages)))
-        marked = {**last, "content": f"{last['content']}{mark} "}
-        prompt, found, rest = self._run([*earlier, marked], options, False).rpartition(mark)
+        (delimiter,) = unused_characters(1, self._source + "".join(user_strings(messages)))
+        delimited = {**last, "content": f"{last['content']}{delimiter} "}
+        prompt, found, rest = self._run([*earlier, delimited], options, False).rpartition(delimiter)
         if not found:
-            raise TemplateError("it leaves out the last message, which cannot be continued then")
+            raise TemplateError("it leaves out the last message, so that cannot be continued")
         return prompt if rest.startswith(" ") else prompt.rstrip()  # it trims its messages
 
     def _run(self, messages: Sequence[Message], options: TemplateOptions, add_generation_prompt: bool) -> str:
@@ -117,11 +118,11 @@ class ChatTemplate:
         )
 
     def _as_expected(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """The messages as this template reads them, where templates differ."""
-        expected = in_plain_words(messages, **self._plain)
+        """The messages in the shape that this template expects."""
+        expected = replace_unsupported(messages, **self._unsupported)
         if self._has_short_ids:
             expected = with_short_ids(expected)
-        if not self._asks_for_null:
+        if not self._expects_null:
             return expected
         return [
             {**message, "content": None} if message.get("tool_calls") and not message["content"] else message
@@ -129,21 +130,22 @@ class ChatTemplate:
         ]
 
     def _shows_system(self) -> bool:
-        (mark,) = unused_characters(1, self._source)
-        tried = [{"role": "system", "content": mark}, {"role": "user", "content": "Hi"}]
+        """Whether the template supports system messages."""
+        (content,) = unused_characters(1, self._source)
+        tried = [{"role": "system", "content": content}, {"role": "user", "content": "Hi"}]
         try:
-            return mark in self._run(tried, TemplateOptions(), True)
-        except Exception:  # it has no place for them, and says so
+            return content in self._run(tried, TemplateOptions(), True)
+        except Exception:  # it rejects system messages
             return False
 
-    def _place_of(self, words: str, messages: Sequence[Message], options: TemplateOptions) -> int | None:
-        """The message at which the template says these words; None if it says them to any conversation."""
+    def _index_of(self, reason: str, messages: Sequence[Message], options: TemplateOptions) -> int | None:
+        """Index of the message that the template rejects with this reason; None if it rejects any conversation."""
 
         def is_refused(count: int) -> bool:
             try:
                 self._run(self._as_expected(messages[:count]), options, options.add_generation_prompt)
             except Exception as error:
-                return str(error) == words
+                return str(error) == reason
             return False
 
         if is_refused(0):

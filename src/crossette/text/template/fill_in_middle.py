@@ -1,4 +1,4 @@
-"""How models that were trained to fill a gap are shown one: the text before it and the text behind it, with marks."""
+"""Fill-in-the-middle prompts: the text before a gap and the text after it, with the tags of each family of models."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FimFormat:
-    """The marks of a family of models. Each must be a single token of the vocabulary."""
+    """The tags of a family of models. Each must be a single token of the vocabulary."""
 
     prefix: str
-    """Stands before the text before the gap."""
+    """The tag before the text before the gap."""
     suffix: str
-    """Stands before the text behind the gap."""
+    """The tag before the text after the gap."""
     middle: str = ""
-    """Stands at the end, where the model goes on; "" where it needs no mark."""
+    """The tag at the end, where the model continues; "" if there is none."""
     suffix_first: bool = False
+    """Whether the text after the gap comes first."""
     ends: tuple[str, ...] = ()
-    """Tokens that end the filling, beside the model's end tokens. Not every vocabulary has them."""
+    """Further end tokens, beside the model's own. Not every vocabulary has them."""
 
     @property
-    def marks(self) -> tuple[str, ...]:
-        return tuple(mark for mark in (self.prefix, self.suffix, self.middle) if mark)
+    def tags(self) -> tuple[str, ...]:
+        return tuple(tag for tag in (self.prefix, self.suffix, self.middle) if tag)
 
-    def prompt(self, before: str, behind: str) -> str:
-        """The gap as the model knows it."""
-        pieces = [self.prefix + before, self.suffix + behind]
+    def prompt(self, before: str, after: str) -> str:
+        """Render the prompt."""
+        pieces = [self.prefix + before, self.suffix + after]
         return "".join(reversed(pieces) if self.suffix_first else pieces) + self.middle
 
 
@@ -46,9 +47,9 @@ FORMATS = (
         ends=("<|endoftext|>", "<fim_pad>", "<repo_name>", "<file_sep>"),
     ),
     FimFormat("<fim-prefix>", "<fim-suffix>", "<fim-middle>", ends=("<|endoftext|>",)),
-    # Code Llama, whose marks were learnt with the space that SentencePiece writes so
+    # Code Llama, trained on tags with a leading space, which SentencePiece writes as ▁
     FimFormat("▁<PRE>", "▁<SUF>", "▁<MID>", ends=("▁<EOT>",)),
-    # DeepSeek: the hole stands where the suffix begins
+    # DeepSeek: the hole tag comes where the suffix begins
     FimFormat("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # noqa: RUF001
     # Codestral
     FimFormat("[PREFIX]", "[SUFFIX]", suffix_first=True),
@@ -56,5 +57,5 @@ FORMATS = (
 
 
 def fim_format(is_token: Callable[[str], bool]) -> FimFormat | None:
-    """The format whose marks are tokens of a vocabulary; None for a model that was not trained to fill gaps."""
-    return next((known for known in FORMATS if all(is_token(mark) for mark in known.marks)), None)
+    """The format whose tags are tokens of a vocabulary; None for a model without fill-in-the-middle."""
+    return next((known for known in FORMATS if all(is_token(tag) for tag in known.tags)), None)

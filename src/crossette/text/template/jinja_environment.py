@@ -1,4 +1,4 @@
-"""The Jinja that published chat templates are written for: its settings, filters and tags, in a sandbox."""
+"""The Jinja environment of chat templates: settings, filters and tags as in transformers, in a sandbox."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 def environment() -> ImmutableSandboxedEnvironment:
-    """An environment for templates that nobody here has read."""
-    made = ImmutableSandboxedEnvironment(
+    """Create an environment for untrusted templates."""
+    jinja = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
     )
-    made.filters["tojson"] = _to_json
-    made.globals["raise_exception"] = _raise
-    return made
+    jinja.filters["tojson"] = _to_json
+    jinja.globals["raise_exception"] = _raise
+    return jinja
 
 
 def variables_of(source: str) -> frozenset[str]:
-    """The variables that a template asks for. Raises TemplateError for what is no template."""
-    made = environment()
-    return frozenset(meta.find_undeclared_variables(made.parse(source)))
+    """The variables that a template uses. Raises TemplateError for an invalid template."""
+    jinja = environment()
+    return frozenset(meta.find_undeclared_variables(jinja.parse(source)))
 
 
 class _Generation(Extension):
-    """`{% generation %}` tells trainers that its body is the assistant's. In a prompt it is its body."""
+    """The tag `{% generation %}`, which marks the assistant's text for training. In a prompt it renders its body."""
 
     tags = {"generation"}  # noqa: RUF012 - the base class declares it without ClassVar
 
@@ -45,7 +45,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """JSON as models were trained on: not escaped for HTML, as Jinja's own filter does."""
+    """JSON as transformers writes it: not escaped for HTML, unlike Jinja's own filter."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

@@ -1,4 +1,4 @@
-"""Turns that not every template knows: system messages, tool calls and their results."""
+"""Messages for templates without support for system messages, tool calls or tool results."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Message = Mapping[str, Any]
-"""A message as templates know it: role, content and what else the model's template reads."""
+"""A message as templates read it: role, content and further fields of the model's template."""
 
 
 class Arguments(dict[str, Any]):
-    """What a tool is called with. Some templates want the object, others join its JSON to a text: it is both."""
+    """The arguments of a tool call. Some templates read the object, others its JSON text: this is both."""
 
     __slots__ = ("_text",)
 
     def __init__(self, values: Mapping[str, Any], text: str | None = None) -> None:
-        """`text` is the JSON as it was spelled."""
+        """`text` is the JSON as it was received."""
         super().__init__(values)
         self._text = text
 
     @property
     def text(self) -> str:
+        """The arguments as JSON."""
         return json.dumps(self, ensure_ascii=False) if self._text is None else self._text
 
     @property
     def depth(self) -> int:
-        """How many objects and lists stand in one another, counted without recursion."""
+        """The nesting depth of objects and lists, counted without recursion."""
         depth = 0
         level: list[dict[str, Any] | list[Any]] = [self]
         while level:
@@ -45,53 +46,53 @@ class Arguments(dict[str, Any]):
         return other + self.text
 
 
-def in_plain_words(messages: Sequence[Message], *, system: bool, tools: bool) -> list[Message]:
-    """The conversation for a template that does not know system messages, or tools, or both.
+def replace_unsupported(messages: Sequence[Message], *, system: bool, tools: bool) -> list[Message]:
+    """Rewrite a conversation for a template that does not support system messages, or tools, or both.
 
-    Such a template would leave the turns out, and the model answer half a conversation, or refuse them. So a system
-    message opens the user's turn, as makers of such models advise; a call is said by the assistant and its result by
-    the user, in the tags that most models with tools were trained on. What becomes the user's joins the user's
-    words that follow: many templates want roles to alternate.
+    Such a template would leave those messages out, so that the model answers half a conversation, or reject them. So a
+    system message becomes the start of the user message, as model cards recommend; a call becomes text of the assistant
+    and its result text of the user, in the tags that most models with tools were trained on. Text that becomes a user
+    message is joined to the user message that follows: many templates require roles to alternate.
     """
     turns: list[tuple[Message, list[str]]] = []
-    gap = None
+    separator = None
     for message in messages:
-        said, next_gap = _in_plain_words(message, system=system, tools=tools)
-        if gap is not None and said["role"] == "user":
-            turns[-1][1].extend((gap, said["content"]))
+        replaced, next_separator = _replaced(message, system=system, tools=tools)
+        if separator is not None and replaced["role"] == "user":
+            turns[-1][1].extend((separator, replaced["content"]))
         else:
-            turns.append((said, []))
-        gap = next_gap
-    return [{**said, "content": "".join([said["content"], *more])} if more else said for said, more in turns]
+            turns.append((replaced, []))
+        separator = next_separator
+    return [{**turn, "content": "".join([turn["content"], *more])} if more else turn for turn, more in turns]
 
 
-def _in_plain_words(message: Message, *, system: bool, tools: bool) -> tuple[Message, str | None]:
-    """The message as said, and what stands between it and the user's words that follow, if they are to join."""
+def _replaced(message: Message, *, system: bool, tools: bool) -> tuple[Message, str | None]:
+    """The rewritten message, and the separator from the user message that follows; None if they are not joined."""
     if system and message["role"] == "system":
         return {"role": "user", "content": message["content"]}, "\n\n"
     if tools and message["role"] == "tool":
         return {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}, "\n"
     if tools and message.get("tool_calls"):
-        said = {name: value for name, value in message.items() if name != "tool_calls"}
-        calls = (_call_as_words(call["function"]) for call in message["tool_calls"])
-        return said | {"content": "\n".join(filter(None, [message["content"], *calls]))}, None
+        rest = {name: value for name, value in message.items() if name != "tool_calls"}
+        calls = (_call_text(call["function"]) for call in message["tool_calls"])
+        return rest | {"content": "\n".join(filter(None, [message["content"], *calls]))}, None
     return message, None
 
 
-def _call_as_words(function: Mapping[str, Any]) -> str:
+def _call_text(function: Mapping[str, Any]) -> str:
     name = json.dumps(function["name"], ensure_ascii=False)
     return f'<tool_call>\n{{"name": {name}, "arguments": {function["arguments"]}}}\n</tool_call>'
 
 
 def with_short_ids(messages: Sequence[Message]) -> list[Message]:
-    """The conversation with ids of nine letters and digits: calls with any other are numbered."""
+    """The conversation with ids of nine letters and digits. Any other id becomes a number."""
     ids: dict[str, str] = {}
     numbered: list[Message] = []
     for message in messages:
         changed = dict(message)
         if message.get("tool_calls"):
             calls = message["tool_calls"]
-            ids |= {call["id"]: _short_id(call["id"], len(ids) + place) for place, call in enumerate(calls)}
+            ids |= {call["id"]: _short_id(call["id"], len(ids) + position) for position, call in enumerate(calls)}
             changed["tool_calls"] = [{**call, "id": ids[call["id"]]} for call in calls]
         if message.get("tool_call_id") in ids:
             changed["tool_call_id"] = ids[message["tool_call_id"]]

@@ -1,1 +1,1 @@
-"""How families of models are offered tools, how they call them, and how they are held to it."""
+"""Tool calling: tools in prompts, the call formats of model families, and the grammars that enforce them."""

@@ -1,6 +1,6 @@
-"""Which families call how, and how a chat template shows whose it is."""
+"""Call formats of model families, and how a chat template identifies its family."""
 
-# ruff: noqa: RUF001 - DeepSeek spells its markup with a wide bar
+# ruff: noqa: RUF001 - DeepSeek's tags have a full-width bar
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HERMES = JsonCalls(
     closing="</tool_call>",
     markers=("<tool_call>", "</tool_call>"),
 )
-"""Also the format of models whose templates know no tools: no words are as common in what models were trained on."""
+"""Also the format for templates without tools: it is the most common one in training data."""
 
 LLAMA_3 = JsonCalls(
     name="llama3-json",
@@ -144,7 +144,7 @@ KIMI = NamedCalls(
     ),
     one_call=True,
 )
-"""Its calls are numbered, which a grammar of repeated calls does not do: it writes one."""
+"""Its calls are numbered, which a grammar of repeated calls cannot express, so it allows one."""
 
 FUNCTIONARY = NamedCalls(
     name="functionary-v3.1",
@@ -177,7 +177,7 @@ HARMONY = NamedCalls(
     before_text="<|channel|>final<|message|>",
     one_call=True,
 )
-"""A call ends the turn of gpt-oss. How its thoughts and its content are marked, `text/reasoning.py` knows."""
+"""A call ends the turn of gpt-oss. The tags of its reasoning and its content are in `text/reasoning.py`."""
 
 FORMATS: dict[str, ToolFormat] = {
     known.name: known
@@ -197,9 +197,9 @@ FORMATS: dict[str, ToolFormat] = {
         HARMONY,
     )
 }
-"""By the names of `--tool-format`."""
+"""By name, as in `--tool-format`."""
 
-_WRITTEN: tuple[tuple[str, ToolFormat], ...] = (
+_BY_TEMPLATE: tuple[tuple[str, ToolFormat], ...] = (
     ("<|channel|>", HARMONY),
     ("<｜tool▁call▁begin｜>' + tool['type']", DEEPSEEK_V3),
     ("<｜tool▁call▁begin｜>function", DEEPSEEK_V3),
@@ -216,23 +216,23 @@ _WRITTEN: tuple[tuple[str, ToolFormat], ...] = (
     ("```tool_code", GEMMA),
     ('{"name": function name, "parameters": ', LLAMA_3),
 )
-"""What a template writes where its model calls tools. The first that is found decides."""
+"""Formats by a string in the chat template. The first match decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """How one model is offered tools, and calls them."""
+    """How the tools of a request are given to one model, and how it calls them."""
 
     format: ToolFormat
     is_listed: bool
-    """Whether the template shows the model the tools, given as `tools`; else `with_tools` has to."""
+    """Whether the template renders its variable `tools`; else `with_tools` describes the tools in the prompt."""
 
 
 def tool_use(template: str, format_name: str = "") -> ToolUse:
-    """What a chat template's source shows, or the format of that name.
+    """Detect the format from a chat template's source, or take the format of that name.
 
-    A template that lists tools for a format nobody here knows is not asked to: the two would contradict each other.
+    A template that lists tools for an unknown format is not used for that: it would contradict the default format.
     """
-    shown = next((known for written, known in _WRITTEN if written in template), None)
-    chosen = FORMATS[format_name] if format_name else shown
+    detected = next((known for text, known in _BY_TEMPLATE if text in template), None)
+    chosen = FORMATS[format_name] if format_name else detected
     return ToolUse(chosen or HERMES, is_listed=chosen is not None and "tools" in variables_of(template))

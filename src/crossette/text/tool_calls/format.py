@@ -1,4 +1,4 @@
-"""What is the same for every family of models: a call is spelled, it opens somewhere, it can be read back."""
+"""Base class of call formats: how a call is rendered, where it begins, and how it is parsed."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ NAME = r"[\w.-]{1,64}"
 
 
 class Calls:
-    """The calls of one output, counted."""
+    """Counts the calls of one output."""
 
     def __init__(self) -> None:
         self.num = 0
 
-    def head(self, name: str) -> ToolCallStart:
+    def start(self, name: str) -> ToolCallStart:
+        """The start of the next call."""
         self.num += 1
         return ToolCallStart(self.num - 1, name)
 
     def arguments(self, text: str) -> ToolCallArguments:
-        """More of the arguments of the call that began last."""
+        """A part of the arguments of the last call."""
         return ToolCallArguments(self.num - 1, text)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToolFormat(ABC):
-    """How a family of models calls tools. The first six fields are the exact words that a grammar holds it to:
+    """How a family of models calls tools. The first six fields are the exact text that a grammar enforces:
 
     begin (before_name NAME before_arguments ARGUMENTS after_arguments), repeated with between, end
     """
@@ -44,51 +45,52 @@ class ToolFormat(ABC):
     end: str = ""
 
     name: str
-    """As `--tool-format` knows it."""
+    """The name in `--tool-format`."""
     openings: tuple[str, ...] = ()
-    """What opens a call, wherever it stands in the answer."""
+    """Tags that open a call, anywhere in the answer."""
     bare: str = ""
-    """The character that a call begins with which has no opening, and is the whole answer; "" where there is none."""
+    """The first character of calls without an opening tag, which are the whole answer; "" if there are none."""
     layout: tuple[str, ...] = ()
-    """Markers around calls that say nothing, and are left out of the content."""
+    """Tags around calls that are dropped from the content."""
     markers: tuple[str, ...] = ()
-    """What of the markup may be control tokens of the vocabulary, which have no text: the parser must see them."""
+    """Tags that may be control tokens of the vocabulary. Those have no text, so the parser must get them as text."""
     before_text: str = ""
-    """What content begins with."""
+    """The text before content."""
     one_call: bool = False
-    """Whether the family's templates know answers of one call only."""
+    """Whether the family's templates support one call per answer only."""
 
     @property
     def trigger(self) -> str:
-        """The mark that spelled calls begin with: the call's, or that of all calls; "" where there is none."""
-        marks = (*self.layout, *self.openings)
-        return next((mark for mark in marks if (self.begin + self.before_name).startswith(mark)), "")
+        """The tag that rendered calls begin with, of the first call or of all calls; "" if there is none."""
+        tags = (*self.layout, *self.openings)
+        return next((tag for tag in tags if (self.begin + self.before_name).startswith(tag)), "")
 
     def render(self, calls: Iterable[tuple[str, str]]) -> str:
-        """Calls, each a name and the JSON of its arguments, as the model would write them."""
-        written = (self.before_name + name + self.before_arguments + self.render_arguments(arguments)
+        """Render calls, each a name and the JSON of its arguments, as the model writes them."""
+        rendered = (self.before_name + name + self.before_arguments + self.render_arguments(arguments)
                    + self.after_arguments for name, arguments in calls)  # fmt: skip
-        return self.begin + self.between.join(written) + self.end
+        return self.begin + self.between.join(rendered) + self.end
 
     def render_arguments(self, arguments: str) -> str:
+        """Render the JSON of a call's arguments."""
         return arguments
 
     def arguments_of(self, tool: Tool) -> str:
         """The arguments as a Lark expression.
 
-        Raises InvalidRequest for a schema that cannot be enforced, or that the format has no words for.
+        Raises InvalidRequest for a schema that cannot be enforced, or that the format cannot express.
         """
         return json_of(tool.enforced_schema())
 
     @property
-    def bare_beginning(self) -> str:
-        """A pattern of how a call without an opening begins: free text does not begin so."""
-        raise NotImplementedError(f"{self.name} has openings")
+    def bare_pattern(self) -> str:
+        """A pattern of the beginning of a call without an opening tag. Free text never begins like this."""
+        raise NotImplementedError(f"{self.name} has opening tags")
 
     @abstractmethod
     def read(self, reader: Reader, calls: Calls) -> Reading[None]:
-        """Read what an opening opens, from the opening on: at least one call.
+        """Parse at least one call, from its opening tag on.
 
-        Raises Malformed, with all that was not said held back in `reader`. What was said of a call that breaks off
-        stays said.
+        Raises Malformed, with the text that was not emitted still held in `reader`. Of a call that breaks off, the
+        pieces that were already emitted stay.
         """

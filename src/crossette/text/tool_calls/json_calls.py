@@ -1,4 +1,4 @@
-"""Calls that are JSON objects, alone or in a list: Hermes and Qwen, Llama 3, Mistral, Granite."""
+"""Calls as JSON objects, alone or in a list: Hermes and Qwen, Llama 3, Mistral, Granite."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from crossette.text.reader import Malformed, Reader, Reading
 from crossette.text.tool_calls.format import Calls, ToolFormat
 
 _ARGUMENTS = ("arguments", "parameters")
-_ALSO = ("id", "type")
-"""What else such an object may say, and nobody needs."""
+_IGNORED = ("id", "type")
+"""Further keys of a call, which are ignored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JsonCalls(ToolFormat):
-    """Models differ in the order of the keys and in white space, and all of it is read."""
+    """Parses any order of the keys and any white space: models differ in both."""
 
     before_name: str = '{"name": "'
     before_arguments: str = '", "arguments": '
     after_arguments: str = "}"
     is_list: bool = False
     closing: str = ""
-    """What stands behind the object, or the list."""
+    """The tag after the object, or after the list."""
 
     @property
-    def bare_beginning(self) -> str:
+    def bare_pattern(self) -> str:
         return r'\s*\{\s*"name"'
 
     def read(self, reader: Reader, calls: Calls) -> Reading[None]:
@@ -47,10 +47,10 @@ class JsonCalls(ToolFormat):
 
 
 def _read_object(reader: Reader, calls: Calls) -> Reading[None]:
-    """One call. It is said from where its name is known and its arguments begin."""
+    """Parse one call. It is emitted once its name is known and its arguments begin."""
     name: str | None = None
     arguments: str | None = None
-    is_said = False
+    is_started = False
     yield from reader.need("{")
     more = ","
     while more == ",":
@@ -65,20 +65,20 @@ def _read_object(reader: Reader, calls: Calls) -> Reading[None]:
             if (yield from reader.peek()) != "{":
                 raise Malformed
             if name is not None:
-                yield calls.head(name)
+                yield calls.start(name)
                 reader.release()
-                is_said = True
-            arguments = yield from json_text(reader, calls.arguments if is_said else None)
-            if is_said:
+                is_started = True
+            arguments = yield from json_text(reader, calls.arguments if is_started else None)
+            if is_started:
                 reader.hold()
-        elif key in _ALSO:
+        elif key in _IGNORED:
             yield from json_string(reader)
         else:
             raise Malformed
         yield from reader.space()
-        more = yield from reader.need(",", "}", cut=is_said)
+        more = yield from reader.need(",", "}", cut=is_started)
     if name is None:
         raise Malformed
-    if not is_said:
-        yield calls.head(name)
+    if not is_started:
+        yield calls.start(name)
         yield calls.arguments(arguments or "{}")

@@ -1,4 +1,4 @@
-"""Calls that are a name between markers and then a JSON object: newer Mistral, DeepSeek, Kimi, gpt-oss."""
+"""Calls as a name between tags and a JSON object: newer Mistral, DeepSeek, Kimi, gpt-oss."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from crossette.text.reader import Malformed, Reader, Reading
 from crossette.text.tool_calls.format import Calls, ToolFormat
 
 _MAX_HEADER = 256
-"""Characters from the opening to the arguments: names have 64, markers less."""
+"""The most characters from the opening tag to the arguments: names have up to 64, tags fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NamedCalls(ToolFormat):
-    """Several calls are several openings: markers around all of them are layout."""
+    """Every call has its own opening tag. Tags around all calls are layout."""
 
     header: re.Pattern[str]
-    """All from the opening to the arguments' `{`, with the group `name`."""
+    """The text from the opening tag to the `{` of the arguments, with the group `name`."""
     closing: str = ""
-    """What stands behind the arguments, white space apart."""
+    """The tag after the arguments, apart from white space."""
 
     def read(self, reader: Reader, calls: Calls) -> Reading[None]:
         header = yield from reader.until("{", _MAX_HEADER)
         found = self.header.fullmatch(header)
         if found is None:
             raise Malformed
-        yield calls.head(found["name"])
+        yield calls.start(found["name"])
         reader.release()
         yield from json_text(reader, calls.arguments)
         reader.hold()

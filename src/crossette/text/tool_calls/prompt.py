@@ -1,4 +1,4 @@
-"""Tools for models whose templates know none: a system message describes them, and the tags to call them with."""
+"""Tools for templates without tools: a system message that describes the tools and the call format."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _EXAMPLE = ("function-name", '{"parameter": "value"}')
 
 
 def with_tools(messages: Sequence[Message], tools: Sequence[Tool], tool_format: ToolFormat) -> list[Message]:
-    """The conversation, with the tools described in its system message, behind what that says already.
+    """Add a description of the tools to the conversation's system message, after its own text.
 
-    Templates without system messages, and without calls and their results, get those by `text/template/messages.py`.
+    `text/template/messages.py` handles templates without system messages, calls or tool results.
     """
     description = _description(tools, tool_format)
     if messages and messages[0]["role"] == "system":
-        said = "\n\n".join(filter(None, [messages[0]["content"], description]))
-        return [{**messages[0], "content": said}, *messages[1:]]
+        content = "\n\n".join(filter(None, [messages[0]["content"], description]))
+        return [{**messages[0], "content": content}, *messages[1:]]
     return [{"role": "system", "content": description}, *messages]
 
 

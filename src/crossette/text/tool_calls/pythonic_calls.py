@@ -1,4 +1,4 @@
-"""Calls that are written as Python: `[weather(city="Rome", days=3)]` of Llama, and `tool_code` blocks of Gemma."""
+"""Calls in Python syntax: `[weather(city="Rome", days=3)]` of Llama, and `tool_code` blocks of Gemma."""
 
 from __future__ import annotations
 
@@ -16,41 +16,43 @@ from crossette.text.tool_calls.format import NAME, Calls, ToolFormat
 from crossette.text.tool_calls.tools import Tool
 
 _MAX_NAME = 64
-_AROUND = ("$defs", "x-guidance")
-"""What an enforced schema says of all its parts."""
-_PROPERTIES_ALONE = frozenset(("type", "properties", "required", "additionalProperties", "$comment", *_AROUND))
+_SCHEMA_WIDE = ("$defs", "x-guidance")
+"""Keywords of an enforced schema that apply to all its parts."""
+_PROPERTIES_ALONE = frozenset(("type", "properties", "required", "additionalProperties", "$comment", *_SCHEMA_WIDE))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PythonicCalls(ToolFormat):
+    """Calls with keyword arguments."""
+
     before_name: str = ""
     before_arguments: str = "("
     after_arguments: str = ")"
     is_list: bool = True
-    """Whether the calls stand in brackets."""
+    """Whether the calls are in square brackets."""
     closing: str = "]"
-    """What stands behind the last call."""
+    """The tag after the last call."""
 
     def render_arguments(self, arguments: str) -> str:
         return ", ".join(f"{key}={value!r}" for key, value in json.loads(arguments).items())
 
     def arguments_of(self, tool: Tool) -> str:
-        """Parameters in the order of the schema, the required ones first; their values are JSON, but for booleans."""
+        """Parameters in schema order, the required ones first. Their values are JSON, except for booleans."""
         schema = tool.enforced_schema()
         required = schema.get("required", ())
         properties = _parameters(schema, tool, self.name)
-        written = {name: f'"{name}=" {_value(value, schema)}' for name, value in properties.items()}
-        needed = [written[name] for name in written if name in required]
-        optional = [written[name] for name in written if name not in required]
-        behind = [f'(", " {value})?' for value in optional]
-        if needed:
-            return " ".join([' ", " '.join(needed), *behind])
-        # The one that comes first has no comma before it.
-        beginnings = [" ".join([value, *behind[place + 1 :]]) for place, value in enumerate(optional)]
+        expressions = {name: f'"{name}=" {_value(value, schema)}' for name, value in properties.items()}
+        required_expressions = [expressions[name] for name in expressions if name in required]
+        optional_expressions = [expressions[name] for name in expressions if name not in required]
+        rest = [f'(", " {value})?' for value in optional_expressions]
+        if required_expressions:
+            return " ".join([' ", " '.join(required_expressions), *rest])
+        # The first parameter has no comma before it.
+        beginnings = [" ".join([value, *rest[index + 1 :]]) for index, value in enumerate(optional_expressions)]
         return f"({' | '.join(beginnings)})?" if beginnings else '""'
 
     @property
-    def bare_beginning(self) -> str:
+    def bare_pattern(self) -> str:
         return r"\s*\[\s*[^\s(]+\("
 
     def read(self, reader: Reader, calls: Calls) -> Reading[None]:
@@ -70,7 +72,7 @@ class PythonicCalls(ToolFormat):
 
 
 def _parameters(schema: Mapping[str, Any], tool: Tool, format_name: str) -> Mapping[str, Any]:
-    """The properties of an enforced schema that is nothing but properties with names of Python."""
+    """The properties of an enforced schema that has only properties, with valid Python names."""
     properties: Mapping[str, Any] = schema.get("properties", {})
     never = {name for name, value in properties.items() if value is False}
     if never & set(schema.get("required", ())):
@@ -82,24 +84,25 @@ def _parameters(schema: Mapping[str, Any], tool: Tool, format_name: str) -> Mapp
     if schema.keys() - _PROPERTIES_ALONE or not is_closed or not all(name.isidentifier() for name in properties):
         raise Unsupported(
             f"The parameters of the function '{tool.name}' are more than named properties, and the model's tool "
-            f"format '{format_name}' writes keyword arguments. Describe them by 'properties' and 'required' alone.",
+            f"format '{format_name}' supports keyword arguments only. Describe them by 'properties' and 'required' "
+            "alone.",
             param=tool.param,
         )
     return {name: value for name, value in properties.items() if name not in never}
 
 
 def _value(schema: Any, root: Mapping[str, Any]) -> str:
-    """A property's value as a Lark expression. Its references point into the whole schema, so that goes along."""
-    around = {key: root[key] for key in _AROUND if key in root}
+    """A property's value as a Lark expression. It carries the definitions of the whole schema, for its references."""
+    schema_wide = {key: root[key] for key in _SCHEMA_WIDE if key in root}
     if not isinstance(schema, Mapping):
-        return json_of(around)
+        return json_of(schema_wide)
     if schema.get("type") == "boolean" and not {"enum", "const"} & schema.keys():
         return '("True" | "False")'
-    return json_of({**schema, **around})
+    return json_of({**schema, **schema_wide})
 
 
 def _read_call(reader: Reader, calls: Calls) -> Reading[None]:
-    """One call. It is said from where its first parameter's name is known."""
+    """Parse one call. It is emitted once the name of its first parameter is known."""
     name = yield from reader.until("(", _MAX_NAME)
     if not re.fullmatch(NAME, name):
         raise Malformed
@@ -115,7 +118,7 @@ def _read_call(reader: Reader, calls: Calls) -> Reading[None]:
         reader.take(1)
         yield from reader.space()
         if is_first:
-            yield calls.head(name)
+            yield calls.start(name)
         reader.release()
         yield calls.arguments(("{" if is_first else ", ") + json.dumps(key, ensure_ascii=False) + ": ")
         yield from python_value(reader, calls.arguments)
@@ -124,5 +127,5 @@ def _read_call(reader: Reader, calls: Calls) -> Reading[None]:
         yield from reader.space()
         more = yield from reader.need(",", ")")
     if is_first:
-        yield calls.head(name)
+        yield calls.start(name)
     yield calls.arguments("{}" if is_first else "}")

@@ -1,4 +1,4 @@
-"""The tools of one request in the format of one model, and whether its calls are among those it may make."""
+"""The tools of a request in the call format of its model, and the validation of calls."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from crossette.text.tool_calls.tools import Tool, ToolChoice
 
 @dataclass(frozen=True, slots=True)
 class ToolSet:
-    """What a model may call, and how it writes that."""
+    """The tools that a model may call, and its call format."""
 
     format: ToolFormat
     tools: tuple[Tool, ...]
     choice: ToolChoice
     argument_formats: Mapping[str, OutputFormat]
-    """What the arguments of each allowed tool must be."""
+    """The format of the arguments of each allowed tool."""
 
     @classmethod
     def of(cls, tool_format: ToolFormat, tools: Sequence[Tool], choice: ToolChoice) -> ToolSet:
-        """Raises InvalidRequest for parameters that cannot be enforced. Large schemas take their time."""
+        """Create a tool set. Raises InvalidRequest for parameters that cannot be enforced. Slow for large schemas."""
         allowed = () if choice.mode == "none" else choice.allowed(tools)
         return cls(tool_format, tuple(tools), choice, {tool.name: tool.argument_format() for tool in allowed})
 
     def check(self, calls: Sequence[ToolCall], *, is_cut: bool) -> None:
-        """Look at the calls of an answer that ended before max_tokens; `is_cut` by a stop token of the request.
+        """Validate the calls of an answer that ended before max_tokens; `is_cut` by a stop token of the request.
 
-        Raises OutputMismatch where the grammar allowed what the request rules out;
-        InvalidRequest where it was cut before a required call; and what `OutputFormat.check` raises of arguments.
+        Raises OutputMismatch if the grammar allowed calls that the request does not; InvalidRequest if the answer was
+        cut before a required call; and what `OutputFormat.check` raises for arguments.
         """
         if is_cut and self.choice.mode == "required" and not calls:
             raise InvalidRequest(
-                "'stop_token_ids' ended the answer before its call. Leave them out: calls end by themselves.",
+                "'stop_token_ids' ended the answer before the required call. Omit them: calls end without stop tokens.",
                 param="stop_token_ids",
             )
         fault = self._fault(calls)
         if fault is not None:
-            raise OutputMismatch(f"The answer does not keep to tool_choice: {fault}. Retry the request.")
+            raise OutputMismatch(f"The answer violates tool_choice: {fault}. Retry the request.")
         for call in calls:
             self.argument_formats[call.name].check(call.arguments, is_cut=is_cut)
 
     def _fault(self, calls: Sequence[ToolCall]) -> str | None:
         if self.choice.mode == "required" and not calls:
-            return "it calls nothing"
+            return "it has no call"
         if len(calls) > 1 and not self.choice.parallel:
-            return f"it makes {len(calls)} calls at once"
+            return f"it has {len(calls)} parallel calls"
         unknown = next((call.name for call in calls if call.name not in self.argument_formats), None)
-        return None if unknown is None else f"it calls '{unknown}', which it may not"
+        return None if unknown is None else f"it calls '{unknown}', which is not allowed"

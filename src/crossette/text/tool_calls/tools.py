@@ -1,4 +1,4 @@
-"""Tools that a request offers, and which of them may or must be called."""
+"""The tools of a request, and its tool choice."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ class Tool:
     """A function that the client can run."""
 
     name: str
-    """Letters, digits, `_`, `-` and `.`: no format escapes anything in it."""
+    """Letters, digits, `_`, `-` and `.`: no call format escapes it."""
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """A JSON schema of an object; empty for a function without parameters."""
     param: str = "tools"
-    """Where the request describes it, for errors: `tools[0].function.parameters`."""
+    """The field of the request, for errors: `tools[0].function.parameters`."""
 
     def described(self) -> dict[str, Any]:
-        """The tool as chat templates list it: some fail if it has no description."""
+        """The tool in the shape of chat templates: some fail if it has no description."""
         function = {"name": self.name, "description": self.description, "parameters": self._object}
         return {"type": "function", "function": function}
 
     def argument_format(self) -> OutputFormat:
-        """What the arguments must be. Raises InvalidRequest, with `param`, for a schema that cannot be enforced."""
+        """The format of its arguments. Raises InvalidRequest, with `param`, for a schema that cannot be enforced."""
         kinds = self.parameters.get("type", "object")
         if kinds != "object" and (not isinstance(kinds, list) or "object" not in kinds):
             raise InvalidRequest(
-                f"The parameters of a function are an object, and those of '{self.name}' are of type {kinds!r}.",
+                f"The parameters of a function are an object, but those of '{self.name}' have the type {kinds!r}.",
                 param=self.param,
             )
         return json_schema(self._object, self.param)
 
     def enforced_schema(self) -> dict[str, Any]:
-        """The schema that a grammar is made of. Raises what `argument_format` raises."""
+        """The schema that the grammar enforces. Raises what `argument_format` raises."""
         schema: dict[str, Any] = json.loads(self.argument_format().constraint.source)
         return schema
 
@@ -55,9 +55,10 @@ class ToolChoice:
 
     mode: Literal["auto", "none", "required"] = "auto"
     names: tuple[str, ...] = ()
-    """Those that may be called; () for all. A named choice is `required` with one name."""
+    """The names of the tools that may be called; () for all. A named choice is `required` with one name."""
     parallel: bool = True
-    """Whether one answer may hold several calls."""
+    """Whether one answer may contain several calls."""
 
     def allowed(self, tools: Sequence[Tool]) -> list[Tool]:
+        """The tools that may be called."""
         return [tool for tool in tools if not self.names or tool.name in self.names]
