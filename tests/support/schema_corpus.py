@@ -247,9 +247,9 @@ def enumerate_names(schemas: list[Schema]) -> Iterator[tuple[str, Schema]]:
 
 
 def references() -> Iterator[Schema]:
-    for place in ("$defs", "definitions"):
-        yield {"$ref": f"#/{place}/a", place: {"a": INTEGER}}
-        yield {"type": "array", "items": {"$ref": f"#/{place}/a~1b%25"}, "maxItems": 3, place: {"a/b%": FLAG}}
+    for keyword in ("$defs", "definitions"):
+        yield {"$ref": f"#/{keyword}/a", keyword: {"a": INTEGER}}
+        yield {"type": "array", "items": {"$ref": f"#/{keyword}/a~1b%25"}, "maxItems": 3, keyword: {"a/b%": FLAG}}
     yield closed(a=INTEGER, b={"$ref": "#/properties/a"})
     yield {"$id": "https://example.com/s.json", "$ref": "https://example.com/s.json#/$defs/a", "$defs": {"a": FLAG}}
     yield closed(value=INTEGER, next={"anyOf": [{"$ref": "#"}, NOTHING]})

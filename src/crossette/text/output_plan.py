@@ -25,7 +25,7 @@ class OutputPlan:
     constraint: Constraint | None = None
     """The constraint that the engine enforces."""
     output_format: OutputFormat | None = None
-    """The format of content that is not cut."""
+    """The format that content must match, unless max_tokens cut it."""
     tool_set: ToolSet | None = None
     """The calls that are allowed, or required."""
     reasoning: Reasoning | None = None

@@ -24,7 +24,7 @@ ANNOTATIONS: Final = frozenset(
 """Keywords that no value can violate, as are names that begin with `x-`. `discriminator` only repeats `oneOf`."""
 
 IN_PLACE: Final = ("allOf", "anyOf", "oneOf", "$ref")
-"""Keywords that contain further schemas of the same value."""
+"""In-place applicators: keywords with further schemas of the same value."""
 
 COPIED: Final = frozenset(
     {"type", "enum", "const", "minLength", "maxLength", "minItems", "maxItems"}
@@ -38,7 +38,7 @@ REWRITTEN: Final = frozenset(
 """Keywords that are rewritten for the compiler, or limited to values that can be enforced."""
 
 MAX_STEP = 10_000
-"""The largest common multiple of all `multipleOf`, as integers: the compiler has a state for each remainder."""
+"""The limit on the least common multiple of all `multipleOf`: the compiler has a state for each remainder."""
 
 ADVICE = {
     "uniqueItems": "a grammar cannot compare items; omit it, or send false.",
