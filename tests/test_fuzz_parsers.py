@@ -16,7 +16,10 @@ from support.output_recordings import REASONING, RECORDINGS
 TESTS = Path(__file__).parent
 RUNS = 30_000
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is for Linux on x86-64")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is for Linux on x86-64"),
+]
 
 
 def words() -> set[str]:

@@ -21,6 +21,8 @@ import pytest
 
 from support.postgres import cluster
 
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 60
 SERVER = Path(__file__).parents[2] / "benchmarks/fake_server.py"
 

@@ -12,6 +12,8 @@ from crossette.accounts.ledger import Entry, NoLedger
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import events, has, say, serving
 
+pytestmark = pytest.mark.slow
+
 DAY_S = 86_400.0
 
 

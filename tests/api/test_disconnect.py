@@ -12,6 +12,8 @@ from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ApiServer, events, has, parrot, say, serving
 from support.engine_calls import is_empty
 
+pytestmark = pytest.mark.slow
+
 ENDPOINTS = ("completions", "chat/completions")
 
 

@@ -25,6 +25,8 @@ from support.engine_calls import is_empty
 from support.faulty_tasks import Faults
 from support.ledger_entries import KeptEntries
 
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 10
 BUDGET = 10_000
 ONE_AT_ONCE = Caller("id", "a key", limits=Limits(concurrent_requests=1, total_tokens=BUDGET))

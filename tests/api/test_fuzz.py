@@ -28,6 +28,8 @@ from support.engine_calls import is_empty, run
 from support.schema_strategies import conversations, schemas, tools_sent
 from support.schema_walks import verdict
 
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 60
 """Of one exchange: nothing hangs."""
 ENDING = b'"}])'

@@ -6,10 +6,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from crossette.api.grammar_pool import GrammarPool
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import Constraint
 from support.api_server import DIALECTS, LIMIT_S, parrot, say, serving
+
+pytestmark = pytest.mark.slow
 
 BODY = {"model": "fake", "prompt": say("12"), "max_tokens": 8, "guided_regex": "[0-9]{2}"}
 

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
 from support.api_server import LIMIT_S, PREFIXES, ApiServer, parrot, say, serving
 
+pytestmark = pytest.mark.slow
+
 BODY = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
 GOOD = json.dumps(BODY).encode()
 HEAD = b"POST /v1/completions HTTP/1.1\r\nhost: a\r\n"

@@ -13,6 +13,8 @@ from support.api_server import DIALECTS, PREFIXES, ApiServer, events, serving
 from support.played_engine import PlayedEngine
 from support.token_streams import TABLE, ChoiceTokens, choice_tokens, interleaved_steps, stops_in
 
+pytestmark = pytest.mark.slow
+
 ENDPOINTS = ("completions", "chat/completions")
 OBJECTS = {"completions": "text_completion", "chat/completions": "chat.completion.chunk"}
 

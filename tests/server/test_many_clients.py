@@ -17,6 +17,8 @@ import pytest
 from support.api_server import say
 from support.server_process import LIMIT_S, Census, ServerProcess, running
 
+pytestmark = pytest.mark.slow
+
 NUM_CLIENTS = 500
 PATHS = ("/v1/completions", "/inference/v1/chat/completions")
 

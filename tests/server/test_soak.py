@@ -17,6 +17,8 @@ from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
 from support.api_server import LIMIT_S, ApiServer, serving
 
+pytestmark = pytest.mark.slow
+
 NUM_REQUESTS = 300
 OURS = (OutputStream, Answer, Choice, GenerationRequest)
 

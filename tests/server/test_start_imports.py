@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 UNNEEDED = ("gguf", "huggingface_hub", "openvino.tools.ovc", "crossette.client.bench", "crossette.client.chat")
 
 

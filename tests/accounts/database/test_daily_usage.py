@@ -26,6 +26,8 @@ from support.ledger_entries import NOW, make_entry
 from support.ledgers import LIMIT_S, ids, kept, running, wait_for
 from support.postgres import admin
 
+pytestmark = pytest.mark.slow
+
 
 def test_tokens_used_by_a_key_are_known_at_once_and_after_a_restart(database: Database) -> None:
     with running(database) as ledger:

@@ -21,6 +21,8 @@ from support.ledger_entries import make_entry
 from support.ledgers import LIMIT_S, ids, running, wait_for
 from support.postgres import Cluster, admin
 
+pytestmark = pytest.mark.slow
+
 
 class Away(Database):
     """A database that a test takes away, and brings back."""

@@ -17,6 +17,8 @@ from crossette.models.store import StoredModel
 from support.gguf_mixtures import FLOATS, MIXED, PURE, SUPER_BLOCKS, weights_of
 from support.tiny_model import write_tiny_gguf
 
+pytestmark = pytest.mark.model
+
 PROSE = Path(__file__).parents[3] / "data" / "prose.txt"
 NUM_TOKENS = 512
 """Of the prose."""

@@ -15,6 +15,8 @@ from crossette.engine import WaitEstimate
 from crossette.errors import Overloaded
 from support.bursts import Ask, make_machine, story
 
+pytestmark = pytest.mark.slow
+
 NUM_STORIES = 60
 
 

@@ -21,6 +21,8 @@ from crossette.errors import ModelError
 from crossette.types import Difference
 from support.tiny_model import Weights, write_tiny_gguf
 
+pytestmark = pytest.mark.model
+
 Q4_K = GGMLQuantizationType.Q4_K
 
 

@@ -20,6 +20,8 @@ from crossette.errors import ModelError
 from crossette.types import ModelFacts
 from support.tiny_model import CHAT_TEMPLATE, Weights, write_tiny_gguf
 
+pytestmark = pytest.mark.model
+
 FILES = {f"openvino_{part}.{kind}" for part in ("model", "tokenizer", "detokenizer") for kind in ("xml", "bin")}
 
 

@@ -20,6 +20,8 @@ from crossette.engines.openvino.model import load_paged
 from crossette.engines.openvino.runner import Row, Runner
 from support.tiny_model import Weights, write_tiny_gguf
 
+pytestmark = pytest.mark.model
+
 Floats = npt.NDArray[np.float32]
 
 F32, Q4_0 = GGMLQuantizationType.F32, GGMLQuantizationType.Q4_0

@@ -18,6 +18,8 @@ from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from support.splitter_texts import DATA, MORE_MERGES, MORE_TOKENS, TEXTS
 from support.tiny_model import write_tiny_gguf
 
+pytestmark = pytest.mark.model
+
 EXPECTED = json.loads(DATA.read_text(encoding="utf-8"))
 
 

@@ -23,6 +23,8 @@ from crossette.engines.openvino.gguf.groups import Groups, grouped
 from crossette.engines.openvino.gguf.head import read_head
 from support.tiny_model import Weights, write_tiny_gguf
 
+pytestmark = pytest.mark.model
+
 Floats = npt.NDArray[np.float32]
 T = GGMLQuantizationType
 

@@ -15,6 +15,8 @@ from openvino import opset13 as ops
 from crossette.engines.openvino.lengths import window_limit
 from crossette.errors import ModelError
 
+pytestmark = pytest.mark.model
+
 Output = Any  # ov.Output: the package has no stubs for it
 FREQUENCIES = np.linspace(1, 0.1, 8, dtype=np.float32)
 WINDOW = 4096

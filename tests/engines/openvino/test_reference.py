@@ -19,6 +19,8 @@ from support.gguf_blocks import quantize
 from support.reference_cases import CASES, DATA, NUM_KEPT, TOKENS, write_case
 from support.tiny_model import Weights, write_tiny_gguf
 
+pytestmark = pytest.mark.model
+
 KEPT = json.loads(DATA.read_text(encoding="utf-8"))
 
 ERRORS = {

@@ -13,6 +13,8 @@ import pytest
 import crossette.engines.openvino  # noqa: F401  # openvino is imported the way that this package does it
 from crossette.engines.openvino.gguf.rows import matrices
 
+pytestmark = pytest.mark.model
+
 ROWS, GROUPS, SIZE = 6, 3, 4
 Floats = npt.NDArray[np.float32]
 

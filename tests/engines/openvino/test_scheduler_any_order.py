@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, S
 from crossette.types import FinishReason
 from support.engine_calls import make_request
 from support.schedules import make_scheduler
+
+pytestmark = pytest.mark.slow
 
 MODULUS = 7
 """So few tokens that texts repeat: guesses come, and some are right."""

@@ -24,6 +24,8 @@ from support.schema_pairs import BOUNDS, KEYWORDS, schemas_of_pairs
 from support.schema_pairs import FORMATS as NAMED_FORMATS
 from support.schema_walks import accepts, steered_walk, uneven_walk
 
+pytestmark = pytest.mark.slow
+
 STEERS = (b"a", b".a", b"-a", b"0", b"9", b"@a", b"%0", b"1e.0", b":", b"zZ", b"Ff:", "é".encode(), b"\\n")
 """The bytes that walks prefer: labels, hyphens, digits, escapes."""
 

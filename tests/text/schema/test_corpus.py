@@ -19,6 +19,8 @@ from crossette.types import FinishReason
 from support.schema_corpus import ACCEPTED, REFUSED, Schema, random_schemas
 from support.schema_walks import SAMPLE_SIZE, corpus_of_models, generate, report, sampled, verdict, walk
 
+pytestmark = pytest.mark.slow
+
 NUM_RANDOM = 120
 NUM_WALKS = 3
 

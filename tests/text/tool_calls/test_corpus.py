@@ -27,6 +27,8 @@ from crossette.types import FinishReason, TokenOutput
 from support.schema_corpus import ACCEPTED, Schema
 from support.schema_walks import SAMPLE_SIZE, corpus_of_models, generate, report, sampled, verdict, walk
 
+pytestmark = pytest.mark.slow
+
 NAME = "do.it-1"
 PARAM = "tools[0].function.parameters"
 NAMED = ToolChoice("required", (NAME,), parallel=False)
