@@ -24,13 +24,14 @@ def report(record: Record, models: Sequence[str], loads: dict[str, Workload], si
         f"openvino {of['openvino']}; {of['llama-server']}.",
         f"Greedy, {size.output_tokens} output tokens, prompts of {PROMPT_TOKENS} tokens where no other length is "
         f"named; medians of {_rounds(runs)} alternating rounds, one server alive at a time.",
-        f"Command: {', then '.join(f'`{command}`' for command in record.commands)}",
+        "Commands, in this order:" if len(record.commands) > 1 else "Command:",
+        *(f"- `{command}`" for command in record.commands),
         "",
         *table(runs, models, loads),
         *front_table(runs),
     ]
     if copied:
-        lines.append(f"Where a text is to be copied, {100 * min(copied):.0f} % of the words or more were copied.")
+        lines.append(f"In the copying workloads, at least {100 * min(copied):.0f} % of the text was copied.")
     if commands:
         lines += ["llama-server was started, on a free port each time, with:", ""]
         lines += ["```", *commands, "```"]
