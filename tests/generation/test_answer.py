@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossette.errors import ContextLengthExceeded, EngineFailure, ShuttingDown
-from crossette.generation.answer import Answer, ChoiceResult, collect, start
+from crossette.generation.accumulator import ChoiceResult, collect
+from crossette.generation.answer import Answer, start
 from crossette.generation.choice import Choice, Delta, Stops
 from crossette.testing.fake_engine import IM_END, FakeEngine, FakeTokenizer, say
 from crossette.text.pieces import Content

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette.generation.answer import ChoiceResult
+from crossette.generation.accumulator import ChoiceResult
 from crossette.generation.choice import Choice, Stops
 from crossette.text import output_format
 from crossette.text.output_plan import OutputPlan

@@ -27,7 +27,8 @@ from crossette.api.schema.chat import (
 from crossette.api.schema.response_format import OutputFormatBuilder, output_format_asked
 from crossette.api.tool_calls import CallWriter
 from crossette.engine import Engine
-from crossette.generation.answer import Accumulator, Answer, ChoiceResult, collect
+from crossette.generation.accumulator import Accumulator, ChoiceResult, collect
+from crossette.generation.answer import Answer
 from crossette.generation.choice import Delta
 from crossette.generation.prompt import decode_tokens, token_id
 from crossette.text.output_plan import OutputPlan, ReasoningPlan, output_plan

@@ -16,7 +16,8 @@ from crossette.api.schema.completions import Completion, CompletionChoice, Compl
 from crossette.api.schema.response_format import OutputFormatBuilder, output_format_asked
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest, Unsupported
-from crossette.generation.answer import Accumulator, Answer, ChoiceResult, collect
+from crossette.generation.accumulator import Accumulator, ChoiceResult, collect
+from crossette.generation.answer import Answer
 from crossette.generation.choice import Delta
 from crossette.generation.prompt import encode_text, token_id
 from crossette.text.output_plan import OutputPlan
@@ -86,10 +87,10 @@ class CompletionReply:
                 is_first = delta.index not in accumulator
                 accumulator.add(delta)
                 choice = self._chunk(answer, delta, accumulator, is_first=is_first)
-                usage = partial(answer.usage_of, accumulator.begun)
-                chunk = self._body(
-                    choices=[choice], usage=self._usage.on_chunk(usage, is_last_finish=not answer.num_open)
+                usage = self._usage.on_chunk(
+                    lambda: answer.usage_of(accumulator.begun), is_last_finish=not answer.num_open
                 )
+                chunk = self._body(choices=[choice], usage=usage)
                 if self._extras is not None:
                     self._extras.add_perf_metrics(chunk, answer)
                 yield chunk

@@ -15,7 +15,8 @@ from crossette.api.schema.common import GenerationFields
 from crossette.api.schema.logprobs import Logprobs, LogprobsAsked, logprobs_body
 from crossette.api.schema.raw_output import RawOutput, raw_output
 from crossette.engine import Tokenizer
-from crossette.generation.answer import Answer, ChoiceResult
+from crossette.generation.accumulator import ChoiceResult
+from crossette.generation.answer import Answer
 from crossette.text.token_offsets import TokenText
 
 

@@ -1,4 +1,4 @@
-"""Answers: the choices of a request as one stream of deltas, and as complete results."""
+"""Answers: the choices of a request as one stream of deltas."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from time import perf_counter
 from crossette.engine import Engine, Generation
 from crossette.generation.choice import Choice, Delta, Echo, Stops
 from crossette.text.output_plan import PLAIN, OutputPlan
-from crossette.text.pieces import Piece, ToolCall, calls_of, content_of, joined, reasoning_text
-from crossette.text.token_offsets import TokenText
-from crossette.types import FinishReason, GenerationRequest, TokenOutput, Usage
+from crossette.types import GenerationRequest, TokenOutput, Usage
 
 
 @dataclass(slots=True)
@@ -177,73 +175,3 @@ async def _next(generation: Generation) -> TokenOutput | None:
     async for output in generation:
         return output
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class ChoiceResult:
-    """A complete choice."""
-
-    index: int
-    text: str
-    """The raw text with its markup, after the echoed prompt."""
-    pieces: tuple[Piece, ...]
-    """The parsed text."""
-    finish_reason: FinishReason | None
-    tokens: tuple[TokenText, ...] = ()
-
-    @property
-    def content(self) -> str:
-        return content_of(self.pieces)
-
-    @property
-    def reasoning(self) -> str:
-        return reasoning_text(self.pieces)
-
-    @property
-    def calls(self) -> list[ToolCall]:
-        return calls_of(self.pieces)
-
-
-class Accumulator:
-    """Accumulates the deltas of all choices."""
-
-    def __init__(self, num_choices: int) -> None:
-        self._texts: list[list[str]] = [[] for _ in range(num_choices)]
-        self._pieces: list[list[Piece]] = [[] for _ in range(num_choices)]
-        self._tokens: list[list[TokenText]] = [[] for _ in range(num_choices)]
-        self._reasons: list[FinishReason | None] = [None] * num_choices
-
-    def __contains__(self, index: int) -> bool:
-        """Whether a choice has begun."""
-        return bool(self._texts[index])
-
-    @property
-    def begun(self) -> set[int]:
-        """The indices of the choices that have begun."""
-        return {index for index, texts in enumerate(self._texts) if texts}
-
-    def add(self, delta: Delta) -> None:
-        """Add the next delta of a choice."""
-        self._texts[delta.index].append(delta.text)
-        self._pieces[delta.index] += delta.pieces
-        self._tokens[delta.index] += delta.tokens
-        self._reasons[delta.index] = delta.finish_reason or self._reasons[delta.index]
-
-    def result(self, index: int) -> ChoiceResult:
-        """The result of a choice so far."""
-        return ChoiceResult(
-            index,
-            "".join(self._texts[index]),
-            tuple(joined(self._pieces[index])),
-            self._reasons[index],
-            tuple(self._tokens[index]),
-        )
-
-
-async def collect(answer: Answer) -> list[ChoiceResult]:
-    """Read an answer to its end. Return one result per choice, in order."""
-    accumulator = Accumulator(len(answer.choices))
-    async with aclosing(answer.deltas()) as deltas:
-        async for delta in deltas:
-            accumulator.add(delta)
-    return [accumulator.result(index) for index in range(len(answer.choices))]

@@ -8,7 +8,7 @@ import msgspec
 
 from crossette.api.schema.logprobs import Logprobs, LogprobsAsked, logprobs_body
 from crossette.engine import Tokenizer
-from crossette.generation.answer import ChoiceResult
+from crossette.generation.accumulator import ChoiceResult
 
 
 class RawOutput(msgspec.Struct):
