@@ -33,7 +33,7 @@ class Tokenizer(Protocol):
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token stands for; b"" for a control token, which is never text."""
 
-    def spelling(self, token_id: int) -> bytes:
+    def token_text(self, token_id: int) -> bytes:
         """The bytes of a token, or how a control token is spelled."""
 
 

@@ -32,7 +32,7 @@ class Thinker:
         self.engine = FakeEngine(self._say, tokenizer=self._tokenizer, chat_template=template)
 
     def _say(self, request: GenerationRequest, index: int) -> list[int]:
-        self.prompts.append(b"".join(map(self._tokenizer.spelling, request.prompt)).decode())
+        self.prompts.append(b"".join(map(self._tokenizer.token_text, request.prompt)).decode())
         return self._said
 
 

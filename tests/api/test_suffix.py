@@ -27,8 +27,8 @@ class GapTokenizer(FakeTokenizer):
                 return [*head, FIM_PREFIX + place, *tail]
         return super().encode(text, specials=specials)
 
-    def spelling(self, token_id: int) -> bytes:
-        return MARKS[token_id - FIM_PREFIX].encode() if token_id >= FIM_PREFIX else super().spelling(token_id)
+    def token_text(self, token_id: int) -> bytes:
+        return MARKS[token_id - FIM_PREFIX].encode() if token_id >= FIM_PREFIX else super().token_text(token_id)
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def accumulated(
 def read_at_once(choice: ChoiceTokens, stops: Stops, prompt: tuple[int, ...], num_echoed: int) -> Result:
     """The reference: the result of all tokens at once."""
     echoed = prompt[max(0, len(prompt) - num_echoed) :]
-    data = [TABLE.spelling(token) for token in echoed] + [TABLE.token_bytes(token) for token in choice.tokens]
+    data = [TABLE.token_text(token) for token in echoed] + [TABLE.token_bytes(token) for token in choice.tokens]
     ends = [0, *accumulate(map(len, data))]
     joined = b"".join(data)
     texts = [utf_8_decode(joined[:end], "replace", False)[0] for end in ends]
@@ -82,7 +82,7 @@ def read_at_once(choice: ChoiceTokens, stops: Stops, prompt: tuple[int, ...], nu
         offset = sum(begin <= ends[index] for begin in begins) - 1 if data[index] else len(texts[index])
         # Without a stop, bytes of an incomplete character are listed at the end; the end token is not.
         if offset < length or (stop is None and data[index]):
-            tokens.append((token, TABLE.spelling(token), offset, scores[index]))
+            tokens.append((token, TABLE.token_text(token), offset, scores[index]))
     return Result(text[:length], choice.reason if stop is None else FinishReason.STOP, tokens, num_tokens)
 
 

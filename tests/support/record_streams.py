@@ -68,7 +68,7 @@ def main() -> None:
     head = {
         "recorded": f"PYTHONPATH=tests python -m support.record_streams, with {model.name}",
         "bytes": {token: table.token_bytes(token).hex() for token in used},
-        "control": {token: table.spelling(token).decode() for token in used if not table.token_bytes(token)},
+        "control": {token: table.token_text(token).decode() for token in used if not table.token_bytes(token)},
     }
     engine.close()
     lines = ",\n".join(json.dumps(stream) for stream in streams)

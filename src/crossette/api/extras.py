@@ -62,7 +62,7 @@ class Extras:
     def add_tokens(self, choice: _Choice, tokens: Sequence[TokenText]) -> None:
         """The logprobs and ids of tokens."""
         if self.logprobs is not None:
-            text_of, detailed = self.tokenizer.spelling, self.dialect.detailed_logprobs
+            text_of, detailed = self.tokenizer.token_text, self.dialect.detailed_logprobs
             choice.logprobs = logprobs_body(self.logprobs, tokens, text_of, detailed=detailed)
         if self.token_ids:
             choice.token_ids = [token.id for token in tokens]

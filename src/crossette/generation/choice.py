@@ -60,7 +60,7 @@ class Echo:
         for index in range(self._first, len(self._prompt)):
             token_id = self._prompt[index]
             logprob = self._logprobs[index - 1] if index and self._logprobs else None
-            data = b"" if self._is_added_bos(index) else self._tokenizer.spelling(token_id)
+            data = b"" if self._is_added_bos(index) else self._tokenizer.token_text(token_id)
             text += detokenizer.push(data)
             tokens.append(TokenText(token_id, data, detokenizer.begin, logprob))
         return text, tokens
@@ -190,10 +190,10 @@ class Choice:
         if token_id in self._excluded_token_ids:
             return ""
         is_markup = token_id in self._plan.markup_token_ids
-        data = self._tokenizer.spelling(token_id) if is_markup else self._tokenizer.token_bytes(token_id)
+        data = self._tokenizer.token_text(token_id) if is_markup else self._tokenizer.token_bytes(token_id)
         text = self._detokenizer.push(data)
         if self._trace is not None:
-            data = self._tokenizer.spelling(token_id)
+            data = self._tokenizer.token_text(token_id)
             self._trace.push(TokenText(token_id, data, self._detokenizer.begin, logprob))
         return text
 

@@ -16,12 +16,12 @@ from crossette.text.template.spans import Span, user_strings
 def token_id(tokenizer: Tokenizer, text: str) -> int | None:
     """The id of the token with this text; None if it is not a single token."""
     ids = tokenizer.encode(text, specials=True)
-    return ids[0] if len(ids) == 1 and tokenizer.spelling(ids[0]) == text.encode() else None
+    return ids[0] if len(ids) == 1 and tokenizer.token_text(ids[0]) == text.encode() else None
 
 
 def decode_tokens(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
     """Decode tokens to text, control tokens included."""
-    return b"".join(map(tokenizer.spelling, tokens)).decode(errors="replace")
+    return b"".join(map(tokenizer.token_text, tokens)).decode(errors="replace")
 
 
 def encode_text(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:

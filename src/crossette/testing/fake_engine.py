@@ -80,7 +80,7 @@ class FakeTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         return bytes((token_id,)) if token_id < 256 else b""
 
-    def spelling(self, token_id: int) -> bytes:
+    def token_text(self, token_id: int) -> bytes:
         return bytes((token_id,)) if token_id < 256 else self.specials[token_id - 256].encode()
 
 

@@ -82,7 +82,7 @@ def test_the_longest_of_two_control_tokens_is_found(
     encoded = tokenizer.encode("<|im_start|>user<|im_start|><|im<tool call>he", specials=True)
 
     assert encoded == [261, 1, 260, 262, 259]
-    assert [tokenizer.spelling(token) for token in (260, 262)] == [b"<|im", b"<tool call>"]
+    assert [tokenizer.token_text(token) for token in (260, 262)] == [b"<|im", b"<tool call>"]
     assert tokenizer.token_bytes(262) == b""
 
 

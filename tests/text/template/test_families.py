@@ -64,7 +64,7 @@ class MarkupTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         return bytes((token_id,)) if token_id < 256 else b""
 
-    def spelling(self, token_id: int) -> bytes:
+    def token_text(self, token_id: int) -> bytes:
         return bytes((token_id,)) if token_id < 256 else self._specials[token_id - 256].encode()
 
 
@@ -91,7 +91,7 @@ class Family:
 
     def prompt(self, messages: Sequence[dict[str, Any]], **options: Any) -> str:
         """The prompt as text, with control tokens and BOS."""
-        return b"".join(map(self.tokenizer.spelling, self.encode(messages, **options))).decode()
+        return b"".join(map(self.tokenizer.token_text, self.encode(messages, **options))).decode()
 
 
 def mistral(template: str) -> Family:
@@ -391,7 +391,7 @@ def test_text_never_becomes_markup_in_any_family(name: str, data: st.DataObject)
 
     assert markup(tokens) == markup(encode_chat(family.tokenizer, family.chat_template, neutral, options))
     rendered = family.chat_template.render(messages, options)
-    assert b"".join(map(family.tokenizer.spelling, tokens)).decode() in (rendered, family.bos + rendered)
+    assert b"".join(map(family.tokenizer.token_text, tokens)).decode() in (rendered, family.bos + rendered)
 
 
 def markup(tokens: Sequence[int]) -> list[int]:

@@ -34,7 +34,7 @@ def raw_output(
         prompt_token_ids=list(prompt),
         completion=whole.text,
         completion_token_ids=[token.id for token in whole.tokens],
-        completion_logprobs=logprobs_body(listed, whole.tokens, tokenizer.spelling, detailed=True),
+        completion_logprobs=logprobs_body(listed, whole.tokens, tokenizer.token_text, detailed=True),
     )
 
 

@@ -145,7 +145,7 @@ class _Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, eos_token_id: int) -> None:
         self.eos_token_id = eos_token_id
-        self.tokens = [tokenizer.spelling(token) for token in range(vocab_size)]
+        self.tokens = [tokenizer.token_text(token) for token in range(vocab_size)]
         # Ids without any spelling are never text either.
         self.special_token_ids = [token for token in range(vocab_size) if not tokenizer.token_bytes(token)]
         self._tokenizer = tokenizer

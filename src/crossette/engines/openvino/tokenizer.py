@@ -77,7 +77,7 @@ class OpenVINOTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         return b"" if token_id in self._control else self._spellings[token_id]
 
-    def spelling(self, token_id: int) -> bytes:
+    def token_text(self, token_id: int) -> bytes:
         return self._spellings[token_id]
 
 
