@@ -16,7 +16,7 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(
-    include=["crossette.text", "crossette.engines.grammar.gbnf", "crossette.engines.grammar.gbnf_words"]
+    include=["crossette.text", "crossette.engines.grammar.gbnf", "crossette.engines.grammar.gbnf_terminals"]
 ):
     from crossette.engines.grammar.gbnf import to_lark
     from crossette.errors import InvalidRequest

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from crossette.engines.grammar.gbnf_words import (
+from crossette.engines.grammar.gbnf_terminals import (
     MAX_RULES,
     Characters,
     Node,
