@@ -9,7 +9,8 @@ import pytest
 from openai import BadRequestError
 from openai.types import Completion
 
-from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
+from crossette.testing.fake_engine import FakeEngine
+from crossette.testing.fake_tokenizer import FakeTokenizer
 from support.api_server import ApiServer, events, fingerprint, say, serving, strictly
 
 USAGE_DETAILS = {

@@ -14,7 +14,8 @@ from crossette.api.schema import fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.table import REQUIRED, Words
-from crossette.testing.fake_engine import IM_END, FakeEngine
+from crossette.testing.fake_engine import FakeEngine
+from crossette.testing.fake_tokenizer import IM_END
 from crossette.types import BIAS_RANGE, GenerationRequest, SamplingParams
 from support.api_server import DIALECTS, ApiServer, parrot, say, serving
 from support.fields_page import PAGE, Wire, nested, page, table_of

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from crossette.api.app import App
 from crossette.api.models import ServedModels
-from crossette.testing.fake_engine import IM_END, FakeEngine
+from crossette.testing.fake_engine import FakeEngine
+from crossette.testing.fake_tokenizer import IM_END
 from crossette.text.tool_calls.families import FORMATS
 from crossette.types import GenerationRequest
 from support.api_server import PREFIXES, events

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
+from crossette.testing.fake_engine import FakeEngine
+from crossette.testing.fake_tokenizer import FakeTokenizer
 from support.api_server import LIMIT_S, PREFIXES, ApiServer, parrot, say, serving
 
 pytestmark = pytest.mark.slow

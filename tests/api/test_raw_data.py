@@ -8,7 +8,8 @@ import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from crossette.testing.fake_engine import IM_END, IM_START, FakeEngine
+from crossette.testing.fake_engine import FakeEngine
+from crossette.testing.fake_tokenizer import IM_END, IM_START
 from support.api_server import DIALECTS, ApiServer, events, say, serving, strictly
 
 ENDPOINTS = ("completions", "chat/completions")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
+from crossette.testing.fake_engine import FakeEngine
+from crossette.testing.fake_tokenizer import FakeTokenizer
 from crossette.types import GenerationRequest
 from support.api_server import ApiServer, events, say, serving
 from support.template_corpus import published

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from crossette.testing.fake_engine import END_OF_TEXT, FakeEngine, FakeTokenizer
+from crossette.testing.fake_engine import FakeEngine
+from crossette.testing.fake_tokenizer import END_OF_TEXT, FakeTokenizer
 from crossette.types import GenerationRequest
 from support.api_server import ApiServer, serving
 

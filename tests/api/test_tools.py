@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from crossette.testing import fake_engine
-from crossette.testing.fake_engine import FakeEngine, FakeTokenizer
+from crossette.testing.fake_engine import FakeEngine
+from crossette.testing.fake_tokenizer import FakeTokenizer
 from crossette.text.schema.validator import JsonValidator
 from crossette.text.tool_calls.families import FORMATS
 from crossette.types import FinishReason, TokenOutput

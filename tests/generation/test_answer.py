@@ -15,7 +15,8 @@ from crossette.errors import ContextLengthExceeded, EngineFailure, ShuttingDown
 from crossette.generation.accumulator import ChoiceResult, collect
 from crossette.generation.answer import Answer, start
 from crossette.generation.choice import Choice, Delta, Stops
-from crossette.testing.fake_engine import IM_END, FakeEngine, FakeTokenizer, say
+from crossette.testing.fake_engine import FakeEngine, say
+from crossette.testing.fake_tokenizer import IM_END, FakeTokenizer
 from crossette.text.pieces import Content
 from crossette.types import FinishReason, GenerationRequest, TokenOutput, Usage
 from support.engine_calls import is_empty, make_request, run

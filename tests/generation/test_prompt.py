@@ -14,7 +14,8 @@ from crossette.engine import Tokenizer
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from crossette.errors import ContextLengthExceeded, InvalidRequest
 from crossette.generation.prompt import encode_chat, encode_latest, encode_text
-from crossette.testing.fake_engine import CHAT_TEMPLATE, END_OF_TEXT, IM_END, IM_START, SPECIALS, FakeTokenizer
+from crossette.testing.fake_engine import CHAT_TEMPLATE
+from crossette.testing.fake_tokenizer import END_OF_TEXT, IM_END, IM_START, SPECIALS, FakeTokenizer
 from crossette.text.template.chat_template import ChatTemplate, TemplateOptions
 from crossette.text.template.messages import Message
 

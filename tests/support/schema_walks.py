@@ -14,7 +14,7 @@ import pytest
 
 from crossette.engine import Engine
 from crossette.engines.grammar.compiler import Matcher
-from crossette.testing.fake_engine import IM_END
+from crossette.testing.fake_tokenizer import IM_END
 from crossette.types import Constraint
 from support.engine_calls import Said, ask, make_request, run
 

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from crossette.engine import Engine
-from crossette.testing.fake_engine import IM_END, FakeEngine, FakeTokenizer, say
+from crossette.testing.fake_engine import FakeEngine, say
+from crossette.testing.fake_tokenizer import IM_END, FakeTokenizer
 from crossette.types import FinishReason
 from support.engine_calls import Said, ask, make_request, run
 

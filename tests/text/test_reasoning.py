@@ -9,7 +9,7 @@ import pytest
 
 from crossette.engines.grammar.compiler import GrammarCompiler
 from crossette.errors import InvalidRequest, Unsupported
-from crossette.testing.fake_engine import FakeTokenizer
+from crossette.testing.fake_tokenizer import FakeTokenizer
 from crossette.text.reasoning import HARMONY, THINK, Reasoning, Thinking, reasoning_of, thinking, with_history
 from crossette.types import Constraint
 from support.template_corpus import published

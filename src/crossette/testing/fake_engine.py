@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import secrets
 import threading
 import zlib
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, count, repeat
 from time import monotonic
 
@@ -27,13 +26,12 @@ from crossette.engines.stream import OutputStream
 from crossette.engines.throughput import AnswerLengths
 from crossette.engines.wait import QueuedSequence, estimate_wait
 from crossette.errors import ConstraintFailed, ServingError
+from crossette.testing.fake_tokenizer import IM_END, FakeTokenizer
 from crossette.types import Constraint, FinishReason, GenerationRequest, Logprob, TokenOutput
 
 Script = Callable[[GenerationRequest, int], Iterable[int]]
 """The tokens that choice `index` of a request says; it ends with the iterable, or with an end token."""
 
-SPECIALS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
-IM_START, IM_END, END_OF_TEXT = range(256, 259)
 BLOCK_SIZE = 32
 
 CHAT_TEMPLATE = (
@@ -51,37 +49,6 @@ _WORDS = _TEXT.split()
 def say(*texts: str) -> Script:
     """A script: choice 0 says the first text, choice 1 the second, and so on around."""
     return lambda request, index: texts[index % len(texts)].encode()
-
-
-class FakeTokenizer:
-    """Bytes as tokens, and control tokens after them: three, and those of `marks`. Decodes what it encodes."""
-
-    def __init__(self, *, add_bos: bool = False, marks: Sequence[str] = ()) -> None:
-        self.specials = (*SPECIALS, *marks)
-        self.bos_token_id = END_OF_TEXT if add_bos else None
-        self.bos_token = "<|endoftext|>"
-        self.eos_token = "<|im_end|>"
-        self._special = re.compile("|".join(map(re.escape, sorted(self.specials, key=len, reverse=True))))
-
-    def encode(self, text: str, *, specials: bool) -> list[int]:
-        if not specials:
-            return list(text.encode("utf-8", "replace"))
-        tokens: list[int] = []
-        end = 0
-        for match in self._special.finditer(text):
-            tokens += text[end : match.start()].encode("utf-8", "replace")
-            tokens.append(256 + self.specials.index(match[0]))
-            end = match.end()
-        return tokens + list(text[end:].encode("utf-8", "replace"))
-
-    def has_specials(self, text: str) -> bool:
-        return self._special.search(text) is not None
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return bytes((token_id,)) if token_id < 256 else b""
-
-    def token_text(self, token_id: int) -> bytes:
-        return bytes((token_id,)) if token_id < 256 else self.specials[token_id - 256].encode()
 
 
 class FakeEngine:

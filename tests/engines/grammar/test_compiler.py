@@ -15,7 +15,8 @@ from crossette.engine import Engine
 from crossette.engines.grammar.compiler import GrammarCompiler, Matcher
 from crossette.engines.grammar.gbnf import to_lark
 from crossette.errors import ConstraintFailed, InvalidRequest
-from crossette.testing.fake_engine import FakeEngine, FakeTokenizer, say
+from crossette.testing.fake_engine import FakeEngine, say
+from crossette.testing.fake_tokenizer import FakeTokenizer
 from crossette.text import output_format
 from crossette.types import Constraint, FinishReason
 from support.engine_calls import ask, make_request, run

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from crossette.engines.grammar.compiler import GrammarCompiler
 from crossette.engines.grammar.gbnf import to_lark
 from crossette.errors import ConstraintFailed, InvalidRequest
-from crossette.testing.fake_engine import IM_END, FakeTokenizer
+from crossette.testing.fake_tokenizer import IM_END, FakeTokenizer
 from crossette.types import Constraint
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from crossette.engines.grammar.compiler import GrammarCompiler, Matcher
 from crossette.errors import ConstraintFailed, InvalidRequest
-from crossette.testing.fake_engine import IM_END, FakeTokenizer
+from crossette.testing.fake_tokenizer import IM_END, FakeTokenizer
 from crossette.text import output_format
 from crossette.text.output_format import OutputFormat
 from crossette.text.schema.formats import FORMAT_SCHEMAS, FORMATS

@@ -12,7 +12,7 @@ import pytest
 from crossette.engine import Engine
 from crossette.engines.grammar.compiler import GrammarCompiler
 from crossette.errors import InvalidRequest
-from crossette.testing.fake_engine import IM_END, FakeTokenizer
+from crossette.testing.fake_tokenizer import IM_END, FakeTokenizer
 from crossette.text import output_format
 from crossette.text.output_format import OutputFormat
 from crossette.types import FinishReason

@@ -15,7 +15,7 @@ from crossette.engines.grammar.compiler import GrammarCompiler
 from crossette.errors import InvalidRequest, Unsupported
 from crossette.generation.choice import Choice, Stops
 from crossette.generation.prompt import token_id
-from crossette.testing.fake_engine import IM_END, FakeTokenizer
+from crossette.testing.fake_tokenizer import IM_END, FakeTokenizer
 from crossette.text.output_plan import OutputPlan, output_plan
 from crossette.text.pieces import calls_of, content_of
 from crossette.text.tool_calls.families import FORMATS, HERMES

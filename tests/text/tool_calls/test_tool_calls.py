@@ -11,7 +11,7 @@ import pytest
 
 from crossette.engines.grammar.compiler import GrammarCompiler
 from crossette.errors import InvalidRequest, Unsupported
-from crossette.testing.fake_engine import FakeTokenizer
+from crossette.testing.fake_tokenizer import FakeTokenizer
 from crossette.text.json_reader import JsonScanner
 from crossette.text.output import OutputParser
 from crossette.text.pieces import Content, Piece, ToolCallArguments, ToolCallStart
