@@ -1,4 +1,4 @@
-"""The waist: tokens in, tokens out. What every engine offers and everything above it relies on."""
+"""The engine interface: tokens in, tokens out. The protocols that engines implement and the server calls."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from crossette.types import Constraint, GenerationRequest, TokenOutput, WindowLi
 
 
 class Tokenizer(Protocol):
-    """Text to token ids and one token's bytes back. Safe to call from several threads."""
+    """Encode text to token ids and look up the bytes of one token. Thread-safe."""
 
     @property
     def bos_token_id(self) -> int | None:
-        """The id that every prompt must begin with; None where the model wants none."""
+        """The id that every prompt must begin with; None if the model uses no BOS token."""
 
     @property
     def bos_token(self) -> str: ...
@@ -25,25 +25,25 @@ class Tokenizer(Protocol):
     def eos_token(self) -> str: ...
 
     def encode(self, text: str, *, specials: bool) -> list[int]:
-        """Tokens of `text`, no BOS added. With `specials`, `<|im_end|>` and its like become control tokens."""
+        """Tokens of `text`, without BOS. With `specials`, text such as `<|im_end|>` becomes a control token."""
 
     def has_specials(self, text: str) -> bool:
-        """Whether `text` contains the spelling of a control token."""
+        """Whether `text` contains the text form of a control token."""
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes that a token stands for; b"" for a control token, which is never text."""
+        """The bytes that a token decodes to; b"" for a control token, which is never output text."""
 
     def token_text(self, token_id: int) -> bytes:
-        """The bytes of a token, or how a control token is spelled."""
+        """The bytes of a token; for a control token its text form, such as `<|im_end|>`."""
 
 
 class Generation(Protocol):
-    """The answer to one request in the making."""
+    """The outputs of one request, as the engine generates them."""
 
     def __aiter__(self) -> AsyncIterator[TokenOutput]: ...
 
     async def __anext__(self) -> TokenOutput:
-        """The next output of any choice; stops after every choice has ended.
+        """The next output of any choice; stops once every choice has ended.
 
         Raises ServingError if the engine failed or was stopped.
         """
@@ -52,42 +52,42 @@ class Generation(Protocol):
     def queued_s(self) -> float | None:
         """Seconds from the call of `generate` to the first step that computed something for the request.
 
-        Of several choices it is the longest wait so far; one that begins where another has computed the prompt has
-        not waited by itself. None before the first step.
+        With several choices, the longest wait so far; a choice that forks from another after its prompt does not
+        count. None before the first step.
         """
 
     def finish(self, index: int) -> None:
-        """End one choice: its blocks are free within one step, its later tokens neither given nor counted."""
+        """End one choice: its blocks are free within one step, its later tokens are neither returned nor counted."""
 
     async def aclose(self) -> None:
-        """End all choices that still run. May be called at any time, and twice."""
+        """End all choices that still run. May be called at any time, more than once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles:
-    """A model on disk, and what its files say: what an engine is loaded from."""
+    """A model on disk and the metadata of its files; engines load from this."""
 
     path: Path
-    """The folder with its graph and tokenizer."""
+    """The folder that holds the graph and the tokenizer."""
     cache: Path | None = None
-    """Where an engine may keep what it measured, for its next start; None for nowhere."""
+    """Folder for the engine's calibration cache; None disables it."""
     add_bos: bool = False
     """Whether every prompt begins with the BOS token."""
     name: str
     architecture: str
     quantization: str
     context_length: int
-    """Tokens of the model's window; an engine may serve fewer."""
+    """The model's context length, in tokens; an engine may serve less."""
     end_token_ids: frozenset[int]
     chat_template: str | None = None
     tool_format: str = ""
     sampling_defaults: Mapping[str, float] = field(default_factory=dict)
     limits: tuple[WindowLimit, ...] = ()
-    """What the files say about the window beside its length; a graph may say more."""
+    """Further limits of the context that the files declare; the graph may have more."""
     created: int = 0
 
     def info(self, *, context_length: int, vocab_size: int) -> ModelInfo:
-        """What is known once the model is loaded: the window that is served, and the vocabulary."""
+        """The `ModelInfo` of the loaded model, with the context length that is served and the vocabulary size."""
         return ModelInfo(
             name=self.name,
             architecture=self.architecture,
@@ -104,108 +104,108 @@ class ModelFiles:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What is known of a model before its first token. An engine makes it of the model's files."""
+    """Properties of a loaded model. The engine derives them from the model's files."""
 
     name: str
     architecture: str
     quantization: str
     context_length: int
-    """Tokens of prompt and output together that this server serves: every length rule uses it."""
+    """Tokens of prompt and output together that this server serves; all length checks use it."""
     vocab_size: int
     end_token_ids: frozenset[int]
     chat_template: str | None = None
     tool_format: str = ""
-    """How the model calls tools, by its name in `text/tool_calls`; "" for what its chat template shows."""
+    """The model's tool-call format, by its name in `text/tool_calls`; "" to infer it from the chat template."""
     sampling_defaults: Mapping[str, float] = field(default_factory=dict)
-    """temperature, top_k, top_p, min_p where the model's generation_config.json gives them."""
+    """temperature, top_k, top_p, min_p where the model's generation_config.json sets them."""
     created: int = 0
-    """Seconds since the epoch at which the model entered the store."""
+    """When the model entered the store, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """What an engine usually does in a second of work; 0 for what is not known yet."""
+    """Typical recent throughput of an engine; 0 where nothing was measured yet."""
 
     prompt_tokens_per_s: float = 0.0
-    """While more of them wait than a step has room for."""
+    """Prefill rate, measured in steps whose token budget was full."""
     answer_tokens_per_s: float = 0.0
-    """Of one answer, beside the others in its steps."""
+    """Decode rate of one sequence, with the others of its batch running."""
     mean_output_tokens: float = 0.0
-    """How long the choices were that ended of late."""
+    """Mean output length of recently finished choices."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitEstimate:
-    """What a request that comes now has before it."""
+    """Estimated queueing of a request that arrives now."""
 
     waiting: int
-    """Sequences that wait for a place in the batch."""
+    """Sequences that wait for a slot in the batch."""
     has_place: bool
-    """Whether there is a place for it too, and blocks: then it waits for nothing but the steps before its own."""
+    """Whether a slot and enough blocks are free for it: then it waits only for steps already scheduled."""
     seconds: float = 0.0
-    """Until it has a place, and the prompts before its own are computed. What was never measured counts nothing."""
+    """Until it has a slot and the prompts before its own are computed. Unmeasured rates count as zero time."""
     place_s: float = 0.0
-    """Between one place that becomes free and the next."""
+    """Mean time between two slots becoming free."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineTimes:
-    """How long and how large: histograms since the engine started. Times are in seconds."""
+    """Histograms of times and sizes since the engine started. Times are in seconds."""
 
     queue: Counts
     """From the call of `generate` to the first step that computes something for the request."""
     token_gap: Counts
-    """Between one output of a sequence and its next."""
+    """Between two consecutive outputs of a sequence."""
     cancellation: Counts
-    """From the call of `aclose` on a generation that still ran until its blocks were free."""
+    """From the call of `aclose` on a running generation until its blocks were free."""
     step: Counts
     step_tokens: Counts
-    """Tokens that a step computed, guesses included."""
+    """Tokens that a step computed, draft tokens included."""
     step_sequences: Counts
-    """Sequences that a step computed something for."""
+    """Sequences in a step."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A look at an engine at one moment, and counts since it started."""
+    """A snapshot of an engine's state, and counters since it started."""
 
     running: int
     """Sequences in the running batch."""
     waiting: int
-    """Sequences that wait for blocks or for a place in the batch."""
+    """Sequences that wait for blocks or for a slot in the batch."""
     blocks_total: int
     blocks_free: int
     steps: int
     preemptions: int
     prompt_tokens: int
-    """Computed, also those computed again; not those found in the prefix cache."""
+    """Computed prompt tokens, recomputed ones included, prefix cache hits excluded."""
     completion_tokens: int
     cached_blocks: int = 0
-    """Blocks that the prefix cache knows, also those that running sequences hold."""
+    """Blocks in the prefix cache, including those that running sequences hold."""
     drafts: int = 0
     accepted_drafts: int = 0
     stalled: bool = False
-    """Whether work waits and nothing moves."""
+    """Whether work is pending and no step makes progress."""
     max_sequences: int = 0
-    """Places in the running batch; 0 if there is no such bound."""
+    """Most sequences in the running batch; 0 if unbounded."""
     pending_prompt_tokens: int = 0
-    """Tokens of prompts that are still to be computed, of all sequences that run or wait: each once where several have
-    it, and none that the prefix cache has."""
+    """Prompt tokens still to compute, over all running and waiting sequences; shared prefixes count once, cached
+    tokens not at all."""
     speeds: Speeds = Speeds()
     alive: bool = True
-    """False once the engine has ended without being asked to: only a new process helps."""
+    """False once the engine has died unexpectedly: the process must be restarted."""
     lookup_tokens: int = 0
-    """Tokens of admitted prompts that may come from the prefix cache: all but those of prompts to be scored."""
+    """Prompt tokens looked up in the prefix cache; prompts with prompt_logprobs are not looked up."""
     hit_tokens: int = 0
-    """Of those, the ones that did."""
+    """Of those, the tokens found there."""
     kv_bytes: int = 0
-    """Memory of the KV cache."""
+    """Size of the KV cache, in bytes."""
     times: EngineTimes | None = None
-    """None for an engine that measures nothing."""
+    """None for an engine without measurements."""
 
 
 class Engine(Protocol):
-    """A model that generates. `generate` must be called from a running event loop."""
+    """A loaded model that generates tokens. `generate` must be called from a running event loop."""
 
     @property
     def info(self) -> ModelInfo: ...
@@ -215,25 +215,25 @@ class Engine(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the server should say about this engine at start and in `/health/ready`; () if all is well."""
+        """Warnings for the startup log and `/health/ready`; () if there are none."""
 
     @property
     def details(self) -> Mapping[str, int | str]:
-        """What the banner tells of this engine beside its model, by name: `threads`."""
+        """Engine details that the startup banner shows beside the model, by name: `threads`."""
 
     def stats(self) -> EngineStats: ...
 
     def estimate_wait(self, request: GenerationRequest) -> WaitEstimate:
-        """What the request's first choice would wait for if it came now. A look, without a lock: an estimate."""
+        """Estimate how long the request's first choice would wait if it arrived now. Reads without a lock."""
 
     def prepare(self, constraint: Constraint) -> None:
-        """Compile a constraint, so that `generate` need not: it may take a second, so not in the event loop's thread.
+        """Compile a constraint ahead of `generate`. May take a second: do not call it in the event loop's thread.
 
-        Raises InvalidRequest for one that cannot be enforced.
+        Raises InvalidRequest for a constraint that cannot be enforced.
         """
 
     def generate(self, request: GenerationRequest) -> Generation:
-        """Admit a request. A plain call: raises InvalidRequest, ContextLengthExceeded or ShuttingDown at once."""
+        """Queue a request. Not a coroutine: raises InvalidRequest, ContextLengthExceeded or ShuttingDown at once."""
 
     def close(self) -> None:
-        """End what runs with an error and free the model. Returns when the engine has stopped."""
+        """Fail all running requests and free the model. Returns once the engine has stopped."""

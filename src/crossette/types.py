@@ -1,4 +1,4 @@
-"""What is said across the waist of the house: requests, tokens, reasons, counts. No behaviour beyond validity."""
+"""The data types of the engine interface: requests, outputs, finish reasons, usage. No behaviour but validation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossette.errors import InvalidRequest
 
 
 class FinishReason(StrEnum):
-    """Why a choice ended."""
+    """The finish reason of a choice, as the engine reports it."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -20,33 +20,33 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How tokens are chosen and when to stop for length; valid once made.
+    """Sampling parameters of a request, validated on construction.
 
     Raises InvalidRequest, with the field as `param`, for a value outside its range.
-    `seed=None` lets the engine draw one.
+    `seed=None` lets the engine choose a random seed.
     """
 
     max_tokens: int
     temperature: float = 1.0
     top_k: int = 0
-    """Keep the k likeliest tokens; 0 keeps all."""
+    """Keep the k most likely tokens; 0 keeps all."""
     top_p: float = 1.0
     min_p: float = 0.0
     typical_p: float = 1.0
-    """Keep the tokens whose surprise is nearest the expected one, up to this mass; 1 keeps all."""
+    """Locally typical sampling: keep tokens whose surprisal is nearest the entropy, up to this mass; 1 keeps all."""
     mirostat_target: float | None = None
-    """The surprise, in bits, that mirostat steers to; it then takes the place of the four filters."""
+    """Mirostat's target surprisal, in bits; replaces the four filters. None disables mirostat."""
     mirostat_lr: float = 0.1
     repetition_penalty: float = 1.0
     """Divides positive logits, and multiplies negative ones, of tokens in the prompt or the output."""
     frequency_penalty: float = 0.0
-    """Taken from a token's logit for each time it stands in the output."""
+    """Subtracted from a token's logit for each time it occurs in the output."""
     presence_penalty: float = 0.0
-    """Taken once from the logit of a token that stands in the output."""
+    """Subtracted once from the logit of a token that occurs in the output."""
     logit_bias: tuple[tuple[int, float], ...] = ()
-    """(token id, what is added to its logit)."""
+    """Pairs of token id and bias added to its logit."""
     min_tokens: int = 0
-    """No end token is drawn before so many tokens."""
+    """End tokens are not sampled before the output has this many tokens."""
     seed: int | None = None
     ignore_eos: bool = False
 
@@ -60,7 +60,7 @@ class SamplingParams:
 
 
 Range = tuple[float, float]
-"""The least and the most that a value may be."""
+"""Smallest and largest allowed value."""
 
 RANGES: Mapping[str, Range] = {
     "max_tokens": (0, math.inf),
@@ -77,13 +77,13 @@ RANGES: Mapping[str, Range] = {
     "min_tokens": (0, math.inf),
     "seed": (-(2**63), 2**64 - 1),
 }
-"""Of the numbers in `SamplingParams`."""
+"""The ranges of the numeric fields of `SamplingParams`."""
 
 BIAS_RANGE: Range = (-100, 100)
 
 
 def within(name: str, value: float, limits: Range, *, param: str | None = None) -> None:
-    """Raise InvalidRequest, with `param` or else `name` as the field at fault, for a value outside its limits."""
+    """Raise InvalidRequest for a value outside its limits; the error's field is `param`, or else `name`."""
     low, high = limits
     if low <= value <= high:  # false for NaN too
         return
@@ -93,22 +93,22 @@ def within(name: str, value: float, limits: Range, *, param: str | None = None) 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A grammar that the output must match, as data: `kind` names the language of `source`.
+    """A grammar that the output must match: `kind` is the language of `source`.
 
-    A JSON schema is given as `text/schema/rebuild.py` writes it: no compiler enforces any schema as it stands.
+    A JSON schema must be rewritten by `text/schema/rebuild.py` first: no compiler enforces every schema as sent.
     """
 
     kind: Literal["json_schema", "regex", "lark", "gbnf"]
     source: str
     preamble: str = ""
-    """What may stand before it, as a Lark expression: a block of reasoning."""
+    """A Lark expression that may precede the grammar: a block of reasoning."""
     param: str | None = None
-    """The field of the request that it comes from, for errors."""
+    """The request field that it comes from, for error messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """What an engine is asked. An engine refuses by name, with Unsupported, what it does not do."""
+    """A request to an engine. An engine raises Unsupported, with the field's name, for what it does not implement."""
 
     id: str
     prompt: tuple[int, ...]
@@ -116,21 +116,21 @@ class GenerationRequest:
     n: int = 1
     end_token_ids: frozenset[int] = frozenset()
     logprobs: int | None = None
-    """How many alternatives to report beside each token's logprob; None for no logprobs at all."""
+    """Number of top alternatives to return with each token's logprob; None for no logprobs."""
     prompt_logprobs: bool = False
     constraint: Constraint | None = None
     prediction: tuple[int, ...] = ()
-    """Tokens that the output probably repeats: drafts to verify, never a change to the text."""
+    """Predicted output: a source of draft tokens, which never change the text."""
     tenant: str = ""
-    """Key id or "": who shares fairness, and with `isolation_key` the cache namespace."""
+    """Key id or "": the unit of fair scheduling and, with `isolation_key`, the prefix cache namespace."""
     isolation_key: str = ""
     priority: int = 0
-    """The higher, the earlier."""
+    """Higher priorities are scheduled first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Logprob:
-    """One position: the chosen token and its likeliest alternatives, best first."""
+    """The logprob of one token and its most likely alternatives, most likely first."""
 
     token_id: int
     logprob: float
@@ -140,20 +140,20 @@ class Logprob:
 
 @dataclass(frozen=True, slots=True)
 class TokenOutput:
-    """What one step gave one choice of a request."""
+    """The output of one step for one choice of a request."""
 
     index: int
     token_ids: tuple[int, ...]
     finish_reason: FinishReason | None = None
     cached_tokens: int = 0
-    """Given once per request, with the first token: how much of the prompt did not have to be computed."""
+    """Prompt tokens from the prefix cache; set once per request, with the first token."""
     accepted_tokens: int = 0
-    """Tokens among these that were guessed before they were drawn."""
+    """Accepted draft tokens among `token_ids`."""
     rejected_tokens: int = 0
-    """Guesses that were wrong."""
+    """Rejected draft tokens."""
     logprobs: tuple[Logprob, ...] | None = None
     prompt_logprobs: tuple[Logprob, ...] | None = None
-    """Given once, with the first token, when the request asked for them: from the prompt's second token on."""
+    """Set once, with the first token, if requested: from the prompt's second token on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,24 +174,24 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far a converted graph is from the file that it was made of, as it was measured at conversion."""
+    """The numerical difference between a converted graph and its source file, measured at conversion."""
 
     kl: float
-    """Divergence on a short text, in nats a token."""
+    """Mean KL divergence on a short text, in nats per token."""
     largest: float
-    """Largest difference of a logprob on that text."""
+    """Largest logprob difference on that text."""
     weights: float
-    """Largest distance of a sampled row of weights from the file's, as a part of its length."""
+    """Largest relative distance of a sampled row of weights from the file's."""
 
     @property
     def is_rounding(self) -> bool:
-        """Whether scales of 16 bits explain it: the weights are those of the file."""
+        """Whether rounding scales to 16 bits explains the difference."""
         return self.weights <= 0.002
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What the files of a model say about it: read once, when it enters the store."""
+    """Metadata of a model's files, read once, when the model enters the store."""
 
     architecture: str
     quantization: str
@@ -202,18 +202,18 @@ class ModelFacts:
     """Whether every prompt begins with the beginning-of-text token."""
     chat_template: str | None
     special_tokens: Mapping[int, str]
-    """The spelling of each control token."""
+    """The text form of each control token, by id."""
     converter: str | None = None
-    """What wrote the graph, with its version; None where the source already held one."""
+    """The converter that wrote the graph, with its version; None if the source contained the graph."""
     difference: Difference | None = None
-    """Between the graph and the file that it was converted from; None where nothing was converted."""
+    """Between the graph and its source file; None if nothing was converted."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowLimit:
-    """Up to how many tokens a model is right as it is served, and why not beyond: the end of a sentence."""
+    """The longest context in which a model computes correctly, and the reason, as the end of a sentence."""
 
     tokens: int
     reason: str
     unless_sliding: bool = False
-    """Whether it does not hold for a graph whose attention has sliding windows."""
+    """Whether the limit does not apply to a graph with sliding window attention."""
