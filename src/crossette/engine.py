@@ -140,11 +140,11 @@ class WaitEstimate:
 
     waiting: int
     """Sequences that wait for a slot in the batch."""
-    has_place: bool
+    has_slot: bool
     """Whether a slot and enough blocks are free for it: then it waits only for steps already scheduled."""
     seconds: float = 0.0
     """Until it has a slot and the prompts before its own are computed. Unmeasured rates count as zero time."""
-    place_s: float = 0.0
+    slot_s: float = 0.0
     """Mean time between two slots becoming free."""
 
 

@@ -41,5 +41,5 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def look(self) -> Counts:
+    def snapshot(self) -> Counts:
         return Counts(self._bounds, tuple(self._counts), self._sum)

@@ -28,7 +28,7 @@ class Thinker:
 
     def __init__(self, said: str, template: str = TEMPLATE, marks: tuple[str, ...] = ("<think>", "</think>")) -> None:
         self.prompts: list[str] = []
-        self._tokenizer = FakeTokenizer(marks=marks)
+        self._tokenizer = FakeTokenizer(extra_specials=marks)
         self._said = self._tokenizer.encode(said, specials=True)
         self.engine = FakeEngine(self._say, tokenizer=self._tokenizer, chat_template=template)
 

@@ -121,7 +121,7 @@ def test_one_call_is_the_last_where_several_are_not_asked_for(
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_family_is_held_to_its_own_format(prefix: str, name: str) -> None:
-    engine = FakeEngine(tokenizer=FakeTokenizer(marks=FORMATS[name].markers), tool_format=name)
+    engine = FakeEngine(tokenizer=FakeTokenizer(extra_specials=FORMATS[name].markers), tool_format=name)
     with serving(engine) as api:
         raw = api.post(f"{prefix}/chat/completions", body(tool_choice="required", n=8, seed=1)).json()
 
@@ -184,7 +184,7 @@ def test_calls_that_max_tokens_cuts_anywhere_leave_no_markup(api: ApiServer, pre
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_named_call_that_is_cut_leaves_no_markup_in_any_format(prefix: str, name: str) -> None:
-    tokenizer = FakeTokenizer(marks=FORMATS[name].markers)
+    tokenizer = FakeTokenizer(extra_specials=FORMATS[name].markers)
     tokens = tokenizer.encode(FORMATS[name].render([("weather", OSLO)]).replace("'", '"'), specials=True)
     sent = {"tool_choice": {"type": "function", "function": {"name": "weather"}}}
     with serving(FakeEngine(lambda request, index: iter(tokens), tokenizer=tokenizer, tool_format=name)) as api:

@@ -65,7 +65,7 @@ class CountingEngine(FakeEngine):
             ("running", "waiting", "blocks_total", "blocks_free", "steps", "preemptions"), 0
         )
         made |= {"prompt_tokens": 0, "completion_tokens": 0, **self.counts}
-        return EngineStats(**made, times=self.meter.look())
+        return EngineStats(**made, times=self.meter.snapshot())
 
 
 def scrape(metrics: Metrics, at_s: float) -> Scrape:
@@ -82,11 +82,11 @@ def printed(status: Status) -> str:
 def test_rates_and_means_are_those_between_two_looks() -> None:
     engine = CountingEngine(completion_tokens=1000, prompt_tokens=50)
     metrics = Metrics({"a": engine})
-    engine.meter.note_step(10.0, num_tokens=1, num_sequences=1)
+    engine.meter.observe_step(10.0, num_tokens=1, num_sequences=1)
     before = scrape(metrics, 100.0)
     engine.counts = {"completion_tokens": 1300, "prompt_tokens": 90}
-    engine.meter.note_step(0.02, num_tokens=1, num_sequences=1)
-    engine.meter.note_step(0.04, num_tokens=1, num_sequences=1)
+    engine.meter.observe_step(0.02, num_tokens=1, num_sequences=1)
+    engine.meter.observe_step(0.04, num_tokens=1, num_sequences=1)
 
     (model,) = status_of(scrape(metrics, 102.0), before).models
 

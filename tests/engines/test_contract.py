@@ -67,13 +67,13 @@ def test_a_place_is_told_as_long_as_there_is_one(engine: Engine) -> None:
         async with AsyncExitStack() as stack:
             for _ in range(MAX_SEQUENCES + 2):
                 request = make_request(max_tokens=500)
-                found.append(engine.estimate_wait(request).has_place)
+                found.append(engine.estimate_wait(request).has_slot)
                 stack.push_async_callback(engine.generate(request).aclose)
         return found
 
     assert run(work()) == [True] * MAX_SEQUENCES + [False] * 2
     run(settle(engine))
-    assert engine.estimate_wait(make_request()).has_place
+    assert engine.estimate_wait(make_request()).has_slot
 
 
 # --- outputs ---

@@ -27,7 +27,7 @@ def answers(throughput: Throughput, num: int, seconds: float, *, tokens: int = 1
 def lengths_of(recent: Sequence[int]) -> AnswerLengths:
     lengths = AnswerLengths()
     for length in recent:
-        lengths.note(length)
+        lengths.add(length)
     return lengths
 
 

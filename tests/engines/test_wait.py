@@ -31,19 +31,19 @@ def seconds(
     running: list[QueuedSequence], waiting: list[QueuedSequence], newcomer: QueuedSequence = NEWCOMER, **room: Any
 ) -> float:
     told = estimate(running, waiting, newcomer, **room)
-    assert not told.has_place
+    assert not told.has_slot
     return round(told.seconds, 6)
 
 
 def test_who_finds_a_place_waits_for_none() -> None:
-    assert estimate([], []) == WaitEstimate(0, has_place=True)
-    assert estimate([QueuedSequence(10_000, 10_000)], []) == WaitEstimate(0, has_place=True)
-    assert estimate([], [QueuedSequence(10_000, 10_000)]) == WaitEstimate(1, has_place=True)
+    assert estimate([], []) == WaitEstimate(0, has_slot=True)
+    assert estimate([QueuedSequence(10_000, 10_000)], []) == WaitEstimate(0, has_slot=True)
+    assert estimate([], [QueuedSequence(10_000, 10_000)]) == WaitEstimate(1, has_slot=True)
 
 
 def test_a_full_batch_has_a_place_when_the_first_answer_ends() -> None:
     assert estimate([QueuedSequence(0, 50), QueuedSequence(0, 30)], []) == WaitEstimate(
-        0, has_place=False, seconds=3.0, place_s=3.0
+        0, has_slot=False, seconds=3.0, slot_s=3.0
     )
 
 
@@ -58,7 +58,7 @@ def test_those_who_wait_are_let_in_before() -> None:
 def test_places_become_free_as_often_as_answers_end() -> None:
     told = estimate([QueuedSequence(0, 20)] * 2, [QueuedSequence(0, 20)] * 5)
 
-    assert (told.seconds, told.place_s) == (6.0, 1.0)
+    assert (told.seconds, told.slot_s) == (6.0, 1.0)
 
 
 def test_prompts_are_computed_one_after_the_other_and_those_ahead_first() -> None:
@@ -74,7 +74,7 @@ def test_who_has_no_blocks_waits_until_others_have_given_enough_back() -> None:
 
     assert estimate(
         running, [], QueuedSequence(0, 0, blocks=2), places=8, blocks=4
-    ).has_place  # one is left for each that runs
+    ).has_slot  # one is left for each that runs
     assert seconds(running, [], QueuedSequence(0, 0, blocks=3), places=8, blocks=4) == 1
     assert seconds(running, [], QueuedSequence(0, 0, blocks=8), places=8, blocks=4) == 2
     assert seconds(running, [QueuedSequence(0, 5, blocks=8)], QueuedSequence(0, 0, blocks=6), places=8, blocks=4) == 2.5
@@ -82,7 +82,7 @@ def test_who_has_no_blocks_waits_until_others_have_given_enough_back() -> None:
 
 def test_a_newcomer_that_needs_all_blocks_is_let_in_when_nobody_runs() -> None:
     assert seconds([QueuedSequence(0, 10, blocks=9)], [], QueuedSequence(0, 0, blocks=10), blocks=1) == 1
-    assert estimate([], [], QueuedSequence(0, 0, blocks=10), blocks=9).has_place
+    assert estimate([], [], QueuedSequence(0, 0, blocks=10), blocks=9).has_slot
 
 
 def test_a_higher_priority_is_let_in_first() -> None:
@@ -130,4 +130,4 @@ def test_only_a_place_is_no_wait_and_no_wait_is_longer_than_all_the_work(
 
     assert 0 <= told.seconds <= work + 1e-6
     if num_ahead < places and sum(turn.blocks for turn in (*waiting, newcomer)) + num_ahead <= blocks:
-        assert told.has_place
+        assert told.has_slot

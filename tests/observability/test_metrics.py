@@ -96,7 +96,7 @@ def test_a_histogram_counts_a_value_at_a_bound_below_it() -> None:
     for seen in (0.5, 1.0, 1.5, 2.0, 9.0):
         histogram.observe(seen)
 
-    look = histogram.look()
+    look = histogram.snapshot()
     assert (look.counts, look.sum, look.count) == ((2, 2, 1), 14.0, 5)
 
 

@@ -38,7 +38,7 @@ class Ask:
     """What it was told when it came."""
     begun: float | None = None
     """When the first step began that computed something for it."""
-    found_place: bool | None = None
+    found_slot: bool | None = None
     """Whether the next step had a place for it, though none had become free; None where one had."""
 
     @property
@@ -101,7 +101,7 @@ class Machine:
             ask = self._asks[sequence]
             ask.begun = self.now if ask.begun is None else ask.begun
         for first in () if self._has_ended else arrived:
-            self._asks[first].found_place = first in self.scheduler.running
+            self._asks[first].found_slot = first in self.scheduler.running
         num_tokens = sum(span.num_rows for span in batch.spans)
         seconds = self.seconds(num_tokens, self.now)
         self.now += seconds
@@ -141,7 +141,7 @@ class Machine:
         )
         for sequence, output in outputs:
             if output.finish_reason is not None:
-                self.throughput.lengths.note(len(sequence.output))
+                self.throughput.lengths.add(len(sequence.output))
 
 
 def make_machine(

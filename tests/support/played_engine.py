@@ -81,7 +81,7 @@ class PlayedEngine:
         return EngineStats(0, 0, 0, 0, 0, 0, 0, 0)
 
     def estimate_wait(self, request: GenerationRequest) -> WaitEstimate:
-        return WaitEstimate(0, has_place=True)
+        return WaitEstimate(0, has_slot=True)
 
     def close(self) -> None:
         pass

@@ -47,7 +47,7 @@ def walk(matcher: Matcher, rng: random.Random) -> bytes | None:
         if token == IM_END:
             break
         output.append(token)
-        matcher.note(token)
+        matcher.accept_token(token)
     return bytes(output) if matcher.is_accepting else None
 
 
@@ -65,7 +65,7 @@ def uneven_walk(matcher: Matcher, rng: random.Random) -> bytes | None:
         if token == IM_END:
             break
         output.append(token)
-        matcher.note(token)
+        matcher.accept_token(token)
         weights = _weights(rng) if rng.random() < turn else weights
     return bytes(output) if matcher.is_accepting else None
 
@@ -93,7 +93,7 @@ def steered_walk(matcher: Matcher, wanted: bytes, *, to_end: bool) -> bytes | No
         if token == IM_END:
             break
         output.append(token)
-        matcher.note(token)
+        matcher.accept_token(token)
     return bytes(output) if matcher.is_accepting else None
 
 
@@ -102,7 +102,7 @@ def accepts(matcher: Matcher, text: str) -> bool:
     for byte in text.encode():
         if not matcher.allowed()[byte]:
             return False
-        matcher.note(byte)
+        matcher.accept_token(byte)
     return matcher.is_accepting
 
 

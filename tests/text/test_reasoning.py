@@ -102,7 +102,7 @@ def is_allowed(preamble: str, text: str, main: str = 'start: "answer"') -> bool:
     for token in tokens:
         if matcher.is_over or not matcher.allowed()[token]:
             return False
-        matcher.note(token)
+        matcher.accept_token(token)
     return True
 
 

@@ -27,24 +27,24 @@ class Meter:
     step_tokens: Histogram = field(default_factory=_sizes)
     step_sequences: Histogram = field(default_factory=_sizes)
 
-    def note_begun(self, stream: OutputStream, now: float) -> None:
+    def observe_begin(self, stream: OutputStream, now: float) -> None:
         """Note that a step begins one more choice of a request: of its choices, the last to begin waited longest."""
         waited = now - stream.arrived_s
         if stream.queued_s is None:
             self.queue.observe(waited)
         stream.queued_s = waited
 
-    def note_step(self, seconds: float, *, num_tokens: int, num_sequences: int) -> None:
+    def observe_step(self, seconds: float, *, num_tokens: int, num_sequences: int) -> None:
         self.step.observe(seconds)
         self.step_tokens.observe(num_tokens)
         self.step_sequences.observe(num_sequences)
 
-    def look(self) -> EngineTimes:
+    def snapshot(self) -> EngineTimes:
         return EngineTimes(
-            queue=self.queue.look(),
-            token_gap=self.token_gap.look(),
-            cancellation=self.cancellation.look(),
-            step=self.step.look(),
-            step_tokens=self.step_tokens.look(),
-            step_sequences=self.step_sequences.look(),
+            queue=self.queue.snapshot(),
+            token_gap=self.token_gap.snapshot(),
+            cancellation=self.cancellation.snapshot(),
+            step=self.step.snapshot(),
+            step_tokens=self.step_tokens.snapshot(),
+            step_sequences=self.step_sequences.snapshot(),
         )

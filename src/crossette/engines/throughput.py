@@ -55,7 +55,7 @@ class AnswerLengths:
         self._recent: deque[int] = deque(maxlen=_NUM_ANSWERS)
         self._sorted: tuple[int, ...] = ()
 
-    def note(self, num_tokens: int) -> None:
+    def add(self, num_tokens: int) -> None:
         self._recent.append(num_tokens)
         self._sorted = tuple(sorted(self._recent))
 

@@ -60,8 +60,8 @@ def estimate_wait(
         heappush(ends, (prompts_until + turn.output_tokens * output_s, turn.blocks))
         blocks -= turn.blocks
     if not num_ended:
-        return WaitEstimate(len(waiting), has_place=True)
-    return WaitEstimate(len(waiting), has_place=False, seconds=begun, place_s=clock / num_ended)
+        return WaitEstimate(len(waiting), has_slot=True)
+    return WaitEstimate(len(waiting), has_slot=False, seconds=begun, slot_s=clock / num_ended)
 
 
 def _before(

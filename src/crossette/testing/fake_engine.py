@@ -88,7 +88,7 @@ class FakeEngine:
         """What it says of its own speed: it has no clock to measure it."""
         self._lengths = AnswerLengths()
         if self.speeds.mean_output_tokens:
-            self._lengths.note(round(self.speeds.mean_output_tokens))
+            self._lengths.add(round(self.speeds.mean_output_tokens))
         self._script = script
         self._grammars = GrammarCompiler(self.tokenizer, self.info.vocab_size, self.info.end_token_ids)
         self._max_sequences = max_sequences
@@ -118,7 +118,7 @@ class FakeEngine:
             max_sequences=self._max_sequences,
             pending_prompt_tokens=sum(len(sequence.request.prompt) for sequence in tuple(self._waiting)),
             speeds=self.speeds,
-            times=self._meter.look(),
+            times=self._meter.snapshot(),
         )
 
     def estimate_wait(self, request: GenerationRequest) -> WaitEstimate:
@@ -247,14 +247,14 @@ class FakeEngine:
             sequence.spoke_s = begun
             sequence.stream.put(output)
         num_tokens = self._num_completion_tokens - num_tokens
-        self._meter.note_step(monotonic() - begun, num_tokens=num_tokens, num_sequences=num_running)
+        self._meter.observe_step(monotonic() - begun, num_tokens=num_tokens, num_sequences=num_running)
         self._note_change()
 
     def _admit(self) -> None:
         now = monotonic()
         while self._waiting and len(self._running) < self._max_sequences:
             sequence = self._waiting.pop(0)
-            self._meter.note_begun(sequence.stream, now)
+            self._meter.observe_begin(sequence.stream, now)
             self._num_prompt_tokens += len(sequence.request.prompt)
             self._running.append(sequence)
 
@@ -359,7 +359,7 @@ def _held_to(matcher: Matcher, said: Iterator[int], rng: random.Random) -> Itera
         yield token
         if token == IM_END:
             return
-        matcher.note(token)
+        matcher.accept_token(token)
 
 
 def _blocks_for(num_tokens: int) -> int:

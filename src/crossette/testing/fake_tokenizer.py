@@ -10,10 +10,10 @@ IM_START, IM_END, END_OF_TEXT = range(256, 259)
 
 
 class FakeTokenizer:
-    """Bytes as tokens, and control tokens after them: three, and those of `marks`. Decodes what it encodes."""
+    """Bytes as tokens, and control tokens after them: three, and those of `extra_specials`. Decodes what it encodes."""
 
-    def __init__(self, *, add_bos: bool = False, marks: Sequence[str] = ()) -> None:
-        self.specials = (*SPECIALS, *marks)
+    def __init__(self, *, add_bos: bool = False, extra_specials: Sequence[str] = ()) -> None:
+        self.specials = (*SPECIALS, *extra_specials)
         self.bos_token_id = END_OF_TEXT if add_bos else None
         self.bos_token = "<|endoftext|>"
         self.eos_token = "<|im_end|>"

@@ -28,18 +28,18 @@ def check(wait: WaitEstimate, returns: Returns | None = None, now: float = 1000,
 
 def queued(waiting: int) -> WaitEstimate:
     """So many wait, and one ends every four seconds."""
-    return WaitEstimate(waiting, has_place=False, seconds=4.0 * (waiting + 1), place_s=4)
+    return WaitEstimate(waiting, has_slot=False, seconds=4.0 * (waiting + 1), slot_s=4)
 
 
 # --- the decision ---
 
 
 def test_who_finds_a_place_is_let_in_whatever_the_numbers_say() -> None:
-    check(WaitEstimate(waiting=1000, has_place=True, seconds=1e9, place_s=1e9), max_wait=0, max_waiting=0)
+    check(WaitEstimate(waiting=1000, has_slot=True, seconds=1e9, slot_s=1e9), max_wait=0, max_waiting=0)
 
 
 def test_what_was_never_measured_refuses_nobody() -> None:
-    check(WaitEstimate(waiting=400, has_place=False))
+    check(WaitEstimate(waiting=400, has_slot=False))
 
 
 def test_the_wait_that_is_told_is_what_exceeds_the_limit() -> None:

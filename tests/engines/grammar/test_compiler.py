@@ -51,7 +51,7 @@ def walk(matcher: Matcher, rng: random.Random) -> str:
         if token == 257:
             break
         said.append(token)
-        matcher.note(token)
+        matcher.accept_token(token)
     return said.decode()
 
 
@@ -88,7 +88,7 @@ def test_a_token_that_was_not_allowed_is_an_error(compiler: GrammarCompiler) -> 
     matcher = compiler.matcher(Constraint("regex", "a"))
 
     with pytest.raises(ConstraintFailed):
-        matcher.note(ord("b"))
+        matcher.accept_token(ord("b"))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def endless(constraint: Constraint, begin: bytes = b"") -> bytes:
         token = begin[len(text)] if len(text) < len(begin) and allowed[begin[len(text)]] else rng.pick(allowed)
         if token == 257:
             break
-        matcher.note(token)
+        matcher.accept_token(token)
         text.append(token)
     return bytes(text)
 

@@ -26,7 +26,7 @@ def matches(compiler: GrammarCompiler, gbnf: str, text: str) -> bool:
     matcher = compiler.matcher(Constraint("gbnf", gbnf))
     try:
         for byte in text.encode():
-            matcher.note(byte)
+            matcher.accept_token(byte)
     except ConstraintFailed:
         return False
     return matcher.is_accepting
@@ -149,5 +149,5 @@ def test_with_words_the_same_may_come_next_as_without(gbnf: str, seed: int) -> N
         token = int(rng.choice(np.flatnonzero(allowed)))
         if token == IM_END:
             return
-        slow.note(token)
-        fast.note(token)
+        slow.accept_token(token)
+        fast.accept_token(token)

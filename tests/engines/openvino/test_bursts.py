@@ -65,7 +65,7 @@ def test_most_that_would_wait_twice_the_limit_are_refused(served: list[Ask], lim
 
 def test_nobody_is_refused_that_finds_a_place(served: list[Ask]) -> None:
     """Not with a limit of nothing: it depends on no measurement."""
-    placed = [ask for ask in served if ask.found_place]
+    placed = [ask for ask in served if ask.found_slot]
 
     assert len(placed) > 500
     assert not [ask for ask in placed if is_refused(ask.told, limit_s=0)]

@@ -17,7 +17,7 @@ def test_the_latest_place_wins_and_the_text_itself_is_no_place() -> None:
 def test_a_prediction_is_looked_in_too() -> None:
     lookup = PromptLookup((1, 2, 3, 4, 5), (9, 9))
     for token in (1, 2, 3):
-        lookup.note(token)
+        lookup.append(token)
 
     assert lookup.propose(8)[:2] == (4, 5)
 
@@ -28,7 +28,7 @@ def test_right_guesses_grow_to_sixteen_and_wrong_ones_shrink_and_pause() -> None
     for _ in range(4):
         proposed = lookup.propose(100)
         lengths.append(len(proposed))
-        lookup.judge(len(proposed), len(proposed))
+        lookup.update(len(proposed), len(proposed))
     assert lengths == [4, 8, 16, 16]
 
     tried = []
@@ -36,5 +36,5 @@ def test_right_guesses_grow_to_sixteen_and_wrong_ones_shrink_and_pause() -> None
         proposed = lookup.propose(100)
         tried.append(len(proposed))
         if proposed:
-            lookup.judge(len(proposed), 0)
+            lookup.update(len(proposed), 0)
     assert tried == [16, 0, 8, 0, 0, 4, 0, 0, 0, 0, 2, 0]

@@ -35,7 +35,7 @@ def say(sampler: TokenSampler, logits: Row, count: int) -> list[int]:
     said = []
     for _ in range(count):
         said.append(sampler.draw(logits)[0])
-        sampler.note(said[-1])
+        sampler.accept_token(said[-1])
     return said
 
 
@@ -208,7 +208,7 @@ def test_the_logprob_is_that_of_the_filtered_distribution() -> None:
 def processed(logits: Row, said: list[int], **params: Any) -> list[float]:
     processor = LogitsProcessor(SamplingParams(1000, **params), prompt=(1, 2, 2), end_token_ids={0})
     for token in said:
-        processor.note(token)
+        processor.accept_token(token)
     values: list[float] = processor.apply(logits).tolist()
     return values
 

@@ -103,7 +103,7 @@ def walk(
         if token == END:
             break
         output.append(token)
-        matcher.note(token)
+        matcher.accept_token(token)
     return vocabulary.decode(output)
 
 

@@ -34,12 +34,12 @@ class Returns:
     def __init__(self) -> None:
         self._last = -math.inf
 
-    def after_s(self, wait_s: float, place_s: float, now: float) -> float:
+    def after_s(self, wait_s: float, slot_s: float, now: float) -> float:
         """Seconds for the next: `wait_s`, or until a place after the last one, if that is later.
 
         By a minute at most: else clients that ask again without waiting would push everybody's turn away.
         """
-        self._last = min(max(now + wait_s, self._last + place_s), now + wait_s + _MOST_S)
+        self._last = min(max(now + wait_s, self._last + slot_s), now + wait_s + _MOST_S)
         return self._last - now
 
 
@@ -48,18 +48,18 @@ def check_queue(wait: WaitEstimate, settings: QueueSettings, returns: Returns, n
 
     Whoever finds a place is let in, however slow the engine seems. `now` is in seconds of a clock that never goes back.
     """
-    if wait.has_place:
+    if wait.has_slot:
         return
     if wait.waiting >= settings.max_waiting:
         excess = wait.waiting - settings.max_waiting + 1
         raise Overloaded(
             f"{wait.waiting} sequences wait already, and {settings.max_waiting} is the limit. Retry later, "
             "or start the server with a larger --max-waiting.",
-            retry_after=returns.after_s(excess * wait.place_s or _UNKNOWN_S, wait.place_s, now),
+            retry_after=returns.after_s(excess * wait.slot_s or _UNKNOWN_S, wait.slot_s, now),
         )
     if wait.seconds > settings.max_wait:
         raise Overloaded(
             f"The wait is about {wait.seconds:.0f} s by now, and {settings.max_wait:.0f} s is the limit. Retry later, "
             "or start the server with a larger --max-wait.",
-            retry_after=returns.after_s(wait.seconds - settings.max_wait, wait.place_s, now),
+            retry_after=returns.after_s(wait.seconds - settings.max_wait, wait.slot_s, now),
         )

@@ -192,12 +192,12 @@ class Matcher:
         self._check()
         return tokens
 
-    def note(self, token: int) -> None:
+    def accept_token(self, token: int) -> None:
         """Take a token into the text. Raises ConstraintFailed for one that was not allowed."""
         self._matcher.consume_token(token)
         self._check()
         if self._numbers is not None:
-            self._numbers.note(token)
+            self._numbers.accept_token(token)
 
     def _check(self) -> None:
         if self._matcher.is_error():

@@ -35,7 +35,7 @@ class NumberEnds:
         self._tokens = tokens
         self._tail = b""
 
-    def note(self, token: int) -> None:
+    def accept_token(self, token: int) -> None:
         self._tail = (self._tail + self._tokens.spellings[token])[-_TAIL:]
 
     def narrowed(self, allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -27,9 +27,9 @@ class PromptLookup:
         self._pause = 1
         self._resting = 0
         for token in (*prediction, *prompt):
-            self.note(token)
+            self.append(token)
 
-    def note(self, token: int) -> None:
+    def append(self, token: int) -> None:
         """Take a token into the text to look in."""
         if len(self._tokens) >= NGRAM:
             self._followers[tuple(self._tokens[-NGRAM:])] = len(self._tokens)
@@ -45,7 +45,7 @@ class PromptLookup:
             return ()
         return tuple(self._tokens[place : place + min(self._length, max_length)])
 
-    def judge(self, num_proposed: int, num_accepted: int) -> None:
+    def update(self, num_proposed: int, num_accepted: int) -> None:
         """Learn from a check: all right doubles the length; all wrong halves it and makes a pause, longer each time."""
         if num_accepted == num_proposed:
             self._length = min(self._length * 2, _MAX_LENGTH)

@@ -95,7 +95,7 @@ class OpenVINOEngine:
             lookup_tokens=self.scheduler.num_looked_up,
             hit_tokens=self.scheduler.num_hits,
             kv_bytes=self.kv_bytes,
-            times=self._meter.look(),
+            times=self._meter.snapshot(),
         )
 
     @property
@@ -241,12 +241,12 @@ class OpenVINOEngine:
 
     def _note_begun(self, now: float) -> None:
         for sequence in self.scheduler.begun:
-            self._meter.note_begun(self._streams[sequence], now)
+            self._meter.observe_begin(self._streams[sequence], now)
 
     def _count(self, batch: Batch, budget: int, outputs: list[tuple[Sequence, TokenOutput]], seconds: float) -> None:
         num_tokens = sum(span.num_rows for span in batch.spans)
         self._pace.observe(num_tokens, seconds)
-        self._meter.note_step(seconds, num_tokens=num_tokens, num_sequences=len(batch.spans))
+        self._meter.observe_step(seconds, num_tokens=num_tokens, num_sequences=len(batch.spans))
         self._num_steps += 1
         prompt_tokens = sum(span.count for span in batch.spans if span.is_prompt)
         output_tokens = sum(len(output.token_ids) for _, output in outputs)
@@ -261,7 +261,7 @@ class OpenVINOEngine:
         )
         for sequence, output in outputs:
             if output.finish_reason is not None:
-                self._throughput.lengths.note(len(sequence.output))
+                self._throughput.lengths.add(len(sequence.output))
 
     def _begin(self, sequences: list[Sequence], stream: OutputStream) -> None:
         for sequence in sequences:
@@ -279,7 +279,7 @@ class OpenVINOEngine:
         for sequence in ended:
             del self._streams[sequence]
             if sequence.output:
-                self._throughput.lengths.note(len(sequence.output))
+                self._throughput.lengths.add(len(sequence.output))
             self.scheduler.remove(sequence)
         return bool(ended)
 

@@ -44,11 +44,11 @@ class LogitsProcessor:
             and self._num_output >= self._params.min_tokens
         )
 
-    def note(self, token: int) -> None:
+    def accept_token(self, token: int) -> None:
         """Take a drawn token into account. Raises ConstraintFailed for one that the grammar does not allow."""
         self._num_output += 1
         if self._matcher is not None:
-            self._matcher.note(token)
+            self._matcher.accept_token(token)
         if self._penalises:
             self._counts[token] += 1
             self._seen.add(token)

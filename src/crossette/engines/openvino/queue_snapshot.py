@@ -32,7 +32,7 @@ def estimate_for(
     )
     at_once = estimate(_turns(waiting, lengths, numbers))
     forks = [fork for first in running for fork in first.forks]
-    if at_once.has_place or not (forks or any(first.forks for first in waiting)):
+    if at_once.has_slot or not (forks or any(first.forks for first in waiting)):
         return at_once
     # Further choices want places when their prompts are done: after those that find one now, before the others.
     return estimate(_turns((*forks, *_choices(waiting)), lengths, numbers))

@@ -74,10 +74,10 @@ class TokenSampler:
             self._steer(probability)
         return token, math.log(probability)
 
-    def note(self, token: int) -> None:
+    def accept_token(self, token: int) -> None:
         """Take a token into the output: the next draw is one position further."""
         self._position += 1
-        self._processor.note(token)
+        self._processor.accept_token(token)
         if self._forced:
             self._forced.popleft()
         if self._matcher is not None and not self._forced:

@@ -122,7 +122,7 @@ class Scheduler:
         num_accepted = max(0, len(drawn.tokens) - drawn.num_forced - 1)
         sequence.num_computed += num_accepted
         if drawn.num_drafts and sequence.drafter is not None:
-            sequence.drafter.judge(drawn.num_drafts, num_accepted)
+            sequence.drafter.update(drawn.num_drafts, num_accepted)
         self.num_drafts += drawn.num_drafts
         self.num_accepted += num_accepted
         output = TokenOutput(

@@ -132,7 +132,7 @@ class Sequence:
         """Add a drawn token and note whether it ends the sequence."""
         self.output.append(token)
         if self.drafter is not None:
-            self.drafter.note(token)
+            self.drafter.append(token)
         if self.is_end(token):
             self.finish_reason = FinishReason.STOP
         elif len(self.output) >= self.max_output:

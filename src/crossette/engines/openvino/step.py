@@ -49,7 +49,7 @@ def _draw(sequence: Sequence, drafts: tuple[int, ...], rows: Logits, best: list[
         return SampledToken(sequence, ())
     for row, best_token, guess in zip(rows, best, (*drafts, None), strict=True):
         token, logprob = (best_token, 0.0) if sampler.takes_best else sampler.draw(row)
-        sampler.note(token)
+        sampler.accept_token(token)
         tokens.append(token)
         if request.logprobs is not None:
             records.append(record(row, token, request.logprobs, logprob))
@@ -61,7 +61,7 @@ def _draw(sequence: Sequence, drafts: tuple[int, ...], rows: Logits, best: list[
     room = sequence.max_output - len(sequence.output)
     while sampler.forced and len(tokens) < room:
         tokens.append(next(iter(sampler.forced)))
-        sampler.note(tokens[-1])
+        sampler.accept_token(tokens[-1])
     return SampledToken(sequence, tuple(tokens), num_drafts=len(drafts), num_forced=len(tokens) - num_drawn)
 
 
