@@ -27,7 +27,7 @@ from crossette.engines.openvino.convert import convert
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
 from crossette.engines.openvino.model import load_paged
-from crossette.engines.openvino.runner import Row, Runner
+from crossette.engines.openvino.runner import Runner, Subsequence
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.models.catalogue import DEFAULT
 from crossette.models.pull import pull
@@ -91,11 +91,11 @@ def bare(runner: Runner, streams: int) -> float:
     tables = [list(range(place * num_blocks, (place + 1) * num_blocks)) for place in range(streams)]
     begun = time.perf_counter()
     last = [
-        int(runner.forward([Row(prompt, 0, table, 1)])[0].argmax())
+        int(runner.forward([Subsequence(prompt, 0, table, 1)])[0].argmax())
         for prompt, table in zip(prompts(streams), tables, strict=True)
     ]
     for past in range(PROMPT_TOKENS, PROMPT_TOKENS + OUTPUT_TOKENS - 1):
-        rows = [Row((token,), past, table, 1) for token, table in zip(last, tables, strict=True)]
+        rows = [Subsequence((token,), past, table, 1) for token, table in zip(last, tables, strict=True)]
         last = runner.forward(rows).argmax(axis=1).tolist()
     return streams * OUTPUT_TOKENS / (time.perf_counter() - begun)
 

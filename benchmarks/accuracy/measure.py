@@ -15,7 +15,7 @@ import numpy.typing as npt
 from accuracy.files import PROSE, Measurable
 from crossette.engines.openvino.convert import convert, unsupported
 from crossette.engines.openvino.gguf import reference
-from crossette.engines.openvino.gguf.check import Served
+from crossette.engines.openvino.gguf.check import ConvertedModel
 from crossette.engines.openvino.gguf.compare import Comparison, compare, joined
 from crossette.engines.openvino.gguf.head import read_head
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
@@ -56,8 +56,10 @@ def measure(file: Measurable, num_windows: int, peer: Path | None) -> Measured |
         expected = [reference.logits(path, head, window) for window in windows]
         return Measured(
             file,
-            _compared(windows, expected, Served(folder / "model", max_tokens=WINDOW).logits),
-            _compared(windows, expected, Served(folder / "model", max_tokens=WINDOW, kv_cache_dtype="f32").logits),
+            _compared(windows, expected, ConvertedModel(folder / "model", max_tokens=WINDOW).logits),
+            _compared(
+                windows, expected, ConvertedModel(folder / "model", max_tokens=WINDOW, kv_cache_dtype="f32").logits
+            ),
             None if peer is None else _llama_cpp(peer, path, windows, expected, folder),
             facts.difference,
         )

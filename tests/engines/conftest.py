@@ -1,4 +1,4 @@
-"""The engines that keep the contract: each test of it runs on every one of them."""
+"""Fixtures that run each test of the engine contract on every engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_openvino(directory: Path) -> Engine:
 
 @pytest.fixture(params=["fake", "openvino"])
 def make(request: pytest.FixtureRequest) -> Callable[[], Engine]:
-    """How to make an engine of one's own, to be broken or closed."""
+    """A function that makes a new engine, which a test may break or close."""
     if request.param == "fake":
         return make_fake
     directory = request.getfixturevalue("tiny_model_dir")
@@ -43,7 +43,7 @@ def openvino(tiny_model_dir: Path) -> Iterator[Engine]:
 
 @pytest.fixture(params=["fake", "openvino"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """An engine that nothing runs on; and nothing may be left on it."""
+    """An idle engine, which a test must leave idle."""
     shared: Engine = make_fake() if request.param == "fake" else request.getfixturevalue("openvino")
     yield shared
     run(settle(shared))

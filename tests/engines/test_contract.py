@@ -1,4 +1,4 @@
-"""What every engine promises to those above the waist: the same tests for each."""
+"""The contract of the engine interface: the same tests for every engine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from crossette.types import Constraint, FinishReason, GenerationRequest
 from support.engine_calls import (
     MAX_SEQUENCES,
     TINY_CONTEXT,
-    Said,
+    ChoiceOutput,
     ask,
     is_empty,
     make_request,
@@ -56,11 +56,11 @@ def fail_next_step(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine._runner, "run", run_or_fail)
 
 
-# --- places ---
+# --- slots ---
 
 
-def test_a_place_is_told_as_long_as_there_is_one(engine: Engine) -> None:
-    """Also of those that came since the last step: a burst is a queue from its first moment."""
+def test_estimates_count_free_slots(engine: Engine) -> None:
+    """Requests that arrived since the last step count too, so a burst is queued at once."""
 
     async def work() -> list[bool]:
         found = []
@@ -80,47 +80,47 @@ def test_a_place_is_told_as_long_as_there_is_one(engine: Engine) -> None:
 
 
 def test_each_choice_ends_exactly_once(engine: Engine) -> None:
-    said = run(ask(engine, make_request(n=3, max_tokens=5)))
+    choices = run(ask(engine, make_request(n=3, max_tokens=5)))
 
-    ends = {index: (len(choice.tokens), choice.reason) for index, choice in said.items()}
+    ends = {index: (len(choice.tokens), choice.reason) for index, choice in choices.items()}
     assert ends == dict.fromkeys(range(3), (5, FinishReason.LENGTH))
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 33])
-def test_max_tokens_is_kept(engine: Engine, max_tokens: int) -> None:
-    said = run(ask(engine, make_request(max_tokens=max_tokens)))
+def test_max_tokens_is_obeyed(engine: Engine, max_tokens: int) -> None:
+    choice = run(ask(engine, make_request(max_tokens=max_tokens)))[0]
 
-    assert (len(said[0].tokens), said[0].reason) == (max_tokens, FinishReason.LENGTH)
+    assert (len(choice.tokens), choice.reason) == (max_tokens, FinishReason.LENGTH)
 
 
-def test_a_context_that_is_full_ends_with_length(engine: Engine) -> None:
+def test_a_full_context_ends_with_length(engine: Engine) -> None:
     room = 3
     prompt = (65,) * (engine.info.context_length - room)
 
-    said = run(ask(engine, make_request(prompt, max_tokens=100)))
+    choice = run(ask(engine, make_request(prompt, max_tokens=100)))[0]
 
-    assert (len(said[0].tokens), said[0].reason) == (room, FinishReason.LENGTH)
+    assert (len(choice.tokens), choice.reason) == (room, FinishReason.LENGTH)
 
 
 def test_an_end_token_ends_the_choice_and_is_its_last_token(engine: Engine) -> None:
-    async def work() -> tuple[tuple[int, ...], Said]:
-        whole = await tokens(engine, make_request(max_tokens=12))
-        end = frozenset({whole[5]})
-        return whole, (await ask(engine, make_request(max_tokens=12, end_token_ids=end, ignore_eos=False)))[0]
+    async def work() -> tuple[tuple[int, ...], ChoiceOutput]:
+        unstopped = await tokens(engine, make_request(max_tokens=12))
+        end = frozenset({unstopped[5]})
+        return unstopped, (await ask(engine, make_request(max_tokens=12, end_token_ids=end, ignore_eos=False)))[0]
 
-    whole, said = run(work())
+    unstopped, stopped = run(work())
 
-    assert said == Said(whole[: whole.index(whole[5]) + 1], FinishReason.STOP)
+    assert stopped == ChoiceOutput(unstopped[: unstopped.index(unstopped[5]) + 1], FinishReason.STOP)
 
 
-def test_ignore_eos_goes_on_behind_an_end_token(engine: Engine) -> None:
-    async def work() -> tuple[tuple[int, ...], Said]:
-        whole = await tokens(engine, make_request(max_tokens=12))
-        return whole, (await ask(engine, make_request(max_tokens=12, end_token_ids=frozenset(whole))))[0]
+def test_ignore_eos_continues_after_an_end_token(engine: Engine) -> None:
+    async def work() -> tuple[tuple[int, ...], ChoiceOutput]:
+        expected = await tokens(engine, make_request(max_tokens=12))
+        return expected, (await ask(engine, make_request(max_tokens=12, end_token_ids=frozenset(expected))))[0]
 
-    whole, said = run(work())
+    expected, choice = run(work())
 
-    assert said == Said(whole, FinishReason.LENGTH)
+    assert choice == ChoiceOutput(expected, FinishReason.LENGTH)
 
 
 def test_tokens_and_prompts_are_counted(engine: Engine) -> None:
@@ -133,10 +133,10 @@ def test_tokens_and_prompts_are_counted(engine: Engine) -> None:
     assert after.prompt_tokens - before.prompt_tokens == 40
 
 
-# --- the same text again ---
+# --- reproducibility ---
 
 
-def test_greedy_text_is_the_same_again_and_for_every_choice(engine: Engine) -> None:
+def test_greedy_output_is_the_same_for_every_run_and_choice(engine: Engine) -> None:
     async def work() -> set[tuple[int, ...]]:
         many = await ask(engine, make_request(n=3))
         return {await tokens(engine, make_request(seed=1)), *(choice.tokens for choice in many.values())}
@@ -144,7 +144,7 @@ def test_greedy_text_is_the_same_again_and_for_every_choice(engine: Engine) -> N
     assert len(run(work())) == 1
 
 
-def test_the_same_seed_gives_the_same_text_and_others_another(engine: Engine) -> None:
+def test_only_the_same_seed_gives_the_same_output(engine: Engine) -> None:
     async def work() -> list[tuple[int, ...]]:
         asked = [make_request(temperature=1, seed=seed, max_tokens=24) for seed in (7, 7, 8)]
         return [await tokens(engine, request) for request in asked]
@@ -154,7 +154,7 @@ def test_the_same_seed_gives_the_same_text_and_others_another(engine: Engine) ->
     assert first == again != other
 
 
-def test_no_seed_means_another_text_each_time(engine: Engine) -> None:
+def test_output_without_a_seed_differs_each_time(engine: Engine) -> None:
     async def work() -> list[tuple[int, ...]]:
         return [await tokens(engine, make_request(temperature=1, max_tokens=24)) for _ in range(2)]
 
@@ -164,10 +164,10 @@ def test_no_seed_means_another_text_each_time(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, -1, 2**64 - 1, -(2**63)])
-def test_choice_j_of_seed_s_is_the_text_of_seed_s_plus_j(engine: Engine, seed: int) -> None:
+def test_choice_j_of_seed_s_has_the_output_of_seed_s_plus_j(engine: Engine, seed: int) -> None:
     async def work() -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
         many = await ask(engine, make_request(temperature=1, seed=seed, n=3, max_tokens=16))
-        seeds = [s if s < 2**64 else s - 2**64 for s in range(seed, seed + 3)]  # around at the end
+        seeds = [s if s < 2**64 else s - 2**64 for s in range(seed, seed + 3)]  # wraps around at 64 bits
         alone = [await tokens(engine, make_request(temperature=1, seed=s, max_tokens=16)) for s in seeds]
         return [many[j].tokens for j in range(3)], alone
 
@@ -176,7 +176,7 @@ def test_choice_j_of_seed_s_is_the_text_of_seed_s_plus_j(engine: Engine, seed: i
     assert many == alone
 
 
-def test_prompts_that_differ_are_answered_differently(engine: Engine) -> None:
+def test_different_prompts_have_different_outputs(engine: Engine) -> None:
     async def work() -> set[tuple[int, ...]]:
         return {await tokens(engine, make_request(prompt, max_tokens=24)) for prompt in ("abc", "abd", "xyz")}
 
@@ -187,21 +187,21 @@ def test_prompts_that_differ_are_answered_differently(engine: Engine) -> None:
 
 
 def test_finish_ends_that_choice_only(engine: Engine) -> None:
-    async def work() -> dict[int, Said]:
+    async def work() -> dict[int, ChoiceOutput]:
         generation = engine.generate(make_request(n=3, max_tokens=20))
         outputs = [await anext(aiter(generation))]
         generation.finish(1)
-        return {**await read(generation), -1: Said(outputs[0].token_ids, None)}
+        return {**await read(generation), -1: ChoiceOutput(outputs[0].token_ids, None)}
 
-    said = run(work())
+    choices = run(work())
 
-    assert 1 not in said
-    assert [said[index].reason for index in (0, 2)] == [FinishReason.LENGTH] * 2
-    assert sum(len(said[index].tokens) for index in (-1, 0, 2)) in (40, 41)
+    assert 1 not in choices
+    assert [choices[index].reason for index in (0, 2)] == [FinishReason.LENGTH] * 2
+    assert sum(len(choices[index].tokens) for index in (-1, 0, 2)) in (40, 41)
 
 
 def test_finish_of_every_choice_ends_the_stream_and_frees_the_blocks(engine: Engine) -> None:
-    async def work() -> dict[int, Said]:
+    async def work() -> dict[int, ChoiceOutput]:
         generation = engine.generate(make_request(n=2, max_tokens=900))
         await anext(aiter(generation))
         for index in (0, 1, 1):
@@ -215,7 +215,7 @@ def test_finish_of_every_choice_ends_the_stream_and_frees_the_blocks(engine: Eng
     assert engine.stats().completion_tokens - before < 200
 
 
-def test_finish_frees_the_choices_blocks_while_the_others_run_on(engine: Engine) -> None:
+def test_finish_frees_the_blocks_of_a_choice_while_the_others_continue(engine: Engine) -> None:
     async def work() -> None:
         generation = engine.generate(make_request((9,) * 60, n=3, max_tokens=900))
         async with aclosing(generation):
@@ -229,7 +229,7 @@ def test_finish_frees_the_choices_blocks_while_the_others_run_on(engine: Engine)
 
 @pytest.mark.parametrize("num_read", [0, 1, 5])
 def test_aclose_frees_everything_however_much_was_read_and_may_be_called_twice(engine: Engine, num_read: int) -> None:
-    async def work() -> dict[int, Said]:
+    async def work() -> dict[int, ChoiceOutput]:
         generation = engine.generate(make_request((9,) * 100, n=2, max_tokens=900))
         for _ in range(num_read):
             await anext(aiter(generation))
@@ -259,7 +259,7 @@ def test_closing_while_queued_leaves_the_queue(engine: Engine) -> None:
     run(work())
 
 
-def test_more_requests_than_places_are_all_served(engine: Engine) -> None:
+def test_more_requests_than_slots_are_all_served(engine: Engine) -> None:
     async def work() -> list[tuple[int, ...]]:
         asked = [make_request((40 + i,) * (10 + 7 * i), max_tokens=4) for i in range(3 * MAX_SEQUENCES)]
         return await asyncio.gather(*(tokens(engine, request) for request in asked))
@@ -267,11 +267,11 @@ def test_more_requests_than_places_are_all_served(engine: Engine) -> None:
     assert [len(text) for text in run(work())] == [4] * 3 * MAX_SEQUENCES
 
 
-def test_a_reader_cancelled_while_it_waits_leaves_nothing_behind(engine: Engine) -> None:
+def test_cancelling_a_waiting_reader_frees_everything(engine: Engine) -> None:
     async def work() -> None:
         generation = engine.generate(make_request((9,) * 900, max_tokens=100))
         reader = asyncio.ensure_future(read(generation))
-        await asyncio.sleep(0)  # one turn: the reader waits now
+        await asyncio.sleep(0)  # one iteration of the loop: the reader waits now
         reader.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reader
@@ -285,7 +285,7 @@ def test_a_reader_cancelled_while_it_waits_leaves_nothing_behind(engine: Engine)
 # --- the queue ---
 
 
-def test_a_request_has_waited_until_the_first_step_that_computes_something_for_it(engine: Engine) -> None:
+def test_the_queue_time_ends_with_the_first_step_that_computes_the_request(engine: Engine) -> None:
     async def work() -> None:
         running = engine.generate(make_request(n=MAX_SEQUENCES, max_tokens=900))
         await anext(running)
@@ -310,7 +310,7 @@ def test_a_request_has_waited_until_the_first_step_that_computes_something_for_i
     run(work())
 
 
-def test_of_several_choices_the_longest_wait_counts(engine: Engine) -> None:
+def test_the_queue_time_is_the_longest_of_all_choices(engine: Engine) -> None:
     async def work() -> None:
         running = engine.generate(make_request(n=MAX_SEQUENCES - 1, max_tokens=900))
         await anext(running)
@@ -330,7 +330,7 @@ def test_of_several_choices_the_longest_wait_counts(engine: Engine) -> None:
     run(work())
 
 
-def test_what_leaves_the_queue_unserved_has_no_wait(engine: Engine) -> None:
+def test_a_request_cancelled_in_the_queue_has_no_queue_time(engine: Engine) -> None:
     async def work() -> None:
         running = engine.generate(make_request(n=MAX_SEQUENCES, max_tokens=900))
         await anext(running)
@@ -345,8 +345,8 @@ def test_what_leaves_the_queue_unserved_has_no_wait(engine: Engine) -> None:
     run(work())
 
 
-def test_an_answer_to_several_prompts_counts_those_that_a_step_has_begun(engine: Engine) -> None:
-    prompts = [(length,) * length for length in range(40, 42 + MAX_SEQUENCES)]  # none begins like another
+def test_usage_of_several_prompts_counts_those_that_have_begun(engine: Engine) -> None:
+    prompts = [(length,) * length for length in range(40, 42 + MAX_SEQUENCES)]  # without shared prefixes
 
     async def work() -> int:
         requests = [make_request(prompt, n=2, max_tokens=900) for prompt in prompts]
@@ -358,7 +358,7 @@ def test_an_answer_to_several_prompts_counts_those_that_a_step_has_begun(engine:
 
     counted = run(work())
 
-    assert counted in [sum(map(len, prompts[: 1 + place])) for place in range(MAX_SEQUENCES)]
+    assert counted in [sum(map(len, prompts[: 1 + number])) for number in range(MAX_SEQUENCES)]
 
 
 # --- admission ---
@@ -384,7 +384,7 @@ def test_an_answer_to_several_prompts_counts_those_that_a_step_has_begun(engine:
         ),
     ],
 )
-def test_what_cannot_be_served_is_refused_by_the_call_itself(
+def test_an_invalid_request_is_refused_by_the_call_itself(
     engine: Engine, request_: GenerationRequest, error: type[ServingError], message: str, param: str
 ) -> None:
     async def work() -> None:
@@ -396,7 +396,7 @@ def test_what_cannot_be_served_is_refused_by_the_call_itself(
     assert (type(raised.value), raised.value.param) == (error, param)
 
 
-def test_the_longest_prompt_that_is_admitted_gets_a_token(engine: Engine) -> None:
+def test_the_longest_valid_prompt_gets_a_token(engine: Engine) -> None:
     prompt = (3,) * (engine.info.context_length - 1)
 
     assert run(ask(engine, make_request(prompt)))[0].reason == FinishReason.LENGTH
@@ -405,7 +405,7 @@ def test_the_longest_prompt_that_is_admitted_gets_a_token(engine: Engine) -> Non
 # --- close and failure ---
 
 
-def test_close_ends_what_runs_and_what_waits_and_refuses_what_comes(make: Make) -> None:
+def test_close_fails_running_and_waiting_requests_and_refuses_new_ones(make: Make) -> None:
     engine = make()
 
     async def work() -> None:
@@ -425,7 +425,7 @@ def test_close_ends_what_runs_and_what_waits_and_refuses_what_comes(make: Make) 
     assert is_empty(engine)
 
 
-def test_a_step_that_fails_fails_its_own_requests_and_the_next_one_works(
+def test_a_failing_step_fails_its_own_requests_only(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = make()
@@ -449,7 +449,7 @@ def test_a_step_that_fails_fails_its_own_requests_and_the_next_one_works(
     engine.close()
 
 
-def test_a_loop_that_died_with_its_requests_does_not_disturb_the_next(make: Make) -> None:
+def test_requests_of_a_closed_event_loop_do_not_affect_the_next_one(make: Make) -> None:
     engine = make()
 
     async def abandon() -> None:

@@ -1,6 +1,6 @@
-"""Bursts of requests at a real scheduler, without a clock: a step takes the time that a rule gives it.
+"""Simulate bursts of requests on the real scheduler; a function gives the duration of each step.
 
-Everybody is let in, whatever the estimate says, so that each estimate can be held against the real wait.
+All requests are admitted, whatever their estimate, so that each estimate can be compared with the actual wait.
 """
 
 from __future__ import annotations
@@ -20,26 +20,25 @@ from crossette.engines.throughput import Throughput
 from crossette.types import GenerationRequest, TokenOutput
 from support.engine_calls import make_request
 
-END, WORD = -1, 1
+END_TOKEN, TOKEN = -1, 1
 
 
 @dataclass
-class Ask:
-    """A request of a burst, and what became of it. Times are in seconds."""
+class SimulatedRequest:
+    """A request of a burst, and its outcome. Times are in seconds."""
 
     at: float
     prompt: tuple[int, ...]
     lengths: tuple[int, ...]
-    """Of the answers, one for each choice; they end by themselves if that is less than `max_tokens`."""
+    """Output length of each choice; a choice ends with an end token if that is less than `max_tokens`."""
     max_tokens: int
     tenant: str = ""
     priority: int = 0
-    estimate: WaitEstimate | None = None
-    """What it was told when it came."""
+    estimate_at_arrival: WaitEstimate | None = None
     begun: float | None = None
-    """When the first step began that computed something for it."""
+    """When the first step with one of its tokens began."""
     found_slot: bool | None = None
-    """Whether the next step had a place for it, though none had become free; None where one had."""
+    """Whether the next step had a slot for it; None if slots became free in between."""
 
     @property
     def waited(self) -> float:
@@ -47,16 +46,16 @@ class Ask:
         return self.begun - self.at
 
     @property
-    def told(self) -> WaitEstimate:
-        assert self.estimate is not None
-        return self.estimate
+    def estimate(self) -> WaitEstimate:
+        assert self.estimate_at_arrival is not None
+        return self.estimate_at_arrival
 
     def request(self) -> GenerationRequest:
         return make_request(
             self.prompt,
             max_tokens=self.max_tokens,
             n=len(self.lengths),
-            end_token_ids=frozenset({END}),
+            end_token_ids=frozenset({END_TOKEN}),
             ignore_eos=False,
             tenant=self.tenant,
             priority=self.priority,
@@ -65,24 +64,24 @@ class Ask:
 
 @dataclass
 class Machine:
-    """A scheduler, what learns from its steps as the engine's thread does, and how long steps take."""
+    """A scheduler with the measurements of the engine's thread, and a simulated clock."""
 
     scheduler: Scheduler
     seconds: Callable[[int, float], float]
-    """Of a step, by its number of tokens and the time at which it begins."""
+    """Duration of a step, given its number of tokens and its start time."""
     pace: StepPace = field(default_factory=lambda: StepPace(0.15))
     throughput: Throughput = field(default_factory=Throughput)
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        self._asks: dict[Sequence, Ask] = {}
+        self._requests: dict[Sequence, SimulatedRequest] = {}
         self._arriving: list[Sequence] = []
         self._arrivals = count()
         self._has_ended = False
 
-    def play(self, asks: list[Ask]) -> None:
-        """Serve all, each from the time at which it comes."""
-        coming = sorted(asks, key=lambda ask: ask.at)
+    def run(self, requests: list[SimulatedRequest]) -> None:
+        """Serve all requests, each from its arrival time on."""
+        coming = sorted(requests, key=lambda request: request.at)
         while coming or self._arriving or not self.scheduler.idle:
             arrived, self._arriving = self._arriving, []
             for first in arrived:
@@ -93,45 +92,47 @@ class Machine:
             else:
                 self._step(coming, arrived)
 
-    def _step(self, coming: list[Ask], arrived: list[Sequence]) -> None:
-        """One step, during which others come; the last one did while these arrived."""
+    def _step(self, coming: list[SimulatedRequest], arrived: list[Sequence]) -> None:
+        """Run one step, during which requests of `coming` arrive; those in `arrived` came during the last one."""
         budget = self.pace.budget(self.scheduler.max_step_tokens, num_decoding=self.scheduler.num_decoding)
         batch = self.scheduler.schedule(budget)
         for sequence in self.scheduler.begun:
-            ask = self._asks[sequence]
-            ask.begun = self.now if ask.begun is None else ask.begun
+            request = self._requests[sequence]
+            request.begun = self.now if request.begun is None else request.begun
         for first in () if self._has_ended else arrived:
-            self._asks[first].found_slot = first in self.scheduler.running
-        num_tokens = sum(span.num_rows for span in batch.spans)
+            self._requests[first].found_slot = first in self.scheduler.running
+        num_tokens = sum(span.num_tokens for span in batch.spans)
         seconds = self.seconds(num_tokens, self.now)
         self.now += seconds
         self._receive(coming)
-        outputs = self.scheduler.update(batch, self._draw(batch))
+        outputs = self.scheduler.update(batch, self._sample(batch))
         self._has_ended = any(output.finish_reason is not None for _, output in outputs)
-        self._learn(batch, num_tokens >= budget - 1, outputs, seconds)
+        self._observe(batch, num_tokens >= budget - 1, outputs, seconds)
 
-    def _receive(self, coming: list[Ask]) -> None:
+    def _receive(self, coming: list[SimulatedRequest]) -> None:
         while coming and coming[0].at <= self.now:
-            ask = coming.pop(0)
-            request = ask.request()
-            ask.estimate = estimate_for(request, self.scheduler, self._arriving, self.throughput)
+            simulated = coming.pop(0)
+            request = simulated.request()
+            simulated.estimate_at_arrival = estimate_for(request, self.scheduler, self._arriving, self.throughput)
             choices = [
-                Sequence(request, index, arrival=next(self._arrivals), seed=0, max_output=ask.max_tokens)
+                Sequence(request, index, arrival=next(self._arrivals), seed=0, max_output=simulated.max_tokens)
                 for index in range(request.n)
             ]
-            self._asks.update(dict.fromkeys(choices, ask))
+            self._requests.update(dict.fromkeys(choices, simulated))
             choices[0].forks = choices[1:]
             self.scheduler.announce(choices[0])
             self._arriving.append(choices[0])
 
-    def _draw(self, batch: Batch) -> Iterator[SampledToken]:
+    def _sample(self, batch: Batch) -> Iterator[SampledToken]:
         for span in batch.spans:
             for one in (span.sequence, *span.forks) if span.samples else ():
-                is_last = len(one.output) + 1 >= self._asks[one].lengths[one.index]
-                yield SampledToken(one, (END if is_last else WORD,))
+                is_last = len(one.output) + 1 >= self._requests[one].lengths[one.index]
+                yield SampledToken(one, (END_TOKEN if is_last else TOKEN,))
 
-    def _learn(self, batch: Batch, is_full: bool, outputs: list[tuple[Sequence, TokenOutput]], seconds: float) -> None:
-        self.pace.observe(sum(span.num_rows for span in batch.spans), seconds)
+    def _observe(
+        self, batch: Batch, is_full: bool, outputs: list[tuple[Sequence, TokenOutput]], seconds: float
+    ) -> None:
+        self.pace.observe(sum(span.num_tokens for span in batch.spans), seconds)
         self.throughput.observe(
             prompt_tokens=sum(span.count for span in batch.spans if span.is_prompt),
             output_tokens=len(outputs),
@@ -145,39 +146,39 @@ class Machine:
 
 
 def make_machine(
-    seconds: Callable[[int, float], float], *, places: int = 8, blocks: int = 1000, step_tokens: int = 128
+    seconds: Callable[[int, float], float], *, slots: int = 8, blocks: int = 1000, step_tokens: int = 128
 ) -> Machine:
-    return Machine(Scheduler(BlockPool(blocks), max_sequences=places, max_step_tokens=step_tokens), seconds)
+    return Machine(Scheduler(BlockPool(blocks), max_sequences=slots, max_step_tokens=step_tokens), seconds)
 
 
-# --- stories by chance ---
+# --- random scenarios ---
 
 
 @dataclass(frozen=True)
-class Story:
+class Scenario:
     machine: Machine
-    asks: list[Ask]
+    requests: list[SimulatedRequest]
 
 
-def story(seed: int) -> Story:
-    """A machine of some kind, and mixed bursts: their sizes, prompts, answers, choices and keys by chance."""
+def make_scenario(seed: int) -> Scenario:
+    """A random machine, and bursts of random sizes, prompts, output lengths, choices and tenants."""
     rng = random.Random(seed)
-    places = rng.choice((4, 8, 16))
-    asks = list(_bursts(rng, places))
-    largest = max(blocks_for(len(ask.prompt) + ask.max_tokens) for ask in asks)
-    return Story(
+    slots = rng.choice((4, 8, 16))
+    requests = list(_bursts(rng, slots))
+    largest = max(blocks_for(len(request.prompt) + request.max_tokens) for request in requests)
+    return Scenario(
         make_machine(
             _steps(rng),
-            places=places,
-            blocks=largest + places * rng.choice((5, 12, 40)),
-            step_tokens=places + rng.choice((48, 112, 224)),
+            slots=slots,
+            blocks=largest + slots * rng.choice((5, 12, 40)),
+            step_tokens=slots + rng.choice((48, 112, 224)),
         ),
-        asks,
+        requests,
     )
 
 
 def _steps(rng: random.Random) -> Callable[[int, float], float]:
-    """Steps get longer with their tokens, and everything is slow in some moments."""
+    """Durations grow with the tokens of a step, and are longer in some periods."""
     base, per_token = rng.uniform(0.005, 0.04), rng.uniform(0.0005, 0.0025)
     slow = [(begin, begin + rng.choice((0.3, 1.0, 2.0)), rng.choice((3, 10, 40))) for begin in _times(rng, 40)]
 
@@ -195,7 +196,7 @@ def _times(rng: random.Random, gap_s: float) -> Iterator[float]:
         yield now
 
 
-def _bursts(rng: random.Random, places: int) -> Iterator[Ask]:
+def _bursts(rng: random.Random, slots: int) -> Iterator[SimulatedRequest]:
     fresh = (tuple(range(start, start + 3000)) for start in count(0, 3000))
     shared = [next(fresh)[: rng.choice((100, 400, 900))] for _ in range(3)]
     tenants = rng.choice(((("",)), ("a", "b", "c"), ("a",) * 8 + ("b",)))
@@ -203,20 +204,22 @@ def _bursts(rng: random.Random, places: int) -> Iterator[Ask]:
     begin = 0.0
     for _ in range(6):
         spread, mix = rng.choice((0, 0, 2, 8)), rng.choice((kinds, (rng.choice(kinds),)))
-        for _ in range(rng.choice((1, places // 2, places, 2 * places, 4 * places))):
+        for _ in range(rng.choice((1, slots // 2, slots, 2 * slots, 4 * slots))):
             at = begin + rng.uniform(0, spread)
-            yield _ask(rng, at, rng.choice(mix), rng.choice(shared), next(fresh), rng.choice(tenants))
+            yield _request(rng, at, rng.choice(mix), rng.choice(shared), next(fresh), rng.choice(tenants))
         begin += rng.choice((2, 10, 30))
 
 
-def _ask(rng: random.Random, at: float, kind: str, shared: tuple[int, ...], fresh: tuple[int, ...], tenant: str) -> Ask:
+def _request(
+    rng: random.Random, at: float, kind: str, shared: tuple[int, ...], fresh: tuple[int, ...], tenant: str
+) -> SimulatedRequest:
     if kind == "long":
         prompt = fresh[: rng.randint(500, 1500)]
     else:
         prompt = (*(shared if kind == "cached" else ()), *fresh[: rng.randint(5, 60)])
     max_tokens = rng.choice((20, 70, 70, 300))
-    mean = rng.choice((40, 120, 10_000))  # of the last, all go on to `max_tokens`
+    mean = rng.choice((40, 120, 10_000))  # with the last, nearly all reach `max_tokens`
     lengths = tuple(
         max(1, min(max_tokens, round(rng.expovariate(1 / mean)))) for _ in range(rng.choice((1, 1, 1, 1, 1, 2, 3)))
     )
-    return Ask(at, prompt, lengths, max_tokens, tenant, priority=rng.choice((0,) * 12 + (1,)))
+    return SimulatedRequest(at, prompt, lengths, max_tokens, tenant, priority=rng.choice((0,) * 12 + (1,)))

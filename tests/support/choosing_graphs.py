@@ -1,6 +1,6 @@
-"""Models that multiply positions by what a graph finds in all of them: what exporters make of rotary factors.
+"""Models whose positions are scaled by a value computed from all positions, as exporters produce for rotary scaling.
 
-In the stateful graph the positions are one sequence's. In the paged graph they are those of all sequences of a step.
+In the stateful graph these are the positions of one sequence, in the paged graph those of all sequences of a step.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def longest(positions: Output) -> Output:
 
 
 def factor_beyond(length: int) -> Callable[[Output], Output]:
-    """Three for sequences longer than `length`, else one: what longrope is after tracing."""
+    """Three for sequences longer than `length`, else one, as in a traced longrope."""
 
     def choose(positions: Output) -> Output:
         return ops.select(ops.greater(longest(positions), number(length)), number(3), number(1)).output(0)
@@ -38,7 +38,7 @@ def factor_beyond(length: int) -> Callable[[Output], Output]:
 
 
 def write_choosing(source: Path, target: Path, choose: Callable[[Output], Output]) -> Path:
-    """A copy of the model `source` whose rotary positions are multiplied by what `choose` makes of them."""
+    """A copy of the model `source` whose rotary positions are multiplied by `choose(positions)`."""
     shutil.copytree(source, target)
     model = ov.Core().read_model(source / "openvino_model.xml")
     positions = model.input("position_ids").get_node()

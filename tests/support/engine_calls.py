@@ -1,4 +1,4 @@
-"""Asking an engine from a test: requests with sane defaults, answers as plain values, everything with a limit."""
+"""Helpers for engine tests: requests with defaults, outputs as plain values, and a time limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ids = count()
 
 
 def run(work: Coroutine[Any, Any, T], limit_s: float = LIMIT_S) -> T:
-    """Run a test's coroutine in an event loop of its own."""
+    """Run a coroutine in a new event loop, for at most `limit_s` seconds."""
     return asyncio.run(asyncio.wait_for(work, limit_s))
 
 
@@ -36,7 +36,7 @@ def make_request(
     end_token_ids: frozenset[int] = frozenset(),
     **fields: Any,
 ) -> GenerationRequest:
-    """A request; text is taken as bytes, which are tokens of every test model."""
+    """A request; a text prompt becomes its bytes, which are token ids of every test model."""
     return GenerationRequest(
         id=f"request-{next(_ids)}",
         prompt=tuple(prompt.encode()) if isinstance(prompt, str) else prompt,
@@ -48,28 +48,28 @@ def make_request(
 
 
 @dataclass(frozen=True)
-class Said:
-    """All that one choice said."""
+class ChoiceOutput:
+    """The complete output of one choice."""
 
     tokens: tuple[int, ...]
     reason: FinishReason | None
 
 
-def joined(outputs: list[TokenOutput]) -> dict[int, Said]:
-    """Outputs by choice. Fails if a choice says anything after its end."""
-    said: dict[int, Said] = {}
+def joined(outputs: list[TokenOutput]) -> dict[int, ChoiceOutput]:
+    """Outputs by choice. Fails if a choice has output after its end."""
+    choices: dict[int, ChoiceOutput] = {}
     for output in outputs:
-        before = said.get(output.index, Said((), None))
+        before = choices.get(output.index, ChoiceOutput((), None))
         assert before.reason is None, f"choice {output.index} went on after its end"
-        said[output.index] = Said(before.tokens + output.token_ids, output.finish_reason)
-    return said
+        choices[output.index] = ChoiceOutput(before.tokens + output.token_ids, output.finish_reason)
+    return choices
 
 
-async def read(generation: Generation) -> dict[int, Said]:
+async def read(generation: Generation) -> dict[int, ChoiceOutput]:
     return joined([output async for output in generation])
 
 
-async def ask(engine: Engine, request: GenerationRequest) -> dict[int, Said]:
+async def ask(engine: Engine, request: GenerationRequest) -> dict[int, ChoiceOutput]:
     return await read(engine.generate(request))
 
 
@@ -79,11 +79,11 @@ async def tokens(engine: Engine, request: GenerationRequest) -> tuple[int, ...]:
 
 
 async def settle(engine: Engine) -> None:
-    """Come back when the engine has done all that it was told before: it serves in order."""
+    """Return once the engine has processed everything submitted before: it serves in order."""
     await ask(engine, make_request((5,), max_tokens=1))
 
 
 def is_empty(engine: Engine) -> bool:
-    """Whether nothing runs, waits or holds a block."""
+    """Whether no sequence runs, waits or holds a block."""
     stats = engine.stats()
     return (stats.running, stats.waiting, stats.blocks_free) == (0, 0, stats.blocks_total)

@@ -1,7 +1,7 @@
-"""Weights as the blocks of a GGUF file, of every type that is served.
+"""Quantise weights to the blocks of a GGUF file, in every supported type.
 
-The gguf package reads all of them and writes some; the others are written here, each group by its own range.
-That is coarser than what llama.cpp searches for, and good enough: a model is what its file says.
+The gguf package reads all types and writes some; the others are written here, each group scaled by its range. That is
+less precise than llama.cpp's search, which is fine: tests compare with the weights in the file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Bytes = npt.NDArray[np.uint8]
 
 _LEVELS = np.array(IQ4_NL.kvalues, np.float32)
 _TINY = np.float32(1e-12)
-"""In place of the unit of a group of zeros."""
+"""Replaces a scale of 0."""
 
 
 T = GGMLQuantizationType
@@ -28,12 +28,12 @@ _NARROW = {T.Q4_K: T.Q5_0, T.Q5_K: T.Q5_1, T.Q6_K: T.Q8_0, T.Q2_K: T.IQ4_NL, T.Q
 
 
 def fitting(kind: T, columns: int) -> T:
-    """The type itself, or what stands in for one of super-blocks where a row is no multiple of one."""
+    """The type itself, or its fallback if the columns are not a multiple of its super-block."""
     return kind if columns % GGML_QUANT_SIZES[kind][0] == 0 else _NARROW[kind]
 
 
 def quantize(weight: Floats, kind: T) -> Bytes | Floats:
-    """Rows of a matrix in a type of GGUF: `[rows, bytes]`, or f32 and f16 as numpy has them."""
+    """Quantise the rows of a matrix: `[rows, bytes]`, or numpy arrays for f32 and f16."""
     write = _WRITERS.get(kind)
     if write is None:
         return quantize_by_gguf(weight, kind)
@@ -104,30 +104,30 @@ _WRITERS: dict[T, Callable[[Floats], Bytes]] = {
     T.IQ4_XS: _iq4_xs,
 }
 
-Whole = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.int64]
 
 
-def _ranges(groups: Floats, steps: int, most: int) -> tuple[Whole, Whole, Floats, Floats]:
-    """Scale and minimum of each group `[blocks, groups]`, whole numbers up to `most`, and the block's unit of each."""
+def _ranges(groups: Floats, steps: int, most: int) -> tuple[Integers, Integers, Floats, Floats]:
+    """Scale and minimum of each group `[blocks, groups]`, as integers up to `most`, and the block's unit of each."""
     low = np.minimum(groups.min(-1), 0)
     scale = (groups.max(-1) - low) / steps
     d, dmin = (_half(size.max(-1, keepdims=True) / most) for size in (scale, -low))
     return _steps(scale, d, 0, most), _steps(-low, dmin, 0, most), d, dmin
 
 
-def _sizes(groups: Floats, steps: int, most: int) -> tuple[Whole, Floats]:
-    """Scale of each group that is symmetric around 0, and the block's unit of it."""
+def _sizes(groups: Floats, steps: int, most: int) -> tuple[Integers, Floats]:
+    """Scale of each group, symmetric around 0, and the block's unit of it."""
     scale = np.abs(groups).max(-1) / steps
     d = _half(scale.max(-1, keepdims=True) / most)
     return _steps(scale, d, 0, most), d
 
 
-def _steps(value: Floats, unit: Floats, low: int, high: int) -> Whole:
+def _steps(value: Floats, unit: Floats, low: int, high: int) -> Integers:
     return np.clip(np.round(value / np.maximum(unit, _TINY)), low, high).astype(np.int64)
 
 
-def _nearest_levels(value: npt.NDArray[np.floating]) -> Whole:
-    nearest: Whole = np.abs(value[..., None] - _LEVELS).argmin(-1)
+def _nearest_levels(value: npt.NDArray[np.floating]) -> Integers:
+    nearest: Integers = np.abs(value[..., None] - _LEVELS).argmin(-1)
     return nearest
 
 
@@ -139,31 +139,31 @@ def _wide(value: Floats) -> Floats:
     return value[..., None]
 
 
-def _six_bits(scale: Whole, minimum: Whole) -> Whole:
+def _six_bits(scale: Integers, minimum: Integers) -> Integers:
     """Eight scales and eight minima of six bits in twelve bytes."""
     first = scale[:, :4] | scale[:, 4:] >> 4 << 6
     second = minimum[:, :4] | minimum[:, 4:] >> 4 << 6
     return np.concatenate((first, second, scale[:, 4:] & 15 | (minimum[:, 4:] & 15) << 4), -1)
 
 
-def _nibbles(q: Whole) -> Whole:
+def _nibbles(q: Integers) -> Integers:
     """Eight groups of 32: two share their bytes."""
     pairs = q.reshape(-1, 4, 2, 32)
     return pairs[:, :, 0] | pairs[:, :, 1] << 4
 
 
-def _quarters(q: Whole) -> Whole:
+def _quarters(q: Integers) -> Integers:
     """Two bits of each of 256: four runs of 32 share their bytes."""
     return np.concatenate([_bits(half, 2) for half in np.split(q.reshape(-1, 8, 32), 2, 1)], -1)
 
 
-def _bits(runs: Whole, width: int) -> Whole:
+def _bits(runs: Integers, width: int) -> Integers:
     """`[blocks, runs, n]` of `width` bits, the first run lowest."""
-    packed: Whole = np.bitwise_or.reduce(runs << (width * np.arange(runs.shape[1]))[:, None], 1)
+    packed: Integers = np.bitwise_or.reduce(runs << (width * np.arange(runs.shape[1]))[:, None], 1)
     return packed
 
 
-def _joined(*parts: Floats | Whole | Bytes) -> Bytes:
-    """The fields of each block one after another: floats as f16, whole numbers as bytes."""
+def _joined(*parts: Floats | Integers | Bytes) -> Bytes:
+    """Concatenate the fields of each block: floats as f16, integers as bytes."""
     fields = [part.astype("<f2").view(np.uint8) if part.dtype.kind == "f" else part.astype(np.uint8) for part in parts]
     return np.concatenate([field.reshape(len(parts[0]), -1) for field in fields], -1)

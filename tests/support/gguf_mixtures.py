@@ -1,6 +1,6 @@
-"""Which type each matrix of a file has, where it is not the same for all: as llama.cpp's `quantize` mixes them.
+"""The tensor types of quantisation mixtures, as llama.cpp's `quantize` assigns them.
 
-The mixtures give more bits to values, to the second half of the feed-forward and to the head.
+Mixtures use more bits for attention values, `ffn_down` and the LM head.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MIXED = ("Q3_K_M", "Q4_K_S", "Q4_K_M", "Q5_K_M")
 
 
 def weights_of(quantization: str, layers: int, **others: object) -> Weights:
-    """The types of a pure file or of a mixture, by its usual name; `others` are of `Weights`."""
+    """The tensor types of a quantisation by its usual name; `others` are further fields of `Weights`."""
     more = [layer for layer in range(layers) if layer < layers // 8 or layer >= 7 * layers // 8 or layer % 3 == 2]
     head = {"token_embd.weight": T.Q6_K, "output.weight": T.Q6_K}
     match quantization:

@@ -1,11 +1,11 @@
-"""Write tests/data/reference.json: what transformers computes of tiny GGUF files, for the test of our own reference.
+"""Write tests/data/reference.json: logits by transformers for tiny GGUF files, to test the reference implementation.
 
     python -m venv .venvs/transformers
     .venvs/transformers/bin/pip install torch transformers accelerate gguf
     PYTHONPATH=tests .venvs/transformers/bin/python -m support.make_reference_data
 
-transformers reads metadata and weights out of the GGUF file by itself; only scaled positions, which it does not take
-over from there, are set in its configuration by hand.
+transformers reads metadata and weights from the GGUF file; only rope scaling, which it does not read, is set in its
+configuration here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROPE = {
 
 
 def last_logits(file: Path, rope: str | None) -> list[float]:
-    torch, transformers = import_module("torch"), import_module("transformers")  # not in the tests' environment
+    torch, transformers = import_module("torch"), import_module("transformers")  # not installed in the test environment
     config = transformers.AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
     if rope:
         config.rope_parameters = ROPE[rope]

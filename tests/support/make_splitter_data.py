@@ -1,11 +1,10 @@
-"""Write tests/data/splitters.json: the tokens that Hugging Face's tokenizers make of texts, by the rules of families.
+"""Write tests/data/splitters.json: tokens by Hugging Face's tokenizers, with the pre-tokenizers of model families.
 
     python -m venv .venvs/tokenizers
     .venvs/tokenizers/bin/pip install tokenizers gguf
     PYTHONPATH=tests .venvs/tokenizers/bin/python -m support.make_splitter_data DEFAULT_MODEL.gguf
 
-The rules are written here as the families' own tokenizer.json has them; the vocabulary is the default
-model's and a little more.
+The patterns are those of the families' own tokenizer.json; the vocabulary is the default model's plus a few tokens.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ PATTERNS = {
 
 
 def main(gguf: Path) -> None:
-    hf = import_module("tokenizers")  # not in the tests' environment
+    hf = import_module("tokenizers")  # not installed in the test environment
     steps = hf.pre_tokenizers
     plain = steps.ByteLevel(add_prefix_space=False, use_regex=False)
     own = steps.ByteLevel(add_prefix_space=False)

@@ -1,4 +1,4 @@
-"""An engine that plays what a test wrote down: any tokens, cut into any steps, its choices in any order."""
+"""An engine that replays scripted outputs: any tokens, in any steps, with choices in any order."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from crossette.types import Constraint, GenerationRequest, Logprob, TokenOutput
 
 
 class TokenTable:
-    """A vocabulary that grows as tests need it: all bytes, two control tokens, and whatever `id_of` is asked for."""
+    """A vocabulary that grows on demand: all bytes, two control tokens, and the tokens added by `id_of`."""
 
     bos_token_id = None
     bos_token, eos_token = "<|begin|>", "<|end|>"
 
     def __init__(self) -> None:
-        self._spellings = [*(bytes((byte,)) for byte in range(256)), self.bos_token.encode(), self.eos_token.encode()]
-        self._ids: dict[bytes, int] = {data: token_id for token_id, data in enumerate(self._spellings[:256])}
+        self._texts = [*(bytes((byte,)) for byte in range(256)), self.bos_token.encode(), self.eos_token.encode()]
+        self._ids: dict[bytes, int] = {data: token_id for token_id, data in enumerate(self._texts[:256])}
         self._controls = {256, 257}
         self.end = 257
 
     def id_of(self, data: bytes) -> int:
-        """The id of some bytes, at least one."""
+        """The id of a token with these bytes, at least one; added if it is new."""
         if data not in self._ids:
-            self._ids[data] = len(self._spellings)
-            self._spellings.append(data)
+            self._ids[data] = len(self._texts)
+            self._texts.append(data)
         return self._ids[data]
 
     def encode(self, text: str, *, specials: bool) -> list[int]:
@@ -38,14 +38,14 @@ class TokenTable:
         return False
 
     def token_bytes(self, token_id: int) -> bytes:
-        return b"" if token_id in self._controls else self._spellings[token_id]
+        return b"" if token_id in self._controls else self._texts[token_id]
 
     def token_text(self, token_id: int) -> bytes:
-        return self._spellings[token_id]
+        return self._texts[token_id]
 
 
 class PlayedEngine:
-    """Plays one take for each request, whatever is asked; a take is all outputs of a request, in order."""
+    """Replays one take per request, whatever the request is; a take is all outputs of a request, in order."""
 
     warnings: tuple[str, ...] = ()
     details: Mapping[str, int | str] = MappingProxyType({})
@@ -56,11 +56,11 @@ class PlayedEngine:
         self._takes: list[Sequence[TokenOutput]] = []
 
     def play(self, *takes: Sequence[TokenOutput]) -> None:
-        """What the next requests get: the prompts of one call are its requests."""
+        """Set the takes of the next requests; each prompt of an API call is a request."""
         self._takes = list(takes)
 
     def prepare(self, constraint: Constraint) -> None:
-        """Whatever is played is played."""
+        """Do nothing: constraints are not enforced."""
 
     def generate(self, request: GenerationRequest) -> Generation:
         first, *rest = self._takes.pop(0)
@@ -68,12 +68,12 @@ class PlayedEngine:
             first = replace(first, prompt_logprobs=records(request.prompt[1:], request.logprobs or 0))
         stream = OutputStream(range(request.n), on_finish=lambda index: None, on_close=lambda: None)
         stream.queued_s = 0.0
-        spoken = [0] * request.n
+        num_tokens = [0] * request.n
         for output in (first, *rest):
-            place = spoken[output.index]
-            spoken[output.index] += len(output.token_ids)
+            position = num_tokens[output.index]
+            num_tokens[output.index] += len(output.token_ids)
             wanted = request.logprobs
-            scores = None if wanted is None else records(output.token_ids, wanted, place)
+            scores = None if wanted is None else records(output.token_ids, wanted, position)
             stream.put(replace(output, logprobs=scores))
         return stream
 
@@ -87,9 +87,9 @@ class PlayedEngine:
         pass
 
 
-def records(tokens: Sequence[int], num_top: int, place: int = 0) -> tuple[Logprob, ...]:
-    """Scores that tell a token's place, `place` being the first one's: no two of an answer are alike."""
+def records(tokens: Sequence[int], num_top: int, position: int = 0) -> tuple[Logprob, ...]:
+    """Logprobs that encode each token's position, from `position` on, so that all of an answer differ."""
     return tuple(
         Logprob(token, -at / 7, -at / 9, tuple((byte, -at / 7 - byte) for byte in range(num_top)))
-        for at, token in enumerate(tokens, place + 1)
+        for at, token in enumerate(tokens, position + 1)
     )

@@ -1,4 +1,4 @@
-"""The tiny models that transformers and our own reference both compute."""
+"""The tiny models on which the reference implementation is compared with transformers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from support.tiny_model import Weights, write_tiny_gguf
 DATA = Path(__file__).parents[1] / "data" / "reference.json"
 
 TOKENS = [3 + (7 * i * i + 5 * i) % 256 for i in range(100)]
-"""Long enough to reach beyond the window of scaled positions."""
+"""Longer than the original context length of the rope scalings."""
 
 NUM_KEPT = 64
-"""So many logits of the last token are kept: the first ones."""
+"""Number of the last token's logits in the file, from the first."""
 
 CASES = {
     "llama": ("llama", Weights()),

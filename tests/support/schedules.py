@@ -1,4 +1,4 @@
-"""Sequences with plain numbers for tokens, and a scheduler that takes them step by step."""
+"""Helpers for scheduler tests: sequences with made-up tokens, and single steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make_sequence(
     index: int = 0,
     **fields: Any,
 ) -> Sequence:
-    """A sequence; a prompt given by its length begins like no other."""
+    """A sequence; a prompt given by its length shares no prefix with others."""
     tokens = tuple(range(arrival * 1000, arrival * 1000 + prompt)) if isinstance(prompt, int) else prompt
     request = make_request(tokens, end_token_ids=frozenset({end}), ignore_eos=False, **fields)
     return Sequence(request, index, arrival=arrival, seed=0, max_output=max_output)
@@ -34,12 +34,12 @@ def add(scheduler: Scheduler, *sequences: Sequence) -> None:
 
 
 def spans(batch: Batch) -> list[tuple[int, int, int, bool]]:
-    """Arrival, start, count and whether a token is drawn."""
+    """Each span as (arrival, start, count, whether a token is sampled)."""
     return [(span.sequence.arrival, span.start, span.count, span.samples) for span in batch.spans]
 
 
 def step(scheduler: Scheduler, token: int = 1) -> list[tuple[int, int, int, bool]]:
     batch = scheduler.schedule()
-    drawers = [drawer for span in batch.spans if span.samples for drawer in (span.sequence, *span.forks)]
-    scheduler.update(batch, [SampledToken(drawer, (token,)) for drawer in drawers])
+    sampling = [sequence for span in batch.spans if span.samples for sequence in (span.sequence, *span.forks)]
+    scheduler.update(batch, [SampledToken(sequence, (token,)) for sequence in sampling])
     return spans(batch)

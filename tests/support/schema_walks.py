@@ -16,7 +16,7 @@ from crossette.engine import Engine
 from crossette.engines.grammar.compiler import Matcher
 from crossette.testing.fake_tokenizer import IM_END
 from crossette.types import Constraint
-from support.engine_calls import Said, ask, make_request, run
+from support.engine_calls import ChoiceOutput, ask, make_request, run
 
 MAX_TOKENS = 1500
 MAX_STEERED = 330
@@ -120,12 +120,12 @@ def sampled(schemas: Sequence[Any], limit: int) -> Sequence[Any]:
     return [schemas[int(index * step)] for index in range(min(limit, len(schemas)))]
 
 
-def generate(engine: Engine, requests: Sequence[tuple[str, Constraint]], max_tokens: int) -> list[Said]:
+def generate(engine: Engine, requests: Sequence[tuple[str, Constraint]], max_tokens: int) -> list[ChoiceOutput]:
     """Generate answers to prompts with constraints, at temperature 1, all in parallel."""
     for _, constraint in requests:
         engine.prepare(constraint)
 
-    async def one(prompt: str, constraint: Constraint) -> Said:
+    async def one(prompt: str, constraint: Constraint) -> ChoiceOutput:
         request = make_request(
             tuple(engine.tokenizer.encode(prompt, specials=False)),
             constraint=constraint,
@@ -137,7 +137,7 @@ def generate(engine: Engine, requests: Sequence[tuple[str, Constraint]], max_tok
         )
         return (await ask(engine, request))[0]
 
-    async def all_answers() -> list[Said]:
+    async def all_answers() -> list[ChoiceOutput]:
         return await asyncio.gather(*(one(prompt, constraint) for prompt, constraint in requests))
 
     return run(all_answers(), limit_s=3000)

@@ -1,4 +1,4 @@
-"""Texts on which the rules for splitting differ, and the tokens that Hugging Face's tokenizers make of them."""
+"""Texts on which pre-tokenizers differ, and the file of their tokens by Hugging Face's tokenizers."""
 
 from __future__ import annotations
 

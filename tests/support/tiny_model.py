@@ -1,4 +1,4 @@
-"""A model of random weights in a GGUF file, for tests that need a real graph and no download.
+"""Write a GGUF file with random weights, for tests that need a real graph without a download.
 
 The vocabulary is 256 single bytes and three control tokens, so any text can be encoded.
 """
@@ -23,27 +23,27 @@ CHAT_TEMPLATE = (
 )
 HEAD_SIZE = 64
 LLAMA3_ROPE = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
-"""Scaled positions of Llama 3, with a window so short that a test's text reaches beyond it."""
+"""Llama 3's rope scaling, with an original context length shorter than a test's text."""
 LINEAR_ROPE = {"factor": 4.0}
 YARN_ROPE = {"factor": 4.0, "original_max_position_embeddings": 64}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Which types a file's matrices have, and what else of the family is in it."""
+    """The types of a file's matrices, and its optional parts."""
 
     kind: GGMLQuantizationType = GGMLQuantizationType.Q8_0
     others: Mapping[str, GGMLQuantizationType] = field(default_factory=dict)
     """Matrices of another type, by name, with or without the `blk.N.` of a layer. Rows too short for super-blocks get
-    what stands in for them."""
+    the fallback type."""
     sharpness: float = 2.0
-    """Standard deviation of the logits, about."""
+    """Approximate standard deviation of the logits."""
     tied: bool = True
-    """Whether the table of embeddings is the head as well."""
+    """Whether the embedding table is also the LM head."""
     feed_forward: int | None = None
     """Columns of ffn_down; twice the width if not given."""
     rope: str | None = None
-    """How positions are scaled: not, "llama3", "linear" or "yarn"."""
+    """Rope scaling: None, "llama3", "linear" or "yarn"."""
 
     def kind_of(self, name: str) -> GGMLQuantizationType:
         return self.others.get(name) or self.others.get(name.split(".", 2)[-1]) or self.kind
@@ -51,7 +51,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Shape:
-    """Heads and sizes that follow from the family and the width."""
+    """Heads and sizes, derived from the family and the width."""
 
     architecture: str
     width: int
@@ -66,7 +66,7 @@ class Shape:
 
     @property
     def head_size(self) -> int:
-        """Qwen3's heads are together wider than the model."""
+        """In Qwen3 the heads together are wider than the model."""
         return 2 * HEAD_SIZE if self.architecture == "qwen3" else HEAD_SIZE
 
 
@@ -84,7 +84,7 @@ def write_tiny_gguf(
 ) -> Path:
     """Write the model and return its path; same arguments, same bytes. `width` is a multiple of 64.
 
-    `tokenizer_from` copies the tokenizer of another GGUF file instead of the 259 own tokens.
+    `tokenizer_from` copies the tokenizer of another GGUF file instead of the byte vocabulary.
     """
     writer = GGUFWriter(path, architecture)
     shape = Shape(architecture, width)
@@ -101,11 +101,11 @@ def write_tiny_gguf(
 
 
 def llama3_factors(head_size: int, base: float = 10_000.0) -> Floats:
-    """By what each pair's frequency is divided: slow ones by the whole factor, fast ones by 1, others by less."""
+    """Divisors of the frequency of each pair: the full factor for slow ones, 1 for fast ones, less in between."""
     frequencies = base ** (-np.arange(0, head_size, 2) / head_size)
-    turns = LLAMA3_ROPE["original_max_position_embeddings"] * frequencies / (2 * np.pi)
+    rotations = LLAMA3_ROPE["original_max_position_embeddings"] * frequencies / (2 * np.pi)
     low, high = LLAMA3_ROPE["low_freq_factor"], LLAMA3_ROPE["high_freq_factor"]
-    smooth = np.clip((turns - low) / (high - low), 0, 1)
+    smooth = np.clip((rotations - low) / (high - low), 0, 1)
     return (1 / ((1 - smooth) / LLAMA3_ROPE["factor"] + smooth)).astype(np.float32)
 
 
@@ -134,7 +134,7 @@ def _add_shape(writer: GGUFWriter, shape: Shape, layers: int, context_length: in
 
 
 class _Tensors:
-    """Puts random tensors into a file."""
+    """Adds random tensors to a file."""
 
     def __init__(self, writer: GGUFWriter, weights: Weights, seed: int) -> None:
         self._writer = writer
@@ -143,7 +143,7 @@ class _Tensors:
         self._vector_rng = np.random.default_rng((seed, 1))
 
     def add_all(self, shape: Shape, layers: int, vocab_size: int) -> None:
-        # Rows of length about 1 make logits a few units wide: greedy choices are not ties, sampling not uniform.
+        # Rows of norm about 1 spread logits by a few units: greedy tokens are not ties, and sampling is not uniform.
         self._matrix("token_embd.weight", vocab_size, shape.width, self._weights.sharpness)
         self._norm("output_norm.weight", shape.width)
         for layer in range(layers):
@@ -170,7 +170,7 @@ class _Tensors:
 
     def _matrix(self, name: str, rows: int, columns: int, scale: float = 1.0) -> None:
         weight = self._rng.standard_normal((rows, columns), dtype=np.float32)
-        weight[0, :32] = -0.5  # a group without a range, whose scale is 0 where a type keeps minima
+        weight[0, :32] = -0.5  # a constant group, whose scale is 0 in types with minima
         weight *= scale / columns**0.5
         kind = fitting(self._weights.kind_of(name), columns)
         self._writer.add_tensor(name, quantize(weight, kind), raw_dtype=kind)
@@ -190,7 +190,7 @@ def _add_byte_tokenizer(writer: GGUFWriter) -> int:
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    writer.add_token_merges(["h e"])  # a BPE model without a single merge is not accepted
+    writer.add_token_merges(["h e"])  # a BPE model without merges is not accepted
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
@@ -202,10 +202,10 @@ def _add_byte_tokenizer(writer: GGUFWriter) -> int:
 
 
 def _byte_symbols() -> list[str]:
-    """The printable stand-in of each byte, as byte-level BPE has them since GPT-2."""
+    """The printable character for each byte in byte-level BPE, as in GPT-2."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    stand_ins = iter(range(0x100, 0x200))
-    return [chr(byte if byte in printable else next(stand_ins)) for byte in range(256)]
+    substitutes = iter(range(0x100, 0x200))
+    return [chr(byte if byte in printable else next(substitutes)) for byte in range(256)]
 
 
 def _copy_tokenizer(writer: GGUFWriter, source: Path) -> int:
@@ -218,7 +218,7 @@ def _copy_tokenizer(writer: GGUFWriter, source: Path) -> int:
 
 
 def tiny_files(folder: Path) -> ModelFiles:
-    """What an engine is loaded from: a model that `write_tiny_gguf` wrote, converted."""
+    """The `ModelFiles` of a converted model of `write_tiny_gguf`."""
     return ModelFiles(
         path=folder,
         name="tiny",

@@ -1,4 +1,4 @@
-"""The hand on the fake engine's clock, and what it says."""
+"""The fake engine: scripted and unscripted output, and control of its steps."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from crossette.engine import Engine
 from crossette.testing.fake_engine import FakeEngine, say
 from crossette.testing.fake_tokenizer import IM_END, FakeTokenizer
 from crossette.types import FinishReason
-from support.engine_calls import Said, ask, make_request, run
+from support.engine_calls import ChoiceOutput, ask, make_request, run
 
 END = frozenset({IM_END})
 
 
-def test_a_script_says_what_each_choice_says_and_ends_with_stop() -> None:
-    said = run(ask(FakeEngine(say("one", "two")), make_request(n=3, ignore_eos=False)))
+def test_a_script_sets_the_output_of_each_choice_which_ends_with_stop() -> None:
+    choices = run(ask(FakeEngine(say("one", "two")), make_request(n=3, ignore_eos=False)))
 
-    assert said == {index: Said(tuple(text), FinishReason.STOP) for index, text in enumerate((b"one", b"two", b"one"))}
+    expected = (b"one", b"two", b"one")
+    assert choices == {index: ChoiceOutput(tuple(text), FinishReason.STOP) for index, text in enumerate(expected)}
 
 
 def test_an_end_token_in_a_script_is_counted_and_ends_it() -> None:
@@ -27,19 +28,19 @@ def test_an_end_token_in_a_script_is_counted_and_ends_it() -> None:
     ended = run(ask(engine, make_request(ignore_eos=False, end_token_ids=END)))
     ignored = run(ask(engine, make_request(ignore_eos=True, end_token_ids=END, max_tokens=7)))
 
-    assert ended == {0: Said((*b"ab", IM_END), FinishReason.STOP)}
-    assert ignored == {0: Said((*b"ab", IM_END, *b"cd", IM_END, IM_END), FinishReason.LENGTH)}
+    assert ended == {0: ChoiceOutput((*b"ab", IM_END), FinishReason.STOP)}
+    assert ignored == {0: ChoiceOutput((*b"ab", IM_END, *b"cd", IM_END, IM_END), FinishReason.LENGTH)}
 
 
-def test_unscripted_it_says_sentences_and_ends() -> None:
-    said = run(ask(FakeEngine(), make_request(max_tokens=1000, ignore_eos=False, end_token_ids=END)))[0]
+def test_without_a_script_it_outputs_sentences_and_ends() -> None:
+    choice = run(ask(FakeEngine(), make_request(max_tokens=1000, ignore_eos=False, end_token_ids=END)))[0]
 
-    text = bytes(said.tokens[:-1]).decode()
-    assert (said.tokens[-1], said.reason) == (IM_END, FinishReason.STOP)
+    text = bytes(choice.tokens[:-1]).decode()
+    assert (choice.tokens[-1], choice.reason) == (IM_END, FinishReason.STOP)
     assert text[0].isupper() and text.endswith(".") and len(text) > 40
 
 
-def test_while_it_is_paused_only_asked_for_steps_happen() -> None:
+def test_while_paused_only_explicit_steps_run() -> None:
     engine = FakeEngine(max_sequences=2)
 
     async def work() -> list[tuple[int, int, int]]:
@@ -47,7 +48,7 @@ def test_while_it_is_paused_only_asked_for_steps_happen() -> None:
         asked = [asyncio.create_task(ask(engine, make_request(max_tokens=2))) for _ in range(3)]
         seen = []
         for _ in range(3):
-            await asyncio.sleep(0)  # a turn in which a step could happen
+            await asyncio.sleep(0)  # an iteration in which a step could run
             stats = engine.stats()
             seen.append((stats.running, stats.waiting, stats.steps))
             engine.step()
@@ -71,7 +72,7 @@ def test_another_thread_can_wait_for_it_and_step_it() -> None:
     assert run(work()) == 1
 
 
-def test_waiting_for_what_does_not_come_has_an_end() -> None:
+def test_wait_for_has_a_time_limit() -> None:
     with pytest.raises(TimeoutError, match="EngineStats"):
         FakeEngine().wait_for(lambda stats: stats.running == 1, limit_s=0)
 
@@ -85,6 +86,6 @@ def test_its_tokens_are_the_bytes_of_the_text(text: str) -> None:
 
 
 def test_it_is_an_engine() -> None:
-    engine: Engine = FakeEngine()  # a promise that the type checker holds
+    engine: Engine = FakeEngine()  # checked by the type checker
 
     assert engine.warnings == ()

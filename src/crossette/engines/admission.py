@@ -1,4 +1,4 @@
-"""What every engine at token level refuses before it begins, in the same words."""
+"""Request validation that all token-level engines share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from crossette.types import GenerationRequest
 
 
 def check(request: GenerationRequest, info: ModelInfo) -> None:
-    """Raise InvalidRequest or ContextLengthExceeded for what this engine cannot be asked."""
+    """Raise InvalidRequest or ContextLengthExceeded for a request that the model cannot run."""
     if not request.prompt:
         raise InvalidRequest("The prompt has no tokens: there is nothing to continue.", param="prompt")
     if min(request.prompt) < 0 or max(request.prompt) >= info.vocab_size:
-        place, token = next((i, t) for i, t in enumerate(request.prompt) if not 0 <= t < info.vocab_size)
+        index, token = next((i, t) for i, t in enumerate(request.prompt) if not 0 <= t < info.vocab_size)
         raise InvalidRequest(
-            f"Token {place} of the prompt is {token}, but the vocabulary ends at {info.vocab_size - 1}.",
+            f"Token {index} of the prompt is {token}, but the vocabulary ends at {info.vocab_size - 1}.",
             param="prompt",
         )
     for token, _ in request.sampling.logit_bias:
@@ -35,5 +35,5 @@ def shutting_down() -> ShuttingDown:
 
 
 def step_failed() -> EngineFailure:
-    """What the client is told; the cause is for the log alone: it may show paths."""
+    """The error for the client. The cause goes to the log only: it may contain paths."""
     return EngineFailure("The engine failed in this request's step; its log has the cause. Retry the request.")

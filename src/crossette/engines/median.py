@@ -1,4 +1,4 @@
-"""What is usual of late: a median, which a slow moment does not spoil, and which follows what changes for good."""
+"""A running median of recent values: robust against outliers, and follows lasting changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from statistics import median
 
 
 class Median:
-    """Of the last `size` values; 0 before the first. `value` may be read from any thread, others than `add` is for."""
+    """The median of the last `size` values; 0 before the first. One thread calls `add`, any may read `value`."""
 
     def __init__(self, size: int) -> None:
         self.value = 0.0

@@ -1,6 +1,6 @@
-"""What any engine at token level measures while it steps, by the same definitions.
+"""The metrics that all token-level engines record, by the same definitions.
 
-All of it is written by the thread that steps, a few additions a step; nothing is formatted until somebody looks.
+Only the engine's thread writes, a few additions per step; values are formatted when a snapshot is taken.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _sizes = partial(Histogram, SIZES)
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """The histograms of one engine, each as `EngineTimes` explains it."""
+    """The histograms of one engine; `EngineTimes` defines each."""
 
     queue: Histogram = field(default_factory=_seconds)
     token_gap: Histogram = field(default_factory=_seconds)
@@ -28,7 +28,7 @@ class Meter:
     step_sequences: Histogram = field(default_factory=_sizes)
 
     def observe_begin(self, stream: OutputStream, now: float) -> None:
-        """Note that a step begins one more choice of a request: of its choices, the last to begin waited longest."""
+        """Record that a step begins a choice of a request; the last choice to begin sets the request's queue time."""
         waited = now - stream.arrived_s
         if stream.queued_s is None:
             self.queue.observe(waited)

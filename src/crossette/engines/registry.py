@@ -1,4 +1,4 @@
-"""The engines by name. What makes an engine is imported when one is asked for: kernels take time to load."""
+"""Engine backends by name. A backend is imported when it is used: kernels take time to load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crossette.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A kind of engine: the settings class of its section, and what loads a model with them."""
+    """An engine backend: the class of its settings section, and the function that loads a model."""
 
     settings: type
     load: Callable[[ModelFiles, Any], Engine]  # Any: an instance of `settings`
@@ -30,7 +30,7 @@ DEFAULT_BACKEND = "openvino"
 
 
 def load_engine(files: ModelFiles, settings: Mapping[str, Any], backend: str = DEFAULT_BACKEND) -> Engine:
-    """An engine for a model. `settings` are the sections by the name of their backend.
+    """Load an engine for a model. `settings` maps each backend's name to its section.
 
     Raises ModelError or ConfigError.
     """

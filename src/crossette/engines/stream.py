@@ -1,4 +1,4 @@
-"""The event loop's end of a generation: where an engine puts outputs and a request takes them."""
+"""The output queue between an engine and the event loop of a request."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from crossette.types import TokenOutput
 class OutputStream:
     """A `Generation` that an engine fills. All methods but the callbacks belong to the event loop's thread.
 
-    `queued_s` alone is written by the thread that steps, a few times at most (`Meter.note_begun`).
+    Only `queued_s` is written by the engine's thread (`Meter.observe_begin`).
 
-    `on_finish(index)` tells the engine that a choice needs no more tokens, `on_close()` that none does.
+    `on_finish(index)` asks the engine to end one choice, `on_close()` to end all.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class OutputStream:
         self._on_close = on_close
 
     def put(self, output: TokenOutput) -> None:
-        """Add an output, unless its choice was ended from this side."""
+        """Add an output, unless the reader has ended its choice."""
         if output.index in self._open:
             self._outputs.append(output)
             self._wake()
 
     def fail(self, error: ServingError) -> None:
-        """End the stream with an error, after what was put before."""
+        """End the stream with an error, after the outputs already queued."""
         if self._open and self._error is None:
             self._error = error
             self._wake()

@@ -1,6 +1,6 @@
-"""How fast an engine is and how long its answers are, by what is usual of late. No clock of its own.
+"""Recent throughput and output lengths of an engine. Has no clock: callers pass durations.
 
-It is written by the thread that steps. Others may read: each value is replaced as a whole.
+Only the engine's thread writes. Any thread may read: each value is replaced atomically.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from crossette.engine import Speeds
 from crossette.engines.median import Median
 
 _NUM_STEPS = 63
-"""Steps that are remembered: some seconds. A slow moment is over before it fills half of them."""
+"""Steps in the median's window: some seconds. A short stall fills less than half of it."""
 
 _NUM_ANSWERS = 64
 
 _GOLDEN = 0.618034
-"""Its multiples spread evenly between whole numbers."""
+"""Golden ratio: the fractional parts of its multiples are evenly distributed."""
 
 
 class Throughput:
-    """Learns from finished steps."""
+    """Running medians of prefill and decode rates, updated from finished steps."""
 
     def __init__(self) -> None:
         self.lengths = AnswerLengths()
@@ -31,10 +31,10 @@ class Throughput:
     def observe(
         self, *, prompt_tokens: int, output_tokens: int, num_answers: int, seconds: float, is_full: bool
     ) -> None:
-        """Learn from a step that gave `num_answers` answers tokens.
+        """Record a step that produced tokens for `num_answers` sequences.
 
-        Only one that `is_full`, which had no room for more, says how fast prompts can be: the last tokens of a prompt
-        take a step as long as many would have taken.
+        The prefill rate is updated only by steps that are full: a step with few prompt tokens takes as long as one
+        with many.
         """
         if seconds <= 0:
             return
@@ -49,7 +49,7 @@ class Throughput:
 
 
 class AnswerLengths:
-    """How many tokens the choices had that ended of late."""
+    """Output lengths, in tokens, of recently finished choices."""
 
     def __init__(self) -> None:
         self._recent: deque[int] = deque(maxlen=_NUM_ANSWERS)
@@ -65,14 +65,14 @@ class AnswerLengths:
         return sum(lengths) / len(lengths) if lengths else 0.0
 
     def left(self, num_tokens: int, most: int, number: int) -> int:
-        """Tokens that a choice which has `num_tokens` may still get, of `most` in all.
+        """Estimate how many more tokens a choice with `num_tokens` will get, of `most` in all.
 
-        It is taken to become as long as one of those that became longer: by its `number` another one for each, so
-        that many together are as different as those were. One that outlives them all may live as long again.
+        Samples the recent lengths above `num_tokens`; `number` selects one, so that consecutive numbers reproduce
+        the distribution. A choice longer than all recent ones is expected to double.
         """
         lengths = self._sorted
         first = bisect_right(lengths, num_tokens)
         if first == len(lengths):
             return min(num_tokens, most - num_tokens)
-        whole = lengths[first + int((len(lengths) - first) * (number * _GOLDEN % 1))]
-        return max(0, min(whole, most) - num_tokens)
+        total = lengths[first + int((len(lengths) - first) * (number * _GOLDEN % 1))]
+        return max(0, min(total, most) - num_tokens)

@@ -1,4 +1,4 @@
-"""How long a newcomer would wait for its turn: the batch played forward, as far as it is known."""
+"""Estimate how long a new request would be queued, by simulating the batch with recent rates and lengths."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from crossette.engine import Speeds, WaitEstimate
 
 
 class QueuedSequence(NamedTuple):
-    """A choice that runs or waits, as others see it: what it takes before it gives its place back."""
+    """A running or waiting sequence, reduced to what the simulation needs."""
 
     prompt_tokens: int
-    """Still to be computed for it, and not for anybody before it."""
+    """Prompt tokens still to compute for it; prefixes that an earlier sequence computes are excluded."""
     output_tokens: int
-    """By which its answer will still grow."""
+    """Output tokens that it is expected to generate yet."""
     blocks: int = 0
-    """That it holds for itself alone, or will."""
+    """KV blocks that it alone holds or will hold."""
     tenant: str = ""
     priority: int = 0
 
@@ -28,56 +28,56 @@ def estimate_wait(
     running: Sequence[QueuedSequence],
     waiting: Sequence[QueuedSequence],
     *,
-    newcomer: QueuedSequence,
-    places: int,
+    new_request: QueuedSequence,
+    slots: int,
     blocks: int,
     speeds: Speeds,
 ) -> WaitEstimate:
-    """Play until it is the newcomer's turn. The batch has `places` in all, and `blocks` are free now.
+    """Simulate until the new request is admitted. The batch has `slots` in all, and `blocks` are free now.
 
-    Prompts are computed one after the other while answers grow, all at the same time. What was never measured takes
-    no time.
+    Prompts are computed one after the other, while all running sequences decode at once. Unmeasured rates take no
+    time.
     """
     prompt_s, output_s = _inverse(speeds.prompt_tokens_per_s), _inverse(speeds.answer_tokens_per_s)
     clock = prompts_until = 0.0
-    """When the last end was, and when all prompts of the batch are computed."""
+    """When the last sequence ended, and when all prompts of the batch are computed."""
     ends: list[tuple[float, int]] = []
-    """When places become free, and the blocks that do with each."""
+    """When slots become free, and how many blocks with each."""
     num_ended = 0
-    for turn in running:
-        prompts_until += turn.prompt_tokens * prompt_s
-        begun = prompts_until if turn.prompt_tokens else 0.0
-        ends.append((begun + turn.output_tokens * output_s, turn.blocks))
+    for sequence in running:
+        prompts_until += sequence.prompt_tokens * prompt_s
+        begun = prompts_until if sequence.prompt_tokens else 0.0
+        ends.append((begun + sequence.output_tokens * output_s, sequence.blocks))
     heapify(ends)
-    for turn in (*_before(newcomer, waiting, running), newcomer):
-        # As the scheduler sees it, which leaves a block for each sequence that runs.
-        while ends and (len(ends) >= places or turn.blocks + len(ends) > blocks):
+    for sequence in (*_before(new_request, waiting, running), new_request):
+        # The scheduler's admission rule, which leaves a free block for each running sequence.
+        while ends and (len(ends) >= slots or sequence.blocks + len(ends) > blocks):
             clock, freed = heappop(ends)
             blocks += freed
             num_ended += 1
         begun = max(clock, prompts_until)
-        prompts_until = begun + turn.prompt_tokens * prompt_s
-        heappush(ends, (prompts_until + turn.output_tokens * output_s, turn.blocks))
-        blocks -= turn.blocks
+        prompts_until = begun + sequence.prompt_tokens * prompt_s
+        heappush(ends, (prompts_until + sequence.output_tokens * output_s, sequence.blocks))
+        blocks -= sequence.blocks
     if not num_ended:
         return WaitEstimate(len(waiting), has_slot=True)
     return WaitEstimate(len(waiting), has_slot=False, seconds=begun, slot_s=clock / num_ended)
 
 
 def _before(
-    newcomer: QueuedSequence, waiting: Sequence[QueuedSequence], running: Sequence[QueuedSequence]
+    new_request: QueuedSequence, waiting: Sequence[QueuedSequence], running: Sequence[QueuedSequence]
 ) -> Sequence[QueuedSequence]:
-    """Those whose turn comes before the newcomer's, in order: the next is of the highest priority, and of the tenant
-    with the fewest running, and the oldest. Ends change nothing of that, as if each tenant had as many as another."""
-    if all(turn[3:] == newcomer[3:] for turn in waiting):
+    """The waiting sequences that are admitted before the new request, in order: by priority, then tenants with the
+    fewest running sequences, then age. Assumes that sequences of all tenants end at the same rate."""
+    if all(sequence[3:] == new_request[3:] for sequence in waiting):
         return waiting
-    num_before = Counter(turn.tenant for turn in running)
+    num_before = Counter(sequence.tenant for sequence in running)
     keyed = []
-    for number, turn in enumerate((*waiting, newcomer)):
-        keyed.append((-turn.priority, num_before[turn.tenant], number, turn))
-        num_before[turn.tenant] += 1
+    for number, sequence in enumerate((*waiting, new_request)):
+        keyed.append((-sequence.priority, num_before[sequence.tenant], number, sequence))
+        num_before[sequence.tenant] += 1
     last = keyed[-1]
-    return [turn for *_, turn in takewhile(lambda one: one is not last, sorted(keyed))]
+    return [sequence for *_, sequence in takewhile(lambda one: one is not last, sorted(keyed))]
 
 
 def _inverse(per_s: float) -> float:

@@ -1,7 +1,7 @@
-"""An engine without a model: the same promises, deterministic text, and a hand on its clock.
+"""An engine without a model: the same interface, deterministic text, and steps under a test's control.
 
-For tests, for documentation, and to measure what stands in front of an engine. It computes nothing: a step gives
-each running sequence its next token, one step in each turn of the event loop.
+For tests, for documentation, and to measure the server alone. It computes nothing: a step gives each running sequence
+its next token, one step per iteration of the event loop.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from crossette.testing.fake_tokenizer import IM_END, FakeTokenizer
 from crossette.types import Constraint, FinishReason, GenerationRequest, Logprob, TokenOutput
 
 Script = Callable[[GenerationRequest, int], Iterable[int]]
-"""The tokens that choice `index` of a request says; it ends with the iterable, or with an end token."""
+"""Returns the tokens of choice `index` of a request; the choice ends with the iterable, or with an end token."""
 
 BLOCK_SIZE = 32
 
@@ -47,15 +47,15 @@ _WORDS = _TEXT.split()
 
 
 def say(*texts: str) -> Script:
-    """A script: choice 0 says the first text, choice 1 the second, and so on around."""
+    """A script: choice 0 gets the first text, choice 1 the second, and so on, cyclically."""
     return lambda request, index: texts[index % len(texts)].encode()
 
 
 class FakeEngine:
-    """An `Engine` that says what `script` tells it, else sentences that depend on prompt and seed as a model's do.
+    """An `Engine` that outputs what `script` returns, else sentences that depend on prompt and seed, as a model's do.
 
-    `generate`, `pause`, `step` and `fail_next_step` are for the event loop's thread or, but for `generate`, for
-    the thread of a test that runs a server on another one.
+    Call `generate` in the event loop's thread; `pause`, `step` and `fail_next_step` also in the thread of a test whose
+    server runs in another one.
     """
 
     warnings: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class FakeEngine:
             tool_format=tool_format,
         )
         self.speeds = speeds or Speeds()
-        """What it says of its own speed: it has no clock to measure it."""
+        """The rates that it reports: it does not measure any."""
         self._lengths = AnswerLengths()
         if self.speeds.mean_output_tokens:
             self._lengths.add(round(self.speeds.mean_output_tokens))
@@ -103,7 +103,7 @@ class FakeEngine:
         self._meter = Meter()
         self._changed = threading.Condition()
 
-    # --- what every engine offers ---
+    # --- the Engine protocol ---
 
     def stats(self) -> EngineStats:
         return EngineStats(
@@ -124,10 +124,10 @@ class FakeEngine:
     def estimate_wait(self, request: GenerationRequest) -> WaitEstimate:
         numbers = count()
         return estimate_wait(
-            [sequence.turn(self._lengths, next(numbers)) for sequence in tuple(self._running)],
-            [sequence.turn(self._lengths, next(numbers)) for sequence in tuple(self._waiting)],
-            newcomer=QueuedSequence(0, 0),
-            places=self._max_sequences,
+            [sequence.queued(self._lengths, next(numbers)) for sequence in tuple(self._running)],
+            [sequence.queued(self._lengths, next(numbers)) for sequence in tuple(self._waiting)],
+            new_request=QueuedSequence(0, 0),
+            slots=self._max_sequences,
             blocks=self._blocks_total,
             speeds=self.speeds,
         )
@@ -149,7 +149,7 @@ class FakeEngine:
         room = min(request.sampling.max_tokens, self.info.context_length - len(request.prompt))
         for index in range(request.n):
             self._waiting.append(_Sequence(request, index, stream, self._text(request, index, seed), room))
-        self._note_change()
+        self._notify()
         self._schedule()
         return stream
 
@@ -161,10 +161,10 @@ class FakeEngine:
         self._is_closed = True
         self._in_loop(lambda: self._fail([*self._running, *self._waiting], admission.shutting_down()))
 
-    # --- what only tests have ---
+    # --- controls for tests ---
 
     def pause(self) -> None:
-        """Let no step happen until `resume`, but those that `step` asks for."""
+        """Run no steps until `resume`, except those that `step` runs."""
         self._is_paused = True
 
     def resume(self) -> None:
@@ -172,33 +172,33 @@ class FakeEngine:
         self._in_loop(self._schedule)
 
     def step(self) -> None:
-        """Do one step: at once in the event loop's thread, else as soon as the loop gets to it."""
+        """Run one step: at once in the event loop's thread, else in the loop's next iteration."""
         self._in_loop(self._step)
 
     def fail_next_step(self, error: Exception) -> None:
-        """Let the next step fail with `error`, as a kernel might."""
+        """Make the next step fail with `error`, as a kernel might."""
         self._error = error
 
     def wait_for(self, condition: Callable[[EngineStats], bool], limit_s: float = 10) -> None:
-        """Wait, in another thread than the loop's, until `condition` holds. Raises TimeoutError at the limit."""
+        """Block a thread other than the loop's until `condition` holds. Raises TimeoutError after `limit_s` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: condition(self.stats()), limit_s):
-                raise TimeoutError(f"not so after {limit_s} s: {self.stats()}")
+                raise TimeoutError(f"the condition is not met after {limit_s} s: {self.stats()}")
 
     # --- steps ---
 
     def _text(self, request: GenerationRequest, index: int, seed: int) -> Iterator[int]:
         if request.constraint is not None:
-            said = iter(()) if self._script is None else iter(self._script(request, index))
+            script = iter(()) if self._script is None else iter(self._script(request, index))
             rng = random.Random(seed + index if request.sampling.temperature > 0 else 0)
-            return _held_to(self._grammars.matcher(request.constraint), said, rng)
+            return _constrained(self._grammars.matcher(request.constraint), script, rng)
         if self._script is None:
-            return _babble(request.prompt, seed + index if request.sampling.temperature > 0 else 0)
-        said = iter(self._script(request, index))
-        return chain(said, repeat(IM_END)) if request.sampling.ignore_eos else said
+            return _sentences(request.prompt, seed + index if request.sampling.temperature > 0 else 0)
+        script = iter(self._script(request, index))
+        return chain(script, repeat(IM_END)) if request.sampling.ignore_eos else script
 
     def _follow(self, loop: AbstractEventLoop) -> None:
-        """Serve this event loop; what an earlier one left behind has no reader any more."""
+        """Serve this event loop; sequences of an earlier loop have no reader any more and are dropped."""
         if loop is not self._loop:
             self._loop, self._is_scheduled = loop, False
             self._running = [sequence for sequence in self._running if sequence.stream.loop is loop]
@@ -215,9 +215,9 @@ class FakeEngine:
     def _schedule(self) -> None:
         if self._loop and not self._is_scheduled and not self._is_paused and (self._running or self._waiting):
             self._is_scheduled = True
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self._run_step)
 
-    def _turn(self) -> None:
+    def _run_step(self) -> None:
         self._is_scheduled = False
         if not self._is_paused:
             self._step()
@@ -242,13 +242,13 @@ class FakeEngine:
             self._num_completion_tokens += len(output.token_ids)
             if output.finish_reason is not None:
                 self._running.remove(sequence)
-            if sequence.spoke_s and output.token_ids:
-                self._meter.token_gap.observe(begun - sequence.spoke_s)
-            sequence.spoke_s = begun
+            if sequence.last_output_s and output.token_ids:
+                self._meter.token_gap.observe(begun - sequence.last_output_s)
+            sequence.last_output_s = begun
             sequence.stream.put(output)
         num_tokens = self._num_completion_tokens - num_tokens
         self._meter.observe_step(monotonic() - begun, num_tokens=num_tokens, num_sequences=num_running)
-        self._note_change()
+        self._notify()
 
     def _admit(self) -> None:
         now = monotonic()
@@ -259,28 +259,28 @@ class FakeEngine:
             self._running.append(sequence)
 
     def _cancel(self, stream: OutputStream) -> None:
-        asked, before = monotonic(), len(self._running) + len(self._waiting)
+        begun, before = monotonic(), len(self._running) + len(self._waiting)
         self._end(stream)
         if len(self._running) + len(self._waiting) < before:
-            self._meter.cancellation.observe(monotonic() - asked)
+            self._meter.cancellation.observe(monotonic() - begun)
 
     def _end(self, stream: OutputStream, index: int | None = None) -> None:
         for queue in (self._running, self._waiting):
             queue[:] = [s for s in queue if s.stream is not stream or index not in (None, s.index)]
-        self._note_change()
+        self._notify()
 
     def _fail(self, sequences: list[_Sequence], error: ServingError) -> None:
         for stream in dict.fromkeys(sequence.stream for sequence in sequences):
             self._end(stream)
             stream.fail(error)
 
-    def _note_change(self) -> None:
+    def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
 
 class _Sequence:
-    """One choice: what it still has to say, and how many blocks it would hold."""
+    """One choice: its remaining tokens, and how many blocks it would hold."""
 
     def __init__(
         self, request: GenerationRequest, index: int, stream: OutputStream, text: Iterator[int], max_output: int
@@ -288,7 +288,7 @@ class _Sequence:
         self.request = request
         self.index = index
         self.stream = stream
-        self.spoke_s = 0.0
+        self.last_output_s = 0.0
         self._text = text
         self._left = max_output
         self._num_tokens = len(request.prompt)
@@ -297,11 +297,12 @@ class _Sequence:
     def num_blocks(self) -> int:
         return _blocks_for(self._num_tokens)
 
-    def turn(self, lengths: AnswerLengths, number: int) -> QueuedSequence:
-        """What others wait for. Its first step computes the whole prompt."""
-        num_said = self._num_tokens - len(self.request.prompt)
-        most = num_said + self._left
-        return QueuedSequence(0 if num_said else len(self.request.prompt), lengths.left(num_said, most, number))
+    def queued(self, lengths: AnswerLengths, number: int) -> QueuedSequence:
+        """The sequence for a wait estimate. Its first step computes the whole prompt."""
+        num_output = self._num_tokens - len(self.request.prompt)
+        most = num_output + self._left
+        prompt_tokens = 0 if num_output else len(self.request.prompt)
+        return QueuedSequence(prompt_tokens, lengths.left(num_output, most, number))
 
     def advance(self, num_tokens: int) -> TokenOutput:
         """The output of one step."""
@@ -331,29 +332,29 @@ class _Sequence:
 
 
 def _logprob(token: int, num_top: int) -> Logprob:
-    """Numbers that depend on the token alone. It is the likeliest, and the letters after it come next."""
+    """Made-up logprobs that depend on the token only: it is the most likely, followed by the next bytes."""
     logprob = -(token % 8) / 8
     top = tuple(((token + i) % 256, logprob - i) for i in range(num_top))
     return Logprob(token, logprob, logprob / 2, top)
 
 
-def _babble(prompt: tuple[int, ...], seed: int) -> Iterator[int]:
-    """A few sentences and an end token, over and over: made of nothing but prompt and seed (64 bits of it)."""
+def _sentences(prompt: tuple[int, ...], seed: int) -> Iterator[int]:
+    """A few sentences and an end token, repeatedly; a function of the prompt and the low 64 bits of the seed."""
     rng = random.Random(f"{seed % 2**64}:{zlib.crc32(repr(prompt).encode())}")
-    for turn in count():
+    for paragraph in count():
         sentences = []
         for _ in range(rng.randint(2, 4)):
             words = rng.choices(_WORDS, k=rng.randint(5, 12))
             sentences.append(" ".join(words).capitalize() + ".")
-        yield from ((" " if turn else "") + " ".join(sentences)).encode()
+        yield from ((" " if paragraph else "") + " ".join(sentences)).encode()
         yield IM_END
 
 
-def _held_to(matcher: Matcher, said: Iterator[int], rng: random.Random) -> Iterator[int]:
-    """What the script says as far as the grammar allows it, and any allowed token elsewhere."""
+def _constrained(matcher: Matcher, script: Iterator[int], rng: random.Random) -> Iterator[int]:
+    """The script's tokens where the grammar allows them, else random allowed tokens."""
     while not matcher.is_over:
         allowed = matcher.allowed()
-        token = next(said, IM_END)
+        token = next(script, IM_END)
         if not allowed[token]:
             token = int(rng.choice(np.flatnonzero(allowed)))
         yield token

@@ -10,7 +10,7 @@ IM_START, IM_END, END_OF_TEXT = range(256, 259)
 
 
 class FakeTokenizer:
-    """Bytes as tokens, and control tokens after them: three, and those of `extra_specials`. Decodes what it encodes."""
+    """A token per byte, then three control tokens and those of `extra_specials`. Implements `Tokenizer`."""
 
     def __init__(self, *, add_bos: bool = False, extra_specials: Sequence[str] = ()) -> None:
         self.specials = (*SPECIALS, *extra_specials)

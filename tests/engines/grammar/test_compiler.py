@@ -1,4 +1,4 @@
-"""Constraints: what comes out matches, on every engine, and nobody else notices."""
+"""Constraints: on every engine the output matches, and other requests are not affected."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def compiler() -> GrammarCompiler:
 
 
 def walk(matcher: Matcher, rng: random.Random) -> str:
-    """Any text that the grammar allows."""
-    said = bytearray()
+    """A random text that the grammar allows."""
+    text = bytearray()
     while not matcher.is_over:
         tokens = [int(token) for token in matcher.allowed().nonzero()[0]]
         token = rng.choice(tokens)
         if token == 257:
             break
-        said.append(token)
+        text.append(token)
         matcher.accept_token(token)
-    return said.decode()
+    return text.decode()
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def walk(matcher: Matcher, rng: random.Random) -> str:
     ],
 )
 def test_random_walks_match(compiler: GrammarCompiler, constraint: Constraint, pattern: str) -> None:
-    said = {walk(compiler.matcher(constraint), random.Random(seed)) for seed in range(30)}
+    texts = {walk(compiler.matcher(constraint), random.Random(seed)) for seed in range(30)}
 
-    assert len(said) > 1
-    assert all(re.fullmatch(pattern, text) for text in said)
+    assert len(texts) > 1
+    assert all(re.fullmatch(pattern, text) for text in texts)
 
 
-def test_json_has_one_way_of_white_space_and_most_of_it_is_forced(compiler: GrammarCompiler) -> None:
+def test_white_space_of_json_is_fixed_and_punctuation_is_forced(compiler: GrammarCompiler) -> None:
     matcher = compiler.matcher(json_schema(PERSON))
 
     assert bytes(matcher.forced()) == b'{"name": "'
@@ -101,7 +101,7 @@ def test_a_token_that_was_not_allowed_is_an_error(compiler: GrammarCompiler) -> 
         (Constraint("json_schema", '{"not": {}}', param="p"), "The JSON schema cannot be enforced"),
     ],
 )
-def test_what_is_no_grammar_is_refused_with_the_reason(
+def test_an_invalid_grammar_is_refused_with_the_reason(
     compiler: GrammarCompiler, constraint: Constraint, message: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=message) as raised:
@@ -112,17 +112,17 @@ def test_what_is_no_grammar_is_refused_with_the_reason(
 
 
 def chain(num_links: int) -> Any:
-    """A schema of objects in one another, each behind a reference."""
+    """A schema of nested objects, each a reference."""
     links = {
-        f"d{place}": {"type": "object", "properties": {"a": {"$ref": f"#/$defs/d{place + 1}"}}}
-        for place in range(num_links)
+        f"d{depth}": {"type": "object", "properties": {"a": {"$ref": f"#/$defs/d{depth + 1}"}}}
+        for depth in range(num_links)
     }
     return {"$ref": "#/$defs/d0", "$defs": {**links, f"d{num_links}": {"type": "null"}}}
 
 
-def test_references_and_rules_may_lead_a_thousand_deep_into_one_another(compiler: GrammarCompiler) -> None:
-    """What overflows a stack ends the process: no test could tell of it."""
-    rules = "\n".join(f"r{place}: r{place + 1}" for place in range(1900))
+def test_references_and_rules_may_nest_a_thousand_deep(compiler: GrammarCompiler) -> None:
+    """A stack overflow would end the process, and the test run with it."""
+    rules = "\n".join(f"r{number}: r{number + 1}" for number in range(1900))
 
     assert not compiler.matcher(json_schema(chain(1000))).is_over
     assert bytes(compiler.matcher(Constraint("lark", f'start: r0\n{rules}\nr1900: "ab"')).forced()) == b"ab"
@@ -130,15 +130,15 @@ def test_references_and_rules_may_lead_a_thousand_deep_into_one_another(compiler
 
 @pytest.mark.parametrize("kind", ["lark", "gbnf"])
 def test_a_grammar_of_more_rules_is_refused(compiler: GrammarCompiler, kind: Literal["lark", "gbnf"]) -> None:
-    mark, root = (":", "start") if kind == "lark" else ("::=", "root")
-    rules = "\n".join(f"r{place} {mark} r{place + 1}" for place in range(3000))
+    define, root = (":", "start") if kind == "lark" else ("::=", "root")
+    rules = "\n".join(f"r{number} {define} r{number + 1}" for number in range(3000))
 
     with pytest.raises(InvalidRequest, match="more than 2000 rules"):
-        compiler.matcher(Constraint(kind, f'{root} {mark} r0\n{rules}\nr3000 {mark} "a"'))
+        compiler.matcher(Constraint(kind, f'{root} {define} r0\n{rules}\nr3000 {define} "a"'))
 
 
-def test_a_gbnf_that_is_too_much_in_words_is_read_by_characters(compiler: GrammarCompiler) -> None:
-    doubled = "\n".join(f"r{place} ::= r{place + 1} [b-d]? r{place + 1}" for place in range(20))
+def test_gbnf_beyond_the_limits_with_terminals_is_compiled_without_them(compiler: GrammarCompiler) -> None:
+    doubled = "\n".join(f"r{number} ::= r{number + 1} [b-d]? r{number + 1}" for number in range(20))
     gbnf = f'root ::= r0\n{doubled}\nr20 ::= "a" | "0"'
 
     with pytest.raises(InvalidRequest, match="too big"):
@@ -146,7 +146,7 @@ def test_a_gbnf_that_is_too_much_in_words_is_read_by_characters(compiler: Gramma
     assert compiler.matcher(Constraint("gbnf", gbnf)).allowed()[ord("0")]
 
 
-def test_forced_text_is_encoded_once_for_all_streams() -> None:
+def test_forced_text_is_encoded_once_for_all_sequences() -> None:
     class Counting(FakeTokenizer):
         def __init__(self) -> None:
             super().__init__()
@@ -173,14 +173,14 @@ def text_of(engine: Engine, tokens: tuple[int, ...]) -> str:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_an_engine_says_json_of_the_schema(engine: Engine, temperature: float) -> None:
+def test_an_engine_generates_json_of_the_schema(engine: Engine, temperature: float) -> None:
     constraint = json_schema(PERSON)
     engine.prepare(constraint)
     request = make_request(constraint=constraint, max_tokens=300, temperature=temperature, seed=3, n=3)
 
-    for said in run(ask(engine, request)).values():
-        person = json.loads(text_of(engine, said.tokens))
-        assert said.reason == FinishReason.STOP
+    for choice in run(ask(engine, request)).values():
+        person = json.loads(text_of(engine, choice.tokens))
+        assert choice.reason == FinishReason.STOP
         assert set(person) == {"name", "age", "tags"}
         assert 0 <= person["age"] <= 150
         assert set(person["tags"]) <= {"a", "b"}
@@ -191,31 +191,31 @@ def test_forced_text_takes_few_steps_and_logprobs_change_nothing(engine: Engine)
     request = make_request(constraint=constraint, max_tokens=200, temperature=1.0, seed=1)
 
     before = engine.stats().steps
-    said = run(ask(engine, request))[0]
+    choice = run(ask(engine, request))[0]
     num_steps = engine.stats().steps - before
     scored = run(ask(engine, make_request(constraint=constraint, max_tokens=200, temperature=1.0, seed=1, logprobs=0)))
 
-    assert re.fullmatch("[ab]x{100}[cd]", text_of(engine, said.tokens))
-    assert scored[0] == said
+    assert re.fullmatch("[ab]x{100}[cd]", text_of(engine, choice.tokens))
+    assert scored[0] == choice
     if not isinstance(engine, FakeEngine):
         assert num_steps < 30
 
 
-def test_max_tokens_may_leave_it_unfinished_and_says_so(engine: Engine) -> None:
-    said = run(ask(engine, make_request(constraint=Constraint("regex", "x{50}"), max_tokens=20)))[0]
+def test_max_tokens_may_cut_the_output_with_finish_reason_length(engine: Engine) -> None:
+    choice = run(ask(engine, make_request(constraint=Constraint("regex", "x{50}"), max_tokens=20)))[0]
 
-    assert (len(text_of(engine, said.tokens)), said.reason) == (20, FinishReason.LENGTH)
+    assert (len(text_of(engine, choice.tokens)), choice.reason) == (20, FinishReason.LENGTH)
 
 
-def test_a_failing_constraint_ends_its_own_request_only(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_constraint_fails_its_own_request_only(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     constraint = Constraint("regex", "[ab]{40}")
 
     async def work() -> tuple[BaseException | dict[int, Any], BaseException | dict[int, Any]]:
         import asyncio
 
         free = asyncio.ensure_future(ask(engine, make_request(max_tokens=30)))
-        held = asyncio.ensure_future(ask(engine, make_request(constraint=constraint, max_tokens=30)))
-        one, two = await asyncio.gather(free, held, return_exceptions=True)
+        constrained = asyncio.ensure_future(ask(engine, make_request(constraint=constraint, max_tokens=30)))
+        one, two = await asyncio.gather(free, constrained, return_exceptions=True)
         return one, two
 
     calls = iter(range(1000))
@@ -227,30 +227,30 @@ def test_a_failing_constraint_ends_its_own_request_only(engine: Engine, monkeypa
         return real(self)
 
     monkeypatch.setattr(Matcher, "allowed", failing)
-    free, held = run(work())
+    free, constrained = run(work())
 
-    assert isinstance(held, ConstraintFailed)
+    assert isinstance(constrained, ConstraintFailed)
     assert isinstance(free, dict)
     assert len(free[0].tokens) == 30
     monkeypatch.undo()
     assert run(ask(engine, make_request(constraint=constraint, max_tokens=50)))[0].reason == FinishReason.STOP
 
 
-def test_the_fake_keeps_to_its_script_where_the_grammar_lets_it() -> None:
+def test_the_fake_engine_follows_its_script_where_the_grammar_allows_it() -> None:
     engine = FakeEngine(say('{"name": "Bo", "age": 7, "tags": []}'))
 
-    said = run(ask(engine, make_request(constraint=json_schema(PERSON), max_tokens=100)))[0]
+    choice = run(ask(engine, make_request(constraint=json_schema(PERSON), max_tokens=100)))[0]
 
-    assert text_of(engine, said.tokens) == '{"name": "Bo", "age": 7, "tags": []}'
+    assert text_of(engine, choice.tokens) == '{"name": "Bo", "age": 7, "tags": []}'
 
 
-def test_a_model_that_cannot_end_an_answer_takes_no_form() -> None:
-    with pytest.raises(InvalidRequest, match="no token that ends an answer"):
+def test_a_model_without_end_token_supports_no_constraints() -> None:
+    with pytest.raises(InvalidRequest, match="no end token"):
         GrammarCompiler(FakeTokenizer(), 259, set()).matcher(Constraint("regex", "a"))
 
 
 class Digits(random.Random):
-    """Prefers digits wherever they are allowed, as models do that are lost in a number."""
+    """Prefers digits wherever they are allowed, like a model in a degenerate loop."""
 
     def pick(self, allowed: Any) -> int:
         digits = [token for token in b"7777770" if allowed[token]]
@@ -258,7 +258,7 @@ class Digits(random.Random):
 
 
 def endless(constraint: Constraint, begin: bytes = b"") -> bytes:
-    """What a model writes that goes on with digits for as long as it may."""
+    """The output of a model that adds digits for as long as the mask allows them."""
     matcher, text, rng = GrammarCompiler(FakeTokenizer(), 259, {257}).matcher(constraint), bytearray(), Digits(3)
     while not matcher.is_over and len(text) < 400:
         allowed = matcher.allowed()
@@ -283,17 +283,17 @@ def endless(constraint: Constraint, begin: bytes = b"") -> bytes:
         ({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}, b"["),
     ],
 )
-def test_numbers_come_to_an_end_that_readers_can_read(schema: Any, begin: bytes) -> None:
-    form = output_format.json_schema(schema, "schema")
+def test_numbers_end_and_can_be_parsed(schema: Any, begin: bytes) -> None:
+    response_format = output_format.json_schema(schema, "schema")
 
-    text = endless(form.constraint, begin).decode()
+    text = endless(response_format.constraint, begin).decode()
 
-    form.check(text, is_cut=False)
+    response_format.check(text, is_cut=False)
     assert all(len(run) <= 20 for run in re.findall(r"\d+", text))
     assert math.isfinite(float(re.findall(r"-?[\d.eE+-]+", text)[0]))
 
 
-def test_digits_of_strings_and_of_patterns_of_a_clients_own_go_on() -> None:
+def test_digits_in_strings_and_in_client_patterns_are_not_bounded() -> None:
     string = output_format.json_schema({"type": "string", "pattern": "^[0-9a]{30,40}$"}, "schema")
 
     assert endless(string.constraint) == b'"' + b"7" * 40 + b'"'

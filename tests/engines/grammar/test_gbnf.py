@@ -1,4 +1,4 @@
-"""GBNF grammars match what they say, character by character."""
+"""GBNF grammars match the same texts after translation to Lark, with and without terminals."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def matches(compiler: GrammarCompiler, gbnf: str, text: str) -> bool:
         ("root ::= [a&&b]+", "a&b", "c"),
         (r"root ::= [\]a^-]+", "]^-a", "["),
         ('root ::= "a" .', "a\n", "a"),
-        ('root ::= word "b"\nword ::= [a-z]+', "abb", "ba"),  # no lexer takes the b away
+        ('root ::= word "b"\nword ::= [a-z]+', "abb", "ba"),  # the lexer must not consume the b
         ('root ::= "ab" | [a-z] [a-z] "!"', "ab!", "abc"),
         ('root ::= x-y x_y # two names\nx-y ::= "a"\nx_y ::= "b"', "ab", "aa"),
         ('root ::= start\nstart ::= "a" | start "b"', "abb", "b"),
@@ -50,7 +50,7 @@ def matches(compiler: GrammarCompiler, gbnf: str, text: str) -> bool:
         ('root ::= "say \\"hi\\" \\\\"', 'say "hi" \\', "say hi"),
     ],
 )
-def test_a_grammar_matches_what_it_says(compiler: GrammarCompiler, gbnf: str, good: str, bad: str) -> None:
+def test_a_grammar_matches_its_texts_only(compiler: GrammarCompiler, gbnf: str, good: str, bad: str) -> None:
     assert (matches(compiler, gbnf, good), matches(compiler, gbnf, bad)) == (True, False)
 
 
@@ -61,18 +61,18 @@ def test_a_grammar_matches_what_it_says(compiler: GrammarCompiler, gbnf: str, go
         ("root ::= other", "no rule 'other'"),
         ('root ::= "a"\nroot ::= "b"', "defined twice"),
         ('root ::= "a"{\u0663}', "Line 1"),
-        (r'root ::= "\q"', "no escape"),
-        (r'root ::= "\ud800"', "no character"),
+        (r'root ::= "\q"', "not an escape"),
+        (r'root ::= "\ud800"', "not a character"),
         ("root ::= \"a\"\n\nx ::= 'b'", "Line 3"),
         ('"a"', "begins with"),
     ],
 )
-def test_what_is_no_gbnf_is_refused_with_the_reason(gbnf: str, reason: str) -> None:
+def test_invalid_gbnf_is_refused_with_the_reason(gbnf: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         to_lark(gbnf)
 
 
-# --- words ---
+# --- terminals ---
 
 JSON = r"""
 root ::= value
@@ -86,20 +86,20 @@ ws ::= | " " | "\n" [ \t]{0,20}
 
 
 @pytest.mark.parametrize(
-    ("gbnf", "num_words"),
+    ("gbnf", "num_terminals"),
     [
-        ('root ::= word (" " word)* "."\nword ::= [a-z]+ | number\nnumber ::= [0-9]+', 3),  # it is one word
+        ('root ::= word (" " word)* "."\nword ::= [a-z]+ | number\nnumber ::= [0-9]+', 3),  # one terminal
         (JSON, 3),
-        ('root ::= "(" root ")" | word "b"\nword ::= [a-z]+', 0),  # the b would be the word's
+        ('root ::= "(" root ")" | word "b"\nword ::= [a-z]+', 0),  # the terminal would consume the b
         ('root ::= "(" root ")" | word "b"\nword ::= [c-z]+', 1),
-        ('root ::= "(" root ")" | word | "ab" "c"\nword ::= "a" "b"? | "abc"', 0),  # the one that is longer would win
-        ('root ::= "(" root ")" | word "è"\nword ::= "a" "é"?', 0),  # they begin with the same byte
+        ('root ::= "(" root ")" | word | "ab" "c"\nword ::= "a" "b"? | "abc"', 0),  # the longer match would win
+        ('root ::= "(" root ")" | word "è"\nword ::= "a" "é"?', 0),  # é and è share their first byte
         ('root ::= "(" root ")" | word word\nword ::= "a"+', 0),
-        ('root ::= "(" root ")" | one "x" | two "y"\none ::= [a-f]+\ntwo ::= [d-z]*', 0),  # x is the other's
+        ('root ::= "(" root ")" | one "x" | two "y"\none ::= [a-f]+\ntwo ::= [d-z]*', 0),  # `two` would consume the x
     ],
 )
-def test_rules_are_words_where_a_lexer_reads_them_as_gbnf_does(gbnf: str, num_words: int) -> None:
-    assert len(set(re.findall(r"^W\d+:", to_lark(gbnf), re.MULTILINE))) == num_words
+def test_rules_are_terminals_where_longest_match_agrees_with_gbnf(gbnf: str, num_terminals: int) -> None:
+    assert len(set(re.findall(r"^T\d+:", to_lark(gbnf), re.MULTILINE))) == num_terminals
 
 
 CHARACTERS = ['"a"', '"b"', '"ab"', "[a-c]", "[^ab]", '"é"', '"è"', '""', "[bé]", "."]
@@ -122,23 +122,23 @@ def bodies(names: list[str]) -> st.SearchStrategy[str]:
 
 @st.composite
 def grammars(draw: st.DrawFn) -> str:
-    """Four rules, of which the first leads to itself, or to nothing that does."""
+    """Four rules; the first may be recursive."""
     begin = draw(st.sampled_from(['"x" root "y" | ', 'root "z" | ', ""]))
     root = draw(bodies(["r1", "r2", "r3"]))
     rules = [draw(bodies(["r2", "r3"])), draw(bodies(["r3"])), draw(bodies([]))]
-    return "\n".join([f"root ::= {begin}{root}", *(f"r{place} ::= {body}" for place, body in enumerate(rules, 1))])
+    return "\n".join([f"root ::= {begin}{root}", *(f"r{number} ::= {body}" for number, body in enumerate(rules, 1))])
 
 
 @settings(max_examples=60, deadline=None)
 @given(grammars(), st.integers(0, 10**6))
-def test_with_words_the_same_may_come_next_as_without(gbnf: str, seed: int) -> None:
-    """At each step of a walk: the bytes that are allowed, and whether the text may end."""
+def test_terminals_allow_the_same_next_tokens(gbnf: str, seed: int) -> None:
+    """At each step of a random walk: the allowed bytes, and whether the text may end."""
     compiler = GrammarCompiler(FakeTokenizer(), 259, {IM_END})
     rng = random.Random(seed)
     try:
-        slow = compiler.matcher(Constraint("lark", to_lark(gbnf, with_words=False)))
+        slow = compiler.matcher(Constraint("lark", to_lark(gbnf, with_terminals=False)))
         fast = compiler.matcher(Constraint("lark", to_lark(gbnf)))
-    except InvalidRequest:  # some say nothing, or nothing that ends
+    except InvalidRequest:  # some match no text, or no finite one
         return
     for _ in range(12):
         assert (fast.is_over, fast.is_accepting) == (slow.is_over, slow.is_accepting)

@@ -1,4 +1,4 @@
-"""What is served is what the file's weights say: the bounds of docs/accuracy.md."""
+"""Converted models match the weights of their files, within the bounds of docs/accuracy.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from crossette.engines.openvino.convert import convert
 from crossette.engines.openvino.gguf import reference
-from crossette.engines.openvino.gguf.check import Served
+from crossette.engines.openvino.gguf.check import ConvertedModel
 from crossette.engines.openvino.gguf.compare import compare
 from crossette.engines.openvino.gguf.head import GgufHead, read_head
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.model
 
 PROSE = Path(__file__).parents[3] / "data" / "prose.txt"
 NUM_TOKENS = 512
-"""Of the prose."""
+"""Tokens of the text that are compared."""
 LAYERS = 3
-"""One of them gets the types of fewer bits in mixtures, two get those of more."""
+"""In mixtures one layer gets the types with fewer bits, two get those with more."""
 SHARPNESS = 3.0
 
 TOKENS = np.random.default_rng(5).integers(3, 259, 160).tolist()
@@ -34,13 +34,13 @@ CASES = [
     *(("qwen3", 512, kind) for kind in (*SUPER_BLOCKS, "Q4_1", "Q4_K_M")),
     *(("llama", 192, kind) for kind in ("Q4_K_M", "Q5_K_M")),
 ]
-"""Families, widths and types. Rows of 192 are no super-blocks, so those files mix in Q5_0, Q5_1 and Q8_0."""
+"""Families, widths and types. Rows of 192 do not fill super-blocks, so those files also use Q5_0, Q5_1 and Q8_0."""
 
 
-def test_the_default_model_says_what_its_file_says(real_model: StoredModel, default_gguf: Path) -> None:
+def test_the_default_model_matches_its_file(real_model: StoredModel, default_gguf: Path) -> None:
     tokenizer = OpenVINOTokenizer(real_model.path, add_bos=real_model.record.add_bos)
     tokens = tokenizer.encode(PROSE.read_text(encoding="utf-8"), specials=False)[:NUM_TOKENS]
-    served = Served(real_model.path, max_tokens=NUM_TOKENS).logits(tokens)
+    served = ConvertedModel(real_model.path, max_tokens=NUM_TOKENS).logits(tokens)
 
     found = compare(reference.logits(default_gguf, read_head(default_gguf), tokens), served, tokens)
 
@@ -51,7 +51,7 @@ def test_the_default_model_says_what_its_file_says(real_model: StoredModel, defa
 
 
 @pytest.mark.parametrize(("family", "width", "quantization"), CASES)
-def test_tiny_models_of_every_type_say_what_their_files_say(
+def test_tiny_models_of_every_type_match_their_files(
     tmp_path: Path, family: str, width: int, quantization: str
 ) -> None:
     weights = weights_of(quantization, LAYERS, sharpness=SHARPNESS, tied=family != "qwen3", feed_forward=512)
@@ -61,9 +61,11 @@ def test_tiny_models_of_every_type_say_what_their_files_say(
     expected = reference.logits(file, head, TOKENS)
     difference = convert(file, tmp_path).difference
 
-    found = compare(expected, Served(tmp_path, max_tokens=len(TOKENS), kv_cache_dtype="f32").logits(TOKENS), TOKENS)
+    found = compare(
+        expected, ConvertedModel(tmp_path, max_tokens=len(TOKENS), kv_cache_dtype="f32").logits(TOKENS), TOKENS
+    )
 
-    assert found.entropy.mean() < 0.6 * np.log(expected.shape[1]), "predictions as flat as these test nothing"
+    assert found.entropy.mean() < 0.6 * np.log(expected.shape[1]), "the distributions are too flat to test anything"
     assert difference is not None and difference.weights <= 0.01
     assert found.kl.mean() <= 0.002
     assert found.largest <= 0.1
@@ -71,7 +73,7 @@ def test_tiny_models_of_every_type_say_what_their_files_say(
 
 
 def share_of(quantization: str, head: GgufHead) -> float:
-    """Which part of a file's weights are of that type."""
+    """The share of a file's weights that have that type."""
     matrices = [tensor for tensor in head.tensors if len(tensor.shape) == 2]
     sizes = [np.prod(tensor.shape) for tensor in matrices]
     return float(sum(size for size, m in zip(sizes, matrices, strict=True) if m.type.name == quantization) / sum(sizes))
@@ -79,19 +81,19 @@ def share_of(quantization: str, head: GgufHead) -> float:
 
 @pytest.mark.parametrize("quantization", ["F16", "Q4_K"])
 def test_positions_far_from_the_start_are_as_exact(tmp_path: Path, quantization: str) -> None:
-    """Rotary frequencies of 16 bits go unnoticed in short texts: their error grows with the position."""
+    """The error of 16-bit rotary frequencies grows with the position, so short texts do not show it."""
     tokens = np.random.default_rng(6).integers(3, 259, 3000).tolist()
     weights = weights_of(quantization, 1, sharpness=SHARPNESS)
     file = write_tiny_gguf(tmp_path / "tiny.gguf", layers=1, weights=weights)
     convert(file, tmp_path)
 
-    served = Served(tmp_path, max_tokens=len(tokens), kv_cache_dtype="f32").logits(tokens)
+    served = ConvertedModel(tmp_path, max_tokens=len(tokens), kv_cache_dtype="f32").logits(tokens)
     found = compare(reference.logits(file, read_head(file), tokens), served, tokens)
 
     assert found.kl[-500:].mean() <= 5 * found.kl[:500].mean() + 1e-6
 
 
-def test_mixtures_mix(tmp_path: Path) -> None:
+def test_mixtures_have_several_types(tmp_path: Path) -> None:
     weights = weights_of("Q4_K_M", LAYERS)
     wide = read_head(write_tiny_gguf(tmp_path / "wide.gguf", layers=LAYERS, weights=weights))
     narrow = weights_of("Q4_K_M", LAYERS, feed_forward=512)
@@ -101,7 +103,7 @@ def test_mixtures_mix(tmp_path: Path) -> None:
     assert {tensor.type.name for tensor in short.tensors} == {"F32", "Q4_K", "Q6_K", "Q5_0", "Q8_0"}
 
 
-def test_the_measure_finds_what_is_different() -> None:
+def test_compare_finds_differences() -> None:
     logits = np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32) * 3
     other = logits.copy()
     other[7, :25] += 1

@@ -1,7 +1,7 @@
-"""Who is refused by the queue would have waited too long, and who finds a place is never refused.
+"""Requests refused by the queue would have waited too long, and a request with a free slot is never refused.
 
-Estimates are what requests are told when they come, real waits are what the scheduler then does with them; a step
-takes the time that a rule gives it.
+Wait estimates at arrival are compared with the waits in a simulation of the real scheduler, in which a function gives
+the duration of each step.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ import pytest
 from crossette.api.guards.queue_wait import QueueSettings, Returns, check_queue
 from crossette.engine import WaitEstimate
 from crossette.errors import Overloaded
-from support.bursts import Ask, make_machine, story
+from support.bursts import SimulatedRequest, make_machine, make_scenario
 
 pytestmark = pytest.mark.slow
 
-NUM_STORIES = 60
+NUM_SCENARIOS = 60
 
 
 @pytest.fixture(scope="module")
-def served() -> list[Ask]:
-    """All requests of all stories."""
-    asks = []
-    for seed in range(NUM_STORIES):
-        told = story(seed)
-        told.machine.play(told.asks)
-        asks += told.asks
-    return asks
+def served() -> list[SimulatedRequest]:
+    """All requests of all scenarios."""
+    requests = []
+    for seed in range(NUM_SCENARIOS):
+        scenario = make_scenario(seed)
+        scenario.machine.run(scenario.requests)
+        requests += scenario.requests
+    return requests
 
 
 def is_refused(wait: WaitEstimate, limit_s: float = 60.0) -> bool:
-    """By the rule of the API."""
+    """Whether the API would refuse a request with this estimate."""
     try:
         check_queue(wait, QueueSettings(max_wait=limit_s, max_waiting=10**6), Returns(), now=0)
     except Overloaded:
@@ -40,47 +40,49 @@ def is_refused(wait: WaitEstimate, limit_s: float = 60.0) -> bool:
     return False
 
 
-def share(asks: Iterable[Ask], of: list[Ask]) -> float:
-    return sum(1 for _ in asks) / len(of)
+def share(requests: Iterable[SimulatedRequest], of: list[SimulatedRequest]) -> float:
+    return sum(1 for _ in requests) / len(of)
 
 
 @pytest.mark.parametrize("limit_s", [3, 10, 30])
-def test_nine_of_ten_that_are_refused_would_have_waited_longer_than_the_limit(
-    served: list[Ask], limit_s: float
+def test_nine_of_ten_refused_requests_would_have_waited_longer_than_the_limit(
+    served: list[SimulatedRequest], limit_s: float
 ) -> None:
-    refused = [ask for ask in served if is_refused(ask.told, limit_s)]
+    refused = [request for request in served if is_refused(request.estimate, limit_s)]
 
     assert len(refused) > 500
-    assert share((ask for ask in refused if ask.waited > limit_s), refused) >= 0.9
+    assert share((request for request in refused if request.waited > limit_s), refused) >= 0.9
 
 
 @pytest.mark.parametrize("limit_s", [3, 10, 30])
-def test_most_that_would_wait_twice_the_limit_are_refused(served: list[Ask], limit_s: float) -> None:
-    """Not all: of the first burst of a machine nothing was measured before, and places are given to whoever comes."""
-    too_long = [ask for ask in served if ask.waited > 2 * limit_s]
+def test_most_requests_that_would_wait_twice_the_limit_are_refused(
+    served: list[SimulatedRequest], limit_s: float
+) -> None:
+    """Not all: in the first burst nothing was measured yet, and other requests may take slots first."""
+    too_long = [request for request in served if request.waited > 2 * limit_s]
 
     assert len(too_long) > 500
-    assert share((ask for ask in too_long if is_refused(ask.told, limit_s)), too_long) >= 0.75
+    assert share((request for request in too_long if is_refused(request.estimate, limit_s)), too_long) >= 0.75
 
 
-def test_nobody_is_refused_that_finds_a_place(served: list[Ask]) -> None:
-    """Not with a limit of nothing: it depends on no measurement."""
-    placed = [ask for ask in served if ask.found_slot]
+def test_no_request_with_a_free_slot_is_refused(served: list[SimulatedRequest]) -> None:
+    """Not even with a limit of 0: this does not depend on measurements."""
+    with_slot = [request for request in served if request.found_slot]
 
-    assert len(placed) > 500
-    assert not [ask for ask in placed if is_refused(ask.told, limit_s=0)]
+    assert len(with_slot) > 500
+    assert not [request for request in with_slot if is_refused(request.estimate, limit_s=0)]
 
 
 # --- prompts that are mostly cached ---
 
 
 def steady(num_tokens: int, now: float) -> float:
-    """Some 500 tokens of prompts a second, and 18 steps a second when a batch of 16 is full."""
+    """About 500 prompt tokens per second, and 18 steps per second when a batch of 16 is full."""
     return 0.02 + 0.002 * num_tokens
 
 
 def paused_at(pause: float) -> Callable[[int, float], float]:
-    """The machine is steady, but is paused for eleven seconds in the first step after some time."""
+    """Steady, but the first step after `pause` seconds takes eleven seconds longer."""
     pauses = [11.0]
 
     def seconds(num_tokens: int, now: float) -> float:
@@ -89,41 +91,43 @@ def paused_at(pause: float) -> Callable[[int, float], float]:
     return seconds
 
 
-def warm_up(shared: tuple[int, ...]) -> list[Ask]:
-    """Requests that came before, one after the other: they leave their beginning in the cache, and speeds behind."""
-    return [Ask(at, (*shared, 10**6 + at), (70,), 70) for at in range(0, 60, 6)]
+def warm_up(shared: tuple[int, ...]) -> list[SimulatedRequest]:
+    """Earlier requests, one after the other: they fill the prefix cache and the throughput measurements."""
+    return [SimulatedRequest(at, (*shared, 10**6 + at), (70,), 70) for at in range(0, 60, 6)]
 
 
-def burst(at: float, shared: tuple[int, ...], num: int = 32) -> list[Ask]:
-    return [Ask(at, (*shared, *range(10**7 + 100 * i, 10**7 + 100 * i + 12)), (70,), 70) for i in range(num)]
+def burst(at: float, shared: tuple[int, ...], num: int = 32) -> list[SimulatedRequest]:
+    prompts = [(*shared, *range(10**7 + 100 * i, 10**7 + 100 * i + 12)) for i in range(num)]
+    return [SimulatedRequest(at, prompt, (70,), 70) for prompt in prompts]
 
 
-@pytest.mark.parametrize(("pause", "num_shared"), [(None, 1600), (54.0, 400)], ids=["steady", "slow for a moment"])
-def test_a_burst_of_prompts_that_are_mostly_cached_is_let_in(pause: float | None, num_shared: int) -> None:
+@pytest.mark.parametrize(("pause", "num_shared"), [(None, 1600), (54.0, 400)], ids=["steady", "one slow step"])
+def test_a_burst_of_mostly_cached_prompts_is_admitted(pause: float | None, num_shared: int) -> None:
     shared = tuple(range(num_shared))
-    asks = burst(70.0, shared)
-    machine = make_machine(steady if pause is None else paused_at(pause), places=16, blocks=2000)
-    machine.play([*warm_up(shared), *asks])
+    requests = burst(70.0, shared)
+    machine = make_machine(steady if pause is None else paused_at(pause), slots=16, blocks=2000)
+    machine.run([*warm_up(shared), *requests])
 
-    assert max(ask.waited for ask in asks) < 10
-    assert not [ask.told for ask in asks if is_refused(ask.told)]
+    assert max(request.waited for request in requests) < 10
+    assert not [request for request in requests if is_refused(request.estimate)]
 
 
-def test_a_burst_with_a_beginning_that_nobody_has_computed_yet_counts_it_once() -> None:
+def test_a_shared_prefix_that_is_not_cached_yet_counts_once() -> None:
     shared = tuple(range(5000, 6500))
-    asks = burst(70.0, shared)
-    machine = make_machine(steady, places=16, blocks=2000)
-    machine.play([*warm_up(tuple(range(400))), *asks])
+    requests = burst(70.0, shared)
+    machine = make_machine(steady, slots=16, blocks=2000)
+    machine.run([*warm_up(tuple(range(400))), *requests])
 
-    assert max(ask.waited for ask in asks) < 15
-    assert not [ask.told for ask in asks if is_refused(ask.told, limit_s=30)]
+    assert max(request.waited for request in requests) < 15
+    assert not [request for request in requests if is_refused(request.estimate, limit_s=30)]
 
 
-def test_a_burst_that_shares_nothing_and_waits_minutes_is_refused_at_its_end() -> None:
-    asks = [Ask(70.0, tuple(range(10**6 * i, 10**6 * i + 1500)), (300,), 300) for i in range(1, 65)]
-    machine = make_machine(steady, places=16, blocks=2000)
-    machine.play([*warm_up(tuple(range(400))), *asks])
+def test_the_end_of_a_burst_without_shared_prefixes_that_waits_minutes_is_refused() -> None:
+    prompts = [tuple(range(10**6 * i, 10**6 * i + 1500)) for i in range(1, 65)]
+    requests = [SimulatedRequest(70.0, prompt, (300,), 300) for prompt in prompts]
+    machine = make_machine(steady, slots=16, blocks=2000)
+    machine.run([*warm_up(tuple(range(400))), *requests])
 
-    refused = [ask for ask in asks if is_refused(ask.told)]
+    refused = [request for request in requests if is_refused(request.estimate)]
     assert len(refused) > 20
-    assert min(ask.waited for ask in refused) > 60
+    assert min(request.waited for request in refused) > 60

@@ -1,4 +1,4 @@
-"""A converted model that does not compute what its file says is not stored."""
+"""A converted model that does not match its file is not stored."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def converted(file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return folder, difference
 
 
-def test_what_conversion_measured_is_told(file: Path, converted: tuple[Path, Difference]) -> None:
+def test_conversion_returns_the_measured_difference(file: Path, converted: tuple[Path, Difference]) -> None:
     folder, difference = converted
 
     assert 0 <= difference.kl < 0.0002 and 0 <= difference.largest < 0.05
@@ -49,7 +49,7 @@ def test_what_conversion_measured_is_told(file: Path, converted: tuple[Path, Dif
     assert verify(file, read_head(file), folder, add_bos=True).kl < 0.0002
 
 
-def test_queries_and_keys_are_found_where_a_part_of_each_head_is_turned(
+def test_queries_and_keys_are_verified_where_only_part_of_each_head_is_rotated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half = lambda writer, size: writer.add_uint32("llama.rope.dimension_count", size // 2)  # noqa: E731
@@ -60,7 +60,7 @@ def test_queries_and_keys_are_found_where_a_part_of_each_head_is_turned(
 
 
 def rewritten(folder: Path, target: Path, change: Callable[[Any], None]) -> Path:  # Any: openvino has no types
-    """The same model with another graph."""
+    """A copy of the model with a changed graph."""
     import openvino as ov
 
     shutil.copytree(folder, target)
@@ -71,7 +71,7 @@ def rewritten(folder: Path, target: Path, change: Callable[[Any], None]) -> Path
 
 
 def round_zero_points(model: Any) -> None:
-    """As openvino_genai has them: whole numbers of four bits."""
+    """Round zero points to four-bit integers, as openvino_genai does."""
     from openvino import opset13 as ops
 
     rounded = 0
@@ -79,13 +79,13 @@ def round_zero_points(model: Any) -> None:
         if node.get_type_name() == "Subtract":
             zeros = node.input_value(1).get_node()
             if zeros.get_type_name() == "Constant" and str(zeros.get_element_type()) == "<Type: 'float16'>":
-                whole = np.clip(np.round(zeros.data), 0, 15).astype(np.float16)
-                node.input(1).replace_source_output(ops.constant(whole).output(0))
+                integers = np.clip(np.round(zeros.data), 0, 15).astype(np.float16)
+                node.input(1).replace_source_output(ops.constant(integers).output(0))
                 rounded += 1
     assert rounded > 10
 
 
-def test_rounded_zero_points_are_found_in_the_rows(
+def test_rounded_zero_points_are_detected_by_the_rows(
     file: Path, converted: tuple[Path, Difference], tmp_path: Path
 ) -> None:
     folder = rewritten(converted[0], tmp_path / "rounded", round_zero_points)
@@ -100,34 +100,36 @@ def test_rounded_zero_points_are_found_in_the_rows(
     ("key", "value"),
     [("llama.rope.freq_base", 500_000.0), ("llama.attention.layer_norm_rms_epsilon", 0.3)],
 )
-def test_another_computation_with_the_same_weights_is_found_in_the_text(
+def test_another_computation_with_the_same_weights_is_detected_by_the_text(
     file: Path, converted: tuple[Path, Difference], key: str, value: float
 ) -> None:
     head = read_head(file)
     other = replace(head, metadata={**head.metadata, key: value})
 
-    with pytest.raises(ModelError, match=r"on a short text its logprobs are up to \d.* nats a token \(0\.002\)"):
+    with pytest.raises(ModelError, match=r"on a short text its logprobs are up to \d.* nats per token \(0\.002\)"):
         verify(file, other, converted[0], add_bos=False)
 
 
-def test_the_weights_of_another_file_are_found(converted: tuple[Path, Difference], tmp_path: Path) -> None:
+def test_the_weights_of_another_file_are_detected(converted: tuple[Path, Difference], tmp_path: Path) -> None:
     other = write_tiny_gguf(tmp_path / "other.gguf", layers=2, seed=1, weights=Weights(kind=Q4_K))
 
     with pytest.raises(ModelError, match=r"rows of '.*' are \d+\.\d% off"):
         verify(other, read_head(other), converted[0], add_bos=False)
 
 
-def test_a_matrix_that_the_graph_does_not_have_is_found(converted: tuple[Path, Difference], tmp_path: Path) -> None:
+def test_a_matrix_missing_in_the_graph_is_detected(converted: tuple[Path, Difference], tmp_path: Path) -> None:
     other = write_tiny_gguf(tmp_path / "other.gguf", layers=2, weights=Weights(kind=Q4_K, feed_forward=768))
 
     with pytest.raises(ModelError, match=r"rows of 'blk\.0\.ffn_.*' are inf% off"):
         verify(other, read_head(other), converted[0], add_bos=False)
 
 
-def test_a_graph_that_answers_with_no_number_is_found(
+def test_a_graph_that_computes_nan_is_detected(
     file: Path, converted: tuple[Path, Difference], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check.Served, "logits", lambda self, tokens: np.full((len(tokens), 260), np.nan, np.float32))
+    monkeypatch.setattr(
+        check.ConvertedModel, "logits", lambda self, tokens: np.full((len(tokens), 260), np.nan, np.float32)
+    )
 
     with pytest.raises(ModelError, match="up to nan off"):
         verify(file, read_head(file), converted[0], add_bos=False)
@@ -143,6 +145,6 @@ def test_a_file_that_fails_the_check_leaves_nothing(
     exact = groups.grouped
     monkeypatch.setattr(groups, "grouped", rounded)
 
-    with pytest.raises(ModelError, match="it does not compute what the file says"):
+    with pytest.raises(ModelError, match="it does not match the file"):
         convert(file, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""GGUF to OpenVINO: what is written, what is known about it, and what is refused before it goes wrong."""
+"""GGUF to OpenVINO: the files written, their metadata, and unsupported files."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_graph_tokenizers_and_template_are_written_and_nothing_else(
 
 
 def test_the_converted_model_generates(converted: tuple[Path, ModelFacts]) -> None:
-    """Also where others run it: with states, not pages."""
+    """openvino_genai runs it with a stateful KV cache, not a paged one."""
     pipeline = import_module("openvino_genai").LLMPipeline(str(converted[0]), "CPU")
 
     assert isinstance(pipeline.generate("hello", max_new_tokens=4), str)
@@ -101,10 +101,10 @@ def test_nothing_is_printed(tiny: Path, tmp_path: Path, capfd: pytest.CaptureFix
         (b"version https://git-lfs.github", "so it is a Git LFS pointer"),
         (b"\x00\x01\x02\x03", "not with 'GGUF', so it is not GGUF"),
         (b"", "not with 'GGUF', so it is not GGUF"),
-        (b"GGUF\x01\x00\x00\x00", "it is GGUF version 1; 2 and 3 can be read"),
+        (b"GGUF\x01\x00\x00\x00", "it is GGUF version 1; versions 2 and 3 are supported"),
     ],
 )
-def test_a_file_that_is_something_else_is_called_by_its_name(tmp_path: Path, start: bytes, message: str) -> None:
+def test_the_error_for_another_file_type_names_it(tmp_path: Path, start: bytes, message: str) -> None:
     file = tmp_path / "model.gguf"
     file.write_bytes(start)
 
@@ -126,17 +126,17 @@ def test_a_file_cut_anywhere_is_refused(tiny: Path, tmp_path: Path) -> None:
             read_head(cut)
 
 
-def test_a_length_field_gone_wild_is_refused(tiny: Path, tmp_path: Path) -> None:
+def test_an_absurd_length_field_is_refused(tiny: Path, tmp_path: Path) -> None:
     data = bytearray(tiny.read_bytes())
     data[24:32] = b"\xff" * 8  # the length of the first key
-    wild = tmp_path / "wild.gguf"
-    wild.write_bytes(data)
+    absurd = tmp_path / "absurd.gguf"
+    absurd.write_bytes(data)
 
     with pytest.raises(ModelError, match="it ends at byte"):
-        read_head(wild)
+        read_head(absurd)
 
 
-def test_an_unknown_architecture_is_refused_with_a_way_out(tmp_path: Path) -> None:
+def test_an_unknown_architecture_is_refused_with_an_alternative(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "gemma.gguf", layers=1, width=64, architecture="gemma2")
 
     with pytest.raises(ModelError, match=r"architecture is 'gemma2', and only llama, qwen2, qwen3 .*optimum-cli"):
@@ -179,18 +179,21 @@ def head(
         (head(matrix=GGMLQuantizationType.IQ2_XXS), "its tensor 'w' is IQ2_XXS, and only F32, F16, BF16, Q4_0"),
         (head(shape=(64, 64, 2)), "its tensor 'w' is Q8_0 of 3 dimensions"),
         (head(shape=(64,)), "its tensor 'w' is Q8_0 of 1 dimensions"),
-        (head(matrix=GGMLQuantizationType.Q4_K), "the rows of its tensor 'w' are no whole blocks of Q4_K"),
+        (head(matrix=GGMLQuantizationType.Q4_K), "the rows of its tensor 'w' are not whole blocks of Q4_K"),
         (head({"tokenizer.ggml.model": "llama"}), "its tokenizer is 'llama'"),
-        (head({"tokenizer.ggml.pre": "dbrx"}), "splits text by the rules 'dbrx'"),
+        (head({"tokenizer.ggml.pre": "dbrx"}), "its pre-tokenizer is 'dbrx'"),
         (head({"llama.expert_count": 8}), r"mixture of experts \(llama\.expert_count\)"),
-        (head({"llama.attention.sliding_window": 512}), "sees a window of 512 tokens"),
+        (head({"llama.attention.sliding_window": 512}), "has a sliding window of 512 tokens"),
         (head({"llama.final_logit_softcapping": 30.0}), "its logits are capped"),
-        (head({"llama.rope.scaling.type": "longrope"}), "scaled by 'longrope', and only linear, llama3, yarn"),
-        (head({"llama.rope.scaling.yarn_beta_fast": 16.0}), "a yarn_beta_fast of 16, and only 32 is known"),
+        (
+            head({"llama.rope.scaling.type": "longrope"}),
+            "scaling is 'longrope', and only linear, llama3, yarn are",
+        ),
+        (head({"llama.rope.scaling.yarn_beta_fast": 16.0}), "a yarn_beta_fast of 16, and only 32 is supported"),
         (head({"split.count": 3}), "one of several parts"),
     ],
 )
-def test_what_would_go_wrong_in_silence_is_refused(of: GgufHead, reason: str | None) -> None:
+def test_unsupported_features_are_refused(of: GgufHead, reason: str | None) -> None:
     found = unsupported(of)
 
     assert found is None if reason is None else re.search(reason, str(found))
@@ -206,7 +209,7 @@ def test_what_would_go_wrong_in_silence_is_refused(of: GgufHead, reason: str | N
         (b"blk.1.attn_norm", b"blk.7.attn_norm", "it has no tensor 'blk.1.attn_norm.weight'"),
     ],
 )
-def test_what_is_missing_is_named_and_nothing_is_left(
+def test_missing_parts_are_named_and_no_files_remain(
     tiny: Path, tmp_path: Path, there: bytes, instead: bytes, reason: str
 ) -> None:
     file = tmp_path / "m.gguf"
@@ -218,7 +221,7 @@ def test_what_is_missing_is_named_and_nothing_is_left(
 
 
 def with_number(file: Path, key: str, old: int, new: int) -> bytes:
-    """The bytes of a file in which one number of its metadata is another."""
+    """The bytes of a file with one number of its metadata replaced."""
     name, number = key.encode(), GGUFValueType.UINT32
     there, instead = (name + struct.pack("<II", number, value) for value in (old, new))
     data = file.read_bytes()
@@ -226,11 +229,11 @@ def with_number(file: Path, key: str, old: int, new: int) -> bytes:
     return data.replace(there, instead)
 
 
-def test_a_tensor_that_is_left_over_is_named(tiny: Path, tmp_path: Path) -> None:
+def test_an_unused_tensor_is_named(tiny: Path, tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     file.write_bytes(with_number(tiny, "llama.block_count", 2, 1))
 
-    with pytest.raises(ModelError, match=r"nothing is known to do with its tensors blk\.1\.attn_k\.weight, blk\.1\."):
+    with pytest.raises(ModelError, match=r"it has unsupported tensors: blk\.1\.attn_k\.weight, blk\.1\."):
         convert(file, tmp_path)
 
 
@@ -239,7 +242,7 @@ def test_a_tensor_that_is_left_over_is_named(tiny: Path, tmp_path: Path) -> None
     [
         ("attention.head_count", 4, 2, r"its tensor 'blk\.0\.attn_k\.weight' has 128 rows where 256 are expected"),
         ("attention.head_count_kv", 2, 1, r"its tensor 'blk\.0\.attn_k\.weight' has 128 rows where 64 are expected"),
-        ("attention.head_count_kv", 2, 3, "its 4 heads of 64 have 3 keys"),
+        ("attention.head_count_kv", 2, 3, "its 4 heads of size 64 have 3 KV heads"),
         ("embedding_length", 256, 512, r"its tensor 'blk\.0\.attn_q\.weight' has 256 rows where 512 are expected"),
     ],
 )
@@ -258,11 +261,11 @@ def test_matrices_that_cannot_be_multiplied_are_an_error(tmp_path: Path) -> None
     data = file.read_bytes().replace(b"ffn_down", b"ffn_temp").replace(b"ffn_gate", b"ffn_down")
     file.write_bytes(data.replace(b"ffn_temp", b"ffn_gate"))
 
-    with pytest.raises(ModelError, match=r"Can't convert .*m\.gguf: OpenVINO cannot make a graph of it: .+"):
+    with pytest.raises(ModelError, match=r"Can't convert .*m\.gguf: OpenVINO cannot build its graph: .+"):
         convert(file, tmp_path)
 
 
-def test_the_quantization_of_a_file_that_does_not_say_is_that_of_its_tensors(tmp_path: Path) -> None:
+def test_an_undeclared_quantization_is_that_of_the_tensors(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, width=64, file_type=LlamaFileType.GUESSED)
 
     assert convert(file, tmp_path).quantization == "Q8_0"
@@ -304,39 +307,39 @@ MORE_KEYS = (
 
 
 def damaged(of: GgufHead, rng: random.Random) -> GgufHead:
-    """A head in which one value is another, or one tensor has another shape, type or name."""
+    """A header with one value replaced, or with a tensor of another shape, type or name."""
     if rng.random() < 0.6:
         key = rng.choice([*(key for key in of.metadata if key != "general.architecture"), *MORE_KEYS])
         return replace(of, metadata={**of.metadata, key: rng.choice(VALUES)})
     tensors = list(of.tensors)
-    place = rng.randrange(len(tensors))
-    shape = tensors[place].shape
+    index = rng.randrange(len(tensors))
+    shape = tensors[index].shape
     changes: list[dict[str, Any]] = [
         *({"shape": other} for other in (shape[::-1], (), (0,), (*shape, 1), (32,), (1, *shape), (shape[0], 1))),
         {"type": rng.choice(list(GGMLQuantizationType))},
         {"name": rng.choice(tensors).name},
     ]
-    tensors[place] = replace(tensors[place], **rng.choice(changes))
+    tensors[index] = replace(tensors[index], **rng.choice(changes))
     return replace(of, tensors=tuple(tensors))
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_damaged_head_is_refused_or_harmless(
+def test_a_damaged_header_is_refused_or_harmless(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, fuzz: int
 ) -> None:
     monkeypatch.setattr("crossette.engines.openvino.convert.verify", lambda *_, **__: None)
     weights = Weights(kind=GGMLQuantizationType.Q4_0, rope="llama3")
     file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, width=64, weights=weights)
-    whole, rng = read_head(file), random.Random(seed)
+    intact, rng = read_head(file), random.Random(seed)
     for _ in range(30 * fuzz):
-        of = damaged(whole, rng)
+        of = damaged(intact, rng)
         monkeypatch.setattr("crossette.engines.openvino.convert.read_head", lambda _, of=of: of)
         with suppress(ModelError):
             convert(file, tmp_path)
 
 
 @pytest.mark.parametrize(("splitter", "bos"), [("llama-bpe", True), ("tekken", True), ("qwen2", False)])
-def test_prompts_begin_with_bos_as_in_llama_cpp_where_a_file_is_silent(
+def test_the_default_of_add_bos_is_that_of_llama_cpp(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, splitter: str, bos: bool
 ) -> None:
     head = read_head(tiny)
@@ -347,11 +350,11 @@ def test_prompts_begin_with_bos_as_in_llama_cpp_where_a_file_is_silent(
     assert convert(tiny, tmp_path).add_bos is bos
 
 
-def test_a_disk_that_is_full_is_an_error(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("crossette.engines.openvino.gguf.weights.Weights._kept", full)
+    monkeypatch.setattr("crossette.engines.openvino.gguf.weights.Weights._mapped", full)
 
     with pytest.raises(ModelError, match=rf"^Can't convert {tiny} in {tmp_path}: No space left on device\.$"):
         convert(tiny, tmp_path)

@@ -1,4 +1,4 @@
-"""Whatever fails inside the engine: its requests end with an error, their blocks are free, and the next one works."""
+"""Failures inside the engine fail the affected requests and free their blocks; the next request works."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def engine(tiny_model_dir: Path) -> Iterator[OpenVINOEngine]:
 
 
 def failing_once(call: Callable[..., Any], after: int, failed: list[bool]) -> Callable[..., Any]:
-    """`call`, but for one time, after so many that work."""
+    """`call`, except that it fails once, after `after` successful calls."""
     calls = iter(range(10**6))
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -45,7 +45,7 @@ BOUNDARIES: dict[str, Callable[[OpenVINOEngine], tuple[Any, str]]] = {
     "schedule": lambda engine: (engine.scheduler, "schedule"),
     "run": lambda engine: (engine._runner, "run"),
     "forward": lambda engine: (engine._runner, "forward"),
-    "draw": lambda engine: (engine_module, "draw"),
+    "sample": lambda engine: (engine_module, "sample"),
     "update": lambda engine: (engine.scheduler, "update"),
     "deliver": lambda engine: (engine, "_deliver"),
     "count": lambda engine: (engine, "_count"),
@@ -56,21 +56,21 @@ BOUNDARIES: dict[str, Callable[[OpenVINOEngine], tuple[Any, str]]] = {
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_a_failure_at_any_boundary_ends_its_requests_and_the_next_one_works(
+def test_a_failure_at_any_boundary_fails_its_requests_and_the_next_one_works(
     engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch, boundary: str, after: int
 ) -> None:
     request = make_request("A prompt of more than one block, so that there is something to share", n=2, max_tokens=6)
-    said = run(ask(engine, request))
+    expected = run(ask(engine, request))
     owner, name = BOUNDARIES[boundary](engine)
 
     async def ask_until_it_has_failed() -> None:
         for _ in range(after + 2):
             try:
-                assert await ask(engine, replace(request)) == said
+                assert await ask(engine, replace(request)) == expected
             except EngineFailure:
                 break
-        assert failed == [True]  # after an answer is complete, a failure concerns nobody
-        assert await ask(engine, replace(request)) == said
+        assert failed == [True]  # a failure after the output is complete affects no request
+        assert await ask(engine, replace(request)) == expected
 
     failed: list[bool] = []
     with monkeypatch.context() as patched:
@@ -80,10 +80,10 @@ def test_a_failure_at_any_boundary_ends_its_requests_and_the_next_one_works(
     assert is_empty(engine)
 
 
-def test_what_waits_is_counted_from_the_moment_it_is_asked_and_speeds_are_measured(
+def test_requests_that_arrive_during_a_step_count_as_waiting_and_throughput_is_measured(
     engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step may take seconds: requests that come meanwhile are in the queue already."""
+    """A step may take seconds: requests that arrive meanwhile are already queued."""
     entered, released = threading.Event(), threading.Event()
     run_batch = engine._runner.run
 
@@ -111,7 +111,7 @@ def test_what_waits_is_counted_from_the_moment_it_is_asked_and_speeds_are_measur
     assert 0 < stats.speeds.mean_output_tokens <= 8
 
 
-def test_a_step_that_never_returns_turns_readiness_off_and_one_that_does_turns_it_on_again(
+def test_a_hanging_step_turns_readiness_off_until_it_returns(
     engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, released = threading.Event(), threading.Event()

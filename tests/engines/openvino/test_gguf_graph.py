@@ -1,4 +1,4 @@
-"""The graph of a GGUF file says what the file says: all families, all ways of scaling positions, and their parts."""
+"""The graph of a GGUF file matches the reference: all families, all rope scalings, and their parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crossette.engines.openvino.gguf.head import GgufHead, Value, read_head
 from crossette.engines.openvino.gguf.rotary import read_rotary
 from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.model import load_paged
-from crossette.engines.openvino.runner import Row, Runner
+from crossette.engines.openvino.runner import Runner, Subsequence
 from support.tiny_model import Weights, write_tiny_gguf
 
 pytestmark = pytest.mark.model
@@ -26,15 +26,15 @@ Floats = npt.NDArray[np.float32]
 
 F32, Q4_0 = GGMLQuantizationType.F32, GGMLQuantizationType.Q4_0
 TOKENS = [3 + (7 * i * i + 5 * i) % 256 for i in range(100)]
-"""Long enough to reach beyond the window of scaled positions."""
+"""Longer than the original context length of the rope scalings."""
 
 
 def logits(gguf: Path, folder: Path, tokens: list[int] = TOKENS) -> Floats:
-    """Of a text in two chunks, as the engine computes it. Without quantised matrices the cache has 16 bits."""
+    """Logits of a text in two chunks, as the engine computes them. Without quantised matrices the KV cache is f16."""
     write_graph(gguf, read_head(gguf), folder)
     blocks = list(range(blocks_for(len(tokens))))
     runner = Runner(load_paged(folder, threads=1, window=len(tokens)), len(blocks), threads=1)
-    chunks = [Row(tokens[:60], 0, blocks, 60), Row(tokens[60:], 60, blocks, len(tokens) - 60)]
+    chunks = [Subsequence(tokens[:60], 0, blocks, 60), Subsequence(tokens[60:], 60, blocks, len(tokens) - 60)]
     return np.concatenate([runner.forward([chunk]).copy() for chunk in chunks])
 
 
@@ -45,7 +45,7 @@ def log_probs(values: Floats) -> Floats:
 
 
 def difference(gguf: Path, folder: Path) -> float:
-    """The largest of any logprob, of logits that are some units apart."""
+    """The largest logprob difference from the reference."""
     wanted = log_probs(reference.logits(gguf, read_head(gguf), TOKENS))
     assert wanted.std() > 1
     return float(np.abs(log_probs(logits(gguf, folder)) - wanted).max())
@@ -53,17 +53,17 @@ def difference(gguf: Path, folder: Path) -> float:
 
 CASES = {
     "llama": ("llama", Weights(kind=F32)),
-    "llama, a head of its own": ("llama", Weights(kind=F32, tied=False)),
-    "llama, llama3 positions": ("llama", Weights(kind=F32, rope="llama3")),
-    "llama, linear positions": ("llama", Weights(kind=F32, rope="linear")),
-    "qwen2, YaRN positions": ("qwen2", Weights(kind=F32, rope="yarn")),
+    "llama, separate head": ("llama", Weights(kind=F32, tied=False)),
+    "llama, llama3 rope": ("llama", Weights(kind=F32, rope="llama3")),
+    "llama, linear rope": ("llama", Weights(kind=F32, rope="linear")),
+    "qwen2, YaRN rope": ("qwen2", Weights(kind=F32, rope="yarn")),
     "qwen2, with biases": ("qwen2", Weights(kind=F32)),
-    "qwen3, with norms of queries and keys": ("qwen3", Weights(kind=F32, tied=False)),
+    "qwen3, with query and key norms": ("qwen3", Weights(kind=F32, tied=False)),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_graph_computes_what_the_file_says(tmp_path: Path, name: str) -> None:
+def test_the_graph_matches_the_reference(tmp_path: Path, name: str) -> None:
     architecture, weights = CASES[name]
     file = write_tiny_gguf(tmp_path / "m.gguf", layers=2, architecture=architecture, weights=weights)
 
@@ -72,7 +72,7 @@ def test_the_graph_computes_what_the_file_says(tmp_path: Path, name: str) -> Non
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
 @pytest.mark.parametrize("width", [64, 192])
-def test_heads_may_have_keys_of_their_own(tmp_path: Path, architecture: str, width: int) -> None:
+def test_heads_need_not_share_keys(tmp_path: Path, architecture: str, width: int) -> None:
     weights = Weights(kind=F32)
     file = write_tiny_gguf(tmp_path / "m.gguf", layers=2, width=width, architecture=architecture, weights=weights)
 
@@ -80,7 +80,7 @@ def test_heads_may_have_keys_of_their_own(tmp_path: Path, architecture: str, wid
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3"])
-def test_a_part_of_a_head_may_be_turned(tmp_path: Path, architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_a_head_may_be_rotated(tmp_path: Path, architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GGUFWriter, "add_rope_dimension_count", _half_of(GGUFWriter.add_rope_dimension_count))
     file = write_tiny_gguf(tmp_path / "m.gguf", layers=2, architecture=architecture, weights=Weights(kind=F32))
     head_size = 128 if architecture == "qwen3" else 64
@@ -103,7 +103,7 @@ def test_the_cache_has_16_bits_only_where_no_weights_are_quantised(tmp_path: Pat
     assert kinds == {F32: {ov.Type.f16}, Q4_0: {ov.Type.u8}}
 
 
-def test_a_tied_head_is_kept_once(tmp_path: Path) -> None:
+def test_a_tied_head_is_stored_once(tmp_path: Path) -> None:
     sizes = {}
     for tied in (True, False):
         file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, weights=Weights(tied=tied))
@@ -118,7 +118,7 @@ SCALED = {**BASE, "llama.rope.scaling.factor": 4.0}
 
 
 @pytest.mark.parametrize(
-    "told",
+    "metadata",
     [
         {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0},
         {"llama.rope.scaling.type": "linear", "llama.rope.scale_linear": 4.0},
@@ -126,15 +126,15 @@ SCALED = {**BASE, "llama.rope.scaling.factor": 4.0}
         {"llama.rope.scale_linear": 4.0},
     ],
 )
-def test_a_linear_factor_divides_the_frequencies(told: dict[str, Value]) -> None:
+def test_a_linear_factor_divides_the_frequencies(metadata: dict[str, Value]) -> None:
     plain = read_rotary(GgufHead(BASE, ()), "llama", 64, None)
-    linear = read_rotary(GgufHead({**BASE, **told}, ()), "llama", 64, None)
+    linear = read_rotary(GgufHead({**BASE, **metadata}, ()), "llama", 64, None)
 
     assert plain.frequencies[[0, 16]] == pytest.approx([1, 0.01])
     np.testing.assert_allclose(linear.frequencies, plain.frequencies / 4, rtol=1e-6)
 
 
-def test_no_scaling_is_none_whatever_the_factor() -> None:
+def test_scaling_type_none_ignores_the_factor() -> None:
     plain = read_rotary(GgufHead(BASE, ()), "llama", 64, None)
     none = read_rotary(GgufHead({**SCALED, "llama.rope.scaling.type": "none"}, ()), "llama", 64, None)
 
@@ -149,12 +149,12 @@ def test_factors_of_pairs_divide_their_frequencies() -> None:
 
 
 EVERY_FOURTH = [1.0, 0.3162278, 0.1, 0.02432521, 0.005384615, 0.0009730086, 0.00025, 7.905695e-05]
-"""Of 32 frequencies, as transformers 5.5 computes them."""
+"""Every fourth of 32 frequencies, as computed by transformers 5.5."""
 
 
-@pytest.mark.parametrize("told", ["llama.rope.scaling.original_context_length", "llama.context_length"])
-def test_yarn_is_that_of_transformers(told: str) -> None:
-    metadata: dict[str, Value] = {**SCALED, "llama.rope.scaling.type": "yarn", told: 2048}
+@pytest.mark.parametrize("length_key", ["llama.rope.scaling.original_context_length", "llama.context_length"])
+def test_yarn_matches_transformers(length_key: str) -> None:
+    metadata: dict[str, Value] = {**SCALED, "llama.rope.scaling.type": "yarn", length_key: 2048}
     found = read_rotary(GgufHead(metadata, ()), "llama", 64, None)
 
     assert found.frequencies[::4] == pytest.approx(EVERY_FOURTH, rel=1e-6)

@@ -1,4 +1,4 @@
-"""The tokenizer that is made of a GGUF file: the tokens of its model's family, to the last one."""
+"""The tokenizer converted from a GGUF file matches that of its model family."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def tiny_head(tmp_path_factory: pytest.TempPathFactory) -> GgufHead:
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., OpenVINOTokenizer]:
-    """The tokenizer of a head in which some of the metadata is another."""
+    """Build the tokenizer of a header with changed metadata."""
 
     def make(head: GgufHead, **changes: Any) -> OpenVINOTokenizer:
-        told = {f"tokenizer.ggml.{key}": value for key, value in changes.items()}
-        write_tokenizer(replace(head, metadata={**head.metadata, **told}), tmp_path)
+        changed = {f"tokenizer.ggml.{key}": value for key, value in changes.items()}
+        write_tokenizer(replace(head, metadata={**head.metadata, **changed}), tmp_path)
         return OpenVINOTokenizer(tmp_path, add_bos=True)
 
     return make
 
 
 @pytest.mark.parametrize("splitter", EXPECTED)
-def test_text_is_split_as_the_family_does_it(
+def test_pre_tokenizers_match_those_of_the_families(
     default_head: GgufHead, load: Callable[..., OpenVINOTokenizer], splitter: str
 ) -> None:
     lists = {name: default_head.list(f"tokenizer.ggml.{name}") for name in ("tokens", "token_type", "merges")}
@@ -61,7 +61,7 @@ def test_text_is_split_as_the_family_does_it(
     assert [tokenizer.encode(text, specials=False) for text in TEXTS] == EXPECTED[splitter]
 
 
-def test_the_rules_are_told_apart_by_these_texts() -> None:
+def test_the_texts_distinguish_all_pre_tokenizers() -> None:
     assert len({json.dumps(ids) for ids in EXPECTED.values()}) == len(EXPECTED)
 
 
@@ -101,19 +101,19 @@ def test_an_unknown_token_may_be_missing(
         ("token_type", [1] * 260, "no control tokens"),
         ("merges", [], "no merges"),
         ("tokens", [], "no control tokens"),
-        ("pre", "dbrx", "by the rules 'dbrx', and only default, gpt-2"),
+        ("pre", "dbrx", "pre-tokenizer is 'dbrx', and only default, gpt-2"),
         ("model", "llama", "only byte-level BPE"),
     ],
 )
-def test_what_is_not_known_is_said(tiny_head: GgufHead, key: str, value: Any, reason: str) -> None:
+def test_unsupported_tokenizers_have_a_reason(tiny_head: GgufHead, key: str, value: Any, reason: str) -> None:
     metadata = {**tiny_head.metadata, f"tokenizer.ggml.{key}": value}
 
     assert unsupported_tokenizer(tiny_head) is None
     assert reason in str(unsupported_tokenizer(replace(tiny_head, metadata=metadata)))
 
 
-def test_a_program_that_made_a_tokenizer_ends_well(tmp_path: Path, default_gguf: Path) -> None:
-    """Holding nodes of the tokenizers' extension from Python has crashed the interpreter at its exit."""
+def test_the_interpreter_exits_cleanly_after_a_conversion(tmp_path: Path, default_gguf: Path) -> None:
+    """Holding nodes of the tokenizer extension in Python has crashed the interpreter at exit."""
     program = (
         "import sys; from pathlib import Path\n"
         "from crossette.engines.openvino.gguf.head import read_head\n"

@@ -1,4 +1,4 @@
-"""The weights of a converted graph are those of its file, in every format."""
+"""The weights of a converted graph match its file, in every format."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ T = GGMLQuantizationType
 
 KINDS = [T.F32, T.F16, T.BF16, *FORMATS]
 ROUNDING = 2.0**-8
-"""Scale and zero point are rounded to 11 bits each, and so is each step on the way, where constants are computed
-before they are used; any of them may be twice the largest weight of a group."""
+"""Scale, zero point and, where constants are folded, each intermediate value are rounded to 11 bits; any of them may be
+twice the largest weight of a group."""
 
 
 def build(gguf: Path, folder: Path) -> Path:
@@ -41,7 +41,7 @@ def build(gguf: Path, folder: Path) -> Path:
 
 
 def matrices_of(graph: Path, part: str = "") -> dict[str, Floats]:
-    """The matrices of a graph by their tensors' names, which begin with `part`, as the plug-in computes them."""
+    """The matrices of a graph whose tensor names begin with `part`, as the plug-in computes them."""
     core = ov.Core()
     found = {}
     for node in core.read_model(graph).get_ops():
@@ -53,7 +53,7 @@ def matrices_of(graph: Path, part: str = "") -> dict[str, Floats]:
 
 
 def matrices_in(gguf: Path) -> dict[str, Floats]:
-    """The matrices of a file; rows of llama's queries and keys in the order of the graph."""
+    """The matrices of a file, with the rows of llama's queries and keys in the graph's order."""
     reader = GGUFReader(gguf)
     llama = reader.fields["general.architecture"].contents() == "llama"
     found = {}
@@ -69,7 +69,7 @@ def matrices_in(gguf: Path) -> dict[str, Floats]:
 
 
 def distance(weights: Floats, wanted: Floats) -> float:
-    """The largest difference of a weight, in units of the largest of its group."""
+    """The largest difference of a weight, relative to the largest weight of its group."""
     parts = wanted.reshape(-1, 16)
     largest = np.maximum(np.abs(parts).max(-1), np.finfo(np.float32).tiny)
     return float((np.abs(weights.reshape(-1, 16) - parts).max(-1) / largest).max())
@@ -83,7 +83,7 @@ def distances(graph: Path, gguf: Path) -> dict[str, float]:
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_the_weights_of_every_format_are_those_of_the_file(tmp_path: Path, kind: T, architecture: str) -> None:
+def test_the_weights_of_every_format_match_the_file(tmp_path: Path, kind: T, architecture: str) -> None:
     file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, architecture=architecture, weights=Weights(kind=kind))
     sizes = {tensor.type: 0 for tensor in read_head(file).tensors}
     for tensor in read_head(file).tensors:
@@ -119,8 +119,8 @@ def test_the_default_model_has_the_weights_of_its_file(default_gguf: Path, tmp_p
     assert max(distance(weights, wanted[name]) for name, weights in there.items()) <= ROUNDING
 
 
-def test_rounded_zero_points_would_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What these tests are for: minima as whole numbers of scales, which is how they were kept once."""
+def test_rounded_zero_points_would_be_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks the tests themselves: minima as integer multiples of scales, as an earlier conversion stored them."""
 
     def rounded(scales: Floats, minima: Floats | None, zero: int) -> Groups:
         found = grouped(scales, minima, zero)
@@ -134,14 +134,14 @@ def test_rounded_zero_points_would_be_found(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_file_is_converted_in_pieces_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, weights=Weights(kind=T.Q4_K))
-    whole = build(file, tmp_path / "whole").with_suffix(".bin").read_bytes()
+    expected = build(file, tmp_path / "at-once").with_suffix(".bin").read_bytes()
     monkeypatch.setattr(weights_module, "_PIECE", 256 * 37)
 
-    assert build(file, tmp_path / "pieces").with_suffix(".bin").read_bytes() == whole
+    assert build(file, tmp_path / "pieces").with_suffix(".bin").read_bytes() == expected
 
 
-def test_a_table_of_two_bits_is_kept_in_four(tmp_path: Path) -> None:
-    """The plug-in looks up rows in a table of two bits, but unpacks the whole of it for that."""
+def test_a_two_bit_table_is_stored_in_four_bits(tmp_path: Path) -> None:
+    """The plug-in would dequantise a whole two-bit table for each lookup."""
     file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, weights=Weights(kind=T.Q2_K))
     nodes = {node.get_friendly_name(): node for node in ov.Core().read_model(build(file, tmp_path)).get_ops()}
 
@@ -156,7 +156,7 @@ SCALES = {
     T.Q3_K: (108,),
     T.Q6_K: (208,),
 }
-"""Where the 16-bit numbers of a block are: chance would make some of them no numbers."""
+"""Offsets of the 16-bit floats in a block: random bytes would make some of them NaN."""
 
 
 @pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
@@ -169,45 +169,45 @@ def test_blocks_of_any_bytes_are_read_to_the_last_bit(kind: T, seed: int) -> Non
         numbers = rng.standard_normal(data.shape[:2]).astype(np.float16)
         data[..., offset : offset + 2] = numbers[..., None].view(np.uint8)
     wanted = dequantize(data.reshape(4, -1), kind).reshape(4, -1)
-    known, blocks = FORMATS[kind], as_blocks(data.ravel(), kind, 4)
+    layout, blocks = FORMATS[kind], as_blocks(data.ravel(), kind, 4)
 
-    integers = known.integers(blocks).reshape(4, -1).astype(np.float32)
-    scales = np.repeat(known.scales(blocks).reshape(4, -1), known.group, axis=1)
-    if known.minima is None:
-        weights = (integers - known.zero) * scales
+    integers = layout.integers(blocks).reshape(4, -1).astype(np.float32)
+    scales = np.repeat(layout.scales(blocks).reshape(4, -1), layout.group, axis=1)
+    if layout.minima is None:
+        weights = (integers - layout.zero) * scales
     else:
-        weights = integers * scales + np.repeat(known.minima(blocks).reshape(4, -1), known.group, axis=1)
+        weights = integers * scales + np.repeat(layout.minima(blocks).reshape(4, -1), layout.group, axis=1)
 
     np.testing.assert_array_equal(weights, wanted)
 
 
 def weights_of(scales: Any, minima: Any) -> tuple[Floats, Floats, Groups]:
-    """The weights of groups of the integers 0 to 15, as they are kept and as they should be."""
+    """The weights of groups of the integers 0 to 15: as stored, as expected, and the groups."""
     scales, minima = np.array([scales], np.float32), np.array([minima], np.float32)
     found = grouped(scales, minima, 0)
     integers = np.tile(np.arange(16, dtype=np.float32), (1, scales.size, 1))
     wanted = integers * scales[..., None] + minima[..., None]
     if found.flat is not None:
         integers[found.flat] = 0
-    kept = (integers - found.zeros[..., None].astype(np.float32)) * found.scales[..., None].astype(np.float32)  # type: ignore[index]
-    return kept, wanted, found
+    stored = (integers - found.zeros[..., None].astype(np.float32)) * found.scales[..., None].astype(np.float32)  # type: ignore[index]
+    return stored, wanted, found
 
 
 @pytest.mark.parametrize(
     ("scale", "minimum"),
     [(0.01, -0.08), (0.0, -0.08), (0.0, 0.08), (0.0, 0.0), (1e-9, -0.5), (1e-6, 0.25), (6e-8, 1.0), (1e-3, -60.0)],
 )
-def test_any_scale_and_minimum_can_be_kept(scale: float, minimum: float) -> None:
-    kept, wanted, _ = weights_of([scale, 0.02], [minimum, -0.1])
+def test_any_scale_and_minimum_can_be_stored(scale: float, minimum: float) -> None:
+    stored, wanted, _ = weights_of([scale, 0.02], [minimum, -0.1])
 
-    assert np.abs(kept[0, 0] - wanted[0, 0]).max() <= ROUNDING * np.abs(wanted[0, 0]).max()
+    assert np.abs(stored[0, 0] - wanted[0, 0]).max() <= ROUNDING * np.abs(wanted[0, 0]).max()
 
 
-def test_scales_too_small_for_16_bits_are_kept_in_32() -> None:
-    kept, wanted, found = weights_of([1e-6, 2e-7], [-8e-6, -1e-6])
+def test_scales_too_small_for_16_bits_are_stored_in_32() -> None:
+    stored, wanted, found = weights_of([1e-6, 2e-7], [-8e-6, -1e-6])
 
     assert found.scales.dtype == np.float32
-    np.testing.assert_allclose(kept, wanted, rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(stored, wanted, rtol=1e-5, atol=1e-12)
 
 
 def test_a_few_small_scales_do_not_need_32_bits() -> None:

@@ -1,4 +1,4 @@
-"""Which values of a graph are all sequences', and up to which length that does no harm: on graphs of a few nodes."""
+"""Which values of a graph depend on all sequences, and up to which length they stay constant: on small graphs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def constant(value: object, kind: type = np.int64) -> Output:
 
 
 def longest(positions: Output) -> Output:
-    axes = ops.range(constant(0), constant(2), constant(1), "i64")  # as tracing leaves them
+    axes = ops.range(constant(0), constant(2), constant(1), "i64")  # as in traced models
     return ops.add(ops.reduce_max(positions, axes), constant(1)).output(0)
 
 
 class Graph:
-    """What a paged graph has: positions, the length of the longest context, and states that depend on texts."""
+    """The relevant parts of a paged graph: positions, the longest context length, and hidden states."""
 
     def __init__(self) -> None:
         self.ids, self.flat = (ops.parameter([-1], np.int64) for _ in range(2))
@@ -47,13 +47,13 @@ class Graph:
 
     @property
     def length(self) -> Output:
-        """The length of the longest context, reached by way of what came before this step."""
+        """The longest context length, computed via the number of past tokens."""
         one = ops.gather(ops.shape_of(self.hidden), constant(1), constant(0))
         past = ops.subtract(ops.convert(self.context, np.int64), one)
         return ops.add(past, one).output(0)
 
     def rotated(self, frequencies: Output, positions: Output | None = None) -> Output:
-        """The states, turned by each token's position times `frequencies`."""
+        """The hidden states, rotated by each token's position times `frequencies`."""
         positions = self.positions if positions is None else positions
         angles = ops.multiply(ops.convert(ops.unsqueeze(positions, constant(2)), np.float32), frequencies)
         return ops.multiply(self.hidden, ops.cos(angles)).output(0)
@@ -104,14 +104,14 @@ def test_the_largest_position_of_each_row_is_its_own(graph: Graph) -> None:
 
 
 def test_an_amplitude_beside_the_frequencies(graph: Graph) -> None:
-    """Two values of one choice, as where long texts have another scale, too."""
+    """Two values chosen by one condition, as where long contexts also have another scale."""
     is_long = ops.greater(longest(graph.positions), constant(700))
     scale = ops.select(is_long, constant(1.4, np.float32), constant(1.2, np.float32))
     assert graph.limit(ops.multiply(graph.rotated(chosen(is_long)), scale).output(0)) == 700
 
 
 def test_a_scale_of_attention_that_grows_in_steps(graph: Graph) -> None:
-    """It was each token's, from a range of positions that the paged graph begins at the longest context."""
+    """Per token in the original graph; the paged graph computes it from the longest context."""
     positions = ops.range(ops.subtract(graph.length, constant(1)), graph.length, constant(1), "i64")
     steps = ops.floor(ops.divide(ops.convert(ops.add(positions, constant(1)), np.float32), constant(64, np.float32)))
     scale = ops.add(ops.log(ops.add(steps, constant(1, np.float32))), constant(1, np.float32))
@@ -122,8 +122,8 @@ def test_a_scale_of_attention_that_grows_in_steps(graph: Graph) -> None:
 
 def cosines(graph: Graph, frequencies: Output) -> Output:
     """A table as long as the longest context, of which each token reads the row of its position."""
-    places = ops.convert(ops.range(constant(0), graph.length, constant(1), "i64"), np.float32)
-    table = ops.cos(ops.multiply(ops.unsqueeze(places, constant(1)), frequencies))
+    positions = ops.convert(ops.range(constant(0), graph.length, constant(1), "i64"), np.float32)
+    table = ops.cos(ops.multiply(ops.unsqueeze(positions, constant(1)), frequencies))
     return ops.multiply(graph.hidden, ops.gather(table, graph.positions, constant(0))).output(0)
 
 
@@ -143,7 +143,7 @@ def test_a_slice_of_a_table(graph: Graph) -> None:
 
 
 def test_a_context_counted_from_its_end(graph: Graph) -> None:
-    """The row is the token's, but what stands in it moves with the longest context."""
+    """Each token reads its own row, but the rows change with the longest context."""
     table = ops.convert(ops.range(graph.length, constant(0), constant(-1), "i64"), np.float32)
     read = ops.unsqueeze(ops.gather(table, graph.positions, constant(0)), constant(2))
     with pytest.raises(ModelError, match="from all sequences of a batch together"):
@@ -151,7 +151,7 @@ def test_a_context_counted_from_its_end(graph: Graph) -> None:
 
 
 def grown(graph: Graph) -> Output:
-    """As dynamic NTK scaling, if tracing had not frozen it."""
+    """Like dynamic NTK scaling, which tracing would freeze."""
     length = ops.convert(longest(graph.positions), np.float32)
     return ops.multiply(ops.constant(FREQUENCIES), ops.power(length, constant(-0.5, np.float32))).output(0)
 

@@ -1,4 +1,4 @@
-"""From a model in the store to an engine: what its files say of its window, and whose fault an error is."""
+"""Loading a model from the store: limits of the context length, and errors that name the model."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_window_is_what_the_config_allows(folder: Path) -> None:
         )
 
 
-def test_the_shortest_limit_is_told(folder: Path) -> None:
+def test_the_shortest_limit_is_reported(folder: Path) -> None:
     config = {"rope_scaling": {"type": "longrope"}, "original_max_position_embeddings": 128, "sliding_window": 256}
     with closing(load(configure(folder, **config))) as engine:
         assert engine.info.context_length == 128
@@ -69,25 +69,25 @@ def test_the_shortest_limit_is_told(folder: Path) -> None:
         assert "longrope" in warning
 
 
-def test_what_was_asked_for_is_no_warning(folder: Path) -> None:
+def test_a_requested_limit_causes_no_warning(folder: Path) -> None:
     with closing(load(configure(folder, attention_chunk_size=256), max_model_len=200)) as engine:
         assert (engine.info.context_length, engine.warnings) == (200, ())
 
 
-def test_windows_that_the_graph_lost_limit_it(folder: Path) -> None:
+def test_sliding_windows_that_the_graph_lost_limit_the_context(folder: Path) -> None:
     with closing(load(configure(folder, sliding_window=256))) as engine:
         assert engine.info.context_length == 256
         assert "attend to the last tokens only (sliding_window)" in engine.warnings[0]
 
 
-def test_windows_that_the_graph_has_do_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sliding_windows_in_the_graph_do_not_limit_the_context(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_file, "_slides", lambda model: True)
     with closing(load(configure(folder, sliding_window=256))) as engine:
         assert engine.info.context_length > 256
         assert engine.warnings == ()
 
 
-def test_of_config_and_graph_the_shorter_limit_holds(tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_the_shorter_limit_of_config_and_graph_applies(tiny_model_dir: Path, tmp_path: Path) -> None:
     folder = write_choosing(tiny_model_dir, tmp_path / "model", factor_beyond(200))
     with closing(load(configure(folder, attention_chunk_size=256))) as engine:
         assert engine.info.context_length == 200

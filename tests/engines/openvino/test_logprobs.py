@@ -1,4 +1,4 @@
-"""Logprobs against the obvious formula, in float64."""
+"""Logprobs compared with the plain formula in float64."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def softmax(logits: list[float]) -> list[float]:
 
 
 @given(st.lists(st.integers(-40, 40).map(lambda x: x / 4), min_size=1, max_size=30), st.integers(0, 8), st.data())
-def test_records_agree_with_log_softmax_and_alternatives_come_best_first(
+def test_records_agree_with_log_softmax_and_alternatives_are_in_descending_order(
     logits: list[float], num_top: int, data: st.DataObject
 ) -> None:
     token = data.draw(st.integers(0, len(logits) - 1))
@@ -31,8 +31,8 @@ def test_records_agree_with_log_softmax_and_alternatives_come_best_first(
     assert [value for _, value in found.top] == pytest.approx([expected[i] for i in order], abs=1e-5)
 
 
-def test_the_best_token_has_the_very_number_of_the_first_alternative() -> None:
-    """Scoring harnesses compare the two for equality, to see whether a token was the greedy one."""
+def test_the_most_likely_token_has_exactly_the_logprob_of_the_first_alternative() -> None:
+    """Evaluation harnesses compare the two for equality to detect greedy tokens."""
     logits = np.random.default_rng(0).normal(0, 5, 50_000).astype(np.float32)
 
     found = record(logits, int(logits.argmax()), 1)

@@ -1,4 +1,4 @@
-"""A neighbour's length changes nobody's text, also with a graph that looks at the longest sequence of a step."""
+"""A sequence's length changes no other output, even in a graph that uses the longest sequence of a step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def together(engine: OpenVINOEngine, asked: list[tuple[int, ...]]) -> list
     return await asyncio.gather(*(tokens(engine, make_request(each, max_tokens=OUTPUT)) for each in asked))
 
 
-def test_texts_are_the_same_beside_the_longest_that_are_served(tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_outputs_are_the_same_beside_the_longest_sequences(tiny_model_dir: Path, tmp_path: Path) -> None:
     with closing(load(write_choosing(tiny_model_dir, tmp_path / "model", factor_beyond(LENGTH)))) as engine:
         asked = prompts(engine.info.context_length - OUTPUT)
         alone = [run(tokens(engine, make_request(prompt, max_tokens=OUTPUT))) for prompt in asked]
@@ -48,20 +48,18 @@ def test_texts_are_the_same_beside_the_longest_that_are_served(tiny_model_dir: P
         assert len(set(alone)) == len(alone)
 
 
-def test_the_window_ends_where_the_graph_begins_to_choose_and_a_warning_says_so(
-    tiny_model_dir: Path, tmp_path: Path
-) -> None:
+def test_the_window_ends_where_the_graph_switches_and_there_is_a_warning(tiny_model_dir: Path, tmp_path: Path) -> None:
     with closing(load(write_choosing(tiny_model_dir, tmp_path / "model", factor_beyond(LENGTH)))) as engine:
         assert engine.info.context_length == LENGTH
         (warning,) = engine.warnings
     assert warning == (
-        f"Only {LENGTH} tokens of context are served: beyond them its graph chooses values by the longest sequence of a"
-        " batch, so that neighbours change a text."
+        f"Only {LENGTH} tokens of context are served: beyond them its graph computes values from the longest sequence"
+        " of a batch, which changes other texts."
     )
 
 
 @pytest.mark.parametrize("max_model_len", [LENGTH, LENGTH - 1, 40])
-def test_who_asks_for_less_is_not_warned(tiny_model_dir: Path, tmp_path: Path, max_model_len: int) -> None:
+def test_a_smaller_max_model_len_causes_no_warning(tiny_model_dir: Path, tmp_path: Path, max_model_len: int) -> None:
     directory = write_choosing(tiny_model_dir, tmp_path / "model", factor_beyond(LENGTH))
     settings = OpenVINOSettings(kv_cache="32MiB", max_step_tokens=64, max_model_len=max_model_len)
 
@@ -78,7 +76,7 @@ def sums(positions: Output) -> Output:
 
 
 def half(positions: Output) -> Output:
-    """Steps that are too short to serve."""
+    """Values that change at lengths too short to serve."""
     return ops.divide(longest(positions), number(2)).output(0)
 
 
@@ -90,17 +88,17 @@ def test_a_graph_that_mixes_sequences_of_any_length_is_refused(
         load(write_choosing(tiny_model_dir, tmp_path / "model", choose))
 
 
-def test_what_is_not_seen_in_the_graph_is_measured(
+def test_effects_missed_by_the_analysis_are_measured(
     tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_file, "window_limit", lambda model, window: None)
 
-    with pytest.raises(ModelError, match=r"^A sequence's logits change with the length of its neighbours"):
+    with pytest.raises(ModelError, match=r"^A sequence's logits change with the length of other sequences"):
         load(write_choosing(tiny_model_dir, tmp_path / "model", factor_beyond(LENGTH)))
 
 
 @pytest.mark.parametrize("length", [TINY_CONTEXT, TINY_CONTEXT + 1])
-def test_a_choice_beyond_the_window_is_none(tiny_model_dir: Path, tmp_path: Path, length: int) -> None:
+def test_a_switch_beyond_the_window_has_no_effect(tiny_model_dir: Path, tmp_path: Path, length: int) -> None:
     with closing(load(write_choosing(tiny_model_dir, tmp_path / "model", factor_beyond(length)))) as engine:
         assert engine.warnings == ()
         assert engine.info.context_length > LENGTH

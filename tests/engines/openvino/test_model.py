@@ -1,4 +1,4 @@
-"""What is relied on of OpenVINO's paged graph, which is not its public API: an upgrade that changes it fails here."""
+"""The assumptions about OpenVINO's paged graph, which is not public API: an upgrade that breaks them fails here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_inputs_of_the_paged_graph_are_those_that_the_runner_feeds(tiny_mode
     }
 
 
-def test_logits_are_f32_for_every_wanted_row_and_nothing_else_comes_out(tiny_model_dir: Path) -> None:
+def test_the_only_output_is_f32_logits_of_the_wanted_tokens(tiny_model_dir: Path) -> None:
     outputs = load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT).compiled.outputs
 
     assert [(port.get_element_type().get_type_name(), str(port.get_partial_shape())) for port in outputs] == [
@@ -52,7 +52,7 @@ def test_logits_are_f32_for_every_wanted_row_and_nothing_else_comes_out(tiny_mod
 def test_a_block_takes_the_bytes_of_its_caches(tiny_model_dir: Path) -> None:
     model = load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
 
-    assert model.block_bytes == LAYERS * 2 * 32 * 72  # 64 values of a byte, and their scale and zero point
+    assert model.block_bytes == LAYERS * 2 * 32 * 72  # 64 one-byte values, and their scale and zero point
 
 
 def test_kernels_compute_in_f32_whatever_the_machine_prefers(tiny_model_dir: Path) -> None:
@@ -64,17 +64,17 @@ def test_kernels_compute_in_f32_whatever_the_machine_prefers(tiny_model_dir: Pat
 def test_blocks_of_another_size_are_an_unknown_graph(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_file, "BLOCK_SIZE", 16)
 
-    with pytest.raises(ModelError, match=r"OpenVINO 2026.* does not know: .* blocks of 16 expected\. The family"):
+    with pytest.raises(ModelError, match=r"OpenVINO 2026.* does not support: .* blocks of 16 expected\. The family"):
         load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
 
 
-def test_an_unknown_graph_of_another_release_asks_for_ours(
+def test_an_unknown_graph_of_another_release_names_the_supported_one(
     tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_file, "BLOCK_SIZE", 16)
     monkeypatch.setattr(ov, "__version__", "2026.40.0-1-x")
 
-    with pytest.raises(ModelError, match=r"made for: pip install 'openvino==2026\.4\.\*'\.$"):
+    with pytest.raises(ModelError, match=r"supports: pip install 'openvino==2026\.4\.\*'\.$"):
         load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
 
 
@@ -103,7 +103,7 @@ def attentions(model: ov.Model) -> list[Any]:
 
 
 @pytest.mark.parametrize("names", [("conv",), ("conv", "gated_delta"), ("selective_ssm",), ("state_of_tomorrow",)])
-def test_a_family_with_states_beside_the_cache_is_refused_by_its_name(
+def test_a_family_with_recurrent_states_is_refused_by_name(
     changed: Callable[[Change], PagedModel], names: tuple[str, ...]
 ) -> None:
     def add_states(model: ov.Model) -> None:
@@ -115,13 +115,13 @@ def test_a_family_with_states_beside_the_cache_is_refused_by_its_name(
     with pytest.raises(ModelError) as refused:
         changed(add_states)
     assert str(refused.value) == (
-        f"The family 'odd_1' is not supported yet: beside attention it has layers that keep a state of each sequence "
-        f"({', '.join(names)}). Choose a model whose layers all attend, of another family."
+        f"The family 'odd_1' is not supported yet: it has recurrent layers, with a state per sequence "
+        f"({', '.join(names)}). Choose a model of another family, with attention layers only."
     )
 
 
 def test_a_graph_that_lost_its_positions_is_refused(changed: Callable[[Change], PagedModel]) -> None:
-    """As the transformation makes it of a mask with positions in it that it does not recognise."""
+    """The transformation produces this from a mask with positions that it does not recognise."""
 
     def forget(model: ov.Model) -> None:
         positions = model.input("position_ids")
@@ -129,11 +129,11 @@ def test_a_graph_that_lost_its_positions_is_refused(changed: Callable[[Change], 
         for user in list(positions.get_node().output(0).get_target_inputs()):
             user.replace_source_output(nowhere.output(0))
 
-    with pytest.raises(ModelError, match="The family 'odd_1' is not supported yet: how it tells positions"):
+    with pytest.raises(ModelError, match="'odd_1' is not supported yet: it encodes positions in the attention mask"):
         changed(forget)
 
 
-def test_positions_of_another_name_are_not_called_lost(changed: Callable[[Change], PagedModel]) -> None:
+def test_positions_of_another_name_are_not_reported_as_lost(changed: Callable[[Change], PagedModel]) -> None:
     def rename(model: ov.Model) -> None:
         model.input("position_ids").get_node().output(0).set_names({"68"})
 
@@ -154,7 +154,7 @@ def test_positions_may_be_slopes_of_the_attention(changed: Callable[[Change], Pa
 
 
 @pytest.mark.parametrize("computed", [False, True])
-def test_layers_with_a_sliding_window_are_noticed(changed: Callable[[Change], PagedModel], computed: bool) -> None:
+def test_layers_with_a_sliding_window_are_detected(changed: Callable[[Change], PagedModel], computed: bool) -> None:
     def slide(model: ov.Model) -> None:
         window = ops.constant(np.int32(256))
         length = ops.multiply(window, ops.constant(np.int32(1))) if computed else window
@@ -164,14 +164,14 @@ def test_layers_with_a_sliding_window_are_noticed(changed: Callable[[Change], Pa
     assert not changed(lambda model: None).slides
 
 
-def test_an_input_more_is_an_unknown_graph(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_additional_input_is_an_unknown_graph(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_file, "INPUTS", model_file.INPUTS - {"past_lens"})
 
     with pytest.raises(ModelError, match=r"unknown inputs \['past_lens'\], missing \[\]"):
         load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
 
 
-def test_an_input_less_is_an_unknown_graph(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_input_is_an_unknown_graph(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_file, "INPUTS", model_file.INPUTS | {"score_aggregation_window"})
 
     with pytest.raises(ModelError, match=r"unknown inputs \[\], missing \['score_aggregation_window'\]"):
@@ -183,7 +183,7 @@ def test_a_transformation_that_does_nothing_is_an_unknown_graph(
 ) -> None:
     monkeypatch.setattr(model_file, "paged_attention_transformation", lambda model: None)
 
-    with pytest.raises(ModelError, match="does not know"):
+    with pytest.raises(ModelError, match="does not support"):
         load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
 
 
@@ -192,7 +192,7 @@ def test_a_folder_without_a_graph_is_an_error(tmp_path: Path) -> None:
         load_paged(tmp_path, threads=1, window=TINY_CONTEXT)
 
 
-def test_a_graph_that_is_no_llm_is_an_error(tmp_path: Path) -> None:
+def test_a_graph_that_is_not_an_llm_is_an_error(tmp_path: Path) -> None:
     parameter = ops.parameter([1, 3], name="x")
     ov.save_model(ov.Model([ops.relu(parameter)], [parameter], "not an LLM"), tmp_path / "openvino_model.xml")
 

@@ -1,4 +1,4 @@
-"""How many tokens of prompts are still to be computed: each once, and none that the prefix cache has."""
+"""The number of pending prompt tokens: shared prefixes count once, cached ones not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHARED = tuple(range(96))
 
 
 def prompt(number: int, num_more: int = 10) -> tuple[int, ...]:
-    """The shared beginning, and an end of its own."""
+    """The shared prefix, and tokens of its own."""
     return SHARED + (1000 + number,) * num_more
 
 
@@ -31,7 +31,7 @@ def run(scheduler: Scheduler, num_steps: int = 100) -> None:
             step(scheduler)
 
 
-def test_a_prompt_alone_counts_until_it_is_computed() -> None:
+def test_a_single_prompt_counts_until_it_is_computed() -> None:
     scheduler = scheduler_of(make_sequence(0, 100))
     pending = [scheduler.num_pending_prompt_tokens]
     for _ in range(2):
@@ -41,7 +41,7 @@ def test_a_prompt_alone_counts_until_it_is_computed() -> None:
     assert pending == [100, 36, 0]
 
 
-def test_what_the_cache_has_does_not_count() -> None:
+def test_cached_blocks_do_not_count() -> None:
     scheduler = scheduler_of(make_sequence(0, prompt(0), max_output=1))
     run(scheduler)
     add(scheduler, make_sequence(1, prompt(1)), make_sequence(2, 50))
@@ -49,13 +49,13 @@ def test_what_the_cache_has_does_not_count() -> None:
     assert scheduler.num_pending_prompt_tokens == 10 + 50
 
 
-def test_a_beginning_that_many_share_counts_once_while_nobody_has_computed_it() -> None:
+def test_a_shared_prefix_counts_once_until_it_is_computed() -> None:
     scheduler = scheduler_of(*(make_sequence(number, prompt(number)) for number in range(32)))
 
     assert scheduler.num_pending_prompt_tokens == 96 + 32 * 10
 
 
-def test_it_counts_from_the_moment_it_is_announced_and_not_twice() -> None:
+def test_an_announced_prompt_counts_at_once_and_not_twice() -> None:
     scheduler = scheduler_of()
     first, second = (make_sequence(number, prompt(number)) for number in range(2))
     scheduler.announce(first)
@@ -67,13 +67,13 @@ def test_it_counts_from_the_moment_it_is_announced_and_not_twice() -> None:
 
 
 @pytest.mark.parametrize("others", [{"tenant": "b"}, {"isolation_key": "b"}])
-def test_who_may_not_share_has_all_to_compute(others: dict[str, Any]) -> None:
+def test_other_tenants_and_isolation_keys_count_their_whole_prompt(others: dict[str, Any]) -> None:
     scheduler = scheduler_of(make_sequence(0, prompt(0)), make_sequence(1, prompt(1), **others))
 
     assert scheduler.num_pending_prompt_tokens == 2 * 106
 
 
-def test_a_prompt_to_be_scored_is_computed_whole_and_others_may_take_it_over() -> None:
+def test_a_scored_prompt_is_computed_whole_and_others_may_share_it() -> None:
     scheduler = scheduler_of(
         *(make_sequence(number, prompt(number), prompt_logprobs=number < 2) for number in range(3))
     )
@@ -81,22 +81,22 @@ def test_a_prompt_to_be_scored_is_computed_whole_and_others_may_take_it_over() -
     assert scheduler.num_pending_prompt_tokens == 106 + 106 + 10
 
 
-def test_what_somebody_was_going_to_compute_who_left_is_promised_by_the_next() -> None:
-    leaver, stayer = make_sequence(0, prompt(0)), make_sequence(1, prompt(1))
-    scheduler = scheduler_of(leaver, stayer)
-    scheduler.remove(leaver)
-    assert scheduler.num_pending_prompt_tokens == 10  # too little, until somebody else comes
+def test_a_prefix_promised_by_a_removed_sequence_is_promised_by_the_next_one() -> None:
+    removed, remaining = make_sequence(0, prompt(0)), make_sequence(1, prompt(1))
+    scheduler = scheduler_of(removed, remaining)
+    scheduler.remove(removed)
+    assert scheduler.num_pending_prompt_tokens == 10  # too few, until another sequence arrives
 
     add(scheduler, make_sequence(2, prompt(2)), make_sequence(3, prompt(3)))
 
     assert scheduler.num_pending_prompt_tokens == 10 + 106 + 10
 
 
-def test_a_choice_that_takes_the_place_of_a_cancelled_one_promises_the_prompt() -> None:
-    first, heir = make_sequence(0, prompt(0)), make_sequence(0, prompt(0), index=1)
-    first.forks = [heir]
+def test_a_choice_that_replaces_a_cancelled_one_promises_the_prompt() -> None:
+    first, successor = make_sequence(0, prompt(0)), make_sequence(0, prompt(0), index=1)
+    first.forks = [successor]
     scheduler = scheduler_of(first)
-    assert (heir.num_pending_prompt, scheduler.num_pending_prompt_tokens) == (10, 106)
+    assert (successor.num_pending_prompt, scheduler.num_pending_prompt_tokens) == (10, 106)
 
     scheduler.remove(first)
     add(scheduler, make_sequence(1, prompt(1)))
@@ -104,24 +104,24 @@ def test_a_choice_that_takes_the_place_of_a_cancelled_one_promises_the_prompt() 
     assert scheduler.num_pending_prompt_tokens == 106 + 10
 
 
-def test_who_was_preempted_has_to_compute_what_the_cache_has_lost() -> None:
-    elder, younger = make_sequence(0, 60, max_output=300), make_sequence(1, 62, max_output=300)
-    scheduler = scheduler_of(elder, younger, num_blocks=6)
+def test_a_preempted_sequence_recomputes_evicted_blocks() -> None:
+    older, younger = make_sequence(0, 60, max_output=300), make_sequence(1, 62, max_output=300)
+    scheduler = scheduler_of(older, younger, num_blocks=6)
     while not scheduler.num_preemptions:
         step(scheduler)
 
     assert scheduler.waiting == [younger]
-    assert scheduler.num_pending_prompt_tokens == 62 - 32  # a block of it is in the cache still
+    assert scheduler.num_pending_prompt_tokens == 62 - 32  # one of its blocks is still cached
 
 
-def test_blocks_that_others_hold_are_not_counted_as_needed_and_those_that_nobody_holds_are() -> None:
+def test_cached_blocks_count_as_needed_unless_another_sequence_holds_them() -> None:
     scheduler = scheduler_of(make_sequence(0, prompt(0), max_output=1))
     run(scheduler)
-    kept = make_sequence(1, prompt(1))
-    add(scheduler, kept)
-    shared = make_sequence(2, prompt(2))
-    add(scheduler, shared)
-    assert (kept.num_own_blocks, shared.num_own_blocks) == (4, 4)
+    first = make_sequence(1, prompt(1))
+    add(scheduler, first)
+    second = make_sequence(2, prompt(2))
+    add(scheduler, second)
+    assert (first.num_own_blocks, second.num_own_blocks) == (4, 4)
 
     step(scheduler)
     late = make_sequence(3, prompt(3))

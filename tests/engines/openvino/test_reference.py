@@ -1,4 +1,4 @@
-"""The reference computes what transformers does, and says what it does not know; the files of its tests hold up."""
+"""The reference implementation matches transformers, refuses unsupported files, and its test files are valid."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ERRORS = {
     "Q3_K": 0.2,
     "Q2_K": 0.35,
 }
-"""How far the types are from weights of variance 1, as a root mean square. What is packed wrongly is 1 away."""
+"""Bounds of the RMS error of each type for weights of variance 1. Wrongly packed weights have an error of about 1."""
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,10 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_logits_are_those_of_transformers(tmp_path: Path, name: str) -> None:
+def test_the_logits_match_transformers(tmp_path: Path, name: str) -> None:
     file = write_case(tmp_path / "tiny.gguf", name)
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert sha256 == KEPT[name]["sha256"], "another file than was kept: run tests/support/make_reference_data.py again"
+    assert sha256 == KEPT[name]["sha256"], "another file than recorded: run tests/support/make_reference_data.py again"
 
     logits = reference.logits(file, read_head(file), TOKENS)
 
@@ -60,48 +60,48 @@ def test_the_logits_are_those_of_transformers(tmp_path: Path, name: str) -> None
     assert logits[-1, :NUM_KEPT] == pytest.approx(KEPT[name]["logits"], abs=1e-4)
 
 
-def test_a_row_does_not_know_what_comes_after_it(file: Path) -> None:
-    whole = reference.logits(file, read_head(file), TOKENS)
-    begun = reference.logits(file, read_head(file), TOKENS[:40])
+def test_attention_is_causal(file: Path) -> None:
+    expected = reference.logits(file, read_head(file), TOKENS)
+    prefix = reference.logits(file, read_head(file), TOKENS[:40])
 
-    np.testing.assert_allclose(whole[:40], begun, atol=1e-4)
+    np.testing.assert_allclose(expected[:40], prefix, atol=1e-4)
 
 
 def test_matrices_are_dequantised_in_pieces_of_any_size(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = reference.logits(file, read_head(file), TOKENS)
+    expected = reference.logits(file, read_head(file), TOKENS)
     monkeypatch.setattr(reference, "_PIECE", 64 * 37)
 
-    np.testing.assert_allclose(reference.logits(file, read_head(file), TOKENS), whole, atol=1e-4)
+    np.testing.assert_allclose(reference.logits(file, read_head(file), TOKENS), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("general.architecture", "gemma3", "'gemma3' is none of llama, qwen2, qwen3"),
-        ("llama.rope.scaling.type", "longrope", "scaled by the rule 'longrope'"),
+        ("general.architecture", "gemma3", "'gemma3' is not one of llama, qwen2, qwen3"),
+        ("llama.rope.scaling.type", "longrope", "rope scaling 'longrope' is not supported"),
         ("llama.block_count", 0, "its metadata has no llama.block_count"),
         ("llama.block_count", 2, "it has no tensor 'blk.1.attn_norm.weight'"),
     ],
 )
-def test_what_it_cannot_compute_is_an_error(file: Path, key: str, value: str | int, message: str) -> None:
+def test_an_unsupported_file_is_an_error(file: Path, key: str, value: str | int, message: str) -> None:
     head = read_head(file)
 
     with pytest.raises(ModelError, match=message):
         reference.logits(file, replace(head, metadata={**head.metadata, key: value}), TOKENS)
 
 
-def test_a_tensor_that_nothing_asks_for_is_an_error(file: Path) -> None:
+def test_an_unused_tensor_is_an_error(file: Path) -> None:
     head = read_head(file)
     more = (*head.tensors, replace(head.tensors[-1], name="blk.0.ffn_gate_inp.weight"))
 
-    with pytest.raises(ModelError, match=r"nothing is known to do with its tensors blk\.0\.ffn_gate_inp\.weight"):
+    with pytest.raises(ModelError, match=r"it has unsupported tensors: blk\.0\.ffn_gate_inp\.weight"):
         reference.logits(file, replace(head, tensors=more), TOKENS)
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_weights_of_tests_are_near_what_they_were_made_of(kind: str) -> None:
+def test_quantised_test_weights_are_near_the_originals(kind: str) -> None:
     weight = np.random.default_rng(1).standard_normal((16, 512), dtype=np.float32)
-    weight[3, :256] = 0  # a block of zeros has no range
+    weight[3, :256] = 0  # a constant block
 
     read = dequantize(quantize(weight, GGMLQuantizationType[kind]), GGMLQuantizationType[kind])
 
@@ -109,7 +109,7 @@ def test_weights_of_tests_are_near_what_they_were_made_of(kind: str) -> None:
     assert np.sqrt(np.mean((read - weight) ** 2)) <= ERRORS[kind]
 
 
-def test_a_mixed_file_has_the_types_that_were_asked_for(tmp_path: Path) -> None:
+def test_a_mixed_file_has_the_requested_types(tmp_path: Path) -> None:
     q4, q6 = GGMLQuantizationType.Q4_K, GGMLQuantizationType.Q6_K
     weights = Weights(kind=q4, others={"attn_v.weight": q6, "blk.1.ffn_down.weight": q6})
     head = read_head(write_tiny_gguf(tmp_path / "tiny.gguf", layers=2, weights=weights))

@@ -1,4 +1,4 @@
-"""The real model says the same, to the last bit of its logprobs, whatever was computed before or guessed ahead."""
+"""The real model's output is bit-identical, logprobs included, with and without prefix cache hits and draft tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _namespaces = count()
 
 @dataclass(frozen=True)
 class Answer:
-    """What must not depend on anything: tokens and their logprobs, of the prompt too where they were wanted."""
+    """The output that must be identical: tokens and logprobs, of the prompt too if requested."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[Logprob, ...]
@@ -33,7 +33,7 @@ class Answer:
 
 
 async def ask(engine: OpenVINOEngine, request: GenerationRequest) -> tuple[Answer, int]:
-    """The answer of choice 0, and how many tokens of the prompt came from the cache."""
+    """The answer of choice 0, and sampling many prompt tokens were cached."""
     answer, cached = Answer((), (), ()), 0
     async for output in engine.generate(request):
         cached += output.cached_tokens
@@ -46,31 +46,31 @@ async def ask(engine: OpenVINOEngine, request: GenerationRequest) -> tuple[Answe
 
 
 def cold(request: GenerationRequest) -> GenerationRequest:
-    """The same request where nothing was computed before: in a namespace of its own."""
+    """The same request with a new cache namespace, so that nothing is cached."""
     return replace(request, isolation_key=f"cold-{next(_namespaces)}")
 
 
-def asked(engine: OpenVINOEngine, text: str, **fields: object) -> GenerationRequest:
+def make_cold(engine: OpenVINOEngine, text: str, **fields: object) -> GenerationRequest:
     fields = {"max_tokens": 12, "logprobs": 3, **fields}
     return cold(make_request(encode_text(engine.tokenizer, text), **fields))  # type: ignore[arg-type]  # any field
 
 
 @pytest.fixture(params=[{"temperature": 0.0}, {"temperature": 1.0, "seed": 5}], ids=["greedy", "seeded"])
-def how(request: pytest.FixtureRequest) -> dict[str, float]:
+def sampling(request: pytest.FixtureRequest) -> dict[str, float]:
     found: dict[str, float] = request.param
     return found
 
 
 @pytest.fixture
 def engine(real_engine: OpenVINOEngine) -> Iterator[OpenVINOEngine]:
-    """The real engine; a test may turn the knobs of its scheduler between requests."""
+    """The real engine; a test may change settings of its scheduler between requests."""
     before = real_engine.scheduler.max_step_tokens, real_engine.scheduler.max_draft_rows
     yield real_engine
     real_engine.scheduler.max_step_tokens, real_engine.scheduler.max_draft_rows = before
 
 
-def test_a_prompt_from_the_cache_gives_what_a_computed_one_gives(engine: OpenVINOEngine, how: dict[str, float]) -> None:
-    request = asked(engine, TEXT * 2, **how)
+def test_a_cached_prompt_gives_the_same_output(engine: OpenVINOEngine, sampling: dict[str, float]) -> None:
+    request = make_cold(engine, TEXT * 2, **sampling)
 
     (first, none), (again, cached) = run(ask(engine, request)), run(ask(engine, request))
 
@@ -78,10 +78,10 @@ def test_a_prompt_from_the_cache_gives_what_a_computed_one_gives(engine: OpenVIN
     assert again == first
 
 
-def test_a_shared_beginning_is_used_and_changes_nothing(engine: OpenVINOEngine, how: dict[str, float]) -> None:
-    whole = asked(engine, TEXT + "Then the mill", **how)
-    run(ask(engine, whole))
-    other = replace(asked(engine, TEXT + "But in winter", **how), isolation_key=whole.isolation_key)
+def test_a_shared_prefix_is_reused_and_changes_nothing(engine: OpenVINOEngine, sampling: dict[str, float]) -> None:
+    first = make_cold(engine, TEXT + "Then the mill", **sampling)
+    run(ask(engine, first))
+    other = replace(make_cold(engine, TEXT + "But in winter", **sampling), isolation_key=first.isolation_key)
 
     (warm, cached), (alone, _) = run(ask(engine, other)), run(ask(engine, cold(other)))
 
@@ -89,8 +89,8 @@ def test_a_shared_beginning_is_used_and_changes_nothing(engine: OpenVINOEngine, 
     assert warm == alone
 
 
-def test_every_turn_of_a_conversation_finds_the_turns_before_but_the_last_answer(engine: OpenVINOEngine) -> None:
-    first = asked(engine, TEXT, temperature=0.0)
+def test_a_conversation_reuses_earlier_prompts_but_not_outputs(engine: OpenVINOEngine) -> None:
+    first = make_cold(engine, TEXT, temperature=0.0)
     answer, _ = run(ask(engine, first))
     second = replace(first, prompt=first.prompt + answer.tokens + tuple(first.prompt[:40]))
 
@@ -100,11 +100,11 @@ def test_every_turn_of_a_conversation_finds_the_turns_before_but_the_last_answer
     assert warm == alone
 
 
-def test_prompts_that_arrive_together_compute_their_beginning_once_and_say_the_same(
-    engine: OpenVINOEngine, how: dict[str, float]
+def test_prompts_that_arrive_together_compute_a_shared_prefix_once(
+    engine: OpenVINOEngine, sampling: dict[str, float]
 ) -> None:
     key = f"together-{next(_namespaces)}"
-    requests = [replace(asked(engine, f"{TEXT * 2}({i})", **how), isolation_key=key) for i in range(4)]
+    requests = [replace(make_cold(engine, f"{TEXT * 2}({i})", **sampling), isolation_key=key) for i in range(4)]
 
     async def together() -> list[tuple[Answer, int]]:
         return await asyncio.gather(*(ask(engine, request) for request in requests))
@@ -116,17 +116,17 @@ def test_prompts_that_arrive_together_compute_their_beginning_once_and_say_the_s
 
 
 @pytest.mark.parametrize("width", [17, 33, 50])
-def test_a_prompt_cut_anywhere_gives_the_same(engine: OpenVINOEngine, how: dict[str, float], width: int) -> None:
-    request = asked(engine, TEXT, **how)
-    whole, _ = run(ask(engine, request))
+def test_chunking_a_prompt_changes_nothing(engine: OpenVINOEngine, sampling: dict[str, float], width: int) -> None:
+    request = make_cold(engine, TEXT, **sampling)
+    expected, _ = run(ask(engine, request))
 
     engine.scheduler.max_step_tokens = width
 
-    assert run(ask(engine, cold(request)))[0] == whole
+    assert run(ask(engine, cold(request)))[0] == expected
 
 
-def test_guessing_ahead_saves_steps_and_changes_nothing(engine: OpenVINOEngine, how: dict[str, float]) -> None:
-    request = replace(asked(engine, TEXT + TEXT[:40], max_tokens=40, **how))
+def test_draft_tokens_save_steps_and_change_nothing(engine: OpenVINOEngine, sampling: dict[str, float]) -> None:
+    request = replace(make_cold(engine, TEXT + TEXT[:40], max_tokens=40, **sampling))
 
     def answer_and_steps(max_draft_rows: int) -> tuple[Answer, int]:
         engine.scheduler.max_draft_rows = max_draft_rows
@@ -134,15 +134,15 @@ def test_guessing_ahead_saves_steps_and_changes_nothing(engine: OpenVINOEngine, 
         answer, _ = run(ask(engine, cold(request)))
         return answer, engine.stats().steps - before
 
-    (plain, many), (guessed, few) = answer_and_steps(0), answer_and_steps(8)
+    (plain, many), (drafted, few) = answer_and_steps(0), answer_and_steps(8)
 
-    assert guessed == plain
+    assert drafted == plain
     assert many == 40 + -(-len(request.prompt) // engine.scheduler.max_step_tokens) - 1
-    assert few < many if how["temperature"] == 0 else few <= many
+    assert few < many if sampling["temperature"] == 0 else few <= many
 
 
-def test_a_prediction_is_a_guess_and_not_a_change(engine: OpenVINOEngine) -> None:
-    request = asked(engine, TEXT, max_tokens=30, temperature=0.0)
+def test_a_prediction_saves_steps_and_changes_nothing(engine: OpenVINOEngine) -> None:
+    request = make_cold(engine, TEXT, max_tokens=30, temperature=0.0)
     plain, _ = run(ask(engine, request))
     right = replace(cold(request), prediction=request.prompt[-8:] + plain.tokens)
     wrong = replace(cold(request), prediction=request.prompt[::-1])
@@ -153,8 +153,8 @@ def test_a_prediction_is_a_guess_and_not_a_change(engine: OpenVINOEngine) -> Non
     assert run(ask(engine, wrong))[0] == plain
 
 
-def test_penalties_and_bias_work_with_guesses(engine: OpenVINOEngine) -> None:
-    request = asked(engine, TEXT + TEXT[:40], max_tokens=30, temperature=0.0)
+def test_penalties_and_bias_work_with_draft_tokens(engine: OpenVINOEngine) -> None:
+    request = make_cold(engine, TEXT + TEXT[:40], max_tokens=30, temperature=0.0)
     sampling = replace(request.sampling, frequency_penalty=0.4, repetition_penalty=1.05, logit_bias=((28, 2.0),))
     request = replace(request, sampling=sampling)
 
@@ -165,29 +165,29 @@ def test_penalties_and_bias_work_with_guesses(engine: OpenVINOEngine) -> None:
     assert run(ask(engine, cold(request)))[0] == plain
 
 
-def test_a_prompt_is_scored_the_same_in_any_chunks_and_never_from_the_cache(engine: OpenVINOEngine) -> None:
-    request = replace(asked(engine, TEXT, max_tokens=1, temperature=0.0), prompt_logprobs=True)
-    (whole, _), (again, cached) = run(ask(engine, request)), run(ask(engine, request))
+def test_prompt_logprobs_do_not_depend_on_chunks_and_use_no_cache(engine: OpenVINOEngine) -> None:
+    request = replace(make_cold(engine, TEXT, max_tokens=1, temperature=0.0), prompt_logprobs=True)
+    (expected, _), (again, cached) = run(ask(engine, request)), run(ask(engine, request))
     engine.scheduler.max_step_tokens = 23
-    cut, _ = run(ask(engine, cold(request)))
+    chunked, _ = run(ask(engine, cold(request)))
 
-    assert [record.token_id for record in whole.prompt_logprobs] == list(request.prompt[1:])
-    assert (whole, cached) == (again, 0)
-    assert cut == whole
+    assert [record.token_id for record in expected.prompt_logprobs] == list(request.prompt[1:])
+    assert (expected, cached) == (again, 0)
+    assert chunked == expected
 
 
-def test_scores_only_need_no_output(engine: OpenVINOEngine) -> None:
-    request = replace(asked(engine, TEXT, max_tokens=1, temperature=0.0), prompt_logprobs=True)
+def test_prompt_logprobs_without_output(engine: OpenVINOEngine) -> None:
+    request = replace(make_cold(engine, TEXT, max_tokens=1, temperature=0.0), prompt_logprobs=True)
     scored, _ = run(ask(engine, request))
-    nothing = replace(cold(request), sampling=replace(request.sampling, max_tokens=0))
+    no_output = replace(cold(request), sampling=replace(request.sampling, max_tokens=0))
 
-    answer, _ = run(ask(engine, nothing))
+    answer, _ = run(ask(engine, no_output))
 
     assert answer == Answer((), (), scored.prompt_logprobs)
 
 
-def test_the_logprobs_of_a_crowd_are_those_alone(engine: OpenVINOEngine, how: dict[str, float]) -> None:
-    requests = [asked(engine, TEXT[i * 7 : 60 + i * 20], **how) for i in range(8)]
+def test_logprobs_in_a_batch_are_those_alone(engine: OpenVINOEngine, sampling: dict[str, float]) -> None:
+    requests = [make_cold(engine, TEXT[i * 7 : 60 + i * 20], **sampling) for i in range(8)]
 
     async def together() -> list[tuple[Answer, int]]:
         return await asyncio.gather(*(ask(engine, request) for request in requests))

@@ -1,4 +1,4 @@
-"""Rows of a graph's matrices, in every form that weights are kept in, are the numbers that kernels compute with."""
+"""Rows read from a graph's matrices, in every storage form, equal the weights that kernels compute with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import crossette.engines.openvino  # noqa: F401  # openvino is imported the way that this package does it
+import crossette.engines.openvino  # noqa: F401  # imports openvino without its converters
 from crossette.engines.openvino.gguf.rows import matrices
 
 pytestmark = pytest.mark.model
@@ -41,7 +41,7 @@ def constant(values: npt.NDArray[Any], kind: str) -> Any:  # Any: openvino has n
 
 
 def saved(weight: Any, tmp_path: Path) -> Path:
-    """A graph that multiplies with the weight."""
+    """Save a graph that multiplies with the weight."""
     import openvino as ov
     from openvino import opset13 as ops
 
@@ -73,7 +73,7 @@ def zero_points(kind: str, values: npt.NDArray[Any]) -> Any:
 SCALE = (numbers(1, 60, ROWS, GROUPS, 1) / 64).astype(np.float32)
 
 
-@pytest.mark.parametrize("which", [[0], [5, 2, 2], [0, 1, 2, 3, 4, 5]])
+@pytest.mark.parametrize("indices", [[0], [5, 2, 2], [0, 1, 2, 3, 4, 5]])
 @pytest.mark.parametrize(
     ("kind", "low", "high", "zero_kind", "zero"),
     [
@@ -87,7 +87,7 @@ SCALE = (numbers(1, 60, ROWS, GROUPS, 1) / 64).astype(np.float32)
     ],
 )
 def test_integers_in_groups(
-    tmp_path: Path, kind: str, low: int, high: int, zero_kind: str | None, zero: Any, which: list[int]
+    tmp_path: Path, kind: str, low: int, high: int, zero_kind: str | None, zero: Any, indices: list[int]
 ) -> None:
     integers = numbers(low, high, ROWS, GROUPS, SIZE)
     zeros = None if zero_kind is None else zero_points(zero_kind, zero)
@@ -97,7 +97,7 @@ def test_integers_in_groups(
     matrix = matrices(graph)["blk.0.ffn_up.weight"]
 
     assert (matrix.rows, matrix.columns) == wanted.shape
-    np.testing.assert_array_equal(matrix.read(np.array(which)), wanted[which])
+    np.testing.assert_array_equal(matrix.read(np.array(indices)), wanted[indices])
 
 
 @pytest.mark.parametrize("kind", ["f16", "bf16", "f32"])
@@ -109,7 +109,7 @@ def test_floats(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(matrix.read(np.array([4, 1])), weight[[4, 1]])
 
 
-def test_a_matrix_made_of_what_is_not_known_is_left_out(tmp_path: Path) -> None:
+def test_a_matrix_with_unsupported_nodes_is_left_out(tmp_path: Path) -> None:
     from openvino import opset13 as ops
 
     unknown: Callable[[Any], Any] = ops.exp

@@ -1,4 +1,4 @@
-"""The real model says the same whoever else is served: alone, in a crowd, and in a cache too small for all."""
+"""The real model's output is the same alone, in a large batch, and with a KV cache too small for all."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from support.engine_calls import is_empty, make_request, run, settle, tokens
 
 NUM_STREAMS = 32
 LIMIT_S = 200
-"""For one fixture on a slow machine: a row alone takes 30 ms on two cores without AVX-512."""
+"""For one fixture on a slow machine: a decode step takes 30 ms on two cores without AVX-512."""
 ALONE_EVERY = {0.0: 1, 1.0: 4}
-"""All greedy streams are also asked alone; of the seeded ones, which share all but the draw, every fourth."""
+"""All greedy streams are also run alone; of the seeded ones, which differ only in sampling, every fourth."""
 SMALL_CACHE_BLOCKS = 10
-"""Five long answers begin with a block each and want three: somebody has to give way."""
+"""Five long answers start with a block each and need three: some sequence must be preempted."""
 
 Texts = list[tuple[int, ...]]
 
@@ -37,7 +37,7 @@ _TOPICS = (
 
 
 def make_requests(engine: OpenVINOEngine, temperature: float) -> list[GenerationRequest]:
-    """Prompts of 20 to 80 tokens, no two alike. The first five answers are long: they outgrow a small cache."""
+    """Prompts of 20 to 80 tokens, all different. The first five outputs are long and outgrow a small cache."""
     requests = []
     for stream in range(NUM_STREAMS):
         topic = f"({stream}) " + _TOPICS[stream % len(_TOPICS)]
@@ -48,18 +48,18 @@ def make_requests(engine: OpenVINOEngine, temperature: float) -> list[Generation
 
 
 async def together(engine: OpenVINOEngine, requests: list[GenerationRequest]) -> Texts:
-    """Half of the requests at once, then one more with each answer that gets on: they arrive in every phase."""
+    """Start half of the requests at once, and the others as outputs progress, so that they arrive in every phase."""
     later = iter(requests[NUM_STREAMS // 2 :])
     texts: dict[str, tuple[int, ...]] = {}
 
     async def serve(request: GenerationRequest) -> None:
         async with asyncio.TaskGroup() as followers:
-            said: list[int] = []
+            output_tokens: list[int] = []
             async for output in engine.generate(request):
-                said += output.token_ids
-                if len(said) in (3, 5) and (follower := next(later, None)):
+                output_tokens += output.token_ids
+                if len(output_tokens) in (3, 5) and (follower := next(later, None)):
                     followers.create_task(serve(follower))
-            texts[request.id] = tuple(said)
+            texts[request.id] = tuple(output_tokens)
 
     async with asyncio.TaskGroup() as streams:
         for request in requests[: NUM_STREAMS // 2]:
@@ -78,9 +78,9 @@ def temperature(request: pytest.FixtureRequest) -> float:
 
 
 @pytest.fixture(scope="module")
-def in_a_crowd(real_engine: OpenVINOEngine, temperature: float) -> Texts:
+def in_a_batch(real_engine: OpenVINOEngine, temperature: float) -> Texts:
     texts = run(together(real_engine, make_requests(real_engine, temperature)), LIMIT_S)
-    assert len(set(texts)) > NUM_STREAMS * 3 // 4  # texts that are all alike would prove nothing
+    assert len(set(texts)) > NUM_STREAMS * 3 // 4  # identical outputs would prove nothing
     return texts
 
 
@@ -92,32 +92,30 @@ def small_engine(real_engine: OpenVINOEngine, real_files: ModelFiles) -> Iterato
     engine.close()
 
 
-def test_32_streams_together_say_what_each_says_alone(
-    real_engine: OpenVINOEngine, temperature: float, in_a_crowd: Texts
+def test_32_streams_together_match_each_alone(
+    real_engine: OpenVINOEngine, temperature: float, in_a_batch: Texts
 ) -> None:
     assert real_engine.warnings == ()
     some = slice(None, None, ALONE_EVERY[temperature])
 
     alone = run(one_by_one(real_engine, make_requests(real_engine, temperature)[some]), LIMIT_S)
 
-    assert in_a_crowd[some] == alone
+    assert in_a_batch[some] == alone
 
 
-def test_a_cache_too_small_for_all_changes_no_text(
-    small_engine: OpenVINOEngine, temperature: float, in_a_crowd: Texts
-) -> None:
+def test_preemption_changes_no_output(small_engine: OpenVINOEngine, temperature: float, in_a_batch: Texts) -> None:
     before = small_engine.stats()
     assert before.blocks_total == SMALL_CACHE_BLOCKS
 
     texts = run(together(small_engine, make_requests(small_engine, temperature)), LIMIT_S)
 
     assert small_engine.stats().preemptions > before.preemptions
-    assert texts == in_a_crowd
+    assert texts == in_a_batch
     run(settle(small_engine))
     assert is_empty(small_engine)
 
 
-def test_choices_of_one_request_are_requests_of_their_own(real_engine: OpenVINOEngine) -> None:
+def test_choices_match_separate_requests(real_engine: OpenVINOEngine) -> None:
     prompt = encode_text(real_engine.tokenizer, "The best thing about autumn is")
 
     async def work() -> tuple[Texts, Texts]:

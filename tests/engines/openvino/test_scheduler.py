@@ -1,4 +1,4 @@
-"""Which tokens run next, step by step, with plain numbers for tokens and no model."""
+"""The scheduler step by step, without a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.engine_calls import make_request
 from support.schedules import add, make_scheduler, make_sequence, spans, step
 
 
-def test_a_prompt_is_computed_at_once_where_it_fits_and_then_row_by_row() -> None:
+def test_a_prompt_that_fits_is_computed_at_once_and_outputs_token_by_token() -> None:
     scheduler = make_scheduler()
     add(scheduler, make_sequence(0, prompt=50))
 
@@ -33,14 +33,14 @@ def test_the_last_chunk_is_never_a_single_token() -> None:
     assert [step(scheduler) for _ in range(3)] == [[(0, 0, 32, False)], [(0, 32, 31, False)], [(0, 63, 2, True)]]
 
 
-def test_a_prompt_of_one_token_is_one_row() -> None:
+def test_a_prompt_of_one_token_is_computed() -> None:
     scheduler = make_scheduler()
     add(scheduler, make_sequence(0, prompt=1))
 
     assert step(scheduler) == [(0, 0, 1, True)]
 
 
-def test_decoding_comes_first_and_prompts_share_what_is_left_oldest_first() -> None:
+def test_decode_tokens_come_first_and_prompts_share_the_rest_oldest_first() -> None:
     scheduler = make_scheduler(max_step_tokens=40)
     add(scheduler, make_sequence(0, prompt=5))
     step(scheduler)
@@ -49,14 +49,14 @@ def test_decoding_comes_first_and_prompts_share_what_is_left_oldest_first() -> N
     assert step(scheduler) == [(0, 5, 1, True), (1, 0, 30, True), (2, 0, 9, False)]
 
 
-def test_who_comes_first_is_served_first_whatever_the_order_of_adding() -> None:
+def test_sequences_are_served_by_arrival_whatever_the_order_of_adding() -> None:
     scheduler = make_scheduler(max_sequences=1)
     add(scheduler, make_sequence(2, max_output=1), make_sequence(0, max_output=1), make_sequence(1, max_output=1))
 
     assert [step(scheduler)[0][0] for _ in range(3)] == [0, 1, 2]
 
 
-def test_a_full_batch_lets_others_wait_until_a_place_is_free() -> None:
+def test_further_sequences_wait_until_a_slot_is_free() -> None:
     scheduler = make_scheduler(max_sequences=2)
     add(scheduler, *(make_sequence(i, max_output=2) for i in range(3)))
 
@@ -66,17 +66,17 @@ def test_a_full_batch_lets_others_wait_until_a_place_is_free() -> None:
     assert scheduler.idle
 
 
-def test_a_newcomer_waits_until_a_block_is_left_for_each_that_runs() -> None:
+def test_a_new_sequence_waits_until_a_block_is_left_for_each_running_one() -> None:
     scheduler = make_scheduler(num_blocks=4)
     add(scheduler, make_sequence(0, prompt=64))  # two blocks
     step(scheduler)
-    add(scheduler, make_sequence(1, prompt=33))  # two blocks, and one should stay free
+    add(scheduler, make_sequence(1, prompt=33))  # two blocks, and one must stay free
 
     assert step(scheduler) == [(0, 64, 1, True)]
     assert [sequence.arrival for sequence in scheduler.waiting] == [1]
 
 
-def test_the_youngest_gives_way_and_is_recomputed_as_it_was_computed() -> None:
+def test_the_youngest_is_preempted_and_recomputed_in_the_same_way() -> None:
     scheduler = make_scheduler(num_blocks=4, max_step_tokens=64)
     old, young = make_sequence(0, prompt=60, max_output=40), make_sequence(1, prompt=20, max_output=40)
     add(scheduler, old, young)
@@ -102,7 +102,7 @@ def test_an_end_token_ends_a_sequence_and_frees_its_blocks() -> None:
     assert (scheduler.idle, scheduler.pool.num_free) == (True, 16)
 
 
-def test_removing_frees_at_once_whether_it_waits_runs_or_is_gone() -> None:
+def test_removing_a_waiting_running_or_removed_sequence_frees_its_blocks() -> None:
     scheduler = make_scheduler(max_sequences=1)
     running, waiting = make_sequence(0), make_sequence(1)
     add(scheduler, running, waiting)
@@ -114,7 +114,7 @@ def test_removing_frees_at_once_whether_it_waits_runs_or_is_gone() -> None:
     assert (scheduler.idle, scheduler.pool.num_free, spans(scheduler.schedule())) == (True, 16, [])
 
 
-def test_what_fits_is_a_prompt_and_a_block_for_each_choice() -> None:
+def test_a_request_fits_with_its_prompt_and_a_block_per_choice() -> None:
     pool = BlockPool(4)
 
     assert [fits(pool, tokens, choices) for tokens, choices in ((96, 1), (97, 1), (64, 2), (65, 2))] == [
@@ -125,40 +125,40 @@ def test_what_fits_is_a_prompt_and_a_block_for_each_choice() -> None:
     ]
 
 
-# --- shared beginnings ---
+# --- shared prefixes ---
 
-BEGINNING = tuple(range(500, 596))  # three blocks
+PREFIX = tuple(range(500, 596))  # three blocks
 
 
-def test_a_prompt_begins_where_the_cache_ends_and_computes_two_tokens_at_least() -> None:
+def test_a_prompt_starts_after_its_cached_blocks_and_computes_at_least_two_tokens() -> None:
     scheduler = make_scheduler()
-    add(scheduler, make_sequence(0, BEGINNING, max_output=1))
+    add(scheduler, make_sequence(0, PREFIX, max_output=1))
     step(scheduler)
 
-    add(scheduler, make_sequence(1, (*BEGINNING, 1), max_output=1))
+    add(scheduler, make_sequence(1, (*PREFIX, 1), max_output=1))
     assert step(scheduler) == [(1, 64, 33, True)]  # a third block would leave one token
-    add(scheduler, make_sequence(2, (*BEGINNING, 1, 2), max_output=1))
+    add(scheduler, make_sequence(2, (*PREFIX, 1, 2), max_output=1))
     assert step(scheduler) == [(2, 96, 2, True)]
 
 
-def test_cached_tokens_are_told_with_the_first_token_and_not_again() -> None:
+def test_cached_tokens_are_reported_once_with_the_first_token() -> None:
     scheduler = make_scheduler()
-    add(scheduler, make_sequence(0, BEGINNING, max_output=1))
+    add(scheduler, make_sequence(0, PREFIX, max_output=1))
     step(scheduler)
-    sequence = make_sequence(1, (*BEGINNING, 1, 2))
+    sequence = make_sequence(1, (*PREFIX, 1, 2))
     add(scheduler, sequence)
 
-    told = []
+    cached = []
     for _ in range(3):
         (_, output), *_ = scheduler.update(scheduler.schedule(), [SampledToken(sequence, (1,))])
-        told.append(output.cached_tokens)
+        cached.append(output.cached_tokens)
 
-    assert told == [96, 0, 0]
+    assert cached == [96, 0, 0]
 
 
-def test_prompts_that_arrive_together_compute_a_shared_beginning_once() -> None:
+def test_prompts_that_arrive_together_compute_a_shared_prefix_once() -> None:
     scheduler = make_scheduler(max_step_tokens=40)
-    add(scheduler, *(make_sequence(i, (*BEGINNING, 900 + i, 1, 2)) for i in range(3)))
+    add(scheduler, *(make_sequence(i, (*PREFIX, 900 + i, 1, 2)) for i in range(3)))
 
     computed: list[tuple[int, int, int]] = []
     for _ in range(8):
@@ -168,21 +168,21 @@ def test_prompts_that_arrive_together_compute_a_shared_beginning_once() -> None:
     assert [start for arrival, start, _ in computed if arrival > 0] == [96, 96]
 
 
-def test_another_tenant_or_isolation_key_finds_nothing() -> None:
+def test_another_tenant_or_isolation_key_has_no_hits() -> None:
     scheduler = make_scheduler(num_blocks=32)
-    add(scheduler, make_sequence(0, BEGINNING, max_output=1, tenant="a", isolation_key="x"))
+    add(scheduler, make_sequence(0, PREFIX, max_output=1, tenant="a", isolation_key="x"))
     step(scheduler)
 
-    strangers: list[dict[str, Any]] = [{"tenant": "b", "isolation_key": "x"}, {"tenant": "a"}, {}]
-    for arrival, fields in enumerate(strangers, 1):
-        add(scheduler, make_sequence(arrival, (*BEGINNING, 1, 2), max_output=1, **fields))
+    others: list[dict[str, Any]] = [{"tenant": "b", "isolation_key": "x"}, {"tenant": "a"}, {}]
+    for arrival, fields in enumerate(others, 1):
+        add(scheduler, make_sequence(arrival, (*PREFIX, 1, 2), max_output=1, **fields))
         assert step(scheduler)[0][:2] == (arrival, 0)
 
 
-def test_a_block_with_a_token_of_the_output_is_never_found() -> None:
-    """Outputs are computed as rows: the same tokens in another's prompt must be computed as chunks."""
+def test_blocks_with_output_tokens_are_never_cached() -> None:
+    """Output tokens are computed one by one: the same tokens in another prompt must be computed in chunks."""
     scheduler = make_scheduler()
-    first = make_sequence(0, BEGINNING[:20], max_output=60)
+    first = make_sequence(0, PREFIX[:20], max_output=60)
     add(scheduler, first)
     while not scheduler.idle:
         step(scheduler)
@@ -192,26 +192,26 @@ def test_a_block_with_a_token_of_the_output_is_never_found() -> None:
     assert step(scheduler)[0][:2] == (1, 0)
 
 
-def test_the_least_recently_used_blocks_are_given_up_first_and_the_ends_of_texts_before_their_beginnings() -> None:
+def test_the_least_recently_used_blocks_are_evicted_first_and_ends_of_sequences_before_prefixes() -> None:
     scheduler = make_scheduler(num_blocks=8)
     for arrival in range(2):
-        add(scheduler, make_sequence(arrival, (arrival, *BEGINNING[1:]), max_output=1))
+        add(scheduler, make_sequence(arrival, (arrival, *PREFIX[1:]), max_output=1))
         step(scheduler), step(scheduler)
-    add(scheduler, make_sequence(2, 100, max_output=1))  # four blocks: two are empty, two must be given up
+    add(scheduler, make_sequence(2, 100, max_output=1))  # four blocks: two are empty, two must be evicted
     step(scheduler), step(scheduler)
 
-    add(scheduler, make_sequence(3, (1, *BEGINNING[1:], 1, 2), max_output=1))
+    add(scheduler, make_sequence(3, (1, *PREFIX[1:], 1, 2), max_output=1))
     assert step(scheduler) == [(3, 96, 2, True)]
-    add(scheduler, make_sequence(4, (0, *BEGINNING[1:], 1, 2), max_output=1))
+    add(scheduler, make_sequence(4, (0, *PREFIX[1:], 1, 2), max_output=1))
     assert step(scheduler)[0][:2] == (4, 32)
 
 
-def test_a_prompt_to_be_scored_is_computed_whole_and_fills_the_cache() -> None:
+def test_a_scored_prompt_is_computed_whole_and_cached() -> None:
     scheduler = make_scheduler(max_step_tokens=200)
-    add(scheduler, make_sequence(0, BEGINNING, max_output=1))
+    add(scheduler, make_sequence(0, PREFIX, max_output=1))
     step(scheduler)
 
-    add(scheduler, make_sequence(1, (*BEGINNING, 1), max_output=1, prompt_logprobs=True, logprobs=0))
+    add(scheduler, make_sequence(1, (*PREFIX, 1), max_output=1, prompt_logprobs=True, logprobs=0))
     assert step(scheduler) == [(1, 0, 97, True)]
 
 
@@ -248,11 +248,11 @@ def test_choices_without_room_wait_and_find_the_prompt_in_the_cache() -> None:
     assert step(scheduler) == [(0, 64, 6, True)]
     assert step(scheduler) == [(2, 64, 6, True)]
     assert scheduler.idle
-    # Their request computed it, so nothing was saved: a count for each would be more than the prompt has.
+    # Their own request computed it, so nothing was saved.
     assert ([choice.num_cached for choice in choices], scheduler.num_hits) == ([0, 0, 0], 0)
 
 
-def test_when_the_first_choice_is_ended_another_computes_the_prompt() -> None:
+def test_when_the_first_choice_is_removed_another_computes_the_prompt() -> None:
     scheduler = make_scheduler()
     choices = make_choices(3, prompt=100)
     add(scheduler, choices[0])
@@ -265,16 +265,16 @@ def test_when_the_first_choice_is_ended_another_computes_the_prompt() -> None:
     assert (scheduler.idle, scheduler.pool.num_free) == (True, 16)
 
 
-# --- who has begun ---
+# --- begun sequences ---
 
 
 def begun(scheduler: Scheduler) -> list[int]:
-    """Do a step, and say for whom it was the first, by arrival."""
+    """Run a step; return the arrivals of the sequences for which it was the first."""
     step(scheduler)
     return [sequence.arrival for sequence in scheduler.begun]
 
 
-def test_a_place_in_the_batch_is_no_beginning_while_the_budget_goes_to_others() -> None:
+def test_a_sequence_has_not_begun_while_the_budget_goes_to_others() -> None:
     scheduler = make_scheduler(max_step_tokens=40)
     add(scheduler, make_sequence(0, prompt=60), make_sequence(1, prompt=30))
 
@@ -283,7 +283,7 @@ def test_a_place_in_the_batch_is_no_beginning_while_the_budget_goes_to_others() 
     assert [begun(scheduler) for _ in range(3)] == [[1], [], []]
 
 
-def test_who_waits_for_another_to_compute_the_same_text_has_not_begun() -> None:
+def test_a_sequence_that_waits_for_shared_blocks_has_not_begun() -> None:
     scheduler = make_scheduler(max_step_tokens=64)
     prompt = tuple(range(70))
     add(scheduler, make_sequence(0, prompt), make_sequence(1, prompt))
@@ -291,7 +291,7 @@ def test_who_waits_for_another_to_compute_the_same_text_has_not_begun() -> None:
     assert [begun(scheduler) for _ in range(3)] == [[0], [1], []]
 
 
-def test_a_sequence_begins_once_also_if_it_gives_way_later() -> None:
+def test_a_preempted_sequence_begins_only_once() -> None:
     scheduler = make_scheduler(num_blocks=4, max_step_tokens=64)
     add(scheduler, make_sequence(0, prompt=60, max_output=40), make_sequence(1, prompt=20, max_output=40))
 
@@ -301,17 +301,17 @@ def test_a_sequence_begins_once_also_if_it_gives_way_later() -> None:
     assert (scheduler.num_preemptions, seen) == (1, [0, 1])
 
 
-def test_a_choice_begins_with_its_sibling_or_by_itself_where_there_is_no_room() -> None:
+def test_a_choice_begins_with_the_first_one_or_later_by_itself() -> None:
     scheduler = make_scheduler(max_sequences=2, max_step_tokens=64)
     add(scheduler, make_choices(3, prompt=70, max_output=1)[0])
 
     assert [begun(scheduler) for _ in range(3)] == [[0], [], [2]]
 
 
-# --- who comes next ---
+# --- admission order ---
 
 
-def test_a_tenant_with_many_requests_does_not_keep_out_another() -> None:
+def test_a_tenant_with_many_requests_does_not_starve_another() -> None:
     scheduler = make_scheduler(max_sequences=2)
     add(scheduler, *(make_sequence(i, max_output=2, tenant="many") for i in range(4)))
     step(scheduler)
@@ -321,14 +321,14 @@ def test_a_tenant_with_many_requests_does_not_keep_out_another() -> None:
     assert {arrival for arrival, *_ in step(scheduler)} == {2, 4}
 
 
-def test_a_higher_priority_is_let_in_first() -> None:
+def test_a_higher_priority_is_admitted_first() -> None:
     scheduler = make_scheduler(max_sequences=1)
     add(scheduler, make_sequence(0, max_output=1), make_sequence(1, max_output=1, priority=1))
 
     assert [step(scheduler)[0][0] for _ in range(2)] == [1, 0]
 
 
-def test_a_small_budget_makes_small_chunks_and_leaves_decoding_alone() -> None:
+def test_a_small_budget_limits_chunks_and_not_decoding() -> None:
     scheduler = make_scheduler(max_step_tokens=64)
     add(scheduler, make_sequence(0, prompt=5))
     step(scheduler)
@@ -337,10 +337,10 @@ def test_a_small_budget_makes_small_chunks_and_leaves_decoding_alone() -> None:
     assert spans(scheduler.schedule(budget=21)) == [(0, 5, 1, True), (1, 0, 20, False)]
 
 
-# --- guesses ---
+# --- draft tokens ---
 
 
-def test_guesses_come_from_the_text_and_only_while_the_step_is_narrow() -> None:
+def test_draft_tokens_are_added_only_while_the_step_is_narrow() -> None:
     scheduler = make_scheduler()
     scheduler.max_draft_rows = 4
     copying = make_sequence(0, (1, 2, 3, 4, 5, 6, 7, 8, 1, 2))
@@ -353,7 +353,7 @@ def test_guesses_come_from_the_text_and_only_while_the_step_is_narrow() -> None:
     assert [span.drafts for span in scheduler.schedule().spans] == [()] * 5
 
 
-def test_guesses_never_go_beyond_the_blocks_or_the_limit() -> None:
+def test_draft_tokens_never_exceed_the_blocks_or_the_limit() -> None:
     scheduler = make_scheduler()
     scheduler.max_draft_rows = 20
     at_the_end_of_a_block = make_sequence(0, (*range(14), *range(14), 0, 1))
@@ -368,10 +368,10 @@ def test_guesses_never_go_beyond_the_blocks_or_the_limit() -> None:
     assert scheduler.schedule().spans[0].drafts == (3,)
 
 
-# --- what a grammar forces ---
+# --- forced tokens ---
 
 
-def test_forced_tokens_are_computed_together_as_rows_of_the_next_step() -> None:
+def test_forced_tokens_are_computed_together_in_the_next_step() -> None:
     scheduler = make_scheduler(num_blocks=4)
     sequence = make_sequence(0, prompt=10)
     add(scheduler, sequence)

@@ -1,4 +1,4 @@
-"""What the engine counts and measures of itself, and what it says when nothing moves."""
+"""The engine's counters and measurements, and its stalled and dead states."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ def test_steps_gaps_and_waits_are_measured(engine: OpenVINOEngine) -> None:
 
     times = times_of(stats)
     assert (stats.completion_tokens, times.queue.count, times.cancellation.count) == (5, 1, 0)
-    assert times.token_gap.count < 5  # guesses that were right come together with the token before them
+    assert times.token_gap.count < 5  # accepted draft tokens arrive together with the token before them
     assert times.step.count == times.step_tokens.count == times.step_sequences.count == stats.steps
     assert times.step_sequences.sum == stats.steps  # one in each
     assert times.step_tokens.sum >= len(LONG) + 4
     assert stats.kv_bytes == engine.kv_bytes > 0
 
 
-def test_answers_that_their_readers_end_count_with_the_length_that_they_had(engine: OpenVINOEngine) -> None:
-    """A stop string, or a client that hangs up, frees a place as any end does."""
+def test_outputs_ended_by_their_readers_count_with_their_length(engine: OpenVINOEngine) -> None:
+    """A stop string, or a disconnect, frees a slot like any other end."""
 
-    async def hang_up() -> None:
+    async def disconnect() -> None:
         generation = engine.generate(make_request(LONG, max_tokens=900))
         await anext(generation)
         await generation.aclose()
 
-    run(hang_up())
+    run(disconnect())
     run(settle(engine))  # one token more
 
     assert 1 <= engine.stats().speeds.mean_output_tokens < 450
 
 
-def test_choices_of_one_request_wait_once(engine: OpenVINOEngine) -> None:
+def test_the_queue_time_of_a_request_with_several_choices_counts_once(engine: OpenVINOEngine) -> None:
     run(ask(engine, make_request(LONG, n=3, max_tokens=2)))
 
     assert times_of(engine.stats()).queue.count == 1
 
 
-def test_the_prefix_cache_counts_what_was_looked_for_and_found(engine: OpenVINOEngine) -> None:
+def test_prefix_cache_lookups_and_hits_are_counted(engine: OpenVINOEngine) -> None:
     run(ask(engine, make_request(LONG)))
     cold = engine.stats()
     run(ask(engine, make_request(LONG)))
@@ -79,13 +79,13 @@ def test_the_prefix_cache_counts_what_was_looked_for_and_found(engine: OpenVINOE
     assert (warm.lookup_tokens, warm.hit_tokens) == (2 * len(LONG), num_found)
 
 
-def test_a_prompt_that_is_scored_is_not_looked_for(engine: OpenVINOEngine) -> None:
+def test_a_scored_prompt_is_not_looked_up(engine: OpenVINOEngine) -> None:
     run(ask(engine, make_request(LONG, logprobs=0, prompt_logprobs=True)))
 
     assert engine.stats().lookup_tokens == 0
 
 
-def test_a_cancellation_is_measured_once_and_an_end_is_none(engine: OpenVINOEngine) -> None:
+def test_a_cancellation_is_measured_once(engine: OpenVINOEngine) -> None:
     async def begin_and_leave() -> None:
         generation = engine.generate(make_request(LONG, max_tokens=800))
         await anext(generation)
@@ -100,7 +100,7 @@ def test_a_cancellation_is_measured_once_and_an_end_is_none(engine: OpenVINOEngi
     assert is_empty(engine)
 
 
-def test_a_request_that_leaves_before_it_is_admitted_has_not_waited(engine: OpenVINOEngine) -> None:
+def test_a_request_cancelled_before_admission_has_no_queue_time(engine: OpenVINOEngine) -> None:
     async def leave_at_once() -> None:
         generation = engine.generate(make_request(LONG))
         await generation.aclose()
@@ -109,24 +109,26 @@ def test_a_request_that_leaves_before_it_is_admitted_has_not_waited(engine: Open
     before = times_of(engine.stats()).queue.count
     run(leave_at_once())
 
-    # The one that settles has; the other may have been admitted in a step before it could leave.
+    # `settle` adds one; the other request may have been admitted before its cancellation.
     assert before + 1 <= times_of(engine.stats()).queue.count <= before + 2
 
 
-@pytest.mark.parametrize("place", ["inbox", "prompt"])
-def test_every_choice_of_a_request_waits(place: str, engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the inbox while a step runs, and while its prompt is computed: else any number of them could wait."""
-    held, released = threading.Event(), threading.Event()
+@pytest.mark.parametrize("where", ["inbox", "prompt"])
+def test_every_choice_of_a_request_counts_as_waiting(
+    where: str, engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the inbox during a step, and while the prompt is computed; otherwise the queue would be unbounded."""
+    entered, released = threading.Event(), threading.Event()
 
-    def hold(batch: Batch, run: Any = engine._runner.run) -> Any:
-        held.set()
+    def hang(batch: Batch, run: Any = engine._runner.run) -> Any:
+        entered.set()
         assert released.wait(LIMIT_S)
         return run(batch)
 
-    async def look() -> int:
+    async def num_waiting() -> int:
         asking = [asyncio.create_task(ask(engine, make_request(LONG, n=4, max_tokens=2)))]
-        await asyncio.to_thread(held.wait, LIMIT_S)
-        if place == "inbox":
+        await asyncio.to_thread(entered.wait, LIMIT_S)
+        if where == "inbox":
             asking.append(asyncio.create_task(ask(engine, make_request(LONG, n=4, max_tokens=2))))
             await asyncio.sleep(0)
         waiting = engine.stats().waiting
@@ -134,18 +136,16 @@ def test_every_choice_of_a_request_waits(place: str, engine: OpenVINOEngine, mon
         await asyncio.gather(*asking)
         return waiting
 
-    monkeypatch.setattr(engine._runner, "run", hold)
+    monkeypatch.setattr(engine._runner, "run", hang)
 
-    assert run(look()) == {"prompt": 3, "inbox": 7}[place]
+    assert run(num_waiting()) == {"prompt": 3, "inbox": 7}[where]
 
 
 # --- progress ---
 
 
-def test_steps_in_which_nothing_moves_turn_readiness_off(
-    engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A scheduler that gives out nothing although somebody waits would spin, and each of its steps is quick."""
+def test_steps_without_progress_turn_readiness_off(engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler that schedules nothing although requests wait would spin in short steps."""
     schedule = engine.scheduler.schedule
     spun, released = threading.Event(), threading.Event()
     num_steps = iter(range(10**9))
@@ -158,7 +158,7 @@ def test_steps_in_which_nothing_moves_turn_readiness_off(
     monkeypatch.setattr(StepPace, "patience_s", 0.0)
     monkeypatch.setattr(engine.scheduler, "schedule", nothing)
     monkeypatch.setattr(engine._runner, "run", lambda batch, run=engine._runner.run: run(batch) if batch.spans else [])
-    monkeypatch.setattr("crossette.engines.openvino.engine.draw", _draw)
+    monkeypatch.setattr("crossette.engines.openvino.engine.sample", _sample)
     with serving(engine) as server:
         asking = threading.Thread(target=lambda: server.post("/v1/completions", {"model": "tiny", "prompt": "a"}))
         asking.start()
@@ -173,20 +173,20 @@ def test_steps_in_which_nothing_moves_turn_readiness_off(
     assert (again.status_code, again.json()["status"]) == (200, "ok")
 
 
-def _draw(batch: Batch, logits: object) -> object:
-    from crossette.engines.openvino.step import draw
+def _sample(batch: Batch, logits: object) -> object:
+    from crossette.engines.openvino.step import sample
 
-    return draw(batch, logits) if batch.spans else []  # type: ignore[arg-type]  # what the runner gave
+    return sample(batch, logits) if batch.spans else []  # type: ignore[arg-type]  # the runner's result
 
 
 def test_an_engine_whose_thread_has_ended_is_not_alive(engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing should end the thread but `close`; if something does, only a new process helps."""
+    """Only `close` should end the thread; after anything else the process must be restarted."""
 
     with serving(engine) as server:
         assert server.get("/health/live").status_code == 200
         monkeypatch.setattr(engine, "_drain_inbox", lambda: False)
         with server.begin("/v1/completions", {"model": "tiny", "prompt": "a", "max_tokens": 1}) as connection:
-            connection.recv(1)  # the request that was in the inbox is answered, and is the last one
+            connection.recv(1)  # the request in the inbox is answered, as the last one
             engine._thread.join(LIMIT_S)
         live, ready = server.get("/health/live"), server.get("/health/ready")
         page = server.get("/metrics").text
@@ -203,7 +203,7 @@ def test_a_closed_engine_has_not_failed(engine: OpenVINOEngine) -> None:
     assert (stats.alive, stats.stalled) == (True, False)
 
 
-def test_the_log_says_which_requests_a_failed_step_ends(
+def test_the_log_names_the_requests_that_a_failed_step_ends(
     engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(batch: Batch) -> object:
@@ -215,4 +215,4 @@ def test_the_log_says_which_requests_a_failed_step_ends(
         with pytest.raises(Exception, match="The engine failed"):
             asyncio.run(ask(engine, request))
 
-    assert f"it ends: {request.id}" in caplog.text
+    assert f"failed, and with it the requests: {request.id}" in caplog.text

@@ -1,4 +1,4 @@
-"""Text to tokens and back: control tokens only where they are wanted, bytes as they are, nothing cut."""
+"""Encoding and decoding: control tokens only on request, exact bytes, no truncation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def decode(tokenizer: OpenVINOTokenizer, tokens: list[int]) -> bytes:
     return b"".join(map(tokenizer.token_bytes, tokens))
 
 
-def test_control_tokens_are_found_with_specials_only(tokenizer: OpenVINOTokenizer) -> None:
+def test_control_tokens_are_encoded_with_specials_only(tokenizer: OpenVINOTokenizer) -> None:
     text = "a<|im_start|>b<|im_end|>"
 
     found = [token for token in tokenizer.encode(text, specials=True) if token in (IM_START, IM_END)]
@@ -48,7 +48,7 @@ def test_control_tokens_are_found_with_specials_only(tokenizer: OpenVINOTokenize
     assert decode(tokenizer, plain) == text.encode()
 
 
-def test_tokens_of_text_do_not_depend_on_specials_where_there_are_none(tokenizer: OpenVINOTokenizer) -> None:
+def test_specials_change_nothing_in_text_without_control_tokens(tokenizer: OpenVINOTokenizer) -> None:
     text = "The capital of France is <b>Paris</b>, they say | 12 <|> im_end"
 
     assert tokenizer.encode(text, specials=True) == tokenizer.encode(text, specials=False)
@@ -70,16 +70,16 @@ def test_control_tokens_have_no_bytes(tokenizer: OpenVINOTokenizer) -> None:
     assert [tokenizer.token_bytes(token) for token in range(3)] == [b"", b"", b""]
 
 
-def test_every_other_token_of_the_tiny_vocabulary_has_its_own(tiny: OpenVINOTokenizer) -> None:
+def test_all_other_tokens_of_the_tiny_vocabulary_have_their_bytes(tiny: OpenVINOTokenizer) -> None:
     assert {tiny.token_bytes(token) for token in range(3, 260)} == {*(bytes([byte]) for byte in range(256)), b"he"}
     assert tiny.vocab_size == 260
 
 
-def test_a_merge_is_used(tiny: OpenVINOTokenizer) -> None:
+def test_merges_are_applied(tiny: OpenVINOTokenizer) -> None:
     assert tiny.encode("he", specials=False) == [HE]
 
 
-def test_half_a_character_is_half_of_its_bytes(tiny: OpenVINOTokenizer) -> None:
+def test_a_token_may_be_a_part_of_a_character(tiny: OpenVINOTokenizer) -> None:
     assert [tiny.token_bytes(token) for token in tiny.encode("🎆", specials=True)] == [
         b"\xf0",
         b"\x9f",
@@ -88,7 +88,7 @@ def test_half_a_character_is_half_of_its_bytes(tiny: OpenVINOTokenizer) -> None:
     ]
 
 
-def test_a_prompt_of_more_than_8192_tokens_is_not_cut(tokenizer: OpenVINOTokenizer) -> None:
+def test_a_prompt_of_more_than_8192_tokens_is_not_truncated(tokenizer: OpenVINOTokenizer) -> None:
     text = " ".join(str(number % 10) for number in range(9000))
 
     for specials in (True, False):
@@ -98,22 +98,22 @@ def test_a_prompt_of_more_than_8192_tokens_is_not_cut(tokenizer: OpenVINOTokeniz
 
 
 @pytest.mark.parametrize("special", SPECIALS)
-def test_the_spelling_of_a_control_token_is_seen(tokenizer: OpenVINOTokenizer, special: str) -> None:
-    spelled = [f"x{special}y", special, special * 2]
-    not_spelled = ["", special[:-1], special[1:], special.upper(), special.replace("|", " | ")]
+def test_the_text_form_of_a_control_token_is_detected(tokenizer: OpenVINOTokenizer, special: str) -> None:
+    with_special = [f"x{special}y", special, special * 2]
+    without_special = ["", special[:-1], special[1:], special.upper(), special.replace("|", " | ")]
 
-    assert [tokenizer.has_specials(text) for text in spelled + not_spelled] == [True] * 3 + [False] * 5
-
-
-def test_bos_is_given_where_the_model_wants_one(tiny_model_dir: Path, tiny: OpenVINOTokenizer) -> None:
-    wanting = OpenVINOTokenizer(tiny_model_dir, add_bos=True)
-
-    assert (tiny.bos_token_id, wanting.bos_token_id) == (None, IM_START)
-    assert (wanting.bos_token, wanting.eos_token) == ("<|im_start|>", "<|im_end|>")
-    assert wanting.encode("x", specials=True) == tiny.encode("x", specials=True)
+    assert [tokenizer.has_specials(text) for text in with_special + without_special] == [True] * 3 + [False] * 5
 
 
-def test_threads_do_not_disturb_each_other(tokenizer: OpenVINOTokenizer) -> None:
+def test_bos_is_set_where_the_model_uses_one(tiny_model_dir: Path, tiny: OpenVINOTokenizer) -> None:
+    with_bos = OpenVINOTokenizer(tiny_model_dir, add_bos=True)
+
+    assert (tiny.bos_token_id, with_bos.bos_token_id) == (None, IM_START)
+    assert (with_bos.bos_token, with_bos.eos_token) == ("<|im_start|>", "<|im_end|>")
+    assert with_bos.encode("x", specials=True) == tiny.encode("x", specials=True)
+
+
+def test_the_tokenizer_is_thread_safe(tokenizer: OpenVINOTokenizer) -> None:
     texts = [f"Text number {number} <|im_end|> " * (1 + number % 5) for number in range(100)]
     alone = [tokenizer.encode(text, specials=number % 2 == 0) for number, text in enumerate(texts)]
 
@@ -125,7 +125,7 @@ def test_threads_do_not_disturb_each_other(tokenizer: OpenVINOTokenizer) -> None
     assert together == alone
 
 
-def test_a_folder_without_a_tokenizer_says_how_to_get_one(tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_tokenizer_has_the_export_command(tiny_model_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_model_dir, tmp_path, dirs_exist_ok=True)
     (tmp_path / "openvino_detokenizer.xml").unlink()
 

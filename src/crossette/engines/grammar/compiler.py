@@ -1,7 +1,7 @@
-"""Constraints as token masks, by llguidance: which tokens may come next, and which must.
+"""Compile constraints into token masks with llguidance: which tokens may come next, and which are forced.
 
-A grammar is compiled once and kept; each sequence walks a copy of it. All bounds on its size and on the work of a
-step are llguidance's own: what passes them is refused at the start, or ends the request it belongs to.
+A compiled grammar is cached; each sequence advances a copy of its matcher. Limits on grammar size and on the work of a
+step are llguidance's own: a grammar beyond them is refused when it is compiled, or fails the request that uses it.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from crossette.types import Constraint
 
 _MAX_COMPILED = 256
 _SHORT_TEXT = 100
-"""Bytes up to which a text's tokens are kept: encoding takes more time than all else that a mask needs."""
+"""Texts up to this many bytes have their tokens cached: encoding dominates the cost of a mask."""
 _MAX_PARTS_TRIED = 300
-"""Of a schema that is refused, to find out which part it is."""
+"""Parts of a refused schema that are compiled alone, to locate the part at fault."""
 
 _MAX_RULES = 2000
 _STACK_BYTES = 256 * 2**20
-"""Of the thread that compiles: rules and references are followed into one another thousands deep, and a stack that
-overflows ends the process. A thousand objects, each behind a reference, need more than 8 MiB; five thousand parts are
-the most that a schema has. What is not needed takes no memory."""
+"""Stack of the compiling thread: llguidance follows rules and references recursively, thousands deep, and a stack
+overflow ends the process. A thousand nested objects, each a reference, need more than 8 MiB; a schema has at most five
+thousand parts. Unused stack takes no memory."""
 
 _LIMITS = llguidance.LLParserLimits(
     max_items_in_row=8000,  # four for each optional property: text/schema/rebuild.py lets an object have a thousand
-    # Refuses `((a{100}){100}){100}` in half a second, not in five. An enum may have 10,000 words.
+    # Refuses `((a{100}){100}){100}` in half a second, not in five. Allows enums of 10,000 strings.
     initial_lexer_fuel=200_000,
     verbose_errors=False,  # else errors show the whole grammar
 )
@@ -47,11 +47,11 @@ _LIMITS = llguidance.LLParserLimits(
 
 T = TypeVar("T")
 _stack_size = threading.Lock()
-"""Held while the size of new threads' stacks, which is the process's, is another one."""
+"""Held while the stack size of new threads, a setting of the whole process, is changed."""
 
 
 class GrammarCompiler:
-    """Makes matchers for one tokenizer. Safe to call from several threads."""
+    """Compiles constraints for one tokenizer. Thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, end_token_ids: Iterable[int]) -> None:
         self._tokenizer = tokenizer
@@ -63,10 +63,10 @@ class GrammarCompiler:
         self._lock = threading.Lock()
 
     def matcher(self, constraint: Constraint) -> Matcher:
-        """A walk along the grammar from its beginning.
+        """A matcher at the start of the grammar.
 
-        The first of a grammar compiles it, which may take a second: not for an event loop's thread. Raises
-        InvalidRequest, with llguidance's reason, for what is no grammar, or too large a one.
+        The first call for a grammar compiles it, which may take a second: do not call it in an event loop's thread.
+        Raises InvalidRequest, with llguidance's reason, for an invalid or too large grammar.
         """
         with self._lock:
             compiled = self._compiled.get(constraint)
@@ -81,41 +81,41 @@ class GrammarCompiler:
         return Matcher(compiled.deep_copy(), self._vocab_size, self._number_ends(constraint))
 
     def _number_ends(self, constraint: Constraint) -> NumberEnds | None:
-        """None for grammars without JSON of ours: a client's own pattern says how long its numbers are."""
+        """None for grammars without a JSON schema: a client's own pattern bounds its numbers itself."""
         if self._numbers is None or not (constraint.kind == "json_schema" or "%json" in constraint.source):
             return None
         return NumberEnds(self._numbers)
 
     def _compile(self, constraint: Constraint) -> llguidance.LLMatcher:
         if not self._end_token_ids:
-            raise _refused(constraint, "this model has no token that ends an answer")
+            raise _refused(constraint, "this model has no end token")
         try:
             grammar = _grammar(constraint)
         except ValueError as error:
             raise _refused(constraint, str(error)) from error
         compiled = self._begin(grammar)
         if compiled.is_error() and constraint.kind == "gbnf":
-            # Character by character it may be within the limits.
-            slower = {"lark_grammar": _bounded(to_lark(constraint.source, with_words=False))}
+            # Without terminals, one lexeme per character, it may be within the limits.
+            slower = {"lark_grammar": _bounded(to_lark(constraint.source, with_terminals=False))}
             compiled = self._begin(_as_main(slower, constraint.preamble))
         if compiled.is_error():
             raise _refused(constraint, compiled.get_error(), self._culprit(constraint))
         return compiled
 
     def _begin(self, grammar: str) -> llguidance.LLMatcher:
-        """A matcher at the start of its grammar, in error if that or its first step is too much for the limits."""
+        """A matcher at the start of its grammar; in error if the grammar or its first step exceeds the limits."""
         compiled = llguidance.LLMatcher(self._tokens(), grammar, log_level=0, limits=_LIMITS)
         if compiled.is_error():
             return compiled
         trial = compiled.deep_copy()
-        trial.compute_bitmask()  # first, as it alone gives other threads their turn while it works
+        trial.compute_bitmask()  # first: only this call releases the GIL while it works
         trial.consume_tokens(trial.compute_ff_tokens())
         if not trial.is_stopped():
             trial.compute_bitmask()
         return trial if trial.is_error() else compiled
 
     def _culprit(self, constraint: Constraint) -> tuple[str, str] | None:
-        """Where in a schema the innermost part stands that is refused by itself, and why; None for other grammars."""
+        """The innermost part of a schema that is refused by itself, as (path, reason); None for other grammars."""
         if constraint.kind != "json_schema":
             return None
         schema = json.loads(constraint.source)
@@ -127,7 +127,7 @@ class GrammarCompiler:
         return None
 
     def _tokens(self) -> llguidance.LLTokenizer:
-        """The vocabulary as llguidance wants it: 0.1 s of work, done when the first constraint comes."""
+        """The vocabulary as an llguidance tokenizer: 0.1 s of work, done for the first constraint."""
         with self._lock:
             if self._prepared is None:
                 vocabulary = _Vocabulary(self._tokenizer, self._vocab_size, self._end_token_ids[0])
@@ -139,28 +139,28 @@ class GrammarCompiler:
 
 
 class _Vocabulary:
-    """The attributes of a tokenizer that llguidance reads."""
+    """The tokenizer interface that llguidance expects."""
 
     bos_token_id = None
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, eos_token_id: int) -> None:
         self.eos_token_id = eos_token_id
         self.tokens = [tokenizer.token_text(token) for token in range(vocab_size)]
-        # Ids without any spelling are never text either.
+        # Unused ids have no text either.
         self.special_token_ids = [token for token in range(vocab_size) if not tokenizer.token_bytes(token)]
         self._tokenizer = tokenizer
-        self._of_short = lru_cache(maxsize=10_000)(self._tokens_of)
+        self._cached_tokens_of = lru_cache(maxsize=10_000)(self._tokens_of)
 
     def __call__(self, text: bytes | str) -> list[int]:
-        """Asked for all that a grammar forces, which is the same few words in all of its streams."""
-        return self._of_short(text) if len(text) <= _SHORT_TEXT else self._tokens_of(text)
+        """Called for each forced text of a grammar: the same few texts in all sequences that use it."""
+        return self._cached_tokens_of(text) if len(text) <= _SHORT_TEXT else self._tokens_of(text)
 
     def _tokens_of(self, text: bytes | str) -> list[int]:
         return self._tokenizer.encode(text if isinstance(text, str) else text.decode(), specials=False)
 
 
 class Matcher:
-    """Where one sequence stands in its grammar."""
+    """The grammar state of one sequence."""
 
     def __init__(self, matcher: llguidance.LLMatcher, vocab_size: int, numbers: NumberEnds | None = None) -> None:
         self._matcher = matcher
@@ -169,16 +169,16 @@ class Matcher:
 
     @property
     def is_over(self) -> bool:
-        """Whether the grammar is satisfied and nothing can follow."""
+        """Whether the grammar has matched and allows nothing more."""
         return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
 
     @property
     def is_accepting(self) -> bool:
-        """Whether the text may end here."""
+        """Whether the text may end at this position."""
         return bool(self._matcher.is_accepting())
 
     def allowed(self) -> npt.NDArray[np.bool_]:
-        """`[vocabulary]`: which tokens may come next. Raises ConstraintFailed at llguidance's bounds."""
+        """`[vocabulary]`: which tokens may come next. Raises ConstraintFailed at llguidance's limits."""
         bits = self._matcher.compute_bitmask()
         self._check()
         mask: npt.NDArray[np.bool_] = np.unpackbits(
@@ -187,13 +187,13 @@ class Matcher:
         return mask if self._numbers is None else self._numbers.narrowed(mask)
 
     def forced(self) -> Sequence[int]:
-        """The tokens that must come next, as the model would write them; none where there is a choice."""
+        """The tokens that must come next, in the model's own tokenization; empty where there is a choice."""
         tokens = self._matcher.compute_ff_tokens()
         self._check()
         return tokens
 
     def accept_token(self, token: int) -> None:
-        """Take a token into the text. Raises ConstraintFailed for one that was not allowed."""
+        """Advance by one token. Raises ConstraintFailed for a token that is not allowed."""
         self._matcher.consume_token(token)
         self._check()
         if self._numbers is not None:
@@ -202,13 +202,13 @@ class Matcher:
     def _check(self) -> None:
         if self._matcher.is_error():
             raise ConstraintFailed(
-                f"The output could not be held to the requested format: {_reason(self._matcher.get_error())} "
-                "Ask for a simpler format."
+                f"The response format could not be enforced: {_reason(self._matcher.get_error())} "
+                "Simplify the schema or grammar."
             )
 
 
 def _grammar(constraint: Constraint) -> str:
-    """The grammar in llguidance's JSON. Raises ValueError for what cannot be read at all."""
+    """The grammar in llguidance's JSON. Raises ValueError for a source that cannot be parsed."""
     source = constraint.source
     match constraint.kind:
         case "json_schema":
@@ -223,7 +223,7 @@ def _grammar(constraint: Constraint) -> str:
 
 
 def _bounded(lark: str) -> str:
-    """The grammar. Raises ValueError for one that may have too many rules: each has a line, with a colon."""
+    """The grammar, unchanged. Raises ValueError if it may have too many rules, counted as lines with a colon."""
     if sum(":" in line for line in lark.split("\n")) > _MAX_RULES:
         raise ValueError(f"it has more than {_MAX_RULES} rules")
     return lark
@@ -235,7 +235,7 @@ def _as_main(main: dict[str, Any], preamble: str = "") -> str:
 
 
 def _parts(schema: Any) -> Iterator[dict[str, Any]]:
-    """The schemas within a schema that say where they come from, inner ones first."""
+    """The subschemas with a `$comment`, which holds their original path; inner ones first."""
     if isinstance(schema, list | dict):
         for inner in schema.values() if isinstance(schema, dict) else schema:
             yield from _parts(inner)
@@ -244,7 +244,7 @@ def _parts(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def _on_deep_stack(work: Callable[[], T]) -> T:
-    """Do it in a thread of its own, and wait for it."""
+    """Run `work` in a new thread with a large stack, and wait for it."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -269,17 +269,17 @@ def _refused(constraint: Constraint, reason: str, culprit: tuple[str, str] | Non
     name = _KINDS.get(constraint.kind, "grammar")
     if culprit is None:
         return InvalidRequest(f"The {name} cannot be enforced: {_reason(reason)}", param=constraint.param)
-    place, reason = culprit
-    return InvalidRequest(f"The {name} cannot be enforced at '{place}': {_reason(reason)}", param=constraint.param)
+    path, reason = culprit
+    return InvalidRequest(f"The {name} cannot be enforced at '{path}': {_reason(reason)}", param=constraint.param)
 
 
 def _reason(error: str) -> str:
-    """What an error of llguidance says, as a sentence."""
+    """The reason in an llguidance error, as a sentence."""
     if "coerce_one_of" in error:
         return (
-            "'oneOf' has alternatives that may match at once, or may seem to. "
-            "Send 'anyOf', or tell them apart by type or by a required 'const'."
+            "'oneOf' has alternatives that may match at once, or cannot be proven disjoint. "
+            "Send 'anyOf', or distinguish them by type or by a required 'const'."
         )
     lines = [line.strip() for line in error.splitlines() if line.strip()] or ["no reason is known"]
-    told = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[0])
-    return f"{told[:300].rstrip('.')}."
+    reason = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[0])
+    return f"{reason[:300].rstrip('.')}."

@@ -1,8 +1,8 @@
-"""GBNF in Lark's words, for llguidance.
+"""Translate GBNF grammars to Lark, for llguidance.
 
-Every character becomes a lexeme of its own, but in rules that can be read as words (gbnf_words.py): llguidance's lexer
-takes the longest match, and GBNF has no lexer, so that `[a-z]+ "b"` must also match "ab". What its own converter makes
-of such a rule does not.
+Each character becomes a lexeme of its own, except in rules that can be terminals (gbnf_terminals.py): llguidance's
+lexer takes the longest match, while GBNF has no lexer, so `[a-z]+ "b"` must also match "ab". llguidance's own converter
+gets such rules wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from crossette.engines.grammar.gbnf_terminals import (
     Repeated,
     Series,
     Use,
-    words_of,
+    terminals_of,
 )
 
 _TOKEN = re.compile(
@@ -31,7 +31,7 @@ _TOKEN = re.compile(
       | (?P<name>[A-Za-z0-9_-]+)
       | (?P<times>[*+?]|\{\s*[0-9]+\s*(?:,\s*[0-9]*\s*)?\})
       | (?P<any>\.)
-      | (?P<mark>[|()])""",
+      | (?P<punctuation>[|()])""",
     re.VERBOSE,
 )
 _CHARACTER = re.compile(r"\\x([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})|\\(.)|(.)", re.DOTALL)
@@ -45,37 +45,37 @@ _MAX_DEPTH = 50
 
 @dataclass(slots=True)
 class _Rule:
-    """What stands behind `::=`."""
+    """The right side of `::=`."""
 
     texts: list[tuple[str, str]] = field(default_factory=list)
-    """Its tokens as Lark, each with its kind."""
+    """Its tokens translated to Lark, as (kind, text)."""
     nodes: list[Node] = field(default_factory=list)
-    """What its names, strings, classes and dots stand for, in order."""
+    """The nodes of its names, strings, classes and dots, in order."""
 
 
-def to_lark(gbnf: str, *, with_words: bool = True) -> str:
-    """The same grammar, with `root` as `start`. Raises ValueError for what is no GBNF.
+def to_lark(gbnf: str, *, with_terminals: bool = True) -> str:
+    """An equivalent Lark grammar, with `root` as `start`. Raises ValueError for invalid GBNF.
 
-    Without words it is matched in another way, which is slower, and has other limits.
+    Without terminals each character is a lexeme: matching is slower, and other limits of llguidance apply.
     """
     rules = _rules(gbnf)
     numbers = {name: number for number, name in enumerate(rules)}
-    words = _words(rules) if with_words else frozenset()
+    terminals = _terminals(rules) if with_terminals else frozenset()
 
-    def lark_name(name: str, is_word: bool) -> str:
-        return f"{'W' if is_word else 'r'}{numbers[name]}"
+    def lark_name(name: str, is_terminal: bool) -> str:
+        return f"{'T' if is_terminal else 'r'}{numbers[name]}"
 
     lines: dict[str, str] = {}
-    queue = [("root", "root" in words)]
+    queue = [("root", "root" in terminals)]
     while queue:
-        name, is_word = queue.pop()
-        lark = lark_name(name, is_word)
+        name, is_terminal = queue.pop()
+        lark = lark_name(name, is_terminal)
         if lark in lines:
             continue
         line = f"{lark}:"
         for kind, text in rules[name].texts:
             if kind == "name":
-                used = (text, is_word or text in words)
+                used = (text, is_terminal or text in terminals)
                 queue.append(used)
                 text = lark_name(*used)
             # `x*` may be repeated again, but Lark wants one repetition each.
@@ -84,13 +84,13 @@ def to_lark(gbnf: str, *, with_words: bool = True) -> str:
     return "\n".join([f"start: {next(iter(lines))}", *lines.values()])
 
 
-def _words(rules: Mapping[str, _Rule]) -> frozenset[str]:
+def _terminals(rules: Mapping[str, _Rule]) -> frozenset[str]:
     if len(rules) > MAX_RULES:
         return frozenset()
     try:
-        return words_of({name: _tree(rule) for name, rule in rules.items()}, "root")
+        return terminals_of({name: _tree(rule) for name, rule in rules.items()}, "root")
     except ValueError:
-        return frozenset()  # the grammar's compiler says what is wrong with it, or takes it as it is
+        return frozenset()  # llguidance reports the error, or accepts the grammar as it is
 
 
 def _rules(gbnf: str) -> dict[str, _Rule]:
@@ -114,7 +114,7 @@ def _rules(gbnf: str) -> dict[str, _Rule]:
 
 
 def _read(kind: str, text: str) -> tuple[str, list[Node]]:
-    """A token as Lark, and what it stands for."""
+    """A token translated to Lark, and its nodes."""
     match kind:
         case "name":
             return text, [Use(text)]
@@ -123,37 +123,37 @@ def _read(kind: str, text: str) -> tuple[str, list[Node]]:
             return _string(codes), [Series([Characters(((code, code),)) for code in codes])]
         case "class":
             ranges = _class(text[1:-1])
-            return _written(ranges), [Characters(ranges)]
+            return _class_regex(ranges), [Characters(ranges)]
         case "any":
             return "/(?s:.)/", [Characters(((0, _LAST),))]
     return text, []
 
 
 def _tree(rule: _Rule) -> Node:
-    """Raises ValueError for parentheses without a partner, or a repetition of nothing."""
+    """The rule as a tree. Raises ValueError for unbalanced parentheses, or a repetition without an item."""
     nodes = iter(rule.nodes)
     groups: list[list[list[Node]]] = [[[]]]
     for kind, text in rule.texts:
         if kind == "times":
             part = groups[-1][-1].pop() if groups[-1][-1] else None
             if part is None:
-                raise ValueError("a repetition of nothing")
+                raise ValueError("a repetition without an item")
             groups[-1][-1].append(Repeated(part, *_times(text)))
-        elif text == "(" and kind == "mark":
+        elif text == "(" and kind == "punctuation":
             groups.append([[]])
             if len(groups) > _MAX_DEPTH:
-                raise ValueError("too many parentheses in one another")
-        elif text == "|" and kind == "mark":
+                raise ValueError("parentheses nested too deep")
+        elif text == "|" and kind == "punctuation":
             groups[-1].append([])
-        elif text == ")" and kind == "mark":
+        elif text == ")" and kind == "punctuation":
             options = groups.pop()
             if not groups:
-                raise ValueError("a parenthesis without a partner")
+                raise ValueError("unbalanced parentheses")
             groups[-1][-1].append(_options(options))
         else:
             groups[-1][-1].append(next(nodes))
     if len(groups) > 1:
-        raise ValueError("a parenthesis without a partner")
+        raise ValueError("unbalanced parentheses")
     return _options(groups[0])
 
 
@@ -162,7 +162,7 @@ def _options(options: list[list[Node]]) -> Node:
 
 
 def _times(text: str) -> tuple[bool, bool]:
-    """Whether it may be no time, and more than one time."""
+    """Whether a repetition allows zero times, and more than one time."""
     if text in ("*", "+", "?"):
         return text != "+", text != "?"
     low, comma, high = (number.strip() for number in text[1:-1].partition(","))
@@ -176,20 +176,20 @@ def _check(rules: Mapping[str, _Rule], used: set[str]) -> None:
 
 
 def _tokens(gbnf: str) -> Iterator[tuple[str, str]]:
-    place = 0
-    while place < len(gbnf):
-        found = _TOKEN.match(gbnf, place)
+    position = 0
+    while position < len(gbnf):
+        found = _TOKEN.match(gbnf, position)
         if found is None:
-            line = gbnf.count("\n", 0, place) + 1
-            raise ValueError(f"Line {line} of the grammar has {gbnf[place : place + 20]!r} where no rule can have it")
-        place = found.end()
+            line = gbnf.count("\n", 0, position) + 1
+            raise ValueError(f"Line {line} of the grammar has a syntax error at {gbnf[position : position + 20]!r}")
+        position = found.end()
         kind = found.lastgroup or ""
         if kind != "space":
             yield kind, found["defined"] if kind == "define" else found[0]
 
 
 def _string(codes: Sequence[int]) -> str:
-    characters = [f"/{_plain(code)}/" for code in codes]
+    characters = [f"/{_escaped(code)}/" for code in codes]
     return f"({' '.join(characters)})" if characters else '""'
 
 
@@ -198,52 +198,52 @@ def _class(inner: str) -> Ranges:
     negated = inner.startswith("^") and len(inner) > 1
     items = list(_characters(inner[1:] if negated else inner))
     ranges: list[tuple[int, int]] = []
-    place = 0
-    while place < len(items):
-        first = last = items[place][0]
-        if items[place + 1 : place + 2] == [(ord("-"), True)] and place + 2 < len(items):
-            last = items[place + 2][0]
-            place += 2
+    index = 0
+    while index < len(items):
+        first = last = items[index][0]
+        if items[index + 1 : index + 2] == [(ord("-"), True)] and index + 2 < len(items):
+            last = items[index + 2][0]
+            index += 2
         if last < first:
             raise ValueError(f"The class [{inner}] has a range that ends before it begins")
         ranges.append((first, last))
-        place += 1
-    return _others(ranges) if negated else tuple(sorted(ranges))
+        index += 1
+    return _complement(ranges) if negated else tuple(sorted(ranges))
 
 
-def _others(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """All other characters."""
-    others, begin = [], 0
+def _complement(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """All other characters, without surrogates."""
+    complement, begin = [], 0
     for first, last in sorted([*ranges, _SURROGATES, (_LAST + 1, _LAST + 1)]):
         if first > begin:
-            others.append((begin, first - 1))
+            complement.append((begin, first - 1))
         begin = max(begin, last + 1)
-    return tuple(others)
+    return tuple(complement)
 
 
-def _written(ranges: Ranges) -> str:
-    """Written in numbers: what `[a&&b]` or `[[:alpha:]]` means is not the same everywhere."""
+def _class_regex(ranges: Ranges) -> str:
+    """A regex class of code points as numbers: regex engines differ in `[a&&b]` and `[[:alpha:]]`."""
     if not ranges:
         return "/[^\\x{0}-\\x{10ffff}]/"
-    return f"/[{''.join(f'{_plain(a)}-{_plain(b)}' if a < b else _plain(a) for a, b in ranges)}]/"
+    return f"/[{''.join(f'{_escaped(a)}-{_escaped(b)}' if a < b else _escaped(a) for a, b in ranges)}]/"
 
 
-def _plain(code: int) -> str:
+def _escaped(code: int) -> str:
     return f"\\x{{{code:x}}}"
 
 
 def _characters(text: str) -> Iterator[tuple[int, bool]]:
-    """Code points, and whether each stands there without an escape."""
+    """Code points, each with whether it is written without an escape."""
     for found in _CHARACTER.finditer(text):
         two, four, eight, escaped, bare = found.groups()
         if bare:
             yield ord(bare), True
         elif escaped:
             if escaped not in _ESCAPES:
-                raise ValueError(f"'\\{escaped}' is no escape of GBNF")
+                raise ValueError(f"'\\{escaped}' is not an escape of GBNF")
             yield ord(_ESCAPES[escaped]), False
         else:
             code = int(two or four or eight, 16)
             if code > 0x10FFFF or 0xD800 <= code < 0xE000:
-                raise ValueError(f"'{found[0]}' is no character")
+                raise ValueError(f"'{found[0]}' is not a character")
             yield code, False

@@ -1,10 +1,10 @@
-"""Which rules of a GBNF grammar can be read by a lexer as words, which costs a tenth of reading characters.
+"""Find the rules of a GBNF grammar that can be terminals; lexing those costs a tenth of parsing their characters.
 
-A lexer takes the longest word that may stand at a place, and GBNF has none: its rules meet character by character. So
-a rule that does not lead back to itself becomes a word only where that makes no difference: wherever some word or
-character may end, no other one that began with it goes on with a character that may also follow the end. What follows
-is gathered from the whole grammar, and a repetition that is counted is taken for one without end, so that a rule that
-passes is a word, while one that does not might be. A grammar without recursion is one word.
+A lexer takes the longest match at a position, while GBNF matches character by character. So a rule without recursion
+becomes a terminal only where both agree: wherever a lexeme may end, no other lexeme with the same beginning continues
+with a character that may also follow the end. Follow sets are computed over the whole grammar, and a counted
+repetition is treated as unbounded, so the test is conservative: it never accepts a rule wrongly, but may refuse one
+that would do. A grammar without recursion is one terminal.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from dataclasses import dataclass, field
 from itertools import product
 
 Ranges = tuple[tuple[int, int], ...]
-"""Characters, as ascending code points from and to."""
+"""A set of characters, as ascending (first, last) pairs of code points."""
 
 MAX_RULES = 1000
 _MAX_WORK = 200_000
-"""Looks at a part of the grammar, or at a pair of places: half a second of work."""
+"""Visits of a part of the grammar, or of a pair of positions: half a second of work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Characters:
-    """One character."""
+    """One character out of a set."""
 
     ranges: Ranges
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A text of a rule."""
+    """A reference to a rule."""
 
     rule: str
 
@@ -69,33 +69,33 @@ class _Work:
             raise _TooLarge
 
 
-def words_of(rules: Mapping[str, Node], root: str) -> frozenset[str]:
-    """The rules that become words where rules use them that are none; none for a grammar that is too large to tell.
+def terminals_of(rules: Mapping[str, Node], root: str) -> frozenset[str]:
+    """The rules that become terminals where nonterminals use them; empty for a grammar that is too large to analyse.
 
-    Of `MAX_RULES` at most.
+    Takes `MAX_RULES` rules at most.
     """
     try:
-        plain = _without_recursion(rules)
-        if root in plain:
+        candidates = _without_recursion(rules)
+        if root in candidates:
             return frozenset({root})
         work = _Work()
         while True:
-            reading = _Reading(rules, plain, root, work)
-            unfit = reading.unfit_word()
+            lexicon = _Lexicon(rules, candidates, root, work)
+            unfit = lexicon.unfit_terminal()
             if unfit is None:
-                return frozenset(reading.words)
-            plain.remove(unfit)  # it is read character by character; what it uses may still be words
+                return frozenset(lexicon.terminals)
+            candidates.remove(unfit)  # it becomes a nonterminal; the rules that it uses may still be terminals
     except (_TooLarge, RecursionError):
         return frozenset()
 
 
 def _without_recursion(rules: Mapping[str, Node]) -> set[str]:
-    """The rules that lead to none that leads back to itself."""
+    """The rules from which no recursive rule is reachable."""
     uses = {name: set(_uses(node)) for name, node in rules.items()}
-    plain: set[str] = set()
-    while found := {name for name, used in uses.items() if name not in plain and used <= plain}:
-        plain |= found
-    return plain
+    found: set[str] = set()
+    while more := {name for name, used in uses.items() if name not in found and used <= found}:
+        found |= more
+    return found
 
 
 def _uses(node: Node) -> Iterator[str]:
@@ -111,7 +111,7 @@ def _uses(node: Node) -> Iterator[str]:
 
 @dataclass(slots=True)
 class _Span:
-    """How a part of the grammar may begin and end, in places of `_Places`."""
+    """The positions in `_Positions` at which a part of the grammar may begin and end."""
 
     may_be_empty: bool
     first: set[int]
@@ -119,8 +119,8 @@ class _Span:
 
 
 @dataclass(slots=True)
-class _Places:
-    """Each place where a character stands, and which places may follow it within the same word."""
+class _Positions:
+    """The positions of characters in the grammar, and the positions that may follow each within a terminal."""
 
     work: _Work
     ranges: list[Ranges] = field(default_factory=list)
@@ -131,24 +131,24 @@ class _Places:
         self.follow.append(set())
         return len(self.ranges) - 1
 
-    def meet(self, one: int, other: int) -> bool:
-        """Whether one character may stand at both."""
+    def share_character(self, one: int, other: int) -> bool:
+        """Whether some character matches at both positions."""
         return any(a <= d and c <= b for (a, b), (c, d) in product(self.ranges[one], self.ranges[other]))
 
-    def may_seem_to_meet(self, one: int, other: int) -> bool:
-        """Whether two characters may begin with the same byte, which is all that the lexer looks at."""
+    def share_first_byte(self, one: int, other: int) -> bool:
+        """Whether characters at both positions may share a first UTF-8 byte, which is all that the lexer compares."""
         return any(
             _lead(a) <= _lead(d) and _lead(c) <= _lead(b)
             for (a, b), (c, d) in product(self.ranges[one], self.ranges[other])
         )
 
     def span(self, node: Node, rules: Mapping[str, Node]) -> _Span:
-        """A part of a word; the rules that it uses are parts of the word."""
+        """Add a part of a terminal, with the rules that it uses inlined."""
         self.work.spend()
         match node:
             case Characters(ranges):
-                place = self.add(ranges)
-                return _Span(False, {place}, {place})
+                position = self.add(ranges)
+                return _Span(False, {position}, {position})
             case Use(rule):
                 return self.span(rules[rule], rules)
             case Options(parts):
@@ -159,10 +159,10 @@ class _Places:
                     set().union(*(span.last for span in spans)),
                 )
             case Series(parts):
-                whole = _Span(True, set(), set())
+                joined = _Span(True, set(), set())
                 for part in parts:
-                    whole = self._joined(whole, self.span(part, rules))
-                return whole
+                    joined = self._joined(joined, self.span(part, rules))
+                return joined
             case Repeated(part, may_be_none, may_be_more):
                 span = self.span(part, rules)
                 if may_be_more:
@@ -178,72 +178,75 @@ class _Places:
             other.last | one.last if other.may_be_empty else other.last,
         )
 
-    def _connect(self, before: Collection[int], behind: set[int]) -> None:
-        self.work.spend(len(before) * (1 + len(behind)))
-        for place in before:
-            self.follow[place] |= behind
+    def _connect(self, before: Collection[int], after: set[int]) -> None:
+        self.work.spend(len(before) * (1 + len(after)))
+        for position in before:
+            self.follow[position] |= after
 
 
 def _lead(code: int) -> int:
-    """The first byte of a character in UTF-8, that of surrogates included."""
+    """The first byte of a character in UTF-8; surrogates are encoded too."""
     return chr(code).encode("utf-8", "surrogatepass")[0]
 
 
-class _Reading:
-    """A grammar of rules that are words, and of others, in which each character is a word of its own."""
+class _Lexicon:
+    """A grammar divided into terminals and nonterminals; in nonterminals each character is a lexeme of its own."""
 
-    def __init__(self, rules: Mapping[str, Node], plain: Collection[str], root: str, work: _Work) -> None:
+    def __init__(self, rules: Mapping[str, Node], candidates: Collection[str], root: str, work: _Work) -> None:
         self._work = work
-        self._places = _Places(work)
+        self._positions = _Positions(work)
         self._spans: dict[str, _Span] = {}
-        """Of words, by their rules."""
+        """The spans of terminals, by rule name."""
         self._starts: dict[str, tuple[bool, set[int]]] = {}
-        """Of the other rules: whether they may be empty, and the places that they may begin with."""
+        """For each nonterminal: whether it may be empty, and the positions that it may begin with."""
         self._next: dict[int, set[int]] = {}
-        """What may follow a word that ends at a place."""
+        """The positions that may follow a lexeme that ends at a position."""
         self._leaves: dict[int, int] = {}
         self._rules = rules
-        self._plain = plain
-        self._behind: dict[str, set[int]] = {}
-        others = self._find(root)
-        self.words = self._spans.keys()
-        self._settle(others)
+        self._candidates = candidates
+        self._after: dict[str, set[int]] = {}
+        """For each nonterminal: the positions that may follow it."""
+        nonterminals = self._find(root)
+        self.terminals = self._spans.keys()
+        self._compute_sets(nonterminals)
 
     def _find(self, root: str) -> list[str]:
-        """Give the rules that are no words, and read the words that they use."""
-        others, queue = [], [root]
+        """The nonterminals reachable from `root`; adds the spans of the terminals that they use."""
+        nonterminals, queue = [], [root]
         while queue:
             name = queue.pop()
             if name in self._starts or name in self._spans:
                 continue
-            if name in self._plain:
-                self._spans[name] = self._places.span(self._rules[name], self._rules)
+            if name in self._candidates:
+                self._spans[name] = self._positions.span(self._rules[name], self._rules)
                 continue
-            others.append(name)
-            self._starts[name], self._behind[name] = (False, set()), set()
+            nonterminals.append(name)
+            self._starts[name], self._after[name] = (False, set()), set()
             queue += _uses(self._rules[name])
-        return others
+        return nonterminals
 
-    def _settle(self, others: Sequence[str]) -> None:
-        """Find out what begins and what follows, until nothing new comes to light."""
-        for settle in (self._settle_starts, self._settle_next):
+    def _compute_sets(self, nonterminals: Sequence[str]) -> None:
+        """Compute the first and follow sets, each to its fixed point."""
+        for update in (self._update_starts, self._update_next):
             before = None
-            while before != (before := settle(others)):
+            while before != (before := update(nonterminals)):
                 pass
 
-    def _settle_starts(self, others: Sequence[str]) -> int:
-        for name in others:
+    def _update_starts(self, nonterminals: Sequence[str]) -> int:
+        """One pass over the first sets; returns their total size."""
+        for name in nonterminals:
             self._starts[name] = self._start(self._rules[name])
         return sum(len(first) + may_be_empty for may_be_empty, first in self._starts.values())
 
-    def _settle_next(self, others: Sequence[str]) -> int:
-        for name in others:
-            self._follow(self._rules[name], self._behind[name])
-        return sum(map(len, (*self._next.values(), *self._behind.values())))
+    def _update_next(self, nonterminals: Sequence[str]) -> int:
+        """One pass over the follow sets; returns their total size."""
+        for name in nonterminals:
+            self._follow(self._rules[name], self._after[name])
+        return sum(map(len, (*self._next.values(), *self._after.values())))
 
     def _leaf(self, node: Characters) -> int:
         if id(node) not in self._leaves:
-            self._leaves[id(node)] = self._places.add(node.ranges)
+            self._leaves[id(node)] = self._positions.add(node.ranges)
         return self._leaves[id(node)]
 
     def _start(self, node: Node) -> tuple[bool, set[int]]:
@@ -270,44 +273,46 @@ class _Reading:
                 may_be_empty, first = self._start(part)
                 return may_be_empty or may_be_none, first
 
-    def _follow(self, node: Node, behind: set[int]) -> None:
-        """Note what may follow the words in a part that these places may follow."""
+    def _follow(self, node: Node, after: set[int]) -> None:
+        """Add `after`, the positions that may follow a part, to the follow sets of the lexemes at its end."""
         self._work.spend()
         match node:
             case Characters():
-                self._next.setdefault(self._leaf(node), set()).update(behind)
+                self._next.setdefault(self._leaf(node), set()).update(after)
             case Use(rule) if rule in self._spans:
-                for place in self._spans[rule].last:
-                    self._next.setdefault(place, set()).update(behind)
+                for position in self._spans[rule].last:
+                    self._next.setdefault(position, set()).update(after)
             case Use(rule):
-                self._behind[rule] |= behind
+                self._after[rule] |= after
             case Options(parts):
                 for part in parts:
-                    self._follow(part, behind)
+                    self._follow(part, after)
             case Series(parts):
                 for part in reversed(parts):
-                    self._follow(part, behind)
+                    self._follow(part, after)
                     may_be_empty, first = self._start(part)
-                    behind = behind | first if may_be_empty else first
+                    after = after | first if may_be_empty else first
             case Repeated(part, _, may_be_more):
-                self._follow(part, behind | self._start(part)[1] if may_be_more else behind)
+                self._follow(part, after | self._start(part)[1] if may_be_more else after)
 
-    def unfit_word(self) -> str | None:
-        """A word that goes on where another one, or itself, may end and be followed by the same character."""
-        places = self._places
-        owner = {place: name for name, span in self._spans.items() for place in span.first}
+    def unfit_terminal(self) -> str | None:
+        """A terminal that continues where a lexeme may end and be followed by the same character; None if all fit."""
+        positions = self._positions
+        owner = {position: name for name, span in self._spans.items() for position in span.first}
         starts = [*owner, *self._leaves.values()]
         self._work.spend(len(starts) * len(owner))
-        pairs = [(one, other, owner[other]) for one in starts for other in owner if places.meet(one, other)]
+        pairs = [
+            (one, other, owner[other]) for one in starts for other in owner if positions.share_character(one, other)
+        ]
         seen = set(pairs)
         while pairs:
-            one, other, word = pairs.pop()
-            follows = places.follow[other]
+            one, other, terminal = pairs.pop()
+            follows = positions.follow[other]
             self._work.spend(1 + len(follows))
-            if any(places.may_seem_to_meet(more, behind) for behind in self._next.get(one, ()) for more in follows):
-                return word
-            for pair in product(places.follow[one], follows):
-                if (*pair, word) not in seen and places.meet(*pair):
-                    seen.add((*pair, word))
-                    pairs.append((*pair, word))
+            if any(positions.share_first_byte(more, after) for after in self._next.get(one, ()) for more in follows):
+                return terminal
+            for pair in product(positions.follow[one], follows):
+                if (*pair, terminal) not in seen and positions.share_character(*pair):
+                    seen.add((*pair, terminal))
+                    pairs.append((*pair, terminal))
         return None

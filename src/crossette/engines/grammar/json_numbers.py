@@ -1,4 +1,4 @@
-"""Numbers of JSON that come to an end: small models write digits, as they write white space, without end."""
+"""Bound the length of JSON numbers: small models may otherwise generate digits endlessly."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import numpy as np
 import numpy.typing as npt
 
 _LONG = re.compile(rb"(?:[eE][+-]?\d\d|\d{20})\Z")
-"""Enough for every integer of 64 bits and the digits of every double; exponents of two digits suit every reader."""
+"""Allows every 64-bit integer and all digits of a double; every JSON parser reads two-digit exponents."""
 _TAIL = 24
-"""Bytes in which a long number shows."""
+"""Bytes of text that are kept to detect a long number."""
 
 
 class NumberTokens:
-    """What a vocabulary's tokens have to do with numbers."""
+    """The tokens of a vocabulary that matter for numbers."""
 
-    def __init__(self, spellings: Sequence[bytes]) -> None:
-        self.spellings = spellings
-        self.digits: npt.NDArray[np.bool_] = np.array([spelling[:1].isdigit() for spelling in spellings])
-        """`[vocabulary]`: those that begin with a digit."""
-        self._words = [spellings.index(word) for word in (b"a", b'"') if word in spellings]
+    def __init__(self, texts: Sequence[bytes]) -> None:
+        self.texts = texts
+        self.digits: npt.NDArray[np.bool_] = np.array([text[:1].isdigit() for text in texts])
+        """`[vocabulary]`: the tokens that begin with a digit."""
+        self._non_numbers = [texts.index(text) for text in (b"a", b'"') if text in texts]
 
     def is_number(self, allowed: npt.NDArray[np.bool_]) -> bool:
-        """Whether digits are those of a number, and not of a string or of free text, where words may follow too."""
-        return len(self._words) == 2 and not allowed[self._words].any()
+        """Whether digits belong to a number, and not to a string or free text, which allow letters or quotes too."""
+        return len(self._non_numbers) == 2 and not allowed[self._non_numbers].any()
 
 
 class NumberEnds:
-    """Watches one sequence, and takes the digits from its mask where a number has gone on for too long."""
+    """Tracks one sequence, and masks digits where a number has become too long."""
 
     def __init__(self, tokens: NumberTokens) -> None:
         self._tokens = tokens
         self._tail = b""
 
     def accept_token(self, token: int) -> None:
-        self._tail = (self._tail + self._tokens.spellings[token])[-_TAIL:]
+        self._tail = (self._tail + self._tokens.texts[token])[-_TAIL:]
 
     def narrowed(self, allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """The mask, without digits if there have been enough and anything else is allowed."""
+        """The mask, without digits if the number is too long and anything else is allowed."""
         if _LONG.search(self._tail) is None or not self._tokens.is_number(allowed):
             return allowed
         rest = allowed & ~self._tokens.digits

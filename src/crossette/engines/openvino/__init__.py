@@ -1,15 +1,15 @@
 """The embedded engine, on OpenVINO's kernels.
 
-`import openvino` brings its converters of other frameworks' models along, a tenth of a second of every start, and
-does without them where they are missing. So they are missing while it is imported, and there again afterwards.
+`import openvino` also imports its converters for other frameworks' models, a tenth of a second of every start, and
+works without them if they are missing. So they are hidden while openvino is imported, and importable again afterwards.
 
-Those converters report to Google Analytics when they are imported, through `openvino_telemetry` and without asking,
-wherever they see no sign of a CI. They take that package's absence for an answer, so here it is absent for good.
+Those converters report to Google Analytics on import, through `openvino_telemetry` and without consent, unless they
+detect a CI. They skip that if the package is missing, so here it is hidden permanently.
 """
 
 import sys
 
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # how Python is told that a module is missing
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # makes `import` raise ModuleNotFoundError
 
 _CONVERTERS = "openvino.tools.ovc"
 

@@ -1,8 +1,8 @@
-"""Results of measurements, kept from one start to the next under a name that only the same measurement can have.
+"""A cache of load-time measurements on disk, keyed by everything that a result depends on.
 
-The name is a hash of all that a result depends on: the CPU, OpenVINO and the graph, the environment variables that
-steer them, our own code, and what the measurement itself adds. So a note that is found says what measuring again
-would say, nothing ever has to be found outdated, and whatever cannot be read or written is measured at each start.
+The file name is a hash of the CPU, OpenVINO and the graph, the environment variables that configure them, the source
+code of this package, and a key of the measurement itself. So a cached result equals what measuring again would give,
+entries never need invalidation, and a result that cannot be read or written is measured at each start.
 """
 
 from __future__ import annotations
@@ -18,49 +18,49 @@ from crossette.machine import cpu_identity
 
 log = logging.getLogger(__name__)
 
-_STEERING = ("OV_", "OPENVINO_", "ONEDNN_", "DNNL_", "TBB_")
-"""How the variables begin that change which kernels OpenVINO and its libraries pick."""
+_KERNEL_VARIABLES = ("OV_", "OPENVINO_", "ONEDNN_", "DNNL_", "TBB_")
+"""Prefixes of environment variables that affect which kernels OpenVINO and its libraries choose."""
 
 
 class CalibrationCache:
-    """Short notes in `folder`, about one compiled graph (`about`: its fingerprint) on this machine."""
+    """Measurement results in `folder` for one compiled graph, given by its fingerprint, on this machine."""
 
-    def __init__(self, folder: Path, about: str, *, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, folder: Path, fingerprint: str, *, environ: Mapping[str, str] = os.environ) -> None:
         self._folder = folder
         cpu = cpu_identity()
-        steering = sorted(f"{name}={value}" for name, value in environ.items() if name.startswith(_STEERING))
-        self._common = None if cpu is None else "\0".join([cpu, about, _code(), *steering]).encode()
-        """None on a machine that does not say what it is: then nothing is kept."""
+        variables = sorted(f"{name}={value}" for name, value in environ.items() if name.startswith(_KERNEL_VARIABLES))
+        self._common_key = None if cpu is None else "\0".join([cpu, fingerprint, _code(), *variables]).encode()
+        """None if the CPU cannot be identified: then nothing is cached."""
 
-    def read(self, facts: bytes) -> bytes | None:
-        """The note that was written for the same facts, if any."""
-        place = self._place(facts)
+    def read(self, key: bytes) -> bytes | None:
+        """The result that was written for the same key; None if there is none."""
+        path = self._path(key)
         try:
-            return place.read_bytes() if place else None
+            return path.read_bytes() if path else None
         except OSError:
             return None
 
-    def write(self, facts: bytes, note: bytes) -> None:
-        """Keep a note; several processes may do so at once."""
-        place = self._place(facts)
-        if place is None:
+    def write(self, key: bytes, result: bytes) -> None:
+        """Store a result; several processes may do so at once."""
+        path = self._path(key)
+        if path is None:
             return
-        unfinished = place.with_suffix(f".{uuid4().hex[:12]}")
+        temporary = path.with_suffix(f".{uuid4().hex[:12]}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            unfinished.write_bytes(note)
-            unfinished.replace(place)
+            temporary.write_bytes(result)
+            temporary.replace(path)
         except OSError as error:
-            log.debug("Can't keep what was measured, so the next start measures again: %s", error)
+            log.debug("Can't write the calibration cache, so the next start measures again: %s", error)
 
-    def _place(self, facts: bytes) -> Path | None:
-        if self._common is None:
+    def _path(self, key: bytes) -> Path | None:
+        if self._common_key is None:
             return None
-        return self._folder / hashlib.sha256(b"%d\0" % len(facts) + facts + self._common).hexdigest()
+        return self._folder / hashlib.sha256(b"%d\0" % len(key) + key + self._common_key).hexdigest()
 
 
 def _code() -> str:
-    """The sources of this package: who changes one wants to see it measured."""
+    """A hash of this package's sources: a change of the code must be measured."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())

@@ -1,6 +1,6 @@
-"""From a GGUF file to the OpenVINO graph and tokenizer that the engine loads.
+"""Convert a GGUF file to the OpenVINO graph and tokenizer that the engine loads.
 
-What is not known is refused here, by name, before anything is written.
+Unsupported features are refused here, by name, before anything is written.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from crossette.types import ModelFacts
 
 _UNKNOWN = {
     "expert_count": "it is a mixture of experts",
-    "attention.scale": "its attention has a scale of its own",
+    "attention.scale": "its attention has a custom scale",
     "attention.clamp_kqv": "its queries, keys and values are clamped",
-    "attention.max_alibi_bias": "its positions are ALiBi's",
+    "attention.max_alibi_bias": "it uses ALiBi positions",
     "attn_logit_softcapping": "its attention scores are capped",
     "final_logit_softcapping": "its logits are capped",
     "logit_scale": "its logits are scaled",
@@ -37,7 +37,7 @@ _UNKNOWN = {
     "embedding_scale": "its embeddings are scaled",
     "rope.dimension_sections": "its positions have several dimensions",
 }
-"""Metadata behind the architecture's name that change what is computed, in ways that no family here knows."""
+"""Metadata keys, after the architecture's prefix, that change the computation in unsupported ways."""
 _WAY_OUT = (
     "Use an OpenVINO model of the Hugging Face Hub (hf:ORG/REPO, many are under hf:OpenVINO/), or export one"
     " with `optimum-cli export openvino --model MODEL FOLDER` (package optimum-intel)."
@@ -47,7 +47,7 @@ _WAY_OUT = (
 def convert(gguf: Path, target: Path) -> ModelFacts:
     """Write graph, tokenizer and detokenizer of a GGUF file into `target`. Raises ModelError.
 
-    Nothing is written beside the GGUF file.
+    Nothing is written next to the GGUF file.
     """
     head = read_head(gguf)
     with TemporaryDirectory(dir=target, prefix="convert-") as temporary:
@@ -67,7 +67,7 @@ def convert(gguf: Path, target: Path) -> ModelFacts:
 
 
 def _write(gguf: Path, head: GgufHead, folder: Path) -> ModelFacts:
-    """Raises ModelError with a reason as the end of a sentence."""
+    """Write the files; raise ModelError with a reason as the end of a sentence."""
     if reason := unsupported(head):
         raise ModelError(reason)
     facts = _read_facts(head)
@@ -77,7 +77,7 @@ def _write(gguf: Path, head: GgufHead, folder: Path) -> ModelFacts:
 
 
 def unsupported(head: GgufHead) -> str | None:
-    """Why the file must not be converted, as the end of a sentence."""
+    """The reason why the file cannot be converted, as the end of a sentence; None if it can."""
     architecture = head.text("general.architecture") or "unknown"
     if architecture not in FAMILIES:
         return f"its architecture is '{architecture}', and only {', '.join(FAMILIES)} can be converted"
@@ -97,20 +97,20 @@ def unsupported(head: GgufHead) -> str | None:
 def _unsupported_window(head: GgufHead, architecture: str) -> str | None:
     window = head.number(f"{architecture}.attention.sliding_window")
     if window and window < (head.number(f"{architecture}.context_length") or 0):
-        return f"its attention sees a window of {window} tokens"
+        return f"its attention has a sliding window of {window} tokens"
     return None
 
 
 def _unsupported_tensor(tensor: GgufTensor) -> str | None:
     if tensor.type not in PLAIN and tensor.type not in FORMATS:
-        known = ", ".join(kind.name for kind in (*PLAIN, *FORMATS))
-        return f"its tensor '{tensor.name}' is {tensor.type.name}, and only {known} can be converted"
+        supported = ", ".join(kind.name for kind in (*PLAIN, *FORMATS))
+        return f"its tensor '{tensor.name}' is {tensor.type.name}, and only {supported} can be converted"
     if len(tensor.shape) not in (1, 2) or (len(tensor.shape) == 1 and tensor.type not in PLAIN):
         return f"its tensor '{tensor.name}' is {tensor.type.name} of {len(tensor.shape)} dimensions"
     if 0 in tensor.shape:
         return f"its tensor '{tensor.name}' is empty"
     if tensor.shape[0] % GGML_QUANT_SIZES[tensor.type][0]:
-        return f"the rows of its tensor '{tensor.name}' are no whole blocks of {tensor.type.name}"
+        return f"the rows of its tensor '{tensor.name}' are not whole blocks of {tensor.type.name}"
     return None
 
 
@@ -133,7 +133,7 @@ def _read_facts(head: GgufHead) -> ModelFacts:
 
 
 def _quantization(head: GgufHead) -> str:
-    """The name that the file gives itself, else the type of most of its weights."""
+    """The file type that the metadata declare, else the type of most of its weights."""
     try:
         name = LlamaFileType(head.number("general.file_type") or -1).name
     except ValueError:
@@ -150,4 +150,4 @@ def _add_bos(head: GgufHead) -> bool:
     declared = head.metadata.get("tokenizer.ggml.add_bos_token")
     if isinstance(declared, bool):
         return declared
-    return head.text("tokenizer.ggml.pre") in ("llama-bpe", "tekken")  # as llama.cpp does where the file is silent
+    return head.text("tokenizer.ggml.pre") in ("llama-bpe", "tekken")  # llama.cpp's default

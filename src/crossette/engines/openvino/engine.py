@@ -1,8 +1,8 @@
-"""The embedded engine: one thread that steps, and one hand-over each way per step.
+"""The embedded engine: one thread runs the step loop, with one message exchange in each direction per step.
 
-Requests and cancellations come in through an inbox that is read between steps; a step's outputs go out together,
-one call into each event loop. Nothing else is shared between the threads, but what estimates are made of: they read
-what the thread has, and prompts are announced to the scheduler before they come through the inbox.
+Requests and cancellations arrive through an inbox that is read between steps; a step's outputs are delivered together,
+one call into each event loop. The only other state shared between threads is that of wait estimates: they read the
+scheduler's lists, and prompts are announced to the scheduler before they pass the inbox.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from crossette.engines.openvino.queue_snapshot import estimate_for
 from crossette.engines.openvino.scheduler import fits
 from crossette.engines.openvino.sequence import Batch, Sequence
 from crossette.engines.openvino.settings import OpenVINOSettings
-from crossette.engines.openvino.step import draw
+from crossette.engines.openvino.step import sample
 from crossette.engines.stream import OutputStream
 from crossette.engines.throughput import Throughput
 from crossette.errors import InvalidRequest, ServingError
@@ -40,11 +40,11 @@ log = logging.getLogger(__name__)
 
 
 class OpenVINOEngine:
-    """An `Engine` over a model that is loaded."""
+    """An `Engine` that runs a loaded model."""
 
     @classmethod
     def load(cls, files: ModelFiles, settings: OpenVINOSettings) -> OpenVINOEngine:
-        """The engine of a model folder. Takes seconds; raises ModelError or ConfigError."""
+        """Load a model folder. Takes seconds; raises ModelError or ConfigError."""
         return cls(load(files, settings), step_time_s=settings.step_time)
 
     def __init__(self, model: LoadedModel, *, step_time_s: float) -> None:
@@ -55,15 +55,15 @@ class OpenVINOEngine:
         self._inbox: SimpleQueue[tuple[OutputStream, Callable[[], object]] | None] = SimpleQueue()
         self._streams: dict[Sequence, OutputStream] = {}
         self._arriving: dict[OutputStream, Sequence] = {}
-        """Those in the inbox, each by its first choice: a step may take seconds, and they wait already."""
+        """Requests in the inbox, each by its first choice: they count as waiting while a long step runs."""
         self._arrivals = count()
         self._closed = False
-        self._gate = threading.Lock()  # nothing enters the inbox behind the None that ends it
+        self._inbox_lock = threading.Lock()  # nothing may enter the inbox after the None that ends it
         self._pace = StepPace(step_time_s)
         self._throughput = Throughput()
         self._meter = Meter()
         self._step_begun: float | None = None
-        """The heartbeat: when the step began that runs now, or the first of those in which nothing moves."""
+        """Heartbeat: when the current step began, or the first of consecutive steps without progress."""
         self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
         self._thread = threading.Thread(target=self._run, name="crossette-engine", daemon=True)
         self._thread.start()
@@ -100,7 +100,7 @@ class OpenVINOEngine:
 
     @property
     def _stalled(self) -> bool:
-        """Whether the step that runs takes so long that it hangs, or steps move nothing, or the thread is gone."""
+        """Whether the current step hangs, or steps make no progress, or the thread has died."""
         begun = self._step_begun
         late = begun is not None and monotonic() - begun > self._pace.patience_s
         return late or not (self._closed or self._thread.is_alive())
@@ -119,7 +119,7 @@ class OpenVINOEngine:
             on_finish=lambda index: self._inbox.put((stream, lambda: self._end(stream, index))),
             on_close=lambda: self._cancel(stream),
         )
-        with self._gate:
+        with self._inbox_lock:
             if self._closed:
                 raise admission.shutting_down()
             self.scheduler.announce(sequences[0])
@@ -128,7 +128,7 @@ class OpenVINOEngine:
         return stream
 
     def _cancel(self, stream: OutputStream) -> None:
-        """Ask the thread to end a request that nobody reads any more, and to note how long that took."""
+        """Ask the engine's thread to end a request that has no reader any more, and to record how long that took."""
         asked = monotonic()
 
         def end() -> None:
@@ -138,8 +138,8 @@ class OpenVINOEngine:
         self._inbox.put((stream, end))
 
     def close(self) -> None:
-        """End what runs with ShuttingDown and stop the thread."""
-        with self._gate:
+        """Fail all requests with ShuttingDown and stop the thread."""
+        with self._inbox_lock:
             if not self._closed:
                 self._closed = True
                 self._inbox.put(None)
@@ -160,7 +160,7 @@ class OpenVINOEngine:
             )
 
     def _sequences(self, request: GenerationRequest) -> list[Sequence]:
-        """A sequence for each choice. The first computes the prompt, and the others fork from it."""
+        """One sequence per choice. The first computes the prompt, and the others fork from it."""
         seed = secrets.randbits(64) if request.sampling.seed is None else request.sampling.seed
         room = self.info.context_length - len(request.prompt)
         constraint = request.constraint
@@ -191,7 +191,7 @@ class OpenVINOEngine:
         self._runner.close()
 
     def _drain_inbox(self) -> bool:
-        """Do what was asked since the last step, or wait for something to be asked. False: time to stop."""
+        """Run the tasks that arrived since the last step, or wait for one if idle. False if the engine is closed."""
         while True:
             try:
                 if self.scheduler.idle:
@@ -201,50 +201,50 @@ class OpenVINOEngine:
                 return True
             if task is None:
                 return False
-            stream, do = task
+            stream, run = task
             self._arriving.pop(stream, None)
             with self._failing({stream}):
-                do()
+                run()
             if self._inbox.empty():
                 return True
 
     def _step(self) -> None:
-        """Schedule, run, draw, update, deliver. A failure ends the requests of this step, and only those."""
+        """Schedule, run, sample, update, deliver. An exception fails the requests of this step, and only those."""
         begun = monotonic()
         self._step_begun = self._step_begun or begun
         batch = Batch(())
-        with self._failing(concerned := set(self._streams.values())):
+        with self._failing(affected := set(self._streams.values())):
             budget = self._pace.budget(self.scheduler.max_step_tokens, num_decoding=self.scheduler.num_decoding)
             batch = self.scheduler.schedule(budget)
-            self._note_begun(begun)
-            concerned.intersection_update(self._streams[span.sequence] for span in batch.spans)
+            self._observe_begun(begun)
+            affected.intersection_update(self._streams[span.sequence] for span in batch.spans)
             logits = self._runner.run(batch)
-            drawn = draw(batch, logits)
-            outputs = self.scheduler.update(batch, [one for one in drawn if one.error is None])
-            self._count(batch, budget, outputs, monotonic() - begun)  # before anybody hears of it
+            sampled = sample(batch, logits)
+            outputs = self.scheduler.update(batch, [one for one in sampled if one.error is None])
+            self._count(batch, budget, outputs, monotonic() - begun)  # before a client sees the outputs
             self._deliver(outputs)
-            for one in drawn:
+            for one in sampled:
                 if one.error is not None and one.sequence in self._streams:
                     self._fail({self._streams[one.sequence]}, one.error)
         if batch.spans or self.scheduler.idle:
             self._step_begun = None
 
     @contextmanager
-    def _failing(self, concerned: set[OutputStream]) -> Iterator[None]:
-        """Let an exception end the streams that are in `concerned` when it comes, and never the thread."""
+    def _failing(self, affected: set[OutputStream]) -> Iterator[None]:
+        """Fail the streams in `affected`, as it is when an exception is raised; the thread goes on."""
         try:
             yield
         except Exception:
-            ids = {sequence.request.id for sequence, stream in self._streams.items() if stream in concerned}
-            log.exception("A step of the engine failed; it ends: %s", ", ".join(sorted(ids)) or "nothing")
-            self._fail(concerned, admission.step_failed())
+            ids = {sequence.request.id for sequence, stream in self._streams.items() if stream in affected}
+            log.exception("An engine step failed, and with it the requests: %s", ", ".join(sorted(ids)) or "none")
+            self._fail(affected, admission.step_failed())
 
-    def _note_begun(self, now: float) -> None:
+    def _observe_begun(self, now: float) -> None:
         for sequence in self.scheduler.begun:
             self._meter.observe_begin(self._streams[sequence], now)
 
     def _count(self, batch: Batch, budget: int, outputs: list[tuple[Sequence, TokenOutput]], seconds: float) -> None:
-        num_tokens = sum(span.num_rows for span in batch.spans)
+        num_tokens = sum(span.num_tokens for span in batch.spans)
         self._pace.observe(num_tokens, seconds)
         self._meter.observe_step(seconds, num_tokens=num_tokens, num_sequences=len(batch.spans))
         self._num_steps += 1
@@ -269,9 +269,9 @@ class OpenVINOEngine:
         self.scheduler.add(sequences[0])
 
     def _end(self, stream: OutputStream, index: int | None = None) -> bool:
-        """Forget a request's sequences, or the one of a choice; their blocks are free before the next step.
+        """Remove a request's sequences, or that of one choice; their blocks are free before the next step.
 
-        False if there were none: they have ended by themselves.
+        False if there were none left to remove.
         """
         ended = [
             sequence for sequence, owner in self._streams.items() if owner is stream and index in (None, sequence.index)
@@ -284,13 +284,13 @@ class OpenVINOEngine:
         return bool(ended)
 
     def _deliver(self, outputs: list[tuple[Sequence, TokenOutput]]) -> None:
-        """Hand a step's outputs to their streams: one call into each event loop, not one for each token."""
+        """Pass a step's outputs to their streams, with one call into each event loop."""
         by_loop: dict[AbstractEventLoop, list[tuple[OutputStream, TokenOutput]]] = defaultdict(list)
         now = monotonic()
         for sequence, output in outputs:
-            if sequence.spoke_s:
-                self._meter.token_gap.observe(now - sequence.spoke_s)
-            sequence.spoke_s = now
+            if sequence.last_output_s:
+                self._meter.token_gap.observe(now - sequence.last_output_s)
+            sequence.last_output_s = now
             stream = self._streams[sequence]
             if output.finish_reason is not None:
                 del self._streams[sequence]
@@ -298,14 +298,14 @@ class OpenVINOEngine:
         for loop, items in by_loop.items():
             try:
                 loop.call_soon_threadsafe(_put_all, items)
-            except RuntimeError:  # the loop was closed under its requests: nobody is left to read
+            except RuntimeError:  # the loop was closed while its requests ran: they have no reader
                 for stream, _ in items:
                     self._end(stream)
 
     def _fail(self, streams: set[OutputStream], error: ServingError) -> None:
         for stream in streams:
             self._end(stream)
-            with suppress(RuntimeError):  # a closed loop has no reader to tell
+            with suppress(RuntimeError):  # a closed loop has no reader
                 stream.loop.call_soon_threadsafe(stream.fail, error)
 
 

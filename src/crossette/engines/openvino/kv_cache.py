@@ -1,4 +1,4 @@
-"""Who owns which block of the KV cache. Numbers only: the bytes live in the runner."""
+"""Allocation and reference counts of KV cache blocks. Block numbers only: the runner holds the memory."""
 
 from __future__ import annotations
 
@@ -15,65 +15,65 @@ def blocks_for(num_tokens: int) -> int:
 
 
 class BlockPool:
-    """Hands out block numbers, counts who shares them, and takes them back.
+    """Allocates block numbers and counts their owners.
 
-    A block is empty, owned by one sequence or more, or kept: owned by nobody, but its content may be wanted again.
-    Kept blocks count as free. They are given out again when no empty one is left, the least recently used first.
+    A block is empty, owned by one sequence or more, or cached: without owner, but its content may be used again.
+    Cached blocks count as free. They are reused when no empty block is left, the least recently used first.
     """
 
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
         self._owners = [0] * num_blocks
         self._empty = list(range(num_blocks - 1, -1, -1))
-        self._kept: OrderedDict[int, None] = OrderedDict()
+        self._cached: OrderedDict[int, None] = OrderedDict()
         self._worth_keeping: set[int] = set()
         self.on_evict: Callable[[int], None] = lambda block: None
-        """Called when a kept block is about to be given out for something else."""
+        """Called when a cached block is about to be reused."""
 
     @property
     def num_free(self) -> int:
-        return len(self._empty) + len(self._kept)
+        return len(self._empty) + len(self._cached)
 
     def allocate(self, count: int) -> list[int]:
-        """Take `count` blocks; the caller has seen that `num_free` suffices."""
+        """Allocate `count` blocks; the caller has checked `num_free`."""
         if count > self.num_free:
-            raise RuntimeError(f"{count} blocks asked of a pool that has {self.num_free} free")
+            raise RuntimeError(f"{count} blocks requested from a pool with {self.num_free} free")
         return [self._take() for _ in range(count)]
 
     def share(self, blocks: Iterable[int]) -> None:
-        """Add an owner to blocks that are owned or kept."""
+        """Add an owner to blocks that are owned or cached."""
         for block in blocks:
             if self._owners[block] == 0:
-                del self._kept[block]
+                del self._cached[block]
             self._owners[block] += 1
 
     def release(self, blocks: list[int]) -> None:
-        """Give an owner's blocks back and empty the list, so that the owner cannot use them any more.
+        """Release an owner's blocks and empty the list, so that the owner cannot use them any more.
 
-        The last blocks of a text go first when memory is short: earlier ones are worth more, as shared beginnings.
+        The last blocks of a sequence become the least recently used: earlier ones are more likely to be shared.
         """
         while blocks:
             block = blocks.pop()
             self._owners[block] -= 1
             if self._owners[block] == 0:
                 if block in self._worth_keeping:
-                    self._kept[block] = None
+                    self._cached[block] = None
                 else:
                     self._empty.append(block)
 
     def keep(self, block: int) -> None:
-        """Keep the block's content after its last owner has given it back."""
+        """Keep the block cached after its last owner releases it."""
         self._worth_keeping.add(block)
 
     def is_held(self, block: int) -> bool:
-        """Whether somebody owns the block. May be asked from another thread."""
+        """Whether the block has an owner. May be called from another thread."""
         return self._owners[block] > 0
 
     def _take(self) -> int:
         if self._empty:
             block = self._empty.pop()
         else:
-            block, _ = self._kept.popitem(last=False)
+            block, _ = self._cached.popitem(last=False)
             self._worth_keeping.discard(block)
             self.on_evict(block)
         self._owners[block] = 1

@@ -1,11 +1,12 @@
-"""How long a window may be so that no sequence's length changes what is computed for another.
+"""Find the longest context window in which no sequence's length changes what is computed for another.
 
-A paged graph computes many sequences in one step. Exported models may hold values that were one sequence's before, and
-are now those of the longest in the step: rotary factors chosen by the largest position, a scale of attention that
-grows with the context. With such a graph a long neighbour changes everybody's text.
+A paged graph computes many sequences in one step. Exported models may contain values that were per sequence before and
+now depend on the longest sequence of the step: rotary factors chosen by the largest position, an attention scale that
+grows with the context. In such a graph a long sequence changes the text of all others.
 
-These values are found by walking from the inputs that say how far a step reaches, and are computed for growing lengths.
-While they stay the same no neighbour can change them. What this misses, the probe at load finds (exactness.py).
+These values are found by following the inputs that depend on sequence lengths, and are evaluated for growing lengths.
+As long as they stay the same, sequences cannot affect each other. The probe at load catches what this analysis misses
+(exactness.py).
 """
 
 from __future__ import annotations
@@ -30,28 +31,28 @@ _Output = Any
 _Values = list[npt.NDArray[Any]]
 
 _SUMS = frozenset({"ReduceSum", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "CumSum"})
-"""What depends on all tokens of a step, however long its sequences are."""
+"""Operations whose result depends on all tokens of a step."""
 
 _MANY = 24
-"""Nodes behind a value from which it counts as computed from more than constants."""
+"""A value with more ancestors than this is not checked for being constant."""
 
 
 class _Kind(Enum):
-    """Whose a value is."""
+    """What a value depends on."""
 
-    MODEL = "the same in every step"
-    TOKEN = "each token's own, from its position"
-    STEP = "the step's, from its longest sequence"
+    MODEL = "constant"
+    TOKEN = "the position of each token"
+    STEP = "the longest sequence of the step"
 
 
 _STARTS = {"position_ids": _Kind.TOKEN, "max_context_len": _Kind.STEP}
-"""The inputs that say how far a step reaches."""
+"""The inputs that depend on sequence lengths."""
 
 
 def window_limit(model: ov.Model, window: int) -> WindowLimit | None:
     """The longest window in which no sequence's length changes another's values; None if that is all of `window`.
 
-    `model` is a paged graph, and is left as it is. Raises ModelError if neighbours change values at any length.
+    `model` is a paged graph, and is not modified. Raises ModelError if sequences affect each other at any length.
     """
     if not _shared_values(_Walk(model).kinds):
         return None
@@ -59,26 +60,26 @@ def window_limit(model: ov.Model, window: int) -> WindowLimit | None:
     length = _length_of_agreement(part, window)
     if length < min(BLOCK_SIZE, window):
         raise _mixing(part.shared[0].output.get_node())
-    reason = "beyond them its graph chooses values by the longest sequence of a batch, so that neighbours change a text"
+    reason = "beyond them its graph computes values from the longest sequence of a batch, which changes other texts"
     return WindowLimit(length, reason) if length < window else None
 
 
 def _mixing(node: _Node) -> ModelError:
     return ModelError(
-        f"Its graph computes '{node.get_friendly_name()}' from all sequences of a batch together, so that neighbours "
-        "would change a text. Choose another model."
+        f"Its graph computes '{node.get_friendly_name()}' from all sequences of a batch together, so sequences would "
+        "change each other's text. Choose another model."
     )
 
 
-# --- which values of the step go into values of tokens ---
+# --- which step values are used by token values ---
 
 
 class _Walk:
-    """Follows the inputs that say how far a step reaches, as long as nothing but the model's constants comes in."""
+    """Classifies the nodes that are computed from the length inputs and constants alone."""
 
     def __init__(self, model: ov.Model) -> None:
         self.kinds: dict[str, tuple[_Node, _Kind]] = {}
-        """What was reached, by the nodes' names."""
+        """The classified nodes, by name."""
         self._todo: deque[_Node] = deque()
         for parameter in model.get_parameters():
             for name in parameter.output(0).get_names() & _STARTS.keys():
@@ -93,7 +94,7 @@ class _Walk:
         self._todo.append(node)
 
     def _kind_of(self, node: _Node) -> _Kind | None:
-        """None for what also depends on other inputs; it is asked for again if those turn out to be known."""
+        """None for a node that also depends on other inputs; called again if those become classified."""
         if node.get_type_name() in ("PagedAttentionExtension", "Result"):
             return None
         sources = set()
@@ -116,20 +117,20 @@ class _Walk:
 
 
 def _users(node: _Node) -> Iterator[tuple[_Node, Any]]:
-    """The nodes that read a node's outputs, and the port where they do."""
+    """The nodes that read a node's outputs, each with its input port."""
     for output in node.outputs():
         for port in output.get_target_inputs():
             yield port.get_node(), port
 
 
 def _has_tokens(node: _Node) -> bool:
-    """Whether a value has a row for each token: the only axis whose length nothing bounds."""
+    """Whether a value has a row per token: the only axis of unbounded length."""
     shape = node.output(0).get_partial_shape()
     return shape.rank.is_dynamic or any(dimension.max_length == -1 for dimension in shape)
 
 
 def _adds_tokens(node: _Node) -> bool:
-    """Whether a sum goes over the tokens of a step, which are the first axis of a paged graph."""
+    """Whether a reduction runs over the tokens of a step, the first axis in a paged graph."""
     if node.get_type_name() != "CumSum":
         return not _has_tokens(node)
     axis = node.input_value(1).get_node()
@@ -137,7 +138,7 @@ def _adds_tokens(node: _Node) -> bool:
 
 
 def _is_constant(node: _Node) -> bool:
-    """Whether a value comes from constants alone, or from shapes."""
+    """Whether a value is computed from constants and shapes alone."""
     todo, num_seen = [node], 0
     while todo:
         node = todo.pop()
@@ -155,14 +156,14 @@ def _sources(node: _Node) -> list[_Node]:
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """A value of the step that goes into values of tokens."""
+    """A step value that a token value is computed from."""
 
     output: _Output
     is_table: bool
-    """Whether tokens read its rows by their positions: then it may grow with the step, while its rows stay."""
+    """Whether tokens look up its rows by position: then it may grow with the step, if its rows stay the same."""
 
     def agrees(self, shorter: npt.NDArray[Any], longer: npt.NDArray[Any]) -> bool:
-        if self.is_table:  # close is enough: a kernel may treat the last rows of a table differently
+        if self.is_table:  # approximately: a kernel may treat the last rows of a table differently
             return np.allclose(shorter, longer[: len(shorter)], rtol=1e-5, atol=1e-6)
         return np.array_equal(shorter, longer)
 
@@ -176,7 +177,7 @@ def _shared_values(kinds: dict[str, tuple[_Node, _Kind]]) -> tuple[_Shared, ...]
             if kinds.get(user.get_name(), (user, None))[1] is _Kind.STEP:
                 continue
             if user.get_type_name() == "PagedAttentionExtension" and node.get_type_name() == "Parameter":
-                continue  # it has the length of each sequence beside the longest one
+                continue  # it also receives the length of each sequence
             source = port.get_source_output()
             is_table = port.get_index() == 0 and _reads_rows(user, kinds)
             found.setdefault((name, source.get_index(), is_table), _Shared(source, is_table))
@@ -184,19 +185,19 @@ def _shared_values(kinds: dict[str, tuple[_Node, _Kind]]) -> tuple[_Shared, ...]
 
 
 def _reads_rows(node: _Node, kinds: dict[str, tuple[_Node, _Kind]]) -> bool:
-    """Whether a node picks rows of its first input by the tokens' positions."""
+    """Whether a node looks up rows of its first input by token position."""
     if node.get_type_name() != "Gather":
         return False
-    rows, axis = (node.input_value(place).get_node() for place in (1, 2))
+    rows, axis = (node.input_value(port).get_node() for port in (1, 2))
     _, kind = kinds.get(rows.get_name(), (rows, None))
     return kind is _Kind.TOKEN and axis.get_type_name() == "Constant" and int(axis.get_data()) == 0
 
 
-# --- up to which length they stay the same ---
+# --- up to which length these values stay the same ---
 
 
 class _Part:
-    """The part of a graph that computes its shared values. Cuts `model`, which is of no other use afterwards."""
+    """The subgraph that computes the shared values. Modifies `model`, which must not be used otherwise."""
 
     def __init__(self, model: ov.Model) -> None:
         kinds = _Walk(model).kinds
@@ -206,26 +207,26 @@ class _Part:
             for parameter in model.get_parameters()
             for name in parameter.output(0).get_names() & _STARTS.keys()
         }
-        self._stand_ins = _cut_shapes(self.shared, kinds)
+        self._placeholders = _cut_shapes(self.shared, kinds)
         outputs = [value.output for value in self.shared]
-        part = ov.Model(outputs, [*self._inputs.values(), *self._stand_ins], "shared values")
+        part = ov.Model(outputs, [*self._inputs.values(), *self._placeholders], "shared values")
         self._request = ov.Core().compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
 
     def values(self, length: int) -> _Values:
-        """The shared values in a step of one token, the last of so many."""
+        """The shared values in a step of one token, the last of a sequence of that length."""
         feeds = {"position_ids": np.array([length - 1], np.int64), "max_context_len": np.array(length, np.int32)}
-        shapes = (stand_in.get_partial_shape() for stand_in in self._stand_ins)
+        shapes = (placeholder.get_partial_shape() for placeholder in self._placeholders)
         one_row = [np.zeros([1 if axis.is_dynamic else axis.get_length() for axis in shape]) for shape in shapes]
         self._request.infer([*(feeds[name] for name in self._inputs), *one_row])
-        return [self._request.get_output_tensor(place).data.copy() for place in range(len(self.shared))]
+        return [self._request.get_output_tensor(port).data.copy() for port in range(len(self.shared))]
 
     def agree(self, shorter: _Values, longer: _Values) -> bool:
         return all(map(_Shared.agrees, self.shared, shorter, longer))
 
 
 def _cut_shapes(shared: Sequence[_Shared], kinds: dict[str, tuple[_Node, _Kind]]) -> list[_Node]:
-    """Inputs in place of what only a shape was asked of: the rest of the graph hangs on it."""
-    stand_ins = []
+    """Replace nodes of which only the shape is used by new inputs, which cuts off the rest of the graph."""
+    placeholders = []
     todo, seen = [value.output.get_node() for value in shared], set()
     while todo:
         node = todo.pop()
@@ -233,11 +234,11 @@ def _cut_shapes(shared: Sequence[_Shared], kinds: dict[str, tuple[_Node, _Kind]]
             continue
         seen.add(node.get_name())
         if node.get_type_name() == "ShapeOf" and kinds.get(node.get_name(), (node, None))[1] is not _Kind.STEP:
-            stand_ins.append(ops.parameter(node.input_value(0).get_partial_shape(), np.float64))
-            node.input(0).replace_source_output(stand_ins[-1].output(0))
+            placeholders.append(ops.parameter(node.input_value(0).get_partial_shape(), np.float64))
+            node.input(0).replace_source_output(placeholders[-1].output(0))
         else:
             todo += _sources(node)
-    return stand_ins
+    return placeholders
 
 
 def _length_of_agreement(part: _Part, window: int) -> int:

@@ -1,4 +1,4 @@
-"""From a model's folder to what the engine steps with: graph, tokenizer, KV blocks, and how wide a step may be."""
+"""Load a model folder: graph, tokenizer, KV cache, and the measured width of a step."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from crossette.types import WindowLimit
 MIN_BLOCKS = 4
 
 _MIN_PROMPT_TOKENS = 16
-"""What a step keeps free for prompts when the batch is full, so that decoding never shuts newcomers out."""
+"""Tokens of a step that are reserved for prompts when the batch is full, so that decoding never starves prefill."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """All that an engine needs of its model."""
+    """The parts of a loaded model that an engine runs."""
 
     info: ModelInfo
     tokenizer: OpenVINOTokenizer
@@ -40,28 +40,29 @@ class LoadedModel:
 
 
 def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
-    """Compile, allocate and measure. What is measured is kept in `files.cache`, and not measured again while nothing
-    changes. Raises ModelError or ConfigError.
+    """Compile, allocate and measure. Measurements are cached in `files.cache` and repeated only if something changed.
+
+    Raises ModelError or ConfigError.
     """
     threads = settings.threads or usable_cpus()
-    asked = min(files.context_length, settings.max_model_len or files.context_length)
-    with ThreadPoolExecutor(1) as beside:  # compiling takes one core for seconds, without Python's lock
-        loading = beside.submit(OpenVINOTokenizer, files.path, add_bos=files.add_bos)
-        model = load_paged(files.path, threads=threads, window=asked, family=files.architecture)
+    requested = min(files.context_length, settings.max_model_len or files.context_length)
+    with ThreadPoolExecutor(1) as executor:  # compiling takes one core for seconds, without the GIL
+        loading = executor.submit(OpenVINOTokenizer, files.path, add_bos=files.add_bos)
+        model = load_paged(files.path, threads=threads, window=requested, family=files.architecture)
     tokenizer = loading.result()
     num_blocks = _num_blocks(model.block_bytes, files.context_length, settings)
     pool = BlockPool(num_blocks)
     runner = Runner(model, num_blocks, threads=threads)
-    limit = _shortest(WindowLimit(asked, reason=""), files.limits, model)
+    limit = _shortest(WindowLimit(requested, reason=""), files.limits, model)
     width = measure_width(
         runner,
         pool,
         limit=settings.max_step_tokens,
         window=limit.tokens,
         vocab_size=tokenizer.vocab_size,
-        notes=CalibrationCache(files.cache, model.fingerprint) if files.cache else None,
+        cache=CalibrationCache(files.cache, model.fingerprint) if files.cache else None,
     )
-    # One block less than the pool has: a prompt needs a block for its output beside it.
+    # One block less than the pool has: the longest prompt still needs a block for its output.
     window = min(limit.tokens, (num_blocks - 1) * BLOCK_SIZE)
     return LoadedModel(
         files.info(context_length=window, vocab_size=tokenizer.vocab_size),
@@ -69,22 +70,22 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
         runner,
         _scheduler(pool, width.tokens, settings),
         pool,
-        (*_told(limit, window), *width.warnings),
+        (*_window_warnings(limit, window), *width.warnings),
         threads,
         num_blocks * model.block_bytes,
     )
 
 
-def _shortest(asked: WindowLimit, told: Iterable[WindowLimit], model: PagedModel) -> WindowLimit:
-    """The limit that is served: of what was asked for, what the model's files tell, and what its graph does."""
-    limits = [asked, *(limit for limit in told if not (limit.unless_sliding and model.slides))]
+def _shortest(requested: WindowLimit, declared: Iterable[WindowLimit], model: PagedModel) -> WindowLimit:
+    """The smallest limit: of the requested one, those that the model's files declare, and that of its graph."""
+    limits = [requested, *(limit for limit in declared if not (limit.unless_sliding and model.slides))]
     if model.limit is not None:
         limits.append(model.limit)
     return min(limits, key=lambda limit: limit.tokens)
 
 
-def _told(limit: WindowLimit, window: int) -> tuple[str, ...]:
-    """The warning that a limit needs: none where there is no reason but the user's, or no memory for more."""
+def _window_warnings(limit: WindowLimit, window: int) -> tuple[str, ...]:
+    """The warning about a limit; none if the user requested it, or if memory limits the window further."""
     if not limit.reason or limit.tokens > window:
         return ()
     return (f"Only {limit.tokens} tokens of context are served: {limit.reason}.",)
@@ -101,7 +102,7 @@ def _scheduler(pool: BlockPool, width: int, settings: OpenVINOSettings) -> Sched
 
 
 def _num_blocks(block_bytes: int, window: int, settings: OpenVINOSettings) -> int:
-    """How many KV blocks to hold: what the setting allows, and no more than a full batch of full windows needs."""
+    """Number of KV blocks: what the setting allows, and at most what a full batch of full windows needs."""
     free = free_memory()
     budget = parse_memory(settings.kv_cache, free)
     num_blocks = min(budget // block_bytes, settings.max_sequences * (blocks_for(window) + 1))

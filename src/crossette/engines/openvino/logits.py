@@ -1,4 +1,4 @@
-"""What changes a row of logits before sampling, in a fixed order: penalties, logit_bias, grammar, min_tokens."""
+"""Logits processing before sampling, in a fixed order: penalties, logit_bias, grammar, min_tokens."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy.typing as npt
 from crossette.engines.grammar.compiler import Matcher
 from crossette.types import SamplingParams
 
-Row = npt.NDArray[np.float32]
+LogitsRow = npt.NDArray[np.float32]
+"""`[vocabulary]`: the logits of one position."""
 
 
 class LogitsProcessor:
-    """The changes that one request asks for. Knows the tokens of its prompt and output, and counts them."""
+    """The logits processor of one sequence. Tracks the tokens of its prompt and output."""
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class LogitsProcessor:
 
     @property
     def idle(self) -> bool:
-        """Whether the next row stays as it is."""
+        """Whether the next logits remain unchanged."""
         return (
             self._matcher is None
             and not self._penalises
@@ -45,7 +46,7 @@ class LogitsProcessor:
         )
 
     def accept_token(self, token: int) -> None:
-        """Take a drawn token into account. Raises ConstraintFailed for one that the grammar does not allow."""
+        """Record a sampled token. Raises ConstraintFailed for one that the grammar does not allow."""
         self._num_output += 1
         if self._matcher is not None:
             self._matcher.accept_token(token)
@@ -53,8 +54,8 @@ class LogitsProcessor:
             self._counts[token] += 1
             self._seen.add(token)
 
-    def apply(self, row: Row) -> Row:
-        """The changed row; the one given is left alone. Raises ConstraintFailed at the bounds of a grammar's work."""
+    def apply(self, row: LogitsRow) -> LogitsRow:
+        """The processed logits; `row` is not modified. Raises ConstraintFailed at the limits of the grammar."""
         if self.idle:
             return row
         row = row.copy()
@@ -67,12 +68,12 @@ class LogitsProcessor:
             row[self._end_ids] = -np.inf
         return row
 
-    def _penalise(self, row: Row) -> None:
+    def _penalise(self, row: LogitsRow) -> None:
         params = self._params
         if params.repetition_penalty != 1:
             seen = np.fromiter(self._seen, np.intp, len(self._seen))
             logits, penalty = row[seen], np.float32(max(params.repetition_penalty, 1e-6))  # 0 would divide by zero
             row[seen] = np.where(logits > 0, logits / penalty, logits * penalty)
-        drawn = np.fromiter(self._counts.keys(), np.intp, len(self._counts))
+        generated = np.fromiter(self._counts.keys(), np.intp, len(self._counts))
         times = np.fromiter(self._counts.values(), np.float32, len(self._counts))
-        row[drawn] -= np.float32(params.frequency_penalty) * times + np.float32(params.presence_penalty)
+        row[generated] -= np.float32(params.frequency_penalty) * times + np.float32(params.presence_penalty)

@@ -1,7 +1,7 @@
-"""Load an OpenVINO IR and turn it into a graph with a paged KV cache.
+"""Load an OpenVINO IR and transform it into a graph with a paged KV cache.
 
-The transformation is not public API of OpenVINO. What this file relies on is checked at every load, so that a
-release that changes it is a clear error and not wrong text.
+The transformation is not public API of OpenVINO. The assumptions of this file are checked at every load, so that a
+release that breaks them causes a clear error, not wrong output.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from crossette.errors import ModelError
 from crossette.types import WindowLimit
 
 WANTED = "sampled_tokens_indices"
-"""Our own input: which tokens of the step the head is computed for."""
+"""An input that we add: indices of the step's tokens for which the head is computed."""
 
 INPUTS = frozenset(
     {
@@ -40,10 +40,10 @@ INPUTS = frozenset(
 )
 
 SLIDING_WINDOW, ALIBI_SLOPES = 10, 11
-"""Which inputs of the attention node these are."""
+"""Input ports of the attention node."""
 
 _STATE = "_state_table."
-"""In the names of inputs that hold what recurrent layers keep: conv_state_table.0."""
+"""Part of the input names for the states of recurrent layers: conv_state_table.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,15 @@ class PagedModel:
     compiled: ov.CompiledModel
     caches: tuple[CacheShape, ...]
     fingerprint: str
-    """Of all that decides how it computes, but for the machine: the graph, OpenVINO's build, the settings."""
+    """A hash of all that determines the computation except the machine: the graph, OpenVINO's build, the settings."""
     limit: WindowLimit | None
-    """How long a window may be in which sequences of a step leave each other alone, if that is less than asked for."""
+    """The window in which sequences of a step do not affect each other, if less than requested."""
     slides: bool
-    """Whether there are layers that attend to the last so many tokens only."""
+    """Whether some layers have sliding window attention."""
 
     @property
     def block_bytes(self) -> int:
-        """Bytes that one block takes in all caches together."""
+        """Bytes of one block over all caches."""
         return sum(cache.block_bytes for cache in self.caches)
 
 
@@ -83,9 +83,9 @@ def load_paged(
 ) -> PagedModel:
     """Read, transform and compile the model of `directory`; the settings are those of docs/exactness.md.
 
-    `window` is how many tokens a sequence may have, and `family` the model's architecture, for messages.
-    `kv_cache_dtype` is a type of OpenVINO's, such as "f32"; else the graph says it, or OpenVINO, which takes 8 bits.
-    Raises ModelError for what cannot be served.
+    `window` is the most tokens of a sequence, and `family` the model's architecture, for error messages.
+    `kv_cache_dtype` is an OpenVINO type such as "f32"; None takes the graph's choice, or OpenVINO's default of 8 bits.
+    Raises ModelError for a model that cannot be served.
     """
     core = ov.Core()
     path = directory / "openvino_model.xml"
@@ -114,27 +114,27 @@ def load_paged(
 
 
 def _refuse_states(model: ov.Model, family: str) -> None:
-    """Layers that are no attention have tables of states for inputs, which are read and written like the caches."""
+    """Raise ModelError for recurrent layers: their states are inputs, read and written like the KV caches."""
     names = [name for parameter in model.get_parameters() for name in parameter.output(0).get_names()]
     states = sorted({name.partition(_STATE)[0] for name in names if _STATE in name})
     if states:
         raise ModelError(
-            f"The family '{family}' is not supported yet: beside attention it has layers that keep a state of each "
-            f"sequence ({', '.join(states)}). Choose a model whose layers all attend, of another family."
+            f"The family '{family}' is not supported yet: it has recurrent layers, with a state per sequence "
+            f"({', '.join(states)}). Choose a model of another family, with attention layers only."
         )
 
 
 def _refuse_without_positions(model: ov.Model, family: str) -> None:
-    """A graph in which neither tokens nor attention know positions: the transformation drops masks that it cannot read.
+    """Raise ModelError for a graph that lost its positions: the transformation drops masks that it does not recognise.
 
-    Some models add their positions to the mask (ALiBi). Where they are recognised they are slopes, else they are gone.
+    Some models add positions to the attention mask (ALiBi). If recognised they become slopes, else they are lost.
     """
     attentions = _attentions(model)
     has_slopes = any(node.input_value(ALIBI_SLOPES).get_shape() != ov.Shape([0]) for node in attentions)
     if attentions and not has_slopes and _users(model, "position_ids") == []:
         raise ModelError(
-            f"The family '{family}' is not supported yet: how it tells positions, by adding to the mask of attention, "
-            f"is lost in the paged graph. Choose a model of another one."
+            f"The family '{family}' is not supported yet: it encodes positions in the attention mask, which is lost in "
+            f"the paged graph. Choose a model of another family."
         )
 
 
@@ -157,16 +157,16 @@ def _users(model: ov.Model, name: str) -> list[Any] | None:
 
 
 def _fingerprint(path: Path, properties: dict[str, object]) -> str:
-    told = f"{ov.get_version()} {sorted(properties.items())} "
-    return hashlib.sha256(told.encode() + path.read_bytes()).hexdigest()
+    settings = f"{ov.get_version()} {sorted(properties.items())} "
+    return hashlib.sha256(settings.encode() + path.read_bytes()).hexdigest()
 
 
 def _gather_before_head(model: ov.Model) -> None:
-    """Compute the vocabulary head, the largest product of a step, only for the tokens whose logits are wanted."""
+    """Compute the LM head, the largest matrix product of a step, only for the tokens whose logits are needed."""
     head = model.get_results()[0].input_value(0).get_node()
     while head.get_type_name() != "MatMul":
         if head.get_input_size() == 0:
-            raise ModelError("This model's output does not come from a matrix product, so it is not an LLM.")
+            raise ModelError("This model's output is not a matrix product, so it is not an LLM.")
         head = head.input_value(0).get_node()
     wanted = ops.parameter([-1], np.int64, name=WANTED)
     wanted.get_output_tensor(0).set_names({WANTED})
@@ -177,7 +177,7 @@ def _gather_before_head(model: ov.Model) -> None:
 
 
 def _checked_caches(compiled: ov.CompiledModel, family: str) -> tuple[CacheShape, ...]:
-    """The caches of a compiled graph, in the order of its inputs; raises ModelError for an unknown graph."""
+    """The caches of a compiled graph, in the order of its inputs. Raises ModelError for unexpected inputs."""
     names = {port.get_any_name() for port in compiled.inputs}
     caches = tuple(
         CacheShape(
@@ -192,20 +192,20 @@ def _checked_caches(compiled: ov.CompiledModel, family: str) -> tuple[CacheShape
     missing = INPUTS - names
     if unknown or missing or not caches or any(cache.block_shape[1] != BLOCK_SIZE for cache in caches):
         raise ModelError(
-            f"OpenVINO {ov.__version__} made a paged graph that this version of crossette does not know: "
+            f"OpenVINO {ov.__version__} made a paged graph that this version of crossette does not support: "
             f"unknown inputs {sorted(unknown)}, missing {sorted(missing)}, "
             f"caches {[cache.block_shape for cache in caches[:2]]}, blocks of {BLOCK_SIZE} expected. "
-            f"{_way_out(family)}"
+            f"{_advice(family)}"
         )
     return caches
 
 
-def _way_out(family: str) -> str:
-    """What to do about an unknown graph: of another release, or else of a family that nobody has tried."""
+def _advice(family: str) -> str:
+    """What to do about an unsupported graph: install the supported OpenVINO release, or choose another family."""
     release = next(name for name in requires("crossette") or () if name.startswith("openvino=="))
     if ov.__version__.startswith(release.removeprefix("openvino==").rstrip("*")):
-        return f"The family '{family}' is not supported yet: choose a model of another one."
-    return f"Install the release that crossette is made for: pip install '{release}'."
+        return f"The family '{family}' is not supported yet: choose a model of another family."
+    return f"Install the release that crossette supports: pip install '{release}'."
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,6 @@
-"""Which full blocks of prompts can be used again: by their tokens, all before them, and whose they are.
+"""The prefix cache: full KV blocks of prompts, keyed by their tokens, all tokens before them, and their owner.
 
-Only blocks that prompt chunks wrote wholly are entered (docs/exactness.md), so a hit changes no text.
+Only blocks written entirely by prompt chunks are inserted (docs/exactness.md), so a hit never changes the output.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ Key = bytes
 
 
 def block_keys(tokens: Sequence[int], tenant: str, isolation_key: str) -> tuple[Key, ...]:
-    """A key for each full block of a prompt. They chain: equal keys mean equal tokens from the beginning on.
+    """A key for each full block of a prompt. Keys are chained: equal keys mean equal tokens from the beginning.
 
-    They also mean the same tenant and isolation key: nobody can tell from a hit what another has asked.
+    They also mean the same tenant and isolation key: a hit reveals nothing about the prompts of other tenants.
     """
     parent = blake2b(repr((tenant, isolation_key)).encode(), digest_size=16).digest()
     keys = []
@@ -29,15 +29,15 @@ def block_keys(tokens: Sequence[int], tenant: str, isolation_key: str) -> tuple[
 
 
 def num_reusable(prompt_length: int) -> int:
-    """How many blocks a prompt may take from the cache: two tokens at least are always computed.
+    """How many blocks a prompt may take from the cache: at least two tokens are always computed.
 
-    The logits after the last token are wanted, and a prompt is never computed by a single token.
+    The logits of the last token are needed, and a chunk of a prompt is never a single token.
     """
     return max(0, prompt_length - 2) // BLOCK_SIZE
 
 
 class PrefixCache:
-    """Blocks by key, and which sequence is computing a block that is not there yet."""
+    """Cached blocks by key, and the sequences that are computing blocks not cached yet."""
 
     def __init__(self, pool: BlockPool) -> None:
         self._pool = pool
@@ -45,40 +45,40 @@ class PrefixCache:
         self._keys: dict[int, Key] = {}
         self._writers: dict[Key, object] = {}
         self._promised: dict[Key, object] = {}
-        """Who will compute a block, among all that run or wait: the first that came."""
+        """The sequence that will compute a block: the first that arrived of all that run or wait."""
         pool.on_evict = self._forget
 
     def __len__(self) -> int:
         return len(self._blocks)
 
     def find(self, key: Key) -> int | None:
-        """The block of a key. The caller shares it before it is given out again."""
+        """The block of a key. The caller must share it before the pool can reuse it."""
         return self._blocks.get(key)
 
     def promise(self, keys: Sequence[Key], writer: object) -> tuple[int, int]:
-        """How many of a prompt's first blocks need not be computed for it, and how many of these others hold.
+        """How many of a prompt's first blocks need not be computed for it, and how many other sequences hold.
 
-        Such blocks are here, or promised: to be computed for somebody who came before. The others are promised from
-        now on. For estimates, which are too short by what is given up before its turn; any thread may call it.
+        These are cached, or promised by an earlier sequence. `writer` promises the remaining ones. For estimates only:
+        blocks evicted in the meantime must be computed after all. Any thread may call it.
         """
         return self._known(keys, lambda key: self._promised.setdefault(key, writer) is not writer)
 
     def num_held(self, keys: Sequence[Key]) -> int:
-        """How many of a prompt's first blocks others hold, or will; for estimates, and for any thread."""
+        """How many of a prompt's first blocks other sequences hold or will hold; an estimate, from any thread."""
         return self._known(keys, self._promised.__contains__)[1]
 
     def _known(self, keys: Sequence[Key], is_promised: Callable[[Key], bool]) -> tuple[int, int]:
         num_known = num_held = 0
-        for place, key in enumerate(keys):
+        for index, key in enumerate(keys):
             block = self._blocks.get(key)
             if block is None and not is_promised(key):
                 continue
-            num_known += num_known == place
-            num_held += num_held == place and (block is None or self._pool.is_held(block))
+            num_known += num_known == index
+            num_held += num_held == index and (block is None or self._pool.is_held(block))
         return num_known, num_held
 
-    def enter(self, key: Key, block: int) -> None:
-        """Make a block that was just computed findable. One with the same content may be there already."""
+    def insert(self, key: Key, block: int) -> None:
+        """Add a block that was just computed, unless one with the same content is cached already."""
         self._writers.pop(key, None)
         self._promised.pop(key, None)
         if key not in self._blocks:
@@ -87,11 +87,11 @@ class PrefixCache:
             self._pool.keep(block)
 
     def claim(self, key: Key, writer: object) -> bool:
-        """Whether `writer` should compute a block itself: yes, unless another is already at it."""
+        """Whether `writer` should compute a block: true unless another sequence is computing it."""
         return self._writers.setdefault(key, writer) is writer
 
     def disclaim(self, keys: Sequence[Key], writer: object) -> None:
-        """Forget that a sequence was going to compute blocks: it was preempted or ended."""
+        """Drop a sequence's claims on blocks that it was going to compute: it was preempted or ended."""
         for claims in (self._writers, self._promised):
             for key in keys:
                 if claims.get(key) is writer:

@@ -1,4 +1,4 @@
-"""What a newcomer has before it: a scheduler's sequences as turns. Any thread may ask; the answer is an estimate."""
+"""Wait estimates from a snapshot of a scheduler's queue. Any thread may call this."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from crossette.types import GenerationRequest
 def estimate_for(
     request: GenerationRequest, scheduler: Scheduler, arriving: Iterable[Sequence], throughput: Throughput
 ) -> WaitEstimate:
-    """What the request would wait for behind all that the scheduler has, and those that were only announced to it."""
+    """Estimate the wait of a request after all sequences in the scheduler and those still arriving."""
     numbers, lengths = count(), throughput.lengths
     running, waiting = tuple(scheduler.running), (*scheduler.waiting, *arriving)
     estimate = partial(
         estimate_wait,
-        _turns(running, lengths, numbers),
-        newcomer=_newcomer(request, scheduler),
-        places=scheduler.max_sequences,
+        _queued(running, lengths, numbers),
+        new_request=_new_request(request, scheduler),
+        slots=scheduler.max_sequences,
         blocks=scheduler.pool.num_free,
         speeds=throughput.speeds,
     )
-    at_once = estimate(_turns(waiting, lengths, numbers))
+    without_forks = estimate(_queued(waiting, lengths, numbers))
     forks = [fork for first in running for fork in first.forks]
-    if at_once.has_slot or not (forks or any(first.forks for first in waiting)):
-        return at_once
-    # Further choices want places when their prompts are done: after those that find one now, before the others.
-    return estimate(_turns((*forks, *_choices(waiting)), lengths, numbers))
+    if without_forks.has_slot or not (forks or any(first.forks for first in waiting)):
+        return without_forks
+    # Forks need slots once their prompts are computed: after sequences that find one now, before the others.
+    return estimate(_queued((*forks, *_choices(waiting)), lengths, numbers))
 
 
 def _choices(firsts: Iterable[Sequence]) -> Iterator[Sequence]:
@@ -44,7 +44,7 @@ def _choices(firsts: Iterable[Sequence]) -> Iterator[Sequence]:
         yield from first.forks
 
 
-def _turns(sequences: Iterable[Sequence], lengths: AnswerLengths, numbers: Iterator[int]) -> list[QueuedSequence]:
+def _queued(sequences: Iterable[Sequence], lengths: AnswerLengths, numbers: Iterator[int]) -> list[QueuedSequence]:
     return [
         QueuedSequence(
             one.num_pending_prompt,
@@ -57,8 +57,8 @@ def _turns(sequences: Iterable[Sequence], lengths: AnswerLengths, numbers: Itera
     ]
 
 
-def _newcomer(request: GenerationRequest, scheduler: Scheduler) -> QueuedSequence:
-    """Its own prompt and answer are nothing that it waits for."""
+def _new_request(request: GenerationRequest, scheduler: Scheduler) -> QueuedSequence:
+    """The request as a sequence without tokens: its own prompt and output are no part of the wait."""
     blocks = blocks_for(len(request.prompt))
     if not request.prompt_logprobs:
         keys = block_keys(request.prompt, request.tenant, request.isolation_key)[: num_reusable(len(request.prompt))]

@@ -1,11 +1,11 @@
-"""What the next step computes. Pure Python: no OpenVINO, no thread, no clock.
+"""The scheduler: decides what the next step computes. Pure Python: no OpenVINO, no thread, no clock.
 
-There is no prefill phase and no decode phase: a step hands out a budget of tokens so that the tokens computed
-catch up with the tokens known. Three rules make the text independent of who else is served:
+There is no prefill phase and no decode phase: each step distributes a budget of tokens, so that the computed tokens
+catch up with the known tokens. Three rules make the output independent of other requests:
 
 - A prompt is computed in chunks of two tokens or more, unless it is a single token.
-- An output token is computed as a row of its own, also when it is computed again after a preemption.
-- A guess is computed as a row of its own, and kept if and only if it is what is drawn there.
+- An output token is computed as a subsequence of its own, also when it is recomputed after a preemption.
+- A draft token is computed as a subsequence of its own, and accepted if and only if it is the token sampled there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BY_ARRIVAL = attrgetter("arrival")
 
 
 class Scheduler:
-    """Decoding rows first, then the oldest prompts, in a budget of tokens per step. Fair between tenants."""
+    """Schedules decode tokens first, then the oldest prompts, within a token budget per step. Fair between tenants."""
 
     def __init__(self, pool: BlockPool, *, max_sequences: int, max_step_tokens: int, max_draft_rows: int = 0) -> None:
         self.pool = pool
@@ -34,15 +34,15 @@ class Scheduler:
         self.max_sequences = max_sequences
         self.max_step_tokens = max_step_tokens
         self.max_draft_rows = max_draft_rows
-        """Rows up to which a step of decoding sequences is filled with guesses; 0 for none."""
+        """Tokens up to which a step of decoding sequences is filled with draft tokens; 0 for none."""
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self.num_preemptions = 0
         self.num_drafts = self.num_accepted = 0
         self.num_looked_up = self.num_hits = 0
-        """Tokens of prompts that may come from the prefix cache, and those that did."""
+        """Prompt tokens looked up in the prefix cache, and those found there."""
         self.begun: list[Sequence] = []
-        """Those that the last step computes something for, and that no step did before."""
+        """Sequences that the last step computes for the first time."""
         self._copies: list[tuple[int, int]] = []
 
     @property
@@ -50,9 +50,9 @@ class Scheduler:
         return not self.waiting and not self.running
 
     def announce(self, sequence: Sequence) -> None:
-        """See what is left to compute of a sequence's prompt, and promise that to those who come after it.
+        """Estimate what remains to compute of a sequence's prompt, and promise those blocks to later sequences.
 
-        `add` does it; whoever adds later may do it before, in any thread.
+        `add` calls this; any thread may call it earlier.
         """
         num_known, num_shared = self.cache.promise(sequence.keys, sequence)
         sequence.num_known = min(num_known, sequence.num_reusable)
@@ -65,74 +65,74 @@ class Scheduler:
         insort(self.waiting, sequence, key=_BY_ARRIVAL)
 
     def remove(self, sequence: Sequence) -> None:
-        """Forget a sequence, wherever it is; its blocks are free at once."""
+        """Remove a sequence in any state; its blocks are free at once."""
         if sequence in self.running:
             self.running.remove(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
         else:
             self._remove_fork(sequence)
-        self._let_go(sequence)
-        if sequence.forks:  # the next choice computes the prompt in its place
-            heir, *rest = sequence.forks
-            heir.forks, sequence.forks = rest, []
-            self.add(heir)
+        self._release(sequence)
+        if sequence.forks:  # the next choice computes the prompt instead
+            successor, *rest = sequence.forks
+            successor.forks, sequence.forks = rest, []
+            self.add(successor)
 
     @property
     def num_waiting(self) -> int:
-        """Sequences that have no place yet, also further choices of a prompt. May be asked from another thread."""
+        """Sequences without a slot, further choices of a prompt included. May be called from another thread."""
         return len(self.waiting) + sum(len(sequence.forks) for sequence in (*self.waiting, *self.running))
 
     @property
     def num_pending_prompt_tokens(self) -> int:
-        """Tokens of prompts that are still to be computed. May be asked from another thread: an estimate then."""
+        """Prompt tokens still to compute. May be called from another thread; an estimate then."""
         return sum(sequence.num_pending_prompt for sequence in (*self.running, *self.waiting))
 
     @property
     def num_decoding(self) -> int:
-        """Sequences whose streams wait for the next token."""
+        """Running sequences whose prompt is computed."""
         return sum(not sequence.in_prompt for sequence in self.running)
 
     def schedule(self, budget: int | None = None) -> Batch:
-        """Decide the next step, of `budget` tokens at most. Empty only if nothing is left to do."""
-        copies, self._copies = self._copies, []  # of the last step's forks: their blocks are written now
+        """Decide the next step, of `budget` tokens at most. Empty only if there is nothing to compute."""
+        copies, self._copies = self._copies, []  # of forks in the last step: their blocks are written now
         self.begun = []
         self._admit()
-        spans = self._decode_rows()
-        num_rows = sum(span.num_rows for span in spans)
-        spans += self._catch_up(min(budget or self.max_step_tokens, self.max_step_tokens) - num_rows)
+        spans = self._decode()
+        num_decode_tokens = sum(span.num_tokens for span in spans)
+        spans += self._catch_up(min(budget or self.max_step_tokens, self.max_step_tokens) - num_decode_tokens)
         return Batch(tuple(spans), tuple(copies))
 
-    def update(self, batch: Batch, drawn: Iterable[SampledToken]) -> list[tuple[Sequence, TokenOutput]]:
-        """Take what a step computed and drew; give what to tell the requests."""
+    def update(self, batch: Batch, sampled: Iterable[SampledToken]) -> list[tuple[Sequence, TokenOutput]]:
+        """Apply what a step computed and sampled. Returns the outputs for the requests."""
         for span in batch.spans:
             self._note_computed(span)
-        return [(draw.sequence, self._take(draw)) for draw in drawn]
+        return [(one.sequence, self._append(one)) for one in sampled]
 
-    def _take(self, drawn: SampledToken) -> TokenOutput:
-        """Add drawn tokens to their sequence, which may end with them."""
-        sequence = drawn.sequence
+    def _append(self, sampled: SampledToken) -> TokenOutput:
+        """Append sampled tokens to their sequence, which may end with them."""
+        sequence = sampled.sequence
         is_first = not sequence.output
-        for token in drawn.tokens:
+        for token in sampled.tokens:
             sequence.append(token)
         if sequence.max_output == 0:
             sequence.finish_reason = FinishReason.LENGTH
         if sequence.sampler.is_over:
             sequence.finish_reason = FinishReason.STOP
-        num_accepted = max(0, len(drawn.tokens) - drawn.num_forced - 1)
+        num_accepted = max(0, len(sampled.tokens) - sampled.num_forced - 1)
         sequence.num_computed += num_accepted
-        if drawn.num_drafts and sequence.drafter is not None:
-            sequence.drafter.update(drawn.num_drafts, num_accepted)
-        self.num_drafts += drawn.num_drafts
+        if sampled.num_drafts and sequence.drafter is not None:
+            sequence.drafter.update(sampled.num_drafts, num_accepted)
+        self.num_drafts += sampled.num_drafts
         self.num_accepted += num_accepted
         output = TokenOutput(
             sequence.index,
-            drawn.tokens,
+            sampled.tokens,
             sequence.finish_reason,
             cached_tokens=sequence.num_cached if is_first else 0,
             accepted_tokens=num_accepted,
-            rejected_tokens=drawn.num_drafts - num_accepted,
-            logprobs=drawn.logprobs,
+            rejected_tokens=sampled.num_drafts - num_accepted,
+            logprobs=sampled.logprobs,
             prompt_logprobs=tuple(sequence.scores) if is_first and sequence.scores else None,
         )
         if sequence.finish_reason is not None:
@@ -140,24 +140,24 @@ class Scheduler:
         return output
 
     def _note_computed(self, span: Span) -> None:
-        """Move a span's tokens to the computed ones; enter the prompt's blocks that are full now into the cache."""
+        """Mark a span's tokens as computed; insert prompt blocks that are full now into the prefix cache."""
         sequence = span.sequence
         before, sequence.num_computed = sequence.num_computed, span.start + span.count
         if span.is_prompt:
-            for place in range(before // BLOCK_SIZE, sequence.num_computed // BLOCK_SIZE):
-                self.cache.enter(sequence.keys[place], sequence.blocks[place])
+            for index in range(before // BLOCK_SIZE, sequence.num_computed // BLOCK_SIZE):
+                self.cache.insert(sequence.keys[index], sequence.blocks[index])
         for fork in span.forks:
             fork.num_computed = sequence.num_computed
 
     def _admit(self) -> None:
-        """Let waiting sequences in, each with blocks for all its known tokens.
+        """Admit waiting sequences, each with blocks for all its known tokens.
 
-        A free block is left for each sequence that runs: without it a newcomer would be computed, only to be
-        preempted when its elders grow.
+        Leaves a free block for each running sequence: otherwise a new sequence would be computed only to be preempted
+        when older ones grow.
         """
         while self.waiting and len(self.running) < self.max_sequences:
             sequence = self._next()
-            cached = self._cached_beginning(sequence)
+            cached = self._cached_prefix(sequence)
             self.pool.share(cached)
             needed = blocks_for(sequence.num_tokens) - len(cached)
             if self.pool.num_free < needed + len(self.running):
@@ -169,9 +169,9 @@ class Scheduler:
             insort(self.running, sequence, key=_BY_ARRIVAL)
 
     def _next(self) -> Sequence:
-        """Who is let in next: of the highest priority, of the tenant with the fewest running, and the oldest.
+        """The next sequence to admit: by priority, then tenants with the fewest running sequences, then age.
 
-        If there is no room for it, nobody else is let in before: small requests cannot starve a large one.
+        If it does not fit, no other is admitted before it: small requests cannot starve a large one.
         """
         num_running = Counter(sequence.request.tenant for sequence in self.running)
         return min(
@@ -183,7 +183,8 @@ class Scheduler:
             ),
         )
 
-    def _cached_beginning(self, sequence: Sequence) -> list[int]:
+    def _cached_prefix(self, sequence: Sequence) -> list[int]:
+        """The cached blocks at the start of a sequence's prompt."""
         blocks = []
         for key in sequence.keys[: sequence.num_reusable]:
             block = self.cache.find(key)
@@ -193,7 +194,7 @@ class Scheduler:
         return blocks
 
     def _note_cached(self, sequence: Sequence, num_blocks: int) -> None:
-        """Count tokens that came from the cache."""
+        """Mark the tokens of the first blocks as computed, and count them as cache hits."""
         sequence.num_computed += num_blocks * BLOCK_SIZE
         if sequence.counts_cached:
             sequence.num_cached = sequence.num_computed
@@ -201,8 +202,8 @@ class Scheduler:
             if not sequence.request.prompt_logprobs:
                 self.num_looked_up += len(sequence.prompt)
 
-    def _decode_rows(self) -> list[Span]:
-        """One row for each sequence that waits only for its newest token."""
+    def _decode(self) -> list[Span]:
+        """A span for each sequence of which only the newest token is not computed."""
         spans: list[Span] = []
         for sequence in tuple(self.running):
             if sequence.in_prompt or not self._hold_blocks(sequence):
@@ -212,12 +213,12 @@ class Scheduler:
         return self._with_drafts(spans)
 
     def _with_drafts(self, spans: list[Span]) -> list[Span]:
-        """Add guesses while the step is narrow: a few rows more cost little there, and much in a wide one."""
+        """Add draft tokens while the step is narrow: there a few more cost little, in a wide step much."""
         most = self.max_draft_rows // len(spans) - 1 if spans else 0
         return [replace(span, drafts=self._drafts(span.sequence, most)) for span in spans] if most > 0 else spans
 
     def _drafts(self, sequence: Sequence, most: int) -> tuple[int, ...]:
-        """Guesses at what follows a sequence's newest token, as many as its blocks and its limit have room for."""
+        """Draft tokens after a sequence's newest token, as many as fit into its blocks and its limit."""
         if sequence.drafter is None:
             sequence.drafter = PromptLookup(sequence.request.prediction, (*sequence.prompt, *sequence.output))
         room = len(sequence.blocks) * BLOCK_SIZE - sequence.num_tokens
@@ -225,9 +226,9 @@ class Scheduler:
         return sequence.drafter.propose(min(most, room, left))
 
     def _hold_blocks(self, sequence: Sequence) -> bool:
-        """Make sure of blocks for all known tokens, at the cost of younger sequences, or else of this one.
+        """Allocate blocks for all known tokens; preempts younger sequences, or else this one. False if preempted.
 
-        Rows are given out oldest first, so a victim never has a row in the step already.
+        Sequences are scheduled oldest first, so a preempted one is never part of the step already.
         """
         while blocks_for(sequence.num_tokens) > len(sequence.blocks):
             if self.pool.num_free:
@@ -241,20 +242,20 @@ class Scheduler:
 
     def _preempt(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
-        self._let_go(sequence)
+        self._release(sequence)
         sequence.counts_cached = False
         self.add(sequence)
         self.num_preemptions += 1
 
-    def _let_go(self, sequence: Sequence) -> None:
-        """Give back what a sequence holds: its blocks, and the blocks it was going to compute for others."""
+    def _release(self, sequence: Sequence) -> None:
+        """Release a sequence's blocks, and its claims on blocks that it was going to compute."""
         self.cache.disclaim(sequence.keys, sequence)
         self.pool.release(sequence.blocks)
         sequence.num_computed = 0
         sequence.scores.clear()
 
     def _catch_up(self, budget: int) -> list[Span]:
-        """Prompt chunks, and rows of outputs that were preempted or forced, oldest first."""
+        """Prompt chunks, and output tokens that were preempted or forced, oldest sequences first."""
         spans: list[Span] = []
         for sequence in tuple(self.running):
             if budget <= 0:
@@ -279,32 +280,32 @@ class Scheduler:
         return spans
 
     def _adopt(self, sequence: Sequence) -> None:
-        """Take over blocks that another sequence has computed since this one was admitted."""
+        """Share blocks that another sequence has computed since this one was admitted."""
         while sequence.num_computed % BLOCK_SIZE == 0:
-            place = sequence.num_computed // BLOCK_SIZE
-            block = self.cache.find(sequence.keys[place]) if place < sequence.num_reusable else None
+            index = sequence.num_computed // BLOCK_SIZE
+            block = self.cache.find(sequence.keys[index]) if index < sequence.num_reusable else None
             if block is None:
                 return
             self.pool.share([block])
-            self.pool.release([sequence.blocks[place]])
-            sequence.blocks[place] = block
+            self.pool.release([sequence.blocks[index]])
+            sequence.blocks[index] = block
             sequence.num_computed += BLOCK_SIZE
             if sequence.counts_cached:
                 sequence.num_cached += BLOCK_SIZE
                 self.num_hits += BLOCK_SIZE
 
     def _claim(self, sequence: Sequence, count: int) -> bool:
-        """Whether a sequence should compute its next chunk now, and not wait for another that is at the same text."""
+        """Whether a sequence should compute its next chunk now; false while another computes the same blocks."""
         first = sequence.num_computed // BLOCK_SIZE
         last = min((sequence.num_computed + count - 1) // BLOCK_SIZE + 1, sequence.num_reusable)
         claimed = [self.cache.claim(key, sequence) for key in sequence.keys[first:last]]
         return not claimed or claimed[0]
 
     def _fork(self, sequence: Sequence) -> tuple[Sequence, ...]:
-        """Let the other choices of a request begin where its prompt ends, as many as there is room for.
+        """Start the other choices of a request at the end of its prompt, as many as slots and blocks allow.
 
-        They share the prompt's full blocks and get a copy of the one that is not. The others wait, and find the
-        prompt's blocks in the cache.
+        They share the prompt's full blocks and get a copy of the partial one. The remaining choices wait, and find the
+        prompt's blocks in the prefix cache.
         """
         num_full, rest = divmod(len(sequence.prompt), BLOCK_SIZE)
         forked = []
@@ -326,7 +327,7 @@ class Scheduler:
         return tuple(forked)
 
     def _remove_fork(self, sequence: Sequence) -> None:
-        """Forget a choice that waits for another to compute the prompt."""
+        """Remove a choice that waits for another to compute the prompt."""
         for holder in (*self.running, *self.waiting):
             if sequence in holder.forks:
                 holder.forks.remove(sequence)
@@ -334,7 +335,7 @@ class Scheduler:
 
 
 def _chunk(length: int, computed: int, budget: int) -> int:
-    """The size of a prompt's next chunk: never a single token, now or as the last one left over. 0: not now."""
+    """The size of a prompt's next chunk: neither it nor the remainder is a single token. 0 if none fits."""
     if length == 1:
         return 1
     left = length - computed

@@ -1,4 +1,4 @@
-"""The scheduler's record of one choice of a request, and a step's decision about it as data."""
+"""The scheduler's state of one choice of a request, and the data types of a step."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from crossette.types import FinishReason, GenerationRequest, Logprob
 
 
 class Sequence:
-    """Tokens known, tokens computed, and the blocks that hold the computed ones.
+    """One choice of a request: its known tokens, how many are computed, and their KV blocks.
 
-    A token is known once it was prompted or drawn, and computed once its keys and values are in the cache.
+    A token is known if it is in the prompt or was sampled, and computed once its keys and values are in the cache.
     """
 
     __slots__ = (
@@ -29,6 +29,7 @@ class Sequence:
         "has_begun",
         "index",
         "keys",
+        "last_output_s",
         "max_output",
         "num_cached",
         "num_computed",
@@ -39,7 +40,6 @@ class Sequence:
         "request",
         "sampler",
         "scores",
-        "spoke_s",
     )
 
     def __init__(
@@ -56,7 +56,7 @@ class Sequence:
         self.request = request
         self.index = index
         self.arrival = arrival
-        """Place in the order of arrival: who is served first, and who gives way last."""
+        """Position in the order of arrival: older sequences are admitted first and preempted last."""
         self.sampler = TokenSampler(
             request.sampling,
             seed=seed,
@@ -65,28 +65,28 @@ class Sequence:
             matcher=matcher,
         )
         self.drafter: PromptLookup | None = None
-        """Made when the sequence begins to decode, if it may guess at all."""
+        """Created when the sequence begins to decode, if speculative decoding is on."""
         self.scores: list[Logprob] = []
-        """Of the prompt's tokens from the second on, where the request wants them."""
+        """Logprobs of the prompt's tokens from the second on, if requested."""
         self.max_output = max_output
         self.keys = block_keys(request.prompt, request.tenant, request.isolation_key) if keys is None else keys
-        """Of the prompt's full blocks, for the prefix cache; given where a sibling has made them."""
+        """Prefix cache keys of the prompt's full blocks; shared by all choices of a request."""
         self.prompt = request.prompt
         self.output: list[int] = []
         self.blocks: list[int] = []
         self.num_computed = 0
         self.num_cached = 0
-        """Tokens of the prompt that this sequence did not have to compute."""
+        """Prompt tokens that came from the prefix cache."""
         self.num_known = self.num_shared = 0
-        """Of its first blocks, those that need not be computed for it, and those that others hold too, by estimate."""
+        """Estimates for its first blocks: those that need not be computed for it, and those that others hold too."""
         self.counts_cached = True
-        """Whether what it finds in the cache is saved: not what it, or a sibling for it, has computed before."""
+        """Whether prefix cache hits count as cached tokens: not for blocks that this request computed itself before."""
         self.has_begun = False
-        """Whether a step has computed something for it, or for a sibling that it began with."""
-        self.spoke_s = 0.0
-        """When its last output was delivered, on the engine's clock; 0 before the first."""
+        """Whether a step has computed something for it, or for the choice that it forked from."""
+        self.last_output_s = 0.0
+        """When its last output was delivered, by `time.monotonic`; 0 before the first."""
         self.forks: list[Sequence] = []
-        """Other choices of the request, which begin where this one ends its prompt."""
+        """Other choices of the request, which fork from this one at the end of the prompt."""
         self.finish_reason: FinishReason | None = None
 
     @property
@@ -95,31 +95,31 @@ class Sequence:
 
     @property
     def num_pending(self) -> int:
-        """Tokens known but not computed: one for a sequence that decodes."""
+        """Known tokens that are not computed: one for a sequence that decodes."""
         return len(self.prompt) + len(self.output) - self.num_computed
 
     @property
     def num_pending_prompt(self) -> int:
-        """Tokens of the prompt that are still to be computed for it, by estimate."""
+        """Estimate of the prompt tokens still to compute for it."""
         return max(0, len(self.prompt) - max(self.num_computed, self.num_known * BLOCK_SIZE))
 
     @property
     def num_own_blocks(self) -> int:
-        """Blocks that it holds or needs for itself alone, by estimate."""
+        """Estimate of the blocks that it alone holds or needs."""
         return blocks_for(self.num_tokens) - self.num_shared
 
     @property
     def in_prompt(self) -> bool:
-        """Whether the next token to compute is one of the prompt."""
+        """Whether the next token to compute is in the prompt."""
         return self.num_computed < len(self.prompt)
 
     @property
     def num_reusable(self) -> int:
-        """How many of its first blocks may come from the prefix cache. A prompt to be scored is computed whole."""
+        """How many of its first blocks may come from the prefix cache; none with prompt_logprobs."""
         return 0 if self.request.prompt_logprobs else num_reusable(len(self.prompt))
 
     def tokens(self, start: int, count: int) -> list[int] | tuple[int, ...]:
-        """Known tokens, all of the prompt or all of the output."""
+        """A range of known tokens, which lies in the prompt or in the output."""
         if start < len(self.prompt):
             return self.prompt[start : start + count]
         start -= len(self.prompt)
@@ -129,7 +129,7 @@ class Sequence:
         return token in self.request.end_token_ids and not self.request.sampling.ignore_eos
 
     def append(self, token: int) -> None:
-        """Add a drawn token and note whether it ends the sequence."""
+        """Append a sampled token; set the finish reason if it ends the sequence."""
         self.output.append(token)
         if self.drafter is not None:
             self.drafter.append(token)
@@ -141,7 +141,7 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Tokens of one sequence that a step computes: a chunk of its prompt, or rows of its output.
+    """Tokens of one sequence that a step computes: a chunk of its prompt, or tokens of its output.
 
     Prompt and output never share a span: their keys and values come from kernels that differ in the last
     digits, so each token is always computed the same way (docs/exactness.md).
@@ -151,24 +151,24 @@ class Span:
     start: int
     count: int
     samples: bool
-    """Whether the step draws the token that follows."""
+    """Whether the step samples the token that follows."""
     drafts: tuple[int, ...] = ()
-    """Guesses at the tokens that follow: computed as rows, and kept as far as they are what is drawn."""
+    """Draft tokens that follow; accepted as long as they equal the sampled tokens."""
     forks: tuple[Sequence, ...] = ()
-    """Other sequences that draw from the same logits, and go on alone."""
+    """Other choices that sample from the same logits, and continue on their own."""
 
     @property
     def is_prompt(self) -> bool:
         return self.start < len(self.sequence.prompt)
 
     @property
-    def num_rows(self) -> int:
-        """Tokens that the step computes for this span."""
+    def num_tokens(self) -> int:
+        """Tokens that the step computes for this span, draft tokens included."""
         return self.count + len(self.drafts)
 
     @property
     def num_scored(self) -> int:
-        """How many of the prompt's tokens this span's logits score: each scores the one after it."""
+        """Number of prompt tokens whose logprobs come from this span's logits: each token's logits score the next."""
         sequence = self.sequence
         if not (self.is_prompt and sequence.request.prompt_logprobs) or sequence.output:
             return 0
@@ -176,7 +176,7 @@ class Span:
 
     @property
     def num_wanted(self) -> int:
-        """How many of its last rows' logits are asked for."""
+        """How many of its last tokens need logits."""
         if self.num_scored:
             return self.count
         return 1 + len(self.drafts) if self.samples else 0
@@ -184,7 +184,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one step computes, after it has copied blocks (from, to)."""
+    """One step: block copies (from, to), then the spans to compute."""
 
     spans: tuple[Span, ...]
     copies: tuple[tuple[int, int], ...] = ()
@@ -192,15 +192,15 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class SampledToken:
-    """Tokens that one step gave one sequence, in order."""
+    """Tokens that one step sampled for one sequence, in order."""
 
     sequence: Sequence
     tokens: tuple[int, ...]
     logprobs: tuple[Logprob, ...] | None = None
-    """A record for each token, where the request wants them."""
+    """One entry per token, if requested."""
     num_drafts: int = 0
-    """How many guesses were checked."""
+    """Number of verified draft tokens."""
     num_forced: int = 0
-    """How many of the tokens, the last ones, the grammar forced: not computed yet. All before but one were guesses."""
+    """Number of tokens at the end that the grammar forced; not computed yet. All before but one were drafts."""
     error: ServingError | None = None
-    """Why the sequence cannot go on."""
+    """The error that ends the sequence."""

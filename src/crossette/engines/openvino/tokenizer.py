@@ -1,9 +1,9 @@
-"""Text to tokens and back, with openvino_tokenizers behind our Tokenizer protocol.
+"""The `Tokenizer` protocol on openvino_tokenizers.
 
-Two tokenizers are made of one: in the second, the step that finds control tokens in text finds none, so that
-`<|im_end|>` in a user's words stays text. The library has no option for that, so the pattern of the step
-`SpecialTokensSplit` is overwritten in the constants of the IR. What is needed of the IR is read from its XML:
-holding nodes of the tokenizer's extension from Python crashes the interpreter at exit (2026.4.1).
+Two tokenizers are loaded from one IR: in the second, the step that splits off control tokens matches nothing, so that
+`<|im_end|>` in a user's message stays text. The library has no option for that, so the pattern of the step
+`SpecialTokensSplit` is overwritten in the constants of the IR. The IR is parsed from its XML: holding nodes of the
+tokenizer extension in Python crashes the interpreter at exit (2026.4.1).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from crossette.errors import ModelError
 _Constant = npt.NDArray[np.uint8] | npt.NDArray[np.int32]
 
 _NEVER = b"(?!)"
-"""A pattern that matches nowhere, whatever stands behind it."""
+"""A regex that never matches, whatever follows it."""
 
 
 class OpenVINOTokenizer:
-    """The tokenizer of a model folder. Safe to call from several threads."""
+    """The tokenizer of a model folder. Thread-safe."""
 
     def __init__(self, directory: Path, *, add_bos: bool) -> None:
         encoder = _Graph.read(directory / "openvino_tokenizer.xml")
         decoder = _Graph.read(directory / "openvino_detokenizer.xml")
-        pattern = encoder.constant_behind("SpecialTokensSplit")
+        pattern = encoder.constant_input("SpecialTokensSplit")
         self._special: re.Pattern[str] | None = None
         self._with_specials = self._without_specials = openvino_genai.Tokenizer(directory)
         if pattern is not None:
@@ -43,15 +43,15 @@ class OpenVINOTokenizer:
                 encoder.xml, ov.Tensor(encoder.data), decoder.xml, ov.Tensor(decoder.data)
             )
         self._add_bos = add_bos
-        self._spellings = _table(self._with_specials.get_vocab())
-        control = decoder.constant_behind("VocabDecoder", port=4)
+        self._texts = _table(self._with_specials.get_vocab())
+        control = decoder.constant_input("VocabDecoder", port=4)
         self._control = frozenset(() if control is None else control.tolist())
         self.encode("warm", specials=True)  # the first call costs 11 ms
         self.encode("warm", specials=False)
 
     @property
     def vocab_size(self) -> int:
-        return len(self._spellings)
+        return len(self._texts)
 
     @property
     def bos_token_id(self) -> int | None:
@@ -75,14 +75,14 @@ class OpenVINOTokenizer:
         return self._special is not None and self._special.search(text) is not None
 
     def token_bytes(self, token_id: int) -> bytes:
-        return b"" if token_id in self._control else self._spellings[token_id]
+        return b"" if token_id in self._control else self._texts[token_id]
 
     def token_text(self, token_id: int) -> bytes:
-        return self._spellings[token_id]
+        return self._texts[token_id]
 
 
 def _table(vocabulary: dict[bytes, int]) -> list[bytes]:
-    """Every id's spelling; empty for ids that stand for nothing."""
+    """The bytes of every id's text form; empty for unused ids."""
     table = [b""] * (max(vocabulary.values()) + 1)
     for token, token_id in vocabulary.items():
         table[token_id] = token
@@ -90,22 +90,22 @@ def _table(vocabulary: dict[bytes, int]) -> list[bytes]:
 
 
 def _match_nothing(pattern: _Constant) -> None:
-    """Overwrite a pattern, which is a view of its graph's constants."""
+    """Overwrite a regex, given as a view of the graph's constants, with one that never matches."""
     if pattern.size < len(_NEVER):
-        raise ModelError(f"The tokenizer finds control tokens by a pattern of {pattern.size} bytes: not known.")
+        raise ModelError(f"The tokenizer's pattern for control tokens has {pattern.size} bytes: not supported.")
     pattern[: len(_NEVER)] = np.frombuffer(_NEVER, np.uint8)
 
 
 @dataclass(frozen=True)
 class _Graph:
-    """An IR as it lies on disk: layers by id, where their inputs come from, and the bytes of the constants."""
+    """An IR on disk: layers by id, the edges between them, and the bytes of the constants."""
 
     path: Path
     xml: str
     data: npt.NDArray[np.uint8]
     layers: dict[str, ElementTree.Element]
     sources: dict[tuple[str, int], str]
-    """(layer id, position of the input) to the layer id it comes from."""
+    """(layer id, input index) to the id of the layer that feeds it."""
 
     @classmethod
     def read(cls, path: Path) -> _Graph:
@@ -121,28 +121,28 @@ class _Graph:
         for edge in root.iter("edge"):
             target = layers[edge.attrib["to-layer"]]
             ports = [port.attrib["id"] for port in target.iterfind("input/port")]
-            place = ports.index(edge.attrib["to-port"])
-            sources[edge.attrib["to-layer"], place] = edge.attrib["from-layer"]
+            index = ports.index(edge.attrib["to-port"])
+            sources[edge.attrib["to-layer"], index] = edge.attrib["from-layer"]
         data = np.fromfile(path.with_suffix(".bin"), np.uint8)
         return cls(path, xml, data, layers, sources)
 
-    def constant_behind(self, kind: str, port: int = -1) -> _Constant | None:
-        """The constant that feeds input `port` (-1: the last) of the first layer of a kind; a view of `data`."""
+    def constant_input(self, kind: str, port: int = -1) -> _Constant | None:
+        """The constant that feeds input `port` (-1: the last) of the first layer of a type, as a view of `data`."""
         for layer_id, layer in self.layers.items():
             if layer.attrib["type"] == kind:
-                places = sorted(place for to, place in self.sources if to == layer_id)
-                if port >= len(places):
+                inputs = sorted(index for to, index in self.sources if to == layer_id)
+                if port >= len(inputs):
                     return None
                 constants = [
                     self._constant(self.layers[found])
-                    for found in self._ancestors(self.sources[layer_id, places[port]])
+                    for found in self._ancestors(self.sources[layer_id, inputs[port]])
                     if self.layers[found].attrib["type"] == "Const"
                 ]
                 return constants[0] if constants else None
         return None
 
     def _ancestors(self, layer_id: str) -> Iterator[str]:
-        """The layer and what it is computed from, its first inputs first."""
+        """The layer and its ancestors, in depth-first order of its inputs."""
         yield layer_id
         for (to, _), source in sorted(self.sources.items()):
             if to == layer_id:

@@ -1,4 +1,4 @@
-"""The largest of a row, without sorting it: a vocabulary has 50,000 to 260,000 entries, and few are wanted."""
+"""Top-k without sorting: a vocabulary has 50,000 to 260,000 entries, of which few are needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BLOCK = 64
 
 
 def largest(values: npt.NDArray[np.floating], count: int) -> Ids:
-    """The places of the `count` largest values, ascending; among equals the lowest places. All, if there are fewer."""
+    """The indices of the `count` largest values, ascending; ties by lowest index. All if there are fewer values."""
     if count >= len(values):
         return np.arange(len(values))
     candidates = np.flatnonzero(values >= _bound(values, count))
@@ -24,9 +24,9 @@ def largest(values: npt.NDArray[np.floating], count: int) -> Ids:
 
 
 def _bound(values: npt.NDArray[np.floating], count: int) -> float:
-    """A value that at least `count` reach: of the blocks' maxima, the one that comes in that place.
+    """A lower bound of the `count` largest values: the `count`-th largest of the blocks' maxima.
 
-    Three times as fast as a partition of the row, which then has a few hundred values to look at.
+    Three times as fast as a partition of all values; only a few hundred remain to be partitioned.
     """
     num_blocks = len(values) // _BLOCK
     if count > num_blocks:

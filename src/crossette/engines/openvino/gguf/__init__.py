@@ -1,1 +1,1 @@
-"""What a GGUF file holds, tensor by tensor."""
+"""Read GGUF files and build OpenVINO graphs from them."""

@@ -1,8 +1,8 @@
-"""The quantised formats of GGUF files: where in the bytes of a block are the numbers that its weights are made of.
+"""The quantised formats of GGUF files: the layout of integers, scales and minima in the bytes of a block.
 
 A weight is `(integer - zero) * scale`, or `integer * scale + minimum` where the format has minima. Scales and minima
-are those of a group: 16 or 32 neighbours in a row. Every format that is known here is of this form, to the last bit,
-so a graph can hold it exactly (weights.py). All functions take the blocks of rows as `[rows, blocks, bytes]`.
+belong to a group: 16 or 32 adjacent weights of a row. Every supported format has this form exactly, so a graph can
+represent it without loss (weights.py). All functions take the blocks of rows as `[rows, blocks, bytes]`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Integers = npt.NDArray[np.uint8] | npt.NDArray[np.int8]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How to read the blocks of one type."""
+    """How to unpack the blocks of one type."""
 
     bits: int
-    """How many an integer takes in a graph: 2, 4 or 8."""
+    """Bits of an integer in the graph: 2, 4 or 8."""
     group: int
-    """Weights with the same scale."""
+    """Number of weights with the same scale."""
     integers: Callable[[Bytes], Integers]
     """`[rows, blocks, weights of a block]`; signed where `zero` is 0 and there are no minima."""
     scales: Callable[[Bytes], Floats]
@@ -38,7 +38,7 @@ class Format:
 
 
 def _f16(blocks: Bytes, offset: int) -> Floats:
-    """The 16-bit number at an offset of each block, `[rows, blocks, 1]`."""
+    """The 16-bit float at an offset of each block, `[rows, blocks, 1]`."""
     pair = np.ascontiguousarray(blocks[..., offset : offset + 2])
     return pair.view(np.float16).astype(np.float32)
 
@@ -52,13 +52,13 @@ def _m(blocks: Bytes) -> Floats:
 
 
 def _fields(data: Bytes, bits: int) -> Bytes:
-    """The fields of `bits` bits of runs of bytes: of each run all the lowest, then all the next, and so on."""
+    """The bit fields of runs of bytes: for each run the lowest fields of all bytes, then the next, and so on."""
     mask = (1 << bits) - 1
     return np.concatenate([data >> shift & mask for shift in range(0, 8, bits)], axis=-1)
 
 
-def _in_turn(data: Bytes, bits: int) -> Bytes:
-    """The fields of `bits` bits of each byte, byte after byte."""
+def _sequential_fields(data: Bytes, bits: int) -> Bytes:
+    """The bit fields of each byte, byte by byte."""
     return _flat(_fields(data[..., None], bits))
 
 
@@ -67,12 +67,12 @@ def _runs(data: Bytes, length: int) -> Bytes:
 
 
 def _flat(data: Bytes) -> Bytes:
-    """Runs `[rows, blocks, runs, length]` as one run."""
+    """Flatten runs `[rows, blocks, runs, length]` to `[rows, blocks, -1]`."""
     return data.reshape(*data.shape[:2], -1)
 
 
 def _halves(start: int, run: int) -> Callable[[Bytes], Bytes]:
-    """4-bit integers from `start` on: of each `run` bytes the low halves, then the high ones."""
+    """4-bit integers from `start` on: for each run of bytes the low halves, then the high halves."""
     return lambda blocks: _flat(_fields(_runs(blocks[..., start:], run), 4))
 
 
@@ -80,7 +80,7 @@ def _halves(start: int, run: int) -> Callable[[Bytes], Bytes]:
 
 
 def _fifth_bits(blocks: Bytes, start: int) -> Bytes:
-    """32 bits in order, each in the place of a fifth bit."""
+    """32 bits in order, each shifted to bit 4."""
     bits = np.unpackbits(blocks[..., start : start + 4], axis=-1, bitorder="little")
     return bits << np.uint8(4)
 
@@ -105,11 +105,11 @@ def _iq4_nl(blocks: Bytes) -> Integers:
     return _CODEBOOK[_halves(2, 16)(blocks)]
 
 
-# Types of 256 weights a block: scales are small multiples of the block's own.
+# Types of 256 weights a block: group scales are small multiples of the block scale.
 
 
 def _six_bits(packed: Bytes) -> tuple[Bytes, Bytes]:
-    """Eight scales and eight minima of 6 bits each, out of 12 bytes: the last four of both are in two pieces."""
+    """Eight scales and eight minima of 6 bits each, from 12 bytes: the last four of both are split in two parts."""
     first, second, third = packed[..., 0:4], packed[..., 4:8], packed[..., 8:12]
     scales = np.concatenate([first & 63, (third & 15) | (first >> 6 << 4)], axis=-1)
     minima = np.concatenate([second & 63, (third >> 4) | (second >> 6 << 4)], axis=-1)
@@ -125,7 +125,7 @@ def _minima_q45_k(blocks: Bytes) -> Floats:
 
 
 def _q5_k(blocks: Bytes) -> Integers:
-    """A byte of `fifth` holds a bit for each of the eight groups."""
+    """The high bits are packed as one bit per group in each byte."""
     fifth = _fields(blocks[..., 16:48], 1)
     return _halves(48, 32)(blocks) | fifth << 4
 
@@ -171,8 +171,8 @@ def _iq4_xs(blocks: Bytes) -> Integers:
 
 
 def _scales_iq4_xs(blocks: Bytes) -> Floats:
-    low = _in_turn(blocks[..., 4:8], 4)
-    high = _in_turn(blocks[..., 2:4], 2)
+    low = _sequential_fields(blocks[..., 4:8], 4)
+    high = _sequential_fields(blocks[..., 2:4], 2)
     return _d(blocks) * ((low | high << 4).astype(np.float32) - 32)
 
 

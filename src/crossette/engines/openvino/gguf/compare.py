@@ -1,4 +1,4 @@
-"""Two models on one text: how far the logprobs of one are from those of the other."""
+"""Compare the logprobs of two models on one text."""
 
 from __future__ import annotations
 
@@ -14,41 +14,42 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Position by position: each array is `[positions]`, a position for each token that another one follows."""
+    """Per-position results: each array is `[positions]`, one for each token but the last."""
 
     kl: Doubles
-    """Of the reference's distribution against the other, in nats."""
+    """KL divergence of the reference's distribution from the other, in nats."""
     expected: Doubles
-    """The reference's logprob of the token that follows."""
+    """The reference's logprob of the next token."""
     found: Doubles
+    """The other model's logprob of the next token."""
     agrees: npt.NDArray[np.bool_]
-    """Whether both find the same token the likeliest."""
+    """Whether both have the same most likely token."""
     lead: Doubles
-    """How much likelier the reference finds its first token than its second, in nats."""
+    """Logprob difference of the reference's two most likely tokens, in nats."""
     entropy: Doubles
-    """Of the reference's distribution, in nats."""
+    """Entropy of the reference's distribution, in nats."""
 
     @property
     def mean(self) -> float:
-        """Mean difference of a logprob."""
+        """Mean absolute logprob difference."""
         return float(np.abs(self.expected - self.found).mean())
 
     @property
     def largest(self) -> float:
-        """Largest difference of a logprob."""
+        """Largest absolute logprob difference."""
         return float(np.abs(self.expected - self.found).max())
 
 
 def compare(expected: Floats, found: Floats, tokens: Sequence[int]) -> Comparison:
-    """Logits `[tokens, vocabulary]` of the reference and of another model on the same text."""
+    """Compare logits `[tokens, vocabulary]` of the reference and of another model on the same text."""
     a, b = (_logprobs(logits[:-1]) for logits in (expected, found))
-    places, following = np.arange(len(a)), np.asarray(tokens[1:])
+    positions, following = np.arange(len(a)), np.asarray(tokens[1:])
     probabilities = np.exp(a)
     first_two = np.partition(a, -2, axis=-1)[:, -2:]
     return Comparison(
         kl=(probabilities * (a - b)).sum(-1),
-        expected=a[places, following],
-        found=b[places, following],
+        expected=a[positions, following],
+        found=b[positions, following],
         agrees=a.argmax(-1) == b.argmax(-1),
         lead=first_two[:, 1] - first_two[:, 0],
         entropy=-(probabilities * a).sum(-1),
@@ -56,7 +57,7 @@ def compare(expected: Floats, found: Floats, tokens: Sequence[int]) -> Compariso
 
 
 def joined(several: Sequence[Comparison]) -> Comparison:
-    """The positions of several texts as those of one."""
+    """Concatenate the positions of several texts."""
     fields = ("kl", "expected", "found", "agrees", "lead", "entropy")
     return Comparison(*(np.concatenate([getattr(one, field) for one in several]) for field in fields))
 

@@ -1,4 +1,4 @@
-"""The families whose files can be converted, and where they differ beyond the tensors that they have."""
+"""The convertible model families, and their differences beyond the tensors that a file has."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from crossette.engines.openvino.gguf.weights import Order
 class Family:
     """A transformer of RMS norms, rotary attention and gated MLPs.
 
-    Biases, norms of queries and keys, and a head of its own are parts that a file has or has not; they need no word
-    here.
+    Biases, query and key norms, and a separate LM head are optional tensors of a file, so they are not listed here.
     """
 
     adjacent_pairs: bool = False
-    """Whether rotary positions turn a head's features 0 and 1, 2 and 3 and so on, and not those of two halves."""
+    """Whether rotary pairs are adjacent features of a head, not corresponding features of its two halves."""
 
     def rows(self, num_heads: int, shape: Shape, rotated: int) -> Order:
-        """The rows of queries or keys, so that the pairs that are turned together stand in two halves."""
+        """The row order of queries or keys that puts rotary pairs into the two halves of a head."""
         head = np.arange(shape.head_size)
         if self.adjacent_pairs:
             head[:rotated] = head[:rotated].reshape(-1, 2).T.ravel()

@@ -1,4 +1,4 @@
-"""The graph of a GGUF file: from tokens to logits, with keys and values in states."""
+"""Build the graph of a GGUF file: from tokens to logits, with stateful keys and values."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from crossette.engines.openvino.gguf.attention import Attention, visible
+from crossette.engines.openvino.gguf.attention import Attention, causal_mask
 from crossette.engines.openvino.gguf.families import FAMILIES
 from crossette.engines.openvino.gguf.head import GgufHead
-from crossette.engines.openvino.gguf.parts import gated_mlp, rms_norm, times
+from crossette.engines.openvino.gguf.parts import gated_mlp, product, rms_norm
 from crossette.engines.openvino.gguf.rotary import FACTORS, Rotary, read_rotary
 from crossette.engines.openvino.gguf.shape import Shape, read_shape
 from crossette.engines.openvino.gguf.weights import PLAIN, Weights
@@ -21,7 +21,7 @@ from crossette.errors import ModelError
 def write_graph(path: Path, head: GgufHead, folder: Path) -> None:
     """Write openvino_model.xml and .bin of a GGUF file into `folder`.
 
-    Raises ModelError with a reason as the end of a sentence, as do the parts that it is made of.
+    Raises ModelError with a reason as the end of a sentence, as do the functions that it calls.
     """
     shape = read_shape(head)
     with Weights(path, head, folder) as weights:
@@ -33,18 +33,18 @@ def write_graph(path: Path, head: GgufHead, folder: Path) -> None:
             if all(tensor.type in PLAIN for tensor in head.tensors):
                 model.set_rt_info("f16", ["runtime_options", "KV_CACHE_PRECISION"])
             ov.save_model(model, folder / "openvino_model.xml", compress_to_fp16=False)
-        except RuntimeError as error:  # matrices that do not fit together, a disk that is full
-            raise ModelError(f"OpenVINO cannot make a graph of it: {_last_line(error)}") from error
-        del model  # before the constants that it shares
+        except RuntimeError as error:  # matrices of incompatible shapes, a full disk
+            raise ModelError(f"OpenVINO cannot build its graph: {_last_line(error)}") from error
+        del model  # before the constants, whose memory it shares
 
 
 def _model(weights: Weights, shape: Shape, rotary: Rotary) -> ov.Model:
     tokens, mask = _input("input_ids", 2, np.int64), _input("attention_mask", 2, np.int64)
     positions, beams = _input("position_ids", 2, np.int64), _input("beam_idx", 1, np.int32)
-    cos, sin = rotary.turns(positions)
+    cos, sin = rotary.cos_sin(positions)
     batch = ops.gather(ops.shape_of(tokens), np.array([0]), np.int64(0))
     family = FAMILIES[shape.architecture]
-    attention = Attention(shape, family, rotary, cos, sin, visible(tokens, mask), batch, beams)
+    attention = Attention(shape, family, rotary, cos, sin, causal_mask(tokens, mask), batch, beams)
     logits = _transformer(tokens, weights, shape, attention)
     result = ops.result(logits)
     result.get_output_tensor(0).set_names({"logits"})
@@ -61,7 +61,7 @@ def _transformer(tokens: ov.Node, weights: Weights, shape: Shape, attention: Att
         h = rms_norm(x, weights.vector(f"{block}.ffn_norm.weight"), shape.epsilon)
         x = ops.add(x, gated_mlp(h, weights, block))
     x = rms_norm(x, weights.vector("output_norm.weight"), shape.epsilon)
-    return times(x, weights.matrix("output.weight") if "output.weight" in weights else table)
+    return product(x, weights.matrix("output.weight") if "output.weight" in weights else table)
 
 
 def _last_line(error: RuntimeError) -> str:

@@ -1,4 +1,4 @@
-"""The head of a GGUF file: its metadata and its table of tensors. Reads no weights.
+"""Read the header of a GGUF file: its metadata and its table of tensors. Reads no weights.
 
 The gguf package has a reader too, but it makes numpy views of every token and merge: 5 s for a small
 vocabulary, 20 s for a large one, where this takes 0.2 s. Its tables of types are used.
@@ -50,7 +50,7 @@ class GgufTensor:
     shape: tuple[int, ...]
     type: GGMLQuantizationType
     offset: int
-    """Where its data begins, counted from the first tensor's."""
+    """Offset of its data from the first tensor's, in bytes."""
 
     @property
     def size(self) -> int:
@@ -63,7 +63,7 @@ class GgufHead:
     metadata: Mapping[str, Value]
     tensors: tuple[GgufTensor, ...]
     data_start: int = 0
-    """Where the first tensor's data begins in the file, in bytes."""
+    """Offset of the first tensor's data in the file, in bytes."""
 
     def number(self, key: str) -> int | None:
         value = self.metadata.get(key)
@@ -83,7 +83,7 @@ class GgufHead:
 
 
 def read_head(path: Path) -> GgufHead:
-    """Read and check a file's head. Raises ModelError that says what the file is instead."""
+    """Read and check a file's header. Raises ModelError, which names the actual file type if it is known."""
     try:
         with path.open("rb") as file:
             _check_start(path, file.read(32))
@@ -96,15 +96,15 @@ def read_head(path: Path) -> GgufHead:
 def _check_start(path: Path, start: bytes) -> None:
     if start.startswith(_MAGIC):
         return
-    for known, what in _KNOWN_STARTS.items():
+    for known, file_type in _KNOWN_STARTS.items():
         if start.startswith(known):
             shown = known.decode("latin-1") if known.isascii() and known.decode().isprintable() else known.hex()
-            raise ModelError(f"Can't read {path}: it starts with '{shown}', so it is {what}, not GGUF.")
+            raise ModelError(f"Can't read {path}: it starts with '{shown}', so it is {file_type}, not GGUF.")
     raise ModelError(f"Can't read {path}: it starts with {start[:4]!r}, not with 'GGUF', so it is not GGUF.")
 
 
 class _Reader:
-    """Reads values in turn and never past the end of the file, whatever a length field says."""
+    """Reads values sequentially, and never past the end of the file, whatever a length field contains."""
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
         self._path = path
@@ -115,7 +115,7 @@ class _Reader:
     def head(self) -> GgufHead:
         version = self._scalar(GGUFValueType.UINT32)
         if version not in _VERSIONS:
-            raise ModelError(f"Can't read {self._path}: it is GGUF version {version}; 2 and 3 can be read.")
+            raise ModelError(f"Can't read {self._path}: it is GGUF version {version}; versions 2 and 3 are supported.")
         num_tensors, num_values = self._count(), self._count()
         metadata = {self._string(): self._value(self._type()) for _ in range(num_values)}
         tensors = tuple(self._tensor() for _ in range(num_tensors))

@@ -1,4 +1,4 @@
-"""The matrices of a graph as numbers, some rows at a time: what kernels make of integers, scales and zero points."""
+"""Read rows of a graph's matrices, dequantised from integers, scales and zero points as kernels do."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _ARITHMETIC: dict[str, Callable[[Floats, Floats], Floats]] = {
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A matrix that a graph multiplies with, or looks rows up in; made of constants alone."""
+    """A constant matrix that a graph multiplies with or looks up rows in."""
 
     rows: int
     columns: int
     node: Any  # openvino has no types
 
-    def read(self, which: Indices) -> Floats:
-        """Those rows, `[rows, columns]`, computed in f32."""
-        return _read(self.node, self.rows, which)
+    def read(self, indices: Indices) -> Floats:
+        """The rows at `indices`, `[rows, columns]`, computed in f32."""
+        return _read(self.node, self.rows, indices)
 
 
 def matrices(graph: Path) -> dict[str, Matrix]:
-    """The matrices of a graph by the names of their nodes; their numbers stay in the file until they are read."""
+    """The matrices of a graph by node name; their data stay in the file until they are read."""
     found = {}
     for node in _weights(ov.Core().read_model(graph)):
         shape = node.get_output_partial_shape(0)
@@ -66,38 +66,38 @@ def _is_readable(node: Any) -> bool:
     return known and all(_is_readable(value.get_node()) for value in node.input_values())
 
 
-def _read(node: Any, rows: int, which: Indices) -> Floats:
+def _read(node: Any, rows: int, indices: Indices) -> Floats:
     kind = node.get_type_name()
     if kind == "Constant":
-        return _constant(node, rows, which)
-    first = _read(node.input_value(0).get_node(), rows, which)
+        return _constant(node, rows, indices)
+    first = _read(node.input_value(0).get_node(), rows, indices)
     if kind == "Convert":
         return first
     if kind == "Reshape":
-        return first.reshape(len(which), *list(node.get_output_shape(0))[1:])
-    return _ARITHMETIC[kind](first, _read(node.input_value(1).get_node(), rows, which))
+        return first.reshape(len(indices), *list(node.get_output_shape(0))[1:])
+    return _ARITHMETIC[kind](first, _read(node.input_value(1).get_node(), rows, indices))
 
 
-def _constant(node: Any, rows: int, which: Indices) -> Floats:
-    """Rows of a constant; all of one that is the same for every row."""
+def _constant(node: Any, rows: int, indices: Indices) -> Floats:
+    """Rows of a constant; the whole constant if it is broadcast over rows."""
     shape = tuple(node.get_output_shape(0))
     if len(shape) < 2 or shape[0] != rows:
-        which, rows = np.arange(1), 1
+        indices, rows = np.arange(1), 1
         shape = (1, *shape)
     size = prod(shape) // rows
-    places = which[:, None] * size + np.arange(size)
-    return _numbers(node, places).reshape(len(which), *shape[1:])
+    offsets = indices[:, None] * size + np.arange(size)
+    return _numbers(node, offsets).reshape(len(indices), *shape[1:])
 
 
-def _numbers(node: Any, places: Indices) -> Floats:
-    """The numbers of a constant at those places, as if it were flat."""
+def _numbers(node: Any, offsets: Indices) -> Floats:
+    """The elements of a constant at flat offsets."""
     kind, data = node.get_element_type(), node.data.reshape(-1)
     if kind.bitwidth < 8:  # several to a byte, the first in the lowest bits
         in_byte = 8 // kind.bitwidth
-        shifts = (places % in_byte * kind.bitwidth).astype(np.uint8)
-        data = data.view(np.uint8)[places // in_byte] >> shifts & (1 << kind.bitwidth) - 1
+        shifts = (offsets % in_byte * kind.bitwidth).astype(np.uint8)
+        data = data.view(np.uint8)[offsets // in_byte] >> shifts & (1 << kind.bitwidth) - 1
         return np.asarray((data.astype(np.int8) ^ 8) - 8 if kind == ov.Type.i4 else data, np.float32)
-    data = data[places]
-    if kind == ov.Type.bf16:  # numpy has none: openvino shows its bits as those of another type
+    data = data[offsets]
+    if kind == ov.Type.bf16:  # numpy has no bf16: openvino returns the bits as another type
         data = (data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     return np.asarray(data, np.float32)

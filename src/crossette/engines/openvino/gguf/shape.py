@@ -1,4 +1,4 @@
-"""The sizes of a model, as the metadata of its file tell them."""
+"""The dimensions of a model, read from its metadata."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Shape:
     kv_heads: int
     head_size: int
     epsilon: float
-    """What RMS norms add to the mean of squares."""
+    """The epsilon of RMS norms."""
 
 
 _MOST = 1 << 16
-"""More heads, features of a head or layers than any model has: what is beyond is a damaged file."""
+"""An upper bound of heads, features of a head and layers: larger values mean a damaged file."""
 
 
 def read_shape(head: GgufHead) -> Shape:
-    """Raises ModelError where a size is missing or not possible, or where heads cannot share keys evenly."""
+    """Read the dimensions. Raises ModelError if one is missing or invalid, or if heads cannot share keys evenly."""
     architecture = head.text("general.architecture") or "unknown"
     heads = _size(head, f"{architecture}.attention.head_count")
     shape = Shape(
@@ -43,15 +43,15 @@ def read_shape(head: GgufHead) -> Shape:
     values = head.number(f"{architecture}.attention.value_length") or shape.head_size
     if heads % shape.kv_heads or values != shape.head_size:
         raise ModelError(
-            f"its {heads} heads of {shape.head_size} have {shape.kv_heads} keys, and values of {values}: heads must"
-            " share keys evenly, and values must have their size"
+            f"its {heads} heads of size {shape.head_size} have {shape.kv_heads} KV heads with values of size {values}:"
+            " the number of heads must be a multiple of that of KV heads, and the sizes must be equal"
         )
     return shape
 
 
-def _size(head: GgufHead, key: str, otherwise: int | None = None) -> int:
+def _size(head: GgufHead, key: str, default: int | None = None) -> int:
     value = head.number(key)
-    value = otherwise if value is None else value
+    value = default if value is None else value
     if value is None:
         raise ModelError(f"its metadata has no number {key}")
     if not 0 < value <= _MOST:
@@ -59,10 +59,10 @@ def _size(head: GgufHead, key: str, otherwise: int | None = None) -> int:
     return value
 
 
-def real_size(head: GgufHead, key: str, otherwise: float) -> float:
-    """A positive number of the metadata. Raises ModelError if it is none."""
+def real_size(head: GgufHead, key: str, default: float) -> float:
+    """A positive number of the metadata. Raises ModelError if it is not positive and finite."""
     value = head.real(key)
-    value = otherwise if value is None else value
+    value = default if value is None else value
     if not 0 < value < math.inf:
         raise ModelError(f"its {key} is {value:g}")
     return value

@@ -1,7 +1,7 @@
-"""The tokenizer of a GGUF file as two graphs of openvino_tokenizers: from text to tokens, and back.
+"""Convert the tokenizer of a GGUF file to two graphs of openvino_tokenizers: encoder and decoder.
 
-Only byte-level BPE is known. Its vocabulary is kept in bytes, so the graph needs no step between bytes and the letters
-that stand for them in the file.
+Only byte-level BPE is supported. The graphs' vocabulary is in bytes, so they need no step for the byte-to-unicode
+mapping of the file.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from crossette.engines.openvino.gguf.head import GgufHead
 from crossette.engines.openvino.gguf.splitters import SPLITTERS
 
 _CONTROL_TYPES = (3, 4)
-"""Control and user-defined tokens: the ones that are spelled in a prompt, not in text."""
-_CACHED_WORDS = 20_000
-"""Pieces of text whose tokens the graph remembers."""
+"""Token types of control and user-defined tokens, which prompts contain by their text form."""
+_CACHED_PIECES = 20_000
+"""Pieces of text whose tokens the graph caches."""
 
 
 def special_tokens(head: GgufHead) -> dict[int, str]:
@@ -48,12 +48,12 @@ def unsupported_tokenizer(head: GgufHead) -> str | None:
     if model != "gpt2":
         return f"its tokenizer is '{model}', and only byte-level BPE ('gpt2') can be converted"
     if splitter not in SPLITTERS:
-        return f"its tokenizer splits text by the rules '{splitter}', and only {', '.join(SPLITTERS)} are known"
+        return f"its pre-tokenizer is '{splitter}', and only {', '.join(SPLITTERS)} are supported"
     merges = head.list("tokenizer.ggml.merges")
     if not merges or not all(isinstance(merge, str) and merge.count(" ") == 1 for merge in merges):
-        return "its tokenizer has no merges, or some that are no pairs"
+        return "its tokenizer has no merges, or some that are not pairs"
     if not special_tokens(head):
-        return "its tokenizer has no control tokens, so no answer of it would end"
+        return "its tokenizer has no control tokens, so no output would end"
     return None
 
 
@@ -67,7 +67,7 @@ def write_tokenizer(head: GgufHead, folder: Path) -> None:
     encoder = pipeline.get_tokenizer_ov_subgraph()
     change_outputs_type(encoder, ov.Type.i64)
     for model, name in ((encoder, "openvino_tokenizer"), (_decoder(pipeline), "openvino_detokenizer")):
-        # Without it openvino_genai takes the graph for one of an old release, and cannot spell hidden tokens.
+        # Without it openvino_genai assumes a graph of an old release, and cannot decode hidden tokens.
         model.set_rt_info(openvino_tokenizers.__version__, "openvino_tokenizers_version")
         for kind, key in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
             if (token_id := head.number(f"tokenizer.ggml.{key}_token_id")) is not None:
@@ -76,7 +76,7 @@ def write_tokenizer(head: GgufHead, folder: Path) -> None:
 
 
 def _decoder(pipeline: TokenizerPipeline) -> ov.Model:
-    """As the pipeline would make it, but for its input: changing that afterwards folds the switch of hidden tokens."""
+    """The pipeline's decoder with another input type: changing it later would fold the switch for hidden tokens."""
     tokens = ops.parameter([-1, -1], np.int64)
     text = pipeline.create_decoding_pipeline(tokens.outputs())
     return ov.Model(text, [tokens], "detokenizer")
@@ -99,7 +99,7 @@ def _pipeline(head: GgufHead) -> TokenizerPipeline:
                 unk_token=tokens[unknown] if unknown is not None and unknown < len(tokens) else "",
                 fuse_unk=True,
                 byte_fallback=True,
-                cache_capacity=_CACHED_WORDS,
+                cache_capacity=_CACHED_PIECES,
                 added_tokens={token: index for index, token in specials.items()},
             ),
             PaddingStep(pad_right=False),
