@@ -1,4 +1,4 @@
-"""What the benchmarks share: servers in processes of their own, the machine in words, the page to write into."""
+"""Helpers of all benchmarks: server processes, a description of the machine, and reports in pages."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tempfile import TemporaryDirectory
 import httpx
 
 START_LIMIT_S = 120.0
-"""From the process's start to its first answer; the first start of a model converts it."""
+"""From the start of the process to its first response; the first start of a model converts it."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """A server at work: its base URL, its model, its process, and when that was started, as `perf_counter` tells."""
+    """A running server: its base URL, model and process, and its start time by `perf_counter`."""
 
     url: str
     model: str
@@ -36,7 +36,7 @@ class Served:
 
     @property
     def cpu_s(self) -> float:
-        """User and system time of all its threads so far."""
+        """User and system time of all its threads, in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -52,31 +52,31 @@ def _status_kb(pid: int, name: str) -> int:
 
 
 def crossette(*arguments: str) -> list[str]:
-    """The command that serves a model, but for its port."""
+    """The command that serves a model, without the port."""
     return [sys.executable, "-m", "crossette", "serve", *arguments, "--log-level", "warning"]
 
 
 def fake() -> list[str]:
-    """The command that serves an engine without a model, but for its port."""
+    """The command that serves the fake engine, without the port."""
     return [sys.executable, str(Path(__file__).with_name("fake_server.py"))]
 
 
 @contextmanager
 def database() -> Iterator[str]:
-    """The URL of a new SQLite database, for as long as it is needed."""
+    """The URL of a temporary SQLite database."""
     with TemporaryDirectory() as folder:
         yield f"sqlite:///{folder}/crossette.db"
 
 
 def make_key(url: str) -> str:
-    """A key without limits, made in this database as a user makes one."""
+    """Create a key without limits in this database with the CLI."""
     command = [sys.executable, "-m", "crossette", "keys", "create", "load"]
     environ = {**os.environ, "CROSSETTE_DATABASE_URL": url}
     return subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 def bearer(key: str | None) -> dict[str, str]:
-    """The header that shows a key, if there is one."""
+    """The authorization header of a key; empty without one."""
     return {"authorization": f"Bearer {key}"} if key else {}
 
 
@@ -84,12 +84,12 @@ def bearer(key: str | None) -> dict[str, str]:
 def serving(
     command: Sequence[str], environ: Mapping[str, str] | None = None, *, key: str | None = None
 ) -> Iterator[Served]:
-    """Run a server on a free port, and end it with SIGTERM. Gives it as soon as it lists its models to `key`."""
+    """Run a server on a free port, and stop it with SIGTERM. Yields once it lists its models to `key`."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}/v1"
     started_s = time.perf_counter()
     with (
-        database() as unused,  # no measurement writes into the ledger of this machine's user
+        database() as unused,  # so that no measurement writes into the user's own ledger
         subprocess.Popen(
             [*command, "--port", str(port)],
             stdout=subprocess.DEVNULL,
@@ -115,12 +115,12 @@ def _free_port() -> int:
 
 
 def _model_when_ready(process: subprocess.Popen[bytes], url: str, headers: Mapping[str, str]) -> str:
-    """The first model that the server lists, as soon as it does."""
+    """Wait until the server lists its models; returns the first one."""
     limit = time.monotonic() + START_LIMIT_S
     with httpx.Client(timeout=START_LIMIT_S, headers=headers) as client:
         while time.monotonic() < limit:
             if process.poll() is not None:
-                raise SystemExit(f"The server ended with status {process.returncode} before it served.")
+                raise SystemExit(f"The server exited with status {process.returncode} during startup.")
             try:
                 answer = client.get(f"{url}/models")
                 if answer.status_code == 200:
@@ -142,12 +142,12 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {cpu}, {platform.system()}, Python {platform.python_version()}"
 
 
-def write(path: Path, mark: str, text: str) -> None:
-    """Put a report between its marks, and leave the rest of the page alone."""
-    begin, end = f"<!-- {mark} begin -->", f"<!-- {mark} end -->"
+def write(path: Path, marker: str, text: str) -> None:
+    """Replace the report between two markers, and keep the rest of the page."""
+    begin, end = f"<!-- {marker} begin -->", f"<!-- {marker} end -->"
     page = path.read_text()
     if begin not in page or end not in page:
-        raise SystemExit(f"{path} has no marks {begin} and {end}.")
+        raise SystemExit(f"{path} has no markers {begin} and {end}.")
     head, _, rest = page.partition(begin)
     _, _, tail = rest.partition(end)
     path.write_text(f"{head}{begin}\n{text}\n{end}{tail}")

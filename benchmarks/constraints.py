@@ -1,11 +1,11 @@
-"""What constraints cost: eight streams at once, free and held to grammars, and the time that masks take of a step.
+"""Measure the cost of constraints: concurrent streams with and without grammars, and the share of masks in a step.
 
     scripts/bench-constraints [--streams 8] [--tokens 128] [--rounds 3] [--write docs/benchmarks.md]
 
-Greedy, on the default model, through the engine alone. The kinds take turns in every round, so that a machine whose
-speed drifts hurts all of them alike; the figures are medians over the rounds. Each stream has a prompt of its own, and
-one grammar for all, as a program's requests have; it is compiled before, and hardly any lets an answer end early. What
-masks take is all of the engine's time in a matcher: the mask, what is forced next, and the step along the grammar.
+Greedy, on the default model, through the engine alone. The kinds alternate in every round, so that a drift of the
+machine's speed affects all alike; the figures are medians over the rounds. Each stream has its own prompt; all share
+one grammar, which is compiled before, and hardly any output ends early. The time of masks is all of the engine's time
+in a matcher: the mask, the forced tokens, and accepting a token.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from crossette.text.tool_calls.tool_set import ToolSet
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import Constraint, GenerationRequest, SamplingParams
 
-MARK = "constraints"
+MARKER = "constraints"
 PERSON = {
     "type": "object",
     "properties": {
@@ -56,7 +56,7 @@ PERSON = {
     "additionalProperties": False,
 }
 TOOLS = [
-    Tool("search", "Search the web.", {"type": "object", "properties": {"words": {"type": "string"}}}),
+    Tool("search", "Search the web.", {"type": "object", "properties": {"query": {"type": "string"}}}),
     Tool("note", "Keep a note about a person.", PERSON),
     Tool("now"),
 ]
@@ -79,12 +79,12 @@ ws ::= | " " | "\n" [ \t]{0,20}
 
 @dataclass(frozen=True)
 class Run:
-    """Eight streams, answered."""
+    """The measurement of one run of all streams."""
 
     tokens_per_s: float
     step_ms: float
     masks_ms: float
-    """Of each step."""
+    """Time of masks per step."""
 
     @property
     def share(self) -> float:
@@ -93,7 +93,7 @@ class Run:
 
 @contextmanager
 def matchers_timed() -> Iterator[Callable[[], float]]:
-    """Gives the seconds so far that were spent in matchers, of which one engine's thread has all."""
+    """Yields a function that returns the seconds spent in matchers so far. Assumes one engine thread."""
     spent = 0.0
 
     def timed(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,13 +107,13 @@ def matchers_timed() -> Iterator[Callable[[], float]]:
 
         return call
 
-    kept = {name: getattr(Matcher, name) for name in ("allowed", "forced", "note")}
-    for name, method in kept.items():
+    originals = {name: getattr(Matcher, name) for name in ("allowed", "forced", "accept_token")}
+    for name, method in originals.items():
         setattr(Matcher, name, timed(method))
     try:
         yield lambda: spent
     finally:
-        for name, method in kept.items():
+        for name, method in originals.items():
             setattr(Matcher, name, method)
 
 
@@ -133,13 +133,13 @@ def kinds(engine: Engine) -> dict[str, Constraint | None]:
     }
 
 
-def answered(engine: Engine, constraint: Constraint | None, streams: int, max_tokens: int) -> Run:
-    async def one(place: int) -> int:
-        text = f"Write about person number {place}, who lives in a small town and likes {place} things.\n"
+def run(engine: Engine, constraint: Constraint | None, streams: int, max_tokens: int) -> Run:
+    async def one(number: int) -> int:
+        text = f"Write about person number {number}, who lives in a small town and likes {number} things.\n"
         prompt = tuple(engine.tokenizer.encode(text, specials=False))
         sampling = SamplingParams(max_tokens, temperature=0, ignore_eos=constraint is None)
         request = GenerationRequest(
-            f"constraints-{place}", prompt, sampling, constraint=constraint, end_token_ids=engine.info.end_token_ids
+            f"constraints-{number}", prompt, sampling, constraint=constraint, end_token_ids=engine.info.end_token_ids
         )
         return sum([len(output.token_ids) async for output in engine.generate(request)])
 
@@ -158,12 +158,12 @@ def answered(engine: Engine, constraint: Constraint | None, streams: int, max_to
 def measure(streams: int, max_tokens: int, rounds: int) -> dict[str, list[Run]]:
     stored = pull(ModelStore(default_root()), DEFAULT.name, convert)
     engine = OpenVINOEngine.load(model_files(stored), OpenVINOSettings())
-    asked = kinds(engine)
-    runs: dict[str, list[Run]] = {name: [] for name in asked}
-    answered(engine, None, streams, 8)
+    constraints = kinds(engine)
+    runs: dict[str, list[Run]] = {name: [] for name in constraints}
+    run(engine, None, streams, 8)
     for _ in range(rounds):
-        for name, constraint in asked.items():
-            runs[name].append(answered(engine, constraint, streams, max_tokens))
+        for name, constraint in constraints.items():
+            runs[name].append(run(engine, constraint, streams, max_tokens))
             print(name, runs[name][-1], file=sys.stderr, flush=True)
     engine.close()
     return runs
@@ -183,10 +183,10 @@ def report(runs: dict[str, list[Run]], streams: int, max_tokens: int, command: s
     ]
     for name, several in runs.items():
         tokens, step, masks, share = (
-            statistics.median(getattr(run, figure) for run in several)
+            statistics.median(getattr(one, figure) for one in several)
             for figure in ("tokens_per_s", "step_ms", "masks_ms", "share")
         )
-        ratios = [run.tokens_per_s / free.tokens_per_s for run, free in zip(several, runs["free"], strict=True)]
+        ratios = [one.tokens_per_s / free.tokens_per_s for one, free in zip(several, runs["free"], strict=True)]
         lines.append(
             f"| {name} | {tokens:.0f} | {statistics.median(ratios):.2f} | {step:.1f} | {masks:.2f} | {share:.1%} |"
         )
@@ -198,13 +198,13 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", type=Path, help="a page with the marks of this report")
+    parser.add_argument("--write", type=Path, help="page to update, with the markers of this report")
     options = parser.parse_args()
     runs = measure(options.streams, options.tokens, options.rounds)
     text = report(runs, options.streams, options.tokens, " ".join(["scripts/bench-constraints", *sys.argv[1:]]))
     print(text)
     if options.write is not None:
-        write(options.write, MARK, text)
+        write(options.write, MARKER, text)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The front alone: the real app and server before an engine without a model.
+"""Serve the fake engine: the real app and server, without a model.
 
     python fake_server.py --port 8000 [--database-url sqlite:///FILE] [--log-content] [--plain]
 
-With a database it has keys and a ledger, as `crossette serve` always has.
+With a database it has keys and a ledger, like `crossette serve`.
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ def main() -> None:
     parser.add_argument("--log-content", action="store_true")
     parser.add_argument("--plain", action="store_true", help="without metrics")
     options = parser.parse_args()
-    log.configure("info")  # as `crossette serve` does: a line for each request is part of what the front costs
+    log.configure("info")  # like `crossette serve`: the request log is part of the measured cost
     listener = bind("127.0.0.1", options.port)
-    made = Plain if options.plain else App
+    app_class = Plain if options.plain else App
     if options.database_url is None:
-        run(listener, made)
+        run(listener, app_class)
     else:
         with open_store(StoreSettings(options.database_url, options.log_content)) as store:
-            run(listener, made, access=store.access, ledger=store.ledger)
+            run(listener, app_class, access=store.access, ledger=store.ledger)
 
 
 class Plain(App):
-    """The app without metrics, which it otherwise always has: what they cost is the difference."""
+    """The app without metrics, to measure their cost."""
 
     def __init__(self, models: ServedModels, **more: Any) -> None:
         super().__init__(models, **more)
         self._observers = (request_log.note,)
 
     def _note(self, exchange: Exchange, record: RequestRecord) -> None:
-        """There is no ledger."""
+        """Do nothing: there is no ledger."""
 
 
 def run(
-    listener: socket.socket, made: type[App], *, access: Access | None = None, ledger: Ledger | None = None
+    listener: socket.socket, app_class: type[App], *, access: Access | None = None, ledger: Ledger | None = None
 ) -> None:
     engine = FakeEngine()
-    gate = AdmissionController(Limiter(ledger.used_tokens)) if ledger is not None else None
-    app = made(ServedModels({engine.info.name: engine}), access=access, ledger=ledger, admissions=gate)
+    admissions = AdmissionController(Limiter(ledger.used_tokens)) if ledger is not None else None
+    app = app_class(ServedModels({engine.info.name: engine}), access=access, ledger=ledger, admissions=admissions)
     DrainingServer(app, engine, drain_timeout=5).run(sockets=[listener])
 
 

@@ -1,10 +1,10 @@
-"""What the front costs: the same prompts over HTTP, through the engine alone, and through a bare loop.
+"""Measure the cost of the server: the same prompts over HTTP, through the engine alone, and in a bare loop.
 
     scripts/bench-front [--streams 1,8,32] [--rounds 3] [--write docs/benchmarks.md]
 
-Prompts of 96 token ids, 256 output tokens each with ignore_eos, greedy, prefill included everywhere. The three take
-turns in every round, so that a machine whose speed drifts hurts all of them alike; the figures are medians over the
-rounds. The bare loop is what a sketch of the engine does: no scheduler, no requests, argmax and nothing else.
+Prompts of 96 token ids, 256 output tokens each with ignore_eos, greedy, prefill included everywhere. The three
+alternate in every round, so that a drift of the machine's speed affects all alike; the figures are medians over the
+rounds. The bare loop only runs the graph and takes the argmax: no scheduler, no requests.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from crossette.types import GenerationRequest, SamplingParams
 PROMPT_TOKENS = 96
 OUTPUT_TOKENS = 256
 SEED = 7
-MARK = "front"
+MARKER = "front"
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Round:
 
 def prompts(count: int) -> list[tuple[int, ...]]:
     """The prompts that the load generator sends after its warm-up."""
-    made = Prompts("short", PROMPT_TOKENS, SEED, token_ids=True)
-    return [made[index].ids for index in range(1, count + 1)]
+    generated = Prompts("short", PROMPT_TOKENS, SEED, token_ids=True)
+    return [generated[index].ids for index in range(1, count + 1)]
 
 
 def over_http(url: str, streams: int) -> float:
@@ -69,18 +69,18 @@ def over_http(url: str, streams: int) -> float:
     )
     rate = run_bench(options).levels[0].output_tokens_per_s
     if rate is None:
-        raise SystemExit("The server answered with errors.")
+        raise SystemExit("The server returned errors.")
     return rate
 
 
 def through_engine(engine: OpenVINOEngine, streams: int) -> float:
-    async def one(place: int, prompt: tuple[int, ...]) -> int:
+    async def one(number: int, prompt: tuple[int, ...]) -> int:
         sampling = SamplingParams(max_tokens=OUTPUT_TOKENS, temperature=0, ignore_eos=True)
-        request = GenerationRequest(f"front-{place}", prompt, sampling)
+        request = GenerationRequest(f"front-{number}", prompt, sampling)
         return sum([len(output.token_ids) async for output in engine.generate(request)])
 
     async def all_of_them() -> int:
-        return sum(await asyncio.gather(*(one(place, prompt) for place, prompt in enumerate(prompts(streams)))))
+        return sum(await asyncio.gather(*(one(number, prompt) for number, prompt in enumerate(prompts(streams)))))
 
     begun = time.perf_counter()
     return asyncio.run(all_of_them()) / (time.perf_counter() - begun)
@@ -88,15 +88,15 @@ def through_engine(engine: OpenVINOEngine, streams: int) -> float:
 
 def bare(runner: Runner, streams: int) -> float:
     num_blocks = blocks_for(PROMPT_TOKENS + OUTPUT_TOKENS)
-    tables = [list(range(place * num_blocks, (place + 1) * num_blocks)) for place in range(streams)]
+    tables = [list(range(i * num_blocks, (i + 1) * num_blocks)) for i in range(streams)]
     begun = time.perf_counter()
     last = [
         int(runner.forward([Subsequence(prompt, 0, table, 1)])[0].argmax())
         for prompt, table in zip(prompts(streams), tables, strict=True)
     ]
     for past in range(PROMPT_TOKENS, PROMPT_TOKENS + OUTPUT_TOKENS - 1):
-        rows = [Subsequence((token,), past, table, 1) for token, table in zip(last, tables, strict=True)]
-        last = runner.forward(rows).argmax(axis=1).tolist()
+        parts = [Subsequence((token,), past, table, 1) for token, table in zip(last, tables, strict=True)]
+        last = runner.forward(parts).argmax(axis=1).tolist()
     return streams * OUTPUT_TOKENS / (time.perf_counter() - begun)
 
 
@@ -146,13 +146,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", default="1,8,32")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", type=Path, help="a page with the marks of this report")
+    parser.add_argument("--write", type=Path, help="page to update, with the markers of this report")
     options = parser.parse_args()
     results = measure([int(level) for level in options.streams.split(",")], options.rounds)
     text = report(results, " ".join(["scripts/bench-front", *sys.argv[1:]]))
     print(text)
     if options.write is not None:
-        write(options.write, MARK, text)
+        write(options.write, MARKER, text)
 
 
 if __name__ == "__main__":

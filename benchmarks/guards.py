@@ -1,9 +1,9 @@
-"""What keys, limits, the ledger and the metrics cost together: the server's CPU, with them and without.
+"""Measure the server's CPU with and without keys, limits, the ledger and the metrics.
 
     scripts/bench-guards [--streams 1,8,64] [--rounds 3] [--write docs/reliability.md]
 
-Both servers answer with an engine that computes nothing. One has a key with every limit, a ledger in SQLite and the
-metrics, as `crossette serve` has once a key was made; the other has none of them. They take turns in every round.
+Both servers run the fake engine. One has a key with every limit, a ledger in SQLite and the metrics, like
+`crossette serve` with keys; the other has none of them. They alternate in every round.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from crossette.accounts.access import Limits
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.keys import Keys
 
-MARK = "guards"
+MARKER = "guards"
 PLENTY = 10**9
 EVERY_LIMIT = Limits(PLENTY, PLENTY, PLENTY, PLENTY, PLENTY, PLENTY)
 
 
 def measure(streams: int, number: int) -> tuple[Cost, Cost]:
-    """Without and with them. Which comes first changes from round to round."""
+    """Costs without and with guards. The order alternates from round to round."""
     if number % 2:
         guarded = with_guards(streams, number)
         return without(streams, number), guarded
@@ -57,17 +57,17 @@ def report(results: dict[int, list[tuple[Cost, Cost]]], command: str) -> str:
     num_rounds = len(next(iter(results.values())))
     lines = [
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}; crossette {version('crossette')}.",
-        f"Server CPU before an engine that computes nothing, streamed answers of 16 and 256 tokens; medians of "
+        f"Server CPU with the fake engine, streamed answers of 16 and 256 tokens; medians of "
         f"{num_rounds} alternating rounds. Command: `{command}`",
         "",
         "| streams | a request, ms: without, with | a token, µs: without, with | 256 tokens: with / without |",
         "|---|---|---|---|",
     ]
     for streams, rounds in results.items():
-        plain, guarded = ([pair[place] for pair in rounds] for place in (0, 1))
+        plain, guarded = ([pair[index] for pair in rounds] for index in (0, 1))
         requests = [statistics.median(cost.ms_per_request for cost in costs) for costs in (plain, guarded)]
         tokens = [statistics.median(cost.us_per_token for cost in costs) for costs in (plain, guarded)]
-        # Of medians: a start of a process is faster or slower by a fifth than the one before, whatever it runs.
+        # A ratio of medians: processes differ in speed by a fifth from start to start, whatever they run.
         ratio = statistics.median(cost.long_s for cost in guarded) / statistics.median(cost.long_s for cost in plain)
         lines.append(
             f"| {streams} | {requests[0]:.2f}, {requests[1]:.2f} | {tokens[0]:.0f}, {tokens[1]:.0f} | {ratio:.2f} |"
@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", default="1,8,64")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", type=Path, help="a page with the marks of this report")
+    parser.add_argument("--write", type=Path, help="page to update, with the markers of this report")
     options = parser.parse_args()
     levels = [int(level) for level in options.streams.split(",")]
     results: dict[int, list[tuple[Cost, Cost]]] = {}
@@ -90,7 +90,7 @@ def main() -> None:
     text = report(results, " ".join(["scripts/bench-guards", *sys.argv[1:]]))
     print(text)
     if options.write is not None:
-        write(options.write, MARK, text)
+        write(options.write, MARKER, text)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Draw output tokens/s by workload from the files of `peers`: `python plot.py PICTURE.png FILE.json...`
+"""Plot output tokens/s by workload from the files of `peers`: `python plot.py PICTURE.png FILE.json...`
 
-Runs in the environment of the peer: it needs matplotlib, and nothing of crossette.
+Runs in the peer's environment: it needs matplotlib, and nothing of crossette.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SERVERS = {"crossette": "#c8452b", "llama-server": "#8a8f98"}
 
 
 def medians(file: Path) -> dict[str, dict[str, float]]:
-    """Output tokens/s: the median over the rounds, by workload and server."""
+    """Median output tokens/s over the rounds, by workload and server."""
     rates: dict[str, dict[str, list[float]]] = {}
     for run in json.loads(file.read_text())["runs"]:
         if run["server"] in SERVERS and "tokens_per_s" in run["figures"]:
@@ -28,17 +28,17 @@ def medians(file: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def draw(picture: Path, files: list[Path]) -> None:
-    backend: Any = import_module("matplotlib")  # Any: a package that the type checker does not see
+def plot(picture: Path, files: list[Path]) -> None:
+    backend: Any = import_module("matplotlib")  # Any: not installed for the type checker
     backend.use("Agg")
     pyplot: Any = import_module("matplotlib.pyplot")
     figure, rows = pyplot.subplots(len(files), 1, figsize=(9, 3.4 * len(files)), squeeze=False)
     for (axes,), file in zip(rows, files, strict=True):
         rates = medians(file)
-        for place, (server, color) in enumerate(SERVERS.items()):
+        for index, (server, color) in enumerate(SERVERS.items()):
             heights = [rates[workload].get(server, 0.0) for workload in rates]
             bars = axes.bar(
-                [i + 0.4 * place - 0.2 for i in range(len(rates))], heights, 0.38, label=server, color=color
+                [i + 0.4 * index - 0.2 for i in range(len(rates))], heights, 0.38, label=server, color=color
             )
             axes.bar_label(bars, [f"{height:.0f}" if height else "failed" for height in heights], fontsize=8)
         axes.set_xticks(range(len(rates)), list(rates))
@@ -51,4 +51,4 @@ def draw(picture: Path, files: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    plot(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

@@ -1,4 +1,4 @@
-"""The default model's weights as Q8_0: the Q4_1 values, dequantised and quantised again. Speed is what it is for."""
+"""The default model's weights as Q8_0, requantised from Q4_1. For speed measurements only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Packed = tuple[npt.NDArray[np.uint8 | np.float32 | np.float16], gguf.GGMLQuantiz
 
 
 def default_gguf() -> Path:
-    """The default model's own GGUF file, fetched once and kept: the store holds it converted."""
+    """The default model's GGUF file, downloaded once and cached: the store has only the converted model."""
     file = _folder() / DEFAULT.hub_file
     if file.is_file() and sha256_of(file) == DEFAULT.sha256:
         return file
@@ -33,7 +33,7 @@ def default_gguf() -> Path:
 
 
 def q8_0_gguf() -> Path:
-    """The same model in Q8_0, made on the first call."""
+    """The same model in Q8_0, created on the first call."""
     file = _folder() / f"{DEFAULT.name}-q8_0.gguf"
     if not file.is_file():
         with TemporaryDirectory(dir=file.parent) as temporary:
@@ -52,13 +52,13 @@ def requantize(
     pack: Callable[[str, npt.NDArray[np.float32]], Packed] = _as_q8_0,
     file_type: gguf.LlamaFileType = gguf.LlamaFileType.MOSTLY_Q8_0,
 ) -> None:
-    """Copy a GGUF file, with every quantised tensor as `pack` makes it of its name and weights, others as they are."""
+    """Copy a GGUF file; each quantised tensor is replaced by `pack(name, weights)`."""
     reader = gguf.GGUFReader(source)
     architecture = reader.fields[gguf.Keys.General.ARCHITECTURE].contents()
     writer = gguf.GGUFWriter(target, architecture)
     for field in reader.fields.values():
         if field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF."):
-            continue  # the writer has them of its own
+            continue  # the writer sets these itself
         is_array = field.types[0] == gguf.GGUFValueType.ARRAY
         value = int(file_type) if field.name == gguf.Keys.General.FILE_TYPE else field.contents()
         writer.add_key_value(field.name, value, field.types[0], sub_type=field.types[-1] if is_array else None)

@@ -1,9 +1,9 @@
-"""What faults cost: each is done to real server processes, and a table says what was found.
+"""Inject faults into real server processes and report their effect as a table.
 
     scripts/reliability [--only hang-up,kill] [--tries 10] [--requests 2000] [--write docs/reliability.md]
 
-The measurements with the default model take minutes; those that say "fake engine" measure what stands in front of a
-model. Linux only: they read /proc.
+The measurements with the default model take minutes; those with "fake engine" measure the server alone. Linux only:
+they read /proc.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from common import machine, write
 from faults.crowd import crowd, unread
+from faults.disconnect import disconnect
 from faults.ends import kill, stop
-from faults.hang_up import hang_up
 from faults.memory import memory
 from faults.queue import queue
 from faults.rows import Options, Row, table
@@ -26,10 +26,10 @@ from faults.storage import storage
 
 from crossette.models.catalogue import DEFAULT
 
-MARK = "reliability"
+MARKER = "reliability"
 
 MEASUREMENTS: dict[str, Callable[[Options], list[Row]]] = {
-    "hang-up": hang_up,
+    "hang-up": disconnect,
     "crowd": crowd,
     "unread": unread,
     "queue": queue,
@@ -44,7 +44,7 @@ def report(rows: Sequence[Row], command: str) -> str:
     return "\n".join(
         [
             f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}; crossette {version('crossette')}, "
-            f"openvino {version('openvino')}, {DEFAULT.name} where no fake engine is named.",
+            f"openvino {version('openvino')}, {DEFAULT.name} unless the fake engine is named.",
             f"Command: `{command}`",
             "",
             table(rows),
@@ -63,9 +63,9 @@ def names(text: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=names, default=list(MEASUREMENTS), help=", ".join(MEASUREMENTS))
-    parser.add_argument("--tries", type=int, default=Options.tries, help="of each kind of hang-up")
-    parser.add_argument("--requests", type=int, default=Options.requests, help="over which memory is watched")
-    parser.add_argument("--write", type=Path, help="a page with the marks of this report")
+    parser.add_argument("--tries", type=int, default=Options.tries, help="tries of each kind of disconnect")
+    parser.add_argument("--requests", type=int, default=Options.requests, help="requests of the memory measurement")
+    parser.add_argument("--write", type=Path, help="page to update, with the markers of this report")
     options = parser.parse_args()
     rows: list[Row] = []
     for name in options.only:
@@ -75,7 +75,7 @@ def main() -> None:
     text = report(rows, " ".join(["scripts/reliability", *sys.argv[1:]]))
     print(text)
     if options.write is not None:
-        write(options.write, MARK, text)
+        write(options.write, MARKER, text)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Many requests of every kind against one server, whose memory must stay flat.
+"""Soak test: many requests of every kind to one server, whose memory must stay flat.
 
     scripts/soak [--requests 10000] [--streams 8] [--fake] [--key]
 
-Streams and whole answers, chats and completions, seeds, two choices, stop strings, clients that hang up in
-mid-stream or before the answer, and requests that are refused. The resident memory of the server is printed every
-500 requests. It fails if an answer is not the expected one, if memory grows by more than the bound in the second half
-of the requests, if the engine then holds anything, or if the ledger has lost a row. Linux only: it reads /proc.
+Streamed and unary answers, chats and completions, seeds, two choices, stop strings, clients that disconnect in
+mid-stream or before the answer, and refused requests. The resident memory of the server is printed every 500 requests.
+It fails if an answer is unexpected, if memory grows by more than the bound in the second half of the requests, if the
+engine still holds blocks at the end, or if the ledger has lost a row. Linux only: it reads /proc.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from crossette.models.catalogue import DEFAULT
 
 SAMPLE_EVERY = 500
 MAX_GROWTH = 8 * 2**20
-"""Bytes. 5,000 requests of which each leaked no more than its prompt and answer would hold 20 MiB."""
+"""In bytes. 5,000 requests that each leak just their prompt and answer would leak 20 MiB."""
 KV_CACHE = "64MiB"
-"""Little, so that the first tenth of the requests has written to all of it: its pages count when they are touched."""
+"""Small, so that the first tenth of the requests touches all of its pages, which count as resident only then."""
 IDLE_LIMIT_S = 30.0
 
 Body = dict[str, Any]  # Any: JSON
@@ -43,16 +43,16 @@ Body = dict[str, Any]  # Any: JSON
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of request: what it adds to a plain one, the status to expect, and when the client hangs up."""
+    """One kind of request: its fields, its expected status, and when the client disconnects."""
 
     name: str
     path: str = "completions"
     fields: Body = field(default_factory=dict)
     status: int = 200
     raw: bytes | None = None
-    """Sent in place of JSON."""
-    hang_up: str = ""
-    """"sent": before any answer. "begun": after the first piece of it."""
+    """Sent instead of a JSON body."""
+    disconnect: str = ""
+    """"sent": before any response. "begun": after its first piece."""
 
 
 CHAT = "chat/completions"
@@ -69,10 +69,12 @@ KINDS = (
     Kind("two choices, streamed", CHAT, {"n": 2, "temperature": 1, **STREAM}),
     Kind("stop strings", fields={"stop": [" ", "e"]}),
     Kind("stop strings, streamed", CHAT, {"stop": "a", **STREAM}),
-    Kind("hangs up in mid-stream", fields={"max_tokens": 200, "ignore_eos": True, **STREAM}, hang_up="begun"),
-    Kind("chat, hangs up in mid-stream", CHAT, {"max_tokens": 200, "ignore_eos": True, **STREAM}, hang_up="begun"),
-    Kind("hangs up before the answer", fields={"max_tokens": 200, "ignore_eos": True, "n": 2}, hang_up="sent"),
-    Kind("no JSON", raw=b'{"model": ', status=400),
+    Kind("disconnects in mid-stream", fields={"max_tokens": 200, "ignore_eos": True, **STREAM}, disconnect="begun"),
+    Kind(
+        "chat, disconnects in mid-stream", CHAT, {"max_tokens": 200, "ignore_eos": True, **STREAM}, disconnect="begun"
+    ),
+    Kind("disconnects before the answer", fields={"max_tokens": 200, "ignore_eos": True, "n": 2}, disconnect="sent"),
+    Kind("invalid JSON", raw=b'{"model": ', status=400),
     Kind("an unknown field", fields={"max_token": 3}, status=400),
     Kind("a value out of range", CHAT, {"temperature": 9}, status=400),
     Kind("an unknown model", fields={"model": "gpt-4"}, status=404),
@@ -82,7 +84,7 @@ KINDS = (
 
 @dataclass
 class Soak:
-    """Requests of all kinds at one server, from `streams` clients at once. `done` counts them by kind."""
+    """Requests of all kinds to one server, from `streams` concurrent clients. `done` counts them by kind."""
 
     url: str
     model: str
@@ -90,7 +92,7 @@ class Soak:
     key: str | None = None
     done: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
-    """The answers that were not the expected ones."""
+    """Descriptions of unexpected answers."""
 
     def __post_init__(self) -> None:
         self._prompts = Prompts("short", 24, seed=3)
@@ -98,7 +100,7 @@ class Soak:
         self._headers = {"content-type": "application/json", **bearer(self.key)}
 
     async def run(self, num_requests: int) -> None:
-        """Send so many more requests and read, or leave, their answers."""
+        """Send `num_requests` more requests, and read their answers or disconnect."""
         numbers = iter([next(self._numbers) for _ in range(num_requests)])
         async with asyncio.TaskGroup() as group:
             for _ in range(self.streams):
@@ -114,11 +116,11 @@ class Soak:
 
     async def _problem(self, connection: Connection, kind: Kind, number: int) -> str | None:
         content = kind.raw or msgspec.json.encode(self._body(kind, number))
-        if kind.hang_up == "sent":
-            await self._hang_up(connection, kind, content)
+        if kind.disconnect == "sent":
+            await self._disconnect(connection, kind, content)
             return None
         response = await connection.request("POST", f"/{kind.path}", content)
-        if kind.hang_up == "begun":
+        if kind.disconnect == "begun":
             async with aclosing(response.pieces()) as pieces:
                 await anext(pieces)
             connection.close()
@@ -138,17 +140,17 @@ class Soak:
         max_tokens = random.Random(number).randint(1, 12)
         return {"model": self.model, "max_tokens": max_tokens, "temperature": 0, **given, **kind.fields}
 
-    async def _hang_up(self, connection: Connection, kind: Kind, content: bytes) -> None:
-        """Send a request, and leave before it is answered: after a moment in which its work may have begun."""
-        with closing(Connection(Address.parse(self.url), self._headers)) as leaving:
-            task = asyncio.create_task(leaving.request("POST", f"/{kind.path}", content))
+    async def _disconnect(self, connection: Connection, kind: Kind, content: bytes) -> None:
+        """Send a request, and disconnect before the response, after a delay in which its work may have begun."""
+        with closing(Connection(Address.parse(self.url), self._headers)) as other:
+            task = asyncio.create_task(other.request("POST", f"/{kind.path}", content))
             await asyncio.wait([task], timeout=0.02)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
 
 def idle_health(root: str, limit_s: float = IDLE_LIMIT_S) -> Body:
-    """What the server says of itself as soon as nothing runs or waits and all is free and noted, or at the limit."""
+    """The server's health once it is idle and all rows are written, or at the limit."""
     limit = time.monotonic() + limit_s
     while True:
         health: Body = httpx.get(f"{root}/health/ready").raise_for_status().json()
@@ -164,14 +166,14 @@ def is_idle(health: Body) -> bool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a soak has come to."""
+    """The result of a soak test."""
 
     samples: list[tuple[int, int]]
-    """Requests that were done, and the bytes that the server then held."""
+    """Pairs of finished requests and resident bytes of the server."""
     done: Counter[str]
     wrong: list[str]
     health: Body
-    """Of the server when it was idle again."""
+    """The server's health when it was idle again."""
 
     @property
     def problems(self) -> list[str]:
@@ -186,14 +188,14 @@ class Outcome:
 
 
 def growth(samples: list[tuple[int, int]], settled_after: float) -> int:
-    """Bytes from the first sample after this share of the requests to the largest one after it."""
+    """Growth in bytes from the first sample after this share of the requests to the largest later one."""
     last = samples[-1][0]
     settled = [rss for done, rss in samples if done >= last * settled_after]
     return max(settled) - settled[0]
 
 
-def soak(num_requests: int, streams: int, *, is_fake: bool, has_key: bool, say: Callable[[str], None]) -> Outcome:
-    """Run it, with a key if that is wanted. Only the fake engine has no ledger without one."""
+def soak(num_requests: int, streams: int, *, is_fake: bool, has_key: bool, report: Callable[[str], None]) -> Outcome:
+    """Run the soak test, with or without a key. The fake engine has a ledger only with a key."""
     every = min(SAMPLE_EVERY, max(1, num_requests // 20))
     samples: list[tuple[int, int]] = []
     begun = time.monotonic()
@@ -206,7 +208,7 @@ def soak(num_requests: int, streams: int, *, is_fake: bool, has_key: bool, say: 
                 asyncio.run(load.run(min(every, num_requests - load.done.total())))
                 samples.append((load.done.total(), served.rss_bytes))
                 seconds = time.monotonic() - begun
-                say(f"{samples[-1][0]:6} requests  {seconds:6.0f} s  {samples[-1][1] / 2**20:7.1f} MiB resident")
+                report(f"{samples[-1][0]:6} requests  {seconds:6.0f} s  {samples[-1][1] / 2**20:7.1f} MiB resident")
             return Outcome(samples, load.done, load.wrong, idle_health(served.root))
 
 
@@ -220,19 +222,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--streams", type=int, default=8)
-    parser.add_argument("--fake", action="store_true", help="an engine without a model: the front alone")
-    parser.add_argument("--key", action="store_true", help="ask with a key; with --fake, note it in a ledger too")
+    parser.add_argument("--fake", action="store_true", help="use the fake engine, to test the server alone")
+    parser.add_argument("--key", action="store_true", help="use a key; with --fake also a ledger")
     options = parser.parse_args()
-    say = partial(print, flush=True)
-    outcome = soak(options.requests, options.streams, is_fake=options.fake, has_key=options.key, say=say)
-    say("\n".join(f"{count:6} x {name}" for name, count in outcome.done.items()))
+    report = partial(print, flush=True)
+    outcome = soak(options.requests, options.streams, is_fake=options.fake, has_key=options.key, report=report)
+    report("\n".join(f"{count:6} x {name}" for name, count in outcome.done.items()))
     grown = [f"{growth(outcome.samples, share) / 2**20:.1f}" for share in (0.1, 0.5)]
-    say(f"growth after the first tenth, the first half: {', '.join(grown)} MiB; the bound is {MAX_GROWTH // 2**20}")
-    say(f"rows in the ledger: {outcome.health['ledger']['written']}")
+    report(f"growth after the first tenth, the first half: {', '.join(grown)} MiB; the bound is {MAX_GROWTH // 2**20}")
+    report(f"rows in the ledger: {outcome.health['ledger']['written']}")
     if problems := outcome.problems:
         print(f"FAILED, {len(problems)} problems:", *problems[:20], sep="\n  ")
         sys.exit(1)
-    print("passed: memory is flat, and nothing is left")
+    print("passed: memory is flat, and all is free")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""From the start of the process to the first token, for models of several sizes.
+"""Measure the time from the start of the process to the first token, for models of several sizes.
 
     scripts/bench-start [--rounds 3] [--write docs/benchmarks.md]
 
-The default model, and llamas of random weights with its tokenizer: how long a start takes depends on sizes, and not on
-values. Each is pulled and started once before, so that no start that is measured converts, or measures what earlier
-starts have found out of the CPU. The sizes take turns in every round. On a machine that others use as well, the CPU
-seconds say more than the clock.
+The default model, and llamas with random weights and its tokenizer: a start depends on sizes, not on values.
+Each model is pulled and started once before, so that no measured start converts, or calibrates without a cache. The
+sizes alternate in every round. On a shared machine, CPU seconds are more reliable than wall-clock time.
 """
 
 from __future__ import annotations
@@ -31,25 +30,25 @@ from crossette.models.pull import pull
 from crossette.models.store import ModelStore, default_root, folder_size
 from support.tiny_model import write_tiny_gguf
 
-MARK = "start"
+MARKER = "start"
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A llama of random weights in Q8_0."""
+    """A llama with random weights in Q8_0."""
 
     name: str
     layers: int
     width: int
 
     def gguf(self) -> Path:
-        """Its file, written on the first call."""
+        """The file, which is written on the first call."""
         file = cache_folder() / "benchmarks" / f"random-{self.name}.gguf"
         if not file.is_file():
             print(f"writing {file.name}", file=sys.stderr)
-            unfinished = file.with_suffix(".unfinished")
-            write_tiny_gguf(unfinished, layers=self.layers, width=self.width, tokenizer_from=default_gguf())
-            unfinished.replace(file)
+            temporary = file.with_suffix(".unfinished")
+            write_tiny_gguf(temporary, layers=self.layers, width=self.width, tokenizer_from=default_gguf())
+            temporary.replace(file)
         return file
 
 
@@ -58,7 +57,7 @@ SHAPES = (Shape("300m", layers=24, width=1024), Shape("1b", layers=24, width=204
 
 @dataclass(frozen=True)
 class Start:
-    """One start: seconds to the first answered request, on the clock and of CPU, and to the first token; memory."""
+    """One start: wall-clock and CPU seconds until ready, seconds to the first token, and resident memory."""
 
     ready_s: float
     cpu_s: float
@@ -95,7 +94,7 @@ def report(starts: dict[str, list[Start]], sizes: dict[str, int], command: str) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", type=Path, help="a page with the marks of this report")
+    parser.add_argument("--write", type=Path, help="page to update, with the markers of this report")
     options = parser.parse_args()
     references = {f"`{DEFAULT.name}`, Q4_1": DEFAULT.name}
     references |= {f"random weights, {shape.name.upper()}, Q8_0": str(shape.gguf()) for shape in SHAPES}
@@ -111,7 +110,7 @@ def main() -> None:
     text = report(starts, sizes, " ".join(["scripts/bench-start", *sys.argv[1:]]))
     print(text)
     if options.write is not None:
-        write(options.write, MARK, text)
+        write(options.write, MARKER, text)
 
 
 if __name__ == "__main__":

@@ -31,12 +31,12 @@ def test_every_test_that_the_page_names_exists() -> None:
 
 def test_the_page_has_the_rows_of_a_report_between_its_marks() -> None:
     from faults.rows import Row, table
-    from reliability import MARK, report
+    from reliability import MARKER, report
 
     rows = [Row("a fault", "what was measured", "3, 4")]
     assert table(rows).splitlines()[2:] == ["| a fault | what was measured | 3, 4 |"]
     assert report(rows, "the command").endswith(f"Command: `the command`\n\n{table(rows)}")
-    inside = PAGE.partition(f"<!-- {MARK} begin -->")[2].partition(f"<!-- {MARK} end -->")[0]
+    inside = PAGE.partition(f"<!-- {MARKER} begin -->")[2].partition(f"<!-- {MARKER} end -->")[0]
     assert inside.startswith("\nMeasured ")
     assert table([]) in inside
 
@@ -66,7 +66,7 @@ def test_a_crowd_is_measured_on_a_process(monkeypatch: pytest.MonkeyPatch) -> No
 
     found = {row.measured: row.found for row in crowd.crowd(Options())}
 
-    assert found["answered whole"] == "40 of 40"
+    assert found["complete answers"] == "40 of 40"
     sockets = found["open sockets before, after, after the second time"].split(", ")
     assert sockets == sockets[:1] * 3
 

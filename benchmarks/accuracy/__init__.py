@@ -1,1 +1,1 @@
-"""How far what is served is from what a GGUF file says: see `scripts/bench-accuracy`."""
+"""Measure the difference between served models and their GGUF files: see `scripts/bench-accuracy`."""

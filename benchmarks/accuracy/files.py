@@ -1,4 +1,4 @@
-"""The GGUF files that are measured: the default model, the same weights in other types, and tiny models."""
+"""The measured GGUF files: the default model, the same weights in other types, and tiny models."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from support.tiny_model import write_tiny_gguf
 
 PROSE = Path(__file__).parents[2] / "tests" / "data" / "prose.txt"
 LAYERS = 30
-"""Of the default model."""
+"""Layers of the default model."""
 TINY_LAYERS = 2
 FAMILIES = (("llama", 512), ("qwen2", 512), ("qwen3", 512))
 """Architecture and width of the tiny models; super-blocks need a multiple of 256."""
 SHARPNESS = 3.0
-"""Makes the mean entropy of a tiny model's predictions about half of what it can be."""
+"""Makes the mean entropy of a tiny model's predictions about half of the maximum."""
 
 
 @dataclass(frozen=True)
 class Measurable:
-    """A file that can be written: of the default model's weights, or a tiny model of random ones."""
+    """A file to be written: with the default model's weights, or a tiny model with random ones."""
 
     quantization: str
     family: str
     width: int | None = None
-    """None: the default model."""
+    """None for the default model."""
 
     @property
     def is_real(self) -> bool:
@@ -40,7 +40,7 @@ class Measurable:
 
     @property
     def is_download(self) -> bool:
-        """Whether it is the default model as users get it."""
+        """Whether it is the default model's published file."""
         return self.is_real and self.quantization == "Q4_1"
 
     def write(self, folder: Path) -> Path:
@@ -67,7 +67,7 @@ class Measurable:
 
 
 def measurable() -> list[Measurable]:
-    """Every file; of the default model's first, the one that users download before all."""
+    """All files; first those of the default model, beginning with the one that users download."""
     real = ["Q4_1", *(kind for kind in (*PURE, *FLOATS, *MIXED) if kind != "Q4_1" and kind not in SUPER_BLOCKS)]
     return [Measurable(kind, DEFAULT.name) for kind in real] + [
         Measurable(kind, family, width) for family, width in FAMILIES for kind in (*PURE, *FLOATS, *MIXED)

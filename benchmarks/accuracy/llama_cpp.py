@@ -1,11 +1,11 @@
-"""Logits of every token by llama.cpp, for the accuracy benchmark. Runs in an environment of its own, with xllamacpp.
+"""Compute the logits of every token with llama.cpp, for the accuracy benchmark. Runs in an environment with xllamacpp.
 
     python llama_cpp.py MODEL.gguf WINDOWS.json FOLDER
 
 WINDOWS.json is a list of texts as token ids; logits `[tokens, vocabulary]` of the first go to FOLDER/0.npy, and so on.
 
-xllamacpp's own interface gives no logits of prompts, but the library in it exports llama.cpp's C functions. Parameters
-are taken as the library gives them, in blocks of memory that are larger than they are, so their layout is not needed.
+xllamacpp's own interface returns no logits of prompts, but its library exports llama.cpp's C functions. Parameter
+structs are passed on as the library returns them, in larger buffers, so their layout is not needed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _FUNCTIONS = {
 
 
 class LlamaCpp:
-    """A model, computed by llama.cpp with its own defaults."""
+    """A model, run by llama.cpp with its default parameters."""
 
     def __init__(self, model: Path) -> None:
         import xllamacpp.xllamacpp as binding  # type: ignore[import-not-found]  # in another environment
@@ -70,7 +70,7 @@ class LlamaCpp:
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(self._lib, name)
             function.restype, function.argtypes = result, arguments
-        self._quiet = _Log(lambda *_: None)  # kept: the library calls it for as long as it lives
+        self._quiet = _Log(lambda *_: None)  # a reference is needed as long as the library may call it
         self._lib.llama_log_set(self._quiet, None)
         self._lib.ggml_backend_load_all()
         self._lib.llama_backend_init()
@@ -91,12 +91,12 @@ class LlamaCpp:
         if len(tokens) > self._most:
             raise SystemExit(f"A window of {len(tokens)} tokens is longer than the context of {self._most}.")
         self._batch.n_tokens = len(tokens)
-        for place, token in enumerate(tokens):
-            self._batch.token[place], self._batch.pos[place] = token, place
-            self._batch.n_seq_id[place], self._batch.seq_id[place][0], self._batch.logits[place] = 1, 0, 1
+        for position, token in enumerate(tokens):
+            self._batch.token[position], self._batch.pos[position] = token, position
+            self._batch.n_seq_id[position], self._batch.seq_id[position][0], self._batch.logits[position] = 1, 0, 1
         self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
         if status := self._lib.llama_decode(self._context, self._batch):
-            raise SystemExit(f"llama_decode says {status}")
+            raise SystemExit(f"llama_decode returned {status}")
         found = self._lib.llama_get_logits(self._context)
         return np.ctypeslib.as_array(found, (len(tokens), self._vocabulary)).copy()
 

@@ -1,4 +1,4 @@
-"""One file: what is served of it, and what llama.cpp says, against the reference."""
+"""Measure one file: the served model, and llama.cpp, compared with the reference."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ Windows = list[list[int]]
 Logits = Callable[[list[int]], npt.NDArray[np.float32]]
 
 WINDOW = 256
-"""Tokens that are read as one text."""
+"""Tokens of one text."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What came out for a file."""
+    """The results of one file."""
 
     file: Measurable
     served: Comparison
-    """As `crossette serve` computes it."""
+    """The model as `crossette serve` runs it."""
     precise: Comparison
-    """The same with keys and values cached in f32."""
+    """The same with an f32 KV cache."""
     llama_cpp: Comparison | None
     difference: Difference | None
-    """What the conversion itself measured."""
+    """The difference measured by the conversion."""
 
 
 def measure(file: Measurable, num_windows: int, peer: Path | None) -> Measured | str:
-    """The figures of a file, or why it is not converted."""
+    """The results of a file, or the reason why it cannot be converted."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         path = file.write(folder)
@@ -56,8 +56,8 @@ def measure(file: Measurable, num_windows: int, peer: Path | None) -> Measured |
         expected = [reference.logits(path, head, window) for window in windows]
         return Measured(
             file,
-            _compared(windows, expected, ConvertedModel(folder / "model", max_tokens=WINDOW).logits),
-            _compared(
+            _compare(windows, expected, ConvertedModel(folder / "model", max_tokens=WINDOW).logits),
+            _compare(
                 windows, expected, ConvertedModel(folder / "model", max_tokens=WINDOW, kv_cache_dtype="f32").logits
             ),
             None if peer is None else _llama_cpp(peer, path, windows, expected, folder),
@@ -66,7 +66,7 @@ def measure(file: Measurable, num_windows: int, peer: Path | None) -> Measured |
 
 
 def _windows(file: Measurable, folder: Path, count: int) -> Windows:
-    """Prose for the default model; tokens by chance for models that have learned nothing."""
+    """Prose for the default model, random tokens for models with random weights."""
     if file.is_real:
         tokens = OpenVINOTokenizer(folder, add_bos=False).encode(PROSE.read_text(encoding="utf-8"), specials=False)
     else:
@@ -74,7 +74,7 @@ def _windows(file: Measurable, folder: Path, count: int) -> Windows:
     return [tokens[start : start + WINDOW] for start in range(0, count * WINDOW, WINDOW)]
 
 
-def _compared(windows: Windows, expected: Sequence[npt.NDArray[np.float32]], logits: Logits) -> Comparison:
+def _compare(windows: Windows, expected: Sequence[npt.NDArray[np.float32]], logits: Logits) -> Comparison:
     pairs = zip(windows, expected, strict=True)
     return joined([compare(wanted, logits(window), window) for window, wanted in pairs])
 
@@ -86,4 +86,4 @@ def _llama_cpp(
     script = Path(__file__).with_name("llama_cpp.py")
     subprocess.run([python, script, model, folder / "windows.json", folder], check=True)
     found = (np.load(folder / f"{number}.npy") for number in range(len(windows)))
-    return _compared(windows, expected, lambda _: next(found))
+    return _compare(windows, expected, lambda _: next(found))

@@ -1,4 +1,4 @@
-"""The figures as a page, and the bounds that they are held to."""
+"""The report of all results, and their bounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common import machine
 from accuracy.files import Measurable
 from accuracy.measure import WINDOW, Measured
 
-MARK = "accuracy"
+MARKER = "accuracy"
 
 _REAL = (
     ("type", "file NLL", "served NLL", "KL", "mean Δ", "largest Δ", "argmax"),
@@ -24,7 +24,7 @@ _TINY = (
 
 
 def is_within(measured: Measured) -> bool:
-    """Whether bounds are kept: of the default model's own file as it is served, of others by their weights alone."""
+    """Whether the bounds hold: for the default model's own file as served, for others with an f32 KV cache."""
     found = measured.served if measured.file.is_download else measured.precise
     if not measured.file.is_real:
         return bool(found.kl.mean() <= 0.002 and found.largest <= 0.1 and found.agrees[found.lead > 0.05].all())
@@ -37,9 +37,9 @@ def is_within(measured: Measured) -> bool:
 
 
 def row(measured: Measured) -> str:
-    """A line of the table, of the default model's or of the tiny ones'."""
+    """A row of the table of the default model or of the tiny models."""
     file, served, precise, peer = measured.file, measured.served, measured.precise, measured.llama_cpp
-    compared = ["", ""] if peer is None else [f"{peer.kl.mean():.5f}", f"{peer.agrees.mean():.1%}"]
+    peer_cells = ["", ""] if peer is None else [f"{peer.kl.mean():.5f}", f"{peer.agrees.mean():.1%}"]
     within = "yes" if is_within(measured) else "**no**"
     if file.is_real:
         nll, nll_served = -served.expected.mean(), -served.found.mean()
@@ -55,7 +55,7 @@ def row(measured: Measured) -> str:
             *(f"{served.kl.mean():.5f}", f"{served.largest:.3f}", f"{served.agrees.mean():.1%}"),
             *(f"{precise.kl.mean():.6f}", f"{precise.largest:.4f}", f"{clear:.1%}"),
         ]
-    return f"| {' | '.join([*cells, *compared, within])} |"
+    return f"| {' | '.join([*cells, *peer_cells, within])} |"
 
 
 def report(measured: Sequence[Measured], refused: Mapping[Measurable, str], command: str) -> str:
@@ -76,6 +76,6 @@ def report(measured: Sequence[Measured], refused: Mapping[Measurable, str], comm
             headings = (*first, *second)
             lines += ["", f"| {' | '.join(headings)} |", "|---" * len(headings) + "|", *map(row, rows)]
     if refused:
-        lines += ["", "Not converted, by name:", ""]
+        lines += ["", "Not convertible:", ""]
         lines += [f"- {file.family} {file.width or ''} {file.quantization}: {why}" for file, why in refused.items()]
     return "\n".join(lines)

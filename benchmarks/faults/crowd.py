@@ -1,4 +1,4 @@
-"""Hundreds of clients at once, and clients that never read: on the engine without a model, for the front alone."""
+"""Measure hundreds of concurrent clients, and clients that never read, on the fake engine."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from faults.server import LIMIT_S, Body, Watch, begin
 NUM_CLIENTS = 500
 OUTPUT_TOKENS = 100
 OTHERS, ROUNDS = 8, 40
-"""Others who ask beside those that never read, and how often each does in a round."""
+"""Other clients beside those that never read, and the requests of each in a round."""
 UNREAD_TOKENS = 4000
-"""With 20 alternatives each, more bytes than the system takes in for a client that does not read."""
+"""With 20 alternatives each, more bytes than the system buffers for a client that does not read."""
 PAIRS = 4
-"""Of rounds, without and with those that never read."""
+"""Pairs of rounds, without and with clients that never read."""
 
 
 def crowd(options: Options) -> list[Row]:
-    """Twice as many requests as there are clients: what is kept for good is there after the first half."""
+    """Two requests per client: memory that is kept permanently is allocated in the first half."""
     with serving(fake()) as served, closing(Watch(served)) as watch:
         asyncio.run(_at_once(served, 1))
         memory, sockets = [served.rss_bytes], [_settled(watch, 0, limit_s=1)]
@@ -33,11 +33,11 @@ def crowd(options: Options) -> list[Row]:
             results += asyncio.run(_at_once(served, NUM_CLIENTS))
             sockets.append(_settled(watch, sockets[0]))
             memory.append(served.rss_bytes)
-    whole = [result.total_s for result in results if is_whole(result)]
+    complete = [result.total_s for result in results if is_complete(result)]
     fault = f"{NUM_CLIENTS} clients at once, twice, {OUTPUT_TOKENS} tokens each (fake engine)"
     return [
-        Row(fault, "answered whole", f"{len(whole)} of {len(results)}"),
-        Row(fault, "longest wait for a whole answer, s", f"{max(whole, default=0):.1f}"),
+        Row(fault, "complete answers", f"{len(complete)} of {len(results)}"),
+        Row(fault, "longest time to a complete answer, s", f"{max(complete, default=0):.1f}"),
         Row(fault, "resident memory before, after, after the second time, MiB", ", ".join(map(mib, memory))),
         Row(fault, "open sockets before, after, after the second time", ", ".join(map(str, sockets))),
     ]
@@ -48,12 +48,12 @@ async def _at_once(served: Served, num_clients: int) -> list[RequestResult]:
     return await asyncio.gather(*(post_alone(served, body) for _ in range(num_clients)))
 
 
-def is_whole(result: RequestResult) -> bool:
+def is_complete(result: RequestResult) -> bool:
     return result.failure is None and result.finish_reason == "length"
 
 
 def _settled(watch: Watch, expected: int, limit_s: float = 10) -> int:
-    """Open sockets once they are no more than expected, or at the limit: a server hears of a hang-up a moment later."""
+    """Open sockets once they are at most `expected`, or at the limit: a server detects a disconnect with a delay."""
     limit = time.monotonic() + limit_s
     while (found := watch.num_sockets()) > expected and time.monotonic() < limit:
         time.sleep(0.01)
@@ -61,37 +61,37 @@ def _settled(watch: Watch, expected: int, limit_s: float = 10) -> int:
 
 
 def unread(options: Options) -> list[Row]:
-    """Rounds without and with them take turns, on one server."""
+    """Measure alternating rounds without and with clients that never read, on one server."""
     rows = []
     for num_clients in (1, 20):
         with serving(fake()) as served, closing(Watch(served)) as watch:
             asyncio.run(_round(served))
-            without, beside = [], []
+            without, during = [], []
             for _ in range(PAIRS):
                 without += asyncio.run(_round(served))
-                beside += _round_beside(watch, num_clients)
-        ratio = percentile(beside, 0.95) / percentile(without, 0.95)
-        who = "a client" if num_clients == 1 else f"{num_clients} clients"
-        fault = f"{who} that never read{'s' if num_clients == 1 else ''}: {OTHERS} others ask (fake engine)"
-        figures = f"{ratio:.2f} ({percentile(without, 0.95) * 1000:.0f} to {percentile(beside, 0.95) * 1000:.0f} ms)"
-        rows.append(Row(fault, "p95 of the others' whole answers, beside / without", figures))
+                during += _round_beside_unread(watch, num_clients)
+        ratio = percentile(during, 0.95) / percentile(without, 0.95)
+        clients = "a client" if num_clients == 1 else f"{num_clients} clients"
+        fault = f"{clients} that never read{'s' if num_clients == 1 else ''}: {OTHERS} other clients (fake engine)"
+        figures = f"{ratio:.2f} ({percentile(without, 0.95) * 1000:.0f} to {percentile(during, 0.95) * 1000:.0f} ms)"
+        rows.append(Row(fault, "p95 of the others' complete answers, with / without", figures))
     return rows
 
 
-def _round_beside(watch: Watch, num_clients: int) -> list[float]:
-    """A round while this many clients have been told more than fits on the way to them."""
+def _round_beside_unread(watch: Watch, num_clients: int) -> list[float]:
+    """A round while this many clients have unread responses that fill all buffers."""
     before = watch.stats()["completion_tokens"]
     with ExitStack() as clients:
         for _ in range(num_clients):
             clients.enter_context(begin(watch.served, "chat/completions", _large(watch), receive_buffer=4096))
-        told = num_clients * UNREAD_TOKENS
-        watch.wait_for(lambda stats: bool(stats["completion_tokens"] >= before + told))
+        num_tokens = num_clients * UNREAD_TOKENS
+        watch.wait_for(lambda stats: bool(stats["completion_tokens"] >= before + num_tokens))
         _wait_until_idle(watch.served)
         return asyncio.run(_round(watch.served))
 
 
 def _wait_until_idle(served: Served, pause_s: float = 0.25) -> None:
-    """Come back when the server computes nothing: what can be sent is sent, and the rest waits for its reader."""
+    """Wait until the server uses no CPU: all that fits into buffers is sent."""
     limit = time.monotonic() + LIMIT_S
     spent = -1.0
     while served.cpu_s - spent > pause_s / 10 and time.monotonic() < limit:
@@ -100,7 +100,7 @@ def _wait_until_idle(served: Served, pause_s: float = 0.25) -> None:
 
 
 def _large(watch: Watch) -> Body:
-    """An answer of megabytes."""
+    """A request for a response of megabytes."""
     return {
         "model": watch.served.model,
         "messages": [{"role": "user", "content": "Hello"}],
@@ -116,8 +116,8 @@ async def _round(served: Served) -> list[float]:
     async def other() -> list[float]:
         with connect(served) as connection:
             results = [await post(connection, completion(served, "Hello", 16)) for _ in range(ROUNDS)]
-        if not all(map(is_whole, results)):
-            raise SystemExit(f"Not answered: {[result.failure for result in results]}")
+        if not all(map(is_complete, results)):
+            raise SystemExit(f"Requests failed: {[result.failure for result in results]}")
         return [result.total_s for result in results]
 
     return [seconds for one in await asyncio.gather(*(other() for _ in range(OTHERS))) for seconds in one]

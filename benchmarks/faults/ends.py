@@ -1,4 +1,4 @@
-"""A server that is killed, and one that is asked to end, both with work to do: the default model."""
+"""Measure SIGKILL and SIGTERM of a server under load, with the default model."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from crossette.accounts.database.ledger_writer import BATCH_S
 from crossette.client.bench.connection import Connection, ConnectionFailed
 from crossette.client.bench.options import Address
 from crossette.client.bench.request import RequestResult
-from faults.crowd import is_whole
+from faults.crowd import is_complete
 from faults.rows import Options, Row, median_and_worst
 from faults.server import Watch, real, wait_for_exit
 
 KILLS = 3
 LOAD_S = 5.0
 LAST_ROWS_S = BATCH_S
-"""What the ledger may lose, as docs/keys.md says."""
+"""Seconds of rows that the ledger may lose, see docs/keys.md."""
 STREAMS = 16
 
 
 @dataclass
 class Answered:
-    """The ids of requests that were answered, and when."""
+    """The ids of answered requests, with their times."""
 
     at: dict[str, float] = field(default_factory=dict)
 
@@ -44,8 +44,8 @@ class Kill:
     answered: int
     lost: int
     recent: int
-    """Of those answered, how many were in the last second."""
-    is_whole: bool
+    """Number of requests answered in the last second."""
+    is_intact: bool
     ready_s: float
 
 
@@ -55,7 +55,7 @@ def kill(options: Options) -> list[Row]:
     lost = ", ".join(f"{one.lost} of {one.answered} ({one.recent})" for one in kills)
     return [
         Row(fault, "rows lost, of answers (of those in the last second)", lost),
-        Row(fault, "ledgers that SQLite finds whole", f"{sum(one.is_whole for one in kills)} of {KILLS}"),
+        Row(fault, "ledgers without corruption", f"{sum(one.is_intact for one in kills)} of {KILLS}"),
         Row(fault, "new start to ready, s: median, worst", median_and_worst([one.ready_s for one in kills], 1)),
     ]
 
@@ -66,26 +66,26 @@ def _kill() -> Kill:
         with serving(real(), environ) as served:
             answered = Answered()
             killed_at = asyncio.run(_load_until_killed(served, answered))
-        kept, whole = rows(url)
+        stored, is_intact = rows(url)
         with serving(real(), environ) as again:
             ready_s = time.perf_counter() - again.started_s
             good(asyncio.run(post_alone(again, completion(again, "Once", 2))))
-    lost = len(answered.at.keys() - kept)
-    return Kill(len(answered.at), lost, answered.since(killed_at - LAST_ROWS_S), whole, ready_s)
+    lost = len(answered.at.keys() - stored)
+    return Kill(len(answered.at), lost, answered.since(killed_at - LAST_ROWS_S), is_intact, ready_s)
 
 
 def rows(url: str) -> tuple[set[str], bool]:
-    """The ids of the requests that SQLite has rows of, and whether it finds the file whole."""
+    """The request ids in the ledger, and whether SQLite's integrity check passes."""
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
-        whole = connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        is_intact = connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         found = connection.execute("SELECT request_id FROM requests WHERE status = 200").fetchall()
-    return {request_id for (request_id,) in found}, whole
+    return {request_id for (request_id,) in found}, is_intact
 
 
 async def _load_until_killed(served: Served, answered: Answered) -> float:
-    """Small answers one after the other, and a stream that does not end by itself; then SIGKILL. Gives its moment."""
+    """Run short requests and one long stream, then send SIGKILL. Returns when."""
     stream = asyncio.create_task(post_alone(served, completion(served, "Once", 4000)))
-    clients = [asyncio.create_task(_ask_on(served, answered, client)) for client in range(4)]
+    clients = [asyncio.create_task(_send_requests(served, answered, client)) for client in range(4)]
     await asyncio.sleep(LOAD_S)
     killed_at = time.perf_counter()
     os.kill(served.pid, signal.SIGKILL)
@@ -95,8 +95,8 @@ async def _load_until_killed(served: Served, answered: Answered) -> float:
     return killed_at
 
 
-async def _ask_on(served: Served, answered: Answered, client: int) -> None:
-    """Ask for tiny answers until the server is gone."""
+async def _send_requests(served: Served, answered: Answered, client: int) -> None:
+    """Send short requests until the server is unreachable."""
     body = msgspec.json.encode({"model": served.model, "prompt": "Once", "max_tokens": 1})
     number = 0
     with suppress(ConnectionFailed):
@@ -113,25 +113,29 @@ async def _ask_on(served: Served, answered: Answered, client: int) -> None:
 
 def stop(options: Options) -> list[Row]:
     return [
-        *_stop("answers that fit into the time", output_tokens=48),
-        *_stop("answers that do not, --drain-timeout 2", "--drain-timeout", "2", output_tokens=4000),
+        *_stop("answers that end within the drain timeout", output_tokens=48),
+        *_stop("answers that do not end, --drain-timeout 2", "--drain-timeout", "2", output_tokens=4000),
     ]
 
 
-def _stop(words: str, *arguments: str, output_tokens: int) -> list[Row]:
+def _stop(description: str, *arguments: str, output_tokens: int) -> list[Row]:
     with (
         database() as url,
         serving(real(*arguments), {"CROSSETTE_DATABASE_URL": url}) as served,
         closing(Watch(served)) as watch,
     ):
         results, exit_s, status = asyncio.run(_stop_under_load(watch, output_tokens))
-        kept, _ = rows(url)
-    fault = f"SIGTERM with {STREAMS} streams: {words}"
-    whole = sum(map(is_whole, results))
-    told = sum(result.failure is not None and result.failure.kind == "error frame" for result in results)
+        stored, _ = rows(url)
+    fault = f"SIGTERM with {STREAMS} streams: {description}"
+    complete = sum(map(is_complete, results))
+    failed = sum(result.failure is not None and result.failure.kind == "error frame" for result in results)
     return [
-        Row(fault, "answers whole, ended by an error event, cut", f"{whole}, {told}, {len(results) - whole - told}"),
-        Row(fault, "rows of them in the ledger", str(len(kept))),
+        Row(
+            fault,
+            "answers complete, ended by an error event, cut",
+            f"{complete}, {failed}, {len(results) - complete - failed}",
+        ),
+        Row(fault, "their rows in the ledger", str(len(stored))),
         Row(fault, "seconds to the exit, and its status", f"{exit_s:.1f}, {status}"),
     ]
 

@@ -1,4 +1,4 @@
-"""Memory over many mixed requests, with a key and a ledger: the soak of the default model."""
+"""Measure memory over many mixed requests, with a key and a ledger: a soak test of the default model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def memory(options: Options) -> list[Row]:
         STREAMS,
         is_fake=False,
         has_key=True,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        report=lambda line: print(line, file=sys.stderr, flush=True),
     )
     return memory_rows(outcome, options.requests)
 
@@ -42,6 +42,6 @@ def memory_rows(outcome: Outcome, num_requests: int) -> list[Row]:
 
 
 def held(outcome: Outcome) -> int:
-    """Blocks that are not free at the end."""
+    """Blocks still in use at the end."""
     stats = outcome.health["models"][0]["stats"]
     return int(stats["blocks_total"] - stats["blocks_free"])

@@ -1,4 +1,4 @@
-"""More requests than may wait: how long those wait that are let in, and whether `retry-after` is true for others."""
+"""Measure an overloaded queue: the wait of admitted requests, and the accuracy of `retry-after` for the others."""
 
 from __future__ import annotations
 
@@ -19,67 +19,67 @@ SEQUENCES = 4
 NUM_REQUESTS = 60
 OUTPUT_TOKENS = 64
 LOAD = 2.0
-"""Requests come so much faster than they can be answered."""
+"""Arrival rate of requests, relative to the rate at which they can be answered."""
 MOST_TRIES = 20
 
 
 @dataclass(frozen=True)
 class Admission:
-    """A request, until it was let in."""
+    """A request with its retries, until it was admitted."""
 
     refusals: tuple[float, ...]
-    """The seconds that it was told to wait, and did, each time it was refused."""
+    """The `retry-after` of each refusal, in seconds, which the client waited."""
     first_token_s: float
-    """From its last try."""
+    """Time to the first token of the last try."""
 
 
 def queue(options: Options) -> list[Row]:
     with serving(real("--max-sequences", str(SEQUENCES), "--max-wait", str(MAX_WAIT_S))) as served:
-        visits = asyncio.run(_visits(served))
+        admissions = asyncio.run(_admissions(served))
     fault = f"requests come {LOAD:.0f} times as fast as they can be answered; --max-wait {MAX_WAIT_S:.0f}"
-    waits = [visit.first_token_s for visit in visits]
-    refused = [visit for visit in visits if visit.refusals]
-    tries = [len(visit.refusals) for visit in refused]
-    told = [seconds for visit in refused for seconds in visit.refusals]
+    waits = [admission.first_token_s for admission in admissions]
+    refused = [admission for admission in admissions if admission.refusals]
+    tries = [len(admission.refusals) for admission in refused]
+    retry_after = [seconds for admission in refused for seconds in admission.refusals]
     rows = [
-        Row(fault, "to the first token of those let in, s: median, worst", median_and_worst(waits, 1)),
-        Row(fault, "refused at first", f"{len(refused)} of {len(visits)}"),
+        Row(fault, "time to first token of admitted requests, s: median, worst", median_and_worst(waits, 1)),
+        Row(fault, "refused at first", f"{len(refused)} of {len(admissions)}"),
     ]
     if refused:
         rows += [
-            Row(fault, "told to come back in, s: median, worst", median_and_worst(told, 1)),
-            Row(fault, "let in at the first return, the second, later", _returns(tries)),
+            Row(fault, "`retry-after`, s: median, worst", median_and_worst(retry_after, 1)),
+            Row(fault, "admitted at the first retry, the second, later", _retries(tries)),
         ]
     return rows
 
 
-def _returns(tries: list[int]) -> str:
+def _retries(tries: list[int]) -> str:
     return f"{tries.count(1)}, {tries.count(2)}, {sum(number > 2 for number in tries)}"
 
 
-async def _visits(served: Served) -> list[Admission]:
+async def _admissions(served: Served) -> list[Admission]:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=served.url, timeout=LIMIT_S, limits=limits) as client:
         pause_s = await _seconds_each(client, served) / LOAD
-        visits = []
+        tasks = []
         for number in range(NUM_REQUESTS):
-            visits.append(asyncio.create_task(_visit(client, served, number)))
+            tasks.append(asyncio.create_task(_admission(client, served, number)))
             await asyncio.sleep(pause_s)
-        return await asyncio.gather(*visits)
+        return await asyncio.gather(*tasks)
 
 
 async def _seconds_each(client: httpx.AsyncClient, served: Served) -> float:
-    """Of a request while the batch is full. The server learns its speed by it, too."""
+    """Seconds per request while the batch is full; this also fills the server's throughput measurements."""
     seconds = []
-    for turn in range(3):
+    for number in range(3):
         begun = time.perf_counter()
-        await asyncio.gather(*(_visit(client, served, -SEQUENCES * turn - place) for place in range(SEQUENCES)))
+        await asyncio.gather(*(_admission(client, served, -SEQUENCES * number - i) for i in range(SEQUENCES)))
         seconds.append((time.perf_counter() - begun) / SEQUENCES)
     return statistics.median(seconds)
 
 
-async def _visit(client: httpx.AsyncClient, served: Served, number: int) -> Admission:
-    """Ask until the server answers, and come back each time just when it said."""
+async def _admission(client: httpx.AsyncClient, served: Served, number: int) -> Admission:
+    """Send a request, and retry as `retry-after-ms` says until it is admitted."""
     refusals: list[float] = []
     while len(refusals) < MOST_TRIES:
         begun = time.perf_counter()
@@ -96,4 +96,4 @@ async def _visit(client: httpx.AsyncClient, served: Served, number: int) -> Admi
                 raise SystemExit(f"Status {answer.status_code}")
             refusals.append(int(answer.headers["retry-after-ms"]) / 1000)
         await asyncio.sleep(refusals[-1])
-    raise SystemExit(f"Refused {MOST_TRIES} times: told to wait {refusals}")
+    raise SystemExit(f"Refused {MOST_TRIES} times, with retry-after {refusals}")

@@ -1,4 +1,4 @@
-"""What a measurement gives: rows of the table, each a figure in words."""
+"""The results of measurements, as rows of a table."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Options:
-    """How much is measured."""
+    """The size of the measurements."""
 
     tries: int = 10
-    """Of each kind of hang-up."""
+    """Tries of each kind of disconnect."""
     requests: int = 2000
-    """Mixed ones, over which memory is watched."""
+    """Mixed requests of the memory measurement."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line: what was done to the server, what was looked at, and what was found."""
+    """One row: the fault, the measured quantity, and the result."""
 
     fault: str
     measured: str
@@ -36,7 +36,7 @@ def median_and_worst(values: Sequence[float], digits: int = 0) -> str:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the values that at least this share of them does not exceed."""
+    """The smallest value that at least this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
 

@@ -1,4 +1,4 @@
-"""A server under observation: what it says of itself, what its process holds, and how it ends."""
+"""Observe a server: its health page, its process, and its exit status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from common import Served, crossette
 from crossette.models.catalogue import DEFAULT
 
 LIMIT_S = 300.0
-"""Of every wait: what takes longer has failed."""
+"""Limit of every wait, in seconds: what takes longer has failed."""
 
 Body = dict[str, Any]  # Any: JSON
 
@@ -29,7 +29,7 @@ def real(*arguments: str) -> list[str]:
 
 
 class Watch:
-    """Looks at a server over a connection of its own."""
+    """Polls a server over its own connection."""
 
     def __init__(self, served: Served) -> None:
         self.served = served
@@ -40,7 +40,7 @@ class Watch:
         return health
 
     def stats(self) -> Body:
-        """The engine's counts."""
+        """The engine's stats."""
         stats: Body = self.health()["models"][0]["stats"]
         return stats
 
@@ -48,12 +48,12 @@ class Watch:
         ledger: dict[str, float] = self.health()["ledger"]
         return ledger
 
-    def wait_for(self, condition: Callable[[Body], bool], look: Callable[[], Body] | None = None) -> Body:
-        """Look, by default at the engine's counts, until they are as wanted."""
+    def wait_for(self, condition: Callable[[Body], bool], read: Callable[[], Body] | None = None) -> Body:
+        """Poll `read`, by default the engine's stats, until `condition` holds."""
         limit = time.monotonic() + LIMIT_S
-        while not condition(found := (look or self.stats)()):
+        while not condition(found := (read or self.stats)()):
             if time.monotonic() > limit:
-                raise SystemExit(f"After {LIMIT_S:.0f} s still {found}")
+                raise SystemExit(f"The condition is not met after {LIMIT_S:.0f} s: {found}")
             time.sleep(0.001)
         return found
 
@@ -75,7 +75,7 @@ class Exit:
 
 
 def wait_for_exit(pid: int) -> Exit:
-    """How a child ended, and after how long; it is left to be reaped by whoever started it."""
+    """Wait for a child process without reaping it; returns its status and the time it took."""
     begun = time.perf_counter()
     while (ended := os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)) is None:
         if time.perf_counter() - begun > LIMIT_S:
@@ -85,7 +85,7 @@ def wait_for_exit(pid: int) -> Exit:
 
 
 def begin(served: Served, path: str, body: Body, *, receive_buffer: int | None = None) -> socket.socket:
-    """Send a request on a connection of its own, and read nothing: closing it hangs up."""
+    """Send a request on a new connection and read nothing: closing the connection is a disconnect."""
     host, _, port = served.root.removeprefix("http://").partition(":")
     connection = socket.socket()
     if receive_buffer is not None:

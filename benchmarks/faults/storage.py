@@ -1,7 +1,7 @@
-"""A disk that is full and a database that does not answer, and then do again: on the engine without a model.
+"""Measure a temporary full disk and a temporarily locked database, on the fake engine.
 
-The disk is full for the server's process alone: with RLIMIT_FSIZE at 0 no file of it may be written, and anybody may
-set that for a process of their own. A real full file system, which takes root to make, is in the tests.
+The disk is full for the server's process only: with RLIMIT_FSIZE at 0 it cannot write files, and setting that needs no
+privileges. A real full file system, which needs root, is in the tests.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from common import Served, database, fake, serving
 from peers.requests import completion, connect, post
 
 from crossette.client.bench.request import RequestResult
-from faults.crowd import is_whole
+from faults.crowd import is_complete
 from faults.ends import rows
 from faults.rows import Options, Row
 from faults.server import Watch
 
-AWAY_S = 8.0
+FAULT_S = 8.0
 CLIENTS = 8
 
 Fault = Callable[[Served, str], AbstractContextManager[None]]
@@ -47,36 +47,36 @@ def locked_database(served: Served, url: str) -> Iterator[None]:
 
 
 FAULTS: dict[str, Fault] = {
-    f"no file can be written for {AWAY_S:.0f} s": full_disk,
-    f"the database is locked for {AWAY_S:.0f} s": locked_database,
+    f"no file can be written for {FAULT_S:.0f} s": full_disk,
+    f"the database is locked for {FAULT_S:.0f} s": locked_database,
 }
 
 
 def storage(options: Options) -> list[Row]:
-    return [row for words, fault in FAULTS.items() for row in _measure(words, fault)]
+    return [row for name, fault in FAULTS.items() for row in _measure(name, fault)]
 
 
-def _measure(words: str, fault: Fault) -> list[Row]:
+def _measure(name: str, fault: Fault) -> list[Row]:
     with (
         database() as url,
         serving([*fake(), "--database-url", url]) as served,
         closing(Watch(served)) as watch,
     ):
-        before = asyncio.run(_ask_for(served, 1.0))
+        before = asyncio.run(_send_for(served, 1.0))
         watch.wait_for(lambda ledger: ledger["written"] == len(before), watch.ledger)
         with fault(served, url):
-            meanwhile = asyncio.run(_ask_for(served, AWAY_S))
+            during = asyncio.run(_send_for(served, FAULT_S))
             waiting = watch.ledger()["waiting"]
         begun = time.perf_counter()
         after = watch.wait_for(lambda ledger: ledger["waiting"] == 0, watch.ledger)
         back_s = time.perf_counter() - begun
-        kept, whole = rows(url)
-    answered = [result.total_s for result in meanwhile if is_whole(result)]
-    missing = len(before) + len(meanwhile) - len(kept)
+        stored, is_intact = rows(url)
+    answered = [result.total_s for result in during if is_complete(result)]
+    missing = len(before) + len(during) - len(stored)
     return [
-        Row(words, "requests answered meanwhile; the longest, ms", _answered(answered, len(meanwhile))),
-        Row(words, "rows that wait at its end, lost as the ledger tells", f"{waiting:.0f}, {after['lost']:.0f}"),
-        Row(words, "all written after, s; rows missing; the file is whole", f"{back_s:.1f}; {missing}; {_yes(whole)}"),
+        Row(name, "requests answered during the fault; the longest, ms", _answered(answered, len(during))),
+        Row(name, "rows waiting at its end, rows reported lost", f"{waiting:.0f}, {after['lost']:.0f}"),
+        Row(name, "all written after, s; rows missing; file intact", f"{back_s:.1f}; {missing}; {_yes(is_intact)}"),
     ]
 
 
@@ -84,12 +84,12 @@ def _answered(seconds: list[float], num_requests: int) -> str:
     return f"{len(seconds)} of {num_requests}; {max(seconds, default=0) * 1000:.0f}"
 
 
-def _yes(so: bool) -> str:
-    return "yes" if so else "no"
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
-async def _ask_for(served: Served, seconds: float) -> list[RequestResult]:
-    """Ask for small answers, one after the other from each client, for so long."""
+async def _send_for(served: Served, seconds: float) -> list[RequestResult]:
+    """Send short requests for `seconds`, sequentially from each client."""
     limit = time.perf_counter() + seconds
 
     async def client() -> list[RequestResult]:

@@ -1,1 +1,1 @@
-"""crossette beside llama-server: the workloads, the two servers, and the page that is made of the runs."""
+"""Compare crossette with llama-server: workloads, servers, and the report."""

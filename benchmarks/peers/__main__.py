@@ -1,15 +1,15 @@
-"""crossette and llama-server on the same GGUF file, in turn, under the same load.
+"""Compare crossette and llama-server on the same GGUF file, alternately, under the same load.
 
     scripts/bench-peers [--models q4_1,q8_0] [--workloads short,copy,shared,fork,gap,start,front] [--streams 1,8,32]
                         [--rounds 3] [--resume] [--write docs/benchmarks.md]
 
-Greedy, outputs of 256 tokens with ignore_eos, prompts of 96 tokens unless a row says otherwise. The two take turns in
-every round; each run starts its server anew and ends it, so that none shares the machine or finds a warm cache.
-Figures are medians over the rounds, ratios medians of each round's ratio. A round in which a server fails does not
-count; where all of them failed, the reason stands in place of the figure.
---resume goes on with the measurement in the output folder: what is there is kept, what is asked for and missing is
-measured, and the page is made of both. Without it, what is asked for is measured and is the whole page.
-Run it on a machine that does nothing else. Linux only: it reads /proc.
+Greedy, outputs of 256 tokens with ignore_eos, prompts of 96 tokens unless a row states otherwise. The servers
+alternate in every round; each run starts and stops its server, so that runs share neither the machine nor a warm cache.
+Figures are medians over the rounds, ratios medians of each round's ratio. Rounds in which a server fails do not
+count; if all failed, the reason replaces the figure.
+--resume continues the measurement in the output folder: existing results are kept, missing ones are measured, and the
+page contains both. Without it the page contains only what this call measures.
+Run it on an otherwise idle machine. Linux only: it reads /proc.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from peers.runs import MODELS, SMALL, Run, Size, Workload
 from peers.servers import PEER_PYTHON, measure
 from peers.workloads import short_streams, workloads
 
-MARK = "peers"
+MARKER = "peers"
 
 
 def main() -> None:
@@ -42,16 +42,18 @@ def main() -> None:
     loads = workloads(options.streams)
     for name in options.models:
         if any(load != "front" for load in options.workloads):
-            pull(ModelStore(default_root()), MODELS[name].reference, convert)  # no start that is measured converts
+            pull(
+                ModelStore(default_root()), MODELS[name].reference, convert
+            )  # so that no measured start includes a conversion
     measure_all(record, options, loads, size)
     if not record.runs:
-        raise SystemExit("None of these workloads is measured with these models.")
+        raise SystemExit("These workloads have no measurement with these models.")
     streams = {*options.streams, *short_streams([run.workload for run in record.runs])}
     text = report(record, list(MODELS), workloads(sorted(streams)), size)
     print(text)
     plot(record.save(), options.output / "peers.png")
     if options.write is not None:
-        write(options.write, MARK, text)
+        write(options.write, MARKER, text)
 
 
 def parse() -> argparse.Namespace:
@@ -62,39 +64,39 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workloads", type=lambda text: text.split(","), help="short,copy,shared,fork,gap,start,front")
     parser.add_argument("--streams", type=lambda text: [int(part) for part in text.split(",")], default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--small", action="store_true", help="tiny sizes: whether the script works, not how fast it is")
-    parser.add_argument("--resume", action="store_true", help="keep what is there, measure what is missing")
-    parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"), help="folder of raw JSON and the plot")
-    parser.add_argument("--write", type=Path, help="a page with the marks of this report")
+    parser.add_argument("--small", action="store_true", help="tiny sizes, to test the script")
+    parser.add_argument("--resume", action="store_true", help="keep existing results and measure missing ones")
+    parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"), help="folder of raw JSON and plot")
+    parser.add_argument("--write", type=Path, help="page to update, with the markers of this report")
     options = parser.parse_args()
     every = [*workloads(options.streams), "front"]
-    asked = options.workloads or every
-    options.workloads = [name for name in every if name in asked or name.partition("-")[0] in asked]
+    requested = options.workloads or every
+    options.workloads = [name for name in every if name in requested or name.partition("-")[0] in requested]
     if not options.workloads or set(options.models) - set(MODELS):
         parser.error(f"workloads are {', '.join(every)}; models are {', '.join(MODELS)}")
     return options
 
 
 def begin(options: argparse.Namespace) -> Record:
-    """Raises SystemExit if runs of another size would be put together with those of this one."""
+    """The record to add to. Raises SystemExit if it would mix runs with and without --small."""
     command = " ".join(["scripts/bench-peers", *sys.argv[1:]])
     if not options.resume:
         return Record(options.output, command)
     record = Record.resumed(options.output, command)
     if len({"--small" in command.split() for command in record.commands}) > 1:
-        raise SystemExit(f"{options.output} has runs with and runs without --small. Give another --output.")
+        raise SystemExit(f"{options.output} has runs with and without --small. Use another --output.")
     return record
 
 
 def measure_all(record: Record, options: argparse.Namespace, loads: dict[str, Workload], size: Size) -> None:
-    """Every round of what is asked for, but those that `record` has. Each run is saved as soon as it is done."""
+    """Measure all requested rounds that are missing in `record`. Each run is saved when it is done."""
     for number in range(1, options.rounds + 1):
         for name in options.models:
             for load in loads.values():
                 servers = ("crossette", *load.peers)
-                is_asked = load.name in options.workloads and (load.name != "gap" or MODELS[name].is_default)
-                if is_asked and not record.has(name, load.name, number, servers):
-                    # Who goes first changes with the round.
+                is_requested = load.name in options.workloads and (load.name != "gap" or MODELS[name].is_default)
+                if is_requested and not record.has(name, load.name, number, servers):
+                    # The order alternates from round to round.
                     for server in servers[:: 1 if number % 2 else -1]:
                         add(record, measure(MODELS[name], load, server, number, size))
         for streams in FRONT_STREAMS if "front" in options.workloads else ():
@@ -103,17 +105,17 @@ def measure_all(record: Record, options: argparse.Namespace, loads: dict[str, Wo
 
 
 def add(record: Record, run: Run) -> None:
-    told = run.failure or ", ".join(f"{name} {value:.4g}" for name, value in run.figures.items())
-    print(f"{run.model} {run.workload} round {run.round} {run.server}: {told}", file=sys.stderr, flush=True)
+    result = run.failure or ", ".join(f"{name} {value:.4g}" for name, value in run.figures.items())
+    print(f"{run.model} {run.workload} round {run.round} {run.server}: {result}", file=sys.stderr, flush=True)
     record.add(run)
     record.save()
 
 
 def plot(files: Sequence[Path], picture: Path) -> None:
-    """Draw it with the environment of the peer: matplotlib is no dependency of ours."""
-    drawn = [str(file) for file in files if "fake" not in file.name]
-    if drawn:
-        subprocess.run([PEER_PYTHON, Path(__file__).parents[1] / "plot.py", picture, *drawn], check=True)
+    """Plot the results in the peer's environment: matplotlib is not a dependency of crossette."""
+    plotted = [str(file) for file in files if "fake" not in file.name]
+    if plotted:
+        subprocess.run([PEER_PYTHON, Path(__file__).parents[1] / "plot.py", picture, *plotted], check=True)
 
 
 if __name__ == "__main__":

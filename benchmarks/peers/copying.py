@@ -1,4 +1,4 @@
-"""Output that copies its input: a text to be repeated with one word changed."""
+"""The workload of outputs that copy their input: a text to repeat with one word changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from peers.runs import Body, Failed, Size
 
 
 def run_copy(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[dict[str, float], Body]:
-    """A text to be repeated with one word changed; crossette once more with the text as `prediction`."""
+    """Repeat a text with one word changed; for crossette also with the text as `prediction`."""
     return asyncio.run(_copy(served, is_ours, size, seed))
 
 
@@ -30,7 +30,7 @@ async def _copy(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[d
             body = completion(served, task.prompt, num_tokens)
             results["plain"].append(good(await post(connection, body)))
             if is_ours:
-                # Another text: the first one's prompt is in the prefix cache by now.
+                # Another text: the prompt of the first one is cached by now.
                 task = copy_task(seed + number + num_texts)
                 prediction = {"prediction": {"type": "content", "content": task.answer}}
                 results["predicted"].append(
@@ -47,14 +47,14 @@ async def _copy(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[d
 
 @dataclass(frozen=True)
 class CopyTask:
-    """A text, the same text with one word changed, and its beginning; the model writes on."""
+    """A prompt of a text, the text with one word changed, and its beginning, which the model continues."""
 
     prompt: str
     answer: str
 
 
 def copy_task(seed: int) -> CopyTask:
-    """Sentences of about 150 tokens in all, no two tasks alike."""
+    """Sentences of about 150 tokens in all; each seed gives another text."""
     rng = random.Random(seed)
     names = rng.sample(("Anna", "Peter", "Maria", "David", "Laura", "Thomas", "Helen", "Robert"), 4)
     things = rng.sample(("book", "table", "garden", "letter", "house", "picture", "road", "glass", "story"), 5)
@@ -75,7 +75,7 @@ def copy_task(seed: int) -> CopyTask:
 
 
 async def _copied_share(served: Served, task: CopyTask, num_tokens: int) -> float:
-    """Whether the model does copy: the share of its answer's words that stand where the text has them. Warms up too."""
+    """The share of words of the answer at the same position as in the text. Also warms up the server."""
     body = completion(served, task.prompt, num_tokens) | {"stream": False}
     del body["stream_options"]
     with connect(served) as connection:
@@ -84,5 +84,5 @@ async def _copied_share(served: Served, task: CopyTask, num_tokens: int) -> floa
     if response.status != 200:
         raise Failed(told(answer))
     words: list[str] = msgspec.json.decode(answer)["choices"][0]["text"].split()
-    wanted = task.answer.split()[: len(words)]
-    return sum(word == want for word, want in zip(words, wanted, strict=False)) / max(1, len(wanted))
+    expected = task.answer.split()[: len(words)]
+    return sum(word == other for word, other in zip(words, expected, strict=False)) / max(1, len(expected))

@@ -1,4 +1,4 @@
-"""What the front costs the CPU: a server without a model, at several levels of streams."""
+"""The CPU cost of the server with the fake engine, at several numbers of streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FRONT_STREAMS = (1, 8, 64)
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU of a server: for each request and each token, and seconds of a request of either length."""
+    """CPU cost of a server: per request and per token, and seconds per request of two lengths."""
 
     ms_per_request: float
     us_per_token: float
@@ -25,7 +25,7 @@ class Cost:
 
 
 def measure_front(streams: int, number: int, size: Size) -> Run:
-    """CPU time of a server without a model: a cost for each request and one for each token, from two lengths."""
+    """Measure the CPU time of the fake engine's server per request and per token, from two output lengths."""
     run = Run("fake", f"front-{streams}", "crossette", number, command=shown(fake()))
     try:
         with serving(fake()) as served:
@@ -39,7 +39,7 @@ def measure_front(streams: int, number: int, size: Size) -> Run:
 
 
 def cost_of(served: Served, streams: int, size: Size, number: int, api_key: str | None = None) -> Cost:
-    """What answers of two lengths cost the server. Raises Failed or CrossetteError."""
+    """Measure the cost of answers of two lengths. Raises Failed or CrossetteError."""
     lengths = (_short(size), size.output_tokens)
     short_s, long_s = (_cpu_s_per_request(served, streams, length, size, number, api_key) for length in lengths)
     per_token = (long_s - short_s) / (lengths[1] - lengths[0])
@@ -51,10 +51,10 @@ def _short(size: Size) -> int:
 
 
 def _cpu_s_per_request(served: Served, streams: int, length: int, size: Size, seed: int, api_key: str | None) -> float:
-    """CPU seconds of one request that gives so many tokens."""
+    """CPU seconds of one request with `length` output tokens."""
     num_requests = max(streams, size.front_requests)
     options = bench_options(served, size, seed + length, concurrency=(streams,))
     options = replace(options, max_tokens=length, num_requests=num_requests, api_key=api_key)
     before = served.cpu_s
     rates(options)
-    return (served.cpu_s - before) / (num_requests + 1)  # one to warm up
+    return (served.cpu_s - before) / (num_requests + 1)  # one is the warm-up

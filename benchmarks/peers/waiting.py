@@ -1,4 +1,4 @@
-"""How long a reader waits: in the middle of a stream while a long prompt arrives, and for a server that starts."""
+"""The latency workloads: token gaps while a long prompt is computed, and the start of a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from peers.runs import PROMPT_TOKENS, Body, Failed, Size
 
 
 def run_gap(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[dict[str, float], Body]:
-    """A stream that runs while a long prompt arrives."""
+    """A stream that runs while a long prompt is computed."""
     return asyncio.run(_gap(served, size, seed))
 
 
@@ -47,7 +47,7 @@ async def _gap(served: Served, size: Size, seed: int) -> tuple[dict[str, float],
 async def _watch(
     served: Served, body: Body, text_at: list[float], begun: asyncio.Event, answered: asyncio.Event
 ) -> None:
-    """Note when text comes. `begun` is set after 20 pieces; from `answered` on, one more piece is read."""
+    """Record the arrival times of text. Sets `begun` after 20 pieces; stops at the first piece after `answered`."""
     events = SseReader()
     with connect(served) as connection:
         response = await connection.request("POST", "/completions", msgspec.json.encode(body))
@@ -66,7 +66,7 @@ async def _watch(
 
 
 def run_start(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[dict[str, float], Body]:
-    """From the start of the process to the first token."""
+    """Time from the start of the process to the first token."""
     prompt = Prompts("short", PROMPT_TOKENS, seed)[0].own
     result = good(asyncio.run(post_alone(served, completion(served, prompt, 1))))
     seconds = result.started_s + (result.first_token_s or result.total_s) - served.started_s

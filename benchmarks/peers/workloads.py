@@ -1,4 +1,4 @@
-"""All workloads by name, each with its lines in the table and what is wanted there."""
+"""All workloads by name, with their rows in the table and their goals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from peers.waiting import run_gap, run_start
 
 
 def workloads(streams: Sequence[int]) -> dict[str, Workload]:
-    """In the order of the table."""
+    """The workloads, in the order of the table."""
     several = [
         *(_short(level) for level in streams),
         Workload("copy", run_copy, _COPIES, context=1024, peers=("llama-server", DRAFTING)),
@@ -25,13 +25,13 @@ def workloads(streams: Sequence[int]) -> dict[str, Workload]:
 
 
 def short_streams(names: Sequence[str]) -> list[int]:
-    """The levels among names of workloads."""
+    """The numbers of streams in names of workloads."""
     return [int(level) for kind, _, level in (name.partition("-") for name in names) if kind == "short"]
 
 
 def _short(streams: int) -> Workload:
     goals = {
-        1: {"q4_1": "≥ 1.0 x", "q8_0": "as near 1.0 x as can be"},
+        1: {"q4_1": "≥ 1.0 x", "q8_0": "as close to 1.0 x as possible"},
         8: {"q4_1": "≥ 2.5 x", "q8_0": "≥ 1.8 x"},
         32: {"q4_1": "≥ 5 x", "q8_0": "≥ 3 x"},
     }
@@ -43,8 +43,8 @@ def _short(streams: int) -> Workload:
 _TWICE = dict.fromkeys(MODELS, "≥ 2.0 x")
 _COPIES = (
     Row("tokens_per_s", "1 stream, output that copies its input", _TWICE),
-    Row("predicted_tokens_per_s", "the same, with `prediction` here", _TWICE, their_figure="tokens_per_s"),
-    Row("tokens_per_s", "the same, with n-gram drafts there", {}, peer=DRAFTING),
+    Row("predicted_tokens_per_s", "the same, crossette with `prediction`", _TWICE, their_figure="tokens_per_s"),
+    Row("tokens_per_s", "the same, llama-server with n-gram drafts", {}, peer=DRAFTING),
 )
 _SHARED = (
     Row("tokens_per_s", "8 at once of 32, shared prompt of 1,200 tokens", dict.fromkeys(MODELS, "≥ 8 x")),
@@ -57,6 +57,6 @@ def _gaps() -> tuple[Row, ...]:
     target_ms = 1000 * OpenVINOSettings().step_time
     goal = f"≤ {2 * target_ms:.0f} ms: twice the step time of {target_ms:.0f} ms"
     return (
-        Row("largest_gap_ms", "largest gap while a long prompt arrives, ms", dict.fromkeys(MODELS, goal)),
+        Row("largest_gap_ms", "largest token gap while a long prompt is computed, ms", dict.fromkeys(MODELS, goal)),
         Row("long_first_token_ms", "first token of that prompt, ms", {}),
     )

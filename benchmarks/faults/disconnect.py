@@ -1,4 +1,4 @@
-"""From a client's hang-up to free blocks: in mid-stream, while its prompt is computed, and in the queue."""
+"""Measure the time from a disconnect to free blocks: in mid-stream, during prefill, and in the queue."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from faults.rows import Options, Row, median_and_worst
 from faults.server import Body, Watch, begin, real
 
 PROMPT_TOKENS = 6000
-PLACES = {
+STATES = {
     "in mid-stream": "streaming",
-    f"while its prompt of {PROMPT_TOKENS:,} tokens is computed": "prefilling",
+    f"during the prefill of {PROMPT_TOKENS:,} tokens": "prefilling",
     "in the queue, while another streams": "queued",
 }
 
 
 @dataclass(frozen=True)
 class Delay:
-    """From the hang-up until the server says that nothing of it is left; the asking is included."""
+    """From the disconnect until the server reports that all is free, polling included."""
 
     steps: int
     ms: float
 
 
-def hang_up(options: Options) -> list[Row]:
+def disconnect(options: Options) -> list[Row]:
     rows = []
     with serving(real("--max-sequences", "1")) as served, closing(Watch(served)) as watch:
-        _streaming(watch, 0)  # what is made for the first request, and kept
-        for words, place in PLACES.items():
-            delays = [TRIES[place](watch, number) for number in range(1, options.tries + 1)]
-            fault = f"a client hangs up {words}"
+        _streaming(watch, 0)  # warm up: what the first request allocates permanently
+        for description, state in STATES.items():
+            delays = [TRIES[state](watch, number) for number in range(1, options.tries + 1)]
+            fault = f"a client disconnects {description}"
             ms, steps = [delay.ms for delay in delays], [delay.steps for delay in delays]
             rows += [
-                Row(fault, "until all it held is free, ms: median, worst", median_and_worst(ms)),
-                Row(fault, "steps that end meanwhile: median, worst", median_and_worst(steps)),
+                Row(fault, "until its blocks and slot are free, ms: median, worst", median_and_worst(ms)),
+                Row(fault, "steps that end in between: median, worst", median_and_worst(steps)),
             ]
     return rows
 
@@ -50,7 +50,7 @@ def _streaming(watch: Watch, number: int) -> Delay:
 
 
 def _prefilling(watch: Watch, number: int) -> Delay:
-    """The prompts begin differently, so that none is found in the prefix cache."""
+    """The prompts share no prefix, so that none is cached."""
     begun = watch.stats()["steps"]
     prompt = [1000 + number, *range(2000, 2000 + PROMPT_TOKENS - 1)]
     connection = begin(watch.served, "completions", _long(watch, prompt))
@@ -92,5 +92,5 @@ def _read_first_piece(connection: socket.socket) -> None:
     while b"data: " not in received:
         piece = connection.recv(65536)
         if not piece:
-            raise SystemExit(f"No stream: {received!r}")
+            raise SystemExit(f"The response is not a stream: {received!r}")
         received += piece
