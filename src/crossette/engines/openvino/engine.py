@@ -129,11 +129,11 @@ class OpenVINOEngine:
 
     def _cancel(self, stream: OutputStream) -> None:
         """Ask the engine's thread to end a request that has no reader any more, and to record how long that took."""
-        asked = monotonic()
+        cancelled_s = monotonic()
 
         def end() -> None:
             if self._end(stream):
-                self._meter.cancellation.observe(monotonic() - asked)
+                self._meter.cancellation.observe(monotonic() - cancelled_s)
 
         self._inbox.put((stream, end))
 
