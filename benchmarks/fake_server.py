@@ -12,11 +12,11 @@ import socket
 from typing import Any
 
 from crossette import log
-from crossette.accounts.access import Access
+from crossette.accounts.access import Authenticator
 from crossette.accounts.ledger import Ledger
 from crossette.accounts.limits import Limiter
-from crossette.accounts.open import open_store
-from crossette.accounts.settings import StoreSettings
+from crossette.accounts.open import open_accounts
+from crossette.accounts.settings import AccountSettings
 from crossette.api.app import App
 from crossette.api.exchange import Exchange
 from crossette.api.guards.admission import AdmissionController
@@ -41,7 +41,7 @@ def main() -> None:
     if options.database_url is None:
         run(listener, app_class)
     else:
-        with open_store(StoreSettings(options.database_url, options.log_content)) as store:
+        with open_accounts(AccountSettings(options.database_url, options.log_content)) as store:
             run(listener, app_class, access=store.access, ledger=store.ledger)
 
 
@@ -57,7 +57,7 @@ class Plain(App):
 
 
 def run(
-    listener: socket.socket, app_class: type[App], *, access: Access | None = None, ledger: Ledger | None = None
+    listener: socket.socket, app_class: type[App], *, access: Authenticator | None = None, ledger: Ledger | None = None
 ) -> None:
     engine = FakeEngine()
     admissions = AdmissionController(Limiter(ledger.used_tokens)) if ledger is not None else None

@@ -1,11 +1,11 @@
-# Sourced by the other scripts: makes .venv where there is none and installs the package into it.
-# `ensure_venv EXTRAS` leaves $PY, the Python to run. EXTRAS is "" or "test" or "test,check".
+# Sourced by the other scripts: creates .venv if it does not exist and installs the package into it.
+# `ensure_venv EXTRAS` sets $PY, the Python to run. EXTRAS is "", "test" or "test,check".
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 VENV="${CROSSETTE_VENV:-.venv}"
 PY="$VENV/bin/python"
 
-# The newest Python that really runs: a name on the PATH may be a shim for a version that is not installed.
+# The newest working Python: a command on the PATH may be a shim for a version that is not installed.
 find_python() {
     local version found=()
     for version in 3.14 3.13 3.12 3.11; do
@@ -22,23 +22,23 @@ find_python() {
         return
     fi
     command -v python3 >/dev/null 2>&1 && found+=("python3 ($(python3 --version 2>&1))")
-    echo "crossette needs Python 3.11 to 3.14 with the venv module. Found: ${found[*]:-no Python at all}." >&2
-    echo "Install one, for example with: apt-get install python3 python3-venv" >&2
+    echo "crossette requires Python 3.11 to 3.14 with the venv module. Found: ${found[*]:-no Python at all}." >&2
+    echo "Install it, for example with: apt-get install python3 python3-venv" >&2
     return 1
 }
 
-# Installing anew is needed when the list of packages or the set of extras has changed, not at every start.
+# Reinstall only if the list of packages or the set of extras has changed.
 ensure_venv() {
-    local extras="$1" python stamp wanted
+    local extras="$1" python stamp expected
     if [ ! -x "$PY" ]; then
         python=$(find_python) || exit 1
-        echo "Making $VENV with $($python --version)" >&2
+        echo "Creating $VENV with $($python --version)" >&2
         "$python" -m venv "$VENV" || exit 1
     fi
     stamp="$VENV/.installed-${extras:-run}"
-    wanted=$(cksum pyproject.toml)
-    [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+    expected=$(cksum pyproject.toml)
+    [ "$(cat "$stamp" 2>/dev/null)" = "$expected" ] && return
     echo "Installing crossette${extras:+[$extras]} into $VENV" >&2
     "$PY" -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}" || exit 1
-    echo "$wanted" >"$stamp"
+    echo "$expected" >"$stamp"
 }

@@ -1,4 +1,4 @@
-"""What is made once for all tests: a model of random weights, and the real one, pulled as users pull it."""
+"""Shared fixtures: a tiny model with random weights, the real default model, and an API server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.folders import cache_folder
 from crossette.models.catalogue import DEFAULT
 from crossette.models.fetch import sha256_of
-from crossette.models.pull import pull, silent
+from crossette.models.pull import no_progress, pull
 from crossette.models.sources import Sources
 from crossette.models.store import ModelStore, StoredModel, default_root
 from crossette.server.build import model_files
@@ -33,17 +33,17 @@ _MODELS = frozenset({"tiny_model_dir", "default_gguf", "real_model", "real_files
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all", action="store_true", help="also run what needs environments of its own: real clients")
-    parser.addoption("--fuzz", type=int, default=1, metavar="N", help="N times as many random requests")
-    parser.addoption("--corpus", action="store_true", help="also hold the model to every schema: some ten minutes")
-    parser.addoption("--write-docs", action="store_true", help="write the pages under docs/ that a run prints")
+    parser.addoption("--all", action="store_true", help="also run tests with real clients in separate environments")
+    parser.addoption("--fuzz", type=int, default=1, metavar="N", help="multiply the number of random requests by N")
+    parser.addoption("--corpus", action="store_true", help="also test every schema with the model: about ten minutes")
+    parser.addoption("--write-docs", action="store_true", help="write the generated pages under docs/")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    settings.register_profile("default", deadline=None)  # a busy machine is no fault of an example
+    settings.register_profile("default", deadline=None)  # no deadline: the machine may be busy
     settings.register_profile("long", max_examples=2000, deadline=None)  # --hypothesis-profile long
     settings.load_profile(config.getoption("--hypothesis-profile") or "default")
-    config.addinivalue_line("markers", "all: needs more than Python; runs only with --all")
+    config.addinivalue_line("markers", "all: requires more than Python; runs only with --all")
     config.addinivalue_line("markers", "corpus: takes minutes with a model; runs only with --corpus")
     config.addinivalue_line(
         "markers", "model: computes with a model, real or random; scripts/test --fast leaves it out"
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Servers and commands that a test starts leave the keys and the ledger of this machine's user alone."""
+    """Servers and commands in tests do not use the user's keys and ledger."""
     file = tmp_path_factory.mktemp("database") / "crossette.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CROSSETTE_DATABASE_URL", f"sqlite:///{file}")
@@ -73,17 +73,17 @@ def _own_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def root_logger() -> Iterator[None]:
-    """The root logger is left as it was."""
+    """Restore the root logger after the test."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
-    root.handlers = []  # or pytest's own would be closed by the configuration
+    root.handlers = []  # or the configuration would close pytest's handlers
     yield
     root.handlers, root.level = before, level
 
 
 @pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A llama of two layers and random weights, as the store would hold it."""
+    """The folder of a Llama model with two layers and random weights, as in the store."""
     folder = tmp_path_factory.mktemp("tiny-model")
     gguf = write_tiny_gguf(
         tmp_path_factory.mktemp("tiny-gguf") / "tiny.gguf", layers=2, width=128, context_length=TINY_CONTEXT
@@ -94,7 +94,7 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def default_gguf() -> Path:
-    """The default model's GGUF file, fetched as users fetch it and kept between runs."""
+    """The default model's GGUF file, downloaded once and cached between runs."""
     cache = cache_folder() / "test-cache"
     file = cache / DEFAULT.hub_file
     cache.mkdir(parents=True, exist_ok=True)
@@ -102,12 +102,12 @@ def default_gguf() -> Path:
         if file.is_file() and sha256_of(file) == DEFAULT.sha256:
             return file
         with TemporaryDirectory(dir=cache) as temporary:
-            return Sources().catalogue(DEFAULT, Path(temporary), silent).path.replace(file)
+            return Sources().catalogue(DEFAULT, Path(temporary), no_progress).path.replace(file)
 
 
 @pytest.fixture(scope="session")
 def real_model() -> StoredModel:
-    """The default model; fetched on the first run and kept where `crossette pull` keeps it."""
+    """The default model, pulled into the user's model store on the first run."""
     root = default_root()
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root.parent / "tests.lock"):  # workers of one run share the store
@@ -116,13 +116,13 @@ def real_model() -> StoredModel:
 
 @pytest.fixture(scope="session")
 def real_files(real_model: StoredModel) -> ModelFiles:
-    """Its measurements are not kept: each load makes its own."""
+    """The files of the default model without a calibration cache: each load measures again."""
     return replace(model_files(real_model), cache=None)
 
 
 @pytest.fixture(scope="session")
 def real_engine(real_files: ModelFiles) -> Iterator[OpenVINOEngine]:
-    """The default model, loaded with the settings of `crossette serve` but for a modest cache."""
+    """The default model, loaded with the default settings and a small KV cache."""
     engine = OpenVINOEngine.load(real_files, OpenVINOSettings(kv_cache="256MiB"))
     yield engine
     engine.close()
@@ -130,7 +130,7 @@ def real_engine(real_files: ModelFiles) -> Iterator[OpenVINOEngine]:
 
 @pytest.fixture
 def fuzz(request: pytest.FixtureRequest) -> int:
-    """How many times the usual number of examples a random test should try."""
+    """The multiplier of `--fuzz` for the number of random examples."""
     times: int = request.config.getoption("--fuzz")
     return times
 
@@ -143,13 +143,13 @@ def shared_api() -> Iterator[ApiServer]:
 
 @pytest.fixture
 def api(shared_api: ApiServer) -> Iterator[ApiServer]:
-    """One server for all tests that only talk to it; and nothing may be left on its engine."""
+    """The shared server. Its engine must be idle after each test."""
     yield shared_api
     shared_api.wait_until_idle()
 
 
 @pytest.fixture(params=PREFIXES)
 def prefix(request: pytest.FixtureRequest) -> str:
-    """Each dialect's base path."""
+    """The base path of each dialect."""
     chosen: str = request.param
     return chosen

@@ -1,4 +1,4 @@
-"""Settings from four places, and one error that names the place at fault."""
+"""Settings from four sources, and errors that name the source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pytest
 
 from crossette import config
-from crossette.accounts.open import open_store
+from crossette.accounts.open import open_accounts
 from crossette.errors import ConfigError
 from crossette.server import build, settings
 from crossette.server.listener import bind
@@ -54,7 +54,7 @@ def load(
     return config.load(SECTIONS, flags=flags, environ=environ, file=path)
 
 
-# --- which place counts ---
+# --- precedence ---
 
 FILE, ENVIRON, FLAGS = "[here]\nport = 2", {"CROSSETTE_PORT": "3"}, {"port": "4"}
 
@@ -93,7 +93,7 @@ def test_settings_not_given_have_their_defaults(tmp_path: Path) -> None:
         ('[here.alias]\na = "b"\n"accounts/x/models/c" = "b"', Here(alias=("a=b", "accounts/x/models/c=b"))),
     ],
 )
-def test_a_file_may_say(tmp_path: Path, text: str, settings: object) -> None:
+def test_values_of_a_file(tmp_path: Path, text: str, settings: object) -> None:
     assert settings in load(tmp_path, file=text).values()
 
 
@@ -106,24 +106,24 @@ def test_a_file_may_say(tmp_path: Path, text: str, settings: object) -> None:
         ("CROSSETTE_ALIAS", "a=b, c=d", Here(alias=("a=b", "c=d"))),
     ],
 )
-def test_the_environment_may_say(tmp_path: Path, variable: str, text: str, settings: object) -> None:
+def test_values_of_the_environment(tmp_path: Path, variable: str, text: str, settings: object) -> None:
     assert settings in load(tmp_path, environ={variable: text}).values()
 
 
-# --- mistakes ---
+# --- errors ---
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "messages"),
     [
-        ({"file": "[here]\nprot = 1"}, ["sets 'prot' in [here], which is no setting", "Did you mean port?"]),
+        ({"file": "[here]\nprot = 1"}, ["sets 'prot' in [here], which is an unknown setting", "Did you mean port?"]),
         ({"file": "[here]\nxyzzy = 1"}, ["sets 'xyzzy' in [here]", "Known: port, alias, level, limit."]),
-        ({"file": "[here]\nexact = true"}, ["sets 'exact' in [here]. It belongs to [there]."]),
-        ({"file": "port = 1"}, ["crossette.toml sets 'port' outside a section. It belongs to [here]."]),
-        ({"file": "[port]\na = 1"}, ["sets 'port' outside a section. It belongs to [here]."]),
-        ({"file": "here = 1"}, ["has 'here', which is no section"]),
-        ({"file": "[ther]"}, ["has 'ther', which is no section. Did you mean there?"]),
-        ({"file": "[xyzzy]"}, ["has 'xyzzy', which is no section. Known: [here], [there]."]),
+        ({"file": "[here]\nexact = true"}, ["sets 'exact' in [here]. Move it to [there]."]),
+        ({"file": "port = 1"}, ["crossette.toml sets 'port' outside a section. Move it to [here]."]),
+        ({"file": "[port]\na = 1"}, ["sets 'port' outside a section. Move it to [here]."]),
+        ({"file": "here = 1"}, ["has an unknown section 'here'"]),
+        ({"file": "[ther]"}, ["has an unknown section 'ther'. Did you mean there?"]),
+        ({"file": "[xyzzy]"}, ["has an unknown section 'xyzzy'. Known: [here], [there]."]),
         ({"file": "[here]\nport = 'many'"}, ["port in [here] of ", "crossette.toml cannot be 'many'"]),
         ({"file": "[there]\ndrain-timeout = []"}, ["drain-timeout in ", "cannot be []"]),
         ({"file": '[here]\nlevel = "middle"'}, ["level in ", "cannot be 'middle'"]),
@@ -132,27 +132,27 @@ def test_the_environment_may_say(tmp_path: Path, variable: str, text: str, setti
         ({"flags": {"drain_timeout": "long"}}, ["--drain-timeout cannot be 'long'"]),
     ],
 )
-def test_a_mistake_names_its_place_and_the_value(tmp_path: Path, given: dict[str, Any], words: list[str]) -> None:
+def test_an_error_names_its_source_and_the_value(tmp_path: Path, given: dict[str, Any], messages: list[str]) -> None:
     with pytest.raises(ConfigError) as raised:
         load(tmp_path, **given)
 
-    assert [word for word in words if word not in str(raised.value)] == []
+    assert [text for text in messages if text not in str(raised.value)] == []
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Can't read the configuration file .*nowhere\.toml"):
         config.load(SECTIONS, file=tmp_path / "nowhere.toml")
 
 
-def test_a_setting_declared_twice_is_our_mistake() -> None:
+def test_a_setting_declared_twice_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="port is declared twice"):
         config.table({"here": Here, "there": Here})
 
 
-# --- the real table ---
+# --- the real settings ---
 
 
-def test_every_setting_stands_in_the_help_with_its_variable_and_its_default() -> None:
+def test_help_lists_every_setting_with_its_variable_and_default() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "crossette", "serve", "--help"],
         env=os.environ | {"COLUMNS": "400", "TERM": "dumb"},
@@ -171,36 +171,36 @@ def test_every_setting_stands_in_the_help_with_its_variable_and_its_default() ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
-        (["--port", "65536"], "--port cannot be '65536'. It is a whole number, at least 0 and at most 65535."),
-        (["--log-level", "loud"], "--log-level cannot be 'loud'. It is one of debug, info, warning, error."),
-        (["a", "--model", "b"], "MODEL is 'a' and --model is 'b': give one of them."),
+        (["--port", "65536"], "--port cannot be '65536'. It must be an integer, at least 0 and at most 65535."),
+        (["--log-level", "loud"], "--log-level cannot be 'loud'. It must be one of debug, info, warning, error."),
+        (["a", "--model", "b"], "MODEL is 'a' and --model is 'b'. Give one of them."),
         (["--config", "nowhere.toml"], "Can't read the configuration file nowhere.toml"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_one_sentence(arguments: list[str], words: str) -> None:
+def test_an_error_on_the_command_line_is_one_sentence(arguments: list[str], message: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "crossette", "serve", *arguments], capture_output=True, text=True, timeout=60
     )
 
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert words in ended.stderr
+    assert message in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-MISSPELT = ["1_0", " 10", "10 ", "+10", "010", "\u0661\u0660", "0x10", ""]
-"""Texts that `int` reads, and that may mean something else."""
+AMBIGUOUS = ["1_0", " 10", "10 ", "+10", "010", "\u0661\u0660", "0x10", ""]
+"""Texts that `int` accepts, but that may mean something else."""
 
 
 @pytest.mark.parametrize(
-    ("flag", "value", "wanted"),
+    ("flag", "value", "expected"),
     [
-        ("port", "many", "a whole number, at least 0 and at most 65535"),
-        ("ledger_days", "0", "a whole number, at least 1 and at most 36500"),
+        ("port", "many", "an integer, at least 0 and at most 65535"),
+        ("ledger_days", "0", "an integer, at least 1 and at most 36500"),
         ("comment_interval", "0", "a number, more than 0 and at most 31536000"),
         ("step_time", "inf", "a number, more than 0 and at most 31536000"),
-        *((name, text, "a whole number, at least 1") for name in ("max_messages", "threads") for text in MISSPELT),
+        *((name, text, "an integer, at least 1") for name in ("max_messages", "threads") for text in AMBIGUOUS),
         ("max_wait", "nan", "a number, at least 0 and at most 31536000"),
         ("drain_timeout", "inf", "a number, at least 0 and at most 31536000"),
         ("allow_anonymous", "maybe", "true or false"),
@@ -208,46 +208,46 @@ MISSPELT = ["1_0", " 10", "10 ", "+10", "010", "\u0661\u0660", "0x10", ""]
         ("fireworks_stop", "", "one of include, omit"),
     ],
 )
-def test_what_a_setting_must_be_is_said_in_words(flag: str, value: str, wanted: str) -> None:
+def test_an_error_describes_the_valid_values(flag: str, value: str, expected: str) -> None:
     with pytest.raises(ConfigError) as raised:
         settings.load_settings({flag: value})
 
-    assert str(raised.value) == f"--{flag.replace('_', '-')} cannot be {value!r}. It is {wanted}."
+    assert str(raised.value) == f"--{flag.replace('_', '-')} cannot be {value!r}. It must be {expected}."
 
 
-def test_a_list_in_a_file_must_be_of_texts(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"alias in .* cannot be \[1\]\. It is a list of texts\."):
+def test_a_list_in_a_file_must_be_of_strings(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"alias in .* cannot be \[1\]\. It must be a list of strings\."):
         load(tmp_path, file="[here]\nalias = [1]")
 
 
-def test_flags_replace_a_list_of_the_file_and_add_nothing_to_it(tmp_path: Path) -> None:
+def test_flags_replace_a_list_of_the_file(tmp_path: Path) -> None:
     assert load(tmp_path, file='[here.alias]\na = "b"', flags={"alias": ["c"]})["here"].alias == ("c",)
 
 
 @pytest.mark.parametrize(
-    ("host", "words"),
+    ("host", "message"),
     [
-        ("nosuchhost.invalid", "--host nosuchhost.invalid is no name or address that is known here"),
-        ("a" * 70, "is no name or address that is known here"),
-        ("192.0.2.1", "--host 192.0.2.1 is no address of this machine"),
+        ("nosuchhost.invalid", "--host nosuchhost.invalid is not a known hostname or address"),
+        ("a" * 70, "is not a known hostname or address"),
+        ("192.0.2.1", "--host 192.0.2.1 is not an address of this machine"),
     ],
 )
-def test_a_host_that_cannot_be_bound_is_named_and_the_port_is_not_blamed(host: str, words: str) -> None:
+def test_the_error_for_a_host_that_cannot_be_bound_names_the_host_and_not_the_port(host: str, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         bind(host, 0)
 
-    assert words in str(raised.value)
+    assert message in str(raised.value)
     assert "--port" not in str(raised.value)
 
 
-def test_a_port_that_is_taken_is_named() -> None:
+def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"Can't listen on 127\.0\.0\.1:{port}: .*Choose another --port"):
             bind("127.0.0.1", port)
 
 
-def test_aliases_are_names_of_the_served_model_unless_they_say() -> None:
+def test_aliases_without_a_model_are_names_of_the_served_model() -> None:
     assert build.parse_aliases(["a=m", "b", "accounts/x/models/c=m"], "default") == {
         "a": "m",
         "b": "default",
@@ -257,12 +257,12 @@ def test_aliases_are_names_of_the_served_model_unless_they_say() -> None:
         build.parse_aliases(["=m"], "m")
 
 
-def test_a_price_of_a_model_that_is_not_served_is_refused(tmp_path: Path) -> None:
+def test_a_price_of_a_model_that_is_not_served_is_rejected(tmp_path: Path) -> None:
     environ = {"CROSSETTE_DATABASE_URL": f"sqlite:///{tmp_path}/crossette.db", "CROSSETTE_PRICE": "other=1/1/1"}
     loaded = settings.load_settings(environ=environ)
 
     with (
-        open_store(loaded.accounts) as store,
+        open_accounts(loaded.accounts) as store,
         closing(bind("127.0.0.1", 0)) as listener,
         pytest.raises(ConfigError, match=r"--price names 'other', which is not served\. Served: fake\."),
     ):

@@ -1,4 +1,4 @@
-"""The documents say what the code does."""
+"""The documentation matches the code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_readme_is_short_and_names_the_packages_it_stands_on() -> None:
     assert {name for name in names if name not in table} == {"opentelemetry-exporter-otlp-proto-http"}
 
 
-def test_files_that_a_text_names_are_there() -> None:
+def test_files_that_a_text_mentions_exist() -> None:
     folders = ("src", "tests", "docs", "scripts", "benchmarks")
     texts = [*ROOT.glob("*.*"), *(path for folder in folders for path in (ROOT / folder).rglob("*"))]
     texts = [path for path in texts if path.suffix in (".py", ".md", ".toml", ".sh") or path.parent.name == "scripts"]
@@ -58,11 +58,11 @@ def test_files_that_a_text_names_are_there() -> None:
 
 
 def _named(file: Path) -> list[str]:
-    """Paths of the project in a file, and where Markdown's links lead."""
+    """The project paths that a file mentions, and the targets of its Markdown links."""
     text = file.read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) if file.suffix == ".md" else []
     return re.findall(r"(?<![\w/.-])((?:tests|docs|scripts|benchmarks|src)/[\w./-]+\w)", text) + links
 
 
-def test_the_page_of_metrics_is_as_scripts_docs_prints_it() -> None:
+def test_the_metrics_page_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == page()

@@ -1,4 +1,4 @@
-"""What is said of packages that only some need, where they are not installed."""
+"""Errors for optional packages that are not installed."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from crossette.errors import ConfigError
 from crossette.observability.tracing import Tracer
 
 
-def test_tracing_says_how_to_install_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracing_without_its_packages_is_an_error_with_install_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
 
     with pytest.raises(ConfigError) as raised:
         Tracer("http://127.0.0.1:4318")
 
     assert str(raised.value) == (
-        "--otlp-endpoint needs packages that are not installed (opentelemetry.sdk.trace). "
-        "In a clone: .venv/bin/pip install -e '.[otel]'; else: pip install 'crossette[otel]'"
+        "--otlp-endpoint requires packages that are not installed (opentelemetry.sdk.trace). "
+        "In a clone: .venv/bin/pip install -e '.[otel]'; otherwise: pip install 'crossette[otel]'"
     )
 
 
-def test_postgresql_says_how_to_install_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postgresql_without_its_packages_is_an_error_with_install_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "find_spec", lambda name: None)
 
-    with pytest.raises(ConfigError, match=r"\.venv/bin/pip install -e '\.\[postgres\]'; else: pip install 'crossette"):
+    with pytest.raises(
+        ConfigError, match=r"\.venv/bin/pip install -e '\.\[postgres\]'; otherwise: pip install 'crossette"
+    ):
         database.Database("postgresql://me@127.0.0.1/x")

@@ -1,4 +1,4 @@
-"""Where crossette writes, on the platform that the test runs on; platformdirs knows the others."""
+"""The folders of crossette, on the platform of the test."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from crossette.folders import cache_folder, data_folder
 HOME = "CROSSETTE_HOME"
 
 
-def test_everything_is_below_crossette_home_where_that_is_set(tmp_path: Path) -> None:
+def test_all_folders_are_below_crossette_home_if_set(tmp_path: Path) -> None:
     environ = {HOME: str(tmp_path)}
 
     assert (cache_folder(environ), data_folder(environ)) == (tmp_path, tmp_path)
 
 
-def test_a_tilde_is_the_users_home() -> None:
+def test_a_tilde_is_expanded() -> None:
     assert cache_folder({HOME: "~/c"}) == Path.home() / "c"
 
 

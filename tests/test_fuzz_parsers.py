@@ -1,4 +1,4 @@
-"""The parsers under atheris, for a bounded number of inputs. `support/fuzz_parsers.py` runs as long as one likes."""
+"""Fuzzing of the parsers with atheris, for a fixed number of inputs; `support/fuzz_parsers.py` runs without limit."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ pytestmark = [
 ]
 
 
-def words() -> set[str]:
-    """What chance would not find: markup, and the words of recorded outputs, schemas and grammars."""
-    markup = {mark for known in FORMATS.values() for mark in (*known.openings, *known.layout, *known.markers)}
-    thoughts = {mark for known in REASONING.values() for mark in (known.begin, known.end, *known.layout)}
-    said = {word for recording in RECORDINGS for word in re.findall(r'[{\["][^\s]{2,20}', recording.text)}
-    return markup | thoughts | said | {'"type":', '"properties":', '"$ref":', "root ::= ", "(?<=", "[^\\w"}
+def tokens() -> set[str]:
+    """A fuzzing dictionary: markup, and strings of recorded outputs, schemas and grammars."""
+    markup = {tag for known in FORMATS.values() for tag in (*known.openings, *known.layout, *known.markers)}
+    reasoning = {tag for known in REASONING.values() for tag in (known.begin, known.end, *known.layout)}
+    outputs = {text for recording in RECORDINGS for text in re.findall(r'[{\["][^\s]{2,20}', recording.text)}
+    return markup | reasoning | outputs | {'"type":', '"properties":', '"$ref":', "root ::= ", "(?<=", "[^\\w"}
 
 
-def test_no_input_breaks_a_promise_of_a_parser(tmp_path: Path) -> None:
-    dictionary = tmp_path / "words"
-    spelled = ("".join(f"\\x{byte:02x}" for byte in word.encode()) for word in sorted(words()))
-    dictionary.write_text("".join(f'"{word}"\n' for word in spelled if word))
+def test_no_input_violates_an_invariant_of_a_parser(tmp_path: Path) -> None:
+    dictionary = tmp_path / "dictionary"
+    escaped = ("".join(f"\\x{byte:02x}" for byte in token.encode()) for token in sorted(tokens()))
+    dictionary.write_text("".join(f'"{token}"\n' for token in escaped if token))
 
     ran = subprocess.run(
-        # No limit of memory: what libFuzzer reads is the peak of this process as well, from before its own began.
+        # No memory limit: libFuzzer reads the peak RSS, which includes this process before the fork.
         [
             sys.executable,
             "-m",
@@ -49,7 +49,7 @@ def test_no_input_breaks_a_promise_of_a_parser(tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        cwd=tmp_path,  # where an input that breaks something is kept
+        cwd=tmp_path,  # where libFuzzer stores failing inputs
         env={"PYTHONPATH": str(TESTS)},
     )
 

@@ -1,4 +1,4 @@
-"""Who may import whom. The table is the architecture: a new arrow is a decision, and is made here first."""
+"""Import rules between layers. A new dependency between layers is a decision and is added here first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BASE = {
     "folders",
     "moving_average",
 }
-"""Modules that anybody may import, but for each other."""
+"""Modules that all layers may import, except each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     # the base
@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "moving_average": set(),
     "types": {"errors"},
     "accounts": {"types"},
-    # the engine's interface, and what lies above and below it
+    # the engine interface, and the layers above and below it
     "engine": {"types"},
     "text": {"types"},
     "observability": {"engine", "types"},
@@ -49,10 +49,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines": {"engine", "types"},
     "testing": {"engines", "engine", "types"},
     "models": {"types"},
-    # what the commands do
+    # the commands
     "config": {"types"},
     "client": {"types"},
-    # composition, which knows every room
+    # composition
     "server": {
         *("config", "accounts", "api", "engines", "testing", "models", "text", "engine", "observability"),
         "types",
@@ -64,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
 }
-"""Each module or package at the top of crossette, and which others its files may import beside the base."""
+"""The top-level modules and packages, and which others their files may import in addition to the base."""
 
 OPENVINO_FILES = {
     *(f"engines/openvino/{name}.py" for name in ("__init__", "model", "lengths", "runner", "tokenizer", "convert")),
@@ -74,7 +74,7 @@ OPENVINO_FILES = {
 """The only files that import the packages of OpenVINO."""
 
 PURE = ("asyncio", "threading", "socket", "httpx", "starlette", "uvicorn", "time")
-"""What a file that only computes does not need."""
+"""Modules that pure files must not import."""
 
 PURE_FILES = (
     "accounts/token_bucket.py",
@@ -90,14 +90,14 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
 
 def imports(file: str) -> Iterator[str]:
-    """Every module that a file imports, wherever in the file, by its full name."""
+    """All imports of a file, at any level, by full name."""
     for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file} imports by a relative name"
             assert node.module is not None
-            # `from crossette import config` imports a module, `from crossette.config import fill` a name of one.
+            # `from crossette import config` imports a module, `from crossette.config import fill` a name in a module.
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -105,24 +105,24 @@ def allowed(layer: str) -> set[str]:
     return MAY_IMPORT[layer] if layer in BASE else MAY_IMPORT[layer] | BASE
 
 
-def place(file: str) -> str:
+def layer_of(file: str) -> str:
     """The top-level module or package that a file belongs to."""
     return file.partition("/")[0].removesuffix(".py")
 
 
-def ours(file: str) -> set[str]:
-    """The top-level modules of ours that a file imports, its own left out."""
+def own_imports(file: str) -> set[str]:
+    """The top-level modules of crossette that a file imports, without its own."""
     names = {name.split(".")[1] for name in imports(file) if name.startswith("crossette.")}
-    return {name for name in names if (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file()} - {place(file)}
+    return {name for name in names if (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file()} - {layer_of(file)}
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_a_file_imports_only_what_its_layer_may(file: str) -> None:
-    assert ours(file) <= allowed(place(file))
+    assert own_imports(file) <= allowed(layer_of(file))
 
 
-def test_the_table_names_every_module_and_no_other() -> None:
-    assert set(MAY_IMPORT) == {place(file) for file in FILES}
+def test_the_table_lists_exactly_the_top_level_modules() -> None:
+    assert set(MAY_IMPORT) == {layer_of(file) for file in FILES}
 
 
 def test_no_two_layers_may_import_each_other() -> None:
@@ -133,16 +133,16 @@ def test_no_two_layers_may_import_each_other() -> None:
     assert done == set(MAY_IMPORT)
 
 
-def test_api_and_engines_never_meet() -> None:
+def test_api_and_engines_do_not_import_each_other() -> None:
     assert "engines" not in MAY_IMPORT["api"]
     assert "api" not in MAY_IMPORT["engines"]
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_only_these_files_import_openvino(file: str) -> None:
-    theirs = {name.partition(".")[0] for name in imports(file)}
+    packages = {name.partition(".")[0] for name in imports(file)}
 
-    found = {name for name in theirs if name.startswith("openvino")}
+    found = {name for name in packages if name.startswith("openvino")}
     assert not found or file in OPENVINO_FILES
 
 
@@ -153,7 +153,7 @@ def test_a_pure_file_has_no_clock_no_thread_and_no_socket(file: str) -> None:
     assert {name.partition(".")[0] for name in imports(file)}.isdisjoint(PURE)
 
 
-def test_the_schema_of_the_wire_does_not_know_http() -> None:
+def test_the_wire_schema_is_independent_of_http() -> None:
     schema = [file for file in FILES if file.startswith("api/schema/")]
     known = {name for file in schema for name in imports(file)}
 

@@ -1,4 +1,4 @@
-"""Log lines: with the request's id, for people or for programs, and safe to show."""
+"""Log lines: request and trace ids, console and JSON format, escaping."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crossette import log as logs
-from crossette.log import configure, request_id, visible
+from crossette.log import configure, escape_controls, request_id
 from crossette.observability import request_log
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
@@ -32,10 +32,10 @@ def lines(capsys: Capture) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-@pytest.mark.parametrize(("level", "expected"), [("info", []), ("debug", ["asked"])])
-def test_how_a_model_is_fetched_is_told_to_who_debugs(capsys: Capture, level: str, expected: list[str]) -> None:
+@pytest.mark.parametrize(("level", "expected"), [("info", []), ("debug", ["request"])])
+def test_download_requests_are_logged_at_level_debug(capsys: Capture, level: str, expected: list[str]) -> None:
     configure(level, "json")
-    logging.getLogger("httpx").info("asked")
+    logging.getLogger("httpx").info("request")
 
     assert [line["message"] for line in lines(capsys)] == expected
 
@@ -91,7 +91,7 @@ def test_a_json_line_has_the_id_of_the_trace_where_there_is_one(capsys: Capture,
     assert (after["request_id"], "trace_id" in after) == ("-", False)
 
 
-def test_half_a_character_breaks_no_line(capsys: Capture) -> None:
+def test_a_lone_surrogate_does_not_break_a_line(capsys: Capture) -> None:
     configure("info", "json")
     log.info("half: %s", "\ud800", extra={logs.FIELDS: lambda: {"odd": object}})
 
@@ -109,14 +109,14 @@ def test_half_a_character_breaks_no_line(capsys: Capture) -> None:
         ("é", "é"),
     ],
 )
-def test_control_characters_are_spelled_out(text: str, shown: str) -> None:
-    assert visible(text) == shown
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
+    assert escape_controls(text) == shown
 
 
 # --- the line of a request ---
 
 
-def test_the_line_of_a_request_for_people(capsys: Capture) -> None:
+def test_the_console_line_of_a_request(capsys: Capture) -> None:
     configure("info")
     request_log.note(make_record(recorded={"user": "ann"}))
 
@@ -127,14 +127,14 @@ def test_the_line_of_a_request_for_people(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("queued_s", [None, 0.0004])
-def test_people_are_not_told_of_a_wait_of_nothing(capsys: Capture, queued_s: float | None) -> None:
+def test_a_console_line_omits_a_queue_time_of_zero(capsys: Capture, queued_s: float | None) -> None:
     configure("info")
     request_log.note(make_record(work=replace(WORK, queued_s=queued_s)))
 
     assert "queued" not in capsys.readouterr().err
 
 
-def test_the_line_of_a_request_for_programs(capsys: Capture) -> None:
+def test_the_json_line_of_a_request(capsys: Capture) -> None:
     configure("info", "json")
     request_log.note(make_record(recorded={"metadata": {"team": "blue"}}))
 
@@ -168,7 +168,7 @@ def test_the_line_of_a_request_for_programs(capsys: Capture) -> None:
     }
 
 
-def test_the_line_of_a_refusal_names_its_kind(capsys: Capture) -> None:
+def test_the_line_of_a_rejected_request_has_the_error_kind(capsys: Capture) -> None:
     configure("info")
     request_log.note(make_record(status=404, error="model_not_found", work=None))
 
@@ -176,7 +176,7 @@ def test_the_line_of_a_refusal_names_its_kind(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(("status", "num_lines"), [(200, 0), (503, 1)])
-def test_what_machines_poll_has_a_line_only_if_it_goes_wrong(capsys: Capture, status: int, num_lines: int) -> None:
+def test_polled_routes_are_logged_only_if_they_fail(capsys: Capture, status: int, num_lines: int) -> None:
     configure("info")
     for route in ("/health/ready", "/metrics"):
         request_log.note(make_record(method="GET", path=route, route=route, status=status, work=None))
@@ -184,7 +184,7 @@ def test_what_machines_poll_has_a_line_only_if_it_goes_wrong(capsys: Capture, st
     assert len(capsys.readouterr().err.splitlines()) == 2 * num_lines
 
 
-def test_a_path_forges_no_line(capsys: Capture) -> None:
+def test_a_path_cannot_forge_a_line(capsys: Capture) -> None:
     configure("info")
     request_log.note(make_record(path="/\n2026-01-01 INFO - all is well", work=None))
 
@@ -195,11 +195,11 @@ def test_a_path_forges_no_line(capsys: Capture) -> None:
 
 
 def broken(request: GenerationRequest, index: int) -> bytes:
-    """A script that fails in a way that nobody expects."""
+    """A script that raises an unexpected exception."""
     raise RuntimeError("it broke")
 
 
-def ask(server: ApiServer, **headers: str) -> None:
+def post(server: ApiServer, **headers: str) -> None:
     server.post("/v1/completions", {"model": "fake", "prompt": "a"}, headers)
     server.told.wait_for(1)
 
@@ -207,7 +207,7 @@ def ask(server: ApiServer, **headers: str) -> None:
 def test_every_line_of_a_request_has_its_callers_trace(capsys: Capture) -> None:
     configure("info", "json")
     with serving(FakeEngine(broken)) as server:
-        ask(server, traceparent=PARENT)
+        post(server, traceparent=PARENT)
 
     within = [line for line in lines(capsys) if line["logger"].startswith("crossette.") and line["request_id"] != "-"]
     assert [line["message"].partition(" /")[0] for line in within] == ["A request failed unexpectedly", "POST"]
@@ -217,18 +217,16 @@ def test_every_line_of_a_request_has_its_callers_trace(capsys: Capture) -> None:
 def test_without_spans_and_without_a_valid_parent_no_line_has_a_trace(capsys: Capture) -> None:
     configure("info", "json")
     with serving(FakeEngine(broken)) as server:
-        ask(server, traceparent=PARENT.upper())
+        post(server, traceparent=PARENT.upper())
 
     assert not [line for line in lines(capsys) if "trace_id" in line]
 
 
 @pytest.mark.parametrize("sent", ["", "nonsense"])
-def test_where_spans_are_made_a_request_for_an_answer_has_a_trace_from_its_beginning(
-    capsys: Capture, sent: str
-) -> None:
+def test_with_tracing_a_generation_request_has_a_trace_id_from_the_start(capsys: Capture, sent: str) -> None:
     configure("info", "json")
     with serving(FakeEngine(broken), begins_traces=True) as server:
-        ask(server, traceparent=sent)
+        post(server, traceparent=sent)
         (record,) = server.told.records
 
     traces = {line.get("trace_id") for line in lines(capsys) if line["request_id"] != "-"}
@@ -236,24 +234,24 @@ def test_where_spans_are_made_a_request_for_an_answer_has_a_trace_from_its_begin
     assert re.fullmatch("[0-9a-f]{32}", record.trace_id)
 
 
-def test_what_has_no_span_begins_no_trace_but_goes_on_with_its_callers(capsys: Capture) -> None:
+def test_a_request_without_span_starts_no_trace_but_continues_its_callers(capsys: Capture) -> None:
     configure("info", "json")
     with serving(begins_traces=True) as server:
         server.get("/v1/models")
         server.get("/v1/models", {"traceparent": PARENT})
         server.told.wait_for(2)
 
-    told = [line.get("trace_id") for line in lines(capsys) if line["logger"] == "crossette.observability.request_log"]
-    assert told == [None, TRACE_ID]
+    logged = [line.get("trace_id") for line in lines(capsys) if line["logger"] == "crossette.observability.request_log"]
+    assert logged == [None, TRACE_ID]
 
 
-# --- what no line may hold ---
+# --- secrets ---
 
 PROMPT, OUTPUT, KEY = "the secret prompt", "the secret answer", "sk-secret-key"
 
 
 def exchange(server: ApiServer) -> None:
-    """Requests that work, are refused, and fail, all with secrets in them."""
+    """Send requests that succeed, are rejected and fail, all with secrets in them."""
     headers = {"authorization": f"Bearer {KEY}", "x-api-key": KEY}
     messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": say(OUTPUT)}]
     for prefix in ("/v1", "/inference/v1"):
@@ -267,7 +265,7 @@ def exchange(server: ApiServer) -> None:
 
 
 @pytest.mark.parametrize("format", ["console", "json"])
-def test_no_line_has_a_prompt_an_output_or_a_key_even_when_all_is_logged(
+def test_no_line_has_a_prompt_an_output_or_a_key_even_at_level_debug(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, format: Any
 ) -> None:
     configure("debug", format)
@@ -275,7 +273,7 @@ def test_no_line_has_a_prompt_an_output_or_a_key_even_when_all_is_logged(
         "httpx",
         "httpcore.http11",
         "httpcore.connection",
-    ):  # the test's own client, which is no part of a server
+    ):  # the test's own client, which is not part of the server
         monkeypatch.setattr(logging.getLogger(name), "disabled", True)
     engine = FakeEngine(parrot)
     with serving(engine) as server:

@@ -1,4 +1,4 @@
-"""How much of a machine may be used, read from files that say so."""
+"""CPUs and memory available to the process, read from /proc and cgroup files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crossette.errors import ConfigError
-from crossette.machine import cpu_identity, free_memory, parse_memory, show_memory, usable_cpus
+from crossette.machine import cpu_identity, format_memory, free_memory, parse_memory, usable_cpus
 
 MIB = 2**20
 CGROUP = "sys/fs/cgroup/"
@@ -42,7 +42,9 @@ def make_root(path: Path, files: dict[str, str]) -> Path:
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
     ],
 )
-def test_cpus_are_those_of_the_mask_that_the_quota_pays_for(tmp_path: Path, files: dict[str, str], cpus: int) -> None:
+def test_cpus_are_those_of_the_affinity_mask_limited_by_the_quota(
+    tmp_path: Path, files: dict[str, str], cpus: int
+) -> None:
     root = make_root(tmp_path, {CGROUP + name: text for name, text in files.items()})
 
     assert usable_cpus(root) == cpus
@@ -75,13 +77,13 @@ def test_cpus_are_those_of_the_mask_that_the_quota_pays_for(tmp_path: Path, file
         ({"memory/memory.limit_in_bytes": "9223372036854771712", "memory/memory.usage_in_bytes": "7"}, 4000 * MIB),
     ],
 )
-def test_free_memory_is_what_system_and_cgroup_both_have_left(tmp_path: Path, files: dict[str, str], free: int) -> None:
+def test_free_memory_is_limited_by_system_and_cgroup(tmp_path: Path, files: dict[str, str], free: int) -> None:
     root = make_root(tmp_path, {CGROUP + name: text for name, text in files.items()})
 
     assert free_memory(root) == free
 
 
-def test_this_machine_has_something_to_use() -> None:
+def test_this_machine_has_cpus_and_memory() -> None:
     assert usable_cpus() >= 1
     assert free_memory() > 0
 
@@ -109,11 +111,11 @@ def test_amounts_of_memory(text: str, num_bytes: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "0", "0%", "101%", "-1GiB", "lots", "1TB", "1 2", "GiB", "1e9", "1_0", "+1", "\u0662GiB", "4\u0660%"]
 )
-def test_what_is_no_amount_of_memory_is_named(text: str) -> None:
+def test_an_invalid_amount_of_memory_is_named(text: str) -> None:
     with pytest.raises(ConfigError) as raised:
         parse_memory(text, free=1000)
 
-    assert str(raised.value) == f"{text!r} is not an amount of memory. Give bytes (2GiB, 500MB) or a share (40%)."
+    assert str(raised.value) == f"{text!r} is not an amount of memory. Give bytes (2GiB, 500MB) or a percentage (40%)."
 
 
 @pytest.mark.parametrize(
@@ -127,8 +129,8 @@ def test_what_is_no_amount_of_memory_is_named(text: str) -> None:
         (2**42, "4096.0 GiB"),
     ],
 )
-def test_memory_for_a_person(num_bytes: int, shown: str) -> None:
-    assert show_memory(num_bytes) == shown
+def test_formatted_memory(num_bytes: int, shown: str) -> None:
+    assert format_memory(num_bytes) == shown
 
 
 def cpuinfo(*, flags: str = "avx2", mhz: str = "2445.4") -> str:
@@ -136,16 +138,16 @@ def cpuinfo(*, flags: str = "avx2", mhz: str = "2445.4") -> str:
     return core.format(0, mhz, flags) + core.format(1, mhz, flags)
 
 
-def test_a_cpu_is_told_by_what_all_its_cores_say(tmp_path: Path) -> None:
+def test_a_cpu_is_identified_by_values_of_all_cores(tmp_path: Path) -> None:
     cache = "sys/devices/system/cpu/cpu0/cache/index2/size"
     files = {"proc/cpuinfo": cpuinfo(), cache: "512K\n"}
-    told = cpu_identity(make_root(tmp_path / "a", files))
+    identity = cpu_identity(make_root(tmp_path / "a", files))
 
-    assert told is not None
-    assert cpu_identity(make_root(tmp_path / "b", {**files, "proc/cpuinfo": cpuinfo(mhz="1500.0")})) == told
-    assert cpu_identity(make_root(tmp_path / "c", {**files, "proc/cpuinfo": cpuinfo(flags="avx2 avx512f")})) != told
-    assert cpu_identity(make_root(tmp_path / "d", {**files, cache: "1024K\n"})) != told
+    assert identity is not None
+    assert cpu_identity(make_root(tmp_path / "b", {**files, "proc/cpuinfo": cpuinfo(mhz="1500.0")})) == identity
+    assert cpu_identity(make_root(tmp_path / "c", {**files, "proc/cpuinfo": cpuinfo(flags="avx2 avx512f")})) != identity
+    assert cpu_identity(make_root(tmp_path / "d", {**files, cache: "1024K\n"})) != identity
 
 
-def test_a_machine_without_cpuinfo_does_not_tell(tmp_path: Path) -> None:
+def test_a_machine_without_cpuinfo_has_no_identity(tmp_path: Path) -> None:
     assert cpu_identity(make_root(tmp_path, {})) is None

@@ -1,4 +1,4 @@
-"""The measurements behind docs/reliability.md, and the tests that it names."""
+"""The measurements of docs/reliability.md, and the tests that it lists."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
 
 
-def test_every_test_that_the_page_names_exists() -> None:
+def test_every_test_that_the_page_lists_exists() -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)
 
     assert len(named) > 20
@@ -29,7 +29,7 @@ def test_every_test_that_the_page_names_exists() -> None:
         assert f"def {name}(" in (ROOT / file).read_text() if name else (ROOT / file).is_file(), f"{file} {name}"
 
 
-def test_the_page_has_the_rows_of_a_report_between_its_marks() -> None:
+def test_the_page_has_the_rows_of_a_report_between_its_markers() -> None:
     from faults.rows import Row, table
     from reliability import MARKER, report
 
@@ -41,7 +41,7 @@ def test_the_page_has_the_rows_of_a_report_between_its_marks() -> None:
     assert table([]) in inside
 
 
-def test_a_percentile_is_a_value_that_was_measured() -> None:
+def test_a_percentile_is_a_measured_value() -> None:
     from faults.rows import median_and_worst, percentile
 
     assert [percentile([*range(100, 0, -1)], share) for share in (0.5, 0.95, 1)] == [50, 95, 100]
@@ -49,7 +49,7 @@ def test_a_percentile_is_a_value_that_was_measured() -> None:
     assert median_and_worst([3, 1, 9]) == "3, 9"
 
 
-def test_only_measurements_that_there_are_can_be_chosen() -> None:
+def test_only_existing_measurements_can_be_selected() -> None:
     from reliability import MEASUREMENTS, names
 
     assert names(",".join(MEASUREMENTS)) == list(MEASUREMENTS)
@@ -71,7 +71,7 @@ def test_a_crowd_is_measured_on_a_process(monkeypatch: pytest.MonkeyPatch) -> No
     assert sockets == sockets[:1] * 3
 
 
-def test_a_soak_tells_growth_what_is_held_and_what_is_lost() -> None:
+def test_a_soak_reports_growth_leaks_and_losses() -> None:
     from faults.memory import memory_rows
     from soak import Outcome
 

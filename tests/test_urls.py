@@ -1,4 +1,4 @@
-"""Addresses that people mistype: wherever one is taken, a wrong one is one sentence and never a stack trace."""
+"""Invalid URLs: wherever a URL is accepted, the error is one sentence and never a stack trace."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from crossette.urls import split_http, split_url
 
 Capture = pytest.CaptureFixture[str]
 
-WRONG = {
+INVALID = {
     "": "host is missing",
     "http://": "host is missing",
     "http:///v1": "host is missing",
     "http://:80": "host is missing",
     "://x": "host is missing",
-    "http://[::1": "no IPv6 address",
-    "http://::1]": "IPv6|no port",
-    "http://[zz]": "no IPv6 address",
-    "http://[::1]x": "no port|no IPv6",
-    "http://user:secret@[::1": "no IPv6 address",
-    "http://host:99999": "from 1 to 65535",
-    "http://host:0": "from 1 to 65535",
-    "http://host:abc": "no port",
-    "http://host:-1": "no port",
-    "http://host:1_0": "no port",
-    "http://host:\u0663": "no port",
-    "http://host:": "no port",
+    "http://[::1": "not enclose an IPv6 address",
+    "http://::1]": "IPv6|other than a port",
+    "http://[zz]": "not enclose an IPv6 address",
+    "http://[::1]x": "other than a port|not enclose an IPv6",
+    "http://user:secret@[::1": "not enclose an IPv6 address",
+    "http://host:99999": "between 1 and 65535",
+    "http://host:0": "between 1 and 65535",
+    "http://host:abc": "other than a port",
+    "http://host:-1": "other than a port",
+    "http://host:1_0": "other than a port",
+    "http://host:\u0663": "other than a port",
+    "http://host:": "other than a port",
     "http://host: 80": "blanks",
     "http://a b": "blanks",
     " http://host": "blanks",
@@ -48,11 +48,11 @@ WRONG = {
     "http://%zz": "neither a name",
     "http://a\\b": "neither a name",
 }
-"""What is no URL of a server, and a word of the reason."""
+"""Invalid URLs of servers, and a pattern of the reason."""
 
 
 def run(*arguments: str) -> int:
-    """The exit code of a command, as it is started."""
+    """Run a command and return its exit code."""
     sys.argv = ["crossette", *arguments]
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -60,8 +60,8 @@ def run(*arguments: str) -> int:
 
 
 @pytest.fixture(autouse=True)
-def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root_logger: None) -> None:
-    """Nothing of the user's own is touched, and the log is as it was."""
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root_logger: None) -> None:
+    """Isolate the tests from the user's files and log configuration."""
     monkeypatch.setenv("CROSSETTE_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "argv", [])
 
@@ -79,19 +79,21 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("url", WRONG)
+@pytest.mark.parametrize("url", INVALID)
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command[0]} {command[-1]}")
-def test_a_wrong_address_is_one_sentence_that_names_its_flag(command: list[str], url: str, capsys: Capture) -> None:
+def test_an_invalid_url_is_an_error_of_one_sentence_that_names_its_flag(
+    command: list[str], url: str, capsys: Capture
+) -> None:
     assert run(*command, url) == 1
 
-    said = capsys.readouterr()
-    (sentence,) = said.err.splitlines()
+    output = capsys.readouterr()
+    (sentence,) = output.err.splitlines()
     assert sentence.startswith("Error: ") and command[-1] in sentence
-    assert said.out == ""
+    assert output.out == ""
 
 
-@pytest.mark.parametrize(("url", "reason"), [*WRONG.items(), ("ftp://host", "neither http:// nor https://")])
-def test_the_reason_is_told(url: str, reason: str) -> None:
+@pytest.mark.parametrize(("url", "reason"), [*INVALID.items(), ("ftp://host", "neither http:// nor https://")])
+def test_an_error_has_the_reason(url: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         split_http(url)
 
@@ -108,14 +110,14 @@ def test_the_reason_is_told(url: str, reason: str) -> None:
         ("http://b\u00fccher.example", "b\u00fccher.example", None),
     ],
 )
-def test_what_is_an_address_is_one(url: str, host: str, port: int | None) -> None:
+def test_valid_urls_are_accepted(url: str, host: str, port: int | None) -> None:
     parts = split_http(url)
 
     assert (parts.hostname, parts.port) == (host, port)
 
 
 @given(st.text(st.sampled_from("htps:/[]@.%19a\u0663 \n\\?#") | st.characters(), max_size=25))
-def test_any_text_is_an_address_or_refused_with_a_reason(text: str) -> None:
+def test_any_text_is_a_url_or_rejected_with_a_reason(text: str) -> None:
     for given_ in (text, f"http://{text}"):
         try:
             parts = split_url(given_)
@@ -131,7 +133,7 @@ def test_any_text_is_an_address_or_refused_with_a_reason(text: str) -> None:
                 assert len(str(error).splitlines()) == 1
 
 
-# --- databases, which have URLs of their own ---
+# --- URLs of databases ---
 
 
 @pytest.mark.parametrize(
@@ -157,13 +159,13 @@ def test_any_text_is_an_address_or_refused_with_a_reason(text: str) -> None:
         "sqlite:///:memory:",
     ],
 )
-def test_a_database_is_never_another_than_was_written(url: str) -> None:
+def test_an_ambiguous_database_url_is_rejected(url: str) -> None:
     with pytest.raises(ConfigError, match="--database-url"):
         Database(url)
 
 
 @pytest.mark.parametrize("url", ["postgresql://me:hunter2@[::1", "postgresql://me:hun@ter2@a b/x"])
-def test_a_wrong_url_of_a_database_is_not_repeated(url: str) -> None:
+def test_an_invalid_database_url_is_not_repeated(url: str) -> None:
     with pytest.raises(ConfigError) as raised:
         Database(url)
 
@@ -180,14 +182,14 @@ def test_a_wrong_url_of_a_database_is_not_repeated(url: str) -> None:
         ("sqlite:////srv/a b/\u00fc.db", "/srv/a b/\u00fc.db"),
     ],
 )
-def test_databases_that_can_be_named(url: str, shown: str) -> None:
+def test_valid_database_urls(url: str, shown: str) -> None:
     database = Database(url)
 
     assert str(database).endswith(shown)
     database.close()
 
 
-def test_a_host_among_the_parameters_of_a_database_may_be_wrong_too(capsys: Capture) -> None:
+def test_an_invalid_host_in_the_parameters_of_a_database_is_an_error(capsys: Capture) -> None:
     assert run("keys", "list", "--database-url", "postgresql:///x?host=ho..st") == 1
 
     (sentence,) = capsys.readouterr().err.splitlines()

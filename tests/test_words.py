@@ -37,7 +37,8 @@ INSTEAD = {
 _ANY = re.compile("|".join(rf"\b(?:{word})\b" for word in INSTEAD), re.IGNORECASE)
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *SOURCE.rglob("*.html")])
-MODULES = sorted(SOURCE.rglob("*.py"))
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "client/bench/prompts.py")
+"""All but the list of English words of which the benchmark makes its prompts."""
 
 
 def found_in(text: str) -> list[str]:

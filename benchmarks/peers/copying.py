@@ -10,7 +10,7 @@ import msgspec
 from common import Served
 
 from crossette.client.bench.request import RequestResult
-from crossette.client.remote import told
+from crossette.client.remote import error_text
 from peers.requests import completion, connect, good, post, record, together
 from peers.runs import Body, Failed, Size
 
@@ -82,7 +82,7 @@ async def _copied_share(served: Served, task: CopyTask, num_tokens: int) -> floa
         response = await connection.request("POST", "/completions", msgspec.json.encode(body))
         answer = await response.read()
     if response.status != 200:
-        raise Failed(told(answer))
+        raise Failed(error_text(answer))
     words: list[str] = msgspec.json.decode(answer)["choices"][0]["text"].split()
     expected = task.answer.split()[: len(words)]
     return sum(word == other for word, other in zip(words, expected, strict=False)) / max(1, len(expected))

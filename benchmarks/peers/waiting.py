@@ -13,7 +13,7 @@ from common import Served
 
 from crossette.client.bench.prompts import Prompts
 from crossette.client.bench.sse import SseReader, read_chunk
-from crossette.client.remote import told
+from crossette.client.remote import error_text
 from peers.requests import TIMEOUT_S, completion, connect, good, post_alone, record
 from peers.runs import PROMPT_TOKENS, Body, Failed, Size
 
@@ -52,7 +52,7 @@ async def _watch(
     with connect(served) as connection:
         response = await connection.request("POST", "/completions", msgspec.json.encode(body))
         if response.status != 200:
-            raise Failed(told(await response.read()))
+            raise Failed(error_text(await response.read()))
         async with aclosing(response.pieces()) as pieces:
             async for piece in pieces:
                 now = time.perf_counter()

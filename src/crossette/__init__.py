@@ -1,4 +1,4 @@
-"""crossette: the OpenAI API, answered by open models you run yourself."""
+"""crossette: an OpenAI-compatible server for open models you run yourself."""
 
 from importlib.metadata import version
 

@@ -1,6 +1,6 @@
-"""Settings from four places: default < configuration file (TOML) < environment (CROSSETTE_…) < flag.
+"""Settings from four sources: default < configuration file (TOML) < environment (CROSSETTE_…) < flag.
 
-What can be set is declared in settings classes beside their users. Each class is a section of the file; names are
+Settings are declared in dataclasses next to the code that uses them. Each class is a section of the file; names are
 unique across sections, so that flags and environment variables need no section.
 """
 
@@ -22,7 +22,7 @@ from crossette.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One line of the table: what `--help` shows, and what every source is checked against."""
+    """One setting: its `--help` text, its type and its default. Every source is validated against it."""
 
     section: str
     name: str
@@ -44,27 +44,27 @@ class Setting:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """All that it can be; () if there is no list of that."""
+        """The allowed values of a `Literal`; () for other types."""
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
     @property
     def metavar(self) -> str:
-        """What stands for a value in `--help`."""
+        """The placeholder of the value in `--help`."""
         kinds: dict[type, str] = {inspect.IntType: "<integer>", inspect.FloatType: "<number>"}
         return "|".join(self.choices) or kinds.get(type(_info(self.type)), "<text>")
 
     @property
-    def wanted(self) -> str:
-        """What a value must be, in words."""
+    def expected(self) -> str:
+        """A description of valid values for error messages."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         info = _info(self.type)
         if isinstance(info, inspect.IntType | inspect.FloatType):
-            kind = "a whole number" if isinstance(info, inspect.IntType) else "a number"
+            kind = "an integer" if isinstance(info, inspect.IntType) else "a number"
             return f"{kind}, {bounds}" if (bounds := " and ".join(_bounds(info))) else kind
         if isinstance(info, inspect.BoolType):
             return "true or false"
-        return "a list of texts" if self.repeatable else "a text"
+        return "a list of strings" if self.repeatable else "a string"
 
 
 Sections = Mapping[str, type]
@@ -72,7 +72,7 @@ Sections = Mapping[str, type]
 
 
 def table(sections: Sections) -> dict[str, Setting]:
-    """Every setting of the sections by name. Raises TypeError for a name that is declared twice."""
+    """All settings of the sections, by name. Raises TypeError for a name that is declared twice."""
     found: dict[str, Setting] = {}
     for section, declared in sections.items():
         hints = get_type_hints(declared, include_extras=True)
@@ -96,7 +96,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     file: Path | None = None,
 ) -> dict[str, Any]:
-    """An instance of each section's class. `flags` holds only what was given. Raises ConfigError, naming the source."""
+    """Load an instance of each section's class. `flags` holds given flags only. Raises ConfigError with the source."""
     settings = table(sections)
     values = {name: setting.default for name, setting in settings.items()}
     if file is not None:
@@ -115,7 +115,7 @@ def load(
 
 
 def _info(kind: Any) -> inspect.Type:
-    """What msgspec knows of a setting's type; None, which stands for what was not given, aside."""
+    """msgspec's description of a setting's type, without the None of an optional setting."""
     info = inspect.type_info(kind)
     if isinstance(info, inspect.UnionType):
         (info,) = (part for part in info.types if not isinstance(part, inspect.NoneType))
@@ -151,18 +151,18 @@ def _from_file(sections: Sections, settings: Mapping[str, Setting], path: Path) 
 def _unknown_section(name: str, sections: Sections, settings: Mapping[str, Setting], path: Path) -> ConfigError:
     setting = settings.get(name.replace("-", "_"))
     if setting is not None:
-        return ConfigError(f"{path} sets '{name}' outside a section. It belongs to [{setting.section}].")
+        return ConfigError(f"{path} sets '{name}' outside a section. Move it to [{setting.section}].")
     known = ", ".join(f"[{section}]" for section in sections)
-    return ConfigError(f"{path} has '{name}', which is no section{_near(name, (*sections, *settings), known)}")
+    return ConfigError(f"{path} has an unknown section '{name}'{_near(name, (*sections, *settings), known)}")
 
 
 def _unknown_key(key: str, section: str, settings: Mapping[str, Setting], path: Path) -> ConfigError:
     setting = settings.get(key.replace("-", "_"))
     if setting is not None:
-        return ConfigError(f"{path} sets '{key}' in [{section}]. It belongs to [{setting.section}].")
+        return ConfigError(f"{path} sets '{key}' in [{section}]. Move it to [{setting.section}].")
     known = [name for name, setting in settings.items() if setting.section == section]
     near = _near(key.replace("-", "_"), tuple(settings), ", ".join(known))
-    return ConfigError(f"{path} sets '{key}' in [{section}], which is no setting{near}")
+    return ConfigError(f"{path} sets '{key}' in [{section}], which is an unknown setting{near}")
 
 
 def _near(name: str, known: Sequence[str], listing: str) -> str:
@@ -176,4 +176,4 @@ def _convert(setting: Setting, value: Any, source: str) -> Any:
     try:
         return msgspec.convert(value, setting.type, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source} cannot be {value!r}. It is {setting.wanted}.") from error
+        raise ConfigError(f"{source} cannot be {value!r}. It must be {setting.expected}.") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from crossette.histogram import Counts
+from crossette.histogram import HistogramSnapshot
 from crossette.types import Constraint, GenerationRequest, TokenOutput, WindowLimit
 
 
@@ -152,16 +152,16 @@ class WaitEstimate:
 class EngineTimes:
     """Histograms of times and sizes since the engine started. Times are in seconds."""
 
-    queue: Counts
+    queue: HistogramSnapshot
     """From the call of `generate` to the first step that computes something for the request."""
-    token_gap: Counts
+    token_gap: HistogramSnapshot
     """Between two consecutive outputs of a sequence."""
-    cancellation: Counts
+    cancellation: HistogramSnapshot
     """From the call of `aclose` on a running generation until its blocks were free."""
-    step: Counts
-    step_tokens: Counts
+    step: HistogramSnapshot
+    step_tokens: HistogramSnapshot
     """Tokens that a step computed, draft tokens included."""
-    step_sequences: Counts
+    step_sequences: HistogramSnapshot
     """Sequences in a step."""
 
 

@@ -1,31 +1,31 @@
-"""Every error a client or a user of the command line can see.
+"""All errors that an API client or a user of the command line can see.
 
     CrossetteError
-    ├── ServingError                 an answer over HTTP: status, kind, message, param
+    ├── ServingError                 an HTTP error response: status, kind, message, param
     │   ├── InvalidRequest      400  invalid_request
     │   │   ├── UnknownField         unknown_field
-    │   │   ├── Unsupported          unsupported       known, but not built or not possible here
+    │   │   ├── Unsupported          unsupported       a known value that this server or model does not support
     │   │   └── ContextLengthExceeded  context_length
-    │   ├── Unauthorized        401  invalid_key       no key, or one that does not open
-    │   ├── Forbidden           403  forbidden         a key that may not do this
-    │   ├── NotFound            404  not_found         no such path
+    │   ├── Unauthorized        401  invalid_key       no API key, or an invalid one
+    │   ├── Forbidden           403  forbidden         a key without this permission
+    │   ├── NotFound            404  not_found         unknown path
     │   │   ├── ModelNotFound        model_not_found
-    │   │   └── NoChatTemplate       no_chat_template  chat is asked of a model that continues text
+    │   │   └── NoChatTemplate       no_chat_template  a chat request for a base model
     │   ├── MethodNotAllowed    405  method_not_allowed
     │   ├── RequestTimeout      408  timeout           the body arrived too slowly
     │   ├── RequestTooLarge     413  too_large
-    │   ├── RetryLater                   with the seconds to wait
+    │   ├── RetryLater                   has a Retry-After
     │   │   ├── RateLimited     429  rate_limited      a limit of the key is reached
-    │   │   ├── Overloaded      503  overloaded        too much waits already
+    │   │   ├── Overloaded      503  overloaded        the queue is full
     │   │   └── ShuttingDown    503  overloaded
-    │   ├── BudgetSpent         429  budget_spent      all that the key may ever use is used
+    │   ├── BudgetSpent         429  budget_spent      the key's total budget is used up
     │   └── EngineFailure       500  internal
-    │       └── ConstraintFailed     constraint_failed  the output could not be held to the requested format
+    │       └── ConstraintFailed     constraint_failed  the output constraint could not be enforced
     ├── ModelError                   a model that cannot be fetched, read or converted
-    ├── StoreError                   a database of keys and usage that cannot be read or written
-    └── ConfigError                  a setting that cannot be used
+    ├── DatabaseError                the database of keys and usage cannot be read or written
+    └── ConfigError                  an invalid setting
 
-`kind` is our word for the cause; each dialect translates it into its own `type` and `code`.
+`kind` names the cause; each dialect maps it to its own `type` and `code`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from typing import ClassVar
 
 
 class CrossetteError(Exception):
-    """The root: never raised itself. `str(error)` is a sentence for a person."""
+    """The base class, never raised itself. `str(error)` is a readable message."""
 
 
 class ServingError(CrossetteError):
-    """An error that is answered over HTTP. `param` names the field of the request at fault, if one is."""
+    """An error that is returned over HTTP. `param` names the invalid field of the request, if any."""
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "internal"
@@ -96,7 +96,7 @@ class MethodNotAllowed(ServingError):
     def __init__(self, message: str, *, allow: str) -> None:
         super().__init__(message)
         self.allow = allow
-        """The methods that the path does answer, as the `Allow` header lists them."""
+        """The methods that the path supports, in the format of the `Allow` header."""
 
 
 class RequestTimeout(ServingError):
@@ -110,7 +110,7 @@ class RequestTooLarge(ServingError):
 
 
 class RetryLater(ServingError):
-    """Nothing is wrong with the request, but it comes too early. `retry_after` is in seconds."""
+    """The request is valid and can be retried later. `retry_after` is in seconds."""
 
     def __init__(self, message: str, *, retry_after: float, param: str | None = None) -> None:
         super().__init__(message, param=param)
@@ -125,25 +125,25 @@ class RateLimited(RetryLater):
 
 
 class Overloaded(RetryLater):
-    """So much waits already that the answer would come too late."""
+    """The queue is so long that the response would come too late."""
 
     status = 503
     kind = "overloaded"
 
 
 class BudgetSpent(ServingError):
-    """All that the caller's key may ever use is used: no waiting helps, so clients are told not to retry."""
+    """The total budget of the caller's key is used up. The response asks clients not to retry."""
 
     status = 429
     kind = "budget_spent"
 
 
 class EngineFailure(ServingError):
-    """A step of the engine failed; the requests that were in it end with this."""
+    """A step of the engine failed. All requests in that step end with this error."""
 
 
 class ConstraintFailed(EngineFailure):
-    """The output could not be held to the format that the request asks for."""
+    """The output constraint of the request could not be enforced."""
 
     kind = "constraint_failed"
 
@@ -153,7 +153,7 @@ class OutputMismatch(ConstraintFailed):
 
 
 class ShuttingDown(RetryLater):
-    """This server ends. Another one, or itself after a restart, may answer in a few seconds."""
+    """The server is shutting down. Another one, or this one after a restart, may respond in a few seconds."""
 
     status = 503
     kind = "overloaded"
@@ -163,17 +163,17 @@ class ShuttingDown(RetryLater):
 
 
 class ModelError(CrossetteError):
-    """A model that cannot be fetched, read, converted or found in the store."""
+    """A model cannot be fetched, read, converted or found in the store."""
 
 
-class StoreError(CrossetteError):
-    """The database of keys and usage cannot be read or written: says which, and what it answered."""
+class DatabaseError(CrossetteError):
+    """The database of keys and usage cannot be read or written. The message names it and the cause."""
 
 
 class ConfigError(CrossetteError):
-    """A setting that cannot be used: says which, what was given and what would do."""
+    """A setting is invalid. The message names it, the given value and valid values."""
 
 
 def how_to_install(extra: str) -> str:
-    """For an error about packages that only some need: right for a clone, and for what came from an index."""
-    return f"In a clone: .venv/bin/pip install -e '.[{extra}]'; else: pip install 'crossette[{extra}]'"
+    """Installation instructions for an optional extra, for a clone and for an installed package."""
+    return f"In a clone: .venv/bin/pip install -e '.[{extra}]'; otherwise: pip install 'crossette[{extra}]'"

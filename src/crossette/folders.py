@@ -1,4 +1,4 @@
-"""The folders that crossette writes to: `$CROSSETTE_HOME` for everything, else where the platform keeps such things."""
+"""The folders that crossette writes to: `$CROSSETTE_HOME`, or by default the platform's cache and data folders."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _DIRS = PlatformDirs("crossette", appauthor=False)
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """For what can be fetched or measured again."""
+    """The folder for files that can be downloaded or computed again."""
     return _chosen(environ) or _DIRS.user_cache_path
 
 
 def data_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """For what cannot be fetched again."""
+    """The folder for files that cannot be restored, such as the database."""
     folder = _DIRS.user_data_path
-    return _chosen(environ) or (folder / "Data" if sys.platform == "win32" else folder)  # beside the cache there
+    return _chosen(environ) or (folder / "Data" if sys.platform == "win32" else folder)  # beside \Cache
 
 
 def _chosen(environ: Mapping[str, str]) -> Path | None:

@@ -1,4 +1,4 @@
-"""Logging, with the id of the request in every line, and of its trace: for people, or as JSON for programs."""
+"""Logging with the request id and trace id in every line, as console text or JSON."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 FIELDS = "fields"
-"""The key in a line's `extra` under which it brings a call that gives facts for programs, by name."""
+"""The key in a record's `extra` for a callable that returns additional JSON fields."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
-"""The id of the request that the running task serves; copied into tasks that it starts."""
+"""The id of the current task's request; inherited by tasks that it starts."""
 
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
-"""The trace that this request belongs to, as 32 hex digits; "" for none."""
+"""The trace id of the current request, as 32 hex digits; "" for none."""
 
-# What a client sends must not forge lines or steer a terminal: control characters are spelled out.
-_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+# Client input must not forge log lines or control a terminal: control characters are escaped.
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
-def visible(text: str) -> str:
-    """A text on one line, fit for a terminal."""
-    return text.translate(_VISIBLE).encode(errors="backslashreplace").decode()
+def escape_controls(text: str) -> str:
+    """Escape control characters and lone surrogates, so that the text is one printable line."""
+    return text.translate(_ESCAPES).encode(errors="backslashreplace").decode()
 
 
 @contextmanager
 def ids(request: str, trace: str) -> Iterator[None]:
-    """Let every line that is logged meanwhile have these ids, also in tasks that are started meanwhile."""
+    """Set the ids of all log lines in this context, including those of tasks that are started in it."""
     request_token, trace_token = request_id.set(request), trace_id.set(trace)
     try:
         yield
@@ -46,7 +46,7 @@ class _WithIds(logging.Filter):
 
 
 class _Json(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, ids, message, and what else the line knows."""
+    """One JSON object per line: time (UTC), level, logger, ids, message and the record's additional fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         trace = getattr(record, "trace_id", "")
@@ -62,15 +62,15 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=repr)  # in ASCII: nothing that a client sent can break it
+        return json.dumps(line, default=repr)  # ASCII, so that client input cannot break the line
 
 
 def configure(level: str, format: Literal["console", "json"] = "console") -> None:
-    """Send crossette's and uvicorn's log lines from `level` up to standard error."""
+    """Log crossette's and uvicorn's records of at least `level` to standard error."""
     handler = logging.StreamHandler()
     handler.addFilter(_WithIds())
     console = logging.Formatter("%(asctime)s %(levelname)s %(request_id)s %(message)s")
     handler.setFormatter(_Json() if format == "json" else console)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # It has a line at info for each request that fetches a model, of which there are dozens.
+    # httpx logs each request of a download at level info.
     logging.getLogger("httpx").setLevel("NOTSET" if level == "debug" else "WARNING")

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: CPUs and bytes, as the container's limits have it."""
+"""The CPUs and memory available to this process, including cgroup limits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "
 
 
 def usable_cpus(root: Path = _ROOT) -> int:
-    """CPUs in the affinity mask, or as many whole ones as the cgroup's quota pays for; at least one.
+    """The number of CPUs in the affinity mask, limited by the cgroup quota rounded down; at least one.
 
-    More threads than the quota pays for fight for their slices: a factor of 4 to 45 in reports of other servers.
+    More threads than the quota allows are throttled: other servers report slowdowns by a factor of 4 to 45.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cpu_quota(root / _CGROUP)
@@ -24,7 +24,7 @@ def usable_cpus(root: Path = _ROOT) -> int:
 
 
 def _cpu_quota(cgroup: Path) -> float | None:
-    """CPUs the cgroup allows (v2, then v1); None where it sets no limit."""
+    """The cgroup's CPU limit (v2, then v1); None if there is none."""
     limit = _read(cgroup / "cpu.max").split()
     if not limit:
         limit = [_read(cgroup / "cpu/cpu.cfs_quota_us"), _read(cgroup / "cpu/cpu.cfs_period_us")]
@@ -34,24 +34,24 @@ def _cpu_quota(cgroup: Path) -> float | None:
 
 
 def cpu_identity(root: Path = _ROOT) -> str | None:
-    """What tells this CPU from another: model, microcode, flags, caches; None where the system does not say."""
-    told = {line for line in _read(root / "proc/cpuinfo").splitlines() if _about_all_cores(line)}
+    """The CPU's model, microcode, flags and cache sizes; None if /proc/cpuinfo is missing."""
+    lines = {line for line in _read(root / "proc/cpuinfo").splitlines() if _is_about_all_cores(line)}
     caches = [_read(root / f"sys/devices/system/cpu/cpu0/cache/index{index}/size") for index in range(5)]
-    return "\n".join([*sorted(told), *caches]) if told else None
+    return "\n".join([*sorted(lines), *caches]) if lines else None
 
 
-def _about_all_cores(line: str) -> bool:
+def _is_about_all_cores(line: str) -> bool:
     name = line.partition(":")[0].strip().lower()
     return name not in ("", "processor", "cpu mhz", "bogomips", "apicid", "initial apicid", "core id", "physical id")
 
 
 def free_memory(root: Path = _ROOT) -> int:
-    """Bytes this process can still take: what the system has available, and what is left of the cgroup."""
+    """The bytes this process can still allocate: the system's available memory, limited by the cgroup."""
     cgroup = root / _CGROUP
     bounds = [
         _available_memory(root),
-        *_left(cgroup / "memory.max", cgroup / "memory.current", cgroup / "memory.stat"),
-        *_left(
+        *_cgroup_free(cgroup / "memory.max", cgroup / "memory.current", cgroup / "memory.stat"),
+        *_cgroup_free(
             cgroup / "memory/memory.limit_in_bytes",
             cgroup / "memory/memory.usage_in_bytes",
             cgroup / "memory/memory.stat",
@@ -60,10 +60,10 @@ def free_memory(root: Path = _ROOT) -> int:
     return min(bounds)
 
 
-def _left(limit: Path, used: Path, stat: Path) -> list[int]:
-    """Bytes between use and limit; none where there is no limit.
+def _cgroup_free(limit: Path, used: Path, stat: Path) -> list[int]:
+    """The bytes between usage and limit, as a list of one; empty if there is no limit.
 
-    Pages of files that nobody uses count as used, as after a download, but the kernel gives them up on demand.
+    The inactive page cache, as after a download, counts as used, but the kernel reclaims it on demand.
     """
     allowed, taken = _read(limit), _read(used)
     if not (allowed.isdigit() and taken.isdigit()):
@@ -88,7 +88,7 @@ def _read(path: Path) -> str:
 
 
 def parse_memory(text: str, free: int) -> int:
-    """Bytes named by `text`: `2GiB`, `500MB`, `1073741824`, or a share of the `free` bytes, `40%`.
+    """Parse an amount of memory in bytes: `2GiB`, `500MB`, `1073741824`, or a percentage of the `free` bytes, `40%`.
 
     Raises ConfigError for anything else.
     """
@@ -98,11 +98,11 @@ def parse_memory(text: str, free: int) -> int:
     size = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmg]i?)?b?", text.strip(), re.ASCII | re.IGNORECASE)
     if size and float(size[1]) > 0:
         return int(float(size[1]) * _UNITS[(size[2] or "").lower()])
-    raise ConfigError(f"{text!r} is not an amount of memory. Give bytes (2GiB, 500MB) or a share (40%).")
+    raise ConfigError(f"{text!r} is not an amount of memory. Give bytes (2GiB, 500MB) or a percentage (40%).")
 
 
-def show_memory(num_bytes: int) -> str:
-    """`num_bytes` for a person: 1.5 GiB."""
+def format_memory(num_bytes: int) -> str:
+    """Format a number of bytes: 1.5 GiB."""
     size = float(num_bytes)
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:

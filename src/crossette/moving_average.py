@@ -1,9 +1,9 @@
-"""A moving average of what is measured from time to time."""
+"""An exponential moving average."""
 
 from __future__ import annotations
 
 _NEWEST = 0.2
-"""The weight of the newest value."""
+"""The weight of a new value."""
 
 
 class MovingAverage:

@@ -1,6 +1,6 @@
-"""How a setting is declared: beside the code that uses it, once, with its default and a sentence for `--help`.
+"""Declaration of settings, next to the code that uses them, with a default and a `--help` text.
 
-`config.py` makes flags, environment variables and keys of the configuration file of it.
+`config.py` reads them from flags, environment variables and the configuration file.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Amount = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Days = Annotated[int, Meta(ge=1, le=36_500)]
-"""A hundred years at most: before the year 1 there is no date."""
+"""At most a hundred years, since dates before the year 1 do not exist."""
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
-"""A year at most: no timer takes infinity."""
+"""At most a year: timers do not accept infinity."""
 Interval = Annotated[float, Meta(gt=0, le=31_536_000)]
-"""Seconds, more than none and a year at most."""
+"""Seconds, more than 0 and at most a year."""
 
 
 def setting(default: Any, help: str) -> Any:
-    """A field of a frozen settings dataclass. `default` may be a tuple, for a setting that can be given repeatedly."""
+    """A field of a frozen settings dataclass. A tuple as `default` makes the setting repeatable."""
     return dataclasses.field(default=default, metadata={"help": help})

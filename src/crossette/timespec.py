@@ -1,4 +1,4 @@
-"""Times as people write them: `7d`, `24h`, `2026-11-01`, `2026-11-01T12:00Z`."""
+"""Parsers for durations and points in time: `7d`, `24h`, `2026-11-01`, `2026-11-01T12:00Z`."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ PATTERN = rf"^({DURATION_PATTERN}|\d{{4}}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\
 
 
 def parse_duration(text: str) -> timedelta:
-    """Days or hours. Raises ValueError that says what would do."""
+    """Parse days or hours. Raises ValueError with the valid formats."""
     if not re.fullmatch(DURATION_PATTERN, text, re.ASCII):
-        raise ValueError(f"{text!r} is no duration. Give days or hours: 7d, 24h.")
+        raise ValueError(f"{text!r} is not a duration. Give days or hours: 7d, 24h.")
     return timedelta(days=int(text[:-1])) if text[-1] == "d" else timedelta(hours=int(text[:-1]))
 
 
 def parse_past(text: str, now: datetime) -> datetime:
-    """A moment in UTC; a duration means so long ago. Raises ValueError that says what would do."""
+    """Parse a time in UTC; a duration is subtracted from `now`. Raises ValueError with the valid formats."""
     return _parse(text, now, -1)
 
 
 def parse_future(text: str, now: datetime) -> datetime:
-    """A moment in UTC; a duration means so long from now. Raises ValueError that says what would do."""
+    """Parse a time in UTC; a duration is added to `now`. Raises ValueError with the valid formats."""
     return _parse(text, now, 1)
 
 
 def _parse(text: str, now: datetime, sign: int) -> datetime:
-    wrong = f"{text!r} is no time. Give 7d, 24h, 2026-11-01 or 2026-11-01T12:00Z."
+    message = f"{text!r} is not a time. Give 7d, 24h, 2026-11-01 or 2026-11-01T12:00Z."
     if not re.fullmatch(PATTERN, text, re.ASCII):
-        raise ValueError(wrong)
+        raise ValueError(message)
     try:
         if text[-1] in "dh":
             return now + sign * parse_duration(text)
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError(wrong) from None
+        raise ValueError(message) from None

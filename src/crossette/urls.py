@@ -1,6 +1,6 @@
-"""Addresses of servers as people write them: one rule for all settings and commands that take one.
+"""Validation of server URLs, shared by all settings and commands.
 
-`urlsplit` takes nearly everything, and drops line breaks; what is wrong then comes to light far from here.
+`urlsplit` accepts nearly everything and drops line breaks, so that errors would appear far from their cause.
 """
 
 from __future__ import annotations
@@ -10,48 +10,48 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-_PLACE: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]+))?")
-_NAME: Final = re.compile(r"[\w.~-]+")
+_AUTHORITY: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]+))?")
+_HOSTNAME: Final = re.compile(r"[\w.~-]+")
 _LARGEST_PORT: Final = 65_535
 
 
 def split_url(url: str) -> SplitResult:
-    """The parts of a URL with a host. Raises ValueError with the reason, as in "its host is missing"."""
+    """Split a URL with a host. Raises ValueError with the reason, such as "its host is missing"."""
     if not url.isprintable() or " " in url:
         raise ValueError("it has blanks or control characters")
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise ValueError("its brackets enclose no IPv6 address") from None
-    check_place(parts.netloc.rpartition("@")[2])
+        raise ValueError("its brackets do not enclose an IPv6 address") from None
+    check_authority(parts.netloc.rpartition("@")[2])
     return parts
 
 
 def split_http(url: str) -> SplitResult:
-    """The parts of the URL of something that speaks HTTP. Raises ValueError with the reason."""
+    """Split an HTTP or HTTPS URL. Raises ValueError with the reason."""
     parts = split_url(url)
     if parts.scheme not in ("http", "https"):
         raise ValueError("it begins with neither http:// nor https://")
     return parts
 
 
-def check_place(text: str) -> None:
-    """Raise ValueError, with the reason, unless `text` is a host with or without a port."""
-    place = _PLACE.fullmatch(text)
-    if place is None:
-        raise ValueError("behind its host stands no port")
-    check_name(place["host"])
-    if place["port"] and not 0 < int(place["port"].lstrip("0")[:6] or 0) <= _LARGEST_PORT:
-        raise ValueError(f"its port is none from 1 to {_LARGEST_PORT}")
+def check_authority(text: str) -> None:
+    """Raise ValueError, with the reason, unless `text` is HOST or HOST:PORT."""
+    match = _AUTHORITY.fullmatch(text)
+    if match is None:
+        raise ValueError("its host is followed by something other than a port")
+    check_hostname(match["host"])
+    if match["port"] and not 0 < int(match["port"].lstrip("0")[:6] or 0) <= _LARGEST_PORT:
+        raise ValueError(f"its port is not between 1 and {_LARGEST_PORT}")
 
 
-def check_name(name: str) -> None:
-    """Raise ValueError, with the reason, unless a host may have this name, or this address as URLs write it."""
+def check_hostname(name: str) -> None:
+    """Raise ValueError, with the reason, unless this is a valid hostname or IP address in the notation of URLs."""
     if not name:
         raise ValueError("its host is missing")
     if name.startswith("["):
         _check_ipv6(name[1:-1])
-    elif not _NAME.fullmatch(name) or not _is_encodable(name):
+    elif not _HOSTNAME.fullmatch(name) or not _is_encodable(name):
         raise ValueError("its host is neither a name nor an address")
 
 
@@ -59,11 +59,11 @@ def _check_ipv6(address: str) -> None:
     try:
         ipaddress.IPv6Address(address)
     except ValueError:
-        raise ValueError("its brackets enclose no IPv6 address") from None
+        raise ValueError("its brackets do not enclose an IPv6 address") from None
 
 
 def _is_encodable(name: str) -> bool:
-    """Whether resolvers take it: parts of 1 to 63 characters, and other letters than English ones as IDNA has them."""
+    """Whether the name can be resolved: labels of 1 to 63 characters, non-ASCII letters by IDNA."""
     try:
         name.encode("idna").decode("idna")
     except UnicodeError:

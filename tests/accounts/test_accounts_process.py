@@ -1,4 +1,4 @@
-"""Keys and ledger of a real process: killed, stopped, without disk, and beside the command that makes keys."""
+"""Keys and ledger of a real server process: killed, stopped, out of disk space, and with concurrent commands."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ class Served:
         except httpx.TransportError:
             return False
 
-    def ask(self, key: str | None = None, **fields: object) -> int:
+    def post(self, key: str | None = None, **fields: object) -> int:
         """The status of a small completion."""
         body = {"model": "fake", "prompt": "a", "max_tokens": 2, **fields}
         headers = {"x-api-key": key} if key else {}
         return httpx.post(f"{self.root}/v1/completions", json=body, headers=headers, timeout=LIMIT_S).status_code
 
     def ledger(self) -> dict[str, Any]:
-        """What the ledger says of itself."""
-        told: dict[str, Any] = httpx.get(f"{self.root}/health/ready", timeout=LIMIT_S).json()["ledger"]
-        return told
+        """The state of the ledger."""
+        state: dict[str, Any] = httpx.get(f"{self.root}/health/ready", timeout=LIMIT_S).json()["ledger"]
+        return state
 
-    def log_says(self, text: str) -> None:
-        """Come back when it does."""
+    def wait_for_log(self, text: str) -> None:
+        """Return when the log contains a text."""
         wait_until(lambda: text in self.log.read_text(), self.log.read_text)
 
     def wait_for(self, **counts: int) -> None:
-        """Come back when the ledger says so."""
+        """Return when the ledger reports these counts."""
         wait_until(lambda: self.ledger().items() >= counts.items(), lambda: f"{self.ledger()} is not {counts}")
 
     def stop(self, how: signal.Signals) -> int:
@@ -74,7 +74,7 @@ def wait_until(happened: Callable[[], bool], otherwise: Callable[[], str]) -> No
 
 @contextmanager
 def serving(database: Path | str, log: Path, as_others: bool = False) -> Iterator[Served]:
-    """The real app and server before the fake engine, with keys and ledger in a file or at a URL."""
+    """The real app and server with the fake engine, and with keys and ledger in a file or at a URL."""
     url = database if isinstance(database, str) else f"sqlite:///{database}"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -91,7 +91,7 @@ def serving(database: Path | str, log: Path, as_others: bool = False) -> Iterato
 
 
 def rows(file: Path) -> list[tuple[Any, ...]]:
-    """Every row, of a file that SQLite finds whole."""
+    """All rows of a file, after an integrity check."""
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         columns = "status, model, prompt_tokens, completion_tokens, finish_reason"
@@ -109,77 +109,77 @@ def crossette(*arguments: str, url: str, as_others: bool = False, **environ: str
     )
 
 
-WHOLE = (200, "fake", 1, 2, "length")
+COMPLETED = (200, "fake", 1, 2, "length")
 NUM_REQUESTS = 20
 
 
 def test_a_stop_writes_every_row(tmp_path: Path) -> None:
     file = tmp_path / "crossette.db"
     with serving(file, tmp_path / "log") as served:
-        assert [served.ask() for _ in range(NUM_REQUESTS)] == [200] * NUM_REQUESTS
+        assert [served.post() for _ in range(NUM_REQUESTS)] == [200] * NUM_REQUESTS
         assert served.stop(signal.SIGTERM) == 0
 
-    assert rows(file) == [WHOLE] * NUM_REQUESTS
+    assert rows(file) == [COMPLETED] * NUM_REQUESTS
 
 
-def test_a_killed_process_leaves_whole_rows_and_loses_only_what_waited(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_complete_rows_and_loses_only_queued_ones(tmp_path: Path) -> None:
     file = tmp_path / "crossette.db"
     with serving(file, tmp_path / "log") as served:
         for _ in range(NUM_REQUESTS):
-            served.ask()
+            served.post()
         served.wait_for(written=NUM_REQUESTS)
         for _ in range(NUM_REQUESTS):
-            served.ask()
-        told = served.ledger()
+            served.post()
+        state = served.ledger()
         body = {"model": "fake", "prompt": "a", "max_tokens": 4000, "stream": True}
         with httpx.stream("POST", f"{served.root}/v1/completions", json=body, timeout=LIMIT_S) as stream:
             next(stream.iter_lines())
             assert served.stop(signal.SIGKILL) == -signal.SIGKILL
 
     kept = rows(file)
-    short = [row for row in kept if row[3] < 4000]  # the stream may have come to its end before the signal did
-    assert set(short) == {WHOLE}
-    assert told["written"] <= len(kept) <= len(short) + 1 <= 2 * NUM_REQUESTS + 1
+    short = [row for row in kept if row[3] < 4000]  # the stream may have ended before the signal
+    assert set(short) == {COMPLETED}
+    assert state["written"] <= len(kept) <= len(short) + 1 <= 2 * NUM_REQUESTS + 1
     with serving(file, tmp_path / "second-log") as again:
-        assert again.ask() == 200
+        assert again.post() == 200
         again.wait_for(written=1, lost=0)
     assert len(rows(file)) == len(kept) + 1
 
 
-def test_keys_are_made_and_revoked_while_the_server_runs(tmp_path: Path) -> None:
+def test_keys_are_created_and_revoked_while_the_server_runs(tmp_path: Path) -> None:
     file = tmp_path / "crossette.db"
     with serving(file, tmp_path / "log") as served:
-        assert (served.ask(), served.ask("EMPTY")) == (200, 200)
+        assert (served.post(), served.post("EMPTY")) == (200, 200)
 
         key = crossette("keys", "create", "alice", url=f"sqlite:///{file}").stdout.strip()
-        wait_until(lambda: served.ask() == 401, lambda: "the server stays open")
-        assert (served.ask(key), served.ask("EMPTY")) == (200, 401)
+        wait_until(lambda: served.post() == 401, lambda: "the server still accepts requests without a key")
+        assert (served.post(key), served.post("EMPTY")) == (200, 401)
 
         assert crossette("keys", "revoke", "alice", url=f"sqlite:///{file}").returncode == 0
-        wait_until(lambda: served.ask(key) == 401, lambda: "the key still opens")
+        wait_until(lambda: served.post(key) == 401, lambda: "the key is still valid")
         command = Path(f"/proc/{served.process.pid}/cmdline")
-        told = served.log.read_text() + (command.read_text() if command.exists() else "")
-    assert key.rpartition("-")[2] not in told
+        shown = served.log.read_text() + (command.read_text() if command.exists() else "")
+    assert key.rpartition("-")[2] not in shown
 
 
 @pytest.mark.all
-def test_postgres_goes_away_and_comes_back_under_a_server_that_loses_no_row(tmp_path: Path) -> None:
+def test_a_server_loses_no_row_while_postgres_stops_and_starts_again(tmp_path: Path) -> None:
     with cluster() as postgres, serving(postgres.url, tmp_path / "log") as served:
         key = crossette("keys", "create", "alice", url=postgres.url).stdout.strip()
-        wait_until(lambda: served.ask() == 401, lambda: "the server stays open")
-        assert served.ask(key) == 200
+        wait_until(lambda: served.post() == 401, lambda: "the server still accepts requests without a key")
+        assert served.post(key) == 200
         postgres.stop()
-        assert [served.ask(key) for _ in range(NUM_REQUESTS)] == [200] * NUM_REQUESTS
-        served.log_says("The ledger waits")
-        served.log_says("The keys cannot be read, so those known stay as they are")
+        assert [served.post(key) for _ in range(NUM_REQUESTS)] == [200] * NUM_REQUESTS
+        served.wait_for_log("Can't write the ledger")
+        served.wait_for_log("Can't refresh the API keys. Known keys stay in use")
         assert (served.ledger()["waiting"] >= NUM_REQUESTS, served.ledger()["lost"]) == (True, 0)
-        assert (served.ask(key), served.ask("EMPTY")) == (200, 401)
+        assert (served.post(key), served.post("EMPTY")) == (200, 401)
 
         postgres.start()
-        served.log_says("The ledger is up to date. Lost since the server's start: 0 rows")
+        served.wait_for_log("The ledger is up to date. Rows lost since the start of the server: 0")
         served.wait_for(waiting=0, lost=0)
         assert crossette("keys", "revoke", "alice", url=postgres.url).returncode == 0
-        wait_until(lambda: served.ask(key) == 401, lambda: "the key still opens")
+        wait_until(lambda: served.post(key) == 401, lambda: "the key is still valid")
         assert served.stop(signal.SIGTERM) == 0
         with psycopg.connect(postgres.url) as connection:
             kept = connection.execute("SELECT count(*) FROM requests WHERE status = 200 AND key_id <> ''").fetchone()
@@ -188,68 +188,70 @@ def test_postgres_goes_away_and_comes_back_under_a_server_that_loses_no_row(tmp_
     assert "has lost" not in served.log.read_text()
 
 
-# --- a folder that may not be entered ---
+# --- a folder without search permission ---
 
-# Root may enter every folder; a process without these capabilities may not.
+# Root can enter every folder; a process without these capabilities cannot.
 AS_OTHERS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 
 
 def without_privileges(command: list[str]) -> list[str]:
-    """The command, for which the modes of files and folders count."""
+    """The command, subject to file permissions even as root."""
     return [*AS_OTHERS, *command] if os.geteuid() == 0 else command
 
 
 @pytest.fixture
-def shut(tmp_path: Path) -> Iterator[Path]:
-    """A folder that a test shuts, and opens again."""
+def restricted(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose permissions a test removes and restores."""
     if os.geteuid() == 0 and subprocess.run([*AS_OTHERS, "true"], capture_output=True).returncode:
-        pytest.skip("a container without the right to give rights up")
+        pytest.skip("setpriv cannot drop capabilities in this container")
     folder = tmp_path / "data"
     folder.mkdir()
     yield folder
     folder.chmod(0o700)
 
 
-def test_a_folder_that_may_not_be_entered_for_a_while_costs_no_row_and_opens_to_nobody(
-    shut: Path, tmp_path: Path
+def test_a_folder_without_search_permission_for_a_while_loses_no_row_and_keeps_authentication(
+    restricted: Path, tmp_path: Path
 ) -> None:
-    file = shut / "crossette.db"
+    file = restricted / "crossette.db"
     with serving(file, tmp_path / "log", as_others=True) as served:
         key = crossette("keys", "create", "alice", url=f"sqlite:///{file}", as_others=True).stdout.strip()
-        wait_until(lambda: served.ask() == 401, lambda: "the server stays open")
-        shut.chmod(0)
-        assert served.ask(key) == 200
-        served.log_says("The ledger waits")
-        served.log_says("The keys cannot be read, so those known stay as they are")
-        assert (served.ask(key), served.ask(), served.ledger()["lost"]) == (200, 401, 0)
+        wait_until(lambda: served.post() == 401, lambda: "the server still accepts requests without a key")
+        restricted.chmod(0)
+        assert served.post(key) == 200
+        served.wait_for_log("Can't write the ledger")
+        served.wait_for_log("Can't refresh the API keys. Known keys stay in use")
+        assert (served.post(key), served.post(), served.ledger()["lost"]) == (200, 401, 0)
 
-        shut.chmod(0o700)
-        served.log_says("The ledger is up to date. Lost since the server's start: 0 rows")
+        restricted.chmod(0o700)
+        served.wait_for_log("The ledger is up to date. Rows lost since the start of the server: 0")
         assert crossette("keys", "revoke", "alice", url=f"sqlite:///{file}", as_others=True).returncode == 0
-        wait_until(lambda: served.ask(key) == 401, lambda: "the key still opens")
+        wait_until(lambda: served.post(key) == 401, lambda: "the key is still valid")
 
 
-def test_a_server_that_may_not_see_whether_there_are_keys_does_not_start(shut: Path) -> None:
-    shut.chmod(0)
+def test_a_server_that_cannot_determine_whether_keys_exist_does_not_start(restricted: Path) -> None:
+    restricted.chmod(0)
 
-    ended = crossette("serve", "no-such-model", "--port", "0", url=f"sqlite:///{shut}/crossette.db", as_others=True)
+    ended = crossette(
+        "serve", "no-such-model", "--port", "0", url=f"sqlite:///{restricted}/crossette.db", as_others=True
+    )
 
     assert ended.returncode == 1
-    assert "The server does not start, for it cannot know who has a key." in ended.stderr
+    assert "The server does not start, because it cannot authenticate API keys." in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-# --- which addresses ---
+# --- addresses ---
 
 
 def test_without_keys_only_this_machine_is_served(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/crossette.db"
     serve = ("serve", "no-such-model", "--port", "0", "--host")
 
-    refused = crossette(*serve, "0.0.0.0", url=url)
-    assert refused.returncode == 1
-    assert "--host 0.0.0.0 can be reached from other machines, but no keys were made" in refused.stderr
-    assert "no-such-model" not in refused.stderr
+    rejected = crossette(*serve, "0.0.0.0", url=url)
+    assert rejected.returncode == 1
+    assert "--host 0.0.0.0 is reachable from other machines, but there are no keys" in rejected.stderr
+    assert "no-such-model" not in rejected.stderr
 
     for allowed in (("127.0.0.1",), ("localhost",), ("0.0.0.0", "--allow-anonymous")):
         assert "There is no model 'no-such-model'" in crossette(*serve, *allowed, url=url).stderr
@@ -264,7 +266,7 @@ def test_a_server_that_cannot_read_its_keys_does_not_start(tmp_path: Path) -> No
     ended = crossette("serve", "no-such-model", "--port", "0", url=f"sqlite:///{tmp_path}/crossette.db")
 
     assert ended.returncode == 1
-    assert "The server does not start, for it cannot know who has a key." in ended.stderr
+    assert "The server does not start, because it cannot authenticate API keys." in ended.stderr
     assert "no-such-model" not in ended.stderr
 
 
@@ -275,7 +277,7 @@ def test_by_default_the_database_is_in_the_data_folder(tmp_path: Path) -> None:
     assert (tmp_path / "home/crossette.db").is_file()
 
 
-# --- without disk ---
+# --- full and read-only disks ---
 
 
 @pytest.fixture
@@ -300,36 +302,36 @@ def fill(filler: Path) -> None:
             full.write(bytes(4096))
 
 
-def test_a_full_disk_stops_no_answer_and_no_row_is_lost_when_there_is_room_again(
+def test_a_full_disk_fails_no_request_and_loses_no_row_once_there_is_space_again(
     small_disk: Path, tmp_path: Path
 ) -> None:
     file, filler = small_disk / "crossette.db", small_disk / "filler"
     with serving(file, tmp_path / "log") as served:
-        served.ask()
+        served.post()
         served.wait_for(written=1)
         fill(filler)
-        # Large rows, that no free page at the end of a file has room for.
-        assert [served.ask(user="x" * 200, metadata={"k": "v" * 500}) for _ in range(50)] == [200] * 50
-        wait_until(lambda: "The ledger waits" in served.log.read_text(), lambda: f"{served.ledger()}")
+        # Rows too large for the free pages of the file.
+        assert [served.post(user="x" * 200, metadata={"k": "v" * 500}) for _ in range(50)] == [200] * 50
+        wait_until(lambda: "Can't write the ledger" in served.log.read_text(), lambda: f"{served.ledger()}")
         assert (served.ledger()["waiting"], served.ledger()["lost"]) == (50, 0)
 
         filler.unlink()
         served.wait_for(written=51, waiting=0, lost=0)
-        assert "The ledger is up to date. Lost since the server's start: 0 rows" in served.log.read_text()
+        assert "The ledger is up to date. Rows lost since the start of the server: 0" in served.log.read_text()
     assert len(rows(file)) == 51
 
 
-def test_a_read_only_folder_keeps_its_keys_and_says_what_is_lost(small_disk: Path, tmp_path: Path) -> None:
+def test_a_read_only_folder_keeps_its_keys_and_logs_lost_rows(small_disk: Path, tmp_path: Path) -> None:
     file = small_disk / "crossette.db"
     key = crossette("keys", "create", "boss", "--admin", url=f"sqlite:///{file}").stdout.strip()
     assert mount("-o", "remount,ro", str(small_disk))
 
-    listed, used = (crossette(*words, url=f"sqlite:///{file}") for words in (("keys", "list"), ("usage",)))
+    listed, used = (crossette(*arguments, url=f"sqlite:///{file}") for arguments in (("keys", "list"), ("usage",)))
     assert ("boss" in listed.stdout, listed.stderr, used.returncode, used.stderr) == (True, "", 0, "")
     assert "Can't write" in crossette("keys", "create", "alice", url=f"sqlite:///{file}").stderr
 
     with serving(file, tmp_path / "log") as served:
-        assert (served.ask(), served.ask(key), served.ask(key)) == (401, 200, 200)
+        assert (served.post(), served.post(key), served.post(key)) == (401, 200, 200)
         assert served.stop(signal.SIGTERM) == 0
         log = served.log.read_text()
 
@@ -344,24 +346,24 @@ def rows_of_frozen(file: Path) -> int:
         return count
 
 
-def test_a_full_disk_lets_a_server_start_with_the_keys_that_are_there(small_disk: Path, tmp_path: Path) -> None:
+def test_a_server_with_existing_keys_starts_on_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     file = small_disk / "crossette.db"
     key = crossette("keys", "create", "boss", url=f"sqlite:///{file}").stdout.strip()
     fill(small_disk / "filler")
 
     with serving(file, tmp_path / "log") as served:
-        assert (served.ask(), served.ask(key)) == (401, 200)
+        assert (served.post(), served.post(key)) == (401, 200)
         (small_disk / "filler").unlink()
         served.wait_for(written=2, waiting=0, lost=0)
 
 
-def test_a_folder_that_cannot_be_made_stops_no_answer(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_fails_no_request(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with serving(tmp_path / "file/crossette.db", tmp_path / "log") as served:
-        assert served.ask() == 200
+        assert served.post() == 200
         assert served.ledger()["waiting"] == 1
         served.stop(signal.SIGTERM)
         log = served.log.read_text()
 
-    assert "Keys and usage cannot be kept: Can't write" in log
+    assert "Keys and usage cannot be stored: Can't write" in log
     assert "The ledger has lost 1 rows: Can't write" in log

@@ -1,4 +1,4 @@
-"""What a key may use, minute by minute, on a clock that the test turns."""
+"""Rate limits, concurrency limits and budgets of keys, with the time as an argument."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def caller(key_id: str = "key", **limits: int) -> Caller:
     return Caller(key_id, key_id, limits=Limits(**limits))
 
 
-def begin(limiter: Limiter, who: Caller, now: float, prompt_tokens: int = 1, most_generated: int = 0) -> Reservation:
-    """Let a request in as the server does: it comes, it is read, and it leaves if it is refused then."""
-    lease = limiter.begin(who, now)
-    assert lease is not None
+def begin(limiter: Limiter, key: Caller, now: float, prompt_tokens: int = 1, most_generated: int = 0) -> Reservation:
+    """Reserve and admit a request as the server does; cancel it if it is rejected after it was read."""
+    reservation = limiter.begin(key, now)
+    assert reservation is not None
     try:
-        lease.admit(prompt_tokens, most_generated, limiter.used_tokens(who), now)
+        reservation.admit(prompt_tokens, most_generated, limiter.used_tokens(key), now)
     except (RateLimited, BudgetSpent):
-        lease.cancel(now, took_request=False)
+        reservation.cancel(now, took_request=False)
         raise
-    return lease
+    return reservation
 
 
-def refusal(limiter: Limiter, who: Caller, now: float, prompt_tokens: int = 1) -> RateLimited:
+def rejection(limiter: Limiter, key: Caller, now: float, prompt_tokens: int = 1) -> RateLimited:
     with pytest.raises(RateLimited) as raised:
-        begin(limiter, who, now, prompt_tokens)
+        begin(limiter, key, now, prompt_tokens)
     return raised.value
 
 
@@ -46,7 +46,7 @@ def test_a_bucket_is_full_at_first_and_never_more_than_full() -> None:
     assert (bucket.level(0), bucket.level(1000)) == (60, 60)
 
 
-def test_a_bucket_fills_evenly() -> None:
+def test_a_bucket_fills_at_a_constant_rate() -> None:
     bucket = TokenBucket(60, now=0)
     bucket.take(60, now=0)
 
@@ -72,7 +72,7 @@ def test_more_than_a_bucket_holds_waits_until_it_is_full() -> None:
     st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 1000)), max_size=20),
     st.integers(1, 10**6),
 )
-def test_who_waits_as_long_as_told_is_let_in(per_minute: int, taken: list[tuple[int, float]], amount: int) -> None:
+def test_after_the_wait_the_amount_is_available(per_minute: int, taken: list[tuple[int, float]], amount: int) -> None:
     now = 0.0
     bucket = TokenBucket(per_minute, now)
     for used, seconds in taken:
@@ -91,122 +91,122 @@ def test_a_clock_that_stands_still_or_goes_back_gives_nothing() -> None:
     assert bucket.level(100) == 0
 
 
-# --- requests and tokens a minute ---
+# --- requests and tokens per minute ---
 
 
 def test_a_caller_without_limits_is_not_counted() -> None:
     assert Limiter().begin(ANONYMOUS, 0) is None
 
 
-def test_requests_are_taken_as_they_begin_and_come_back_with_time() -> None:
-    limiter, who = Limiter(), caller(requests_per_minute=2)
-    begin(limiter, who, 0)
-    begin(limiter, who, 0)
+def test_requests_count_when_they_begin_and_are_refilled_over_time() -> None:
+    limiter, key = Limiter(), caller(requests_per_minute=2)
+    begin(limiter, key, 0)
+    begin(limiter, key, 0)
 
-    refused = refusal(limiter, who, 0)
+    rejected = rejection(limiter, key, 0)
 
-    assert refused.retry_after == 30
-    assert refused.message == "This key's limit is 2 requests a minute, and 0 are left. Retry in 30.0 s."
-    begin(limiter, who, 30)
-    assert refusal(limiter, who, 31).retry_after == 29
+    assert rejected.retry_after == 30
+    assert rejected.message == "This key's limit is 2 requests per minute, and 0 remain. Retry in 30.0 s."
+    begin(limiter, key, 30)
+    assert rejection(limiter, key, 31).retry_after == 29
 
 
-def test_a_refused_request_takes_nothing() -> None:
-    limiter, who = Limiter(), caller(requests_per_minute=2, prompt_tokens_per_minute=100)
-    begin(limiter, who, 0, prompt_tokens=60)
+def test_a_rejected_request_takes_nothing() -> None:
+    limiter, key = Limiter(), caller(requests_per_minute=2, prompt_tokens_per_minute=100)
+    begin(limiter, key, 0, prompt_tokens=60)
 
-    refused = refusal(limiter, who, 0, prompt_tokens=50)
+    rejected = rejection(limiter, key, 0, prompt_tokens=50)
 
-    assert refused.retry_after == 6
-    assert refused.message == (
-        "The prompt has 50 tokens. This key's limit is 100 prompt tokens a minute, and 40 are left. Retry in 6.0 s."
+    assert rejected.retry_after == 6
+    assert rejected.message == (
+        "The prompt has 50 tokens. This key's limit is 100 prompt tokens per minute, and 40 remain. Retry in 6.0 s."
     )
-    begin(limiter, who, 0, prompt_tokens=40)
+    begin(limiter, key, 0, prompt_tokens=40)
 
 
 def test_a_prompt_over_the_limit_of_a_minute_goes_through_a_full_bucket_and_leaves_a_debt() -> None:
-    limiter, who = Limiter(), caller(prompt_tokens_per_minute=100)
-    begin(limiter, who, 0, prompt_tokens=300)
+    limiter, key = Limiter(), caller(prompt_tokens_per_minute=100)
+    begin(limiter, key, 0, prompt_tokens=300)
 
-    assert refusal(limiter, who, 0).retry_after == pytest.approx(60 * 201 / 100)
+    assert rejection(limiter, key, 0).retry_after == pytest.approx(60 * 201 / 100)
 
 
 def test_what_was_generated_is_taken_at_the_end_and_the_next_request_waits_it_out() -> None:
-    limiter, who = Limiter(), caller(generated_tokens_per_minute=60)
-    leases = [begin(limiter, who, 0), begin(limiter, who, 0)]
+    limiter, key = Limiter(), caller(generated_tokens_per_minute=60)
+    reservations = [begin(limiter, key, 0), begin(limiter, key, 0)]
 
-    for lease in leases:
-        lease.end(cached_tokens=0, generated_tokens=50, now=10)
+    for reservation in reservations:
+        reservation.end(cached_tokens=0, generated_tokens=50, now=10)
 
-    refused = refusal(limiter, who, 10)
-    assert refused.retry_after == 41  # 40 in debt, and one token to go on with
-    assert "the last requests used 40 more than that" in refused.message
-    begin(limiter, who, 51)
-
-
-def test_requests_under_way_are_expected_to_cost_what_those_before_them_did() -> None:
-    """Or any number of them could begin together, and whoever was told when to return would be told so again."""
-    limiter, who = Limiter(), caller(generated_tokens_per_minute=60)
-    begin(limiter, who, 0).end(cached_tokens=0, generated_tokens=40, now=0)
-    first = begin(limiter, who, 60)
-    second = begin(limiter, who, 60)
-
-    refused = refusal(limiter, who, 60)
-
-    assert refused.retry_after == 21
-    for lease in (first, second):
-        lease.end(cached_tokens=0, generated_tokens=40, now=60)
-    refusal(limiter, who, 80)
-    begin(limiter, who, 60 + refused.retry_after)
+    rejected = rejection(limiter, key, 10)
+    assert rejected.retry_after == 41  # an overdraft of 40, and one token to continue
+    assert "recent requests used 40 more than that" in rejected.message
+    begin(limiter, key, 51)
 
 
-def test_the_time_to_come_back_goes_on_while_a_request_runs_whose_like_cost_more_than_a_minute_gives() -> None:
-    """A bucket that is full, and holds less than one answer usually has, is no reason to say the same time again."""
-    limiter, who = Limiter(), caller(generated_tokens_per_minute=100)
-    begin(limiter, who, 0).end(cached_tokens=0, generated_tokens=250, now=0)
-    running = begin(limiter, who, 1000)
+def test_running_requests_are_expected_to_cost_as_much_as_earlier_ones() -> None:
+    """Otherwise any number of them could begin together, and a client that retries in time would be rejected again."""
+    limiter, key = Limiter(), caller(generated_tokens_per_minute=60)
+    begin(limiter, key, 0).end(cached_tokens=0, generated_tokens=40, now=0)
+    first = begin(limiter, key, 60)
+    second = begin(limiter, key, 60)
 
-    told = [refusal(limiter, who, 1000 + waited).retry_after for waited in (0, 60, 90)]
-    assert told == [pytest.approx(60 * 151 / 100 - waited) for waited in (0, 60, 90)]
-    second = begin(limiter, who, 1000 + told[0])  # whether the first runs or has ended
+    rejected = rejection(limiter, key, 60)
 
-    refused = refusal(limiter, who, 1000 + told[0])
-    assert refused.message.startswith(
-        "This key's limit is 100 generated tokens a minute, "
-        "and the last requests used, or may use before they end, 249 more than that."
+    assert rejected.retry_after == 21
+    for reservation in (first, second):
+        reservation.end(cached_tokens=0, generated_tokens=40, now=60)
+    rejection(limiter, key, 80)
+    begin(limiter, key, 60 + rejected.retry_after)
+
+
+def test_retry_after_decreases_while_a_request_runs_that_is_expected_to_cost_more_than_a_minute_allows() -> None:
+    """A full bucket with fewer tokens than a usual completion must not repeat the same `retry_after`."""
+    limiter, key = Limiter(), caller(generated_tokens_per_minute=100)
+    begin(limiter, key, 0).end(cached_tokens=0, generated_tokens=250, now=0)
+    running = begin(limiter, key, 1000)
+
+    retry_after = [rejection(limiter, key, 1000 + waited).retry_after for waited in (0, 60, 90)]
+    assert retry_after == [pytest.approx(60 * 151 / 100 - waited) for waited in (0, 60, 90)]
+    second = begin(limiter, key, 1000 + retry_after[0])  # whether the first runs or has ended
+
+    rejected = rejection(limiter, key, 1000 + retry_after[0])
+    assert rejected.message.startswith(
+        "This key's limit is 100 generated tokens per minute, "
+        "and recent requests used, or are expected to use, 249 more than that."
     )
     running.end(cached_tokens=0, generated_tokens=250, now=1100)
     second.cancel(1100)
-    begin(limiter, who, 1100)
+    begin(limiter, key, 1100)
 
 
 def test_what_a_request_is_expected_to_cost_is_corrected_when_it_ends() -> None:
-    limiter, who = Limiter(), caller(generated_tokens_per_minute=1000)
-    begin(limiter, who, 0).end(cached_tokens=0, generated_tokens=200, now=0)
-    lease = begin(limiter, who, 60)
-    account = limiter.account(who, 60)
-    assert account is not None
-    left = [account.allowances(60)[0].left]
-    lease.end(cached_tokens=0, generated_tokens=20, now=60)
-    left.append(account.allowances(60)[0].left)
-    begin(limiter, who, 60).cancel(60)
-    left.append(account.allowances(60)[0].left)
+    limiter, key = Limiter(), caller(generated_tokens_per_minute=1000)
+    begin(limiter, key, 0).end(cached_tokens=0, generated_tokens=200, now=0)
+    reservation = begin(limiter, key, 60)
+    key_limiter = limiter.key_limiter(key, 60)
+    assert key_limiter is not None
+    remaining = [key_limiter.allowances(60)[0].remaining]
+    reservation.end(cached_tokens=0, generated_tokens=20, now=60)
+    remaining.append(key_limiter.allowances(60)[0].remaining)
+    begin(limiter, key, 60).cancel(60)
+    remaining.append(key_limiter.allowances(60)[0].remaining)
 
-    assert left == [800, 980, 980]
+    assert remaining == [800, 980, 980]
 
 
-def test_what_is_expected_of_a_request_itself_does_not_refuse_it() -> None:
-    limiter, who = Limiter(), caller(generated_tokens_per_minute=100, prompt_tokens_per_minute=100)
-    begin(limiter, who, 0).end(cached_tokens=0, generated_tokens=250, now=0)
-    lease = limiter.begin(who, 1000)
-    assert lease is not None
+def test_the_expected_cost_of_a_request_does_not_reject_itself() -> None:
+    limiter, key = Limiter(), caller(generated_tokens_per_minute=100, prompt_tokens_per_minute=100)
+    begin(limiter, key, 0).end(cached_tokens=0, generated_tokens=250, now=0)
+    reservation = limiter.begin(key, 1000)
+    assert reservation is not None
 
-    lease.admit(100, 0, 0, 1000)
+    reservation.admit(100, 0, 0, 1000)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A request of another: how long it runs, and what it costs of what one like it usually does."""
+    """Another request: its duration, and its cost relative to the usual one."""
 
     seconds: float
     share: float
@@ -218,53 +218,53 @@ class Cost:
     st.lists(st.builds(Cost, st.floats(0.1, 5000), st.floats(0, 3)), max_size=5),
     st.booleans(),
 )
-def test_who_comes_back_when_told_is_let_in_unless_others_cost_more_than_usual(
+def test_a_retry_in_time_is_admitted_unless_others_cost_more_than_usual(
     per_minute: int, usual: int, others: list[Cost], is_cached: bool
 ) -> None:
-    """At the first return where nobody costs more; else at one more for each that does."""
+    """The first retry is admitted if no other request costs more than usual; else one more for each that does."""
     rate = "cached" if is_cached else "generated"
-    limiter, who = Limiter(), caller("key", **{f"{rate}_tokens_per_minute": per_minute})
+    limiter, key = Limiter(), caller("key", **{f"{rate}_tokens_per_minute": per_minute})
 
-    def end(lease: Reservation, cost: int, now: float) -> None:
-        lease.end(cached_tokens=cost, generated_tokens=cost, now=now)
+    def end(reservation: Reservation, cost: int, now: float) -> None:
+        reservation.end(cached_tokens=cost, generated_tokens=cost, now=now)
 
-    end(begin(limiter, who, 0), usual, now=0)
+    end(begin(limiter, key, 0), usual, now=0)
     now = 60.0 * (2 + usual / per_minute)
     ends: list[tuple[float, Reservation, int]] = []
     for other in others:
         with suppress(RateLimited):
-            ends.append((now + other.seconds, begin(limiter, who, now), int(usual * other.share)))
+            ends.append((now + other.seconds, begin(limiter, key, now), int(usual * other.share)))
 
-    num_refused = 0
+    num_rejected = 0
     while True:
-        for ended in sorted((one for one in ends if one[0] <= now), key=lambda one: one[0]):
+        for ended in sorted((each for each in ends if each[0] <= now), key=lambda each: each[0]):
             end(ended[1], ended[2], ended[0])
         try:
-            begin(limiter, who, now)
+            begin(limiter, key, now)
             break
-        except RateLimited as refused:
-            num_refused += 1
-            now += refused.retry_after
+        except RateLimited as rejected:
+            num_rejected += 1
+            now += rejected.retry_after
 
-    assert num_refused <= 1 + sum(cost > usual for _, _, cost in ends)
+    assert num_rejected <= 1 + sum(cost > usual for _, _, cost in ends)
 
 
 def test_cached_tokens_have_a_limit_of_their_own() -> None:
-    limiter, who = Limiter(), caller(cached_tokens_per_minute=60)
-    begin(limiter, who, 0, prompt_tokens=500).end(cached_tokens=90, generated_tokens=7, now=0)
+    limiter, key = Limiter(), caller(cached_tokens_per_minute=60)
+    begin(limiter, key, 0, prompt_tokens=500).end(cached_tokens=90, generated_tokens=7, now=0)
 
-    assert refusal(limiter, who, 0).retry_after == 31
+    assert rejection(limiter, key, 0).retry_after == 31
 
 
-def test_the_longest_of_the_waits_is_told() -> None:
-    limiter, who = Limiter(), caller(requests_per_minute=60, generated_tokens_per_minute=60)
-    leases = [begin(limiter, who, 0) for _ in range(60)]
-    for lease in leases:
-        lease.end(cached_tokens=0, generated_tokens=1, now=0)
-    lease = begin(limiter, who, 1)
-    lease.end(cached_tokens=0, generated_tokens=20, now=1)
+def test_retry_after_is_the_longest_of_the_waits() -> None:
+    limiter, key = Limiter(), caller(requests_per_minute=60, generated_tokens_per_minute=60)
+    reservations = [begin(limiter, key, 0) for _ in range(60)]
+    for reservation in reservations:
+        reservation.end(cached_tokens=0, generated_tokens=1, now=0)
+    reservation = begin(limiter, key, 1)
+    reservation.end(cached_tokens=0, generated_tokens=20, now=1)
 
-    assert refusal(limiter, who, 1).retry_after == 20
+    assert rejection(limiter, key, 1).retry_after == 20
 
 
 def test_keys_do_not_share_their_limits() -> None:
@@ -272,163 +272,165 @@ def test_keys_do_not_share_their_limits() -> None:
     begin(limiter, caller("a", requests_per_minute=1), 0)
     begin(limiter, caller("b", requests_per_minute=1), 0)
 
-    refusal(limiter, caller("a", requests_per_minute=1), 0)
+    rejection(limiter, caller("a", requests_per_minute=1), 0)
 
 
-def test_a_key_whose_limits_are_changed_begins_anew() -> None:
+def test_a_key_whose_limits_change_starts_afresh() -> None:
     limiter = Limiter()
-    lease = begin(limiter, caller(requests_per_minute=1, concurrent_requests=1), 0)
+    reservation = begin(limiter, caller(requests_per_minute=1, concurrent_requests=1), 0)
 
     begin(limiter, caller(requests_per_minute=5, concurrent_requests=1), 0)
-    lease.end(cached_tokens=0, generated_tokens=0, now=0)
+    reservation.end(cached_tokens=0, generated_tokens=0, now=0)
 
-    refusal(limiter, caller(requests_per_minute=5, concurrent_requests=1), 0)
+    rejection(limiter, caller(requests_per_minute=5, concurrent_requests=1), 0)
 
 
-def test_a_key_whose_limits_were_taken_away_meanwhile_begins_anew() -> None:
-    limiter, who = Limiter(), caller(requests_per_minute=1)
-    begin(limiter, who, 0)
+def test_a_key_whose_limits_were_removed_meanwhile_starts_afresh() -> None:
+    limiter, key = Limiter(), caller(requests_per_minute=1)
+    begin(limiter, key, 0)
     assert limiter.begin(caller(), 0) is None
 
-    begin(limiter, who, 0)
+    begin(limiter, key, 0)
 
 
-def test_a_refusal_speaks_of_a_prompt_only_where_one_was_read() -> None:
-    limiter, who = Limiter(), caller(prompt_tokens_per_minute=100, requests_per_minute=100)
-    begin(limiter, who, 0, prompt_tokens=50)
+def test_a_rejection_mentions_the_prompt_only_if_it_was_read() -> None:
+    limiter, key = Limiter(), caller(prompt_tokens_per_minute=100, requests_per_minute=100)
+    begin(limiter, key, 0, prompt_tokens=50)
 
-    assert "The prompt has 60 tokens. This key's limit is 100 prompt tokens" in refusal(limiter, who, 0, 60).message
-    begin(limiter, who, 0, prompt_tokens=50)
-    assert refusal(limiter, who, 0).message.startswith("This key's limit is 100 prompt tokens a minute, and 0 are left")
+    assert "The prompt has 60 tokens. This key's limit is 100 prompt tokens" in rejection(limiter, key, 0, 60).message
+    begin(limiter, key, 0, prompt_tokens=50)
+    assert rejection(limiter, key, 0).message.startswith(
+        "This key's limit is 100 prompt tokens per minute, and 0 remain"
+    )
 
 
-def test_a_limit_of_nothing_is_forbidden_and_not_retried() -> None:
+def test_a_limit_of_zero_is_forbidden_and_not_retried() -> None:
     for limit in ("requests_per_minute", "generated_tokens_per_minute", "concurrent_requests"):
         with pytest.raises(Forbidden, match="limit is 0"):
             Limiter().begin(Caller("key", "key", limits=replace(Limits(), **{limit: 0})), 0)
 
 
-# --- at once, and in all ---
+# --- concurrency and budgets ---
 
 
 def test_concurrent_requests_are_those_that_have_not_ended() -> None:
-    limiter, who = Limiter(), caller(concurrent_requests=2)
-    first, second = begin(limiter, who, 0), begin(limiter, who, 0)
+    limiter, key = Limiter(), caller(concurrent_requests=2)
+    first, second = begin(limiter, key, 0), begin(limiter, key, 0)
 
-    assert "2 requests of this key are in flight and 2 is the limit" in refusal(limiter, who, 0).message
+    assert "2 requests of this key are in flight and 2 is the limit" in rejection(limiter, key, 0).message
     first.end(cached_tokens=0, generated_tokens=1, now=1)
     second.cancel(1)
-    begin(limiter, who, 1)
-    begin(limiter, who, 1)
+    begin(limiter, key, 1)
+    begin(limiter, key, 1)
 
 
 def test_the_wait_for_a_concurrent_request_is_what_the_oldest_should_still_take() -> None:
-    limiter, who = Limiter(), caller(concurrent_requests=1)
-    begin(limiter, who, 0).end(cached_tokens=0, generated_tokens=1, now=20)
-    begin(limiter, who, 100)
+    limiter, key = Limiter(), caller(concurrent_requests=1)
+    begin(limiter, key, 0).end(cached_tokens=0, generated_tokens=1, now=20)
+    begin(limiter, key, 100)
 
-    assert refusal(limiter, who, 104).retry_after == 16
-    assert refusal(limiter, who, 150).retry_after == 1
-
-
-def test_a_budget_is_spent_when_the_ledger_says_so() -> None:
-    limiter, who = Limiter(lambda key_id: 100), caller(total_tokens=100)
-
-    with pytest.raises(BudgetSpent, match="100 tokens in all, and 100 are used\\. Ask whoever made"):
-        limiter.begin(who, 0)
+    assert rejection(limiter, key, 104).retry_after == 16
+    assert rejection(limiter, key, 150).retry_after == 1
 
 
-def test_what_is_left_of_a_budget_is_what_nobody_has_set_aside() -> None:
-    limiter, who = Limiter(lambda key_id: 50), caller(total_tokens=100)
-    first = begin(limiter, who, 0, prompt_tokens=10, most_generated=20)
-    second = begin(limiter, who, 0)
+def test_a_budget_is_spent_according_to_the_ledger() -> None:
+    limiter, key = Limiter(lambda key_id: 100), caller(total_tokens=100)
 
-    assert (second.left(50), first.left(50)) == (20, 49)
+    with pytest.raises(BudgetSpent, match="budget of this key is 100 tokens, and 100 are used\\. Ask the"):
+        limiter.begin(key, 0)
 
 
-def test_a_request_sets_aside_all_that_it_could_use_of_the_budget() -> None:
-    limiter, who = Limiter(lambda key_id: 50), caller(total_tokens=100)
-    first = begin(limiter, who, 0, prompt_tokens=10, most_generated=20)
+def test_the_remaining_budget_excludes_the_reservations_of_others() -> None:
+    limiter, key = Limiter(lambda key_id: 50), caller(total_tokens=100)
+    first = begin(limiter, key, 0, prompt_tokens=10, most_generated=20)
+    second = begin(limiter, key, 0)
 
-    with pytest.raises(BudgetSpent, match="The prompt has 10 tokens and the answer may have 41, which is 1 too many"):
-        begin(limiter, who, 0, 10, 41)
-    with pytest.raises(RateLimited, match="50 are used, and 30 are set aside for requests that run"):
-        begin(limiter, who, 0, 10, 11)
-    begin(limiter, who, 0, 10, 10)
-    assert "50 are set aside" in refusal(limiter, who, 0).message
+    assert (second.remaining(50), first.remaining(50)) == (20, 49)
+
+
+def test_a_request_reserves_the_budget_for_all_that_it_could_use() -> None:
+    limiter, key = Limiter(lambda key_id: 50), caller(total_tokens=100)
+    first = begin(limiter, key, 0, prompt_tokens=10, most_generated=20)
+
+    with pytest.raises(BudgetSpent, match="prompt has 10 tokens and the completion may have 41, which is 1 too many"):
+        begin(limiter, key, 0, 10, 41)
+    with pytest.raises(RateLimited, match="50 are used, and 30 are reserved by running requests"):
+        begin(limiter, key, 0, 10, 11)
+    begin(limiter, key, 0, 10, 10)
+    assert "50 are reserved" in rejection(limiter, key, 0).message
     first.cancel(0)
-    begin(limiter, who, 0, 10, 20)
+    begin(limiter, key, 0, 10, 20)
 
 
-def test_what_was_used_is_set_aside_until_the_ledger_knows_it() -> None:
+def test_usage_stays_reserved_until_the_ledger_has_recorded_it() -> None:
     used = {"key": 0}
-    limiter, who = Limiter(lambda key_id: used[key_id]), caller(total_tokens=100)
-    lease = begin(limiter, who, 0, prompt_tokens=30, most_generated=70)
-    lease.end(cached_tokens=0, generated_tokens=10, now=1)
+    limiter, key = Limiter(lambda key_id: used[key_id]), caller(total_tokens=100)
+    reservation = begin(limiter, key, 0, prompt_tokens=30, most_generated=70)
+    reservation.end(cached_tokens=0, generated_tokens=10, now=1)
 
-    assert "40 are set aside" in str(refusal(limiter, who, 1, prompt_tokens=61))
-    lease.settle()
+    assert "40 are reserved" in str(rejection(limiter, key, 1, prompt_tokens=61))
+    reservation.settle()
     used["key"] = 40
-    begin(limiter, who, 1, prompt_tokens=10, most_generated=50)
+    begin(limiter, key, 1, prompt_tokens=10, most_generated=50)
 
 
 @given(st.integers(1, 500), st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60), st.floats(0, 1)), max_size=40))
-def test_a_budget_is_never_overdrawn(budget: int, asked: list[tuple[int, int, float]]) -> None:
+def test_a_budget_is_never_overdrawn(budget: int, requests: list[tuple[int, int, float]]) -> None:
     used = 0
-    limiter, who = Limiter(lambda key_id: used), caller(total_tokens=budget)
+    limiter, key = Limiter(lambda key_id: used), caller(total_tokens=budget)
     running: list[tuple[Reservation, int, int]] = []
-    for number, (prompt, most, share) in enumerate(asked):
+    for number, (prompt, most, share) in enumerate(requests):
         with suppress(RateLimited, BudgetSpent):
-            running.append((begin(limiter, who, number, prompt, most), prompt, int(most * share)))
+            running.append((begin(limiter, key, number, prompt, most), prompt, int(most * share)))
         if running and number % 3 == 0:
-            lease, prompt, generated = running.pop(0)
-            lease.end(cached_tokens=0, generated_tokens=generated, now=number)
-            lease.settle()
+            reservation, prompt, generated = running.pop(0)
+            reservation.end(cached_tokens=0, generated_tokens=generated, now=number)
+            reservation.settle()
             used += prompt + generated
 
     assert used + sum(prompt + generated for _, prompt, generated in running) <= budget
 
 
 def test_a_cancelled_request_gives_its_prompt_back_but_counts() -> None:
-    limiter, who = Limiter(), caller(requests_per_minute=10, prompt_tokens_per_minute=100)
-    begin(limiter, who, 0, prompt_tokens=100).cancel(0)
+    limiter, key = Limiter(), caller(requests_per_minute=10, prompt_tokens_per_minute=100)
+    begin(limiter, key, 0, prompt_tokens=100).cancel(0)
 
-    account = limiter.account(who, 0)
+    key_limiter = limiter.key_limiter(key, 0)
 
-    assert account is not None
-    assert account.allowances(0) == [Allowance("requests", 10, 9, 6.0), Allowance("prompt_tokens", 100, 100, 0.0)]
+    assert key_limiter is not None
+    assert key_limiter.allowances(0) == [Allowance("requests", 10, 9, 6.0), Allowance("prompt_tokens", 100, 100, 0.0)]
 
 
-def test_of_several_prompts_those_that_were_not_computed_are_given_back() -> None:
-    limiter, who = Limiter(), caller(prompt_tokens_per_minute=100, total_tokens=200)
-    lease = begin(limiter, who, 0, prompt_tokens=100, most_generated=50)
-    lease.end(prompt_tokens=30, cached_tokens=0, generated_tokens=7, now=0)
+def test_prompts_that_were_not_computed_are_given_back() -> None:
+    limiter, key = Limiter(), caller(prompt_tokens_per_minute=100, total_tokens=200)
+    reservation = begin(limiter, key, 0, prompt_tokens=100, most_generated=50)
+    reservation.end(prompt_tokens=30, cached_tokens=0, generated_tokens=7, now=0)
 
-    account = limiter.account(who, 0)
+    key_limiter = limiter.key_limiter(key, 0)
 
-    assert account is not None
-    assert account.allowances(0) == [Allowance("prompt_tokens", 100, 70, 18.0)]
-    assert "37 are set aside" in str(refusal(limiter, who, 0, prompt_tokens=170))
+    assert key_limiter is not None
+    assert key_limiter.allowances(0) == [Allowance("prompt_tokens", 100, 70, 18.0)]
+    assert "37 are reserved" in str(rejection(limiter, key, 0, prompt_tokens=170))
 
 
 def test_only_the_first_end_counts() -> None:
-    limiter, who = Limiter(), caller(generated_tokens_per_minute=60)
-    lease = begin(limiter, who, 0)
-    lease.end(cached_tokens=0, generated_tokens=10, now=0)
-    lease.end(cached_tokens=0, generated_tokens=10, now=0)
-    lease.cancel(0)
+    limiter, key = Limiter(), caller(generated_tokens_per_minute=60)
+    reservation = begin(limiter, key, 0)
+    reservation.end(cached_tokens=0, generated_tokens=10, now=0)
+    reservation.end(cached_tokens=0, generated_tokens=10, now=0)
+    reservation.cancel(0)
 
-    account = limiter.account(who, 0)
+    key_limiter = limiter.key_limiter(key, 0)
 
-    assert account is not None
-    assert account.allowances(0) == [Allowance("generated_tokens", 60, 50, 10.0)]
+    assert key_limiter is not None
+    assert key_limiter.allowances(0) == [Allowance("generated_tokens", 60, 50, 10.0)]
 
 
-def test_a_debt_is_shown_as_nothing_left() -> None:
-    limiter, who = Limiter(), caller(generated_tokens_per_minute=60)
-    begin(limiter, who, 0).end(cached_tokens=0, generated_tokens=90, now=0)
+def test_an_overdraft_is_shown_as_zero_remaining() -> None:
+    limiter, key = Limiter(), caller(generated_tokens_per_minute=60)
+    begin(limiter, key, 0).end(cached_tokens=0, generated_tokens=90, now=0)
 
-    account = limiter.account(who, 0)
+    key_limiter = limiter.key_limiter(key, 0)
 
-    assert account is not None
-    assert account.allowances(0) == [Allowance("generated_tokens", 60, 0, 90.0)]
+    assert key_limiter is not None
+    assert key_limiter.allowances(0) == [Allowance("generated_tokens", 60, 0, 90.0)]

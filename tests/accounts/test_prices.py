@@ -1,4 +1,4 @@
-"""What tokens cost."""
+"""Token prices."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def test_prices_are_read_by_model() -> None:
     assert parse_prices(["a=1/.5/2e-1", "b=c=0/0/0"]) == {"a": Price(1, 0.5, 0.2), "b=c": Price(0, 0, 0)}
 
 
-MISSPELT = [f"a=1/2/{price}" for price in ("1_0", " 3", "3 ", "+3", "00.3", "\u0663", "1e999", "", "-0.1")]
+INVALID_NUMBERS = [f"a=1/2/{price}" for price in ("1_0", " 3", "3 ", "+3", "00.3", "\u0663", "1e999", "", "-0.1")]
 
 
 @pytest.mark.parametrize(
-    "text", ["a", "a=1", "=1/2/3", "a=1/2/x", "a=1/2/-3", "a=1/2/inf", "a=1/2/nan", "a=1/2/3/4", *MISSPELT]
+    "text", ["a", "a=1", "=1/2/3", "a=1/2/x", "a=1/2/-3", "a=1/2/inf", "a=1/2/nan", "a=1/2/3/4", *INVALID_NUMBERS]
 )
-def test_what_is_no_price_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"is no price\. Give MODEL=PROMPT/CACHED/COMPLETION"):
+def test_an_invalid_price_is_rejected(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"is not a price\. Give MODEL=PROMPT/CACHED/COMPLETION"):
         parse_prices([text])

@@ -23,7 +23,7 @@ from crossette.testing.fake_engine import FakeEngine
 from support.api_server import PREFIXES, parrot, say
 from support.engine_calls import is_empty
 from support.faulty_tasks import Faults
-from support.ledger_entries import KeptEntries
+from support.ledger_entries import InMemoryLedger
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +84,7 @@ class Exchange:
 
 
 class OnlyCaller:
-    """An `Access` that takes everybody for the same caller."""
+    """An `Authenticator` that takes everybody for the same caller."""
 
     def caller(self, key: str | None) -> Caller:
         return ONE_AT_ONCE
@@ -94,7 +94,7 @@ def assert_nothing_held(limiter: Limiter) -> None:
     """Nobody holds a place or a part of the budget."""
     lease = limiter.begin(ONE_AT_ONCE, time.monotonic())
     assert lease is not None
-    assert lease.left(0) == BUDGET
+    assert lease.remaining(0) == BUDGET
     lease.cancel(time.monotonic())
     lease.settle()
 
@@ -148,7 +148,7 @@ def test_a_fault_at_any_await_ends_that_request_once_and_leaves_nothing(
     endpoint, body, settings = CASES[case]
     path, body = f"{PREFIXES[0]}/{endpoint}", body | {"stream": streamed}
     engine = FakeEngine(parrot)
-    limiter, ledger = Limiter(), KeptEntries()
+    limiter, ledger = Limiter(), InMemoryLedger()
     app = App(
         ServedModels({"fake": engine}),
         settings,

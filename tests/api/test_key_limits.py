@@ -19,7 +19,7 @@ from crossette.api.guards.rate_limit_headers import duration
 from crossette.errors import Overloaded
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import DIALECTS, LIMIT_S, PREFIXES, ApiServer, has, parrot, say, serving
-from support.ledger_entries import KeptEntries
+from support.ledger_entries import InMemoryLedger
 
 KEY = {"authorization": "Bearer key"}
 TEXT = say("0123456789")
@@ -43,7 +43,7 @@ def limited(
     *,
     engine: FakeEngine | None = None,
     used: Mapping[str, int] | None = None,
-    ledger: KeptEntries | None = None,
+    ledger: InMemoryLedger | None = None,
     **limits: int,
 ) -> Iterator[ApiServer]:
     limiter = Limiter(ledger.used_tokens if ledger else lambda key_id: (used or {})[key_id])
@@ -199,12 +199,12 @@ def test_a_spent_budget_is_a_429_that_is_not_retried(prefix: str) -> None:
     error = refused.json()["error"]
     assert (refused.status_code, error["type"], error["code"]) == (429, *DIALECTS[prefix].errors["budget_spent"])
     assert (refused.headers["x-should-retry"], "retry-after" in refused.headers) == ("false", False)
-    assert "1000 tokens in all, and 1000 are used" in error["message"]
+    assert "budget of this key is 1000 tokens, and 1000 are used" in error["message"]
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 def test_requests_at_once_do_not_overdraw_a_budget(prefix: str, streamed: bool) -> None:
-    ledger = KeptEntries()
+    ledger = InMemoryLedger()
     with limited(ledger=ledger, total_tokens=100) as api, ThreadPoolExecutor(12) as clients:
         body = BODY | {"prompt": say("x" * 12), "max_tokens": 12, "stream": streamed}
         statuses = list(clients.map(lambda _: api.post(f"{prefix}/completions", body, KEY).status_code, range(12)))
@@ -304,7 +304,7 @@ def test_of_several_prompts_a_client_that_leaves_pays_for_those_that_were_begun(
 ) -> None:
     engine = FakeEngine(parrot, max_sequences=1)
     engine.pause()
-    ledger, body = KeptEntries(), BODY | {"prompt": [TEXT, TEXT + "x", TEXT + "xx"], "stream": True} | fields
+    ledger, body = InMemoryLedger(), BODY | {"prompt": [TEXT, TEXT + "x", TEXT + "xx"], "stream": True} | fields
     with limited(engine=engine, ledger=ledger, prompt_tokens_per_minute=6000, total_tokens=10_000) as api:
         with closing(_begin(api, f"{prefix}/completions", body)):
             engine.wait_for(has(waiting=3 * (fields.get("best_of") or fields.get("n", 1))))

@@ -23,7 +23,7 @@ CALLERS = {
 
 
 class Keys:
-    """An `Access` of fixed keys."""
+    """An `Authenticator` of fixed keys."""
 
     def caller(self, key: str | None) -> Caller:
         if key in CALLERS:

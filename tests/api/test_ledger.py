@@ -14,7 +14,7 @@ from crossette.accounts.access import ANONYMOUS, Caller
 from crossette.accounts.ledger import Entry, LedgerStats, NoLedger, UsageQuery, UsageRow
 from crossette.api.account import entry_of
 from crossette.api.exchange import Exchange
-from crossette.errors import EngineFailure, StoreError, Unauthorized
+from crossette.errors import DatabaseError, EngineFailure, Unauthorized
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import Usage
 from support.api_server import DIALECTS, LIMIT_S, ApiServer, parrot, say, serving
@@ -40,7 +40,7 @@ class Notebook(NoLedger):
     def usage(self, query: UsageQuery) -> Sequence[UsageRow]:
         self.queries.append(query)
         if self.is_away:
-            raise StoreError("it is away")
+            raise DatabaseError("it is away")
         return [ROW]
 
     def stats(self) -> LedgerStats:

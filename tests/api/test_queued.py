@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crossette.observability.record import Work
+from crossette.observability.record import GenerationRecord
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import LIMIT_S, ApiServer, has, parrot, say, serving
 
@@ -26,7 +26,7 @@ def engine() -> FakeEngine:
     return engine
 
 
-def work_of(server: ApiServer, status: int = 200) -> Work:
+def work_of(server: ApiServer, status: int = 200) -> GenerationRecord:
     """What was generated for the only request that was told to end so."""
     (work,) = [record.work for record in server.told.records if record.status == status]
     assert work is not None

@@ -1,4 +1,4 @@
-"""`crossette keys` and `crossette usage`, as they are typed."""
+"""The commands `crossette keys` and `crossette usage`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from support.ledger_entries import make_entry
 
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Of the database that the commands use."""
+    """The URL of the database that the commands use."""
     url = f"sqlite:///{tmp_path}/crossette.db"
     monkeypatch.setenv("CROSSETTE_DATABASE_URL", url)
     return url
@@ -41,7 +41,7 @@ def database(url: str) -> Iterator[Database]:
 
 
 def crossette(*arguments: str) -> tuple[str, str]:
-    """What the command says on standard output and on standard error. Raises what `main` would tell."""
+    """Run a command. Returns standard output and standard error. Raises the errors that `main` would print."""
     ended = CliRunner().invoke(cli.app, arguments)
     if isinstance(ended.exception, CrossetteError):
         raise ended.exception
@@ -57,26 +57,26 @@ def only_key(database: Database) -> Key:
 # --- keys ---
 
 
-def test_a_key_alone_stands_on_standard_output(database: Database) -> None:
+def test_standard_output_has_the_key_only(database: Database) -> None:
     out, err = crossette("keys", "create", "alice")
 
     key = only_key(database)
     assert key.matches(out.removesuffix("\n"), datetime.now(UTC))
-    assert err == f"{key.id} (alice). This is the only time that the key is shown:\n"
+    assert err == f"{key.id} (alice). The key is shown only this once:\n"
 
 
 def test_every_limit_has_a_flag(database: Database) -> None:
     names = [field.name for field in dataclasses.fields(Limits)]
-    flags = [text for place, name in enumerate(names) for text in ("--" + name.replace("_", "-"), str(place + 1))]
+    flags = [text for index, name in enumerate(names) for text in ("--" + name.replace("_", "-"), str(index + 1))]
 
     crossette("keys", "create", "alice", "--admin", "--model", "a", "--model", "b", "--expires", "2999-01-01", *flags)
 
     key = only_key(database)
-    assert key.limits == Limits(**{name: place + 1 for place, name in enumerate(names)})
+    assert key.limits == Limits(**{name: index + 1 for index, name in enumerate(names)})
     assert (key.is_admin, key.models, key.expires_at) == (True, frozenset("ab"), datetime(2999, 1, 1, tzinfo=UTC))
 
 
-def test_a_key_is_listed_by_what_it_may_and_never_by_its_text(database: Database) -> None:
+def test_a_key_is_listed_with_its_permissions_and_never_with_its_text(database: Database) -> None:
     text = crossette("keys", "create", "alice", "--model", "a", "--total-tokens", "7")[0].strip()
     crossette("keys", "create", "[bold]boss", "--admin")
 
@@ -89,7 +89,7 @@ def test_a_key_is_listed_by_what_it_may_and_never_by_its_text(database: Database
     assert text.rpartition("-")[2] not in listed
 
 
-def test_keys_are_listed_for_programs_too(database: Database) -> None:
+def test_keys_are_listed_as_json(database: Database) -> None:
     assert json.loads(crossette("keys", "list", "--json")[0]) == []
     text = crossette("keys", "create", "alice", "--model", "b", "--model", "a", "--total-tokens", "7")[0].strip()
     crossette("keys", "create", "boss", "--admin", "--expires", "2999-01-01")
@@ -106,7 +106,7 @@ def test_keys_are_listed_for_programs_too(database: Database) -> None:
     assert text.rpartition("-")[2] not in listed
 
 
-def test_a_limit_that_is_too_large_to_be_exact_is_refused(database: Database) -> None:
+def test_a_limit_that_is_too_large_to_be_exact_is_rejected(database: Database) -> None:
     crossette("keys", "create", "alice", "--total-tokens", str(2**53))
     ended = CliRunner().invoke(cli.app, ["keys", "create", "bob", "--total-tokens", str(2**53 + 1)])
 
@@ -114,15 +114,15 @@ def test_a_limit_that_is_too_large_to_be_exact_is_refused(database: Database) ->
     assert only_key(database).limits.total_tokens == 2**53
 
 
-def test_names_of_models_are_said_not_to_be_checked(database: Database) -> None:
-    assert "Names of models are not checked here" in crossette("keys", "create", "alice", "--model", "nothing")[1]
+def test_a_note_states_that_model_names_are_not_validated(database: Database) -> None:
+    assert "Model names are not validated here" in crossette("keys", "create", "alice", "--model", "nothing")[1]
 
 
-def test_no_keys_is_said_with_what_that_means(database: Database) -> None:
-    assert crossette("keys", "list")[0].startswith("No keys: a server on this machine is open to all who reach it.")
+def test_an_empty_list_explains_what_it_means(database: Database) -> None:
+    assert crossette("keys", "list")[0].startswith("No keys: the server accepts requests without a key.")
 
 
-def test_rotating_shows_a_new_text_and_the_old_one_may_overlap(database: Database) -> None:
+def test_rotating_shows_a_new_secret_and_the_old_one_may_overlap(database: Database) -> None:
     old = crossette("keys", "create", "alice")[0].strip()
 
     new = crossette("keys", "rotate", "alice", "--overlap", "1h")[0].strip()
@@ -132,7 +132,7 @@ def test_rotating_shows_a_new_text_and_the_old_one_may_overlap(database: Databas
     assert (key.matches(old, now), key.matches(new, now), key.hash) == (True, True, hash_of(new))
 
 
-def test_revoking_says_whom(database: Database) -> None:
+def test_revoking_prints_the_key(database: Database) -> None:
     crossette("keys", "create", "alice")
     key = only_key(database)
 
@@ -141,23 +141,23 @@ def test_revoking_says_whom(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
-        (["keys", "create", "a", "--expires", "soon"], "--expires: 'soon' is no time"),
-        (["keys", "rotate", "a", "--overlap", "soon"], "--overlap: 'soon' is no duration"),
-        (["keys", "revoke", "a"], r"There is no key 'a' that is not revoked\. Keys: none\."),
+        (["keys", "create", "a", "--expires", "soon"], "--expires: 'soon' is not a time"),
+        (["keys", "rotate", "a", "--overlap", "soon"], "--overlap: 'soon' is not a duration"),
+        (["keys", "revoke", "a"], r"No active key is named 'a'\. Keys: none\."),
         (["keys", "list", "--database-url", "mysql://x/y"], "--database-url cannot begin with mysql://"),
-        (["usage", "--json", "--csv"], "give one of them"),
-        (["usage", "--since", "x"], "^--since: 'x' is no time"),
-        (["usage", "--by", "year"], "^--by is a list of key, model and day, not 'year'"),
+        (["usage", "--json", "--csv"], "Give one of them"),
+        (["usage", "--since", "x"], "^--since: 'x' is not a time"),
+        (["usage", "--by", "year"], "^--by must be a list of key, model and day, not 'year'"),
     ],
 )
-def test_a_mistake_is_one_sentence(url: str, arguments: list[str], words: str) -> None:
-    with pytest.raises(CrossetteError, match=words):
+def test_an_invalid_argument_is_an_error_of_one_sentence(url: str, arguments: list[str], message: str) -> None:
+    with pytest.raises(CrossetteError, match=message):
         crossette(*arguments)
 
 
-def test_the_configuration_file_of_the_server_counts_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configuration_file_of_the_server_applies_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CROSSETTE_DATABASE_URL")
     file = tmp_path / "crossette.toml"
     file.write_text(f"[server]\nport = 1\n[accounts]\ndatabase_url = 'sqlite:///{tmp_path}/other.db'\n")
@@ -172,7 +172,7 @@ def test_the_configuration_file_of_the_server_counts_here_too(tmp_path: Path, mo
 
 @pytest.fixture
 def used(database: Database) -> Key:
-    """A key that asked twice, beside one request without a key."""
+    """The usage of a key with two requests, and one request without a key."""
     key, _ = Keys(database).create("alice")
     entries = [
         make_entry(10, 5, key_id=key.id),
@@ -194,7 +194,7 @@ def test_usage_is_a_table(used: Key) -> None:
     ]
 
 
-def test_requests_for_no_model_are_one_line_of_the_table(database: Database) -> None:
+def test_requests_with_unknown_models_are_one_line_of_the_table(database: Database) -> None:
     entries = [make_entry(0, 0, model=name, is_served=False, status=404) for name in ("made", "up", "")]
     with database.write() as connection:
         insert_rows(connection, [row_of(entry, {}) for entry in entries])
@@ -204,7 +204,7 @@ def test_requests_for_no_model_are_one_line_of_the_table(database: Database) -> 
     assert json.loads(crossette("usage", "--by", "model", "--json")[0])["data"][0]["model"] == ""
 
 
-def test_what_clients_wrote_does_not_steer_the_terminal(database: Database) -> None:
+def test_client_input_does_not_control_the_terminal(database: Database) -> None:
     entry = make_entry(model="m\x1b]0;owned\x07\nline", status=404)
     with database.write() as connection:
         insert_rows(connection, [row_of(entry, {})])
@@ -214,10 +214,10 @@ def test_what_clients_wrote_does_not_steer_the_terminal(database: Database) -> N
 
 
 def test_usage_is_json(used: Key) -> None:
-    told = json.loads(crossette("usage", "--by", "day,key", "--json")[0])
+    output = json.loads(crossette("usage", "--by", "day,key", "--json")[0])
 
-    assert told["object"] == "list"
-    assert [(row["key_name"], row["day"], row["model"], row["requests"]) for row in told["data"]] == [
+    assert output["object"] == "list"
+    assert [(row["key_name"], row["day"], row["model"], row["requests"]) for row in output["data"]] == [
         (None, "2026-11-23", None, 1),
         ("alice", "2026-11-23", None, 2),
     ]
@@ -232,23 +232,23 @@ def test_usage_is_csv(used: Key) -> None:
     assert rows == [",,fake,,1,0,7,3,1,0,", f"{used.id},alice,fake,,2,1,11,0,7,0,"]
 
 
-def test_costs_have_no_noise_of_binary_fractions(database: Database) -> None:
+def test_costs_have_no_rounding_errors_of_floats(database: Database) -> None:
     entries = [make_entry(1, 0, key_id="") for _ in range(3)]
     with database.write() as connection:
         insert_rows(connection, [row_of(entry, {"fake": Price(0.1, 0, 0)}) for entry in entries])
 
-    told = crossette("usage", "--json")[0]
+    output = crossette("usage", "--json")[0]
 
     assert sum([0.1 / 1e6] * 3) != 3e-7
-    assert '"cost": 3e-07' in told
+    assert '"cost": 3e-07' in output
     assert crossette("usage", "--csv")[0].endswith(",3e-07\n")
 
 
-def test_the_api_tells_costs_to_twelve_digits_too() -> None:
+def test_the_api_returns_costs_to_twelve_digits_too() -> None:
     row = UsageRow("a", "alice", None, None, 1, 0, 1, 0, 1, 0, 3.8400000000000005e-05)
 
     assert json.loads(msgspec.json.encode(row))["cost"] == 3.84e-05
 
 
-def test_since_leaves_out_what_was_before(used: Key) -> None:
+def test_since_excludes_earlier_requests(used: Key) -> None:
     assert json.loads(crossette("usage", "--since", "2026-11-24", "--json")[0])["data"] == []

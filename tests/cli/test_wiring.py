@@ -1,4 +1,4 @@
-"""What the command line says reaches the part that does it: one real process, and another one after its end."""
+"""The settings of the command line take effect: a real server process, and another one after its end."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from crossette.models.store import StoredModel
 from server.test_serve import LIMIT_S, serving
 
 
-class Asker:
-    """Asks one server over HTTPS, with one key or another."""
+class Client:
+    """A client of one server over HTTPS, with several keys."""
 
     def __init__(self, client: httpx.Client, model: str) -> None:
         self.client = client
         self.body = {"model": model, "prompt": "Once upon a time", "max_tokens": 4, "ignore_eos": True}
 
-    def ask(self, key: str) -> httpx.Response:
+    def post(self, key: str) -> httpx.Response:
         return self.client.post("/v1/completions", json=self.body, headers={"x-api-key": key})
 
     @contextmanager
     def long_work(self, key: str, num_choices: int) -> Iterator[None]:
-        """So many choices, of which the first has begun."""
+        """A running request with so many choices, the first of which has begun."""
         more = {"n": num_choices, "max_tokens": 300, "stream": True}
         with self.client.stream("POST", "/v1/completions", json=self.body | more, headers={"x-api-key": key}) as answer:
             lines = answer.iter_lines()
@@ -38,14 +38,14 @@ class Asker:
 
 
 @contextmanager
-def asking(model: StoredModel, authority: trustme.CA, *flags: str) -> Iterator[Asker]:
+def connected(model: StoredModel, authority: trustme.CA, *flags: str) -> Iterator[Client]:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     with (
         serving(model, *flags) as served,
         httpx.Client(base_url=served.root, verify=context, timeout=LIMIT_S) as client,
     ):
-        yield Asker(client, served.model)
+        yield Client(client, served.model)
 
 
 def make_key(url: str, name: str, *flags: str) -> str:
@@ -73,14 +73,14 @@ def test_the_flags_of_a_server_and_the_limits_of_its_keys_take_effect(real_model
         *("--price", f"{real_model.name}=1000000/1000000/2000000", "--max-sequences", "1", "--max-waiting", "1"),
     )
 
-    with asking(real_model, authority, *flags) as server:
-        statuses = [server.ask(key).status_code for key in (often, often, budget, budget, boss, "wrong")]
+    with connected(real_model, authority, *flags) as server:
+        statuses = [server.post(key).status_code for key in (often, often, budget, budget, boss, "wrong")]
         assert statuses == [200, 429, 200, 429, 200, 401]
         with server.long_work(boss, num_choices=3):
-            crowded = server.ask(boss)
-    with asking(real_model, authority, *flags) as server:
-        after_a_restart = server.ask(budget)
-        whole = server.ask(boss).json()
+            crowded = server.post(boss)
+    with connected(real_model, authority, *flags) as server:
+        after_a_restart = server.post(budget)
+        body = server.post(boss).json()
 
     assert crowded.status_code == 503
     assert "and 1 is the limit" in crowded.json()["error"]["message"]
@@ -88,6 +88,6 @@ def test_the_flags_of_a_server_and_the_limits_of_its_keys_take_effect(real_model
     with closing(sqlite3.connect(file)) as connection:
         columns = "prompt_tokens, completion_tokens, cost, request_content, answer_content"
         rows = connection.execute(f"SELECT {columns} FROM requests WHERE status = 200 ORDER BY id").fetchall()
-    last = next(row for row in rows if row[4] and whole["id"] in row[4])
-    assert last[:3] == (whole["usage"]["prompt_tokens"], 4, whole["usage"]["prompt_tokens"] + 2 * 4)
+    last = next(row for row in rows if row[4] and body["id"] in row[4])
+    assert last[:3] == (body["usage"]["prompt_tokens"], 4, body["usage"]["prompt_tokens"] + 2 * 4)
     assert '"prompt":"Once upon a time"' in last[3]

@@ -1,4 +1,4 @@
-"""A server that a command asks: its address, its key, its certificate, and what is said where it is not reached."""
+"""Remote servers of the client commands: URL, key, certificate and connection errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from crossette.client.bench import BenchOptions, run_bench
 from crossette.client.bench.connection import Connection, ConnectionFailed
 from crossette.client.bench.options import Address
 from crossette.client.chat import RemoteChat, ReplyFailed
-from crossette.client.remote import ServerURL, told
+from crossette.client.remote import ServerURL, error_text
 from crossette.client.status.scrape import MetricsPage, StatusFailed
 from crossette.errors import ConfigError, CrossetteError
 from crossette.server.tls import TlsSettings, check_tls
@@ -30,7 +30,7 @@ from support.sse_server import serving as serving_script
 
 SECURITY = Path(__file__).parents[2] / "docs/security.md"
 
-# --- where it is ---
+# --- URLs ---
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,13 @@ SECURITY = Path(__file__).parents[2] / "docs/security.md"
         ("https://other/openai/v2", "https://other/openai/v2", "https://other/openai/v2"),
     ],
 )
-def test_a_url_is_the_servers_or_its_apis(url: str, root: str, base: str) -> None:
+def test_a_url_is_that_of_the_server_or_of_its_api(url: str, root: str, base: str) -> None:
     assert ServerURL.parse(url) == ServerURL(root, base)
 
 
 @pytest.mark.parametrize("url", ["", "ftp://a", "http://", "http://a:port", "http://[::1", "http://a/v1?key=1"])
-def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="--url must be a server or the base URL of its API"):
+def test_an_invalid_url_is_rejected(url: str) -> None:
+    with pytest.raises(ConfigError, match="--url must be the URL of a server or its API"):
         ServerURL.parse(url)
 
 
@@ -78,7 +78,7 @@ def run_load(url: str) -> None:
     assert report.levels[0].errors == {}
 
 
-COMMANDS = pytest.mark.parametrize("ask", [read_status, say_hello, run_load], ids=["status", "chat", "bench"])
+COMMANDS = pytest.mark.parametrize("use", [read_status, say_hello, run_load], ids=["status", "chat", "bench"])
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +89,17 @@ def api() -> Iterator[ApiServer]:
 
 @COMMANDS
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/", "/inference/v1"])
-def test_each_command_takes_the_root_and_either_base(api: ApiServer, ask: Callable[[str], None], path: str) -> None:
-    ask(api.root + path)
+def test_each_command_accepts_the_root_and_both_base_urls(
+    api: ApiServer, use: Callable[[str], None], path: str
+) -> None:
+    use(api.root + path)
 
 
-# --- whose key it gets ---
+# --- keys ---
 
 
 @pytest.mark.parametrize("command", [["chat"], ["bench", "-c", "1", "-n", "1"]])
-def test_only_a_key_that_is_meant_for_crossette_is_sent(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+def test_only_a_key_for_crossette_is_sent(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-somebodys")
     for given, sent in (({}, [None]), ({"CROSSETTE_API_KEY": "mine"}, ["Bearer mine"])):
         with serving_script() as server:
@@ -106,11 +108,11 @@ def test_only_a_key_that_is_meant_for_crossette_is_sent(monkeypatch: pytest.Monk
         assert [*{headers.get("authorization") for headers in server.headers}] == sent
 
 
-# --- whether it is to be trusted ---
+# --- certificates ---
 
 
 def make_certificate(folder: Path) -> TlsSettings:
-    """By the recipe of the documents."""
+    """Create a certificate with the commands of the documentation."""
     (recipe,) = re.findall(r"^openssl req .*?(?=\n```|\ncrossette)", SECURITY.read_text(), re.MULTILINE | re.DOTALL)
     subprocess.run(recipe, shell=True, cwd=folder, check=True, capture_output=True, timeout=60)
     return TlsSettings(str(folder / "cert.pem"), str(folder / "key.pem"))
@@ -131,19 +133,19 @@ def https(files: TlsSettings) -> Iterator[str]:
 
 
 @COMMANDS
-def test_a_certificate_that_one_made_is_trusted_where_it_is_named(
-    https: str, files: TlsSettings, monkeypatch: pytest.MonkeyPatch, ask: Callable[[str], None]
+def test_a_self_signed_certificate_is_trusted_with_ssl_cert_file(
+    https: str, files: TlsSettings, monkeypatch: pytest.MonkeyPatch, use: Callable[[str], None]
 ) -> None:
-    with pytest.raises(CrossetteError) as refused:
-        ask(https)
-    assert "its certificate is not trusted (self-signed certificate). Set SSL_CERT_FILE" in str(refused.value)
-    assert "running" not in str(refused.value)
+    with pytest.raises(CrossetteError) as raised:
+        use(https)
+    assert "its certificate is not trusted (self-signed certificate). Set SSL_CERT_FILE" in str(raised.value)
+    assert "running" not in str(raised.value)
 
     monkeypatch.setenv("SSL_CERT_FILE", str(files.tls_cert))
-    ask(https)
+    use(https)
 
 
-def test_the_recipe_passes_the_strict_check_of_newer_pythons(https: str, files: TlsSettings) -> None:
+def test_the_documented_certificate_passes_the_strict_check_of_newer_pythons(https: str, files: TlsSettings) -> None:
     context = ssl.create_default_context(cafile=files.tls_cert)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     address = Address.parse(https)
@@ -157,8 +159,8 @@ def test_the_recipe_passes_the_strict_check_of_newer_pythons(https: str, files: 
 
 
 @COMMANDS
-def test_a_certificate_for_another_name_is_not_said_to_be_a_matter_of_trust(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: Callable[[str], None]
+def test_the_error_for_a_certificate_of_another_name_does_not_suggest_ssl_cert_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, use: Callable[[str], None]
 ) -> None:
     authority, cert, key = trustme.CA(), tmp_path / "cert.pem", tmp_path / "key.pem"
     issued = authority.issue_cert("other.example")
@@ -169,37 +171,41 @@ def test_a_certificate_for_another_name_is_not_said_to_be_a_matter_of_trust(
 
     with (
         serving(tls=TlsSettings(str(cert), str(key))) as server,
-        pytest.raises(CrossetteError, match=r"not valid for '127\.0\.0\.1'") as refused,
+        pytest.raises(CrossetteError, match=r"not valid for '127\.0\.0\.1'") as raised,
     ):
-        ask(server.root.replace("http:", "https:"))
-    assert "SSL_CERT_FILE" not in str(refused.value)
+        use(server.root.replace("http:", "https:"))
+    assert "SSL_CERT_FILE" not in str(raised.value)
 
 
 @COMMANDS
-def test_a_server_that_speaks_no_https_is_not_said_to_be_down(api: ApiServer, ask: Callable[[str], None]) -> None:
-    with pytest.raises(CrossetteError, match=r"Does it speak HTTPS, or is it http://\?"):
-        ask(api.root.replace("http:", "https:"))
+def test_the_error_for_https_to_an_http_server_does_not_ask_whether_it_is_running(
+    api: ApiServer, use: Callable[[str], None]
+) -> None:
+    with pytest.raises(CrossetteError, match=r"Does the server support HTTPS, or is the URL http://\?"):
+        use(api.root.replace("http:", "https:"))
 
 
-@pytest.mark.parametrize("ask", [read_status, say_hello], ids=["status", "chat"])
-def test_a_file_of_certificates_that_is_not_there_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, ask: Callable[[str], None]
+@pytest.mark.parametrize("use", [read_status, say_hello], ids=["status", "chat"])
+def test_a_missing_ssl_cert_file_is_an_error_of_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, use: Callable[[str], None]
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/cert.pem")
 
     with pytest.raises(ConfigError, match="SSL_CERT_FILE or SSL_CERT_DIR cannot be read"):
-        ask("https://127.0.0.1:1")
+        use("https://127.0.0.1:1")
 
 
 @pytest.mark.parametrize(
-    ("ask", "raised"), [(read_status, StatusFailed), (say_hello, ReplyFailed), (run_load, ConfigError)]
+    ("use", "raised"), [(read_status, StatusFailed), (say_hello, ReplyFailed), (run_load, ConfigError)]
 )
-def test_a_server_that_is_not_there_is_asked_after(ask: Callable[[str], None], raised: type[CrossetteError]) -> None:
+def test_the_error_for_an_unreachable_server_asks_whether_it_is_running(
+    use: Callable[[str], None], raised: type[CrossetteError]
+) -> None:
     with pytest.raises(raised, match=r"127\.0\.0\.1:1\b.*Is the server running\?"):
-        ask("http://127.0.0.1:1")
+        use("http://127.0.0.1:1")
 
 
-def test_the_cause_is_found_behind_what_the_client_raised(https: str) -> None:
+def test_the_cause_is_found_in_the_exception_chain(https: str) -> None:
     async def connect() -> None:
         with closing(Connection(Address.parse(https), {})) as connection:
             await connection.request("GET", "/v1/models")
@@ -208,22 +214,22 @@ def test_the_cause_is_found_behind_what_the_client_raised(https: str) -> None:
         asyncio.run(connect())
 
 
-# --- what it says ---
+# --- errors of the server ---
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (json.dumps({"error": {"message": "No."}}).encode(), "No."),
         (json.dumps({"error": "No."}).encode(), "No."),
         (json.dumps({"detail": "No."}).encode(), "No."),
         (json.dumps(["No."]).encode(), '["No."]'),
         (b"<p>\n No.\n", "<p> No."),
-        (b"", "no reason given"),
+        (b"", "no message"),
         (b"\x1b[31mNo.", r"\x1b[31mNo."),
         (b"[" * 100_000, "[" * 299 + "…"),
         (b"x" * 400, "x" * 299 + "…"),
     ],
 )
-def test_any_servers_error_is_a_sentence(body: bytes, said: str) -> None:
-    assert told(body) == said
+def test_errors_of_any_server_have_a_message(body: bytes, message: str) -> None:
+    assert error_text(body) == message

@@ -1,4 +1,4 @@
-"""`crossette status`: what it makes of the metrics of a server, and what it prints."""
+"""`crossette status`: the summary of a server's metrics, and its output."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ STATUS = Status(
 
 
 class CountingEngine(FakeEngine):
-    """Says of itself what a test sets."""
+    """Reports the stats that a test sets."""
 
     def __init__(self, **counts: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ def printed(status: Status) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
-def test_rates_and_means_are_those_between_two_looks() -> None:
+def test_rates_and_means_are_those_between_two_scrapes() -> None:
     engine = CountingEngine(completion_tokens=1000, prompt_tokens=50)
     metrics = Metrics({"a": engine})
     engine.meter.observe_step(10.0, num_tokens=1, num_sequences=1)
@@ -94,7 +94,7 @@ def test_rates_and_means_are_those_between_two_looks() -> None:
     assert model.step_s == pytest.approx(0.03)
 
 
-def test_a_median_lies_between_the_bounds_of_its_bucket() -> None:
+def test_a_median_is_between_the_bounds_of_its_bucket() -> None:
     metrics = Metrics({"fake": CountingEngine()})
     before = scrape(metrics, 0.0)
     metrics.note(make_record())  # its first token came after half a second
@@ -106,14 +106,14 @@ def test_a_median_lies_between_the_bounds_of_its_bucket() -> None:
     assert model.token_gap_s is None
 
 
-def test_a_server_that_was_started_anew_has_no_negative_rates() -> None:
+def test_a_restarted_server_has_no_negative_rates() -> None:
     metrics = Metrics({"a": CountingEngine(completion_tokens=5)})
     before = scrape(Metrics({"a": CountingEngine(completion_tokens=1000)}), 0.0)
 
     assert status_of(scrape(metrics, 1.0), before).models[0].generated_tokens_per_s == 5
 
 
-def test_shares_are_of_all_since_the_start() -> None:
+def test_ratios_cover_all_requests_since_the_start() -> None:
     engine = CountingEngine(lookup_tokens=200, hit_tokens=50, drafts=8, accepted_drafts=6)
     now = scrape(Metrics({"a": engine}), 0.0)
 
@@ -122,7 +122,7 @@ def test_shares_are_of_all_since_the_start() -> None:
     assert (model.prefix_hit_rate, model.draft_acceptance) == (0.25, 0.75)
 
 
-def test_what_is_printed() -> None:
+def test_the_output() -> None:
     assert printed(STATUS) == (
         "crossette 1.2.3: 1.5 GiB of memory, 12 requests, 1 errors\n"
         "smollm2\n"
@@ -132,11 +132,11 @@ def test_what_is_printed() -> None:
         " step          25.0 ms (mean), 4 preemptions so far\n"
         " KV cache      50 of 200 blocks (25%), 256.0 MiB\n"
         " prefix cache  80 blocks, 50% of prompt tokens found\n"
-        " guesses       - right"
+        " draft tokens  - accepted"
     )
 
 
-def test_an_engine_that_stalls_is_shouted() -> None:
+def test_a_stalled_engine_is_shown_in_capitals() -> None:
     engine = CountingEngine(running=1, stalled=True)
     now = scrape(Metrics({"a": engine}), 0.0)
 
@@ -147,7 +147,7 @@ def test_an_engine_that_stalls_is_shouted() -> None:
 
 
 def shown(server: ApiServer, *, as_json: bool = False) -> str:
-    """What is printed once, after an interval in which the server answers a request."""
+    """The output of `--once`, after an interval in which the server handles a request."""
     console = Console(file=io.StringIO(), width=100)
     body = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
 
@@ -173,10 +173,10 @@ def test_once_as_json_is_one_line_for_a_script() -> None:
     with serving(FakeEngine(parrot)) as server:
         (line,) = shown(server, as_json=True).splitlines()
 
-    told = json.loads(line)
-    assert told["errors"] == 0
-    assert (told["models"][0]["model"], told["models"][0]["waiting"]) == ("fake", 0)
-    assert told["models"][0]["generated_tokens_per_s"] > 0
+    status = json.loads(line)
+    assert status["errors"] == 0
+    assert (status["models"][0]["model"], status["models"][0]["waiting"]) == ("fake", 0)
+    assert status["models"][0]["generated_tokens_per_s"] > 0
 
 
 def test_ctrl_c_ends_it_quietly() -> None:
@@ -190,21 +190,21 @@ def test_ctrl_c_ends_it_quietly() -> None:
     assert console.file.getvalue() == ""  # type: ignore[attr-defined]  # the StringIO above
 
 
-def test_no_server_is_one_sentence() -> None:
+def test_an_unreachable_server_is_an_error_of_one_sentence() -> None:
     with closing(MetricsPage("127.0.0.1:1")) as page, pytest.raises(StatusFailed, match="Is the server running"):
         page.read()
 
 
-def test_what_the_server_says_of_a_key_that_may_not_is_passed_on() -> None:
+def test_the_servers_error_for_a_key_without_permission_is_shown() -> None:
     with (
         serving(callers={"k": Caller("key-a", "alice")}) as server,
         closing(MetricsPage(server.root, "k")) as page,
-        pytest.raises(StatusFailed, match=r"answers 403: Only an admin key may read metrics\. Make one with"),
+        pytest.raises(StatusFailed, match=r"returned 403: Only an admin key may read metrics\. Make one with"),
     ):
         page.read()
 
 
-def test_looks_at_health_and_metrics_are_no_requests() -> None:
+def test_requests_for_health_and_metrics_are_not_counted() -> None:
     with serving(FakeEngine(parrot)) as server, closing(MetricsPage(server.root)) as page:
         server.post("/v1/completions", {"model": "fake", "prompt": "Hi", "max_tokens": 1})
         before = page.read()
@@ -218,7 +218,7 @@ def test_looks_at_health_and_metrics_are_no_requests() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "<html>a page</html>", "other_metric 1\n"])
-def test_a_page_of_something_else_is_no_scrape(text: str) -> None:
+def test_a_page_of_another_program_is_rejected(text: str) -> None:
     with pytest.raises((ValueError, LookupError)):
         Scrape(text, 0.0)
 

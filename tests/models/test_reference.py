@@ -1,4 +1,4 @@
-"""What may be written for a model, and the name it gets in the store."""
+"""Model references and the names of models in the store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_default_model_is_in_the_catalogue() -> None:
         ("hf:o/r@refs/pr/1:m.gguf", HubRef("o/r", "m.gguf", "refs/pr/1"), "o--r--m--refs-pr-1"),
     ],
 )
-def test_hub_references_are_read_named_and_spelled_again(text: str, reference: HubRef, name: str) -> None:
+def test_hub_references_are_parsed_named_and_formatted_canonically(text: str, reference: HubRef, name: str) -> None:
     parsed = parse(text)
 
     assert (parsed, parsed.name) == (reference, name)
@@ -42,7 +42,7 @@ def test_hub_references_are_read_named_and_spelled_again(text: str, reference: H
 
 
 @pytest.mark.parametrize("text", ["hf:", "hf:r", "hf:o/r:m.bin", "hf:../r", "hf:o/r/x", "hf:o/r:", "hf:o/r@"])
-def test_a_hub_reference_that_cannot_be_read_shows_the_ways_to_write_one(text: str) -> None:
+def test_the_error_for_an_invalid_hub_reference_has_the_valid_forms(text: str) -> None:
     with pytest.raises(ModelError, match=r"hf:ORG/REPO, hf:ORG/REPO:FILE\.gguf"):
         parse(text)
 
@@ -71,30 +71,29 @@ def test_a_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     assert parse("./granite/") == FolderRef(folder)
 
 
-def test_a_folder_without_a_graph_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"it holds no openvino_model\.xml"):
+def test_a_folder_without_a_graph_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"it has no openvino_model\.xml"):
         parse(str(tmp_path))
 
 
 def test_the_name_of_a_stored_model_is_a_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of the same name that is no model does not hide it."""
+    """A folder of the same name that is not a model does not take precedence."""
     (tmp_path / "o--r").mkdir()
     monkeypatch.chdir(tmp_path)
 
     assert parse("o--r", ["o--r"]) == StoredRef("o--r")
 
 
-def test_what_is_nothing_is_refused_with_what_would_do() -> None:
+def test_the_error_for_an_unknown_model_has_the_valid_forms() -> None:
     with pytest.raises(ModelError) as caught:
         parse("gpt-4", ["o--r"])
 
     assert str(caught.value) == (
-        "There is no model 'gpt-4': it is neither a known name (o--r, smollm2-135m-instruct) nor a path that"
-        " exists. A model is a known name, hf:ORG/REPO, hf:ORG/REPO:FILE.gguf, a .gguf file, or a folder of"
-        " OpenVINO files."
+        "There is no model 'gpt-4': it is neither a known name (o--r, smollm2-135m-instruct) nor an existing path."
+        " Give a known name, hf:ORG/REPO, hf:ORG/REPO:FILE.gguf, a .gguf file, or a folder of OpenVINO files."
     )
 
 
-def test_a_repository_without_its_prefix_is_hinted_at() -> None:
-    with pytest.raises(ModelError, match="write hf:OpenVINO/some-model"):
+def test_the_error_for_a_repository_without_prefix_suggests_the_prefix() -> None:
+    with pytest.raises(ModelError, match="use hf:OpenVINO/some-model"):
         parse("OpenVINO/some-model")

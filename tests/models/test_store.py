@@ -1,4 +1,4 @@
-"""The model store: complete models only, whatever is killed, and whoever else writes."""
+"""The model store: models are complete, also after killed processes and concurrent writes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_an_add_that_fails_leaves_nothing(store: ModelStore) -> None:
     assert list(store.root.iterdir()) == []
 
 
-def test_a_model_in_the_making_is_not_listed(store: ModelStore) -> None:
+def test_an_incomplete_model_is_not_listed(store: ModelStore) -> None:
     with store.add("tiny") as folder:
         store.write_record(folder, record())
 
@@ -94,7 +94,7 @@ def test_leftovers_of_a_killed_process_are_deleted_after_a_day(store: ModelStore
     assert sorted(path.name for path in store.root.iterdir()) == [".young.1", "tiny"]
 
 
-def test_two_adds_at_once_end_with_one_whole_model(store: ModelStore) -> None:
+def test_two_concurrent_adds_leave_one_complete_model(store: ModelStore) -> None:
     both_filled = Barrier(2)
 
     def add_slowly(source: str) -> None:
@@ -112,7 +112,7 @@ def test_two_adds_at_once_end_with_one_whole_model(store: ModelStore) -> None:
     assert [model.record.source for model in store.models()] in (["a"], ["b"])
 
 
-def test_replace_puts_the_new_model_in_the_place_of_the_old(store: ModelStore) -> None:
+def test_replace_replaces_the_old_model(store: ModelStore) -> None:
     add(store, "tiny", "old")
     add(store, "tiny", "new", replace=True)
 
@@ -120,7 +120,7 @@ def test_replace_puts_the_new_model_in_the_place_of_the_old(store: ModelStore) -
     assert [path.name for path in store.root.iterdir()] == ["tiny"]
 
 
-def test_remove_deletes_also_what_cannot_be_read(store: ModelStore) -> None:
+def test_remove_also_deletes_an_unreadable_model(store: ModelStore) -> None:
     add(store, "good")
     (store.root / "broken").mkdir()
 
@@ -131,23 +131,23 @@ def test_remove_deletes_also_what_cannot_be_read(store: ModelStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing", "../models", "", ".", ".."])
-def test_remove_of_no_model_is_refused(store: ModelStore, name: str) -> None:
+def test_remove_of_an_unknown_model_is_rejected(store: ModelStore, name: str) -> None:
     add(store, "tiny")
 
-    with pytest.raises(ModelError, match=r"There is no model .* It holds: tiny\."):
+    with pytest.raises(ModelError, match=r"There is no model .* Models: tiny\."):
         store.remove(name)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no complete model"),
+        (None, "not a complete model"),
         (b"{", "Can't read"),
-        (b'{"format": 2}', "has format 2, but this version reads 1"),
+        (b'{"format": 2}', "has format 2, but this version supports 1"),
         (b'{"format": 1}', "missing required field"),
     ],
 )
-def test_an_unreadable_model_is_named_when_asked_for_and_not_listed(
+def test_an_unreadable_model_is_an_error_in_find_and_not_listed(
     store: ModelStore, content: bytes | None, message: str
 ) -> None:
     (store.root / "odd").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What config.json says of lengths beyond which a graph may compute something else than its model."""
+"""Limits of the context length in config.json."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_broken_config_is_an_error(tmp_path: Path) -> None:
         {"window_size": 7},
     ],
 )
-def test_most_models_have_no_such_lengths(tmp_path: Path, config: dict[str, object]) -> None:
+def test_most_models_have_no_limits(tmp_path: Path, config: dict[str, object]) -> None:
     assert limits(tmp_path, config) == ()
 
 
@@ -62,7 +62,7 @@ def test_chunked_attention(tmp_path: Path, nested: bool) -> None:
     (limit,) = limits(tmp_path, {"model_type": "llama4", "text_config": config} if nested else config)
 
     assert (limit.tokens, limit.unless_sliding) == (8192, False)
-    assert "attends in chunks (attention_chunk_size)" in limit.reason
+    assert "uses chunked attention (attention_chunk_size)" in limit.reason
 
 
 LONG = {"short_factor": [1.0], "long_factor": [2.0]}
@@ -87,7 +87,7 @@ LONG = {"short_factor": [1.0], "long_factor": [2.0]}
         },
     ],
 )
-def test_longrope_in_all_its_spellings(tmp_path: Path, config: dict[str, object]) -> None:
+def test_longrope_under_all_its_names(tmp_path: Path, config: dict[str, object]) -> None:
     (limit,) = limits(tmp_path, config)
 
     assert limit.tokens == 4096
@@ -103,13 +103,13 @@ def test_longrope_in_all_its_spellings(tmp_path: Path, config: dict[str, object]
         {"window_size": 2047, "attention_layers": ["global", "local"]},
     ],
 )
-def test_sliding_windows_limit_graphs_that_have_none(tmp_path: Path, config: dict[str, object]) -> None:
+def test_sliding_windows_limit_graphs_without_them(tmp_path: Path, config: dict[str, object]) -> None:
     (limit,) = limits(tmp_path, config)
 
     assert (limit.tokens, limit.unless_sliding) == (2047, True)
 
 
-def test_a_model_may_have_several(tmp_path: Path) -> None:
+def test_a_model_may_have_several_limits(tmp_path: Path) -> None:
     rope = {"type": "longrope", **LONG}
     config = {"sliding_window": 2047, "rope_scaling": rope, "original_max_position_embeddings": 4096}
 

@@ -1,4 +1,4 @@
-"""Metrics: what is counted, under which names, and that nothing a client says becomes a label."""
+"""Metrics: values, names, and labels without client input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNITS = ("_seconds", "_bytes", "_tokens", "_blocks", "_sequences", "_info")
 
 
 class StalledEngine(FakeEngine):
-    """Says of itself what a test wants to read again."""
+    """Reports fixed stats."""
 
     def stats(self) -> EngineStats:
         return EngineStats(
@@ -59,7 +59,7 @@ def test_a_request_counts_with_its_tokens_and_times() -> None:
     assert value(metrics, "choices_finished_total", model="fake", reason="stop") == 1
 
 
-def test_an_error_counts_by_kind_also_in_a_stream_that_began_well() -> None:
+def test_an_error_counts_by_kind_also_within_a_stream() -> None:
     metrics = Metrics({})
     metrics.note(make_record(status=200, error="internal"))
     metrics.note(make_record(status=503, error="overloaded", work=None))
@@ -68,7 +68,7 @@ def test_an_error_counts_by_kind_also_in_a_stream_that_began_well() -> None:
     assert value(metrics, "errors_total", kind="overloaded", dialect="openai") == 1
 
 
-def test_engines_are_asked_when_the_page_is() -> None:
+def test_engine_stats_are_read_on_each_scrape() -> None:
     metrics = Metrics({"a": StalledEngine()})
 
     expected = {
@@ -100,7 +100,7 @@ def test_a_histogram_counts_a_value_at_a_bound_below_it() -> None:
     assert (look.counts, look.sum, look.count) == ((2, 2, 1), 14.0, 5)
 
 
-def test_two_servers_of_one_process_do_not_meet() -> None:
+def test_two_servers_of_one_process_share_no_metrics() -> None:
     one, other = Metrics({}), Metrics({})
     one.note(make_record())
 
@@ -108,7 +108,7 @@ def test_two_servers_of_one_process_do_not_meet() -> None:
     assert value(other, "prompt_tokens_total", model="fake") is None
 
 
-def test_what_a_client_calls_things_is_never_a_label() -> None:
+def test_client_input_is_never_a_label() -> None:
     metrics = Metrics({})
     metrics.note(make_record(method="EVIL", route="", status=404, model_asked="evil", path="/evil", work=None))
 
@@ -117,7 +117,7 @@ def test_what_a_client_calls_things_is_never_a_label() -> None:
     assert value(metrics, "http_requests_total", method="other", route="", status="404") == 1
 
 
-def test_others_may_add_what_is_read_with_the_page() -> None:
+def test_registered_gauges_and_counters_are_read_on_each_scrape() -> None:
     metrics = Metrics({})
     lag = 3.0
     metrics.gauge("ledger_lag_seconds", "Age of the oldest row that is not written.", lambda: lag)
@@ -130,7 +130,7 @@ def test_others_may_add_what_is_read_with_the_page() -> None:
 
 
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text"])
-def test_the_page_can_be_read_and_has_a_line_for_each_series_only(accept: str) -> None:
+def test_the_page_can_be_parsed_and_has_one_line_per_series(accept: str) -> None:
     metrics = example()
     page, media_type = metrics.page(accept)
     text = page.decode()
@@ -144,7 +144,7 @@ def test_the_page_can_be_read_and_has_a_line_for_each_series_only(accept: str) -
 
 
 @pytest.mark.parametrize("family", list(example().registry.collect()), ids=lambda family: family.name)
-def test_names_are_as_prometheus_advises(family: Metric) -> None:
+def test_names_follow_the_recommendations_of_prometheus(family: Metric) -> None:
     assert re.fullmatch(r"(crossette|process)(_[a-z]+)+", family.name)
     assert family.documentation.endswith(".")
     if family.type == "histogram":

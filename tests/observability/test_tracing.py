@@ -1,4 +1,4 @@
-"""Spans of requests, as a collector gets them over HTTP."""
+"""Spans of requests, as received by a collector over HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRETS = ("the secret prompt", "the secret answer", "sk-secret-key")
 
 @contextmanager
 def traced(engine: FakeEngine | None = None) -> Iterator[tuple[ApiServer, Collector]]:
-    """A server that sends its spans. They have arrived when the block is left."""
+    """A server that exports its spans. They have arrived at the end of the block."""
     with (
         collecting() as collector,
         Tracer(collector.url) as observers,
@@ -45,19 +45,19 @@ def only(collector: Collector) -> tuple[Span, dict[str, Any]]:
     return one
 
 
-def ask(server: ApiServer, headers: Mapping[str, str] | None = None, **fields: object) -> Any:  # Any: JSON
+def post(server: ApiServer, headers: Mapping[str, str] | None = None, **fields: object) -> Any:  # Any: JSON
     body = {"model": "fake", "messages": [{"role": "user", "content": say("Hello")}], "max_tokens": 9, **fields}
     return server.post("/v1/chat/completions", body, headers)
 
 
 def test_a_chat_is_a_span_with_the_attributes_of_the_conventions() -> None:
     with traced() as (server, collector):
-        answer = ask(server, temperature=0.5, top_p=0.25, seed=7).json()
+        answer = post(server, temperature=0.5, top_p=0.25, seed=7).json()
 
-    span, told = only(collector)
+    span, values = only(collector)
     usage = answer["usage"]
     assert (span.name, span.kind, span.status.code) == ("chat fake", Span.SPAN_KIND_SERVER, Status.STATUS_CODE_UNSET)
-    assert told | {"crossette.request_id": "", "crossette.queued_s": 0.0} == {
+    assert values | {"crossette.request_id": "", "crossette.queued_s": 0.0} == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "crossette",
         "gen_ai.request.model": "fake",
@@ -87,11 +87,11 @@ def test_a_chat_is_a_span_with_the_attributes_of_the_conventions() -> None:
     assert collector.resources[0]["service.name"] == "crossette"
 
 
-def test_its_times_are_events_in_order_within_the_span() -> None:
+def test_times_are_ordered_events_within_the_span() -> None:
     with traced() as (server, collector):
-        ask(server, stream=True)
+        post(server, stream=True)
 
-    span, told = only(collector)
+    span, values = only(collector)
     assert [event.name for event in span.events] == [
         "crossette.body_read",
         "crossette.first_token",
@@ -99,12 +99,12 @@ def test_its_times_are_events_in_order_within_the_span() -> None:
     ]
     times = [span.start_time_unix_nano, *(event.time_unix_nano for event in span.events), span.end_time_unix_nano]
     assert times == sorted(times)
-    assert 0 <= told["crossette.queued_s"] < told["gen_ai.response.time_to_first_chunk"]
+    assert 0 <= values["crossette.queued_s"] < values["gen_ai.response.time_to_first_chunk"]
 
 
-def test_the_callers_trace_goes_on() -> None:
+def test_the_callers_trace_is_continued() -> None:
     with traced() as (server, collector):
-        ask(server, {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01", "tracestate": "vendor=1"})
+        post(server, {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01", "tracestate": "vendor=1"})
 
     span, _ = only(collector)
     assert (span.trace_id.hex(), span.parent_span_id.hex(), span.trace_state) == (TRACE_ID, PARENT_ID, "vendor=1")
@@ -112,49 +112,49 @@ def test_the_callers_trace_goes_on() -> None:
 
 def test_a_caller_that_is_not_sampled_gets_no_span() -> None:
     with traced() as (server, collector):
-        ask(server, {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-00"})
+        post(server, {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-00"})
 
     assert collector.spans == []
 
 
 @pytest.mark.parametrize("sent", ["", "nonsense", f"00-{'0' * 32}-{PARENT_ID}-01"])
-def test_a_trace_that_cannot_be_read_begins_a_new_one(sent: str) -> None:
+def test_an_invalid_trace_starts_a_new_one(sent: str) -> None:
     with traced() as (server, collector):
-        ask(server, {"traceparent": sent})
+        post(server, {"traceparent": sent})
 
     span, _ = only(collector)
     assert (len(span.trace_id), span.parent_span_id) == (16, b"")
 
 
 @pytest.mark.parametrize("sent", ["", "nonsense", f"00-{TRACE_ID}-{PARENT_ID}-01"])
-def test_the_span_has_the_trace_that_the_log_tells(sent: str) -> None:
+def test_the_span_has_the_trace_of_the_log(sent: str) -> None:
     with traced() as (server, collector):
         for _ in range(2):
-            ask(server, {"traceparent": sent})
+            post(server, {"traceparent": sent})
         server.told.wait_for(2)
-        told = [record.trace_id for record in server.told.records]
+        logged = [record.trace_id for record in server.told.records]
 
-    assert [span.trace_id.hex() for span in collector.spans] == told
-    assert len(set(told)) == (1 if TRACE_ID in sent else 2)
+    assert [span.trace_id.hex() for span in collector.spans] == logged
+    assert len(set(logged)) == (1 if TRACE_ID in sent else 2)
 
 
 def test_a_completion_in_the_other_dialect_is_a_span_too() -> None:
     with traced() as (server, collector):
         server.post("/inference/v1/completions", {"model": "fake", "prompt": [say("a"), say("b")], "n": 2})
 
-    span, told = only(collector)
+    span, values = only(collector)
     assert span.name == "text_completion fake"
-    assert told["gen_ai.operation.name"] == "text_completion"
-    assert (told["gen_ai.request.choice.count"], told["gen_ai.response.finish_reasons"]) == (4, ["stop"] * 4)
-    assert told["crossette.dialect"] == "fireworks"
+    assert values["gen_ai.operation.name"] == "text_completion"
+    assert (values["gen_ai.request.choice.count"], values["gen_ai.response.finish_reasons"]) == (4, ["stop"] * 4)
+    assert values["crossette.dialect"] == "fireworks"
 
 
-def test_a_refusal_says_why_and_is_no_failure_of_the_server() -> None:
+def test_a_rejected_request_has_an_error_type_and_no_error_status() -> None:
     with traced() as (server, collector):
-        ask(server, model="other")
+        post(server, model="other")
 
-    span, told = only(collector)
-    assert (told["http.response.status_code"], told["error.type"]) == (404, "model_not_found")
+    span, values = only(collector)
+    assert (values["http.response.status_code"], values["error.type"]) == (404, "model_not_found")
     assert (span.name, span.status.code) == ("chat other", Status.STATUS_CODE_UNSET)
 
 
@@ -163,13 +163,13 @@ def test_a_failure_is_an_error(streamed: bool, caplog: pytest.LogCaptureFixture)
     engine = FakeEngine(parrot)
     with traced(engine) as (server, collector):
         engine.fail_next_step(RuntimeError("kernel broke"))
-        ask(server, stream=streamed)
+        post(server, stream=streamed)
 
-    span, told = only(collector)
-    assert (told["error.type"], span.status.code) == ("internal", Status.STATUS_CODE_ERROR)
+    span, values = only(collector)
+    assert (values["error.type"], span.status.code) == ("internal", Status.STATUS_CODE_ERROR)
 
 
-def test_a_hang_up_is_told_as_such() -> None:
+def test_a_disconnect_has_its_own_error_type() -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with traced(engine) as (server, collector):
@@ -177,12 +177,12 @@ def test_a_hang_up_is_told_as_such() -> None:
             engine.wait_for(has(waiting=1))
         server.wait_until_idle()
 
-    _, told = only(collector)
-    assert (told["http.response.status_code"], told["error.type"]) == (499, "client_gone")
-    assert "crossette.queued_s" not in told
+    _, values = only(collector)
+    assert (values["http.response.status_code"], values["error.type"]) == (499, "client_gone")
+    assert "crossette.queued_s" not in values
 
 
-def test_what_generates_nothing_has_no_span() -> None:
+def test_requests_without_generation_have_no_span() -> None:
     with traced() as (server, collector):
         for path in ("/health/live", "/metrics", "/v1/models", "/nowhere"):
             server.get(path)
@@ -193,33 +193,33 @@ def test_what_generates_nothing_has_no_span() -> None:
 def test_no_prompt_no_output_and_no_key_is_in_a_span() -> None:
     prompt, output, key = SECRETS
     with traced() as (server, collector):
-        ask(
+        post(
             server,
             {"authorization": f"Bearer {key}"},
             messages=[{"role": "system", "content": prompt}, {"role": "user", "content": say(output)}],
             max_tokens=50,
-            stop=["never said, never told"],
+            stop=["never sent, never exported"],
             user="a person",
         )
 
     assert collector.raw
-    for secret in (*SECRETS, "never told", "a person"):
+    for secret in (*SECRETS, "never exported", "a person"):
         assert secret.encode() not in collector.raw
 
 
-def test_a_collector_that_is_gone_harms_no_request_and_does_not_hold_the_end(
+def test_an_unreachable_collector_fails_no_request_and_does_not_delay_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with Tracer(f"http://127.0.0.1:{port}") as observers, serving(observers=observers) as server:
-        assert ask(server).status_code == 200
+        assert post(server).status_code == 200
 
 
 # --- the setting ---
 
 
-def test_without_a_collector_nobody_observes_and_nothing_is_loaded() -> None:
+def test_without_a_collector_there_is_no_observer_and_no_import() -> None:
     code = (
         "import sys; from crossette.server import build, settings\n"
         "with build.tracing(settings.load_settings()) as observers:\n"
@@ -239,7 +239,7 @@ def test_the_setting_names_the_collector() -> None:
     assert len(collector.spans) == 1
 
 
-def test_missing_packages_are_one_sentence_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_missing_packages_has_install_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("opentelemetry.exporter")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter", None)
@@ -262,6 +262,6 @@ def test_the_path_of_otlp_is_added_unless_one_is_given(given: str, url: str) -> 
 
 
 @pytest.mark.parametrize("given", ["localhost:4318", "grpc://localhost:4317", "http://", "on", "", "http://[::1"])
-def test_what_is_no_url_is_refused(given: str) -> None:
+def test_an_invalid_url_is_rejected(given: str) -> None:
     with pytest.raises(ConfigError, match="--otlp-endpoint"):
         traces_url(given)

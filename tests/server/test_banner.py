@@ -1,4 +1,4 @@
-"""What a server says of itself once it listens."""
+"""The startup banner and the URLs of a server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from types import MappingProxyType
 import pytest
 
 from crossette.errors import ConfigError
-from crossette.server.banner import Banner, roots_of
+from crossette.server.banner import Banner, root_urls
 from crossette.server.listener import bind
 from crossette.testing.fake_engine import FakeEngine
 
@@ -23,7 +23,7 @@ LIMIT_S = 120
 
 
 class WarningEngine(FakeEngine):
-    """An engine that has something to tell."""
+    """An engine with warnings and details."""
 
     warnings = ("wide steps are not exact here",)
     details = MappingProxyType({"threads": 2})
@@ -33,7 +33,7 @@ def banner(*roots: str, needs_key: bool = False) -> Banner:
     return Banner(WarningEngine(), roots, needs_key)
 
 
-def test_without_keys_the_request_to_try_needs_none() -> None:
+def test_without_keys_the_example_request_has_no_key() -> None:
     text = banner("http://127.0.0.1:8000").text()
 
     assert "curl http://127.0.0.1:8000/v1/chat/completions" in text
@@ -41,42 +41,42 @@ def test_without_keys_the_request_to_try_needs_none() -> None:
     assert "KEY" not in text
 
 
-def test_once_keys_were_made_the_request_to_try_brings_one() -> None:
+def test_once_keys_exist_the_example_request_has_a_key() -> None:
     text = banner("http://127.0.0.1:8000", needs_key=True).text()
 
     assert '-H "authorization: Bearer $KEY" \\\n' in text
     assert "crossette keys create" in text
 
 
-def test_the_request_to_try_is_a_command_of_the_shell(tmp_path: Path) -> None:
-    """Run with a `curl` that writes what it is given."""
+def test_the_example_request_is_a_valid_shell_command(tmp_path: Path) -> None:
+    """Run it with a `curl` that prints its arguments."""
     curl = tmp_path / "curl"
     curl.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
     curl.chmod(0o755)
     text = banner("http://localhost:8000", needs_key=True).text()
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "KEY": "sk-mine"}
 
-    said = subprocess.run(["sh", "-c", text[text.index("curl") :]], env=environ, capture_output=True, check=True)
+    ran = subprocess.run(["sh", "-c", text[text.index("curl") :]], env=environ, capture_output=True, check=True)
 
-    url, *options = json.loads(said.stdout)
+    url, *options = json.loads(ran.stdout)
     values = dict(zip(options[1::2], options[::2], strict=True))
     assert url == "http://localhost:8000/v1/chat/completions"
     assert "authorization: Bearer sk-mine" in values
     assert json.loads(options[-1])["model"] == "fake"
 
 
-def test_other_names_are_told_beside_the_first() -> None:
+def test_further_urls_are_listed_after_the_first() -> None:
     shown = banner("http://localhost:1", "http://box:1")
 
     assert "  also at    http://box:1\n" in shown.text()
     assert shown.fields()["urls"] == ["http://localhost:1", "http://box:1"]
 
 
-def test_all_that_it_says_to_programs_is_json() -> None:
-    told = json.loads(json.dumps(banner("http://localhost:1", needs_key=True).fields()))
+def test_the_log_fields_are_valid_json() -> None:
+    fields = json.loads(json.dumps(banner("http://localhost:1", needs_key=True).fields()))
 
-    assert (told["url"], told["model"], told["needs_key"]) == ("http://localhost:1", "fake", True)
-    assert told["warnings"] == ["wide steps are not exact here"]
+    assert (fields["url"], fields["model"], fields["needs_key"]) == ("http://localhost:1", "fake", True)
+    assert fields["warnings"] == ["wide steps are not exact here"]
 
 
 HERE = socket.gethostname()
@@ -95,17 +95,19 @@ HERE = socket.gethostname()
         ("0.0.0.0", ("*.example",), ["localhost", HERE]),
     ],
 )
-def test_the_names_of_a_server_are_those_that_can_be_asked_for(
+def test_the_urls_of_a_server_are_those_that_it_accepts(
     host: str, allowed: Sequence[str], names: Sequence[str]
 ) -> None:
     with closing(bind(host, 0)) as listener:
         port = listener.getsockname()[1]
 
-        assert roots_of("https", host, listener, allowed) == [f"https://{name}:{port}" for name in dict.fromkeys(names)]
+        assert root_urls("https", host, listener, allowed) == [
+            f"https://{name}:{port}" for name in dict.fromkeys(names)
+        ]
 
 
 @pytest.mark.parametrize(("host", "names"), [("::1", ["[::1]"]), ("::", ["localhost", HERE])])
-def test_addresses_of_ipv6_are_in_brackets(host: str, names: Sequence[str]) -> None:
+def test_ipv6_addresses_are_in_brackets(host: str, names: Sequence[str]) -> None:
     try:
         listener = bind(host, 0)
     except ConfigError:
@@ -113,10 +115,10 @@ def test_addresses_of_ipv6_are_in_brackets(host: str, names: Sequence[str]) -> N
     with closing(listener):
         port = listener.getsockname()[1]
 
-        assert roots_of("http", host, listener, ()) == [f"http://{name}:{port}" for name in dict.fromkeys(names)]
+        assert root_urls("http", host, listener, ()) == [f"http://{name}:{port}" for name in dict.fromkeys(names)]
 
 
-def test_a_server_that_logs_json_writes_nothing_else_even_if_it_does_not_start(tmp_path: Path) -> None:
+def test_with_json_logs_nothing_else_is_written_even_if_the_server_does_not_start(tmp_path: Path) -> None:
     missing = str(tmp_path / "nowhere.gguf")
     environ = os.environ | {"CROSSETTE_DATABASE_URL": f"sqlite:///{tmp_path}/crossette.db"}
     command = [sys.executable, "-m", "crossette", "serve", missing, "--port", "0", "--log-format", "json"]

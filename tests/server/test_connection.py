@@ -1,4 +1,4 @@
-"""Connections over real sockets: each request its one answer, in order, or a refusal and a closed connection."""
+"""HTTP connections over real sockets: responses in order, or an error and a closed connection."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def post(body: bytes = BODY, lines: bytes = b"", version: bytes = b"1.1", path: 
 
 
 def received(client: socket.socket) -> bytes:
-    """All that comes until the server closes."""
+    """Receive until the server closes the connection."""
     client.settimeout(LIMIT_S)
     return b"".join(iter(lambda: client.recv(65536), b""))
 
@@ -51,14 +51,14 @@ def statuses(answers: bytes) -> list[int]:
 
 
 def wait_until_read(server: ApiServer) -> None:
-    """What was sent on other connections before has been read: the event loop serves them in turn."""
+    """Return when the server has read everything sent before on other connections."""
     for _ in range(2):
         assert server.get("/health/live").status_code == 200
 
 
 @pytest.mark.parametrize("arrival", ["together", "apart", "byte by byte"])
 @pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
-def test_a_body_behind_an_offer_to_upgrade_is_answered_as_the_body(
+def test_the_body_of_a_request_with_an_upgrade_offer_is_parsed_as_its_body(
     server: ApiServer, prefix: str, offer: bytes, arrival: str
 ) -> None:
     with server.connect() as client:
@@ -81,7 +81,7 @@ def test_a_body_behind_an_offer_to_upgrade_is_answered_as_the_body(
 
 
 @pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
-def test_a_body_that_looks_like_a_request_is_none(server: ApiServer, offer: bytes) -> None:
+def test_a_body_that_looks_like_a_request_is_not_parsed_as_one(server: ApiServer, offer: bytes) -> None:
     with server.connect() as client:
         sent = post(INNER, offer)
         client.sendall(sent[: -len(INNER)])
@@ -103,7 +103,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_what_breaks_http_is_answered_in_its_turn_and_ends_the_connection(
+def test_a_malformed_request_is_answered_in_order_and_ends_the_connection(
     server: ApiServer, broken: bytes, ahead: int
 ) -> None:
     with server.connect() as client:
@@ -119,7 +119,7 @@ def test_what_breaks_http_is_answered_in_its_turn_and_ends_the_connection(
     assert (error["type"], error["code"], bool(error["message"])) == ("invalid_request_error", None, True)
 
 
-def test_a_chunk_that_breaks_http_ends_a_request_that_streams_no_answer_yet(server: ApiServer) -> None:
+def test_a_malformed_chunk_ends_a_request_without_a_response_yet(server: ApiServer) -> None:
     with server.connect() as client:
         client.sendall(BROKEN["chunk"].removesuffix(b"zz\r\n"))
         wait_until_read(server)
@@ -136,7 +136,7 @@ def test_a_head_that_is_too_large_is_a_431(server: ApiServer) -> None:
     assert b"larger than 65536 bytes" in answers
 
 
-def test_what_breaks_http_leaves_no_line_in_the_log(server: ApiServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_malformed_request_is_not_logged(server: ApiServer, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         for sent in (*BROKEN.values(), post(BODY, OFFERS["h2c"] + b"Connection: close\r\n")):
             with server.connect() as client:
@@ -150,7 +150,7 @@ def test_what_breaks_http_leaves_no_line_in_the_log(server: ApiServer, caplog: p
 
 
 @pytest.mark.parametrize("body", [BODY, STREAM], ids=["whole", "streamed"])
-def test_clients_of_http_1_0_get_no_chunks(server: ApiServer, prefix: str, body: bytes) -> None:
+def test_http_1_0_clients_get_no_chunks(server: ApiServer, prefix: str, body: bytes) -> None:
     with server.connect() as client:
         client.sendall(post(body, b"Expect: 100-continue\r\n", b"1.0", f"{prefix}/completions"))
         answers = received(client)
@@ -167,7 +167,7 @@ def test_clients_of_http_1_0_get_no_chunks(server: ApiServer, prefix: str, body:
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/nowhere", "/health/live", "/docs"])
-def test_clients_of_http_1_0_need_no_host(server: ApiServer, path: str) -> None:
+def test_http_1_0_clients_need_no_host(server: ApiServer, path: str) -> None:
     with server.connect() as client:
         client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         head, _, body = received(client).partition(b"\r\n\r\n")
@@ -177,7 +177,7 @@ def test_clients_of_http_1_0_need_no_host(server: ApiServer, path: str) -> None:
     assert int(length[1]) == len(body)
 
 
-def test_a_head_that_is_cut_off_does_not_end_the_answers_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_timeout_does_not_abort_earlier_responses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.02)
     engine = FakeEngine(parrot, context_length=512)
     with serving(engine) as api, api.connect() as client:
@@ -192,13 +192,13 @@ def test_a_head_that_is_cut_off_does_not_end_the_answers_before_it(monkeypatch: 
 
 
 def wait_until_late(api: ApiServer) -> None:
-    """A head that another connection begins now is given up: one that was begun before is late too."""
+    """Return when a head that another connection begins now has timed out: earlier ones have as well."""
     with api.connect() as late:
         late.sendall(b"GET /")
         assert received(late) == b""
 
 
-def test_a_disconnect_ends_the_request_that_runs_and_those_behind_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_disconnect_ends_the_running_request_and_those_after_it(caplog: pytest.LogCaptureFixture) -> None:
     engine = FakeEngine(context_length=100_000, tokens_per_step=1)
     endless = {"model": "fake", "prompt": "go on", "max_tokens": 90_000, "ignore_eos": True, "stream": True}
     with serving(engine) as api:
@@ -213,8 +213,8 @@ def test_a_disconnect_ends_the_request_that_runs_and_those_behind_it(caplog: pyt
     assert all(record.levelno <= logging.INFO for record in caplog.records)
 
 
-def test_what_is_overridden_of_uvicorn_is_what_it_was() -> None:
-    """uvicorn promises nothing of a protocol's members: a new release must be looked at before it is allowed."""
+def test_the_overridden_members_of_uvicorn_exist() -> None:
+    """The members of uvicorn's protocol are not public: each new release must be reviewed before it is allowed."""
     overridden = {name for name in vars(BoundedProtocol) if hasattr(HttpToolsProtocol, name)}
     private = {name for name in overridden if name.startswith("_") and not name.startswith("__")}
 

@@ -1,4 +1,4 @@
-"""Hundreds of clients at a server of its own, good ones and bad ones: all are served, and nothing is left of any."""
+"""Hundreds of well-behaved and misbehaving clients of a server process: all are served, and nothing leaks."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ PATHS = ("/v1/completions", "/inference/v1/chat/completions")
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
     with running() as started:
-        asyncio.run(served(started, 0))  # some things are made for the first connection, and kept
+        asyncio.run(served(started, 0))  # some objects are created for the first connection and kept
         yield started
 
 
 @pytest.fixture
 def idle(server: ServerProcess) -> Iterator[Census]:
-    """What is alive in the server while nobody asks; and it must be so again after the test."""
-    server.tell("resume")
+    """The census of the idle server, which must be the same after the test."""
+    server.control("resume")
     census = server.census()
     assert (census.generations, census.blocks) == (0, 0)
     yield census
-    server.tell("resume")
+    server.control("resume")
     server.wait_until_nothing_is_left(census)
 
 
@@ -55,23 +55,23 @@ def open_and_send(server: ServerProcess, text: str, path: str = PATHS[0]) -> soc
 
 
 async def served(server: ServerProcess, number: int) -> str:
-    """What a client gets that reads to the end: its own text, or what it got instead."""
-    text = f"client {number} says " + "x" * (number % 50)
+    """Send a request and read the response: "served" for its own text, else the response."""
+    text = f"client {number} sends " + "x" * (number % 50)
     path, streamed = PATHS[number % 2], number % 3 > 0
     reader, writer = await asyncio.open_connection(*server.address)
     try:
         writer.write(request_of(path, say(text), streamed=streamed))
         head = await reader.readuntil(b"\r\n\r\n")
         body = await reader.read()
-        told = _stream_text(body) if streamed else _whole_text(body)
-        return "served" if head.startswith(b"HTTP/1.1 200 ") and told == text else f"{head!r} {told!r}"
+        received = _stream_text(body) if streamed else _whole_text(body)
+        return "served" if head.startswith(b"HTTP/1.1 200 ") and received == text else f"{head!r} {received!r}"
     finally:
         writer.close()
         await writer.wait_closed()
 
 
 def _stream_text(body: bytes) -> str:
-    """The text of a stream in chunked encoding; fails unless it ended as streams end."""
+    """The text of a stream in chunked encoding; fails for an incomplete stream."""
     data = b"".join(part for part in body.split(b"\r\n")[1::2])
     *frames, last, rest = data.split(b"\n\n")
     assert (last, rest) == (b"data: [DONE]", b"")
@@ -94,8 +94,8 @@ def test_500_clients_at_once_are_all_served(server: ServerProcess, idle: Census)
     assert asyncio.run(_all_served(server, NUM_CLIENTS)) == {"served": NUM_CLIENTS}
 
 
-async def _vanish(server: ServerProcess, number: int) -> None:
-    """Send some or all of a request, read some of the answer or nothing, and be gone, politely or not."""
+async def _disconnect_anywhere(server: ServerProcess, number: int) -> None:
+    """Send a request or a part of it, read a part of the response or nothing, and disconnect in various ways."""
     chance = random.Random(number)
     reader, writer = await asyncio.open_connection(*server.address)
     whole = request_of(PATHS[number % 2], say("x" * 900))
@@ -112,9 +112,9 @@ async def _vanish(server: ServerProcess, number: int) -> None:
     await writer.wait_closed()
 
 
-def test_clients_that_vanish_anywhere_harm_nobody_and_leave_nothing(server: ServerProcess, idle: Census) -> None:
+def test_clients_that_disconnect_anywhere_do_not_affect_others_or_leak(server: ServerProcess, idle: Census) -> None:
     async def mixed() -> Counter[str]:
-        vanishing = asyncio.gather(*(_vanish(server, number) for number in range(NUM_CLIENTS)))
+        vanishing = asyncio.gather(*(_disconnect_anywhere(server, number) for number in range(NUM_CLIENTS)))
         counted = await _all_served(server, 50)
         await asyncio.wait_for(vanishing, LIMIT_S)
         return counted
@@ -122,42 +122,42 @@ def test_clients_that_vanish_anywhere_harm_nobody_and_leave_nothing(server: Serv
     assert asyncio.run(mixed()) == {"served": 50}
 
 
-@pytest.mark.parametrize(("place", "num_steps"), [("queued", 0), ("prefilling", 1), ("streaming", 5)])
-def test_hanging_up_frees_everything_without_a_further_step(
-    server: ServerProcess, idle: Census, place: str, num_steps: int
+@pytest.mark.parametrize(("phase", "num_steps"), [("queued", 0), ("prefilling", 1), ("streaming", 5)])
+def test_a_disconnect_frees_everything_without_a_further_step(
+    server: ServerProcess, idle: Census, phase: str, num_steps: int
 ) -> None:
-    """A half-closed socket is a client that has gone, too: HTTP has no other way to say it."""
-    server.tell("pause")
+    """A half-closed socket counts as a disconnect too: HTTP has no other signal."""
+    server.control("pause")
     with ExitStack() as clients:
-        gone = [clients.enter_context(open_and_send(server, say("x" * 900))) for _ in range(21)]
-        begun = server.wait_for(lambda load: load.waiting == len(gone)).steps
+        connections = [clients.enter_context(open_and_send(server, say("x" * 900))) for _ in range(21)]
+        begun = server.wait_for(lambda load: load.waiting == len(connections)).steps
         for _ in range(num_steps):
-            server.tell("step")
+            server.control("step")
         server.wait_for(lambda load: load.steps == begun + num_steps)
-        for number, connection in enumerate(gone):
-            hang_up(connection, ("close", "reset", "half")[number % 3])
+        for number, connection in enumerate(connections):
+            disconnect(connection, ("close", "reset", "half")[number % 3])
         free = server.wait_for(lambda load: (load.running, load.waiting, load.blocks) == (0, 0, 0))
 
     assert free.steps == begun + num_steps
 
 
-def hang_up(connection: socket.socket, ending: str) -> None:
+def disconnect(connection: socket.socket, ending: str) -> None:
     if ending == "half":
         connection.shutdown(socket.SHUT_WR)
         return
-    if ending == "reset":  # what is sent when a process dies with data unread
+    if ending == "reset":  # as when a process dies with unread data
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
-def test_clients_that_read_nothing_hold_up_nobody_and_leave_nothing(server: ServerProcess, idle: Census) -> None:
+def test_clients_that_read_nothing_do_not_delay_others_or_leak(server: ServerProcess, idle: Census) -> None:
     with ExitStack() as clients:
         for _ in range(50):
             clients.enter_context(open_and_send(server, say("x" * 900)))
         assert asyncio.run(_all_served(server, 100)) == {"served": 100}
 
 
-def test_connections_that_say_nothing_hold_up_nobody(server: ServerProcess, idle: Census) -> None:
+def test_idle_connections_do_not_delay_others(server: ServerProcess, idle: Census) -> None:
     with ExitStack() as clients:
         for sent in [
             b"",
@@ -169,27 +169,27 @@ def test_connections_that_say_nothing_hold_up_nobody(server: ServerProcess, idle
         assert asyncio.run(_all_served(server, 100)) == {"served": 100}
 
 
-def test_rounds_of_clients_leave_nothing_more_each_time(server: ServerProcess, idle: Census) -> None:
+def test_repeated_rounds_of_clients_do_not_leak(server: ServerProcess, idle: Census) -> None:
     for _ in range(3):
         assert asyncio.run(_all_served(server, 200)) == {"served": 200}
         server.wait_until_nothing_is_left(idle)
 
 
-def test_sigterm_under_load_loses_no_answer_that_was_begun() -> None:
-    """Those that run and those that wait are answered whole; the process ends by itself, with status 0."""
+def test_sigterm_under_load_completes_all_started_requests() -> None:
+    """Running and queued requests are completed; the process exits with status 0."""
 
     async def load(server: ServerProcess) -> Counter[str]:
         clients = asyncio.gather(*(served(server, number) for number in range(100)))
         await asyncio.to_thread(server.wait_for, lambda load: load.waiting == 100)
-        server.tell("step")
+        server.control("step")
         await asyncio.to_thread(server.wait_for, lambda load: (load.running, load.waiting) == (16, 84))
         server.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(_wait_until_refused, server.address)
-        server.tell("resume")
+        server.control("resume")
         return Counter(await asyncio.wait_for(clients, LIMIT_S))
 
     with running(max_sequences=16) as server:
-        server.tell("pause")
+        server.control("pause")
         counted = asyncio.run(load(server))
         status = server.process.wait(LIMIT_S)
 
@@ -197,7 +197,7 @@ def test_sigterm_under_load_loses_no_answer_that_was_begun() -> None:
 
 
 def _wait_until_refused(address: tuple[str, int]) -> None:
-    """Come back when nobody is listening any more."""
+    """Return when the server does not listen any more."""
     with suppress(ConnectionRefusedError, ConnectionResetError):
         while True:
             socket.create_connection(address, timeout=LIMIT_S).close()

@@ -1,4 +1,4 @@
-"""Bytes to requests: one reading of each message, wherever the bytes are cut, or a refusal and nothing behind it."""
+"""The request parser: strict framing of messages, however the bytes are split, or an error and nothing after it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A
 
 
 @dataclass
-class Heard:
-    """What a parser tells of one connection: each request as its target, its headers and its body."""
+class Events:
+    """The parser events of a connection: each request as its target, headers and body."""
 
     requests: list[tuple[bytes, list[tuple[bytes, bytes]], bytes]] = field(default_factory=list)
-    refusals: list[BadRequest] = field(default_factory=list)
-    is_whole: bool = True
+    errors: list[BadRequest] = field(default_factory=list)
+    is_complete: bool = True
 
     def on_message_begin(self) -> None:
-        assert self.is_whole, "a request began within another"
-        self.is_whole = False
+        assert self.is_complete, "a request began within another"
+        self.is_complete = False
 
     def on_url(self, url: bytes) -> None:
         self.requests.append((url, [], b""))
@@ -48,27 +48,27 @@ class Heard:
         self.requests[-1] = (url, headers, known + body)
 
     def on_message_complete(self) -> None:
-        assert not self.is_whole
-        self.is_whole = True
+        assert not self.is_complete
+        self.is_complete = True
 
     def on_bad_request(self, error: BadRequest) -> None:
-        self.refusals.append(error)
+        self.errors.append(error)
 
     def bodies(self) -> list[bytes]:
         return [body for _, _, body in self.requests]
 
 
-def parsed(*pieces: bytes) -> Heard:
-    heard = Heard()
-    parser = RequestParser(heard)
+def parsed(*pieces: bytes) -> Events:
+    events = Events()
+    parser = RequestParser(events)
     for piece in pieces:
         parser.feed_data(piece)
-    return heard
+    return events
 
 
-def cut(whole: bytes, places: list[int]) -> list[bytes]:
-    ends = sorted({place % (len(whole) + 1) for place in places} | {0, len(whole)})
-    return [whole[start:end] for start, end in pairwise(ends)]
+def split(data: bytes, positions: list[int]) -> list[bytes]:
+    ends = sorted({position % (len(data) + 1) for position in positions} | {0, len(data)})
+    return [data[start:end] for start, end in pairwise(ends)]
 
 
 UPGRADES = [
@@ -92,27 +92,27 @@ UPGRADES = [
 
 
 @pytest.mark.parametrize("framing", [LENGTH + b"\r\n" + INNER, CHUNKED + b"\r\n" + CHUNKS], ids=["length", "chunked"])
-@pytest.mark.parametrize("order", ["before", "behind"])
+@pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("offer", UPGRADES)
-def test_a_body_belongs_to_its_request_whatever_upgrade_is_offered(offer: bytes, order: str, framing: bytes) -> None:
+def test_a_body_belongs_to_its_request_with_any_upgrade_offer(offer: bytes, order: str, framing: bytes) -> None:
     lines, _, rest = framing.partition(b"\r\n")
     one = START + HOST + (offer + lines + b"\r\n" if order == "before" else lines + b"\r\n" + offer) + rest
 
     for pieces in ([one + one], [one, one], [bytes([byte]) for byte in one + one]):
-        heard = parsed(*pieces)
-        assert heard.bodies() == [INNER, INNER]
-        assert (heard.refusals, heard.is_whole) == ([], True)
+        events = parsed(*pieces)
+        assert events.bodies() == [INNER, INNER]
+        assert (events.errors, events.is_complete) == ([], True)
 
 
 @pytest.mark.parametrize("offer", [H2C, b"Connection: Upgrade\r\nUpgrade: websocket\r\n"])
 def test_requests_without_a_body_end_at_their_head(offer: bytes) -> None:
-    heard = parsed((b"GET /v1/models HTTP/1.1\r\n" + HOST + offer + b"\r\n") * 3)
+    events = parsed((b"GET /v1/models HTTP/1.1\r\n" + HOST + offer + b"\r\n") * 3)
 
-    assert [url for url, _, _ in heard.requests] == [b"/v1/models"] * 3
-    assert heard.is_whole
+    assert [url for url, _, _ in events.requests] == [b"/v1/models"] * 3
+    assert events.is_complete
 
 
-TAKEN = [
+ACCEPTED = [
     START + HOST + LENGTH + b"\r\n" + INNER,
     b"\r\n\r\n" + START + HOST + LENGTH + b"\r\n" + INNER,
     START + HOST + b"content-length:%d\r\n" % len(INNER) + b"\r\n" + INNER,
@@ -133,31 +133,31 @@ TAKEN = [
     START + b"Host:\r\n" + LENGTH + b"\r\n" + INNER,
     b"POST http://b:80/v1/completions HTTP/1.1\r\n" + HOST + LENGTH + b"\r\n" + INNER,
 ]
-"""Each is one request."""
+"""Each is a single request."""
 
 
-@given(st.lists(st.sampled_from(TAKEN), min_size=1, max_size=4), st.lists(st.integers(0, 10**6), max_size=12))
-def test_requests_are_read_alike_wherever_the_bytes_are_cut(requests: list[bytes], places: list[int]) -> None:
-    whole = b"".join(requests)
-    heard = parsed(*cut(whole, places))
+@given(st.lists(st.sampled_from(ACCEPTED), min_size=1, max_size=4), st.lists(st.integers(0, 10**6), max_size=12))
+def test_requests_do_not_depend_on_how_the_bytes_are_split(requests: list[bytes], positions: list[int]) -> None:
+    data = b"".join(requests)
+    events = parsed(*split(data, positions))
 
-    assert (heard.bodies(), heard.refusals) == ([INNER] * len(requests), [])
-    assert heard == parsed(whole)
-
-
-def test_trailers_are_no_headers() -> None:
-    heard = parsed(START + HOST + CHUNKED + b"\r\n0\r\nAuthorization: Bearer x\r\nHost: b\r\n\r\n")
-
-    assert heard.requests == [(b"/v1/completions", [(b"host", b"a"), (b"transfer-encoding", b"chunked")], b"")]
+    assert (events.bodies(), events.errors) == ([INNER] * len(requests), [])
+    assert events == parsed(data)
 
 
-def test_the_target_in_absolute_form_names_the_host() -> None:
-    heard = parsed(b"GET http://user@b:80/v1/models?x=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+def test_trailers_are_not_headers() -> None:
+    events = parsed(START + HOST + CHUNKED + b"\r\n0\r\nAuthorization: Bearer x\r\nHost: b\r\n\r\n")
 
-    assert heard.requests == [(b"http://user@b:80/v1/models?x=1", [(b"host", b"b:80")], b"")]
+    assert events.requests == [(b"/v1/completions", [(b"host", b"a"), (b"transfer-encoding", b"chunked")], b"")]
 
 
-REFUSED = {
+def test_the_host_of_a_target_in_absolute_form_overrides_the_header() -> None:
+    events = parsed(b"GET http://user@b:80/v1/models?x=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    assert events.requests == [(b"http://user@b:80/v1/models?x=1", [(b"host", b"b:80")], b"")]
+
+
+REJECTED = {
     "no host": START + LENGTH + b"\r\n" + INNER,
     "two hosts": START + HOST + HOST + LENGTH + b"\r\n" + INNER,
     "hosts in a list": START + b"Host: a, b\r\n" + LENGTH + b"\r\n" + INNER,
@@ -188,7 +188,7 @@ REFUSED = {
     "xchunked": START + HOST + b"Transfer-Encoding: xchunked\r\n\r\n" + CHUNKS,
     "chunked with a comma": START + HOST + b"Transfer-Encoding: chunked,\r\n\r\n" + CHUNKS,
     "chunked in quotes": START + HOST + b'Transfer-Encoding: "chunked"\r\n\r\n' + CHUNKS,
-    "chunked behind a tab": START + HOST + b"Transfer-Encoding:\x0bchunked\r\n\r\n" + CHUNKS,
+    "chunked after a vertical tab": START + HOST + b"Transfer-Encoding:\x0bchunked\r\n\r\n" + CHUNKS,
     "chunked in HTTP/1.0": b"POST / HTTP/1.0\r\n" + HOST + CHUNKED + b"\r\n" + CHUNKS,
     "chunked folded": START + HOST + b"Transfer-Encoding:\r\n chunked\r\n\r\n" + CHUNKS,
     "a folded line": START + HOST + b"X: a\r\n b\r\n" + LENGTH + b"\r\n" + INNER,
@@ -206,7 +206,7 @@ REFUSED = {
     "a chunk size with 0x": START + HOST + CHUNKED + b"\r\n0x5\r\nabcde\r\n0\r\n\r\n" + INNER,
     "a chunk size of nothing": START + HOST + CHUNKED + b"\r\n\r\nabcde\r\n0\r\n\r\n" + INNER,
     "a chunk size too large": START + HOST + CHUNKED + b"\r\nfffffffffffffffff\r\nabcde\r\n0\r\n\r\n" + INNER,
-    "a chunk size behind a space": START + HOST + CHUNKED + b"\r\n 5\r\nabcde\r\n0\r\n\r\n" + INNER,
+    "a chunk size after a space": START + HOST + CHUNKED + b"\r\n 5\r\nabcde\r\n0\r\n\r\n" + INNER,
     "a chunk size that ends in LF": START + HOST + CHUNKED + b"\r\n5\nabcde\r\n0\r\n\r\n" + INNER,
     "an extension that ends in LF": START + HOST + CHUNKED + b"\r\n5;\nabcde\r\n0\r\n\r\n" + INNER,
     "an extension that ends in CR": START + HOST + CHUNKED + b"\r\n5;a\rabcde\r\n0\r\n\r\n" + INNER,
@@ -235,24 +235,24 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("sent", REFUSED.values(), ids=REFUSED)
-def test_what_can_be_read_two_ways_is_refused_and_nothing_behind_it_is_read(sent: bytes) -> None:
-    good = TAKEN[0]
+@pytest.mark.parametrize("sent", REJECTED.values(), ids=REJECTED)
+def test_an_ambiguous_message_is_rejected_and_nothing_after_it_is_parsed(sent: bytes) -> None:
+    valid = ACCEPTED[0]
 
-    for pieces in ([good + sent + good], [bytes([byte]) for byte in good + sent + good]):
-        heard = parsed(*pieces)
-        assert [int(refusal.status) for refusal in heard.refusals] == [400]
-        assert b"SMUGGLED" not in b"".join(url for url, _, _ in heard.requests)
-        assert len(heard.requests) <= 2
-        assert heard.bodies()[0] == INNER
+    for pieces in ([valid + sent + valid], [bytes([byte]) for byte in valid + sent + valid]):
+        events = parsed(*pieces)
+        assert [int(error.status) for error in events.errors] == [400]
+        assert b"SMUGGLED" not in b"".join(url for url, _, _ in events.requests)
+        assert len(events.requests) <= 2
+        assert events.bodies()[0] == INNER
 
 
-@given(st.sampled_from(sorted(REFUSED)), st.lists(st.integers(0, 10**6), max_size=8))
-def test_refusals_do_not_depend_on_how_the_bytes_are_cut(name: str, places: list[int]) -> None:
-    heard = parsed(*cut(REFUSED[name] + TAKEN[0], places))
+@given(st.sampled_from(sorted(REJECTED)), st.lists(st.integers(0, 10**6), max_size=8))
+def test_rejections_do_not_depend_on_how_the_bytes_are_split(name: str, positions: list[int]) -> None:
+    events = parsed(*split(REJECTED[name] + ACCEPTED[0], positions))
 
-    assert [int(refusal.status) for refusal in heard.refusals] == [400]
-    assert b"SMUGGLED" not in b"".join(url for url, _, _ in heard.requests)
+    assert [int(error.status) for error in events.errors] == [400]
+    assert b"SMUGGLED" not in b"".join(url for url, _, _ in events.requests)
 
 
 LINE = b"X: " + b"a" * 1000 + b"\r\n"
@@ -270,33 +270,33 @@ LINE = b"X: " + b"a" * 1000 + b"\r\n"
     ids=["lines", "target", "value", "name", "no end"],
 )
 @pytest.mark.parametrize("size", [1000, 10**6])
-def test_a_head_that_is_too_large_is_refused_by_its_own_status(head: bytes, size: int) -> None:
+def test_a_head_that_is_too_large_has_its_own_status(head: bytes, size: int) -> None:
     pieces = [head[start : start + size] for start in range(0, len(head), size)]
 
-    heard = parsed(*pieces, b"a" * MAX_HEAD_BYTES, b"a")
+    events = parsed(*pieces, b"a" * MAX_HEAD_BYTES, b"a")
 
-    assert [int(refusal.status) for refusal in heard.refusals] == [431]
-    assert heard.requests == []
+    assert [int(error.status) for error in events.errors] == [431]
+    assert events.requests == []
 
 
-def test_a_head_of_nearly_the_largest_size_is_read() -> None:
+def test_a_head_of_nearly_the_largest_size_is_accepted() -> None:
     one = START + HOST + LINE * 65 + LENGTH + b"\r\n" + INNER
 
-    heard = parsed(one, one[:1000], one[1000:], one * 2)
+    events = parsed(one, one[:1000], one[1000:], one * 2)
 
-    assert (heard.bodies(), heard.refusals) == ([INNER] * 4, [])
+    assert (events.bodies(), events.errors) == ([INNER] * 4, [])
 
 
 @pytest.mark.parametrize("endless", [b"0\r\nX: " + b"a" * 10**5, b"5;" + b"a" * 10**5])
-def test_trailers_and_extensions_without_end_are_refused(endless: bytes) -> None:
+def test_endless_trailers_and_extensions_are_rejected(endless: bytes) -> None:
     sent = START + HOST + CHUNKED + b"\r\n" + endless
 
-    heard = parsed(*[sent[start : start + 1000] for start in range(0, len(sent), 1000)])
+    events = parsed(*[sent[start : start + 1000] for start in range(0, len(sent), 1000)])
 
-    assert [int(refusal.status) for refusal in heard.refusals] == [400]
+    assert [int(error.status) for error in events.errors] == [400]
 
 
-def test_a_body_of_any_size_is_read() -> None:
+def test_a_body_of_any_size_is_accepted() -> None:
     body = b"x" * 10**6
     for sent in (
         START + HOST + b"content-length: %d\r\n\r\n" % len(body) + body,

@@ -1,4 +1,4 @@
-"""`crossette serve` as a user runs it: a process, the real model, the SDK, and signals."""
+"""`crossette serve` as a real process, with the real model, the SDK and signals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.api_server import DIALECTS, PREFIXES
 from support.otlp_collector import attributes, collecting
 
 LIMIT_S = 120
-"""The limit of every wait: loading the model takes seconds, on a busy machine more."""
+"""The limit of all waits: loading the model takes seconds, on a busy machine more."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Served:
     process: subprocess.Popen[str]
 
     def stream(self, prefix: str, max_tokens: int) -> Any:  # Any: httpx's own context manager
-        """A stream of so many tokens, whatever the model would rather say."""
+        """A stream of exactly so many tokens."""
         body = {"model": self.model, "prompt": "Once", "max_tokens": max_tokens, "stream": True, "ignore_eos": True}
         return httpx.stream("POST", f"{self.root}{prefix}/completions", json=body, timeout=LIMIT_S)
 
 
 @contextmanager
 def serving(model: StoredModel, *arguments: str, log: Path | None = None) -> Iterator[Served]:
-    """A server that tells its address by its banner, or by its log if that is JSON and goes to a file."""
+    """A server whose address is read from its banner, or from its JSON log file."""
     command = [
         sys.executable,
         "-m",
@@ -58,7 +58,7 @@ def serving(model: StoredModel, *arguments: str, log: Path | None = None) -> Ite
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
     assert process.stdout is not None
     try:
-        root, banner = _told_by_log(process, log) if log else _told_by_banner(process.stdout)
+        root, banner = _address_in_log(process, log) if log else _address_in_banner(process.stdout)
         yield Served(root, model.name, banner, process)
     finally:
         process.terminate()
@@ -66,18 +66,18 @@ def serving(model: StoredModel, *arguments: str, log: Path | None = None) -> Ite
         process.stdout.close()
 
 
-def _told_by_banner(lines: IO[str]) -> tuple[str, str]:
+def _address_in_banner(lines: IO[str]) -> tuple[str, str]:
     banner = ""
     while not (found := re.search(r"^curl (https?://\S+)/v1/chat/completions", banner, re.MULTILINE)):
         line = lines.readline()
-        assert line, f"the server ended before it served:\n{banner}"
+        assert line, f"the server exited before it listened:\n{banner}"
         banner += line
     return found[1], banner
 
 
-def _told_by_log(process: subprocess.Popen[str], log: Path) -> tuple[str, str]:
+def _address_in_log(process: subprocess.Popen[str], log: Path) -> tuple[str, str]:
     while not (found := re.search(r'"message": "Listening on (https?://[^"]+)"', log.read_text())):
-        assert process.poll() is None, f"the server ended before it served:\n{log.read_text()}"
+        assert process.poll() is None, f"the server exited before it listened:\n{log.read_text()}"
         sleep(0.1)
     return found[1], ""
 
@@ -88,7 +88,7 @@ def served(real_model: StoredModel) -> Iterator[Served]:
         yield running
 
 
-def test_the_banner_says_what_is_served_and_where(served: Served) -> None:
+def test_the_banner_has_the_model_and_the_urls(served: Served) -> None:
     for fact in (served.model, "llama", "8192 tokens", f"{served.root}/v1", f"{served.root}/inference/v1"):
         assert fact in served.banner
 
@@ -99,11 +99,11 @@ def test_the_banner_says_what_is_served_and_where(served: Served) -> None:
 def test_the_capital_of_france_is_paris(served: Served, prefix: str, streamed: bool, endpoint: str) -> None:
     with OpenAI(base_url=served.root + prefix, api_key="none", max_retries=0, timeout=LIMIT_S) as sdk:
         if endpoint == "chat":
-            said = _chat(sdk, served.model, "What is the capital of France?", streamed)
+            text = _chat(sdk, served.model, "What is the capital of France?", streamed)
         else:
-            said = _complete(sdk, served.model, "The capital of France is", streamed)
+            text = _complete(sdk, served.model, "The capital of France is", streamed)
 
-    assert "Paris" in said
+    assert "Paris" in text
 
 
 def _chat(sdk: OpenAI, model: str, question: str, streamed: bool) -> str:
@@ -126,7 +126,7 @@ def _complete(sdk: OpenAI, model: str, prompt: str, streamed: bool) -> str:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_running_answers_end_and_the_process_with_0(
+def test_after_a_signal_running_requests_finish_and_the_exit_status_is_0(
     real_model: StoredModel, stop: signal.Signals
 ) -> None:
     with serving(real_model) as served, served.stream("/v1", 60) as answer:
@@ -141,7 +141,7 @@ def test_a_signal_lets_running_answers_end_and_the_process_with_0(
     assert status == 0
 
 
-def test_answers_that_outlive_the_drain_timeout_end_with_an_error_frame(real_model: StoredModel) -> None:
+def test_streams_that_exceed_the_drain_timeout_end_with_an_error_frame(real_model: StoredModel) -> None:
     with serving(real_model, "--drain-timeout", "1") as served, served.stream("/inference/v1", 8000) as answer:
         lines = answer.iter_lines()
         next(lines)
@@ -154,14 +154,14 @@ def test_answers_that_outlive_the_drain_timeout_end_with_an_error_frame(real_mod
     assert status == 0
 
 
-def test_a_second_signal_ends_answers_at_once_and_not_without_a_word(
+def test_a_second_signal_ends_streams_at_once_with_an_error_frame(
     real_model: StoredModel, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with serving(real_model, "--drain-timeout", "600") as served, served.stream("/v1", 8000) as answer:
         lines = answer.iter_lines()
         next(lines)
         served.process.send_signal(signal.SIGINT)
-        sleep(0.5)  # it hears the first; if it were later, the second would still end the answer
+        sleep(0.5)  # so that it handles the first one; if it were slower, the second would still end the stream
         served.process.send_signal(signal.SIGINT)
         last = [line for line in lines if line.startswith("data: ")][-1]
         status = served.process.wait(LIMIT_S)
@@ -172,8 +172,8 @@ def test_a_second_signal_ends_answers_at_once_and_not_without_a_word(
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_a_small_model_calls_what_it_is_told_to(served: Served, prefix: str) -> None:
-    """At the highest temperature: what it would rather say does not matter."""
+def test_a_small_model_calls_the_required_tool(served: Served, prefix: str) -> None:
+    """At the highest temperature, as the call is enforced."""
     parameters: dict[str, object] = {
         "type": "object",
         "properties": {"city": {"type": "string", "maxLength": 20}, "unit": {"enum": ["C", "F"]}},
@@ -200,21 +200,21 @@ def test_a_small_model_calls_what_it_is_told_to(served: Served, prefix: str) -> 
         assert (arguments.keys(), arguments["unit"] in ("C", "F")) == ({"city", "unit"}, True)
 
 
-def test_a_port_that_is_taken_is_one_sentence(real_model: StoredModel, served: Served) -> None:
+def test_a_port_in_use_is_an_error_of_one_sentence(real_model: StoredModel, served: Served) -> None:
     port = served.root.rpartition(":")[2]
 
-    assert f"Can't listen on 127.0.0.1:{port}" in refused(real_model, "--port", port)
+    assert f"Can't listen on 127.0.0.1:{port}" in startup_error(real_model, "--port", port)
 
 
-def test_a_tool_format_that_nobody_knows_is_one_sentence(real_model: StoredModel) -> None:
-    said = refused(real_model, "--port", "0", "--tool-format", "semaphore")
+def test_an_unknown_tool_format_is_an_error_of_one_sentence(real_model: StoredModel) -> None:
+    text = startup_error(real_model, "--port", "0", "--tool-format", "semaphore")
 
-    assert "'semaphore' is not known" in said
-    assert "hermes" in said
+    assert "'semaphore' is unknown" in text
+    assert "hermes" in text
 
 
-def refused(model: StoredModel, *arguments: str) -> str:
-    """What a server says that does not start."""
+def startup_error(model: StoredModel, *arguments: str) -> str:
+    """The error of a server that does not start."""
     ended = subprocess.run(
         [sys.executable, "-m", "crossette", "serve", model.name, *arguments],
         capture_output=True,
@@ -226,21 +226,21 @@ def refused(model: StoredModel, *arguments: str) -> str:
     return ended.stderr
 
 
-def test_a_request_is_told_alike_by_the_log_the_metrics_and_its_span(real_model: StoredModel, tmp_path: Path) -> None:
+def test_log_metrics_and_span_of_a_request_agree(real_model: StoredModel, tmp_path: Path) -> None:
     body = {"model": real_model.name, "prompt": "Once upon a time", "max_tokens": 12, "ignore_eos": True}
     log = tmp_path / "log"
     with collecting() as collector:
-        told = ("--log-format", "json", "--otlp-endpoint", collector.url)
-        with serving(real_model, *told, log=log) as served:
-            headers = {"x-request-id": "asked-by-a-test"}
+        flags = ("--log-format", "json", "--otlp-endpoint", collector.url)
+        with serving(real_model, *flags, log=log) as served:
+            headers = {"x-request-id": "sent-by-a-test"}
             answer = httpx.post(f"{served.root}/v1/completions", json=body, headers=headers, timeout=LIMIT_S).json()
             page = ""
-            while "crossette_prompt_tokens_total{" not in page:  # a request is counted a moment after its answer
+            while "crossette_prompt_tokens_total{" not in page:  # a request is counted shortly after its response
                 page = httpx.get(f"{served.root}/metrics", timeout=LIMIT_S).text
             served.process.terminate()
             assert served.process.stdout is not None
             assert served.process.stdout.read() == ""
-        (span,) = collector.spans  # sent at the end of the process at the latest
+        (span,) = collector.spans  # exported at the exit of the process at the latest
 
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     (listening,) = [line for line in lines if "url" in line]
@@ -249,7 +249,7 @@ def test_a_request_is_told_alike_by_the_log_the_metrics_and_its_span(real_model:
     usage = answer["usage"]
     counts = (usage["prompt_tokens"], usage["completion_tokens"])
     spanned = attributes(span)
-    assert (line["request_id"], line["model"]) == ("asked-by-a-test", real_model.name)
+    assert (line["request_id"], line["model"]) == ("sent-by-a-test", real_model.name)
     assert line["trace_id"] == span.trace_id.hex()
     assert 0 <= line["queued_s"] == round(spanned["crossette.queued_s"], 6) <= line["time_to_first_token_s"]
     assert (line["prompt_tokens"], line["completion_tokens"]) == counts

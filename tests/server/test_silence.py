@@ -1,7 +1,7 @@
-"""A serving process opens no connection and looks up no name: neither its own code nor what it stands on.
+"""A serving process opens no outgoing connection and resolves no name, in its own code or in dependencies.
 
-Python's audit events tell of every attempt that goes through Python, whoever makes it and whatever becomes of it; the
-kernel's list of sockets tells of those that native code has made.
+Python's audit events report all attempts through Python, successful or not; the kernel's list of sockets shows those
+of native code.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ import os, sys
 EVENTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "subprocess.Popen",
           "os.posix_spawn", "os.system", "os.exec", "urllib.Request")
 
-def note(event, arguments, log=os.open(os.environ["AUDIT_LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)):
+def record(event, arguments, log=os.open(os.environ["AUDIT_LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)):
     if event in EVENTS:
         os.write(log, f"{event} {arguments!r}\\n".encode())
 
-sys.addaudithook(note)
+sys.addaudithook(record)
 """
 
 
 @contextmanager
 def audited(folder: Path, *command: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A Python program, and the file where its attempts to reach anything are noted."""
+    """A Python program, and the log of its audit events for connections and subprocesses."""
     hook, log = folder / "hook", folder / "audit.log"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(_HOOK)
@@ -53,7 +53,7 @@ def audited(folder: Path, *command: str) -> Iterator[tuple[subprocess.Popen[str]
 
 
 def sockets_of(pid: int) -> set[tuple[str, str]]:
-    """Remote address and state of every TCP and UDP socket of a process, as the kernel writes them."""
+    """The remote address and state of all TCP and UDP sockets of a process, in the notation of /proc/net."""
     inodes = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed since it was listed
@@ -67,8 +67,8 @@ def sockets_of(pid: int) -> set[tuple[str, str]]:
     return {(row[2], row[3]) for row in rows if row[9] in inodes}
 
 
-def test_the_hook_would_see_a_connection(tmp_path: Path) -> None:
-    """Or the silence of the other test would prove nothing."""
+def test_the_hook_detects_a_connection(tmp_path: Path) -> None:
+    """Otherwise the other test would prove nothing."""
     code = "import socket; s = socket.socket(); s.settimeout(1); s.connect_ex(('127.0.0.1', 9)); socket.getfqdn"
     with audited(tmp_path, "-c", code) as (process, log):
         assert process.wait(LIMIT_S) == 0
@@ -76,7 +76,7 @@ def test_the_hook_would_see_a_connection(tmp_path: Path) -> None:
     assert log.read_text().startswith("socket.connect ")
 
 
-def test_a_serving_process_reaches_out_to_nobody(tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_a_serving_process_opens_no_outgoing_connections(tiny_model_dir: Path, tmp_path: Path) -> None:
     model_dir = tmp_path / "tiny"
     shutil.copytree(tiny_model_dir, model_dir)
     (model_dir / "config.json").write_text(json.dumps({"max_position_embeddings": 256}))
@@ -99,6 +99,6 @@ def test_a_serving_process_reaches_out_to_nobody(tiny_model_dir: Path, tmp_path:
         process.wait(LIMIT_S)
 
     assert log.read_text().splitlines() == []
-    nobody, this_machine = "00000000:0000", "0100007F:"
-    assert (nobody, _LISTENING) in sockets
-    assert {peer for peer, _ in sockets if peer != nobody and not peer.startswith(this_machine)} == set()
+    unspecified, this_machine = "00000000:0000", "0100007F:"
+    assert (unspecified, _LISTENING) in sockets
+    assert {peer for peer, _ in sockets if peer != unspecified and not peer.startswith(this_machine)} == set()

@@ -1,4 +1,4 @@
-"""Clients that do not read what they asked for: they wait for themselves, and not for ever."""
+"""Clients that do not read their responses: they do not delay others, and are disconnected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BODY = {"model": "fake", "prompt": say("Hello"), "max_tokens": 50}
 
 
 def begin_unread(api: ApiServer, path: str, body: object) -> socket.socket:
-    """Ask for what will never be read, with the least room for it on the way."""
+    """Send a request whose response is never read, with the smallest socket buffer."""
     reader = socket.socket()
     reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     reader.settimeout(LIMIT_S)
@@ -35,7 +35,7 @@ def long_engine() -> FakeEngine:
     return FakeEngine(context_length=100_000, tokens_per_step=1)
 
 
-def test_a_client_that_never_reads_is_cut_off_and_its_blocks_are_free(
+def test_a_client_that_never_reads_is_disconnected_and_its_blocks_are_freed(
     prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "READ_TIMEOUT_S", 0.05)
@@ -54,7 +54,7 @@ def test_a_client_that_never_reads_is_cut_off_and_its_blocks_are_free(
 
 
 class _Loop:
-    """Timers that the test lets fire."""
+    """A loop whose timers the test fires."""
 
     def __init__(self) -> None:
         self.timers: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
@@ -64,7 +64,7 @@ class _Loop:
         return self
 
     def cancel(self) -> None:
-        """Of the timer that has just fired."""
+        """Cancel the timer that has just fired."""
 
     def fire(self) -> None:
         call, args = self.timers.pop()
@@ -86,12 +86,12 @@ class _Transport:
 
 
 @pytest.mark.parametrize(("read", "is_aborted"), [(0, True), (1, False), (500, False), (1000, False)])
-def test_whoever_reads_anything_at_all_may_go_on(read: int, is_aborted: bool) -> None:
+def test_a_client_that_reads_anything_stays_connected(read: int, is_aborted: bool) -> None:
     protocol, loop, transport = BoundedProtocol.__new__(BoundedProtocol), _Loop(), _Transport()
     protocol.loop, protocol.transport = loop, transport  # type: ignore[assignment]
     protocol._read_timer = None
     transport.unread = 1000
-    protocol._watch_reading()
+    protocol._watch_unread()
     while loop.timers and not transport.is_aborted and transport.unread > 998:
         transport.unread -= read
         loop.fire()

@@ -1,4 +1,4 @@
-"""A short form of `scripts/soak`: requests of every kind, after which nothing of them is left in the server."""
+"""A short version of `scripts/soak`: requests of every kind leak nothing."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from support.api_server import LIMIT_S, ApiServer, serving
 pytestmark = pytest.mark.slow
 
 NUM_REQUESTS = 300
-OURS = (OutputStream, Answer, Choice, GenerationRequest)
+COUNTED = (OutputStream, Answer, Choice, GenerationRequest)
 
 
-def held(api: ApiServer) -> Counter[str]:
-    """What there is of clients and their requests: the server's tasks and connections, and our objects alive."""
+def live_objects(api: ApiServer) -> Counter[str]:
+    """Counts of live objects of clients and requests: the server's tasks and connections, and objects of crossette."""
     gc.collect()
     state = api.server.server_state
-    ours = Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing) in OURS)
-    return ours + Counter(tasks=len(state.tasks), connections=len(state.connections))
+    counts = Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing) in COUNTED)
+    return counts + Counter(tasks=len(state.tasks), connections=len(state.connections))
 
 
-def left(api: ApiServer, before: Counter[str]) -> Counter[str]:
-    """What is held beyond what was held before: nothing as soon as the server has heard of every hang-up.
+def leaked(api: ApiServer, before: Counter[str]) -> Counter[str]:
+    """The live objects in excess of an earlier count: none once the server has handled all disconnects.
 
-    Fewer than before is none of ours: another test's last objects may go meanwhile.
+    There may be fewer than before: objects of another test may be freed meanwhile.
     """
     limit = time.monotonic() + LIMIT_S
-    while (found := held(api) - before) and time.monotonic() < limit:
+    while (found := live_objects(api) - before) and time.monotonic() < limit:
         time.sleep(0.01)
     return found
 
 
-def test_nothing_is_left_of_requests_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_of_every_kind_leak_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     from soak import KINDS, Soak
 
-    engine = FakeEngine(max_sequences=4)  # fewer than there are clients: some of those that hang up are queued
+    engine = FakeEngine(max_sequences=4)  # fewer than clients, so that some of those that disconnect are queued
     with serving(engine) as api:
-        before = held(api)
+        before = live_objects(api)
         load = Soak(api.url("/v1"), "fake")
 
         asyncio.run(load.run(NUM_REQUESTS))
 
         assert load.wrong == []
         assert set(load.done) == {kind.name for kind in KINDS}
-        assert left(api, before) == Counter()
+        assert leaked(api, before) == Counter()
         stats = engine.stats()
         assert (stats.running, stats.waiting, stats.blocks_free) == (0, 0, stats.blocks_total)

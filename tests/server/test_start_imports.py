@@ -1,4 +1,4 @@
-"""What a start of the server leaves out: packages that take a tenth of a second and more each, and are not needed."""
+"""The start of the server does not import unneeded packages that take a tenth of a second or more each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNNEEDED = ("gguf", "huggingface_hub", "openvino.tools.ovc", "crossette.client.b
 
 @pytest.fixture(scope="module")
 def modules() -> set[str]:
-    """All that is imported when the commands are known and the engine could be loaded."""
+    """All modules that are imported before the engine is loaded."""
     program = (
         "import sys, crossette.cli.serve, crossette.engines.openvino.engine, crossette.models.pull; print(*sys.modules)"
     )

@@ -1,4 +1,4 @@
-"""HTTPS with a certificate that is made for the test, and what is said of one that cannot be used."""
+"""HTTPS with a generated certificate, and errors for unusable certificates."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def files(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Tl
 
 @contextmanager
 def serving_https(files: TlsSettings, authority: trustme.CA) -> Iterator[tuple[httpx.Client, str]]:
-    """A server, a client that trusts the test's authority and nobody else, and the server's root.
+    """A server, a client that trusts the test's authority only, and the server's root URL.
 
-    The client closes before the server stops: TLS connections have a farewell, for which no loop would be left.
+    The client closes before the server stops: the closing handshake of TLS needs the event loop.
     """
     context = ssl.create_default_context()
     authority.configure_trust(context)
@@ -50,29 +50,29 @@ def serving_https(files: TlsSettings, authority: trustme.CA) -> Iterator[tuple[h
         yield client, api.root.replace("http:", "https:")
 
 
-def test_whole_answers_and_streams_come_over_https(files: TlsSettings, authority: trustme.CA) -> None:
+def test_responses_and_streams_work_over_https(files: TlsSettings, authority: trustme.CA) -> None:
     check_tls(files)
     with serving_https(files, authority) as (client, root):
         for prefix in PREFIXES:
             whole = client.post(f"{root}{prefix}/completions", json=BODY)
             stream = client.post(f"{root}{prefix}/completions", json=BODY | {"stream": True})
-            told = "".join(choice["text"] for chunk in events(stream.content) for choice in chunk["choices"])
-            assert (whole.json()["choices"][0]["text"], told) == ("Hello", "Hello")
+            streamed = "".join(choice["text"] for chunk in events(stream.content) for choice in chunk["choices"])
+            assert (whole.json()["choices"][0]["text"], streamed) == ("Hello", "Hello")
 
 
-def test_a_page_of_the_server_itself_may_ask_over_https_too(files: TlsSettings, authority: trustme.CA) -> None:
+def test_the_servers_own_origin_is_allowed_over_https_too(files: TlsSettings, authority: trustme.CA) -> None:
     with serving_https(files, authority) as (client, root):
         assert client.post(f"{root}/v1/completions", json=BODY, headers={"origin": root}).status_code == 200
 
 
-def test_who_speaks_plain_http_is_cut_off_and_nobody_else(files: TlsSettings, authority: trustme.CA) -> None:
+def test_plain_http_is_disconnected_and_other_clients_are_not(files: TlsSettings, authority: trustme.CA) -> None:
     with serving_https(files, authority) as (client, root):
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             httpx.get(root.replace("https:", "http:"), timeout=LIMIT_S)
         assert client.get(f"{root}/v1/models").status_code == 200
 
 
-def test_hanging_up_on_https_frees_every_block(files: TlsSettings, authority: trustme.CA) -> None:
+def test_a_disconnect_over_https_frees_all_blocks(files: TlsSettings, authority: trustme.CA) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     context = ssl.create_default_context()
@@ -95,35 +95,35 @@ def test_without_files_it_is_http(files: TlsSettings) -> None:
 
 
 @pytest.mark.parametrize("given", [{"tls_cert": "cert.pem"}, {"tls_key": "key.pem"}])
-def test_one_file_without_the_other_is_refused(given: dict[str, str]) -> None:
+def test_one_file_without_the_other_is_rejected(given: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="give both --tls-cert and --tls-key"):
         check_tls(TlsSettings(**given))
 
 
 @pytest.fixture
 def wrong(files: TlsSettings, tmp_path: Path) -> dict[str, str]:
-    """Files by what is wrong with them, and the right ones as `cert` and `key`."""
+    """Files by their fault, and the valid ones as `cert` and `key`."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     assert files.tls_cert is not None
     assert files.tls_key is not None
-    made = {"cert": files.tls_cert, "key": files.tls_key, "missing": str(tmp_path / "nowhere.pem")}
+    paths = {"cert": files.tls_cert, "key": files.tls_key, "missing": str(tmp_path / "nowhere.pem")}
     contents = {
         "nonsense": b"no certificate",
         "binary": bytes(range(256)),
-        "damaged": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        "corrupt": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
         "of-another": trustme.CA().issue_cert("127.0.0.1").private_key_pem.bytes(),
     }
     for name, content in contents.items():
-        made[name] = str(tmp_path / f"{name}.pem")
-        Path(made[name]).write_bytes(content)
+        paths[name] = str(tmp_path / f"{name}.pem")
+        Path(paths[name]).write_bytes(content)
     for name, kind in (("locked", []), ("locked-in-the-old-form", ["-traditional"])):
-        made[name] = str(tmp_path / f"{name}.pem")
+        paths[name] = str(tmp_path / f"{name}.pem")
         options = [*kind, "-aes256", "-passout", "pass:secret"]
         subprocess.run(
-            ["openssl", "pkey", "-in", files.tls_key, "-out", made[name], *options], check=True, timeout=LIMIT_S
+            ["openssl", "pkey", "-in", files.tls_key, "-out", paths[name], *options], check=True, timeout=LIMIT_S
         )
-    return made
+    return paths
 
 
 @pytest.mark.parametrize(
@@ -131,24 +131,24 @@ def wrong(files: TlsSettings, tmp_path: Path) -> dict[str, str]:
     [
         ("missing", "key", "missing cannot be read: No such file or directory."),
         ("cert", "missing", "missing cannot be read: No such file or directory."),
-        ("nonsense", "key", "nonsense holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----."),
-        ("binary", "key", "binary holds no certificate in PEM"),
-        ("key", "cert", "they are swapped: the certificate is in --tls-key, and the key in --tls-cert."),
-        ("key", "key", "key holds no certificate in PEM"),
-        ("cert", "nonsense", "nonsense holds no private key in PEM"),
-        ("cert", "cert", "cert holds no private key in PEM"),
-        ("cert", "locked", "the key has a password. Take it off: openssl pkey -in locked -out NEW.pem"),
+        ("nonsense", "key", "nonsense contains no PEM certificate, which begins with -----BEGIN CERTIFICATE-----."),
+        ("binary", "key", "binary contains no PEM certificate"),
+        ("key", "cert", "they are swapped: the certificate is in --tls-key and the key in --tls-cert."),
+        ("key", "key", "key contains no PEM certificate"),
+        ("cert", "nonsense", "nonsense contains no PEM private key"),
+        ("cert", "cert", "cert contains no PEM private key"),
+        ("cert", "locked", "the key has a password. Remove it: openssl pkey -in locked -out NEW.pem"),
         ("cert", "locked-in-the-old-form", "the key has a password."),
-        ("cert", "of-another", "the key is not that of the certificate"),
-        ("damaged", "key", "what follows the headings of one of them is damaged."),
+        ("cert", "of-another", "the key does not match the certificate"),
+        ("corrupt", "key", "the PEM data of one of them is corrupt."),
     ],
 )
-def test_of_files_that_cannot_be_used_it_is_said_why(wrong: dict[str, str], cert: str, key: str, reason: str) -> None:
+def test_the_error_for_unusable_files_has_the_reason(wrong: dict[str, str], cert: str, key: str, reason: str) -> None:
     with pytest.raises(ConfigError) as raised:
         check_tls(TlsSettings(wrong[cert], wrong[key]))
 
     for name in (cert, key):
-        reason = re.sub(rf"(?<![\w-]){name}(?= holds| cannot be read| -out)", wrong[name], reason)
-    told = str(raised.value)
-    assert told.startswith(f"Can't use --tls-cert {wrong[cert]} with --tls-key {wrong[key]}: {reason}")
-    assert "_ssl.c" not in told
+        reason = re.sub(rf"(?<![\w-]){name}(?= contains| cannot be read| -out)", wrong[name], reason)
+    message = str(raised.value)
+    assert message.startswith(f"Can't use --tls-cert {wrong[cert]} with --tls-key {wrong[key]}: {reason}")
+    assert "_ssl.c" not in message

@@ -18,7 +18,7 @@ import httpx
 import pydantic
 from openai import OpenAI
 
-from crossette.accounts.access import ANONYMOUS, Access, Caller
+from crossette.accounts.access import ANONYMOUS, Authenticator, Caller
 from crossette.accounts.ledger import Ledger
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
@@ -189,7 +189,7 @@ def serving(
     aliases: Mapping[str, str] | None = None,
     drain_timeout: float = LIMIT_S,
     dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
-    access: Access | None = None,
+    access: Authenticator | None = None,
     ledger: Ledger | None = None,
     callers: Mapping[str, Caller] | None = None,
     admissions: AdmissionController | None = None,
@@ -239,7 +239,7 @@ def serving(
 
 
 class _Callers:
-    """An `Access` that knows callers by their keys, and lets everybody else in too."""
+    """An `Authenticator` that knows callers by their keys, and lets everybody else in too."""
 
     def __init__(self, callers: Mapping[str, Caller]) -> None:
         self._callers = callers

@@ -1,4 +1,4 @@
-"""A clock for keys, which a test sets."""
+"""A clock that tests set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 class Clock:
-    """A time that a test sets."""
+    """Returns the time that a test sets."""
 
     def __init__(self) -> None:
         self.now = NOW

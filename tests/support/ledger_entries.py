@@ -1,4 +1,4 @@
-"""Entries of the ledger with sane defaults, and a ledger that keeps them."""
+"""Ledger entries with sane defaults, and a ledger in memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 _numbers = count()
 
 
-class KeptEntries(NoLedger):
-    """A ledger in memory."""
+class InMemoryLedger(NoLedger):
+    """A ledger that keeps its entries in memory."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []

@@ -1,4 +1,4 @@
-"""A ledger that runs, and what came of it."""
+"""A running ledger and its rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ids(database: Database) -> list[str]:
 
 
 def wait_for(ledger: DatabaseLedger, **counts: int) -> None:
-    """Come back when the ledger's stats have these counts."""
+    """Return when the ledger's stats have these counts."""
     pause = Event()
     for _ in range(LIMIT_S * 100):
         if all(getattr(ledger.stats(), name) == count for name, count in counts.items()):

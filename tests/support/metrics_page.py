@@ -1,4 +1,4 @@
-"""docs/metrics.md, printed from the registry: `scripts/docs` writes it, and a test holds it to that."""
+"""docs/metrics.md, generated from the registry by `scripts/docs` and checked by a test."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ PAGE = Path(__file__).parents[2] / "docs/metrics.md"
 HEAD = """\
 # Metrics
 
-`GET /metrics` tells them in Prometheus' text format, or in OpenMetrics to who asks for it.
-`docs/grafana.json` is a dashboard of them for Grafana; `crossette status` shows some in the terminal.
+`GET /metrics` returns them in Prometheus' text format, or in OpenMetrics if the client accepts it.
+`docs/grafana.json` is a Grafana dashboard; `crossette status` shows some of them in the terminal.
 
-- Names have the prefix `crossette_`, base units and, if they count, `_total`, as Prometheus advises.
+- Names have the prefix `crossette_`, base units and, for counters, the suffix `_total`, as Prometheus recommends.
 - A histogram has series `_bucket`, `_sum` and `_count`.
-- `model` is the name of the model itself, whatever alias was asked for. No label is a word of a client.
-- What engines count moves with every step, what requests count at their end.
-- `process_*` are about the process, by Prometheus' own definitions.
+- `model` is the name of the served model, also if an alias was requested. No label contains client input.
+- Engine metrics change with every step, request metrics when a request finishes.
+- `process_*` are the standard process metrics of Prometheus' client.
 
-A scrape configuration. Once keys were made, or with `--allow-anonymous`, it needs `authorization`:
+A scrape configuration. Once keys exist, or with `--allow-anonymous`, it needs `authorization`:
 a key of `crossette keys create NAME --admin`.
 
 ```yaml
@@ -37,7 +37,7 @@ scrape_configs:
     authorization: {credentials_file: /etc/prometheus/crossette.key}
 ```
 
-`scripts/docs` prints this page from the registry in `src/crossette/observability/metrics.py`.
+`scripts/docs` generates this page from the registry in `src/crossette/observability/metrics.py`.
 """
 
 
@@ -49,7 +49,7 @@ def page() -> str:
 
 
 def example() -> Metrics:
-    """The metrics of a server that has answered a request, and failed in another."""
+    """The metrics of a server with a completed and a failed request."""
     metrics = App(ServedModels({"fake": FakeEngine()})).metrics
     metrics.note(make_record())
     metrics.note(make_record(status=500, error="internal", work=None))
@@ -57,12 +57,14 @@ def example() -> Metrics:
 
 
 def is_of_engine(family: Metric) -> bool:
-    """Whether the engines are asked for it."""
-    return family.name in {made.name for made in App(ServedModels({"fake": FakeEngine()})).metrics.engines.collect()}
+    """Whether it is an engine metric."""
+    return family.name in {
+        metric.name for metric in App(ServedModels({"fake": FakeEngine()})).metrics.engines.collect()
+    }
 
 
 def shown_name(family: Metric) -> str:
-    """The name by which it is asked for."""
+    """The name in queries."""
     return family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
 
 

@@ -1,4 +1,4 @@
-"""Sources without a network, and files that look like models from outside."""
+"""Fake download sources and model files."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def entry(gguf: bytes = b"GGUF fake", wheel_size: int = 10) -> CatalogueEntry:
 
 @dataclass
 class FakeHub:
-    """Repositories as dicts of files; large files have a known sha256, `damaged` ones arrive otherwise."""
+    """Repositories as dicts of files with a known sha256; downloads of `damaged` files are corrupt."""
 
     repos: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     damaged: frozenset[str] = frozenset()
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def repo(self, name: str, revision: str | None) -> HubRepo:
-        self.asked.append(f"{name}@{revision or 'main'}")
+        self.requests.append(f"{name}@{revision or 'main'}")
         if name not in self.repos:
             raise FetchFailed(f"{name}: Name or service not known")
         return HubRepo(

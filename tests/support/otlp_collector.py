@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry's: a real HTTP server that reads the spans it is sent."""
+"""A fake OpenTelemetry collector: a real HTTP server that records received spans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 @dataclass
 class Collector:
-    """What arrived, as it was sent."""
+    """The received requests and spans."""
 
     url: str
     paths: list[str] = field(default_factory=list)
@@ -53,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Requests are what the test looks at; it needs no lines about them."""
+        """Log nothing."""
 
 
 def attributes(holder: Any) -> dict[str, Any]:  # Any: whatever has attributes in OTLP, and any value

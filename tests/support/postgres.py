@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: a cluster in a temporary folder, on a free port of this machine."""
+"""A PostgreSQL cluster for tests, in a temporary folder and on a free port."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USER = "crossette"
 
 @dataclass
 class Cluster:
-    """A server that may be stopped and started."""
+    """A server that can be stopped and started."""
 
     programs: Path
     folder: Path
@@ -32,7 +32,7 @@ class Cluster:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
 
     def emptied(self) -> str:
-        """The URL of its database, which holds nothing."""
+        """Empty its database and return the URL."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("DROP SCHEMA public CASCADE")
             connection.execute("CREATE SCHEMA public")
@@ -63,7 +63,7 @@ class Cluster:
 
 @contextmanager
 def cluster() -> Iterator[Cluster]:
-    """Make a cluster, run it, and remove it."""
+    """Create and run a cluster, and remove it at the end."""
     with tempfile.TemporaryDirectory(prefix="crossette-postgres-") as folder:
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres", "postgres")
@@ -92,7 +92,7 @@ def _free_port() -> int:
 
 @contextmanager
 def admin(url: str) -> Iterator[psycopg.Connection]:
-    """Of PostgreSQL, and never read-only."""
+    """A connection that is never read-only."""
     options = "-c default_transaction_read_only=off"
     with psycopg.connect(url, autocommit=True, options=options) as connection:
         yield connection

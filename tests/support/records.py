@@ -1,14 +1,14 @@
-"""Records of requests as tests need them."""
+"""Request records for tests."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from crossette.observability.record import RequestRecord, Work
+from crossette.observability.record import GenerationRecord, RequestRecord
 from crossette.types import SamplingParams, Usage
 
-WORK = Work(
+WORK = GenerationRecord(
     id="chatcmpl-1",
     model="fake",
     streamed=True,
@@ -39,5 +39,5 @@ _RECORD = RequestRecord(
 
 
 def make_record(**fields: Any) -> RequestRecord:  # Any: fields of RequestRecord
-    """A streamed chat that went well, but for what is given."""
+    """The record of a successful streamed chat request, with the given fields replaced."""
     return replace(_RECORD, **fields)

@@ -1,8 +1,8 @@
-"""The server as a process of its own, with the fake engine, and a line to it: for what a thread cannot show.
+"""The server in a separate process, with the fake engine and a control channel, for tests that need a process.
 
-As a program it serves on a free port, and answers each line of its input with one: `census` with what is alive, any
-other with the engine's load, after it has done what the line says, if anything (pause, resume or step). As a module it
-starts that program.
+As a program it serves on a free port and responds to each line of its input with one line: to `census` with counts of
+live objects, to others with the engine's load, after running the command (pause, resume or step). As a module it starts
+that program.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ T = TypeVar("T")
 
 LIMIT_S = 60
 TESTS = Path(__file__).parents[1]
-"""The limit of every wait: hundreds of clients share two cores with the server."""
+"""The limit of all waits: hundreds of clients share two cores with the server."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What the engine has to do, and how many steps it has done."""
+    """The load of the engine and the number of its steps."""
 
     running: int
     waiting: int
@@ -44,7 +44,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Census:
-    """What is alive in the server."""
+    """Counts of live objects in the server."""
 
     blocks: int
     tasks: int
@@ -62,21 +62,21 @@ class ServerProcess:
     process: subprocess.Popen[str]
     address: tuple[str, int]
 
-    def tell(self, word: str) -> Load:
+    def control(self, command: str) -> Load:
         """Let the engine pause, resume, or do a step."""
-        return Load(**self._ask(word))
+        return Load(**self._send(command))
 
     def census(self) -> Census:
-        """Count everything that could leak: it takes a tenth of a second."""
-        return Census(sockets=self._num_sockets(), **self._ask("census"))
+        """Count everything that could leak. Takes a tenth of a second."""
+        return Census(sockets=self._num_sockets(), **self._send("census"))
 
-    def _ask(self, word: str) -> dict[str, int]:
+    def _send(self, command: str) -> dict[str, int]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(word + "\n")
+        self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
-        told: dict[str, int] = json.loads(self.process.stdout.readline())
-        return told
+        response: dict[str, int] = json.loads(self.process.stdout.readline())
+        return response
 
     def _num_sockets(self) -> int:
         links = []
@@ -86,19 +86,19 @@ class ServerProcess:
         return sum(link.startswith("socket:") for link in links)
 
     def wait_for(self, condition: Callable[[Load], bool]) -> Load:
-        """Look until the engine's load is as wanted."""
-        return _wait_for(lambda: self.tell("look"), condition)
+        """Poll until the engine's load meets the condition."""
+        return _wait_for(lambda: self.control("load"), condition)
 
     def wait_until_nothing_is_left(self, idle: Census) -> None:
-        """Look until no more is alive than at an idle time before."""
+        """Poll until no more objects are alive than in an earlier idle census."""
         _wait_for(self.census, lambda found: found.is_within(idle))
 
 
-def _wait_for(look: Callable[[], T], condition: Callable[[T], bool]) -> T:
+def _wait_for(read: Callable[[], T], condition: Callable[[T], bool]) -> T:
     give_up = monotonic() + LIMIT_S
-    while not condition(found := look()):
+    while not condition(found := read()):
         assert monotonic() < give_up, f"still {found}"
-        sleep(0.01)  # or looking would keep the server from getting there
+        sleep(0.01)  # polling must not keep the server busy
     return found
 
 
@@ -129,7 +129,7 @@ def main(max_sequences: int) -> None:
     from support.api_server import parrot
 
     class Server(DrainingServer):
-        """Tells its port when it listens, and not before."""
+        """Prints its port once it listens."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
@@ -138,17 +138,17 @@ def main(max_sequences: int) -> None:
     engine = FakeEngine(parrot, context_length=100_000, max_sequences=max_sequences)
     server = Server(App(ServedModels({"fake": engine})), engine, drain_timeout=LIMIT_S)
     listener = bind("127.0.0.1", 0)
-    threading.Thread(target=_obey, args=(engine, sys.stdin), daemon=True).start()
+    threading.Thread(target=_run_commands, args=(engine, sys.stdin), daemon=True).start()
     server.run(sockets=[listener])
 
 
-def _obey(engine: FakeEngine, lines: IO[str]) -> None:
-    words: dict[str, Callable[[], object]] = {"pause": engine.pause, "resume": engine.resume, "step": engine.step}
+def _run_commands(engine: FakeEngine, lines: IO[str]) -> None:
+    commands: dict[str, Callable[[], object]] = {"pause": engine.pause, "resume": engine.resume, "step": engine.step}
     for line in lines:
-        word = line.strip()
-        if word in words:
-            words[word]()
-        print(json.dumps(_alive(engine) if word == "census" else _load(engine)), flush=True)
+        command = line.strip()
+        if command in commands:
+            commands[command]()
+        print(json.dumps(_alive(engine) if command == "census" else _load(engine)), flush=True)
 
 
 def _load(engine: FakeEngine) -> dict[str, int]:
@@ -160,12 +160,12 @@ def _alive(engine: FakeEngine) -> dict[str, int]:
     from crossette.engines.stream import OutputStream
 
     gc.collect()
-    things = gc.get_objects()
-    tasks = sum(isinstance(one, asyncio.Task) and not one.done() for one in things)
+    objects = gc.get_objects()
+    tasks = sum(isinstance(each, asyncio.Task) and not each.done() for each in objects)
     return {
         "blocks": _held(engine),
         "tasks": tasks,
-        "generations": sum(isinstance(one, OutputStream) for one in things),
+        "generations": sum(isinstance(each, OutputStream) for each in objects),
     }
 
 

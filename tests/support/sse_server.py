@@ -1,4 +1,4 @@
-"""A server that says what a test scripts: one answer after another, cut where the test cuts them."""
+"""A server with scripted streaming responses, split into pieces by the test."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 WAIT_S = 20
-"""The limit of every wait of a test for something that should happen at once."""
+"""The limit of all waits for immediate events."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one request gets: a body in pieces, and after them the end, or silence."""
+    """A scripted response: a body in pieces, after which the stream ends or hangs."""
 
     pieces: Sequence[bytes] = ()
     status: int = 200
     content_type: str = "text/event-stream"
     hangs: bool = False
     together: asyncio.Barrier | None = None
-    """Begin only when as many requests are in flight as the barrier has parties."""
+    """Start once as many requests are in flight as the barrier has parties."""
 
 
 @dataclass
 class ScriptedServer:
-    """Answers the n-th POST with the n-th answer, and all that follow with the last one."""
+    """Sends the n-th answer to the n-th POST, and the last one to all later requests."""
 
     answers: Sequence[Answer]
     models: Sequence[str] = ("tiny",)
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    hung_up: threading.Event = field(default_factory=threading.Event)
+    disconnected: threading.Event = field(default_factory=threading.Event)
     max_in_flight: int = 0
     _in_flight: int = 0
 
@@ -71,7 +71,7 @@ class ScriptedServer:
             if answer.hangs:
                 while (await request.receive())["type"] != "http.disconnect":
                     pass
-                self.hung_up.set()
+                self.disconnected.set()
         finally:
             self._in_flight -= 1
 
@@ -108,7 +108,7 @@ class _Server(uvicorn.Server):
 
 
 def unused_url() -> str:
-    """A base URL where nobody listens."""
+    """A base URL with a closed port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
 
@@ -146,7 +146,7 @@ def usage(prompt: int, completion: int, cached: int = 0) -> dict[str, object]:
 
 
 def completion(*texts: str, prompt: int = 7, tokens: int | None = None) -> list[bytes]:
-    """A whole good stream of /completions: one chunk a text, the finish, usage and the end."""
+    """A complete stream of /completions: one chunk per text, the finish chunk, usage and `[DONE]`."""
     counted = len(texts) if tokens is None else tokens
     return [*(text_chunk(text) for text in texts), finish_chunk(), usage_chunk(prompt, counted), DONE]
 

@@ -1,4 +1,4 @@
-"""Who asks, and what they may. The API asks `Access`; who keeps the keys is not its business."""
+"""Callers, their permissions and limits, and the protocol `Authenticator`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one key may use; None for no bound."""
+    """The limits of a key; None is unlimited."""
 
     requests_per_minute: int | None = None
     prompt_tokens_per_minute: int | None = None
-    """All tokens of prompts, also those found in the prefix cache."""
+    """All prompt tokens, including cached ones."""
     cached_tokens_per_minute: int | None = None
-    """Those found in the prefix cache."""
+    """Prompt tokens found in the prefix cache."""
     generated_tokens_per_minute: int | None = None
     concurrent_requests: int | None = None
     total_tokens: int | None = None
-    """Of prompts and answers, for as long as the key lives."""
+    """Prompt and completion tokens over the lifetime of the key."""
 
 
 UNLIMITED = Limits()
@@ -26,34 +26,34 @@ UNLIMITED = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a request comes from. Requests without a key come from `ANONYMOUS`."""
+    """The caller of a request. Requests without a key have the caller `ANONYMOUS`."""
 
     id: str
-    """What the ledger, the log and the engine's fairness know the key by; never the key itself."""
+    """The key's id in the ledger, the log and the engine's fair scheduling; never the key itself."""
     name: str
     is_admin: bool = False
-    """Whether it may see what others used."""
+    """Whether it may read the usage of all keys."""
     models: frozenset[str] | None = None
-    """The models it may ask for; None for all."""
+    """The models it may use; None for all."""
     limits: Limits = UNLIMITED
 
 
 ANONYMOUS = Caller("", "anonymous", is_admin=True)
-"""Everybody, where no keys were made: a server of one's own."""
+"""The caller of all requests while no keys exist."""
 
 
-class Access(Protocol):
-    """May this key come in?"""
+class Authenticator(Protocol):
+    """Authenticates API keys."""
 
     def caller(self, key: str | None) -> Caller:
-        """Whose key it is; `ANONYMOUS` where no keys were made. A plain call that never waits.
+        """Return the caller of a key; `ANONYMOUS` while no keys exist. Never blocks.
 
-        Raises Unauthorized for a key that is missing, not known, revoked or expired.
+        Raises Unauthorized for a key that is missing, unknown, revoked or expired.
         """
 
 
-class Open:
-    """Lets everybody in: for an API that is served without a store."""
+class NoAuthentication:
+    """Accepts every request as `ANONYMOUS`, for an API without a key database."""
 
     def caller(self, key: str | None) -> Caller:
         return ANONYMOUS

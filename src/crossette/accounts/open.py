@@ -1,4 +1,4 @@
-"""Keys and ledger, opened for as long as a server runs."""
+"""Opens the authenticator and the ledger for the lifetime of a server."""
 
 from __future__ import annotations
 
@@ -8,59 +8,59 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from crossette.accounts.database.authenticator import KeyAuthenticator
 from crossette.accounts.database.database import Database
-from crossette.accounts.database.key_ring import KeyRing
 from crossette.accounts.database.keys import Keys
 from crossette.accounts.database.ledger_writer import DatabaseLedger
 from crossette.accounts.prices import parse_prices
-from crossette.accounts.settings import StoreSettings
-from crossette.errors import ConfigError, StoreError
+from crossette.accounts.settings import AccountSettings
+from crossette.errors import ConfigError, DatabaseError
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
-    """What a server needs of the database."""
+class Accounts:
+    """The authenticator and ledger of a server."""
 
-    access: KeyRing
+    access: KeyAuthenticator
     ledger: DatabaseLedger
 
 
 @contextmanager
-def open_store(settings: StoreSettings, *, allow_anonymous: bool = False) -> Iterator[Store]:
-    """Open the database, and write what waits at the end.
+def open_accounts(settings: AccountSettings, *, allow_anonymous: bool = False) -> Iterator[Accounts]:
+    """Open the database. On exit, write the waiting ledger rows.
 
-    Raises ConfigError where keys may exist but cannot be read: a server must not be open for a fault of its disk.
+    Raises ConfigError if keys may exist but cannot be read: a disk error must not disable authentication.
     """
     prices = parse_prices(settings.price)
     keep = timedelta(days=settings.ledger_days) if settings.ledger_days else None
     database = Database(settings.database_url)
-    store = Store(
-        KeyRing(Keys(database), allow_anonymous=allow_anonymous),
+    accounts = Accounts(
+        KeyAuthenticator(Keys(database), allow_anonymous=allow_anonymous),
         DatabaseLedger(database, prices, keeps_content=settings.log_content, keep=keep),
     )
-    _load(store, database)
-    store.access.start()
-    store.ledger.start()
+    _load(accounts, database)
+    accounts.access.start()
+    accounts.ledger.start()
     try:
-        yield store
+        yield accounts
     finally:
-        store.access.close()
-        store.ledger.close()
+        accounts.access.close()
+        accounts.ledger.close()
         database.close()
 
 
-def _load(store: Store, database: Database) -> None:
+def _load(accounts: Accounts, database: Database) -> None:
     try:
         database.migrate()
-    except StoreError as error:
+    except DatabaseError as error:
         if database.is_blank():
-            log.warning("Keys and usage cannot be kept: %s", error)
+            log.warning("Keys and usage cannot be stored: %s", error)
             return
         log.warning("The ledger cannot be written: %s", error)
     try:
-        store.access.refresh()
-        store.ledger.load()
-    except StoreError as error:
-        raise ConfigError(f"{error}. The server does not start, for it cannot know who has a key.") from error
+        accounts.access.refresh()
+        accounts.ledger.load()
+    except DatabaseError as error:
+        raise ConfigError(f"{error}. The server does not start, because it cannot authenticate API keys.") from error

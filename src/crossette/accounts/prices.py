@@ -1,4 +1,4 @@
-"""What tokens cost. The unit of money is whatever the prices are given in."""
+"""Token prices, in any currency."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossette.types import Usage
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Of a million tokens. Tokens of a prompt that were found in the prefix cache cost `cached`, not `prompt`."""
+    """Prices per million tokens. Prompt tokens found in the prefix cache cost `cached` instead of `prompt`."""
 
     prompt: float
     cached: float
@@ -26,7 +26,7 @@ class Price:
 
 
 def parse_prices(settings: Sequence[str]) -> Mapping[str, Price]:
-    """`MODEL=PROMPT/CACHED/COMPLETION` by model. Raises ConfigError."""
+    """Parse `MODEL=PROMPT/CACHED/COMPLETION` settings into prices by model. Raises ConfigError."""
     return dict(map(_parse, settings))
 
 
@@ -38,6 +38,6 @@ def _parse(text: str) -> tuple[str, Price]:
         amounts = []
     if not model or len(amounts) != 3 or min(amounts) < 0:
         raise ConfigError(
-            f"--price {text!r} is no price. Give MODEL=PROMPT/CACHED/COMPLETION of a million tokens: m=0.2/0.1/0.8"
+            f"--price {text!r} is not a price. Give MODEL=PROMPT/CACHED/COMPLETION per million tokens: m=0.2/0.1/0.8"
         )
     return model, Price(*amounts)

@@ -1,4 +1,4 @@
-"""What can be set about keys and the ledger."""
+"""Settings of keys and the ledger."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from crossette.settings import Days, setting
 
 
 @dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """Where keys and usage are kept, and what of a request."""
+class AccountSettings:
+    """Where keys and usage are stored, and what is recorded of a request."""
 
     database_url: str | None = setting(
-        None, "Where keys and usage are kept: postgresql://… or sqlite:///FILE, by default a file in the data folder."
+        None, "Database of keys and usage: postgresql://… or sqlite:///FILE. By default a file in the data folder."
     )
     log_content: bool = setting(
-        False, "Keep request bodies and answers in the ledger, up to 1 MiB each. They may hold secrets."
+        False, "Store request bodies and responses in the ledger, up to 1 MiB each. They may contain secrets."
     )
     ledger_days: Days | None = setting(
-        None, "Days that rows of the ledger are kept; their sums by day stay. By default nothing is deleted."
+        None, "Days to keep ledger rows; daily totals are kept forever. By default no rows are deleted."
     )
     price: tuple[str, ...] = setting(
-        (), "MODEL=PROMPT/CACHED/COMPLETION: prices of a million tokens, for the ledger. Repeatable."
+        (), "MODEL=PROMPT/CACHED/COMPLETION: prices per million tokens, for the ledger. Repeatable."
     )

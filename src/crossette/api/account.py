@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from crossette.accounts.ledger import NOTHING, Entry
+from crossette.accounts.ledger import NO_USAGE, Entry
 from crossette.api.exchange import Exchange
 from crossette.api.request_record import MAX_WORD
 from crossette.observability.record import RequestRecord
@@ -33,7 +33,7 @@ def entry_of(
         total_s=record.seconds,
         first_token_s=work.time_to_first_token_s if work is not None else None,
         finish_reason=_finish_reason(record),
-        usage=work.usage if work is not None else NOTHING,
+        usage=work.usage if work is not None else NO_USAGE,
         client=exchange.headers.get("user-agent", "")[:MAX_WORD],
         user=(body.user or body.safety_identifier or "")[:MAX_WORD] if body is not None else "",
         metadata=body.metadata if body is not None and is_checked else None,

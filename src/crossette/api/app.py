@@ -10,7 +10,7 @@ from typing import Any
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from crossette.accounts.access import Access, Open
+from crossette.accounts.access import Authenticator, NoAuthentication
 from crossette.accounts.ledger import Ledger, NoLedger
 from crossette.api import middleware, routes
 from crossette.api.account import entry_of
@@ -43,7 +43,7 @@ class App:
         settings: HttpSettings | None = None,
         dialects: tuple[Dialect, ...] = (OPENAI, FIREWORKS),
         *,
-        access: Access | None = None,
+        access: Authenticator | None = None,
         ledger: Ledger | None = None,
         admissions: AdmissionController | None = None,
         grammars: GrammarPool | None = None,
@@ -75,7 +75,7 @@ class App:
         self._generating = routes.generating_paths(dialects)
         self._entry = self._through_middleware(
             Router(self.routes, redirect_slashes=False),
-            access or Open(),
+            access or NoAuthentication(),
             frozenset(route.path for route in open_routes),
             origins or OriginSettings(),
             begins_traces,
@@ -91,7 +91,12 @@ class App:
         await self._entry(scope, receive, send)
 
     def _through_middleware(
-        self, app: ASGIApp, access: Access, open_paths: frozenset[str], origins: OriginSettings, begins_traces: bool
+        self,
+        app: ASGIApp,
+        access: Authenticator,
+        open_paths: frozenset[str],
+        origins: OriginSettings,
+        begins_traces: bool,
     ) -> ASGIApp:
         """From the inside out."""
         app = middleware.Authentication(app, access, open_paths)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crossette import log as logs
-from crossette.accounts.access import ANONYMOUS, Access
+from crossette.accounts.access import ANONYMOUS, Authenticator
 from crossette.accounts.ledger import Ledger
 from crossette.api.content import Content
 from crossette.api.dialect import Dialect, dialect_of
@@ -21,7 +21,7 @@ from crossette.api.guards.origins import check_host, check_origin
 from crossette.api.guards.rate_limit_headers import retry_headers
 from crossette.api.http import ClientGone, as_serving_error, error_body, json_response
 from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, Unauthorized
-from crossette.observability.metrics import CLIENT_GONE
+from crossette.observability.metrics import CLIENT_CLOSED_REQUEST
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Errors:
         try:
             await self._app(scope, receive, send)
         except ClientGone:
-            exchange.status = CLIENT_GONE
+            exchange.status = CLIENT_CLOSED_REQUEST
         except Exception as error:
             if exchange.is_started:  # too late for an answer: the connection is closed without an end
                 raise
@@ -123,7 +123,7 @@ class Origins:
 class Authentication:
     """Finds out who asks; some paths are open to all."""
 
-    def __init__(self, app: ASGIApp, access: Access, open_paths: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, access: Authenticator, open_paths: frozenset[str]) -> None:
         self._app = app
         self._access = access
         self._open_paths = open_paths

@@ -6,7 +6,7 @@ import time
 
 from crossette.api.exchange import Exchange
 from crossette.errors import OutputMismatch
-from crossette.observability.record import RequestRecord, Work
+from crossette.observability.record import GenerationRecord, RequestRecord
 
 MAX_WORD = 200
 """Characters kept of what clients say of themselves."""
@@ -36,13 +36,13 @@ def record_of(exchange: Exchange, *, route: str, dialect: str, prefix: str) -> R
     )
 
 
-def _work(exchange: Exchange) -> Work | None:
+def _work(exchange: Exchange) -> GenerationRecord | None:
     """What an engine did for it; None if none was asked."""
     answer, body = exchange.answer, exchange.body
     if answer is None or body is None:
         return None
     timings = answer.timings
-    return Work(
+    return GenerationRecord(
         id=exchange.answer_id,
         model=exchange.model,
         streamed=bool(body.stream),

@@ -14,7 +14,7 @@ from crossette.accounts.ledger import Ledger, UsageQuery, UsageRow, parse_query
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.worker_pool import WorkerPool
-from crossette.errors import Forbidden, InvalidRequest, Overloaded, StoreError
+from crossette.errors import DatabaseError, Forbidden, InvalidRequest, Overloaded
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class UsageReader:
         )
 
     async def rows(self, query: UsageQuery) -> Sequence[UsageRow]:
-        """Raises StoreError, TimeoutError, or Overloaded if the queue is full."""
+        """Raises DatabaseError, TimeoutError, or Overloaded if the queue is full."""
         return await self.workers.run(lambda: self._ledger.usage(query))
 
 
@@ -51,7 +51,7 @@ async def report_usage(request: Request, reader: UsageReader) -> Response:
     query = parse_query(given.get("group_by"), given.get("since"), datetime.now(UTC))
     try:
         rows = await reader.rows(query)
-    except (StoreError, TimeoutError) as error:
+    except (DatabaseError, TimeoutError) as error:
         log.warning("The usage report failed: %s", str(error) or "the database takes too long")
         raise Overloaded("The ledger cannot be read now.", retry_after=_RETRY_AFTER_S) from error
     return json_response(UsageReport(data=rows))

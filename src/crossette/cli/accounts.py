@@ -1,4 +1,4 @@
-"""The database that `crossette serve` uses with the same settings, for commands about keys and usage."""
+"""Database options and access of the commands `keys` and `usage`, with the settings of `crossette serve`."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from crossette.cli.options import config_file
-from crossette.errors import ConfigError, StoreError
+from crossette.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
     from crossette.accounts.database.database import Database
-    from crossette.accounts.settings import StoreSettings
+    from crossette.accounts.settings import AccountSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def database_options(command: F) -> F:
-    """`--database-url` and `--config`, as `serve` has them."""
+    """Add the options `--database-url` and `--config` of `serve`."""
     url = click.option("--database-url", metavar="URL", help="As for serve.  [env: CROSSETTE_DATABASE_URL]")
     return url(config_file(command))
 
 
 @contextmanager
-def open_database(url: str | None, file: Path | None, *, reads: bool = False) -> Iterator[Database]:
+def open_database(url: str | None, file: Path | None, *, read_only: bool = False) -> Iterator[Database]:
     """The migrated database.
 
-    One that cannot be written is good enough for who only `reads`, if its tables are there.
+    With `read_only`, a database that cannot be written is accepted if its tables exist.
     """
     from crossette.accounts.database.database import Database
 
@@ -38,31 +38,31 @@ def open_database(url: str | None, file: Path | None, *, reads: bool = False) ->
     try:
         try:
             database.migrate()
-        except StoreError:
-            if not reads or database.is_blank():
+        except DatabaseError:
+            if not read_only or database.is_blank():
                 raise
         yield database
     finally:
         database.close()
 
 
-def _settings(url: str | None, file: Path | None) -> StoreSettings:
+def _settings(url: str | None, file: Path | None) -> AccountSettings:
     from crossette import config
-    from crossette.accounts.settings import StoreSettings
+    from crossette.accounts.settings import AccountSettings
 
     chosen = config.chosen_file(file, os.environ)
     flags = {} if url is None else {"database_url": url}
-    if chosen is not None:  # a file may set everything, and reading that table takes half a second
+    if chosen is not None:  # loading all sections takes half a second, so only for a file
         from crossette.server.settings import load_settings
 
         return load_settings(flags, os.environ, chosen).accounts
-    accounts: StoreSettings = config.load({"accounts": StoreSettings}, flags=flags, environ=os.environ)["accounts"]
+    accounts: AccountSettings = config.load({"accounts": AccountSettings}, flags=flags, environ=os.environ)["accounts"]
     return accounts
 
 
 @contextmanager
-def naming(flag: str) -> Iterator[None]:
-    """Say which flag a ValueError is about."""
+def errors_of(flag: str) -> Iterator[None]:
+    """Convert a ValueError to a ConfigError that names the flag."""
     try:
         yield
     except ValueError as error:

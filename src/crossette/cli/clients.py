@@ -1,4 +1,4 @@
-"""The commands that ask a server: a conversation, its status, a load."""
+"""The commands that connect to a server: `chat`, `status` and `bench`."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 import click
 
 from crossette.cli.console import err, out, pull
-from crossette.cli.numbers import decimal, whole
+from crossette.cli.numbers import decimal, integer
 from crossette.cli.options import URL, admin_key, api_key
 from crossette.errors import ConfigError
 from crossette.models.catalogue import DEFAULT
 
-_LONGEST_S = 31_536_000
-"""Between two looks: a year, as in settings."""
+_MAX_INTERVAL_S = 31_536_000
+"""A year, as in settings."""
 LOCAL = "http://127.0.0.1:8000"
 
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--url", help=f"{URL}; without it the model runs here.")
+@click.option("--url", help=f"{URL}. By default the model runs in this process.")
 @api_key
 def chat(model: str | None, url: str | None, api_key: str | None) -> None:
-    """Talk with a model in the terminal. MODEL is as for serve; with --url, a name served there."""
+    """Chat with a model in the terminal. MODEL is as for serve; with --url, the name of a model served there."""
     from crossette.client.chat import ChatClient, RemoteChat
-    from crossette.client.chat import chat as converse
+    from crossette.client.chat import chat as run_chat
 
     client: ChatClient
     if url is not None:
@@ -40,19 +40,19 @@ def chat(model: str | None, url: str | None, api_key: str | None) -> None:
         stored = pull(model or DEFAULT.name)
         with err.status(f"Loading {stored.name}"):
             client = LocalChat(load_engine(model_files(stored), Settings().engines))
-    converse(client, out)
+    run_chat(client, out)
 
 
 @click.command()
 @click.option("--url", default=LOCAL, show_default=True, help=f"{URL}.")
-@click.option("--once", is_flag=True, help="Show it once, for scripts.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+@click.option("--once", is_flag=True, help="Print the status once and exit.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.option(
-    "--interval", type=decimal(0.1, _LONGEST_S), default=1.0, show_default=True, help="Seconds between two looks."
+    "--interval", type=decimal(0.1, _MAX_INTERVAL_S), default=1.0, show_default=True, help="Seconds between updates."
 )
 @admin_key
 def status(url: str, once: bool, as_json: bool, interval: float, api_key: str | None) -> None:
-    """Show what a server is doing: streams, speed, queue, caches, memory. Once keys were made, it takes an admin's."""
+    """Show the status of a server: streams, speed, queue, caches, memory. Requires an admin key once keys exist."""
     from crossette.client.status.scrape import MetricsPage
     from crossette.client.status.screen import show
 
@@ -61,20 +61,22 @@ def status(url: str, once: bool, as_json: bool, interval: float, api_key: str | 
 
 
 @click.command()
-@click.option("--url", default=LOCAL, show_default=True, help=f"{URL}. Any that is compatible will do.")
-@click.option("-c", "--concurrency", default="1,8,32", show_default=True, help="Streams at once.")
-@click.option("-n", "--num-requests", type=whole(), help="Requests per level.  [default: 4 per stream]")
+@click.option("--url", default=LOCAL, show_default=True, help=f"{URL}. Any OpenAI-compatible server.")
+@click.option("-c", "--concurrency", default="1,8,32", show_default=True, help="Levels of concurrent streams.")
+@click.option("-n", "--num-requests", type=integer(), help="Requests per level.  [default: 4 per stream, at least 16]")
 @click.option("--endpoint", default="completions", show_default=True, help="completions or chat/completions")
-@click.option("--shape", default="short", show_default=True, help="Prompts: short, shared (a system prompt) or long")
-@click.option("--prompt-tokens", type=whole(), help="Length of the prompt, or of its shared part")
-@click.option("--token-ids", is_flag=True, help="Prompts as token ids: exact lengths.")
-@click.option("--max-tokens", type=whole(), default=256, show_default=True, help="Output tokens asked for")
-@click.option("--ignore-eos", is_flag=True, help="Do not stop before max-tokens.")
+@click.option(
+    "--shape", default="short", show_default=True, help="Prompts: short, shared (common system prompt) or long"
+)
+@click.option("--prompt-tokens", type=integer(), help="Prompt length in tokens; of the shared part for --shape shared")
+@click.option("--token-ids", is_flag=True, help="Send prompts as token ids, which have exact lengths.")
+@click.option("--max-tokens", type=integer(), default=256, show_default=True, help="max_tokens of the requests")
+@click.option("--ignore-eos", is_flag=True, help="Generate max_tokens also after an end token.")
 @click.option("--temperature", type=decimal(), default=0.0, show_default=True)
-@click.option("--model", help="[default: the first of GET /models]")
+@click.option("--model", help="Model name.  [default: the first of GET /models]")
 @api_key
-@click.option("--seed", type=whole(), help="Of the prompts, for repeatable text.  [default: random]")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every request and the summary.")
+@click.option("--seed", type=integer(), help="Seed of the prompts.  [default: random]")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write requests and summary as JSON.")
 def bench(
     url: str,
     concurrency: str,
@@ -91,11 +93,11 @@ def bench(
     seed: int | None,
     json_file: Path | None,
 ) -> None:
-    """Measure a server under load: streaming, closed loop, counts from the server's usage."""
+    """Benchmark a server with streaming requests in a closed loop. Token counts are those of the server's usage."""
     from crossette.client.bench import BenchOptions, parse_concurrency, run_bench
 
     if shape not in ("short", "shared", "long") or endpoint not in ("completions", "chat/completions"):
-        raise ConfigError("--shape is short, shared or long; --endpoint is completions or chat/completions.")
+        raise ConfigError("--shape must be short, shared or long, and --endpoint completions or chat/completions.")
     options = BenchOptions(
         url=url,
         concurrency=parse_concurrency(concurrency),
@@ -112,7 +114,7 @@ def bench(
         seed=seed,
         command=tuple(sys.argv),
     )
-    report = run_bench(options, lambda level: err.print(f"{level.concurrency} at once: done"))
+    report = run_bench(options, lambda level: err.print(f"{level.concurrency} streams: done"))
     out.print(report.render())
     if json_file is not None:
         report.write_json(json_file)

@@ -1,4 +1,4 @@
-"""What the commands write to, and how they show that something takes time."""
+"""The consoles of the commands, and progress bars."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
-def wide(at_least: int) -> Console:
-    """A console for tables: whole names and paths, also in a narrow terminal, for they are there to be copied."""
+def wide_console(at_least: int) -> Console:
+    """A console for tables that never truncates names and paths, even in a narrow terminal."""
     return Console(width=max(out.width, at_least), highlight=False, markup=False)
 
 
 @contextmanager
 def progress() -> Iterator[ProgressCallback]:
-    """A progress bar on a terminal, drawn for `models.pull`; quiet where nobody looks."""
+    """A progress bar for `models.pull`, shown on terminals only."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bars:
         tasks: dict[str, Any] = {}
@@ -37,7 +37,7 @@ def progress() -> Iterator[ProgressCallback]:
 
 
 def pull(reference: str) -> Any:
-    """The stored model of a reference, fetched and converted if it is not there yet."""
+    """Return the stored model of a reference, downloading and converting it if necessary."""
     from crossette.models.pull import pull as pull_model
     from crossette.models.store import ModelStore, default_root
 
@@ -46,6 +46,6 @@ def pull(reference: str) -> Any:
 
 
 def _convert(gguf: Path, folder: Path) -> Any:
-    from crossette.engines.openvino.convert import convert  # 0.1 s that only a GGUF file that is new should cost
+    from crossette.engines.openvino.convert import convert  # its import takes 0.1 s, which only a conversion needs
 
     return convert(gguf, folder)

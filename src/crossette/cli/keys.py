@@ -1,4 +1,4 @@
-"""The commands about keys: parse, then call one function each."""
+"""The commands `crossette keys …`."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ import click
 from rich.table import Table
 
 from crossette.accounts.access import Limits
-from crossette.cli.accounts import database_options, naming, open_database
-from crossette.cli.console import err, out, wide
-from crossette.cli.numbers import whole
+from crossette.cli.accounts import database_options, errors_of, open_database
+from crossette.cli.console import err, out, wide_console
+from crossette.cli.numbers import integer
 from crossette.timespec import parse_duration, parse_future
 
 if TYPE_CHECKING:
     from crossette.accounts.database.keys import Key, Keys
 
-_LARGEST = 2**53
-"""Of a limit: whole numbers above it are not exact everywhere, and mean no limit."""
+_LARGEST_LIMIT = 2**53
+"""Larger integers are not exact as JSON numbers, and no useful limits."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group(no_args_is_help=True)
 def keys() -> None:
-    """The keys that open the server."""
+    """Manage the API keys of the server."""
 
 
 @contextmanager
-def _keys(url: str | None, file: Path | None, *, reads: bool = False) -> Iterator[Keys]:
+def _keys(url: str | None, file: Path | None, *, read_only: bool = False) -> Iterator[Keys]:
     from crossette.accounts.database.keys import Keys
 
-    with open_database(url, file, reads=reads) as database:
+    with open_database(url, file, read_only=read_only) as database:
         yield Keys(database)
 
 
 def _limit_options(command: F) -> F:
-    """A flag for each limit that there is."""
+    """Add a flag for each limit."""
     for field in reversed(dataclasses.fields(Limits)):
-        flag, what = "--" + field.name.replace("_", "-"), field.name.replace("_", " ").capitalize()
-        command = click.option(flag, type=whole(1, _LARGEST), help=f"{what}, at most.")(command)
+        flag, what = "--" + field.name.replace("_", "-"), field.name.replace("_", " ")
+        command = click.option(flag, type=integer(1, _LARGEST_LIMIT), help=f"Maximum {what}.")(command)
     return command
 
 
 @keys.command("create")
 @click.argument("name")
-@click.option("--expires", help="When it ends: 30d, 24h, 2027-01-31.")
-@click.option("--model", multiple=True, help="A model that it may use. Repeatable; else all.")
-@click.option("--admin", is_flag=True, help="It may see what others used.")
+@click.option("--expires", help="Expiry: 30d, 24h, 2027-01-31.")
+@click.option("--model", multiple=True, help="A model that the key may use. Repeatable. By default all.")
+@click.option("--admin", is_flag=True, help="Allow the key to read the usage of all keys and the metrics.")
 @_limit_options
 @database_options
 def create_key(
@@ -65,34 +65,34 @@ def create_key(
     file: Path | None,
     **limits: int | None,
 ) -> None:
-    """Make a key and show it, once."""
-    with naming("--expires"):
+    """Create a key and show it once."""
+    with errors_of("--expires"):
         moment = parse_future(expires, datetime.now(UTC)) if expires is not None else None
     models = frozenset(model) if model else None
     with _keys(database_url, file) as table:
         key, text = table.create(name, expires_at=moment, models=models, limits=Limits(**limits), is_admin=admin)
     if models:
-        err.print("Names of models are not checked here: GET /models of a server lists what it serves.")
-    err.print(f"{key.id} ({key.name}). This is the only time that the key is shown:", markup=False)
+        err.print("Model names are not validated here: GET /models of a server lists its models.")
+    err.print(f"{key.id} ({key.name}). The key is shown only this once:", markup=False)
     print(text)
 
 
 @keys.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As a list of objects.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
 @database_options
 def list_keys(as_json: bool, database_url: str | None, file: Path | None) -> None:
-    """List all keys that were ever made."""
-    with _keys(database_url, file, reads=True) as table:
+    """List all keys, including revoked and expired ones."""
+    with _keys(database_url, file, read_only=True) as table:
         found = table.list()
     now = datetime.now(UTC)
     if as_json:
-        print(json.dumps([_shown(key, now) for key in found], indent=2))
+        print(json.dumps([_as_json(key, now) for key in found], indent=2))
     else:
         _print_keys(found, now)
 
 
-def _shown(key: Key, now: datetime) -> dict[str, Any]:
-    """A key for programs; times in UTC."""
+def _as_json(key: Key, now: datetime) -> dict[str, Any]:
+    """A key as JSON values; times in UTC."""
     return {
         "id": key.id,
         "name": key.name,
@@ -122,16 +122,16 @@ def _print_keys(found: Sequence[Key], now: datetime) -> None:
             ", ".join(f"{name}={bound}" for name, bound in limits.items()) or "none",
         )
     if found:
-        wide(250).print(listing)
+        wide_console(250).print(listing)
     else:
-        out.print("No keys: a server on this machine is open to all who reach it. Make one: crossette keys create NAME")
+        out.print("No keys: the server accepts requests without a key. Create one: crossette keys create NAME")
 
 
 @keys.command("revoke")
 @click.argument("name", metavar="NAME|ID")
 @database_options
 def revoke_key(name: str, database_url: str | None, file: Path | None) -> None:
-    """End a key. Running servers know it within two seconds."""
+    """Revoke a key. Running servers reject it within two seconds."""
     with _keys(database_url, file) as table:
         key = table.revoke(name)
     out.print(f"{key.id} ({key.name}) is revoked.", markup=False)
@@ -139,13 +139,13 @@ def revoke_key(name: str, database_url: str | None, file: Path | None) -> None:
 
 @keys.command("rotate")
 @click.argument("name", metavar="NAME|ID")
-@click.option("--overlap", default="0h", show_default=True, help="How long the old text opens, too: 24h, 7d.")
+@click.option("--overlap", default="0h", show_default=True, help="How long the old secret stays valid: 24h, 7d.")
 @database_options
 def rotate_key(name: str, overlap: str, database_url: str | None, file: Path | None) -> None:
-    """Give a key a new text and show it, once; its id, limits and usage stay."""
-    with naming("--overlap"):
-        longer = parse_duration(overlap)
+    """Replace the secret of a key and show it once; its id, limits and usage do not change."""
+    with errors_of("--overlap"):
+        duration = parse_duration(overlap)
     with _keys(database_url, file) as table:
-        key, text = table.rotate(name, longer)
-    err.print(f"{key.id} ({key.name}). This is the only time that the key is shown:", markup=False)
+        key, text = table.rotate(name, duration)
+    err.print(f"{key.id} ({key.name}). The key is shown only this once:", markup=False)
     print(text)

@@ -1,4 +1,4 @@
-"""A conversation with an engine in this process."""
+"""The chat client for an engine in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crossette.types import GenerationRequest, SamplingParams
 
 
 class LocalChat:
-    """A conversation with an engine in this process: what `crossette chat` talks to without `--url`."""
+    """A `ChatClient` for an engine in this process: `crossette chat` without `--url`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -1,4 +1,4 @@
-"""The commands by name. Each is imported when it is asked for: the engine's settings alone take half a second."""
+"""The command group. Commands are imported lazily: the engine's settings alone take half a second."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COMMANDS = {
 
 
 class Commands(click.Group):
-    """A group whose commands are imported late."""
+    """A group that imports its commands lazily."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -40,16 +40,16 @@ class Commands(click.Group):
 
 @click.command(
     cls=Commands,
-    help="The OpenAI API, answered by open models you run yourself.",
+    help="An OpenAI-compatible server for open models you run yourself.",
     context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, message="crossette %(version)s")
 def app() -> None:
-    """The program."""
+    """The command line."""
 
 
 def main() -> None:
-    """Run a command; an error that a user can mend is one sentence, not a stack trace."""
+    """Run a command. A CrossetteError is printed as a message, without a stack trace."""
     try:
         app(prog_name="crossette")
     except CrossetteError as error:

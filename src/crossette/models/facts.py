@@ -1,4 +1,4 @@
-"""Facts about a folder of OpenVINO files, read from the JSON files beside the graph."""
+"""Model metadata of a folder of OpenVINO files, read from its JSON files."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _PRECISION = re.compile(r"(?<![a-z0-9])(int4|int8|nf4|fp16|fp32|bf16)(?![a-z0-9]
 
 
 def end_token_ids(facts: ModelFacts) -> frozenset[int]:
-    """The declared end tokens and, of the control tokens, those that are known to end a turn."""
+    """The declared end tokens and the control tokens that are known to end a turn."""
     ends = END_OF_TURN
     if "<|return|>" in facts.special_tokens.values():
-        ends = ends - {"<|end|>"}  # in the harmony format it only ends a message: the turn goes on
+        ends = ends - {"<|end|>"}  # in the harmony format it ends a message, not the turn
     return facts.end_token_ids | {token_id for token_id, text in facts.special_tokens.items() if text in ends}
 
 
 def read_ir_facts(folder: Path, name: str) -> ModelFacts:
-    """Read the facts of a folder; the model's `name` may tell the quantisation where the files do not."""
+    """Read the metadata of a folder; the quantisation may be taken from the model's `name`."""
     config = read_config(folder)
     generation = _read_json(folder / GENERATION_CONFIG_FILE)
     tokenizer = _read_json(folder / "tokenizer_config.json")
@@ -57,29 +57,29 @@ def read_ir_facts(folder: Path, name: str) -> ModelFacts:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The values of config.json, those of its text model first; empty if there is no such file."""
+    """The values of config.json, with those of `text_config` taking precedence; empty without the file."""
     config = _read_json(folder / "config.json")
     return {**config, **_object(config.get("text_config"))}
 
 
 def sampling_defaults(folder: Path) -> dict[str, float]:
-    """The sampling values that generation_config.json gives in numbers.
+    """The numeric sampling parameters of generation_config.json.
 
-    `do_sample` is not read, as in vLLM: the file speaks to transformers, where false is the mere default
-    and stands beside temperatures that the authors do recommend. Who wants greedy asks for temperature 0.
+    `do_sample` is ignored, as in vLLM: in transformers false is the default, also next to temperatures that the
+    authors recommend. Greedy sampling is requested with temperature 0.
     """
     path = folder / GENERATION_CONFIG_FILE
     given = {key: value for key, value in _read_json(path).items() if key in _SAMPLING_RANGES and _is_number(value)}
     if given.get("top_k") == -1:
-        given["top_k"] = 0  # both say: keep all
+        given["top_k"] = 0  # both mean: no limit
     for key, value in given.items():
         low, high = _SAMPLING_RANGES[key]
         if not low <= value <= high:
-            raise ModelError(f"Can't use {path}: its {key} is {value}, not between {low} and {high}.")
+            raise ModelError(f"Can't use {path}: {key} is {value}, but must be between {low} and {high}.")
     return given
 
 
-def _read_json(path: Path) -> dict[str, Any]:  # Any: what other programs wrote, looked at key by key
+def _read_json(path: Path) -> dict[str, Any]:  # Any: files of other programs, validated per key
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except FileNotFoundError:
@@ -106,13 +106,13 @@ def _context_length(name: str, config: Mapping[str, Any]) -> int:
         if isinstance(config.get(key), int) and config[key] > 0:
             return int(config[key])
     raise ModelError(
-        f"Can't tell how long the context of {name} may be: its config.json has none of"
+        f"Can't determine the context length of {name}: its config.json has none of"
         f" {', '.join(_CONTEXT_KEYS)}. Add max_position_embeddings to that file."
     )
 
 
 def _quantization(folder: Path, name: str) -> str:
-    """The compression that nncf noted at the end of the graph, else the precision in the name."""
+    """The weight compression that nncf recorded in the graph's rt_info, else the precision in the name."""
     with (folder / MODEL_XML).open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _RT_INFO_TAIL))
@@ -124,7 +124,7 @@ def _quantization(folder: Path, name: str) -> str:
 
 
 def _chat_template(folder: Path, tokenizer: Mapping[str, Any]) -> str | None:
-    """The template's own file, else the one in tokenizer_config.json, of several the one named default."""
+    """The template of chat_template.jinja, else of tokenizer_config.json: of several the one named default."""
     path = folder / "chat_template.jinja"
     if path.is_file():
         return path.read_text(encoding="utf-8")
@@ -136,14 +136,14 @@ def _chat_template(folder: Path, tokenizer: Mapping[str, Any]) -> str | None:
 
 
 def _special_tokens(folder: Path, tokenizer: Mapping[str, Any]) -> dict[int, str]:
-    """Control tokens; newer exporters name them in tokenizer.json only."""
+    """The special tokens by id; newer exporters list them in tokenizer.json only."""
     added = [{**_object(token), "id": key} for key, token in _object(tokenizer.get("added_tokens_decoder")).items()]
     added += _tokenizer_file(folder).added_tokens
     return {int(token["id"]): token["content"] for token in added if token.get("special") and "content" in token}
 
 
 def _add_bos(folder: Path, tokenizer: Mapping[str, Any]) -> bool:
-    """What the tokenizer's class does: its switch, else its post-processor, else Llama's old habit."""
+    """Whether BOS is added: by add_bos_token, else by the post-processor, else as LlamaTokenizer does."""
     if isinstance(tokenizer.get("add_bos_token"), bool):
         return bool(tokenizer["add_bos_token"])
     bos = tokenizer.get("bos_token")
@@ -154,14 +154,14 @@ def _add_bos(folder: Path, tokenizer: Mapping[str, Any]) -> bool:
 
 
 def _leading_tokens(processor: Mapping[str, Any]) -> set[str]:
-    """The special tokens with which a post-processor of tokenizer.json begins a text."""
+    """The special tokens that a post-processor of tokenizer.json puts at the start of a text."""
     steps = processor.get("processors") if processor.get("type") == "Sequence" else [processor]
     firsts = [step["single"][0] for step in map(_object, steps or ()) if step.get("single")]
     return {str(_object(first.get("SpecialToken")).get("id")) for first in firsts}
 
 
 class _TokenizerFile(msgspec.Struct):
-    """The part of tokenizer.json that is read here; its vocabulary is skipped, not decoded."""
+    """The part of tokenizer.json that is read here; the vocabulary is skipped."""
 
     added_tokens: list[dict[str, Any]] = []
     post_processor: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""What every way of fetching shares: progress, checksums, and the error of one attempt that failed."""
+"""Shared parts of all downloads: progress, checksums and errors."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ WATCH_INTERVAL_S = 0.2
 
 
 class Progress(Protocol):
-    """Told, now and then and from any thread, how far something is. The terminal is drawn elsewhere."""
+    """A progress callback. It may be called from any thread."""
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
-        """`what` is done up to `done` of `total` bytes; a total of None is not known."""
+        """Report that `done` of `total` bytes of `what` are done; a total of None is unknown."""
 
 
 class FetchFailed(ModelError):
-    """One source did not give the file: str() is one sentence about why."""
+    """A download from one source failed. The message is the reason, in one sentence."""
 
 
 class NotAvailable(ModelError):
-    """No source gives the file: str() says which were tried, and what to do."""
+    """The downloads from all sources failed. The message lists them and the manual alternative."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A GGUF file in a folder of ours, and what exactly it is."""
+    """A downloaded or local GGUF file with its revision and checksum."""
 
     path: Path
     revision: str
@@ -42,8 +42,8 @@ class Fetched:
 
 
 @contextmanager
-def watched(folder: Path, what: str, total: int | None, progress: Progress) -> Iterator[None]:
-    """Report the growing size of a folder that somebody else writes into."""
+def report_size(folder: Path, what: str, total: int | None, progress: Progress) -> Iterator[None]:
+    """Report the growing size of a folder as download progress."""
     ended = threading.Event()
 
     def report() -> None:
@@ -79,4 +79,4 @@ def copy_hashed(source: BinaryIO, target: Path) -> str:
 
 def check_sha256(found: str, expected: str, what: str) -> None:
     if found != expected:
-        raise FetchFailed(f"{what} has sha256 {found}, not {expected}: it is damaged or not the file it should be")
+        raise FetchFailed(f"{what} has sha256 {found}, not {expected}: the file is corrupt or was replaced")

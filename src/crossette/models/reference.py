@@ -1,4 +1,4 @@
-"""What a user may write for a model, and the name under which the store keeps it. Fetches nothing."""
+"""Model references of users and the names of models in the store. No network access."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class HubRef:
 
     @property
     def name(self) -> str:
-        """Organisation and repository, so that two organisations cannot collide; then file and revision."""
+        """Organisation and repository, to avoid collisions between organisations; then file and revision."""
         parts = self.repo.split("/")
         if self.file:
             parts.append(self.file.removesuffix(".gguf"))
@@ -58,7 +58,7 @@ class HubRef:
 
 @dataclass(frozen=True, slots=True)
 class GgufRef:
-    """A GGUF file of this machine; the path is absolute."""
+    """A local GGUF file; the path is absolute."""
 
     path: Path
 
@@ -73,7 +73,7 @@ class GgufRef:
 
 @dataclass(frozen=True, slots=True)
 class FolderRef:
-    """A folder of OpenVINO files on this machine; the path is absolute."""
+    """A local folder of OpenVINO files; the path is absolute."""
 
     path: Path
 
@@ -88,7 +88,7 @@ class FolderRef:
 
 @dataclass(frozen=True, slots=True)
 class StoredRef:
-    """The name of a model that the store already has."""
+    """The name of a model in the store."""
 
     name: str
 
@@ -97,12 +97,12 @@ Reference = CatalogueRef | HubRef | GgufRef | FolderRef | StoredRef
 
 
 def parse(text: str, stored: Collection[str] = ()) -> Reference:
-    """Read a reference; `stored` are the names in the store. Raises ModelError that says what would do."""
+    """Parse a reference; `stored` are the names in the store. Raises ModelError with the valid forms."""
     if text.startswith("hf:"):
         return _hub(text)
     if text in CATALOGUE:
         return CatalogueRef(CATALOGUE[text])
-    # Not resolved: in the Hub's own cache a link has the file's name and its target only a hash.
+    # Links are not resolved: in the Hub's cache a link has the file's name and its target a hash.
     path = Path(os.path.abspath(Path(text).expanduser()))
     if text in stored and not (path / MODEL_XML).is_file() and not path.is_file():
         return StoredRef(text)
@@ -115,8 +115,8 @@ def _hub(text: str) -> HubRef:
     match = _HUB.fullmatch(text)
     if match is None:
         raise ModelError(
-            f"Can't read '{text}'. A model of the Hugging Face Hub is written hf:ORG/REPO,"
-            " hf:ORG/REPO:FILE.gguf, or with a revision hf:ORG/REPO@REVISION and"
+            f"Can't parse '{text}'. Valid references to the Hugging Face Hub are hf:ORG/REPO,"
+            " hf:ORG/REPO:FILE.gguf, and with a revision hf:ORG/REPO@REVISION and"
             " hf:ORG/REPO@REVISION:FILE.gguf."
         )
     return HubRef(match["repo"], match["file"], match["revision"])
@@ -128,21 +128,20 @@ def _local(path: Path) -> GgufRef | FolderRef:
     if (path / MODEL_XML).is_file():
         return FolderRef(path)
     raise ModelError(
-        f"Can't use the folder {path}: it holds no {MODEL_XML}. Give a folder that `optimum-cli export"
+        f"Can't use the folder {path}: it has no {MODEL_XML}. Give a folder that `optimum-cli export"
         " openvino` wrote, or the path of a .gguf file."
     )
 
 
 def _unknown(text: str, stored: Collection[str]) -> str:
     known = ", ".join(sorted({*CATALOGUE, *stored}))
-    hint = f" For the Hugging Face Hub write hf:{text}." if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else ""
+    hint = f" For the Hugging Face Hub use hf:{text}." if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else ""
     return (
-        f"There is no model '{text}': it is neither a known name ({known}) nor a path that exists.{hint}"
-        " A model is a known name, hf:ORG/REPO, hf:ORG/REPO:FILE.gguf, a .gguf file, or a folder of OpenVINO"
-        " files."
+        f"There is no model '{text}': it is neither a known name ({known}) nor an existing path.{hint}"
+        " Give a known name, hf:ORG/REPO, hf:ORG/REPO:FILE.gguf, a .gguf file, or a folder of OpenVINO files."
     )
 
 
 def _safe(text: str) -> str:
-    """A folder name and a model id: no separators, no leading dot, which hides a folder."""
+    """A valid folder name and model id: without separators and without a leading dot, which would hide the folder."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-") or "model"

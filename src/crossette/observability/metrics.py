@@ -1,6 +1,6 @@
-"""Counters and histograms for Prometheus, in a registry of their own: two servers in one process do not meet.
+"""Prometheus metrics, in a registry per server: two servers in one process share no metrics.
 
-Requests are counted at their end (`note`); what engines count is read when the page is asked for.
+Requests are counted when they finish (`note`); engine metrics are collected on each scrape.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from crossette import __version__
 from crossette.engine import Engine
 from crossette.histogram import SECONDS
 from crossette.observability.engine_metrics import EngineCollector
-from crossette.observability.record import RequestRecord, Work
+from crossette.observability.record import GenerationRecord, RequestRecord
 
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-"""What a label may say; clients may send any word."""
+"""The methods that are used as labels; clients may send any other."""
 _TOKEN_GAPS = (0.0005, *SECONDS[:12])
 
-CLIENT_GONE = 499
-"""The status that stands for no answer at all, because nobody was left to read it."""
+CLIENT_CLOSED_REQUEST = 499
+"""The status of a request whose client disconnected before the response, as in nginx."""
 
 
 class _Series(NamedTuple):
-    """What answers of one model and endpoint move: looked up once, for the look-ups cost more than the counting."""
+    """The series of one model and endpoint, cached because label lookups cost more than the increments."""
 
     duration: Histogram
     first_token: Histogram
@@ -54,46 +54,46 @@ class Metrics:
         counter, histogram = self._counter, self._histogram
         self._requests = counter(
             "http_requests",
-            "HTTP requests by the status that was sent; 499: the client hung up.",
+            "HTTP requests by response status; 499: the client disconnected.",
             "method",
             "route",
             "status",
         )
-        self._errors = counter("errors", "Errors that were told, as a status or in a stream.", "kind", "dialect")
+        self._errors = counter("errors", "Errors that were sent, as a status or in a stream.", "kind", "dialect")
         self._mismatches = counter(
             "structured_output_mismatches",
-            "Finished answers that do not match the output format that their grammar enforced.",
+            "Finished answers that do not match their output format, although the grammar allowed them.",
         )
         self._duration = histogram(
             "request_duration_seconds",
-            "From the first byte of a request for an answer to the last byte of it, also if it was given up.",
+            "From the first byte of a generation request to the last byte of its response, including aborted ones.",
             SECONDS,
             "model",
             "endpoint",
         )
         self._first_token = histogram(
-            "time_to_first_token_seconds", "From a body that was read to its first token.", SECONDS, "model", "endpoint"
+            "time_to_first_token_seconds", "From reading the body to the first token.", SECONDS, "model", "endpoint"
         )
         self._per_token = histogram(
             "time_per_output_token_seconds",
-            "Of whole answers: the mean time for each token of a choice after its first.",
+            "Mean time per token of a choice after its first, of completed requests.",
             _TOKEN_GAPS,
             "model",
             "endpoint",
         )
-        self._prompt_size = histogram("request_prompt_tokens", "Tokens of a request's prompts.", _TOKENS, "model")
+        self._prompt_size = histogram("request_prompt_tokens", "Prompt tokens of a request.", _TOKENS, "model")
         self._output_size = histogram(
-            "request_completion_tokens", "Tokens of a request's choices together.", _TOKENS, "model"
+            "request_completion_tokens", "Completion tokens of all choices of a request.", _TOKENS, "model"
         )
-        self._prompt = counter("prompt_tokens", "Tokens of prompts, as `usage` counts them.", "model")
-        self._cached = counter("cached_prompt_tokens", "Of those, the ones found in the prefix cache.", "model")
-        self._completion = counter("completion_tokens", "Tokens of answers, as `usage` counts them.", "model")
-        self._reasoning = counter("reasoning_tokens", "Of those, the ones of thoughts.", "model")
+        self._prompt = counter("prompt_tokens", "Prompt tokens, as in `usage`.", "model")
+        self._cached = counter("cached_prompt_tokens", "Prompt tokens found in the prefix cache.", "model")
+        self._completion = counter("completion_tokens", "Completion tokens, as in `usage`.", "model")
+        self._reasoning = counter("reasoning_tokens", "Completion tokens that are reasoning.", "model")
         self._series: dict[tuple[str, str], _Series] = {}
-        self._finished = counter("choices_finished", "Choices that ended, by the reason told.", "model", "reason")
+        self._finished = counter("choices_finished", "Finished choices by `finish_reason`.", "model", "reason")
 
     def note(self, record: RequestRecord) -> None:
-        """Count a request that has ended. An `Observer`."""
+        """Count a finished request. An `Observer`."""
         method = record.method if record.method in _METHODS else "other"
         self._requests.labels(method, record.route, str(record.status)).inc()
         if record.error:
@@ -104,19 +104,19 @@ class Metrics:
             self._note_work(record, record.work)
 
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
-        """Add a value that is asked for when the page is: `crossette_NAME`."""
+        """Register a gauge `crossette_NAME` that is read on each scrape."""
         self.registry.register(_Read(lambda: GaugeMetricFamily(_named(name), help, value=read())))
 
     def counter(self, name: str, help: str, read: Callable[[], float]) -> None:
-        """Add a count that somebody else keeps: `crossette_NAME_total`."""
+        """Register a counter `crossette_NAME_total` that is read on each scrape."""
         self.registry.register(_Read(lambda: CounterMetricFamily(_named(name), help, value=read())))
 
     def page(self, accept: str) -> tuple[bytes, str]:
-        """The page and its media type: Prometheus' text format, or OpenMetrics for who asks for that."""
+        """The metrics page and its media type: Prometheus text format, or OpenMetrics if `accept` requests it."""
         encode, media_type = choose_encoder(accept)
         return encode(self.registry), media_type
 
-    def _note_work(self, record: RequestRecord, work: Work) -> None:
+    def _note_work(self, record: RequestRecord, work: GenerationRecord) -> None:
         key, usage = (work.model, record.endpoint), work.usage
         series = self._series.get(key) or self._series.setdefault(key, self._series_of(*key))
         series.duration.observe(record.seconds)
@@ -158,7 +158,7 @@ def _named(name: str) -> str:
 
 
 class _Registry(CollectorRegistry):
-    """Without the times at which series began: they would add a line for each, and nobody draws them."""
+    """A registry without `_created` samples, which would add a line per series and are not used."""
 
     def collect(self) -> Iterator[Metric]:
         for metric in super().collect():
@@ -167,7 +167,7 @@ class _Registry(CollectorRegistry):
 
 
 class _Read(Collector):
-    """A metric that is made when the page is asked for."""
+    """A metric that is created on each scrape."""
 
     def __init__(self, make: Callable[[], Metric]) -> None:
         self._make = make

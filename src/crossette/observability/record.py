@@ -1,6 +1,6 @@
-"""One request, as it is told at its end to the log, the metrics and the traces.
+"""The record of a finished request, for the log, the metrics and the traces.
 
-Never a prompt, an output or a key: what stands here may be kept.
+It never contains a prompt, an output or a key, so that it may be stored.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from crossette.types import SamplingParams, Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What was generated for a request. Times are seconds since the request began."""
+class GenerationRecord:
+    """The generation part of a request record. Times are seconds since the request began."""
 
     id: str
-    """As in the answer's body."""
+    """The response id."""
     model: str
-    """The name of the model itself, whatever alias was asked for."""
+    """The name of the served model, also if an alias was requested."""
     streamed: bool
     num_choices: int
     sampling: SamplingParams
     usage: Usage
     finish_reasons: tuple[str, ...]
-    """Of the choices that were told to have ended."""
+    """The finish reasons that were sent."""
     read_s: float
-    """When the body had been read: other servers and the headers of the answer count from here."""
+    """When the body had been read. Times in other servers and in the response headers start here."""
     queued_s: float | None
-    """How long it waited in the engine for its first step: no moment, but the longest wait of its choices."""
+    """The queue time in the engine until its first step, as a duration: the longest of its choices."""
     first_token_s: float | None
     ended_s: float | None
-    """When the last choice ended; None if the answer was given up."""
+    """When the last choice ended; None if the request was aborted."""
 
     @property
     def time_to_first_token_s(self) -> float | None:
@@ -39,7 +39,7 @@ class Work:
 
     @property
     def time_per_token_s(self) -> float | None:
-        """Seconds for each token of a choice after its first; None for an answer of single tokens, or given up."""
+        """Mean seconds per token of a choice after its first; None without such tokens or if it was aborted."""
         num_later = self.usage.completion_tokens - self.num_choices
         if self.first_token_s is None or self.ended_s is None or num_later <= 0:
             return None
@@ -48,38 +48,38 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """What is known of a request when its last byte was sent, or its client is gone."""
+    """A request whose last byte was sent or whose client disconnected."""
 
     id: str
-    """As in x-request-id."""
+    """The x-request-id."""
     method: str
     path: str
     route: str
-    """The pattern that the path matched; "" for none."""
+    """The matched path pattern; "" for none."""
     endpoint: str
-    """The route below its dialect's prefix: `chat/completions`."""
+    """The route without its dialect's prefix: `chat/completions`."""
     dialect: str
     status: int
-    """499 if the client hung up; 0 if the server broke off before it answered."""
+    """499 if the client disconnected; 0 if the server stopped before it responded."""
     begun_at: float
     """Seconds since the epoch."""
     seconds: float
     key_id: str = ""
-    """Whose request it was, as `crossette keys list` names the key; empty without one."""
+    """The key's id, as in `crossette keys list`; empty without a key."""
     model_asked: str = ""
-    """As the client spelled it: anything at all."""
+    """The requested model name: arbitrary client input."""
     error: str = ""
-    """The kind of the error that was told, as a status or in a stream (`ServingError.kind`)."""
+    """The kind of the error that was sent, as a status or in a stream (`ServingError.kind`)."""
     mismatch: str = ""
-    """How a finished answer breaks its response format or tool choice, if that is the error."""
-    work: Work | None = None
+    """How a finished answer violates its response format or tool choice, if that is the error."""
+    work: GenerationRecord | None = None
     recorded: Mapping[str, object] = field(default_factory=dict)
-    """What the request says of itself: `user`, `metadata` and their like."""
+    """Client metadata of the request: `user`, `metadata` and the like."""
     trace: Mapping[str, str] = field(default_factory=dict)
-    """`traceparent` and `tracestate`, as far as they were sent; nothing if they are not valid."""
+    """The `traceparent` and `tracestate` headers if sent; empty if invalid."""
     trace_id: str = ""
-    """The trace that it belongs to, as 32 hex digits: the caller's, or where spans are made its own; "" for none."""
+    """The trace id as 32 hex digits: the client's, or a new one if spans are exported; "" for none."""
 
 
 Observer = Callable[[RequestRecord], None]
-"""Is told of each request at its end, in the event loop: it must be quick."""
+"""Called with each finished request, in the event loop: it must return quickly."""

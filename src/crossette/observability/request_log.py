@@ -1,27 +1,27 @@
-"""A line of the log for each request: what was asked, what was answered, how much and how fast."""
+"""The access log: one line per finished request."""
 
 from __future__ import annotations
 
 import logging
 from functools import partial
 
-from crossette.log import FIELDS, visible
-from crossette.observability.record import RequestRecord, Work
+from crossette.log import FIELDS, escape_controls
+from crossette.observability.record import GenerationRecord, RequestRecord
 
 log = logging.getLogger(__name__)
 
 _POLLED = {"/health/live", "/health/ready", "/metrics"}
-"""What machines ask for every few seconds: worth a line only if it goes wrong, or if all is logged."""
+"""Polled routes: logged at level debug unless they fail."""
 
 
 def note(record: RequestRecord) -> None:
-    """Write the line of a request that has ended. An `Observer`."""
+    """Log a finished request. An `Observer`."""
     if record.mismatch:
-        log.error("The grammar allowed what the request does not: %s", record.mismatch)
+        log.error("The output does not match the request, although its grammar allowed it: %s", record.mismatch)
     level = logging.DEBUG if record.route in _POLLED and record.status == 200 else logging.INFO
     if not log.isEnabledFor(level):
         return
-    line = f"{record.method} {visible(record.path)} {record.status} {record.seconds * 1000:.0f} ms"
+    line = f"{record.method} {escape_controls(record.path)} {record.status} {record.seconds * 1000:.0f} ms"
     if record.key_id:
         line += f" {record.key_id}"
     if record.error:
@@ -32,19 +32,19 @@ def note(record: RequestRecord) -> None:
     log.log(level, "%s", line, extra={FIELDS: partial(_fields, record)})
 
 
-def _work(work: Work) -> str:
+def _work(work: GenerationRecord) -> str:
     usage = work.usage
     cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
     first = work.time_to_first_token_s
-    spoke = f", first after {first * 1000:.0f} ms" if first is not None else ""
+    first_token = f", first after {first * 1000:.0f} ms" if first is not None else ""
     queued_ms = round((work.queued_s or 0) * 1000)
-    waited = f", queued {queued_ms} ms" if queued_ms else ""
+    queued = f", queued {queued_ms} ms" if queued_ms else ""
     reasons = f", {'+'.join(work.finish_reasons)}" if work.finish_reasons else ""
-    return f" {work.model} {usage.prompt_tokens}{cached}+{usage.completion_tokens} tokens{waited}{spoke}{reasons}"
+    return f" {work.model} {usage.prompt_tokens}{cached}+{usage.completion_tokens} tokens{queued}{first_token}{reasons}"
 
 
 def _fields(record: RequestRecord) -> dict[str, object]:
-    """The same for programs: names that do not change, times in seconds."""
+    """The JSON fields of the line, with stable names and times in seconds."""
     fields: dict[str, object] = {
         "method": record.method,
         "path": record.path,
@@ -64,7 +64,7 @@ def _fields(record: RequestRecord) -> dict[str, object]:
     return fields | ({"recorded": record.recorded} if record.recorded else {})
 
 
-def _work_fields(work: Work) -> dict[str, object]:
+def _work_fields(work: GenerationRecord) -> dict[str, object]:
     usage = work.usage
     times = {
         "queued_s": work.queued_s,

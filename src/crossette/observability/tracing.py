@@ -1,7 +1,7 @@
-"""A span for each request for an answer, sent to an OpenTelemetry collector over HTTP, if one is named.
+"""Tracing: a span per generation request, exported to an OpenTelemetry collector over HTTP if one is configured.
 
-Spans follow OpenTelemetry's conventions for generative AI and for HTTP servers. Without `--otlp-endpoint` nothing of
-this is loaded. Prompts and outputs are never in a span.
+Spans follow OpenTelemetry's semantic conventions for generative AI and HTTP servers. Without `--otlp-endpoint` the
+SDK is not imported. Spans never contain prompts or outputs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossette import __version__
 from crossette.errors import ConfigError, how_to_install
-from crossette.observability.record import Observer, RequestRecord, Work
+from crossette.observability.record import GenerationRecord, Observer, RequestRecord
 from crossette.settings import setting
 from crossette.urls import split_http
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 _OPERATIONS = {"chat/completions": "chat", "completions": "text_completion"}
 _TRACES_PATH = "/v1/traces"
 _SEND_TIMEOUT_S = 2.0
-"""For one batch. A collector that does not answer holds the server's end so long for each of at most four batches."""
+"""The timeout of a batch. An unresponsive collector delays the shutdown by it for each of at most four batches."""
 
-Attributes = dict[str, Any]  # Any: texts, numbers, and lists of texts
+Attributes = dict[str, Any]  # Any: strings, numbers and lists of strings
 
 
 @dataclass(frozen=True, slots=True)
 class TracingSettings:
-    """Where traces go."""
+    """Settings of trace export."""
 
     otlp_endpoint: str | None = setting(
-        None, "URL of an OpenTelemetry collector (OTLP over HTTP) that gets a span for each request."
+        None, "URL of an OpenTelemetry collector (OTLP over HTTP) that receives a span for each request."
     )
 
 
 class Tracer:
-    """Sends spans to a collector, in batches, from a thread of its own. Raises ConfigError if it cannot."""
+    """Exports spans in batches from a background thread. Raises ConfigError for an invalid URL or missing packages."""
 
     def __init__(self, endpoint: str) -> None:
         url = traces_url(endpoint)
@@ -48,7 +48,7 @@ class Tracer:
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as error:
             raise ConfigError(
-                f"--otlp-endpoint needs packages that are not installed ({error.name}). " + how_to_install("otel")
+                f"--otlp-endpoint requires packages that are not installed ({error.name}). " + how_to_install("otel")
             ) from error
         resource = Resource.create({"service.name": "crossette", "service.version": __version__})
         self._trace_id = ""
@@ -58,7 +58,7 @@ class Tracer:
         self._tracer = self._provider.get_tracer("crossette", __version__)
 
     def note(self, record: RequestRecord) -> None:
-        """Make the span of a request that has ended. An `Observer`."""
+        """Export the span of a finished request. An `Observer`."""
         if record.endpoint not in _OPERATIONS:
             return
         from opentelemetry.trace import SpanKind, StatusCode
@@ -82,12 +82,12 @@ class Tracer:
         return (self.note,)
 
     def __exit__(self, *exception: object) -> None:
-        """Send what has not been sent; give up on a collector that does not take it."""
+        """Export the remaining spans, with a timeout."""
         self._provider.shutdown()
 
 
 def _id_generator(trace_id: Callable[[], str]) -> IdGenerator:
-    """Random ids, but a new trace has the id that the lines of its request were logged with, if it has one."""
+    """Random ids, except that a new trace gets the trace id of its request's log lines, if any."""
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
     class Ids(RandomIdGenerator):
@@ -98,18 +98,18 @@ def _id_generator(trace_id: Callable[[], str]) -> IdGenerator:
 
 
 def traces_url(endpoint: str) -> str:
-    """The address that spans are sent to: the collector's, with the path that OTLP defines unless one is given."""
+    """The URL of the traces endpoint: the collector's URL, with the default path of OTLP unless it has a path."""
     try:
         parts = split_http(endpoint)
     except ValueError as error:
         raise ConfigError(
-            f"--otlp-endpoint {endpoint!r} is no HTTP URL: {error}. Give one, such as http://localhost:4318"
+            f"--otlp-endpoint {endpoint!r} is not an HTTP URL: {error}. Give one such as http://localhost:4318"
         ) from None
     return endpoint if parts.path.strip("/") else parts._replace(path=_TRACES_PATH).geturl()
 
 
 def attributes(record: RequestRecord) -> Attributes:
-    """What a span says of its request. What is not known is left out."""
+    """The attributes of a request's span, without unknown values."""
     known: Attributes = {
         "gen_ai.operation.name": _OPERATIONS[record.endpoint],
         "gen_ai.provider.name": "crossette",
@@ -122,12 +122,12 @@ def attributes(record: RequestRecord) -> Attributes:
         "crossette.request_id": record.id,
     }
     if record.work is not None:
-        known |= _asked(record.work) | _answered(record.work)
+        known |= _request_attributes(record.work) | _response_attributes(record.work)
     return {name: value for name, value in known.items() if value is not None}
 
 
-def events(work: Work | None) -> Iterator[tuple[str, float]]:
-    """What happened when, in seconds since the request began."""
+def events(work: GenerationRecord | None) -> Iterator[tuple[str, float]]:
+    """The events of a span, in seconds since the request began."""
     if work is None:
         return
     for name, at_s in (("body_read", work.read_s), ("first_token", work.first_token_s), ("last_token", work.ended_s)):
@@ -135,7 +135,7 @@ def events(work: Work | None) -> Iterator[tuple[str, float]]:
             yield f"crossette.{name}", at_s
 
 
-def _asked(work: Work) -> Attributes:
+def _request_attributes(work: GenerationRecord) -> Attributes:
     sampling = work.sampling
     return {
         "gen_ai.request.max_tokens": sampling.max_tokens,
@@ -144,14 +144,14 @@ def _asked(work: Work) -> Attributes:
         "gen_ai.request.top_k": sampling.top_k or None,
         "gen_ai.request.frequency_penalty": float(sampling.frequency_penalty),
         "gen_ai.request.presence_penalty": float(sampling.presence_penalty),
-        # Attributes are signed integers of 64 bits, and a seed may be larger.
+        # Attributes are signed 64-bit integers, and a seed may be larger.
         "gen_ai.request.seed": sampling.seed if (sampling.seed or 0) < 2**63 else None,
         "gen_ai.request.choice.count": work.num_choices,
         "gen_ai.request.stream": work.streamed,
     }
 
 
-def _answered(work: Work) -> Attributes:
+def _response_attributes(work: GenerationRecord) -> Attributes:
     usage = work.usage
     return {
         "gen_ai.response.id": work.id,
@@ -167,5 +167,5 @@ def _answered(work: Work) -> Attributes:
 
 
 def _ns(record: RequestRecord, seconds: float) -> int:
-    """A moment of the request, in nanoseconds since the epoch."""
+    """A time of the request, in nanoseconds since the epoch."""
     return int((record.begun_at + seconds) * 1e9)

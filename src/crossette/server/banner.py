@@ -1,4 +1,4 @@
-"""What a server says of itself once it listens: to people on standard output, to programs as a line of the log."""
+"""The startup banner, for standard output or as JSON log fields, and the URLs of the server."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any
 
 from crossette import __version__
 from crossette.engine import Engine
-from crossette.machine import show_memory
+from crossette.machine import format_memory
 
-_EVERYWHERE = "*"
+_ANY_HOST = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class Banner:
-    """What is served, and at which roots: http://localhost:8000. The first is the one to try."""
+    """The startup banner. `roots` are root URLs such as http://localhost:8000, the preferred one first."""
 
     engine: Engine
     roots: Sequence[str]
     needs_key: bool
 
     def text(self) -> str:
-        """For a person, with a request to try."""
+        """The banner for the console, with an example request."""
         engine, info, stats, base = self.engine, self.engine.info, self.engine.stats(), self.roots[0]
         lines = [
             f"crossette {__version__}",
             f"  model      {info.name} ({info.architecture}, {info.quantization})",
             f"  context    {info.context_length} tokens",
             *(f"  {name:<9}  {value}" for name, value in engine.details.items()),
-            f"  KV cache   {show_memory(stats.kv_bytes)}, {stats.blocks_total} blocks",
+            f"  KV cache   {format_memory(stats.kv_bytes)}, {stats.blocks_total} blocks",
             f"  OpenAI     {base}/v1",
             f"  Fireworks  {base}/inference/v1  (fireworks-ai SDK: {base}/inference)",
             *(f"  also at    {root}" for root in self.roots[1:]),
-            *(["  key        needed: crossette keys create NAME makes one"] if self.needs_key else []),
+            *(["  key        required: crossette keys create NAME"] if self.needs_key else []),
             *(f"  warning    {warning}" for warning in engine.warnings),
             "",
             f"curl {base}/v1/chat/completions -H 'content-type: application/json' \\",
@@ -46,7 +46,7 @@ class Banner:
         return "\n".join(lines)
 
     def fields(self) -> dict[str, Any]:
-        """For a program: the same, but for the request."""
+        """The banner as JSON fields, without the example request."""
         engine, info = self.engine, self.engine.info
         return {
             "version": __version__,
@@ -61,18 +61,18 @@ class Banner:
         }
 
 
-def roots_of(scheme: str, host: str, listener: socket.socket, allowed: Sequence[str]) -> list[str]:
-    """The URLs by which a server can be asked that was told to listen on `host`.
+def root_urls(scheme: str, host: str, listener: socket.socket, allowed: Sequence[str]) -> list[str]:
+    """The root URLs of a server that listens on `host`.
 
-    On all addresses, it is asked by the names of its machine: 0.0.0.0 is no address to ask. `allowed` are the only
-    names that it answers by, if there are any.
+    For a wildcard address such as 0.0.0.0 these are localhost and the hostname. If there are `allowed` hosts, the
+    server accepts no other `Host`.
     """
     address, port = listener.getsockname()[:2]
-    is_everywhere = ipaddress.ip_address(address).is_unspecified
-    names = ["localhost", socket.gethostname()] if is_everywhere else [host]
-    if allowed and _EVERYWHERE not in allowed:
-        plain = [name for name in allowed if not name.startswith(_EVERYWHERE)]
-        names = [name for name in names if name.lower() in allowed] or plain or names
+    is_wildcard = ipaddress.ip_address(address).is_unspecified
+    names = ["localhost", socket.gethostname()] if is_wildcard else [host]
+    if allowed and _ANY_HOST not in allowed:
+        exact = [name for name in allowed if not name.startswith(_ANY_HOST)]
+        names = [name for name in names if name.lower() in allowed] or exact or names
     return [f"{scheme}://{_in_url(name)}:{port}" for name in dict.fromkeys(names)]
 
 

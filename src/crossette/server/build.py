@@ -1,4 +1,4 @@
-"""Composition: from settings to the engine, the app and what is said of them."""
+"""Composition: builds the application, the model files and the banner from settings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import socket
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from crossette.accounts.database.key_ring import KeyRing
+from crossette.accounts.database.authenticator import KeyAuthenticator
 from crossette.accounts.limits import Limiter
-from crossette.accounts.open import Store
+from crossette.accounts.open import Accounts
 from crossette.accounts.prices import parse_prices
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI
@@ -24,15 +24,15 @@ from crossette.models.store import StoredModel
 from crossette.models.window import window_limits
 from crossette.observability.record import Observer
 from crossette.observability.tracing import Tracer
-from crossette.server.banner import Banner, roots_of
+from crossette.server.banner import Banner, root_urls
 from crossette.server.settings import Settings
 from crossette.text.tool_calls.families import FORMATS
 
 
 def model_files(stored: StoredModel, tool_format: str = "") -> ModelFiles:
-    """What an engine needs to load a model of the store. Raises ConfigError for a tool format that is not known."""
+    """The files and metadata of a stored model for an engine. Raises ConfigError for an unknown tool format."""
     if tool_format and tool_format not in FORMATS:
-        raise ConfigError(f"--tool-format {tool_format!r} is not known. It is one of {', '.join(FORMATS)}.")
+        raise ConfigError(f"--tool-format {tool_format!r} is unknown. It must be one of {', '.join(FORMATS)}.")
     record = stored.record
     return ModelFiles(
         path=stored.path,
@@ -52,17 +52,17 @@ def model_files(stored: StoredModel, tool_format: str = "") -> ModelFiles:
 
 
 def tracing(settings: Settings) -> AbstractContextManager[tuple[Observer, ...]]:
-    """Who makes spans of requests while the server runs: nobody, unless a collector is named. Raises ConfigError."""
+    """The tracing observers: none without a configured collector. Raises ConfigError."""
     endpoint = settings.tracing.otlp_endpoint
     return nullcontext(()) if endpoint is None else Tracer(endpoint)
 
 
 def build_app(
-    engine: Engine, settings: Settings, store: Store, listener: socket.socket, observers: Sequence[Observer] = ()
+    engine: Engine, settings: Settings, accounts: Accounts, listener: socket.socket, observers: Sequence[Observer] = ()
 ) -> App:
-    """The application for one engine, as it is asked for at the listener's address.
+    """The application for one engine, served at the listener's address.
 
-    Raises ConfigError for an alias that leads nowhere, or a price of nothing.
+    Raises ConfigError for an alias or a price of a model that is not served.
     """
     models = ServedModels({engine.info.name: engine}, parse_aliases(settings.server.alias, engine.info.name))
     fireworks = dataclasses.replace(FIREWORKS, include_stop=settings.server.fireworks_stop == "include")
@@ -73,9 +73,9 @@ def build_app(
         models,
         settings.http,
         (OPENAI, fireworks),
-        access=store.access,
-        ledger=store.ledger,
-        admissions=AdmissionController(Limiter(store.ledger.used_tokens), settings.queue),
+        access=accounts.access,
+        ledger=accounts.ledger,
+        admissions=AdmissionController(Limiter(accounts.ledger.used_tokens), settings.queue),
         origins=origins(listener, settings),
         observers=observers,
         begins_traces=bool(settings.tracing.otlp_endpoint),
@@ -83,13 +83,13 @@ def build_app(
 
 
 def origins(listener: socket.socket, settings: Settings) -> OriginSettings:
-    """Who may ask in a browser, by the address that the server is really bound to."""
+    """The origin settings, completed with the allowed hosts of the bound address."""
     names = allowed_hosts(settings.origins, listener.getsockname()[0], settings.server.host)
     return dataclasses.replace(settings.origins, allowed_host=names)
 
 
 def parse_aliases(pairs: Sequence[str], default: str) -> dict[str, str]:
-    """`NAME=MODEL` pairs; a bare NAME means the served model."""
+    """Parse `NAME=MODEL` pairs; a bare NAME is an alias of the served model."""
     aliases = {}
     for pair in pairs:
         name, _, target = pair.partition("=")
@@ -99,7 +99,7 @@ def parse_aliases(pairs: Sequence[str], default: str) -> dict[str, str]:
     return aliases
 
 
-def banner(engine: Engine, listener: socket.socket, settings: Settings, access: KeyRing) -> Banner:
-    """What is said once the server listens."""
-    roots = roots_of(settings.tls.scheme, settings.server.host, listener, settings.origins.allowed_host)
-    return Banner(engine, roots, needs_key=access.is_closed and not settings.server.allow_anonymous)
+def banner(engine: Engine, listener: socket.socket, settings: Settings, access: KeyAuthenticator) -> Banner:
+    """The startup banner."""
+    roots = root_urls(settings.tls.scheme, settings.server.host, listener, settings.origins.allowed_host)
+    return Banner(engine, roots, needs_key=access.has_keys and not settings.server.allow_anonymous)

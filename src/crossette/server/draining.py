@@ -1,4 +1,4 @@
-"""A server that stops in three steps, and the engine that stops with it."""
+"""Graceful shutdown: the server drains running requests before it stops, and then stops the engine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from crossette.server.settings import Settings
 from crossette.server.tls import TlsSettings
 from crossette.settings import Seconds
 
-_LAST_WORDS_S = 5.0
-"""Seconds that ended streams have, after the drain timeout, to send their error frames."""
+_ERROR_FRAMES_TIMEOUT_S = 5.0
+"""Seconds after the drain timeout for aborted streams to send their error frames."""
 
 
 def run(engine: Engine, app: App, listener: socket.socket, settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C, then drain. Returns when the engine has stopped."""
+    """Serve until SIGTERM or Ctrl-C, then drain. Returns after the engine has stopped."""
     server = DrainingServer(app, engine, settings.server.drain_timeout, settings.tls)
     try:
         server.run(sockets=[listener])
@@ -33,9 +33,10 @@ def run(engine: Engine, app: App, listener: socket.socket, settings: Settings) -
 
 
 class DrainingServer(uvicorn.Server):
-    """Stops in three steps: no new work; running answers end by themselves; at the timeout, with an error frame.
+    """A uvicorn server that drains: it rejects new requests, lets running ones finish, and aborts them at the timeout.
 
-    A second signal does not wait for the timeout. A third one waits for nothing.
+    Aborted streams end with an error frame. A second signal aborts running requests at once; a third one exits
+    immediately.
     """
 
     def __init__(self, app: App, engine: Engine, drain_timeout: Seconds, tls: TlsSettings | None = None) -> None:
@@ -50,8 +51,8 @@ class DrainingServer(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 server_header=False,
-                proxy_headers=False,  # anybody may write them
-                timeout_graceful_shutdown=int(drain_timeout + _LAST_WORDS_S),
+                proxy_headers=False,  # any client can send them
+                timeout_graceful_shutdown=int(drain_timeout + _ERROR_FRAMES_TIMEOUT_S),
                 ssl_certfile=tls.tls_cert,
                 ssl_keyfile=tls.tls_key,
             )
@@ -59,20 +60,20 @@ class DrainingServer(uvicorn.Server):
         self._app = app
         self._engine = engine
         self._drain_timeout = drain_timeout
-        self._is_hurried = False
-        self._end_answers: Callable[[], object] = lambda: None
-        """What ends them at once; nothing before the server stops."""
+        self._is_aborting = False
+        self._abort_requests: Callable[[], object] = lambda: None
+        """Aborts all running requests; does nothing before the shutdown begins."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.should_exit and not self._is_hurried:
-            self._is_hurried = True
-            self._end_answers()
+        if self.should_exit and not self._is_aborting:
+            self._is_aborting = True
+            self._abort_requests()
         else:
             super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As uvicorn does, but what was obeyed is not raised again: the process ends by itself, with status 0."""
+        """As in uvicorn, but without raising handled signals again, so that the process exits with status 0."""
         with super().capture_signals():
             yield
             self._captured_signals.clear()
@@ -81,10 +82,10 @@ class DrainingServer(uvicorn.Server):
         self._app.drain()
         running = self._engine.stats().running
         if running:
-            logging.getLogger(__name__).info("Draining: %d answers are running", running)
+            logging.getLogger(__name__).info("Draining: %d requests are running", running)
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(0 if self._is_hurried else self._drain_timeout, self._engine.close)
-        self._end_answers = partial(loop.call_soon_threadsafe, self._engine.close)
+        timer = loop.call_later(0 if self._is_aborting else self._drain_timeout, self._engine.close)
+        self._abort_requests = partial(loop.call_soon_threadsafe, self._engine.close)
         try:
             await super().shutdown(sockets)
         finally:

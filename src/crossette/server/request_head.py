@@ -1,7 +1,7 @@
-"""Which request heads are taken: what HTTP/1.1 asks of a server so that no two parties can read a message apart.
+"""Validation of request heads by RFC 9112, so that a proxy and this server cannot interpret a message differently.
 
-What the parser does not check itself, by RFC 9112: the version, one valid `Host`, a framing that is understood, and a
-target that is a path or a URL.
+It covers what the parser does not check itself: the version, a single valid `Host`, supported framing, and a target
+that is a path or a URL.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class BadRequest(Exception):
-    """A message that breaks HTTP: it is refused, and its connection closed."""
+    """A malformed HTTP message: it is rejected and its connection is closed."""
 
     def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(message)
@@ -29,40 +29,37 @@ class BadRequest(Exception):
 
 
 def check_head(version: str, target: bytes, headers: Headers) -> None:
-    """Raise BadRequest for a head that is not to be answered by anything else.
-
-    `version` is as the parser gives it: "1.1".
-    """
+    """Raise BadRequest for an invalid head. `version` is the parser's, such as "1.1"."""
     if version not in ("1.0", "1.1"):
         raise BadRequest(f"HTTP/{version} is not supported on this connection. Use HTTP/1.1.")
-    _check_host([value for name, value in headers if name == b"host"], is_needed=version == "1.1")
+    _check_host([value for name, value in headers if name == b"host"], is_required=version == "1.1")
     _check_framing(version, headers)
     _check_target(target)
 
 
 def framing(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The lines that say where the body ends."""
+    """The headers that determine the length of the body."""
     return [(name, value) for name, value in headers if name in _FRAMING]
 
 
 def authority(target: bytes) -> bytes | None:
-    """The host that a target in absolute form names; None for a path. RFC 9112, 3.2.2: it stands before `Host`."""
+    """The authority of a target in absolute form; None for a path. It overrides `Host` (RFC 9112, 3.2.2)."""
     if target.startswith(b"/"):
         return None
     return re.split(b"[/?#]", target.partition(b"://")[2], maxsplit=1)[0].rpartition(b"@")[2]
 
 
-def _check_host(values: Sequence[bytes], is_needed: bool) -> None:
+def _check_host(values: Sequence[bytes], is_required: bool) -> None:
     if len(values) > 1:
         raise BadRequest(f"The request has {len(values)} Host headers. Send one.")
-    if not values and is_needed:
+    if not values and is_required:
         raise BadRequest("The request has no Host header. HTTP/1.1 requires one (RFC 9112, 3.2).")
     if values and not _HOST.fullmatch(values[0]):
         raise BadRequest("The Host header is not HOST or HOST:PORT.")
 
 
 def _check_framing(version: str, headers: Headers) -> None:
-    """RFC 9112, 6.1: what is not understood must not be guessed, and HTTP/1.0 knows no transfer codings."""
+    """RFC 9112, 6.1: unsupported framing must be rejected, and HTTP/1.0 has no transfer codings."""
     codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
     lengths = [value for name, value in headers if name == b"content-length"]
     if codings and codings != [b"chunked"]:
@@ -71,7 +68,7 @@ def _check_framing(version: str, headers: Headers) -> None:
     if codings and version == "1.0":
         raise BadRequest("HTTP/1.0 has no Transfer-Encoding. Send a Content-Length, or use HTTP/1.1.")
     if len(lengths) + len(codings) > 1:
-        raise BadRequest("The request says more than once how long its body is. Send one Content-Length.")
+        raise BadRequest("The request has several body lengths. Send one Content-Length.")
     if lengths and not re.fullmatch(rb"[0-9]+", lengths[0]):
         raise BadRequest("The Content-Length is not a number of bytes.")
 
@@ -82,4 +79,4 @@ def _check_target(target: bytes) -> None:
     except httptools.HttpParserInvalidURLError:
         path = None
     if not path or not path.startswith(b"/") or not path.isascii():
-        raise BadRequest("The request's target is not a path of this server, such as /v1/models.")
+        raise BadRequest("The request target is not a path of this server, such as /v1/models.")

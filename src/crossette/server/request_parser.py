@@ -1,7 +1,7 @@
-"""Bytes of a connection to requests: httptools' parser, held to one reading of each message.
+"""The HTTP/1.1 request parser: httptools' parser with strict message framing.
 
-httptools ends a message at its head where the head offers an upgrade, and takes the body for the next request; it
-adds trailers to the headers of a request that is already being answered, and takes headers of any length.
+httptools ends a message at its head if the head offers an upgrade, and parses the body as the next request; it adds
+trailers to the headers of a running request, and accepts headers of any length.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ MAX_HEAD_BYTES = 64 * 2**10
 _LINE_BYTES = len(b": \r\n")
 
 
-class Listener(Protocol):
-    """Who is told of a request's parts, as httptools names them."""
+class ParserCallbacks(Protocol):
+    """The callbacks of a parser, with the names of httptools."""
 
     def on_message_begin(self) -> None: ...
     def on_url(self, url: bytes) -> None: ...
@@ -27,23 +27,22 @@ class Listener(Protocol):
     def on_body(self, body: bytes) -> None: ...
     def on_message_complete(self) -> None: ...
     def on_bad_request(self, error: BadRequest) -> None:
-        """The bytes break HTTP. Nothing more is told of this connection."""
+        """The bytes are malformed. No further callbacks follow on this connection."""
 
 
 class RequestParser:
-    """Tells `listener` of each request once its head is good, and of one that is not once, then of nothing.
+    """Calls `callbacks` for each request once its head is valid, and `on_bad_request` for the first malformed one.
 
-    An upgrade is never taken: the request is read as if it were not offered (RFC 9110, 7.8). Has the methods of
-    httptools' parser that uvicorn calls.
+    Upgrades are ignored, which RFC 9110, 7.8 allows. Has the methods of httptools' parser that uvicorn calls.
     """
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, callbacks: ParserCallbacks) -> None:
+        self._callbacks = callbacks
         self._is_broken = False
         self._is_replaying = False
         self.is_head_open = False
-        self._unseen = 0
-        """Bytes that were read since the parser last told of anything: a header line or a trailer without end."""
+        self._bytes_since_event = 0
+        """Bytes since the last parser event, to bound header lines and trailers."""
         self._begin_parser()
 
     def feed_data(self, data: bytes) -> None:
@@ -56,7 +55,7 @@ class RequestParser:
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             if not isinstance(cause, BadRequest):
-                raise  # a fault of our own: asyncio logs it and closes the connection
+                raise  # a bug: asyncio logs it and closes the connection
             self._break(cause)
         except httptools.HttpParserError as error:
             self._break(BadRequest(f"The request is not valid HTTP: {error}."))
@@ -73,12 +72,12 @@ class RequestParser:
     def should_upgrade(self) -> bool:
         return False
 
-    # What httptools calls.
+    # --- called by httptools ---
 
     def on_message_begin(self) -> None:
         if self._is_replaying:
             return
-        self._unseen = 0
+        self._bytes_since_event = 0
         self.is_head_open = True
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -90,8 +89,8 @@ class RequestParser:
             self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.is_head_open:  # else it is a trailer, which may not change what was read before it
-            self._headers.append((name.lower(), value.rstrip(b" \t")))  # RFC 9112, 5.1: no part of the value
+        if self.is_head_open:  # else it is a trailer, which must not change the headers
+            self._headers.append((name.lower(), value.rstrip(b" \t")))  # RFC 9112, 5.1: not part of the value
             self._count(len(name) + len(value) + _LINE_BYTES)
 
     def on_headers_complete(self) -> None:
@@ -102,53 +101,53 @@ class RequestParser:
         if self._parser.get_method() == b"CONNECT":
             raise BadRequest("CONNECT is not supported: this server is no proxy.")
         check_head(self._parser.get_http_version(), self._url, self._headers)
-        self._tell_head()
+        self._emit_head()
 
     def on_body(self, body: bytes) -> None:
-        self._unseen = 0
-        self._listener.on_body(body)
+        self._bytes_since_event = 0
+        self._callbacks.on_body(body)
 
     def on_message_complete(self) -> None:
         if not self._parser.should_upgrade():  # else its body is still to come
-            self._unseen = 0
-            self._listener.on_message_complete()
+            self._bytes_since_event = 0
+            self._callbacks.on_message_complete()
 
-    def _tell_head(self) -> None:
-        listener, named = self._listener, authority(self._url)
-        listener.on_message_begin()
-        listener.on_url(self._url)
+    def _emit_head(self) -> None:
+        callbacks, host = self._callbacks, authority(self._url)
+        callbacks.on_message_begin()
+        callbacks.on_url(self._url)
         for name, value in self._headers:
-            listener.on_header(name, value if name != b"host" or named is None else named)
-        listener.on_headers_complete()
+            callbacks.on_header(name, value if name != b"host" or host is None else host)
+        callbacks.on_headers_complete()
 
     def _count(self, size: int) -> None:
-        self._unseen = 0
+        self._bytes_since_event = 0
         self._head_bytes += size
         self._check_size(self._head_bytes)
 
     def _check_size(self, size: int) -> None:
         if size > MAX_HEAD_BYTES and self.is_head_open:
             raise BadRequest(
-                f"The request's headers are larger than {MAX_HEAD_BYTES} bytes. Send less.",
+                f"The request's headers are larger than {MAX_HEAD_BYTES} bytes. Send fewer.",
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
             )
         if size > MAX_HEAD_BYTES:
-            raise BadRequest(f"More than {MAX_HEAD_BYTES} bytes came between two pieces of the body.")
+            raise BadRequest(f"Chunk extensions or trailers are larger than {MAX_HEAD_BYTES} bytes.")
 
     def _feed(self, data: bytes) -> None:
-        unseen = self._unseen
-        self._unseen = unseen + len(data)
+        bytes_before = self._bytes_since_event
+        self._bytes_since_event = bytes_before + len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as stop:
             self._replay_framing()
             self._feed(data[stop.args[0] :])
             return
-        if self._unseen > len(data):  # nothing was told of since an earlier call
-            self._check_size(self._unseen)
+        if self._bytes_since_event > len(data):  # no event since an earlier call
+            self._check_size(self._bytes_since_event)
 
     def _replay_framing(self) -> None:
-        """Go on behind the head in a new parser, which is told the framing and no upgrade."""
+        """Continue after the head with a new parser, which gets a head with the same framing and no upgrade."""
         self._begin_parser()
         self._is_replaying = True
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in framing(self._headers))
@@ -156,9 +155,9 @@ class RequestParser:
 
     def _begin_parser(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
-        # What follows a request that closes the connection is no error of that request.
+        # Bytes after a request that closes the connection are not an error of that request.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def _break(self, error: BadRequest) -> None:
         self._is_broken = True
-        self._listener.on_bad_request(error)
+        self._callbacks.on_bad_request(error)

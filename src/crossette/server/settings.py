@@ -1,4 +1,4 @@
-"""All that a server can be told: one typed tree, whose sections are those of the configuration file."""
+"""All settings of a server as one typed tree. Its fields are the sections of the configuration file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from crossette import config
-from crossette.accounts.settings import StoreSettings
+from crossette.accounts.settings import AccountSettings
 from crossette.api.guards.origins import OriginSettings
 from crossette.api.guards.queue_wait import QueueSettings
 from crossette.api.http import HttpSettings
@@ -22,37 +22,37 @@ from crossette.text.tool_calls.families import FORMATS
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What is served, and where."""
+    """The served model and the address."""
 
-    model: str = setting(DEFAULT.name, "Catalogue name, hf:ORG/REPO[:FILE.gguf], a .gguf file or an OpenVINO folder.")
+    model: str = setting(DEFAULT.name, "Catalogue name, hf:ORG/REPO[:FILE.gguf], .gguf file or OpenVINO folder.")
     host: str = setting("127.0.0.1", "Address to listen on.")
-    port: Port = setting(8000, "Port to listen on; 0 takes a free one.")
+    port: Port = setting(8000, "Port to listen on; 0 for a free one.")
     alias: tuple[str, ...] = setting(
         (),
-        "NAME=MODEL: serve the model under another name, too. Repeatable. Replaces the [server.alias] table of"
-        " --config, and adds nothing to it.",
+        "NAME=MODEL: also serve the model under another name. Repeatable. Replaces the [server.alias] table of"
+        " --config.",
     )
     allow_anonymous: bool = setting(
-        False, "Serve requests without a key: on an address that others reach, and where keys were made."
+        False, "Accept requests without a key, also from other machines and when keys exist."
     )
     fireworks_stop: Literal["include", "omit"] = setting(
-        "include", "Whether text under /inference/v1 includes the stop string: as in 2023, or as today."
+        "include", "Whether text under /inference/v1 includes the stop string (as in 2023) or not (as today)."
     )
     tool_format: str = setting(
-        "", f"How the model calls tools, where its template does not show it: {', '.join(FORMATS)}."
+        "", f"Tool call format, if it is not detected from the chat template: {', '.join(FORMATS)}."
     )
-    drain_timeout: Seconds = setting(30.0, "Seconds that running answers may still take after SIGTERM or Ctrl-C.")
-    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "What is logged, from this level up.")
-    log_format: Literal["console", "json"] = setting("console", "Log lines for people, or JSON objects for programs.")
+    drain_timeout: Seconds = setting(30.0, "Seconds for running requests to finish after SIGTERM or Ctrl-C.")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Minimum level of log lines.")
+    log_format: Literal["console", "json"] = setting("console", "Format of log lines: text or JSON.")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one server. Each field is a section; `engines` are the sections of the backends."""
+    """The settings of a server. Each field is a section; `engines` has the sections of the backends."""
 
     server: ServerSettings = field(default_factory=ServerSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
-    accounts: StoreSettings = field(default_factory=StoreSettings)
+    accounts: AccountSettings = field(default_factory=AccountSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
     origins: OriginSettings = field(default_factory=OriginSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
@@ -69,6 +69,6 @@ SECTIONS: Mapping[str, type] = {**_OWN, **{name: backend.settings for name, back
 def load_settings(
     flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None, file: Path | None = None
 ) -> Settings:
-    """The settings of a server. `flags` holds only what was given. Raises ConfigError, naming the source."""
+    """Load the settings of a server. `flags` holds given flags only. Raises ConfigError with the source."""
     loaded = config.load(SECTIONS, flags=flags, environ=environ, file=file)
     return Settings(**{name: loaded[name] for name in _OWN}, engines={name: loaded[name] for name in BACKENDS})

@@ -1,4 +1,4 @@
-"""Each test of the store runs on both databases: SQLite always, PostgreSQL with --all."""
+"""Fixtures for database tests, which run on SQLite always and on PostgreSQL with --all."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from crossette.accounts.database.authenticator import KeyAuthenticator
 from crossette.accounts.database.database import Database
-from crossette.accounts.database.key_ring import KeyRing
 from crossette.accounts.database.keys import Keys
 from support.key_clock import Clock
 from support.postgres import Cluster, cluster
@@ -22,7 +22,7 @@ def postgres() -> Iterator[Cluster]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.all)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of an empty database."""
+    """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/crossette.db"
     running: Cluster = request.getfixturevalue("postgres")
@@ -31,11 +31,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """With its tables."""
-    made = Database(database_url)
-    made.migrate()
-    yield made
-    made.close()
+    """A migrated database."""
+    migrated = Database(database_url)
+    migrated.migrate()
+    yield migrated
+    migrated.close()
 
 
 @pytest.fixture
@@ -49,5 +49,5 @@ def keys(database: Database, clock: Clock) -> Keys:
 
 
 @pytest.fixture
-def ring(keys: Keys, clock: Clock) -> KeyRing:
-    return KeyRing(keys, clock=clock)
+def auth(keys: Keys, clock: Clock) -> KeyAuthenticator:
+    return KeyAuthenticator(keys, clock=clock)

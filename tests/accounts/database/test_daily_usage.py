@@ -1,4 +1,4 @@
-"""What rows add up to by day, and what usage and budgets make of it."""
+"""Daily totals, usage queries and used budgets."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_day_begins_in_utc_and_since_includes_its_moment(database: Database) -
 
 
 @pytest.mark.parametrize(("since", "num_rows"), [("0300-01-01T01:00Z", 1), ("9999-12-31T23:59Z", 0)])
-def test_any_moment_may_be_the_first(database: Database, since: str, num_rows: int) -> None:
+def test_since_may_be_any_time(database: Database, since: str, num_rows: int) -> None:
     with database.write() as connection:
         insert_rows(connection, [row_of(make_entry(), {})])
         query = parse_query("model", since, NOW)
@@ -99,7 +99,7 @@ SINCE = st.none() | st.integers(-50, 50).map(lambda hours: NOW + timedelta(hours
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(ENTRIES, st.sets(st.sampled_from(GROUPS), min_size=1), SINCE, st.integers(0, 12))
-def test_sums_are_those_of_the_entries(
+def test_totals_match_the_entries(
     database: Database, entries: list[Entry], groups: set[Any], since: datetime | None, cut: int
 ) -> None:
     query = UsageQuery(tuple(group for group in GROUPS if group in groups), since)
@@ -108,7 +108,7 @@ def test_sums_are_those_of_the_entries(
         for table in (requests, days):
             connection.execute(table.delete())
         insert_rows(connection, [row_of(entry, {}) for entry in entries[:cut]])
-        insert_rows(connection, [row_of(entry, {}) for entry in entries])  # as after a commit that was not confirmed
+        insert_rows(connection, [row_of(entry, {}) for entry in entries])  # as after an unconfirmed commit
 
         assert _sums(usage_rows(connection, query)) == expected
 
@@ -128,15 +128,13 @@ def _added_up(entries: Sequence[Entry], groups: set[Any]) -> dict[tuple[str | No
         model = entry.model if entry.is_served else ""
         named = {"key": entry.key_id, "model": model, "day": f"{entry.time:%Y-%m-%d}"}
         sums = found[tuple(named[group] if group in groups else None for group in GROUPS)]
-        for place, number in enumerate((1, entry.usage.prompt_tokens, entry.usage.completion_tokens)):
-            sums[place] += number
+        for index, number in enumerate((1, entry.usage.prompt_tokens, entry.usage.completion_tokens)):
+            sums[index] += number
     return found
 
 
-def test_rows_older_than_they_are_kept_are_deleted_and_what_they_add_up_to_stays(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "DELETED_ROWS", 2)
+def test_rows_older_than_keep_are_deleted_and_totals_stay(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DELETE_BATCH_ROWS", 2)
     now = datetime.now(UTC)
     old = [make_entry(id=f"old-{number}", time=now - timedelta(days=31, minutes=number)) for number in range(5)]
     query = UsageQuery(("key",))
@@ -156,7 +154,7 @@ def test_rows_older_than_they_are_kept_are_deleted_and_what_they_add_up_to_stays
 
 
 @pytest.mark.all
-def test_days_are_written_alike_however_postgres_writes_dates(postgres: Any) -> None:
+def test_days_have_one_format_whatever_the_datestyle_of_postgres(postgres: Any) -> None:
     with admin(postgres.emptied()) as owner:
         owner.execute("ALTER ROLE crossette SET datestyle = 'SQL, DMY'")
     database = Database(postgres.url)
@@ -164,7 +162,7 @@ def test_days_are_written_alike_however_postgres_writes_dates(postgres: Any) -> 
         database.migrate()
         with database.write() as connection:
             assert connection.exec_driver_sql("SELECT date '2026-11-23' :: text").scalar_one() == "23/11/2026"
-        test_rows_of_an_earlier_version_are_added_up(database)
+        test_rows_of_an_earlier_version_are_aggregated(database)
         with database.read() as connection:
             assert {row.day for row in usage_rows(connection, UsageQuery(("day",)))} == {"2026-11-23", "2026-11-24"}
             since = UsageQuery(("day",), since=NOW - timedelta(hours=1))
@@ -175,7 +173,7 @@ def test_days_are_written_alike_however_postgres_writes_dates(postgres: Any) -> 
             owner.execute("ALTER ROLE crossette RESET datestyle")
 
 
-def test_rows_of_an_earlier_version_are_added_up(database: Database) -> None:
+def test_rows_of_an_earlier_version_are_aggregated(database: Database) -> None:
     entries = [make_entry(10, 5, cached=4), make_entry(1, 2, status=499), make_entry(model="other", status=401)]
     with database.write() as connection:
         connection.execute(requests.insert(), [row_of(entry, {"fake": Price(1e6, 0, 2e6)}) for entry in entries])
@@ -193,18 +191,18 @@ def test_rows_of_an_earlier_version_are_added_up(database: Database) -> None:
         assert [row.requests for row in expected] == [2, 1, 1]
 
 
-# --- names that clients make up ---
+# --- unknown model names ---
 
 
-def made_up(number: int, **fields: Any) -> Entry:
+def unknown_model(number: int, **fields: Any) -> Entry:
     return make_entry(0, 0, model=f"made-up-{number}", status=404, is_served=False, **fields)
 
 
-def test_names_that_clients_make_up_add_no_sums(database: Database) -> None:
-    """Each request would leave one that nothing ever deletes. Its row says what was asked for."""
+def test_unknown_model_names_add_no_totals(database: Database) -> None:
+    """Each request would add a total that is never deleted. Its row has the requested name."""
     with running(database) as ledger:
         for number in range(30):
-            ledger.note(made_up(number))
+            ledger.note(unknown_model(number))
         ledger.note(make_entry())
         wait_for(ledger, written=31)
         by_model = ledger.usage(UsageQuery(("model",)))
@@ -217,7 +215,7 @@ def test_names_that_clients_make_up_add_no_sums(database: Database) -> None:
     assert {row["model"] for row in kept(database) if not row["is_served"]} == {f"made-up-{n}" for n in range(30)}
 
 
-def test_names_of_an_earlier_version_that_never_had_a_token_become_one(database: Database) -> None:
+def test_names_of_an_earlier_version_without_tokens_are_merged(database: Database) -> None:
     tomorrow = NOW + timedelta(days=1)
     entries = [
         make_entry(10, 5),
@@ -253,10 +251,10 @@ def test_names_of_an_earlier_version_that_never_had_a_token_become_one(database:
     }
 
 
-# --- as people write it ---
+# --- parsing ---
 
 
-def test_a_query_is_read() -> None:
+def test_a_query_is_parsed() -> None:
     assert parse_query(None, None, NOW) == UsageQuery(("key", "model"))
     assert parse_query("day,key", "7d", NOW) == UsageQuery(("key", "day"), NOW - timedelta(days=7))
 
@@ -265,7 +263,7 @@ def test_a_query_is_read() -> None:
     ("group_by", "since", "param"),
     [("", None, "group_by"), ("key,", None, "group_by"), ("user", None, "group_by"), (None, "yesterday", "since")],
 )
-def test_what_is_no_query_is_refused_by_name(group_by: str | None, since: str | None, param: str) -> None:
+def test_an_invalid_query_is_rejected_by_name(group_by: str | None, since: str | None, param: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
         parse_query(group_by, since, NOW)
 

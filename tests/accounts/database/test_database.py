@@ -1,4 +1,4 @@
-"""Both databases are brought to the same tables, and fail in words that an owner can use."""
+"""Both databases have the same schema and report useful errors."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from alembic.migration import MigrationContext
 from sqlalchemy import func, insert, select
 
 from crossette.accounts.database import sqlite
-from crossette.accounts.database.database import Database, Rejected
+from crossette.accounts.database.database import Database, ValuesRejected
 from crossette.accounts.database.keys import Keys
 from crossette.accounts.database.tables import keys, metadata
-from crossette.errors import ConfigError, StoreError
+from crossette.errors import ConfigError, DatabaseError
 
 
-def test_migrations_lead_to_the_tables_that_the_code_knows(database: Database) -> None:
+def test_migrations_produce_the_declared_tables(database: Database) -> None:
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
 
         assert compare_metadata(context, metadata) == []
 
 
-def test_several_processes_may_bring_a_database_up_to_date_at_once(database_url: str) -> None:
+def test_several_processes_may_migrate_a_database_at_once(database_url: str) -> None:
     migrate = "import sys; from crossette.accounts.database.database import Database; Database(sys.argv[1]).migrate()"
     command = [sys.executable, "-c", migrate, database_url]
 
@@ -45,7 +45,7 @@ def test_several_processes_may_bring_a_database_up_to_date_at_once(database_url:
     database.close()
 
 
-def test_a_database_of_a_newer_version_is_left_alone(database: Database) -> None:
+def test_a_database_of_a_newer_version_is_rejected(database: Database) -> None:
     with database.write() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '999'")
 
@@ -53,18 +53,18 @@ def test_a_database_of_a_newer_version_is_left_alone(database: Database) -> None
         database.migrate()
 
 
-def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:
+def test_a_failed_transaction_is_rolled_back(database: Database) -> None:
     row = {"id": "a", "name": "a", "version": 1, "hash": "", "is_admin": False, "limits": {}}
 
-    with pytest.raises(Rejected), database.write() as connection:
+    with pytest.raises(ValuesRejected), database.write() as connection:
         connection.execute(insert(keys).values(**row))  # created_at is missing
 
     with database.read() as connection:
         assert connection.execute(select(func.count()).select_from(keys)).scalar_one() == 0
 
 
-def test_an_error_tells_no_values(database: Database) -> None:
-    with pytest.raises(StoreError) as raised, database.write() as connection:
+def test_an_error_contains_no_values(database: Database) -> None:
+    with pytest.raises(DatabaseError) as raised, database.write() as connection:
         connection.execute(insert(keys).values(id="a", name="a", version=1, hash="very-secret"))
 
     assert "very-secret" not in "".join(traceback.format_exception(raised.value))
@@ -72,32 +72,32 @@ def test_an_error_tells_no_values(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("url", "message"),
     [
-        ("nonsense", "is no URL"),
+        ("nonsense", "is not a URL"),
         ("mysql://me:hunter2@host/x", "cannot begin with mysql://"),
-        ("sqlite://", "names no file"),
-        ("sqlite:///:memory:", "names no file"),
+        ("sqlite://", "has no file"),
+        ("sqlite:///:memory:", "has no file"),
     ],
 )
-def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words) as raised:
+def test_an_invalid_url_is_rejected_without_its_password(url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
         Database(url)
 
     assert "hunter2" not in str(raised.value)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_a_database_is_called_by_its_url_without_the_password(scheme: str) -> None:
+def test_a_database_is_shown_as_its_url_without_the_password(scheme: str) -> None:
     database = Database(f"{scheme}://me:hunter2@127.0.0.1:1/x")
 
     assert str(database) == "postgresql+psycopg://me:***@127.0.0.1:1/x"
-    with pytest.raises(StoreError) as raised:
+    with pytest.raises(DatabaseError) as raised:
         database.migrate()
     assert "hunter2" not in str(raised.value)
 
 
-def test_nobody_else_on_the_machine_can_read_the_file(tmp_path: Path) -> None:
+def test_the_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "new" / "crossette.db"
 
     Database(f"sqlite:///{file}").migrate()
@@ -105,17 +105,17 @@ def test_nobody_else_on_the_machine_can_read_the_file(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_connections_are_kept_as_long_as_the_file_is_the_same(tmp_path: Path) -> None:
+def test_connections_are_pooled_as_long_as_the_file_is_the_same(tmp_path: Path) -> None:
     file = tmp_path / "kept.db"
-    changes = tmp_path / "kept.db-wal"  # goes away when the last connection is closed
+    wal = tmp_path / "kept.db-wal"  # deleted when the last connection is closed
     database = Database(f"sqlite:///{file}")
     database.migrate()
     Keys(database).create("first")
-    was_open_between = changes.exists()
+    was_open_between = wal.exists()
     file.rename(tmp_path / "moved.db")
-    changes.unlink()
+    wal.unlink()
 
-    with pytest.raises(StoreError, match="read"):
+    with pytest.raises(DatabaseError, match="read"):
         Keys(database).list()
     database.migrate()
     found = Keys(database).list()
@@ -123,12 +123,12 @@ def test_connections_are_kept_as_long_as_the_file_is_the_same(tmp_path: Path) ->
 
     assert was_open_between
     assert found == []
-    assert not changes.exists()
+    assert not wal.exists()
 
 
-def test_bringing_a_file_up_to_date_leaves_its_locks_alone(tmp_path: Path) -> None:
-    """A process that opens and closes the file by itself gives up SQLite's locks on it: another one then takes the log
-    of changes for nobody's, and what is written from then on is gone."""
+def test_migrating_a_file_keeps_its_locks(tmp_path: Path) -> None:
+    """Opening and closing the file directly would release SQLite's locks on it: another process could then delete the
+    WAL, and later writes would be lost."""
     database = Database(f"sqlite:///{tmp_path}/locked.db")
     database.migrate()
     Keys(database).create("first")
@@ -146,81 +146,81 @@ def test_bringing_a_file_up_to_date_leaves_its_locks_alone(tmp_path: Path) -> No
     assert others == ["(1,)\n", "(2,)\n", "(3,)\n"]
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     database = Database(f"sqlite:///{tmp_path}/file/crossette.db")
 
-    with pytest.raises(StoreError, match=r"Can't write .*file/crossette\.db: "):
+    with pytest.raises(DatabaseError, match=r"Can't write .*file/crossette\.db: "):
         database.migrate()
     assert database.is_blank()
 
 
-def test_a_file_that_is_no_database_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_does_not_count_as_empty(tmp_path: Path) -> None:
     (tmp_path / "crossette.db").write_bytes(b"PK" * 4096)
     database = Database(f"sqlite:///{tmp_path}/crossette.db")
 
-    with pytest.raises(StoreError, match="file is not a database"):
+    with pytest.raises(DatabaseError, match="file is not a database"):
         database.migrate()
     assert not database.is_blank()
 
 
-def test_a_folder_that_may_not_be_entered_is_not_taken_for_an_empty_one(
+def test_a_folder_without_search_permission_does_not_count_as_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = Database(f"sqlite:///{tmp_path}/crossette.db")
     database.migrate()
     database.close()
-    monkeypatch.setattr(sqlite, "_opened", refuse_to_open)
-    monkeypatch.setattr(Path, "stat", refuse_to_look)
+    monkeypatch.setattr(sqlite, "_open", refuse_open)
+    monkeypatch.setattr(Path, "stat", refuse_stat)
 
     for use in (database.read, database.write):
-        with pytest.raises(StoreError, match=r"Can't (read|write) .*crossette\.db: .*Permission denied"), use():
+        with pytest.raises(DatabaseError, match=r"Can't (read|write) .*crossette\.db: .*Permission denied"), use():
             pass
     assert not database.is_blank()
 
 
-def refuse_to_open(*_: object) -> None:
+def refuse_open(*_: object) -> None:
     raise sqlite3.OperationalError("unable to open database file")
 
 
-def refuse_to_look(self: Path, **_: object) -> None:
+def refuse_stat(self: Path, **_: object) -> None:
     raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
-def test_a_real_folder_that_may_not_be_entered(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can enter every folder")
+def test_a_real_folder_without_search_permission(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     database = Database(f"sqlite:///{folder}/crossette.db")
     database.migrate()
     database.close()
     folder.chmod(0)
     try:
-        with pytest.raises(StoreError, match="Permission denied"), database.read():
+        with pytest.raises(DatabaseError, match="Permission denied"), database.read():
             pass
         assert not database.is_blank()
     finally:
         folder.chmod(0o700)
 
 
-def test_the_log_of_changes_may_vanish_while_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wal_may_disappear_while_it_is_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "crossette.db"
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("CREATE TABLE found (it)")
-    changes, look = file.with_name("crossette.db-wal"), Path.stat
-    changes.write_bytes(b"")
-    opened = sqlite._opened
+    wal, stat = file.with_name("crossette.db-wal"), Path.stat
+    wal.write_bytes(b"")
+    opened = sqlite._open
 
     def vanishing(self: Path, **more: Any) -> os.stat_result:
-        if self == changes:
+        if self == wal:
             self.unlink(missing_ok=True)
-        return look(self, **more)
+        return stat(self, **more)
 
     def read_only(file: Path, mode: str, *kind: Any) -> sqlite3.Connection:
         if mode == "mode=rw":
             raise sqlite3.OperationalError("unable to open database file")
         return opened(file, mode, *kind)
 
-    monkeypatch.setattr(sqlite, "_opened", read_only)
+    monkeypatch.setattr(sqlite, "_open", read_only)
     monkeypatch.setattr(Path, "stat", vanishing)
     with Database(f"sqlite:///{file}").read() as reading:
         assert reading.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all() == ["found"]

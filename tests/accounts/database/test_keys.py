@@ -1,4 +1,4 @@
-"""Keys: made, renewed and revoked; shown once, kept as hashes."""
+"""API keys: created, rotated and revoked; shown once, stored as hashes."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from support.key_clock import NOW, Clock
 LIMIT_S = 60
 
 
-def test_a_key_is_kept_whole_but_for_its_text(keys: Keys) -> None:
-    limits = Limits(**{field.name: place + 1 for place, field in enumerate(dataclasses.fields(Limits))})
-    made: dict[str, Any] = {
+def test_a_key_is_stored_completely_except_for_its_secret(keys: Keys) -> None:
+    limits = Limits(**{field.name: index + 1 for index, field in enumerate(dataclasses.fields(Limits))})
+    values: dict[str, Any] = {
         "expires_at": NOW + timedelta(days=1),
         "models": frozenset({"a", "b"}),
         "limits": limits,
         "is_admin": True,
     }
 
-    key, text = keys.create("alice", **made)
+    key, text = keys.create("alice", **values)
 
     assert keys.list() == [key]
-    assert key == Key(key.id, "alice", hash_of(text), NOW, **made)
+    assert key == Key(key.id, "alice", hash_of(text), NOW, **values)
 
 
-def test_the_database_never_has_the_text_of_a_key(database: Database, keys: Keys) -> None:
+def test_the_database_never_contains_the_text_of_a_key(database: Database, keys: Keys) -> None:
     _, old = keys.create("alice")
     _, new = keys.rotate("alice")
 
@@ -55,7 +55,7 @@ def test_the_database_never_has_the_text_of_a_key(database: Database, keys: Keys
 
 def test_a_name_is_free_again_when_its_key_is_revoked(keys: Keys) -> None:
     first, _ = keys.create("alice")
-    with pytest.raises(ConfigError, match="There is a key named 'alice'"):
+    with pytest.raises(ConfigError, match="A key named 'alice' exists"):
         keys.create("alice")
     keys.revoke("alice")
 
@@ -67,8 +67,8 @@ def test_a_name_is_free_again_when_its_key_is_revoked(keys: Keys) -> None:
 
 
 @pytest.mark.parametrize("is_revoked", [False, True])
-def test_a_name_that_is_a_keys_id_is_refused(keys: Keys, is_revoked: bool) -> None:
-    """Commands take either, and the ledger keeps the ids of revoked keys, too."""
+def test_a_name_that_is_the_id_of_a_key_is_rejected(keys: Keys, is_revoked: bool) -> None:
+    """Commands accept both, and the ledger contains the ids of revoked keys too."""
     key, _ = keys.create("alice")
     if is_revoked:
         keys.revoke("alice")
@@ -78,27 +78,27 @@ def test_a_name_that_is_a_keys_id_is_refused(keys: Keys, is_revoked: bool) -> No
     keys.create(key.id + "0")
 
 
-def test_an_id_is_never_the_name_or_the_id_of_a_key_that_is_there(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_id_is_never_the_name_or_the_id_of_an_existing_key(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = keys.create("key-aaaaaaaa")
-    drawn = chain("A" * 8, first.id.removeprefix("key-"), "bbbbbbbb", iter(lambda: "x", None))
-    monkeypatch.setattr(keys_module, "secrets", SimpleNamespace(choice=lambda letters: next(drawn)))
+    letters = chain("A" * 8, first.id.removeprefix("key-"), "bbbbbbbb", iter(lambda: "x", None))
+    monkeypatch.setattr(keys_module, "secrets", SimpleNamespace(choice=lambda alphabet: next(letters)))
 
     second, text = keys.create("alice")
 
     assert second.id == "key-bbbbbbbb" == keys_module.id_of(text)
 
 
-def test_where_a_name_is_another_keys_id_the_id_goes_before_it(database: Database, keys: Keys) -> None:
-    """A database that an earlier version wrote may have such names, even two keys named like one another."""
+def test_an_id_takes_precedence_over_an_equal_name(database: Database, keys: Keys) -> None:
+    """Databases of earlier versions may have such names, even two keys named like each other's ids."""
     (one, _), (two, _) = keys.create("one"), keys.create("two")
     rename(database, one, two.id)
     rename(database, two, one.id)
 
-    renewed, _ = keys.rotate(one.id)
+    rotated, _ = keys.rotate(one.id)
     ended = keys.revoke(two.id)
-    by_name = keys.revoke(two.id)  # whose id is nobody's any more
+    by_name = keys.revoke(two.id)  # no active key has this id any more
 
-    assert (renewed.id, ended.id, by_name.id) == (one.id, two.id, one.id)
+    assert (rotated.id, ended.id, by_name.id) == (one.id, two.id, one.id)
 
 
 def rename(database: Database, key: Key, name: str) -> None:
@@ -111,33 +111,33 @@ def test_the_name_of_a_key_that_cannot_be_read_is_taken(database: Database, keys
     with database.write() as connection:
         connection.exec_driver_sql("UPDATE keys SET limits = '[1]'")
 
-    with pytest.raises(ConfigError, match="There is a key named 'alice'"):
+    with pytest.raises(ConfigError, match="A key named 'alice' exists"):
         keys.create("alice")
 
 
 @pytest.mark.parametrize("name", ["", "x" * 101, "a\nb", "a\0"])
-def test_a_name_that_nobody_can_read_is_refused(keys: Keys, name: str) -> None:
+def test_a_name_that_is_not_printable_is_rejected(keys: Keys, name: str) -> None:
     with pytest.raises(ConfigError, match="A key's name is 1 to 100 printable characters"):
         keys.create(name)
 
 
-def test_a_key_that_has_expired_already_is_refused(keys: Keys) -> None:
-    with pytest.raises(ConfigError, match="The key would have expired already"):
+def test_an_expiry_in_the_past_is_rejected(keys: Keys) -> None:
+    with pytest.raises(ConfigError, match=r"The expiry 2026-11-23 12:00 UTC is in the past\."):
         keys.create("alice", expires_at=NOW)
 
 
 @pytest.mark.parametrize("change", [Keys.revoke, Keys.rotate])
-def test_what_is_not_there_cannot_be_changed(keys: Keys, change: Callable[[Keys, str], object]) -> None:
+def test_an_unknown_key_cannot_be_changed(keys: Keys, change: Callable[[Keys, str], object]) -> None:
     keys.create("alice")
-    with pytest.raises(ConfigError, match=r"There is no key 'bob' that is not revoked\. Keys: alice\."):
+    with pytest.raises(ConfigError, match=r"No active key is named 'bob'\. Keys: alice\."):
         change(keys, "bob")
 
 
 @pytest.mark.parametrize("use", [Keys.create, Keys.revoke, Keys.rotate])
-def test_the_text_of_a_key_is_no_name_and_not_repeated(keys: Keys, use: Callable[[Keys, str], object]) -> None:
+def test_a_secret_is_rejected_as_a_name_and_not_repeated(keys: Keys, use: Callable[[Keys, str], object]) -> None:
     _, text = keys.create("alice")
 
-    with pytest.raises(ConfigError, match=r"is a key's text\. Give its name or its id") as raised:
+    with pytest.raises(ConfigError, match=r"is a secret key\. Give the key's name or id") as raised:
         use(keys, f" {text}")
 
     assert text.rpartition("-")[2] not in str(raised.value)
@@ -148,7 +148,9 @@ def test_an_expired_key_is_not_rotated(keys: Keys, clock: Clock) -> None:
     key, _ = keys.create("alice", expires_at=NOW + timedelta(hours=1))
     clock.now += timedelta(hours=1)
 
-    with pytest.raises(ConfigError, match=r"expired on 2026-11-23: .*Revoke it, and create one with its name"):
+    with pytest.raises(
+        ConfigError, match=r"expired on 2026-11-23 and cannot .*Revoke it and create a new key with its name"
+    ):
         keys.rotate("alice")
 
     assert keys.list() == [key]
@@ -166,19 +168,17 @@ def test_a_revoke_during_a_rotate_stays(keys: Keys, monkeypatch: pytest.MonkeyPa
     assert [key.state(NOW) for key in keys.list()] == ["revoked"]
 
 
-def test_of_two_that_make_a_name_at_once_one_is_told_that_it_is_there(
-    keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_two_concurrent_creations_of_a_name_one_fails(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     meet_while_reading(monkeypatch)
 
     failed = both(lambda: keys.create("alice"), lambda: keys.create("alice"))
 
-    assert [str(error)[:27] for error in failed] == ["There is a key named 'alice"]
+    assert [str(error)[:26] for error in failed] == ["A key named 'alice' exists"]
     assert [key.name for key in keys.list()] == ["alice"]
 
 
 def meet_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two that could both have read before either has written do so; those that take turns are not held up for long."""
+    """Let two callers read before either writes, if they can; serialized callers are delayed only shortly."""
     meeting = Barrier(2)
     for name in ("_read", "_taken"):
         monkeypatch.setattr(keys_module, name, partial(_and_meet, getattr(keys_module, name), meeting))
@@ -192,13 +192,13 @@ def _and_meet(read: Callable[[Connection], Any], meeting: Barrier, connection: C
 
 
 def both(*uses: Callable[[], object]) -> list[ConfigError]:
-    """Run them at the same time: what was refused."""
+    """Run the calls concurrently. Returns their ConfigErrors."""
     with ThreadPoolExecutor() as pool:
         ended = [running.exception(LIMIT_S) for running in [pool.submit(use) for use in uses]]
     return [error for error in ended if isinstance(error, ConfigError)]
 
 
-def test_every_change_has_a_version_of_its_own(keys: Keys) -> None:
+def test_every_change_changes_the_version(keys: Keys) -> None:
     versions = [keys.version()]
     key, _ = keys.create("alice")
     versions.append(keys.version())

@@ -1,4 +1,4 @@
-"""The ledger: every row arrives, or is counted as lost; nothing waits for it."""
+"""The database ledger: every row is written or counted as lost, and callers never wait."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.ledger_entries import NOW, make_entry
 from support.ledgers import LIMIT_S, ids, kept, running, wait_for
 
 
-def test_a_row_has_everything_that_the_entry_says(database: Database) -> None:
+def test_a_row_has_all_fields_of_the_entry(database: Database) -> None:
     entry = Entry(
         "chatcmpl-1",
         "mine",
@@ -69,7 +69,7 @@ def test_a_row_has_everything_that_the_entry_says(database: Database) -> None:
     }
 
 
-def test_closing_writes_what_waits(database: Database) -> None:
+def test_closing_writes_the_queued_rows(database: Database) -> None:
     entries = [make_entry() for _ in range(3 * module.BATCH_ROWS + 7)]
     with running(database) as ledger:
         for entry in entries:
@@ -79,7 +79,7 @@ def test_closing_writes_what_waits(database: Database) -> None:
     assert ledger.stats() == LedgerStats(written=len(entries))
 
 
-def test_rows_come_into_the_database_by_themselves(database: Database) -> None:
+def test_rows_are_written_in_the_background(database: Database) -> None:
     with running(database) as ledger:
         ledger.note(make_entry())
         wait_for(ledger, written=1, waiting=0)
@@ -87,35 +87,35 @@ def test_rows_come_into_the_database_by_themselves(database: Database) -> None:
         assert len(kept(database)) == 1
 
 
-def test_what_comes_while_rows_are_written_waits_for_the_next_turn(
+def test_rows_that_arrive_during_a_write_wait_for_the_next_cycle(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or a busy server would write all the time, a transaction for each row."""
+    """Otherwise a busy server would write all the time, with a transaction per row."""
     monkeypatch.setattr(module, "BATCH_S", 10 * LIMIT_S)
-    happened: list[str] = []
+    events: list[str] = []
     write = database.write
 
     @contextmanager
-    def noting() -> Iterator[Any]:
-        happened.append("write")
-        if len(happened) == 1:
+    def recording() -> Iterator[Any]:
+        events.append("write")
+        if len(events) == 1:
             ledger.note(make_entry())
         with write() as connection:
             yield connection
 
-    monkeypatch.setattr(database, "write", noting)
+    monkeypatch.setattr(database, "write", recording)
     with running(database) as ledger:
         for _ in range(module.BATCH_ROWS):
             ledger.note(make_entry())
         wait_for(ledger, written=module.BATCH_ROWS, waiting=1)
-        happened.append("close")
+        events.append("close")
 
-    assert happened == ["write", "close", "write"]
+    assert events == ["write", "close", "write"]
     assert ledger.stats() == LedgerStats(written=module.BATCH_ROWS + 1)
 
 
-def test_a_row_that_is_there_already_is_left_alone(database: Database) -> None:
-    """A batch is written again where its commit was not confirmed."""
+def test_an_existing_row_is_not_changed(database: Database) -> None:
+    """A batch is written again after an unconfirmed commit."""
     entry = make_entry()
     with running(database) as ledger:
         ledger.note(entry)
@@ -126,7 +126,7 @@ def test_a_row_that_is_there_already_is_left_alone(database: Database) -> None:
     assert [(row["id"], row["status"]) for row in kept(database)] == [(entry.id, 200), ("other", 200)]
 
 
-def test_characters_that_no_database_takes_are_replaced(database: Database) -> None:
+def test_characters_that_no_database_accepts_are_replaced(database: Database) -> None:
     odd = "a\0b\ud800c"
     entry = make_entry(model=odd, client=odd, user=odd, metadata={odd: odd}, request_content=odd, answer_content=odd)
     with running(database, keeps_content=True) as ledger:
@@ -138,7 +138,7 @@ def test_characters_that_no_database_takes_are_replaced(database: Database) -> N
     assert row["metadata"] == {clean: clean}
 
 
-def test_a_row_that_the_database_refuses_takes_no_other_along(
+def test_a_row_that_the_database_rejects_does_not_affect_the_others(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     entries = [make_entry(), make_entry(dialect=None, request_id="the-bad-one"), make_entry()]
@@ -148,5 +148,5 @@ def test_a_row_that_the_database_refuses_takes_no_other_along(
         wait_for(ledger, written=2, lost=1, waiting=0)
 
     assert ids(database) == sorted([entries[0].id, entries[2].id])
-    told = [record.getMessage() for record in caplog.records if record.name.startswith("crossette")]
-    assert told[0].startswith("The ledger has lost the row of request the-bad-one: ")
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("crossette")]
+    assert messages[0].startswith("The ledger has lost the row of request the-bad-one: ")

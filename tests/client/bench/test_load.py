@@ -33,7 +33,7 @@ def bench(url: str, **options: Any) -> BenchReport:
 
 
 def measure(*answers: Answer, **options: Any) -> BenchReport:
-    """Run one level against a server whose first answer, that of the warm-up, is a good one."""
+    """Run one level against a server whose first response, to the warm-up request, is valid."""
     with serving(Answer(completion("warm")), *answers) as server:
         return bench(server.url, **{"num_requests": len(answers), **options})
 
@@ -45,7 +45,7 @@ def errors(report: BenchReport) -> dict[str, str]:
 # The wire, without a server
 
 
-def cut(data: bytes, at: list[int]) -> list[bytes]:
+def split(data: bytes, at: list[int]) -> list[bytes]:
     ends = sorted({end % (len(data) + 1) for end in at} | {len(data)})
     return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
@@ -55,20 +55,20 @@ CUTS = st.lists(st.integers(0, 10_000), max_size=20)
 
 
 @given(EVENTS, CUTS, st.sampled_from([b"\n", b"\r\n"]))
-def test_events_are_the_same_wherever_the_bytes_are_cut(events: list[bytes], at: list[int], end: bytes) -> None:
+def test_events_do_not_depend_on_how_the_bytes_are_split(events: list[bytes], at: list[int], end: bytes) -> None:
     noise = b": ping" + end + end + b"event: message" + end
     stream = b"".join(noise + b"data: " + data + end + end for data in events)
     reader = SseReader()
 
-    assert [data for piece in cut(stream, at) for data in reader.feed(piece)] == events
+    assert [data for piece in split(stream, at) for data in reader.feed(piece)] == events
 
 
 @given(st.lists(st.binary(min_size=1), max_size=5), CUTS, st.sampled_from([b"", b"trailer: x\r\n"]))
-def test_a_chunked_body_is_the_same_wherever_the_bytes_are_cut(
+def test_a_chunked_body_does_not_depend_on_how_the_bytes_are_split(
     chunks: list[bytes], at: list[int], trailer: bytes
 ) -> None:
     wire = b"".join(b"%x;ext=1\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
-    body, pieces = Chunked(), cut(wire + b"0\r\n" + trailer + b"\r\n", at)
+    body, pieces = Chunked(), split(wire + b"0\r\n" + trailer + b"\r\n", at)
 
     assert b"".join(body.feed(piece) for piece in pieces) == b"".join(chunks)
     assert body.done
@@ -78,10 +78,10 @@ def test_data_over_several_lines_is_one_event() -> None:
     assert SseReader().feed(b'data: {"a":\ndata:1}\n\n') == [b'{"a":\n1}']
 
 
-# Good streams
+# --- valid streams ---
 
 
-def test_tokens_are_those_of_usage_and_not_the_number_of_chunks() -> None:
+def test_token_counts_are_those_of_usage_and_not_the_number_of_chunks() -> None:
     report = measure(Answer(completion("Hello the", "re, you", prompt=7, tokens=9)))
 
     row = report.requests[0]
@@ -102,14 +102,14 @@ def test_usage_on_every_chunk_counts_as_its_last_value() -> None:
     assert measure(Answer(pieces)).levels[0].completion_tokens == 2
 
 
-def test_a_stream_cut_into_bytes_with_crlf_and_comments_is_read_like_any_other() -> None:
+def test_a_stream_split_into_bytes_with_crlf_and_comments_is_parsed() -> None:
     stream = b": keep-alive\r\n\r\n" + b"".join(completion("Hi", "!", tokens=2)).replace(b"\n", b"\r\n")
     report = measure(Answer([bytes([byte]) for byte in stream]))
 
     assert (report.levels[0].errors, report.levels[0].completion_tokens) == ({}, 2)
 
 
-def test_a_server_without_usage_gives_unknown_tokens_and_is_no_error() -> None:
+def test_a_server_without_usage_has_unknown_token_counts_and_no_errors() -> None:
     level = measure(Answer([text_chunk("a"), text_chunk("b"), finish_chunk(), DONE])).levels[0]
 
     assert (level.num_errors, level.num_without_usage) == (0, 1)
@@ -117,7 +117,7 @@ def test_a_server_without_usage_gives_unknown_tokens_and_is_no_error() -> None:
     assert level.first_token_ms.keys() == {"p50", "p95", "p99"}
 
 
-def test_an_answer_without_text_has_no_first_token() -> None:
+def test_a_response_without_text_has_no_first_token() -> None:
     level = measure(Answer([finish_chunk(), usage_chunk(7, 1), DONE])).levels[0]
 
     assert (level.num_errors, level.completion_tokens, level.first_token_ms) == (0, 1, {})
@@ -127,14 +127,14 @@ def test_an_answer_without_text_has_no_first_token() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_an_error_answer_is_counted_with_its_status_and_message(status: int) -> None:
+def test_an_error_response_is_counted_with_its_status_and_message(status: int) -> None:
     report = measure(error_answer(status, "32 is the limit."), Answer(completion("Hi")))
 
     assert errors(report) == {f"HTTP {status}": "32 is the limit."}
     assert report.levels[0].num_good == 1
 
 
-def test_an_error_frame_ends_the_request_as_an_error_though_done_follows() -> None:
+def test_an_error_frame_ends_the_request_as_an_error_even_before_done() -> None:
     pieces = [text_chunk("Hi"), event({"error": {"message": "The engine stopped."}}), DONE]
     report = measure(Answer(pieces), Answer(completion("Hi")))
 
@@ -150,20 +150,20 @@ def test_a_stream_without_done_is_an_error_and_its_tokens_are_not_counted() -> N
     assert level.completion_tokens == 2
 
 
-def test_an_answer_that_is_no_stream_is_an_error() -> None:
+def test_a_response_that_is_not_a_stream_is_an_error() -> None:
     assert errors(measure(Answer([b"{}"], content_type="application/json"))).keys() == {"not a stream"}
 
 
-def test_a_chunk_that_is_no_json_is_an_error_that_shows_it() -> None:
+def test_a_chunk_with_invalid_json_is_an_error_that_shows_it() -> None:
     assert "{oops" in errors(measure(Answer([b"data: {oops\n\n", DONE])))["unreadable chunk"]
 
 
-def test_a_server_that_falls_silent_is_a_timeout_and_sees_the_hang_up() -> None:
+def test_a_server_that_stops_sending_is_a_timeout_and_sees_the_disconnect() -> None:
     with serving(Answer([text_chunk("Hi")], hangs=True)) as server:
         report = bench(server.url, timeout_s=0.3)
 
         assert errors(report).keys() == {"timeout"}
-        assert server.hung_up.wait(20)
+        assert server.disconnected.wait(20)
 
 
 def test_a_server_that_is_down_fails_every_request_and_not_the_run() -> None:
@@ -176,8 +176,8 @@ def test_a_server_that_is_down_fails_every_request_and_not_the_run() -> None:
 
 
 def test_every_stream_runs_at_once_and_the_warm_up_is_not_counted() -> None:
-    good = completion("Hi")
-    with serving(Answer(good), Answer(good, together=asyncio.Barrier(4))) as server:
+    valid = completion("Hi")
+    with serving(Answer(valid), Answer(valid, together=asyncio.Barrier(4))) as server:
         report = bench(server.url, concurrency=(4,), num_requests=None)
 
     assert (report.levels[0].num_requests, report.levels[0].num_good) == (16, 16)
@@ -192,7 +192,7 @@ def test_no_prompt_is_sent_twice_in_a_run() -> None:
     assert len({body["prompt"] for body in server.bodies}) == len(server.bodies) == 18
 
 
-def test_a_completion_request_asks_for_usage_and_carries_the_options() -> None:
+def test_a_completion_request_includes_usage_and_the_options() -> None:
     with serving(models=("first", "second")) as server:
         bench(server.url, max_tokens=9, ignore_eos=True, token_ids=True, prompt_tokens=33, api_key="k")
 
@@ -209,15 +209,15 @@ def test_a_completion_request_asks_for_usage_and_carries_the_options() -> None:
     assert server.headers[-1]["authorization"] == "Bearer k"
 
 
-def test_ignore_eos_is_sent_only_when_asked_for() -> None:
-    """Most servers refuse a field that they do not know."""
+def test_ignore_eos_is_sent_only_if_requested() -> None:
+    """Most servers reject unknown fields."""
     with serving() as server:
         bench(server.url)
 
     assert "ignore_eos" not in server.bodies[-1]
 
 
-def test_the_chat_endpoint_is_asked_with_messages_and_its_deltas_are_read() -> None:
+def test_chat_requests_have_messages_and_their_deltas_are_parsed() -> None:
     with serving(Answer(chat_completion("Hi", "!"))) as server:
         report = bench(server.url, endpoint="chat/completions", shape="shared")
 
@@ -226,25 +226,25 @@ def test_the_chat_endpoint_is_asked_with_messages_and_its_deltas_are_read() -> N
     assert report.levels[0].first_token_ms
 
 
-def test_without_a_server_the_first_model_cannot_be_asked_and_the_error_names_the_url() -> None:
+def test_an_unreachable_server_is_an_error_that_names_the_url() -> None:
     url = unused_url()
 
     with pytest.raises(ConfigError, match=url):
         bench(url)
 
 
-def test_a_server_without_models_asks_for_a_model() -> None:
+def test_a_server_without_models_is_an_error_that_requests_a_model() -> None:
     with serving(models=()) as server, pytest.raises(ConfigError, match="--model"):
         bench(server.url)
 
 
-def test_each_level_is_told_as_it_ends() -> None:
-    told: list[int] = []
+def test_on_level_is_called_after_each_level() -> None:
+    levels: list[int] = []
     with serving() as server:
         options = BenchOptions(url=server.url, concurrency=(1, 2), num_requests=2)
-        run_bench(options, lambda level: told.append(level.concurrency))
+        run_bench(options, lambda level: levels.append(level.concurrency))
 
-    assert told == [1, 2]
+    assert levels == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -263,12 +263,12 @@ def test_each_level_is_told_as_it_ends() -> None:
         ({"timeout_s": 0.0}, "--timeout"),
     ],
 )
-def test_an_option_that_cannot_be_used_is_refused_by_name(options: dict[str, Any], named: str) -> None:
+def test_an_invalid_option_is_rejected_by_name(options: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         BenchOptions(**options)
 
 
-def test_concurrency_is_read_from_numbers_with_commas() -> None:
+def test_concurrency_is_parsed_from_comma_separated_numbers() -> None:
     assert parse_concurrency("1,8,32") == parse_concurrency("1, 8, 32") == (1, 8, 32)
     for text in ("", "1,", "1_0", "+1", "-1", "01", "\u0661", "1.0"):
         with pytest.raises(ConfigError, match="-c takes numbers of streams such as 1,8,32"):

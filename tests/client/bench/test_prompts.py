@@ -18,17 +18,17 @@ def test_no_two_of_300_prompts_begin_with_the_same_word(shape: str) -> None:
 
 
 def test_no_two_of_20000_prompts_begin_with_the_same_two_words() -> None:
-    words = Prompts("short", 12, seed=1)
+    prompts = Prompts("short", 12, seed=1)
 
-    assert len({tuple(words[number].own.split()[:2]) for number in range(20_000)}) == 20_000
+    assert len({tuple(prompts[number].own.split()[:2]) for number in range(20_000)}) == 20_000
 
 
 @pytest.mark.parametrize("num_tokens", [16, 96, 4000])
-def test_a_prompt_has_about_as_many_words_as_tokens_were_asked_for(num_tokens: int) -> None:
+def test_a_prompt_has_about_as_many_words_as_requested_tokens(num_tokens: int) -> None:
     assert abs(len(Prompts("long", num_tokens, seed=1)[0].own.split()) - num_tokens) <= 3
 
 
-def test_shared_prompts_share_a_first_part_and_differ_in_their_own_from_its_first_word() -> None:
+def test_shared_prompts_share_a_prefix_and_differ_from_the_first_word_after_it() -> None:
     prompts = Prompts("shared", 1200, seed=1)
     first, second = prompts[0], prompts[1]
 
@@ -39,14 +39,14 @@ def test_shared_prompts_share_a_first_part_and_differ_in_their_own_from_its_firs
 
 
 @pytest.mark.parametrize("num_tokens", [1, 2, 96])
-def test_prompts_of_ids_have_exactly_the_length_asked_for(num_tokens: int) -> None:
+def test_prompts_of_ids_have_exactly_the_requested_length(num_tokens: int) -> None:
     ids = Prompts("short", num_tokens, seed=123_456, token_ids=True)[7].ids
 
     assert len(ids) == num_tokens
     assert all(100 <= token_id < 10_000 for token_id in ids)
 
 
-def test_prompts_of_ids_differ_from_their_first_id_but_for_what_they_share() -> None:
+def test_prompts_of_ids_differ_from_the_first_id_after_the_shared_prefix() -> None:
     short = Prompts("short", 96, seed=1, token_ids=True)
     shared = Prompts("shared", 50, seed=1, token_ids=True)
 

@@ -65,7 +65,7 @@ def test_percentiles_interpolate_between_requests() -> None:
     assert level.request_s == pytest.approx({"p50": 2.0, "p95": 2.9, "p99": 2.98})
 
 
-def test_failed_requests_are_in_no_rate_and_no_latency() -> None:
+def test_failed_requests_are_not_part_of_rates_and_latencies() -> None:
     failed = result(total_s=2.0, tokens=1000, failure=Failure("HTTP 500", "first"))
     again = result(tokens=1000, failure=Failure("HTTP 500", "second"))
     level = summarize(1, [result(), failed, again])
@@ -74,7 +74,7 @@ def test_failed_requests_are_in_no_rate_and_no_latency() -> None:
     assert (level.completion_tokens, level.num_good) == (5, 1)
 
 
-def test_a_sum_with_an_unknown_part_is_unknown_and_said_in_words() -> None:
+def test_a_sum_with_an_unknown_value_is_unknown_and_noted() -> None:
     report = report_of(result(), result(tokens=None))
 
     assert report.levels[0].output_tokens_per_s is None
@@ -96,7 +96,7 @@ def test_the_table_fits_80_columns_and_shows_the_real_token_counts() -> None:
     assert "10.0 in, 5.0 out; 4 prompt tokens came from a cache" in " ".join(text.split())
 
 
-def test_the_file_holds_every_request_and_summary_and_no_key(tmp_path: Path) -> None:
+def test_the_file_has_all_requests_and_summaries_and_no_key(tmp_path: Path) -> None:
     command = ("crossette", "bench", "--api-key", "sk-secret", "--api-key=sk-secret", "-n", "2")
     report = report_of(result(started_s=7.0), result(started_s=8.0), api_key="sk-secret", command=command)
     report.write_json(tmp_path / "out.json")

@@ -56,8 +56,8 @@ def test_the_window_is_what_the_config_allows(folder: Path) -> None:
     with closing(load(configure(folder, attention_chunk_size=256))) as engine:
         assert engine.info.context_length == 256
         assert engine.warnings == (
-            "Only 256 tokens of context are served: beyond them the model attends in chunks (attention_chunk_size),"
-            " which is not supported yet.",
+            "Only 256 tokens of context are served: beyond them the model uses chunked attention (attention_chunk_size)"
+            ", which is not supported yet.",
         )
 
 
@@ -77,7 +77,7 @@ def test_a_requested_limit_causes_no_warning(folder: Path) -> None:
 def test_sliding_windows_that_the_graph_lost_limit_the_context(folder: Path) -> None:
     with closing(load(configure(folder, sliding_window=256))) as engine:
         assert engine.info.context_length == 256
-        assert "attend to the last tokens only (sliding_window)" in engine.warnings[0]
+        assert "sliding window attention (sliding_window)" in engine.warnings[0]
 
 
 def test_sliding_windows_in_the_graph_do_not_limit_the_context(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

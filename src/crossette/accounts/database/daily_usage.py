@@ -1,4 +1,4 @@
-"""What rows add up to, by day, key and model: kept beside the rows, so that adding up is quick and rows may go."""
+"""Daily usage totals by key and model, so that queries are fast and old ledger rows can be deleted."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ _GROUPS = ("day", "key_id", "model")
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _COUNTS = ("requests", "errors", *_TOKENS)
 _LAST_DAY = datetime(9999, 12, 30, tzinfo=UTC)
-"""That has a day behind it."""
+"""The last day that has a next day in `datetime`."""
 _NAMES = {"key": "key_id", "model": "model", "day": "day"}
 
 
 def add_to_days(connection: Connection, ids: Sequence[str]) -> None:
-    """Add rows that have just been inserted."""
+    """Add newly inserted rows to the daily totals."""
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    # Two servers take the days in the same order, and so never wait for one another.
+    # All servers lock the days in the same order, which prevents deadlocks.
     added = _by_day(connection, requests.c.id.in_(ids)).order_by(*_GROUPS)
     statement = insert(days).from_select([*_GROUPS, *_COUNTS, "cost"], added)
     new = statement.excluded
     sums: dict[str, Any] = {name: days.c[name] + new[name] for name in _COUNTS}
-    # Null where nothing had a price, and neither a sum with null is known to SQL.
+    # The cost is NULL without prices, and NULL + number is NULL in SQL.
     sums["cost"] = func.coalesce(days.c.cost + new.cost, days.c.cost, new.cost)
     connection.execute(statement.on_conflict_do_update(index_elements=_GROUPS, set_=sums))
 
 
 def used_tokens(connection: Connection) -> dict[str, int]:
-    """Prompt and completion tokens of each key, over all its life."""
+    """Prompt and completion tokens of each key over its lifetime."""
     total = func.sum(days.c.prompt_tokens + days.c.completion_tokens)
     rows = connection.execute(select(days.c.key_id, total).group_by(days.c.key_id))
     return {key_id: int(tokens) for key_id, tokens in rows}
 
 
 def usage_rows(connection: Connection, query: UsageQuery) -> Sequence[UsageRow]:
-    """Sums in the order of their groups.
+    """Usage totals, ordered by group.
 
-    A day that `since` falls into is added up from its rows, as far as they were not deleted.
+    For a partial day after `since` the totals are computed from its rows, as far as they were not deleted.
     """
     source = _since(connection, query.since) if query.since else days
     groups = [source.c[_NAMES[name]] for name in query.group_by]
@@ -69,7 +69,7 @@ def usage_rows(connection: Connection, query: UsageQuery) -> Sequence[UsageRow]:
 
 
 def _since(connection: Connection, moment: datetime) -> FromClause:
-    """Whole days, and what came after `moment` on its own day."""
+    """The daily totals after `moment`, with the rest of its own day computed from rows."""
     midnight = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     if moment > midnight:
         midnight = min(midnight, _LAST_DAY) + timedelta(days=1)
@@ -78,14 +78,14 @@ def _since(connection: Connection, moment: datetime) -> FromClause:
 
 
 def _by_day(connection: Connection, *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Rows as `days` has them."""
+    """Aggregate rows into the columns of `days`."""
     day: ColumnElement[str] = func.date(requests.c.time)
-    if connection.dialect.name == "postgresql":  # it writes a date as its role or database is set to
+    if connection.dialect.name == "postgresql":  # date formatting depends on the settings of the role and the database
         day = func.to_char(requests.c.time, literal_column("'YYYY-MM-DD'"))
     failed = or_(
         requests.c.status < 200, requests.c.status >= 400, func.coalesce(requests.c.finish_reason, "") == "error"
     )
-    model = case((requests.c.is_served, requests.c.model), else_="")  # names that clients make up have no end
+    model = case((requests.c.is_served, requests.c.model), else_="")  # unknown names from clients are unbounded
     groups = (day, requests.c.key_id, model)
     return (
         select(
@@ -102,5 +102,5 @@ def _by_day(connection: Connection, *conditions: ColumnElement[bool]) -> Select[
 
 
 def _numbers(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """PostgreSQL's sums of whole numbers are decimals."""
+    """Convert counts to int: PostgreSQL returns sums of integers as decimals."""
     return {**row, **{name: int(row[name]) for name in _COUNTS}}

@@ -1,4 +1,4 @@
-"""The database: SQLite in the data folder, or the one at a URL. Transactions, migrations, and errors in our words."""
+"""Connections to SQLite or PostgreSQL: transactions, migrations and error mapping."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from sqlalchemy.exc import (
 )
 
 from crossette.accounts.database import sqlite
-from crossette.errors import ConfigError, StoreError, how_to_install
+from crossette.errors import ConfigError, DatabaseError, how_to_install
 from crossette.folders import data_folder
-from crossette.urls import check_place
+from crossette.urls import check_authority
 
-_TURN = 0x63726F73
-"""Of PostgreSQL's advisory locks; any number that others are unlikely to use."""
+_LOCK_ID = 0x63726F73
+"""The id of a PostgreSQL advisory lock; an arbitrary number that others are unlikely to use."""
 
-_GIVE = "Give postgresql://USER@HOST/NAME or sqlite:///FILE."
+_VALID_URLS = "Give postgresql://USER@HOST/NAME or sqlite:///FILE."
 
 _POSTGRES = {
     "application_name": "crossette",
     "connect_timeout": 5,
     "options": "-c statement_timeout=60000 -c lock_timeout=10000",
-    # A peer that vanished without a word is noticed in 25 s and not in hours.
+    # Detect a peer that disappeared silently within 25 s instead of hours.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -43,18 +43,18 @@ _POSTGRES = {
 }
 
 
-class Rejected(StoreError):
-    """The database is there, but does not take the values that it was given, and never will."""
+class ValuesRejected(DatabaseError):
+    """The database rejected the values of a statement. A retry cannot succeed."""
 
 
-class Unwilling(StoreError):
-    """The database is there, but refuses the statement: for now, as one that is read-only does, or for good."""
+class StatementRejected(DatabaseError):
+    """The database is reachable but rejected the statement: temporarily, for example when read-only, or permanently."""
 
 
 class Database:
-    """Connections to the database at `url`, by default to SQLite in the data folder. For any thread.
+    """The database at `url`, by default an SQLite file in the data folder. Thread-safe.
 
-    Nothing is opened before it is used. Raises ConfigError for a URL that cannot be used.
+    Connects on first use. Raises ConfigError for an invalid URL.
     """
 
     def __init__(self, url: str | None = None) -> None:
@@ -62,57 +62,57 @@ class Database:
             _read_url(url) if url is not None else URL.create("sqlite", database=str(data_folder() / "crossette.db"))
         )
         self.file = Path(self._url.database or "") if self._url.drivername.startswith("sqlite") else None
-        """The file of an SQLite database."""
+        """The file of an SQLite database; None for PostgreSQL."""
         self._engine = sqlite.engine_of(self.file) if self.file else _postgres(self._url)
 
     def __str__(self) -> str:
-        """Without the password."""
+        """The file or the URL, without the password."""
         return str(self.file or self._url.render_as_string(hide_password=True))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection that changes nothing. Raises StoreError."""
-        with self._explained("read"), self._connect() as connection:
+        """A read-only connection. Raises DatabaseError."""
+        with self._mapped_errors("read"), self._connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction: all of it or nothing. Raises StoreError, and Rejected where trying again is no use."""
-        with self._explained("write"), self._connect() as connection:
+        """A transaction. Raises DatabaseError; ValuesRejected where a retry cannot succeed."""
+        with self._mapped_errors("write"), self._connect() as connection:
             connection = connection.execution_options(writes=True)
             with connection.begin():
                 yield connection
 
     @contextmanager
-    def write_alone(self) -> Iterator[Connection]:
-        """A transaction that sees what all others of its kind have written, in any process: they take turns."""
+    def write_exclusively(self) -> Iterator[Connection]:
+        """A transaction that excludes all other exclusive ones, in any process."""
         with self.write() as connection:
-            if not self.file:  # SQLite's writers take turns anyway
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
+            if not self.file:  # SQLite allows one writer at a time
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_ID})")
             yield connection
 
     def is_blank(self) -> bool:
-        """Whether nobody can have made a key in it, as far as can be seen."""
+        """Whether the database cannot contain keys: it has no file or no table of keys."""
         try:
-            if self.file and sqlite.look_at(self.file) is None:
+            if self.file and sqlite.stat_or_none(self.file) is None:
                 return True
             with self.read() as connection:
                 return not inspect(connection).has_table("keys")
-        except (OSError, StoreError):
+        except (OSError, DatabaseError):
             return False
 
     def migrate(self) -> None:
-        """Bring the tables to this version's form, making them where there are none.
+        """Create the tables, or migrate them to the current schema.
 
-        Several processes may do so at once. Raises StoreError; ConfigError where a newer version was here.
+        Safe to run in several processes at once. Raises DatabaseError; ConfigError if a newer version migrated them.
         """
         if self.file:
             sqlite.prepare(self.file)
-        with self.write_alone() as connection:
+        with self.write_exclusively() as connection:
             self._upgrade(connection)
 
     def _upgrade(self, connection: Connection) -> None:
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of its own parts when it is imported
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # it logs its plugins on import
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
@@ -132,66 +132,66 @@ class Database:
     def _connect(self) -> Connection:
         try:
             return self._engine.connect()
-        except UnicodeError as error:  # the name of a host in the parameters of the URL, which the resolver cannot read
+        except UnicodeError as error:  # an invalid hostname in the URL's parameters
             raise OSError(str(error)) from error
 
     @contextmanager
-    def _explained(self, verb: str) -> Iterator[None]:
-        """SQLAlchemy's errors, and those of a file that cannot be looked at, as ours."""
+    def _mapped_errors(self, verb: str) -> Iterator[None]:
+        """Map SQLAlchemy's errors and OSError to DatabaseError."""
         try:
             yield
         except OSError as error:
-            raise StoreError(f"Can't {verb} {self}: {error}") from error
+            raise DatabaseError(f"Can't {verb} {self}: {error}") from error
         except SQLAlchemyError as error:
-            # Not `from error`: further lines of what PostgreSQL says repeat the row.
-            raise kind_of(error)(f"Can't {verb} {self}: {first_line(error)}") from None
+            # Not `from error`: the other lines of PostgreSQL's message contain the row.
+            raise error_class(error)(f"Can't {verb} {self}: {error_line(error)}") from None
 
 
-def kind_of(error: SQLAlchemyError) -> type[StoreError]:
-    """What it says of trying again."""
-    is_away = isinstance(error, (OperationalError, InterfaceError)) or not isinstance(error, StatementError)
-    if is_away or (isinstance(error, DBAPIError) and error.connection_invalidated):
-        return StoreError
-    return Rejected if isinstance(error, (DataError, IntegrityError)) else Unwilling
+def error_class(error: SQLAlchemyError) -> type[DatabaseError]:
+    """Classify an error by whether a retry can succeed."""
+    is_unreachable = isinstance(error, (OperationalError, InterfaceError)) or not isinstance(error, StatementError)
+    if is_unreachable or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        return DatabaseError
+    return ValuesRejected if isinstance(error, (DataError, IntegrityError)) else StatementRejected
 
 
-def first_line(error: SQLAlchemyError) -> str:
-    """What the database said, without the statement and its values."""
-    said = str(error.orig) if isinstance(error, StatementError) else str(error)
-    return (said.splitlines() or [type(error).__name__])[0]
+def error_line(error: SQLAlchemyError) -> str:
+    """The first line of the database's message, without the statement and its values."""
+    message = str(error.orig) if isinstance(error, StatementError) else str(error)
+    return (message.splitlines() or [type(error).__name__])[0]
 
 
 def _read_url(text: str) -> URL:
-    """Raises ConfigError that does not repeat the URL: it may hold a password."""
+    """Parse a URL. Raises ConfigError without the URL, which may contain a password."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise ConfigError(f"--database-url is no URL. {_GIVE}") from None
+        raise ConfigError(f"--database-url is not a URL. {_VALID_URLS}") from None
     if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
         if find_spec("psycopg") is None:
             raise ConfigError("PostgreSQL needs the package psycopg. " + how_to_install("postgres"))
         _check_server(url, text)
         return url.set(drivername="postgresql+psycopg")
     if url.drivername != "sqlite":
-        raise ConfigError(f"--database-url cannot begin with {url.drivername}://. {_GIVE}")
+        raise ConfigError(f"--database-url cannot begin with {url.drivername}://. {_VALID_URLS}")
     if url.host or not url.database or url.database == ":memory:" or "\0" in url.database:
-        raise ConfigError("--database-url names no file. Give sqlite:///FILE, with four slashes for an absolute path.")
+        raise ConfigError("--database-url has no file. Give sqlite:///FILE, with four slashes for an absolute path.")
     if url.query:
-        raise ConfigError("--database-url has parameters behind its file, and SQLite gets none here: leave out ?…")
+        raise ConfigError("--database-url has parameters, which SQLite does not support here. Remove ?… from the URL.")
     return url
 
 
 def _check_server(url: URL, text: str) -> None:
-    """Raise ConfigError unless the host and the port, if there are any, stand in the text as they were read."""
+    """Raise ConfigError unless the parsed host and port, if any, appear in the URL exactly."""
     host = f"[{url.host}]" if url.host and ":" in url.host else url.host or ""
-    place = host if url.port is None else f"{host}:{url.port}"
+    authority = host if url.port is None else f"{host}:{url.port}"
     try:
-        if not re.search(rf"[/@]{re.escape(place)}(?:[/?]|$)", text):
-            raise ValueError("behind its host stands no port")
+        if not re.search(rf"[/@]{re.escape(authority)}(?:[/?]|$)", text):
+            raise ValueError("its host is followed by something other than a port")
         if host:
-            check_place(place)
+            check_authority(authority)
     except ValueError as error:
-        raise ConfigError(f"--database-url names no server: {error}. {_GIVE}") from None
+        raise ConfigError(f"--database-url has an invalid server: {error}. {_VALID_URLS}") from None
 
 
 def _postgres(url: URL) -> Engine:

@@ -1,8 +1,8 @@
-"""The ledger in a database: noted at once, written behind the request by a thread of its own.
+"""The ledger in a database. Entries are queued in memory and written by a background thread.
 
-What waits is bounded. Rows are lost only where the process is killed (those that wait: the last second's, or all
-since the database went away), or where the database is away for so long that no more can wait; the log and `stats`
-say how many.
+The queue is bounded. Rows are lost only if the process is killed (the queued ones: those of the last second, or all
+since the database became unreachable), or if the queue is full because the database is unreachable for long; the log
+and `stats` report their number.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from sys import getsizeof
 from typing import Any
 
 from crossette.accounts.database.daily_usage import usage_rows, used_tokens
-from crossette.accounts.database.database import Database, Rejected, Unwilling
+from crossette.accounts.database.database import Database, StatementRejected, ValuesRejected
 from crossette.accounts.database.rows import delete_rows, insert_each, insert_rows, row_of
 from crossette.accounts.ledger import Entry, LedgerStats, UsageQuery, UsageRow
 from crossette.accounts.prices import Price
-from crossette.errors import ConfigError, StoreError
+from crossette.errors import ConfigError, DatabaseError
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 20_000
-"""Rows: minutes of a busy server. Without their texts they take some 20 MB."""
-MAX_CONTENT = 64 * 2**20
-"""Bytes of the texts that may wait with them: content, metadata, and what else a client chooses."""
+"""The most queued rows: minutes of a busy server. Without content they take some 20 MB."""
+MAX_QUEUED_BYTES = 64 * 2**20
+"""The most bytes of client-controlled text in the queue: content, metadata and the like."""
 BATCH_ROWS = 500
 BATCH_S = 1.0
 RETRY_S = 1.0
-PATIENCE = 5
-"""Turns in which a database that is there refuses all rows, before they are tried one by one: it may be one's fault."""
+MAX_REJECTED_BATCHES = 5
+"""After so many rejected batches rows are inserted one by one, since a single row may be the cause."""
 DELETE_S = 3600.0
-DELETED_ROWS = 2000
-"""In one transaction, of which there is one in a turn."""
-LAST_WORDS_S = 10.0
-"""How long the end of the process waits for the last rows."""
+DELETE_BATCH_ROWS = 2000
+"""Rows deleted in one transaction, once per write cycle."""
+CLOSE_TIMEOUT_S = 10.0
+"""How long `close` waits for the last rows."""
 
 
 class DatabaseLedger:
-    """Implements `Ledger`. `note` is for one thread, that of the event loop."""
+    """Implements `Ledger`. Only the event loop's thread may call `note`."""
 
     def __init__(
         self,
@@ -54,23 +54,23 @@ class DatabaseLedger:
         keeps_content: bool = False,
         keep: timedelta | None = None,
     ) -> None:
-        """Rows are deleted once they are older than `keep`; None keeps them for ever."""
+        """Rows older than `keep` are deleted; None keeps them forever."""
         self.keeps_content = keeps_content
         self._keep = keep
-        self._next_look = 0.0
+        self._next_deletion = 0.0
         self._database = database
         self._prices = prices or {}
         self._waiting: deque[tuple[float, Entry]] = deque()
-        self._content = self._written = self._lost = self._lost_told = 0
+        self._queued_bytes = self._written = self._lost = self._lost_logged = 0
         self._used: Counter[str] = Counter()
         self._failure: str | None = None
-        self._num_refusals = 0
+        self._num_rejected_batches = 0
         self._lock = threading.Lock()
-        self._wake, self._is_ending = threading.Event(), threading.Event()
+        self._wake, self._is_closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="crossette-ledger", daemon=True)
 
     def load(self) -> None:
-        """Learn what keys have used so far. Raises StoreError."""
+        """Load the usage of all keys so far. Raises DatabaseError."""
         with self._database.read() as connection:
             self._used.update(used_tokens(connection))
 
@@ -80,11 +80,11 @@ class DatabaseLedger:
     def note(self, entry: Entry) -> None:
         self._used[entry.key_id] += entry.usage.total_tokens
         with self._lock:
-            if len(self._waiting) >= MAX_WAITING or self._content > MAX_CONTENT:
+            if len(self._waiting) >= MAX_WAITING or self._queued_bytes > MAX_QUEUED_BYTES:
                 self._lost += 1
                 return
             self._waiting.append((time.monotonic(), entry))
-            self._content += _content_of(entry)
+            self._queued_bytes += _text_bytes(entry)
             if len(self._waiting) >= BATCH_ROWS:
                 self._wake.set()
 
@@ -101,61 +101,61 @@ class DatabaseLedger:
             return LedgerStats(self._written, len(self._waiting), self._lost, lag)
 
     def close(self) -> None:
-        """Write what waits, if the database takes it; say what is lost."""
-        self._is_ending.set()
+        """Write the queued rows if possible, and log how many were lost."""
+        self._is_closing.set()
         self._wake.set()
-        self._thread.join(LAST_WORDS_S)
+        self._thread.join(CLOSE_TIMEOUT_S)
         with self._lock:
             self._lost += len(self._waiting)
             self._waiting.clear()
-        if self._lost > self._lost_told:
+        if self._lost > self._lost_logged:
             log.error("The ledger has lost %d rows: %s", self._lost, self._failure or "the database was too slow")
 
     # --- the thread ---
 
     def _run(self) -> None:
-        while not self._is_ending.is_set():
+        while not self._is_closing.is_set():
             self._wake.wait(BATCH_S)
             if not self._write_waiting():
-                self._is_ending.wait(RETRY_S)
-            self._wake.clear()  # rows that are being written have woken it for nothing
+                self._is_closing.wait(RETRY_S)
+            self._wake.clear()  # set by rows that have been written by now
             self._delete_old()
         self._write_waiting()
 
     def _write_waiting(self) -> bool:
-        """Write what waits now, batch by batch; False if the database is away, and then the rest goes on waiting.
+        """Write the queued rows in batches. Returns False if that fails; they stay queued then.
 
-        What comes meanwhile is the next turn's: a transaction for each row would disturb every token, for a thread
-        that writes fights for the interpreter's lock with the one that sends.
+        Rows that arrive meanwhile wait for the next cycle: a transaction per row would delay all streams, because the
+        writing thread competes with the event loop for the GIL.
         """
-        num_left = len(self._waiting)
-        while batch := self._next_batch(min(num_left, BATCH_ROWS)):
-            num_left -= len(batch)
+        num_remaining = len(self._waiting)
+        while batch := self._next_batch(min(num_remaining, BATCH_ROWS)):
+            num_remaining -= len(batch)
             try:
                 num_written = self._write(batch)
-            except StoreError as error:
-                self._tell_failure(error)
+            except DatabaseError as error:
+                self._log_failure(error)
                 return False
-            except Exception:  # a mistake of ours: the rows are lost, but those behind them are not
+            except Exception:  # a bug: these rows are lost, later ones are not
                 log.exception("The ledger cannot write %d rows", len(batch))
                 num_written = 0
             self._done(batch, num_written)
-        self._tell_losses()
+        self._log_recovery()
         return True
 
     def _delete_old(self) -> None:
-        """Once an hour, and a few at a time, for nobody else can write meanwhile."""
-        if self._keep is None or time.monotonic() < self._next_look:
+        """Delete old rows: hourly and in small batches, since other writers are blocked meanwhile."""
+        if self._keep is None or time.monotonic() < self._next_deletion:
             return
         before = datetime.now(UTC) - self._keep
         try:
             with self._database.write() as connection:
-                num_deleted = delete_rows(connection, before, DELETED_ROWS)
-        except Exception as error:  # without this thread no row would be written
-            log.warning("Rows older than %d days cannot be deleted: %s", self._keep.days, error)
+                num_deleted = delete_rows(connection, before, DELETE_BATCH_ROWS)
+        except Exception as error:  # the thread must go on: it also writes the rows
+            log.warning("Can't delete ledger rows older than %d days: %s", self._keep.days, error)
             num_deleted = 0
-        if num_deleted < DELETED_ROWS:
-            self._next_look = time.monotonic() + DELETE_S
+        if num_deleted < DELETE_BATCH_ROWS:
+            self._next_deletion = time.monotonic() + DELETE_S
 
     def _next_batch(self, size: int) -> list[Entry]:
         with self._lock:
@@ -163,49 +163,49 @@ class DatabaseLedger:
 
     def _done(self, batch: Sequence[Entry], num_written: int) -> None:
         with self._lock:
-            for _ in range(min(len(batch), len(self._waiting))):  # fewer if `close` has given up meanwhile
-                self._content -= _content_of(self._waiting.popleft()[1])
+            for _ in range(min(len(batch), len(self._waiting))):  # fewer if `close` timed out meanwhile
+                self._queued_bytes -= _text_bytes(self._waiting.popleft()[1])
             self._written += num_written
             self._lost += len(batch) - num_written
 
     def _write(self, batch: Sequence[Entry]) -> int:
-        """How many of the rows are in the database now. One that it does not take must not take others along."""
+        """Write a batch. Returns the number of written rows; a rejected row does not affect the others."""
         rows = [row_of(entry, self._prices) for entry in batch]
-        if self._failure is not None:  # it may come back empty, or as a newer version left it: it may take the rows
+        if self._failure is not None:  # it may have been recreated, or migrated by a newer version
             with suppress(ConfigError):
                 self._database.migrate()
-        if self._num_refusals < PATIENCE:
-            with suppress(Rejected), self._database.write() as connection:
+        if self._num_rejected_batches < MAX_REJECTED_BATCHES:
+            with suppress(ValuesRejected), self._database.write() as connection:
                 insert_rows(connection, rows)
                 return len(rows)
-        self._num_refusals = 0
+        self._num_rejected_batches = 0
         return len(rows) - self._write_each(rows)
 
     def _write_each(self, rows: list[dict[str, Any]]) -> int:
-        """How many of the rows are lost."""
+        """Write rows one by one. Returns the number of lost rows."""
         with self._database.write() as connection:
-            refused = insert_each(connection, rows)
-        for row, reason in refused:
+            rejected = insert_each(connection, rows)
+        for row, reason in rejected:
             log.error("The ledger has lost the row of request %s: %s", row["request_id"], reason)
-        return len(refused)
+        return len(rejected)
 
-    def _tell_failure(self, error: StoreError) -> None:
+    def _log_failure(self, error: DatabaseError) -> None:
         if self._failure is None:
-            log.warning("The ledger waits, with up to %d rows, until it can be written: %s", MAX_WAITING, error)
+            log.warning("Can't write the ledger. Up to %d rows are queued until it succeeds: %s", MAX_WAITING, error)
         self._failure = str(error)
-        self._num_refusals += isinstance(error, Unwilling)
+        self._num_rejected_batches += isinstance(error, StatementRejected)
 
-    def _tell_losses(self) -> None:
-        """Once everything is written that could be."""
-        if self._failure is not None or self._lost > self._lost_told:
-            self._lost_told = self._lost
-            log.warning("The ledger is up to date. Lost since the server's start: %d rows", self._lost_told)
+    def _log_recovery(self) -> None:
+        """Log the number of lost rows once the queue is empty after a failure."""
+        if self._failure is not None or self._lost > self._lost_logged:
+            self._lost_logged = self._lost
+            log.warning("The ledger is up to date. Rows lost since the start of the server: %d", self._lost_logged)
         self._failure = None
-        self._num_refusals = 0
+        self._num_rejected_batches = 0
 
 
-def _content_of(entry: Entry) -> int:
-    """Bytes of memory."""
+def _text_bytes(entry: Entry) -> int:
+    """The memory of the client-controlled texts of an entry, in bytes."""
     texts = [entry.model, entry.client, entry.user, entry.request_content, entry.answer_content]
     if entry.metadata:
         texts += [*entry.metadata.keys(), *entry.metadata.values()]

@@ -1,4 +1,4 @@
-"""Rows of the ledger: an entry as a row, and rows into the database and out of it."""
+"""Ledger rows: conversion from entries, insertion and deletion."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from sqlalchemy import Connection, Dialect, bindparam, delete, func, insert, sel
 from sqlalchemy.exc import StatementError
 
 from crossette.accounts.database.daily_usage import add_to_days
-from crossette.accounts.database.database import Rejected, first_line, kind_of
+from crossette.accounts.database.database import ValuesRejected, error_class, error_line
 from crossette.accounts.database.tables import requests
 from crossette.accounts.ledger import Entry
 from crossette.accounts.prices import Price
-from crossette.errors import StoreError
+from crossette.errors import DatabaseError
 
 _COLUMNS = list(requests.columns)
 _listed = func.json_each(bindparam("rows")).table_valued("value")
 _FROM_LIST = insert(requests).from_select(
     [column.name for column in _COLUMNS],
-    select(*(func.json_extract(_listed.c.value, f"$[{place}]") for place in range(len(_COLUMNS)))),
+    select(*(func.json_extract(_listed.c.value, f"$[{index}]") for index in range(len(_COLUMNS)))),
 )
 
 
 def row_of(entry: Entry, prices: Mapping[str, Price]) -> dict[str, Any]:
-    """What the database is given for an entry."""
+    """Convert an entry to column values."""
     price, usage = prices.get(entry.model), entry.usage
     return {
         "id": entry.id,
@@ -55,17 +55,15 @@ def row_of(entry: Entry, prices: Mapping[str, Price]) -> dict[str, Any]:
 
 
 def insert_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
-    """Insert rows that have every column, and add them to their days. Those that are there already are left alone.
+    """Insert complete rows and add them to the daily totals. Skips existing rows. Returns the number of inserted rows.
 
-    Says how many were inserted.
-
-    SQLite gets them as one JSON list. Given one by one, its driver lets go of the interpreter's lock for each, and
-    has to win it back from the thread that sends tokens: 20 rows took up to 200 ms, and slowed every token meanwhile.
-    PostgreSQL gets one statement too. SQLAlchemy makes one only where something comes back; else psycopg sends one for
-    each row through a pipeline, and a refusal is followed by warnings about the pipeline.
+    SQLite gets them as one JSON list. With one statement per row its driver releases the GIL each time and competes
+    for it with the event loop: 20 rows took up to 200 ms and delayed all streams meanwhile.
+    PostgreSQL gets one statement too. SQLAlchemy generates a single one only with RETURNING; otherwise psycopg sends
+    one per row through a pipeline, and an error is followed by warnings about the pipeline.
     """
-    there = set(connection.scalars(select(requests.c.id).where(requests.c.id.in_([row["id"] for row in rows]))))
-    rows = [row for row in rows if row["id"] not in there]
+    existing = set(connection.scalars(select(requests.c.id).where(requests.c.id.in_([row["id"] for row in rows]))))
+    rows = [row for row in rows if row["id"] not in existing]
     if not rows:
         return 0
     if connection.dialect.name == "sqlite":
@@ -77,39 +75,39 @@ def insert_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
 
 
 def insert_each(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
-    """Insert rows one by one: those that are refused, and why.
+    """Insert rows one by one. Returns the rejected rows with the reasons.
 
-    A row is refused for its values, or if the same transaction inserts others: then the fault is its own. Where nothing
-    can be inserted the first error is raised.
+    A row counts as rejected if its values are invalid or if other rows of the same transaction were inserted. If none
+    can be inserted, raises the first error.
     """
-    num_inserted, refused = 0, []
+    num_inserted, rejected = 0, []
     for row in rows:
         try:
             with connection.begin_nested():
                 num_inserted += insert_rows(connection, [row])
         except StatementError as error:
-            if kind_of(error) is StoreError:  # the database is gone
+            if error_class(error) is DatabaseError:  # unreachable
                 raise
-            refused.append((row, error))
-    for _, refusal in refused:
-        if not num_inserted and kind_of(refusal) is not Rejected:
-            raise refusal
-    return [(row, first_line(refusal)) for row, refusal in refused]
+            rejected.append((row, error))
+    for _, rejection in rejected:
+        if not num_inserted and error_class(rejection) is not ValuesRejected:
+            raise rejection
+    return [(row, error_line(rejection)) for row, rejection in rejected]
 
 
 def delete_rows(connection: Connection, before: datetime, most: int) -> int:
-    """Delete up to `most` rows that are older, and say how many. What they add up to stays."""
+    """Delete up to `most` rows older than `before`, and return their number. Daily totals do not change."""
     old = select(requests.c.id).where(requests.c.time < before).limit(most)
     return connection.execute(delete(requests).where(requests.c.id.in_(old))).rowcount
 
 
 def _clean(text: str) -> str:
-    """Text that every database takes: PostgreSQL has no NUL, and neither has half a surrogate pair."""
+    """Replace NUL, which PostgreSQL rejects, and lone surrogates, which both databases reject."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def _as_list(rows: Sequence[dict[str, Any]], dialect: Dialect) -> str:
     """A JSON list of lists, each value as SQLAlchemy would bind it."""
-    readers = [(column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in _COLUMNS]
-    bound = [[read(row[name]) if read else row[name] for name, read in readers] for row in rows]
+    binders = [(column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in _COLUMNS]
+    bound = [[bind(row[name]) if bind else row[name] for name, bind in binders] for row in rows]
     return msgspec.json.encode(bound).decode()

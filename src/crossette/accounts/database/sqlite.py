@@ -1,4 +1,4 @@
-"""SQLite's file: making it, connecting to it, and reading one that cannot be written."""
+"""SQLite files: creation, connections, and reading a file that cannot be written."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
-from crossette.errors import StoreError
+from crossette.errors import DatabaseError
 
 BUSY_TIMEOUT_S = 5.0
-"""How long a writer waits for another one: each holds the file for milliseconds."""
+"""How long a writer waits for another one. Transactions take milliseconds."""
 
 
 def prepare(file: Path) -> None:
-    """Make the file where there is none. Raises StoreError where it cannot be written."""
+    """Create the file if it does not exist. Raises DatabaseError if it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Nobody else on the machine needs to read it; SQLite gives its other files the same mode. A file that is
-        # there must not be opened but by SQLite: closing it would give up the locks of this process's connections,
-        # and others would take away the log of changes under them.
+        # Readable by its owner only; SQLite gives its other files the same mode. An existing file must be opened by
+        # SQLite only: closing another descriptor would release the POSIX locks of this process's connections, and
+        # another process could delete the WAL while it is in use.
         with suppress(FileExistsError):
             os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         if not os.access(file, os.W_OK):
-            raise StoreError(f"Can't write {file}: it is read-only for this process")
-        # Kept in the file: readers and the writer do not wait for one another.
+            raise DatabaseError(f"Can't write {file}: it is read-only for this process")
+        # Persistent; with WAL readers and the writer do not block each other.
         with closing(_connect(file)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"Can't write {file}: {error}") from error
+        raise DatabaseError(f"Can't write {file}: {error}") from error
 
 
-def look_at(file: Path) -> os.stat_result | None:
-    """None where nothing is there. Raises OSError where that cannot be seen.
+def stat_or_none(file: Path) -> os.stat_result | None:
+    """The stat of a file; None if it does not exist. Raises OSError if that cannot be determined.
 
-    `Path.exists` differs between versions of Python: of a folder that may not be entered, 3.14 says that it is empty.
+    `Path.exists` is not used: in Python 3.14 it returns False for a file in a folder without search permission.
     """
     try:
         return file.stat()
@@ -48,10 +48,10 @@ def look_at(file: Path) -> os.stat_result | None:
 
 
 def engine_of(file: Path) -> Engine:
-    """What connects to the file. Nothing is opened yet, and never a file made.
+    """An SQLAlchemy engine for the file. It connects on first use and never creates the file.
 
-    Connections are kept: closing the last one writes the log of changes into the file, which takes far longer than a
-    row does. One to a file that is not there any more, or is another one now, is not used again.
+    Connections are pooled: closing the last one checkpoints the WAL, which takes far longer than inserting a row.
+    A connection is discarded if its file was deleted or replaced.
     """
     engine = create_engine("sqlite://", creator=lambda: _connect(file), poolclass=QueuePool, hide_parameters=True)
 
@@ -71,7 +71,7 @@ def engine_of(file: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # A transaction that begins by reading cannot wait for its turn to write: it fails at once.
+        # A deferred transaction that reads first cannot wait for the write lock: it fails at once.
         writes = connection.get_execution_options().get("writes")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -79,11 +79,11 @@ def engine_of(file: Path) -> Engine:
 
 
 class _Snapshot(sqlite3.Connection):
-    """Reads a file that cannot be written just now. It would not notice if somebody did, so it serves only once."""
+    """Reads a file that cannot be written. It would not notice later changes, so it is used only once."""
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
-    """What no other file has while this one is open, even if it was deleted."""
+    """The device and inode of a file, unique while it is open, even if it was deleted."""
     try:
         found = file.stat()
     except OSError:
@@ -93,18 +93,18 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 def _connect(file: Path) -> sqlite3.Connection:
     try:
-        return _opened(file, "mode=rw")
+        return _open(file, "mode=rw")
     except sqlite3.OperationalError:
-        # On a full disk or in a read-only folder SQLite cannot make the files that readers share. Where the log of
-        # changes is empty, so that all is in the file itself, that can be read all the same.
-        changes = look_at(file.with_name(file.name + "-wal"))
-        if look_at(file) is None or (changes is not None and changes.st_size):
+        # On a full disk or in a read-only folder SQLite cannot create the shared-memory file. If the WAL is empty,
+        # the file itself is complete and can be read without it.
+        wal = stat_or_none(file.with_name(file.name + "-wal"))
+        if stat_or_none(file) is None or (wal is not None and wal.st_size):
             raise
-        return _opened(file, "immutable=1", _Snapshot)
+        return _open(file, "immutable=1", _Snapshot)
 
 
-def _opened(file: Path, mode: str, kind: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
-    """A connection that works. Raises OperationalError."""
+def _open(file: Path, mode: str, kind: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
+    """Open and test a connection. Raises OperationalError."""
     connection = sqlite3.connect(
         f"{file.absolute().as_uri()}?{mode}",
         uri=True,
@@ -114,8 +114,7 @@ def _opened(file: Path, mode: str, kind: type[sqlite3.Connection] = sqlite3.Conn
         factory=kind,
     )
     try:
-        # A killed process loses nothing that was committed, a machine without power the last commits; neither
-        # breaks the file.
+        # A killed process loses no committed data, a power failure the last commits; neither corrupts the file.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA schema_version")
     except BaseException:

@@ -1,6 +1,6 @@
-"""The tables: keys, a row for each request, and what these add up to by day.
+"""The tables: keys, one row per request, and daily totals.
 
-Migrations lead to exactly these (tests/accounts/database/test_database.py).
+Migrations produce exactly these tables (tests/accounts/database/test_database.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ metadata = MetaData()
 
 
 class Moment(TypeDecorator[datetime]):
-    """A time as UTC without a zone, which both databases compare and cut into days alike."""
+    """A time in UTC, stored without time zone, which both databases compare and group by day alike."""
 
     impl = DateTime
     cache_ok = True
@@ -47,7 +47,7 @@ keys = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False),
-    Column("version", Integer, nullable=False),  # goes up with every change
+    Column("version", Integer, nullable=False),  # incremented by every change
     Column("hash", String, nullable=False),
     Column("previous_hash", String),
     Column("previous_until", Moment),
@@ -69,7 +69,7 @@ requests = Table(
     Column("dialect", String, nullable=False),
     Column("endpoint", String, nullable=False),
     Column("model", String, nullable=False),
-    Column("is_served", Boolean, nullable=False, server_default=true()),  # else a client made the model up
+    Column("is_served", Boolean, nullable=False, server_default=true()),  # false if no such model is served
     Column("status", Integer, nullable=False),
     Column("finish_reason", String),
     Column("prompt_tokens", Integer, nullable=False),

@@ -52,7 +52,7 @@ class Admission:
 
     def most_generated(self, prompt_tokens: int) -> int | None:
         """Tokens that the answers to such a prompt may have, by what is left of the budget; None if there is none."""
-        left = self._reservation.left(self._used_tokens) if self._reservation else None
+        left = self._reservation.remaining(self._used_tokens) if self._reservation else None
         return None if left is None else max(1, left - prompt_tokens)
 
     def begin(self, engine: Engine, requests: Sequence[GenerationRequest]) -> None:
@@ -92,9 +92,9 @@ class Admission:
     def headers(self) -> dict[str, str]:
         """What the client is told of its limits, as they stand now."""
         now = self._controller.now()
-        account = self._controller.limiter.account(self.caller, now)
+        account = self._controller.limiter.key_limiter(self.caller, now)
         allowances = account.allowances(now) if account else []
-        over = self._is_refused or any(one.left == 0 for one in allowances)
+        over = self._is_refused or any(one.remaining == 0 for one in allowances)
         return limit_headers(allowances, self._dialect, over=over)
 
     @property

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Scope
 
 from crossette.errors import ConfigError, Forbidden
 from crossette.settings import setting
-from crossette.urls import check_name, split_url
+from crossette.urls import check_hostname, split_url
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -71,7 +71,7 @@ def _why_no_origin(text: str) -> str:
 
 def _why_no_name(name: str) -> str:
     try:
-        check_name(name)
+        check_hostname(name)
     except ValueError as error:
         return str(error)
     return "" if name.isascii() else _NOT_ASCII

@@ -41,11 +41,11 @@ def _openai(allowances: Sequence[Allowance]) -> dict[str, str]:
     shown = [("requests", one) for one in allowances if one.rate == "requests"]
     tokens = [one for one in allowances if one.rate != "requests"]
     if tokens:
-        shown.append(("tokens", min(tokens, key=lambda one: one.left / max(1, one.per_minute))))
+        shown.append(("tokens", min(tokens, key=lambda one: one.remaining / max(1, one.per_minute))))
     headers = {}
     for name, one in shown:
         headers[f"x-ratelimit-limit-{name}"] = str(one.per_minute)
-        headers[f"x-ratelimit-remaining-{name}"] = str(one.left)
+        headers[f"x-ratelimit-remaining-{name}"] = str(one.remaining)
         headers[f"x-ratelimit-reset-{name}"] = duration(one.full_in_s)
     return headers
 
@@ -57,7 +57,7 @@ def _fireworks(allowances: Sequence[Allowance]) -> dict[str, str]:
         name = _FIREWORKS_NAMES[one.rate]
         limit = one.per_minute if one.rate == "requests" else one.per_minute / 60
         headers[f"x-ratelimit-limit-{name}"] = f"{limit:.10g}" if limit == int(limit) else f"{limit:.2f}"
-        headers[f"x-ratelimit-remaining-{name}"] = str(one.left)
+        headers[f"x-ratelimit-remaining-{name}"] = str(one.remaining)
     return headers
 
 

@@ -1,4 +1,4 @@
-"""Closed-loop streaming load against any OpenAI-compatible server. It knows nothing of our own server."""
+"""A streaming benchmark for any OpenAI-compatible server, independent of crossette's server."""
 
 from crossette.client.bench.load import run_bench
 from crossette.client.bench.options import BenchOptions, parse_concurrency

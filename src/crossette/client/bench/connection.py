@@ -1,9 +1,8 @@
-"""A thin HTTP/1.1 client: one connection, one request at a time, the body as it comes.
+"""A minimal HTTP/1.1 client: one connection, one request at a time, streamed bodies.
 
-The load generator shares its machine with the server it measures, so its own cost counts.
-Measured on 2 cores with 32 streams of one token a chunk, CPU of the client per token, reading of the chunk
-included: httpx 0.28 (h11) 208-235 µs, this client 40 µs. At 1,000 tokens/s httpx would take a fifth of a core
-from the server.
+The load generator shares its machine with the measured server, so its overhead matters.
+Client CPU per token, measured on 2 cores with 32 streams of one token per chunk, including decoding of the chunk:
+httpx 0.28 (h11) 208-235 µs, this client 40 µs. At 1,000 tokens/s httpx would take a fifth of a core from the server.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 from crossette.client.bench.options import Address
-from crossette.client.remote import why
+from crossette.client.remote import connection_error
 from crossette.errors import CrossetteError
 
 _READ_SIZE = 1 << 16
 
 
 class ConnectionFailed(CrossetteError):
-    """The server was not reached, hung up, or does not speak HTTP."""
+    """The server is unreachable, disconnected, or does not speak HTTP."""
 
 
 class Connection:
-    """Opened by the first request and kept alive between requests."""
+    """An HTTP connection. It is opened by the first request and kept alive between requests."""
 
     def __init__(self, address: Address, headers: Mapping[str, str]) -> None:
         self._address = address
@@ -33,28 +32,28 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def request(self, method: str, path: str, body: bytes = b"") -> Response:
-        """Send a request and read the head of its answer; the body must be read before the next request."""
+        """Send a request and read the response head; the body must be read before the next request."""
         message = self._head(method, path, len(body)) + body
-        kept = self._streams is not None
+        is_reused = self._streams is not None
         try:
             try:
                 return await self._exchange(message)
             except (ConnectionError, asyncio.IncompleteReadError):
-                # A server may close a connection that it kept alive just as we write to it: not its fault.
-                if not kept:
+                # A server may close an idle connection just as the client reuses it.
+                if not is_reused:
                     raise
                 self.close()
                 return await self._exchange(message)
         except asyncio.IncompleteReadError as error:
-            raise ConnectionFailed("The server closed the connection without an answer.") from error
+            raise ConnectionFailed("The server closed the connection without a response.") from error
         except OSError as error:
-            raise ConnectionFailed(f"Can't reach {self._address.authority}: {why(error)}") from error
+            raise ConnectionFailed(f"Can't reach {self._address.authority}: {connection_error(error)}") from error
         except (ValueError, IndexError, asyncio.LimitOverrunError) as error:
-            raise ConnectionFailed(f"{self._address.authority} does not answer in HTTP.") from error
+            raise ConnectionFailed(f"{self._address.authority} does not speak HTTP.") from error
 
     def close(self) -> None:
         if self._streams is not None:
-            if self._address.tls:  # which has a farewell, and the loop may end before it was said
+            if self._address.tls:  # the event loop may end before the TLS closing handshake
                 self._streams[1].transport.abort()
             else:
                 self._streams[1].close()
@@ -89,7 +88,7 @@ class Response:
         return b"".join([data async for data in self.pieces()])
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body as it arrives. Raises ConnectionFailed if it is cut short."""
+        """The body as it arrives. Raises ConnectionFailed if it is incomplete."""
         framing = self._framing()
         try:
             while not framing.done:
@@ -100,7 +99,7 @@ class Response:
                 if body := framing.feed(data):
                     yield body
         except (OSError, ValueError) as error:
-            raise ConnectionFailed(f"The answer broke off: {error}") from error
+            raise ConnectionFailed(f"The response is incomplete: {error}") from error
         if isinstance(framing, UntilClose) or self.headers.get("connection", "").lower() == "close":
             self.connection.close()
 
@@ -113,7 +112,7 @@ class Response:
 
 
 class Chunked:
-    """Undo `transfer-encoding: chunked`, fed in pieces cut anywhere. Gives a chunk once it is whole."""
+    """Decodes `transfer-encoding: chunked` from pieces split anywhere. Returns complete chunks."""
 
     def __init__(self) -> None:
         self.done = False
@@ -127,7 +126,7 @@ class Chunked:
         return b"".join(chunks)
 
     def end(self) -> None:
-        raise ValueError("the server hung up in the middle of it")
+        raise ValueError("the server disconnected before the last chunk")
 
     def _next_chunk(self) -> bytes:
         line_end = self._rest.find(b"\r\n")
@@ -146,25 +145,25 @@ class Chunked:
 
 
 class Sized:
-    """A body whose length was announced."""
+    """A body with a Content-Length."""
 
     def __init__(self, length: int) -> None:
-        self._left = length
+        self._remaining = length
 
     @property
     def done(self) -> bool:
-        return self._left <= 0
+        return self._remaining <= 0
 
     def feed(self, data: bytes) -> bytes:
-        self._left -= len(data)
+        self._remaining -= len(data)
         return data
 
     def end(self) -> None:
-        raise ValueError(f"the server hung up {self._left} bytes before its end")
+        raise ValueError(f"the server disconnected {self._remaining} bytes before the end")
 
 
 class UntilClose:
-    """A body that ends where the connection does."""
+    """A body that ends with the connection."""
 
     done = False
 

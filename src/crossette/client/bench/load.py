@@ -1,4 +1,4 @@
-"""The closed loop: each of C streams sends a request, reads its answer to the end and sends the next."""
+"""The closed loop of the benchmark: each stream sends a request, reads its response and sends the next."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from crossette.client.bench.options import BenchOptions
 from crossette.client.bench.prompts import Prompt, Prompts
 from crossette.client.bench.report import BenchReport, LevelSummary
 from crossette.client.bench.request import RequestResult, stream_request
-from crossette.client.remote import told
+from crossette.client.remote import error_text
 from crossette.errors import ConfigError
 
 
 def run_bench(options: BenchOptions, on_level: Callable[[LevelSummary], None] = lambda level: None) -> BenchReport:
-    """Run every level of concurrency, one after the other; `on_level` is told as each ends.
+    """Run all levels of concurrency in sequence; `on_level` is called after each.
 
-    A failed request is counted. Raises ConfigError if no model is named and the server lists none.
+    Failed requests are counted. Raises ConfigError if no model is given and the server lists none.
     """
     return asyncio.run(_run(options, on_level))
 
@@ -39,7 +39,7 @@ async def _run(options: BenchOptions, on_level: Callable[[LevelSummary], None]) 
 
 
 class _Run:
-    """Numbers the prompts of all levels: none is sent twice, or a prefix cache would answer for it."""
+    """Sends the requests of all levels. Each has a different prompt, to exclude hits in the prefix cache."""
 
     def __init__(self, options: BenchOptions) -> None:
         self.options = options
@@ -49,7 +49,7 @@ class _Run:
         self._num_sent = 0
 
     async def level(self, concurrency: int) -> list[RequestResult]:
-        """The results of one level, after one request to warm up that is not counted."""
+        """The results of one level, after a warm-up request that is not counted."""
         await self._stream(1, limit=1)
         return await self._stream(concurrency, self.options.requests_at(concurrency))
 
@@ -86,7 +86,7 @@ def _headers(options: BenchOptions) -> dict[str, str]:
 
 
 def _body(options: BenchOptions, prompt: Prompt) -> dict[str, Any]:
-    """The request as JSON values; `ignore_eos` only when asked for, as not every server knows it."""
+    """The request body; with `ignore_eos` only if requested, as not every server supports it."""
     body: dict[str, Any] = {
         "model": options.model,
         **_input(options, prompt),
@@ -112,16 +112,15 @@ async def _first_model(options: BenchOptions) -> str:
             response = await connection.request("GET", "/models")
             body = await response.read()
     except ConnectionFailed as error:
-        raise ConfigError(f"The models of {options.url} cannot be listed. {error}") from error
+        raise ConfigError(f"Can't list the models of {options.url}. {error}") from error
     except TimeoutError as error:
-        raise ConfigError(f"{options.url} does not answer within {options.timeout_s:g} s.") from error
+        raise ConfigError(f"{options.url} did not respond within {options.timeout_s:g} s.") from error
     finally:
         connection.close()
     if response.status != 200:
         raise ConfigError(
-            f"{options.base}/models answers {response.status}: {told(body)} "
-            "Check that the base URL is right (most end in /v1) and give an --api-key if one is wanted; "
-            "or name a --model."
+            f"{options.base}/models returned {response.status}: {error_text(body)} "
+            "Check the base URL (most end in /v1) and give an --api-key if one is required, or give a --model."
         )
     return _first_id(body, options.base)
 
@@ -138,7 +137,7 @@ def _first_id(body: bytes, url: str) -> str:
     try:
         models = msgspec.json.decode(body, type=_Models).data
     except msgspec.DecodeError as error:
-        raise ConfigError(f"{url}/models does not answer with a list of models. Name a --model.") from error
+        raise ConfigError(f"{url}/models did not return a list of models. Give a --model.") from error
     if not models:
-        raise ConfigError(f"{url}/models lists no model. Name a --model, or start the server with one.")
+        raise ConfigError(f"{url}/models lists no model. Give a --model, or start the server with one.")
     return models[0].id

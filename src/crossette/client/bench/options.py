@@ -1,4 +1,4 @@
-"""What a run is asked to do, checked once. Defaults are those of the command line."""
+"""The validated options of a benchmark run. Defaults are those of the command line."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from crossette.urls import split_http
 
 ENDPOINTS: Final = ("completions", "chat/completions")
 SHAPES: Final = {"short": 96, "shared": 1200, "long": 4000}
-"""The prompt shapes and the tokens of each by default; for `shared`, of the part that is shared."""
+"""The prompt shapes and their default lengths in tokens; for `shared`, of the shared part."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """Raises ConfigError for a value that cannot be used."""
+    """The options of a run. Raises ConfigError for invalid values."""
 
     url: str = "http://127.0.0.1:8000"
-    """A server, or the base URL of its API, as `ServerURL` reads it."""
+    """The URL of a server or its API, as in `ServerURL`."""
     concurrency: tuple[int, ...] = (1, 8, 32)
     num_requests: int | None = None
-    """Requests of each level; None: four for each stream, at least 16."""
+    """Requests per level; None: four per stream, at least 16."""
     endpoint: str = "completions"
     shape: str = "short"
     prompt_tokens: int | None = None
     token_ids: bool = False
-    """Send prompts as token ids: their length is exact, whatever the tokenizer."""
+    """Send prompts as token ids, which have exact lengths with any tokenizer."""
     max_tokens: int = 256
     ignore_eos: bool = False
     temperature: float = 0.0
     model: str | None = None
-    """None: the first that the server lists."""
+    """None: the first model that the server lists."""
     api_key: str | None = None
     seed: int | None = None
-    """None: drawn for this run and reported, so that an earlier run's prompts are not in a prefix cache."""
+    """None: random and reported, so that prompts of earlier runs are not in the prefix cache."""
     timeout_s: float = 600.0
     command: tuple[str, ...] = ()
     """The command line, for the report."""
@@ -69,7 +69,7 @@ class BenchOptions:
         return Address.parse(self.base)
 
     def resolved(self, model: str, seed: int) -> BenchOptions:
-        """The same options with what was left open decided."""
+        """The options with model and seed filled in."""
         return replace(self, model=model, seed=seed)
 
 
@@ -85,7 +85,7 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Raises ValueError for what is no such URL: `ServerURL` has looked at those that people give."""
+        """Parse a base URL. Raises ValueError; URLs of users are validated by `ServerURL`."""
         parts = split_http(url)
         tls = parts.scheme == "https"
         authority = parts.netloc.rpartition("@")[2]
@@ -94,7 +94,7 @@ class Address:
 
 
 def parse_concurrency(text: str) -> tuple[int, ...]:
-    """Read `1,8,32`, the argument of `-c`."""
+    """Parse the argument of `-c`, such as `1,8,32`."""
     try:
         return tuple(parse_count(part.strip()) for part in text.split(","))
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""Prompts of about a given length, without knowing the tokenizer: common English words are one token each.
+"""Benchmark prompts of about a given length in tokens: common English words are one token each in most vocabularies.
 
-With the vocabulary of SmolLM2 every word is one, and the length is exact.
-What they really were is in the usage that the server reports. The same seed and index give the same prompt.
+With the vocabulary of SmolLM2 every word is one token, and the length is exact.
+The server's usage has the actual length. The same seed and index give the same prompt.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _TASK = "\n\nWrite a long story with these words."
 _NUM_TASK_TOKENS = 10
 _NUM_QUESTION_TOKENS = 32
 _FIRST_ID, _END_ID = 100, 10_000
-"""Ids that are ordinary tokens in every common vocabulary: control tokens lie below or far above."""
+"""Ids of ordinary tokens in all common vocabularies: control tokens have lower or much higher ids."""
 
 _TEXT = """
 time year people way day man thing woman life child world school state family student group country problem
@@ -44,7 +44,7 @@ _WORDS = _TEXT.split()
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request's input: what all prompts share (or ""), and what is its own; or the ids of both."""
+    """The input of a request: the shared part (or "") and its own part, or the token ids of both."""
 
     shared: str = ""
     own: str = ""
@@ -52,10 +52,10 @@ class Prompt:
 
 
 class Prompts:
-    """The prompts of a run by number. No two begin alike, but for what `shared` prompts share.
+    """The prompts of a run, by index. Apart from the shared part no two have a common prefix.
 
-    The first word tells apart any prompts whose numbers differ by less than the count of words,
-    the first two words all that a run can have: a prefix cache finds nothing to reuse.
+    The first words of two prompts differ if their indexes differ by less than the number of words, and the first two
+    words of all prompts of a run differ, so that the prefix cache finds nothing to reuse.
     """
 
     def __init__(self, shape: str, num_tokens: int, seed: int, *, token_ids: bool = False) -> None:
@@ -64,16 +64,16 @@ class Prompts:
         self._num_own = _NUM_QUESTION_TOKENS if shape == "shared" else num_tokens
         self._num_shared = num_tokens if shape == "shared" else 0
         self._openers = random.Random(f"{seed}:openers").sample(_WORDS, len(_WORDS))
-        # A number that no index has: the shared part is drawn like a prompt of its own.
-        self._shared = self._draw(-1, self._num_shared)
+        # The shared part is generated like a prompt, with an index that no prompt has.
+        self._shared = self._generate(-1, self._num_shared)
 
     def __getitem__(self, index: int) -> Prompt:
         if self._token_ids:
             return Prompt(ids=self._shared_ids() + self._ids(index, self._num_own))
         num_words = max(1, self._num_own - _NUM_TASK_TOKENS)
-        return Prompt(shared=self._shared, own=self._draw(index, num_words) + _TASK)
+        return Prompt(shared=self._shared, own=self._generate(index, num_words) + _TASK)
 
-    def _draw(self, index: int, num_words: int) -> str:
+    def _generate(self, index: int, num_words: int) -> str:
         second, first = divmod(index, len(_WORDS))
         opening = [self._openers[first], self._openers[second % len(_WORDS)]]
         rest = random.Random(f"{self._seed}:{index}").choices(_WORDS, k=max(0, num_words - 2))

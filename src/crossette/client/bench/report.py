@@ -1,4 +1,4 @@
-"""From the measurements to numbers, a table and a file."""
+"""The benchmark report: summaries, a table and a JSON file."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from crossette.client.bench.request import RequestResult
 from crossette.errors import ConfigError
 
 Percentiles = dict[str, float]
-"""By name: p50, p95, p99. Empty where there is nothing to measure."""
+"""Percentiles by name: p50, p95, p99. Empty without measurements."""
 
 
 @dataclass(frozen=True, slots=True)
 class LevelSummary:
-    """One level of concurrency. Rates and latencies are of the requests that ended well.
+    """The results of one level of concurrency. Rates and latencies are those of successful requests.
 
-    `None` and an empty `Percentiles` mean unknown: nothing to measure, or a server that gave no usage.
+    `None` and an empty `Percentiles` mean unknown: no measurements, or no usage from the server.
     """
 
     concurrency: int
     num_requests: int
     errors: dict[str, int]
-    """By kind."""
+    """Number of errors by kind."""
     first_messages: dict[str, str]
     """The first message of each kind of error."""
     wall_s: float
@@ -50,9 +50,9 @@ class LevelSummary:
     total_tokens_per_s: float | None
     first_token_ms: Percentiles
     inter_token_ms: Percentiles
-    """Of each request's mean, (last text - first text) / (tokens - 1)."""
+    """Percentiles of the mean of each request, (last text - first text) / (tokens - 1)."""
     chunk_gap_ms: Percentiles
-    """Of the times between chunks with text, whatever number of tokens they hold."""
+    """Percentiles of the times between chunks with text, with any number of tokens."""
     largest_gap_ms: float | None
     request_s: Percentiles
 
@@ -93,7 +93,7 @@ def summarize(concurrency: int, results: Sequence[RequestResult]) -> LevelSummar
 
 
 def _sum(results: Iterable[RequestResult], count: Callable[[RequestResult], int | None]) -> int | None:
-    """The sum, or None if any is unknown: a sum over some of them would be too small."""
+    """The sum, or None if any value is unknown."""
     counts = [count(result) for result in results]
     known = [number for number in counts if number is not None]
     return sum(known) if known and len(known) == len(counts) else None
@@ -109,7 +109,7 @@ def _percentiles(values: Iterable[float | None], scale: float) -> Percentiles:
 
 @dataclass(slots=True)
 class BenchReport:
-    """What a run measured: `levels` in the order they ran, and every request."""
+    """The report of a run: `levels` in order, and all requests."""
 
     options: BenchOptions
     levels: list[LevelSummary] = field(default_factory=list)
@@ -124,12 +124,12 @@ class BenchReport:
         return level
 
     def render(self) -> Group:
-        """The table for a terminal, and below it what does not fit into a table."""
+        """The table for a terminal, followed by notes."""
         lines = [line for level in self.levels for line in notes(level)]
         return Group(Text(self._title(), style="bold"), self._table(), *(Text(line) for line in lines))
 
     def write_json(self, path: Path) -> None:
-        """Write everything to a file. Raises ConfigError if that is not possible."""
+        """Write the report to a JSON file. Raises ConfigError if that fails."""
         try:
             path.write_bytes(msgspec.json.format(msgspec.json.encode(self.as_dict())))
         except OSError as error:
@@ -152,12 +152,12 @@ class BenchReport:
     def _title(self) -> str:
         options = self.options
         return (
-            f"{options.model} at {options.url}/{options.endpoint}: {options.shape} prompts for about "
-            f"{options.num_prompt_tokens} tokens, answers of up to {options.max_tokens}, seed {options.seed}"
+            f"{options.model} at {options.url}/{options.endpoint}: {options.shape} prompts of about "
+            f"{options.num_prompt_tokens} tokens, max_tokens {options.max_tokens}, seed {options.seed}"
         )
 
     def _table(self) -> Table:
-        # A column for each level: the levels are few, and 80 characters hold them.
+        # One column per level: few levels fit into 80 characters.
         table = Table(box=box.SIMPLE_HEAD)
         table.add_column("streams", justify="right")
         for level in self.levels:
@@ -171,7 +171,7 @@ _NOT_REPORTED = ("api_key", "command", "url", "model")
 
 
 def without_keys(command: Sequence[str]) -> list[str]:
-    """The command line with the value of `--api-key` left out."""
+    """The command line without the value of `--api-key`."""
     shown, hide = [], False
     for argument in command:
         shown.append("…" if hide else "--api-key=…" if argument.startswith("--api-key=") else argument)
@@ -180,17 +180,17 @@ def without_keys(command: Sequence[str]) -> list[str]:
 
 
 def notes(level: LevelSummary) -> list[str]:
-    """What the table does not say of a level: real token counts, missing usage, errors."""
+    """Notes on a level: token counts, missing usage, errors."""
     at = f"{level.concurrency} stream{'s' * (level.concurrency > 1)}:"
     lines = []
     if level.prompt_tokens is not None and level.completion_tokens is not None:
         prompt, output = (n / level.num_good for n in (level.prompt_tokens, level.completion_tokens))
         cached = f"; {level.cached_tokens} prompt tokens came from a cache" if level.cached_tokens else ""
-        lines.append(f"{at} tokens each, as the server counts: {prompt:.1f} in, {output:.1f} out{cached}")
+        lines.append(f"{at} mean tokens by the server's usage: {prompt:.1f} in, {output:.1f} out{cached}")
     if level.num_without_usage:
         lines.append(
             f"{at} no usage in {level.num_without_usage} of {level.num_good} answers, "
-            "so tokens and tokens/s are unknown (chunks are not counted in their place)"
+            "so tokens and tokens/s are unknown (chunks are not counted instead)"
         )
     for kind, count in level.errors.items():
         lines.append(f"{at} {count} x {kind}, first: {level.first_messages[kind]}")
@@ -198,7 +198,7 @@ def notes(level: LevelSummary) -> list[str]:
 
 
 def _row(concurrency: int, level_started: float, result: RequestResult) -> dict[str, Any]:
-    """One request for the file: its start counted from the level's, its gaps reduced to the largest."""
+    """A request for the file: the start relative to the level, and the largest gap only."""
     row = {name: value for name, value in asdict(result).items() if name != "gaps_s"}
     return {
         "concurrency": concurrency,
@@ -212,7 +212,7 @@ def _row(concurrency: int, level_started: float, result: RequestResult) -> dict[
 def _own_version() -> str:
     try:
         return version("crossette")
-    except PackageNotFoundError:  # run from a source tree that is not installed
+    except PackageNotFoundError:  # not installed
         return "unknown"
 
 

@@ -1,4 +1,4 @@
-"""One streamed request and what was measured of it. Times are seconds."""
+"""One streamed request and its measurements. Times are seconds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import msgspec
 
 from crossette.client.bench.connection import Connection, ConnectionFailed, Response
 from crossette.client.bench.sse import ChunkUsage, SseReader, read_chunk
-from crossette.client.remote import told
+from crossette.client.remote import error_text
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a request did not end well: a kind to count by, and what was said."""
+    """The failure of a request: its kind, for counting, and a message."""
 
     kind: str
     message: str
@@ -25,16 +25,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class RequestResult:
-    """What was measured of one request; the token counts are the server's, None where it gave no usage."""
+    """The measurements of a request. Token counts are the server's, None without usage."""
 
     started_s: float
-    """On the clock of `perf_counter`."""
+    """The start by `perf_counter`."""
     total_s: float
-    """From sending to `[DONE]`, or to the failure."""
+    """From sending the request to `[DONE]` or the failure."""
     first_token_s: float | None = None
-    """From sending to the first chunk with text; None if none came."""
+    """From sending the request to the first chunk with text; None without text."""
     gaps_s: tuple[float, ...] = ()
-    """Between one chunk with text and the next. A chunk may hold several tokens."""
+    """The times between chunks with text. A chunk may contain several tokens."""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
@@ -43,7 +43,7 @@ class RequestResult:
 
     @property
     def inter_token_s(self) -> float | None:
-        """(last text - first text) / (tokens - 1): the mean, whatever number of tokens a chunk holds."""
+        """The mean time between tokens, (last text - first text) / (tokens - 1), for any number of tokens per chunk."""
         if not self.gaps_s or self.completion_tokens is None or self.completion_tokens < 2:
             return None
         return sum(self.gaps_s) / (self.completion_tokens - 1)
@@ -54,12 +54,12 @@ class RequestResult:
 
 
 async def stream_request(connection: Connection, path: str, body: bytes, *, timeout_s: float) -> RequestResult:
-    """Send one request and read its stream to the end. Whatever goes wrong is in the result."""
+    """Send a request and read its stream to the end. Failures are part of the result."""
     started = perf_counter()
     stream = _Stream()
     failure = await _failure_of(connection, path, body, stream, timeout_s)
     if failure is not None:
-        connection.close()  # what is left of the answer must not be taken for the next one's
+        connection.close()  # the rest of this response must not be read as the next one
     usage = stream.usage
     details = usage.prompt_tokens_details if usage else None
     return RequestResult(
@@ -82,17 +82,17 @@ async def _failure_of(
         async with asyncio.timeout(timeout_s):
             return await _read(await connection.request("POST", path, body), stream)
     except TimeoutError:
-        return Failure("timeout", f"no end after {timeout_s:g} s, {len(stream.text_at)} chunks with text")
+        return Failure("timeout", f"not finished after {timeout_s:g} s, {len(stream.text_at)} chunks with text")
     except ConnectionFailed as error:
         return Failure("connection", str(error))
 
 
 async def _read(response: Response, stream: _Stream) -> Failure | None:
     if response.status != 200:
-        return Failure(f"HTTP {response.status}", told(await response.read()))
+        return Failure(f"HTTP {response.status}", error_text(await response.read()))
     content_type = response.headers.get("content-type", "")
     if not content_type.startswith("text/event-stream"):
-        return Failure("not a stream", f"the answer is {content_type or 'of no type'}, not text/event-stream")
+        return Failure("not a stream", f"the content type is {content_type or 'missing'}, not text/event-stream")
     async with aclosing(response.pieces()) as pieces:
         async for piece in pieces:
             if failure := stream.feed(piece, perf_counter()):
@@ -104,7 +104,7 @@ async def _read(response: Response, stream: _Stream) -> Failure | None:
 
 @dataclass(slots=True)
 class _Stream:
-    """The stream of one answer as it arrives."""
+    """The state of a streamed response."""
 
     text_at: list[float] = field(default_factory=list)
     done_at: float | None = None
@@ -127,7 +127,7 @@ class _Stream:
             return Failure("unreadable chunk", f"{error}: {data[:100].decode(errors='replace')}")
         if (message := chunk.error_message) is not None:
             return Failure("error frame", message)
-        # Usage comes with every chunk, with the last or in one of its own, by server: the last one counts.
+        # Servers send usage with every chunk, with the last one or in a separate one: the last one counts.
         self.usage = chunk.usage or self.usage
         for choice in chunk.choices or ():
             self.finish_reason = choice.finish_reason or self.finish_reason

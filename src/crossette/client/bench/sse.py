@@ -1,4 +1,4 @@
-"""Server-sent events to what a benchmark wants of them. Pure: bytes in, values out."""
+"""Parses server-sent events into the chunk fields that the benchmark measures. Pure: bytes in, values out."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from crossette.client.remote import told_in
+from crossette.client.remote import error_message
 
 
 class SseReader:
-    """Cut a byte stream, fed in pieces cut anywhere, into the data of its events.
+    """Parses a byte stream, in pieces split anywhere, into the data of its events.
 
     Lines may end in LF or CRLF; comments and fields other than `data` are skipped.
-    A lone CR, which the standard allows and no server sends, does not end a line.
+    A lone CR as line end, which the standard allows and no server sends, is not supported.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class SseReader:
         self._data: list[bytes] = []
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """The data of every event that this piece completes."""
+        """The data of all events that this piece completes."""
         lines = (self._rest + piece).split(b"\n")
         self._rest = lines.pop()
         events = []
@@ -66,7 +66,7 @@ class ChunkChoice(msgspec.Struct):
 
 
 class Chunk(msgspec.Struct):
-    """The part of a chunk, of either endpoint and of any server, that is measured."""
+    """The measured part of a chunk, of both endpoints and any server."""
 
     choices: list[ChunkChoice] | None = None
     usage: ChunkUsage | None = None
@@ -76,9 +76,9 @@ class Chunk(msgspec.Struct):
 
     @property
     def error_message(self) -> str | None:
-        """What an error frame says, in the form of OpenAI or of older vLLM; None if this is no error."""
+        """The message of an error frame, in the format of OpenAI or older vLLM; None if this is not an error."""
         if self.error is not None:
-            return told_in(self.error)
+            return error_message(self.error)
         return self.message or "no message" if self.object == "error" else None
 
 

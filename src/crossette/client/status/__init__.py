@@ -1,1 +1,1 @@
-"""`crossette status`: what a running server is doing."""
+"""`crossette status`: the status of a running server."""

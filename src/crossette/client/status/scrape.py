@@ -1,4 +1,4 @@
-"""A server's metrics page, fetched and read. It does not know what the metrics mean."""
+"""Fetches and parses a server's metrics page."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import time
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from crossette.client.remote import ServerURL, reading_certificates, told, why
+from crossette.client.remote import ServerURL, ca_errors, connection_error, error_text
 from crossette.errors import CrossetteError
 
 _TIMEOUT_S = 10.0
 
 
 class StatusFailed(CrossetteError):
-    """The server was not reached, or does not tell its metrics."""
+    """The server is unreachable, or has no metrics of crossette."""
 
 
 class Scrape:
-    """The metrics at one moment. Raises ValueError or LookupError for a page that is not crossette's."""
+    """The metrics at one point in time. Raises ValueError or LookupError for a page of another program."""
 
     def __init__(self, page: str, at_s: float) -> None:
         self.at_s = at_s
@@ -30,13 +30,13 @@ class Scrape:
         return self._labels("crossette_model_info", "model")
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of the series of a name that have these labels."""
+        """The sum of the series with this name and these labels."""
         return sum(
             sample.value for sample in self._samples if sample.name == name and labels.items() <= sample.labels.items()
         )
 
     def buckets(self, name: str, **labels: str) -> dict[float, float]:
-        """A histogram's cumulated counts by upper bound, summed over the series that have these labels."""
+        """The cumulative counts of a histogram by upper bound, summed over the series with these labels."""
         found: dict[float, float] = {}
         for sample in self._samples:
             if sample.name == f"{name}_bucket" and labels.items() <= sample.labels.items():
@@ -49,26 +49,26 @@ class Scrape:
 
 
 class MetricsPage:
-    """Where a server tells its metrics. `url` may be the server's root or either base URL of its API."""
+    """The metrics page of a server. `url` is the server's root or a base URL of its API."""
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
         self._url = f"{ServerURL.parse(url).root}/metrics"
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        with reading_certificates():
+        with ca_errors():
             self._http = httpx.Client(headers=headers, timeout=_TIMEOUT_S)
 
     def read(self) -> Scrape:
-        """The metrics now. Raises StatusFailed."""
+        """Fetch the metrics. Raises StatusFailed."""
         try:
             response = self._http.get(self._url)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise StatusFailed(f"Can't read {self._url}: {why(error)}") from error
+            raise StatusFailed(f"Can't read {self._url}: {connection_error(error)}") from error
         if response.status_code != 200:
-            raise StatusFailed(f"{self._url} answers {response.status_code}: {told(response.content)}")
+            raise StatusFailed(f"{self._url} returned {response.status_code}: {error_text(response.content)}")
         try:
             return Scrape(response.text, time.monotonic())
         except (ValueError, LookupError) as error:
-            raise StatusFailed(f"{self._url} tells no metrics of crossette: {error}") from error
+            raise StatusFailed(f"{self._url} has no metrics of crossette: {error}") from error
 
     def close(self) -> None:
         self._http.close()

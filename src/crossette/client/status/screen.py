@@ -1,4 +1,4 @@
-"""A server's status in the terminal, again and again, or once for a script."""
+"""Shows a server's status in the terminal, continuously or once, or as JSON."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from crossette.client.status.scrape import MetricsPage
-from crossette.client.status.summary import ModelStatus, Status, share, status_of
-from crossette.machine import show_memory
+from crossette.client.status.summary import ModelStatus, Status, ratio, status_of
+from crossette.machine import format_memory
 
 
 def show(
@@ -27,11 +27,11 @@ def show(
     interval_s: float,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Show the status until Ctrl-C, or `once`; as an object of JSON a line if asked for. Raises StatusFailed.
+    """Show the status until Ctrl-C, or `once`; with `as_json` as one JSON object per line. Raises StatusFailed.
 
-    The first is shown after one interval: rates are told between two looks.
+    The first status is shown after one interval, as rates need two scrapes.
     """
-    statuses = looks(page, interval_s, sleep)
+    statuses = poll(page, interval_s, sleep)
     with suppress(KeyboardInterrupt):
         if once:
             _print(next(statuses), console, as_json=as_json)
@@ -39,13 +39,13 @@ def show(
             for status in statuses:
                 _print(status, console, as_json=as_json)
         else:
-            with Live(Text("Looking..."), console=console, auto_refresh=False, screen=True) as live:
+            with Live(Text("Loading..."), console=console, auto_refresh=False, screen=True) as live:
                 for status in statuses:
                     live.update(render(status), refresh=True)
 
 
-def looks(page: MetricsPage, interval_s: float, sleep: Callable[[float], None]) -> Iterator[Status]:
-    """A status for each interval, without end."""
+def poll(page: MetricsPage, interval_s: float, sleep: Callable[[float], None]) -> Iterator[Status]:
+    """Yield a status after each interval, endlessly."""
     before = page.read()
     while True:
         sleep(interval_s)
@@ -62,8 +62,8 @@ def _print(status: Status, console: Console, *, as_json: bool) -> None:
 
 
 def render(status: Status) -> RenderableType:
-    """A status for a person."""
-    memory = show_memory(status.memory_bytes)
+    """Render a status for the terminal."""
+    memory = format_memory(status.memory_bytes)
     head = f"crossette {status.version}: {memory} of memory, {status.requests} requests, {status.errors} errors"
     return Group(Text(head), *(_table(model) for model in status.models))
 
@@ -78,15 +78,15 @@ def _table(model: ModelStatus) -> Table:
 
 
 def _rows(model: ModelStatus) -> Iterator[tuple[str, str]]:
-    stalled = ", STALLED: nothing moves" if model.stalled else ""
+    stalled = ", STALLED: no progress" if model.stalled else ""
     yield "streams", f"{model.running} running, {model.waiting} waiting{stalled}"
     yield "speed", f"{model.generated_tokens_per_s:.1f} tokens/s, prompts {model.prompt_tokens_per_s:.1f} tokens/s"
     yield "latency", f"first token {_time(model.first_token_s)}, between tokens {_time(model.token_gap_s)} (medians)"
     yield "step", f"{_time(model.step_s)} (mean), {model.preemptions} preemptions so far"
-    used = _percent(share(model.kv_blocks_used, model.kv_blocks))
-    yield "KV cache", f"{model.kv_blocks_used} of {model.kv_blocks} blocks ({used}), {show_memory(model.kv_bytes)}"
+    used = _percent(ratio(model.kv_blocks_used, model.kv_blocks))
+    yield "KV cache", f"{model.kv_blocks_used} of {model.kv_blocks} blocks ({used}), {format_memory(model.kv_bytes)}"
     yield "prefix cache", f"{model.kv_blocks_cached} blocks, {_percent(model.prefix_hit_rate)} of prompt tokens found"
-    yield "guesses", f"{_percent(model.draft_acceptance)} right"
+    yield "draft tokens", f"{_percent(model.draft_acceptance)} accepted"
 
 
 def _percent(value: float | None) -> str:

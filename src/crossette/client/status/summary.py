@@ -1,4 +1,4 @@
-"""What two looks at a server's metrics say of it: rates, shares and medians."""
+"""The status of a server from two scrapes: rates, ratios and medians."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _POLLED = ("/health/live", "/health/ready", "/metrics")
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One model: what it does now, and between two looks. None: there was nothing to tell it from."""
+    """The status of a model, now and between two scrapes. None: no data."""
 
     model: str
     running: int
@@ -25,12 +25,12 @@ class ModelStatus:
     kv_blocks_cached: int
     kv_bytes: int
     prefix_hit_rate: float | None
-    """Of all prompts' tokens since the start."""
+    """The share of prompt tokens found in the prefix cache, since the start."""
     draft_acceptance: float | None
-    """Of all guesses since the start."""
+    """The share of draft tokens that were accepted, since the start."""
     preemptions: int
     step_s: float | None
-    """The mean step."""
+    """The mean duration of a step."""
     first_token_s: float | None
     """The median time to the first token."""
     token_gap_s: float | None
@@ -39,18 +39,18 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A server at one moment."""
+    """The status of a server."""
 
     version: str
     memory_bytes: int
     requests: int
-    """Since the start, of any kind but looks at the server's health and metrics, such as this one."""
+    """Requests since the start, except those for health and metrics."""
     errors: int
     models: list[ModelStatus]
 
 
 def status_of(now: Scrape, before: Scrape) -> Status:
-    """What two looks at the metrics say."""
+    """Compute the status from two scrapes."""
     return Status(
         now.version,
         int(now.total("process_resident_memory_bytes")),
@@ -70,7 +70,7 @@ def _model_status(model: str, now: Scrape, before: Scrape) -> ModelStatus:
         return int(now.total(f"crossette_{name}", model=model))
 
     def rate(name: str) -> float:
-        return _grown(now, before, f"crossette_{name}_total", model) / max(1e-9, now.at_s - before.at_s)
+        return _increase(now, before, f"crossette_{name}_total", model) / max(1e-9, now.at_s - before.at_s)
 
     return ModelStatus(
         model=model,
@@ -83,39 +83,39 @@ def _model_status(model: str, now: Scrape, before: Scrape) -> ModelStatus:
         kv_blocks_used=value("kv_blocks_used"),
         kv_blocks_cached=value("kv_blocks_cached"),
         kv_bytes=value("kv_cache_bytes"),
-        prefix_hit_rate=share(value("prefix_cache_hit_tokens_total"), value("prefix_cache_lookup_tokens_total")),
-        draft_acceptance=share(value("speculation_accepted_tokens_total"), value("speculation_draft_tokens_total")),
+        prefix_hit_rate=ratio(value("prefix_cache_hit_tokens_total"), value("prefix_cache_lookup_tokens_total")),
+        draft_acceptance=ratio(value("speculation_accepted_tokens_total"), value("speculation_draft_tokens_total")),
         preemptions=value("preemptions_total"),
-        step_s=share(
-            _grown(now, before, "crossette_step_duration_seconds_sum", model),
-            _grown(now, before, "crossette_step_duration_seconds_count", model),
+        step_s=ratio(
+            _increase(now, before, "crossette_step_duration_seconds_sum", model),
+            _increase(now, before, "crossette_step_duration_seconds_count", model),
         ),
         first_token_s=_median("crossette_time_to_first_token_seconds", model, now, before),
         token_gap_s=_median("crossette_inter_token_latency_seconds", model, now, before),
     )
 
 
-def _grown(now: Scrape, before: Scrape, name: str, model: str) -> float:
-    """How much a count grew; all of it if the server was started anew in between."""
+def _increase(now: Scrape, before: Scrape, name: str, model: str) -> float:
+    """The increase of a counter; its full value if the server was restarted in between."""
     total, earlier = now.total(name, model=model), before.total(name, model=model)
     return total - earlier if total >= earlier else total
 
 
-def share(part: float, whole: float) -> float | None:
-    """A part of a whole; None if there is no whole."""
-    return part / whole if whole else None
+def ratio(part: float, total: float) -> float | None:
+    """The ratio of a part to a total; None for a total of 0."""
+    return part / total if total else None
 
 
 def _median(name: str, model: str, now: Scrape, before: Scrape) -> float | None:
-    """The median of what a histogram counted between two looks, between the bounds of its bucket by proportion."""
+    """The median of a histogram's values between two scrapes, interpolated within its bucket."""
     earlier, later = before.buckets(name, model=model), sorted(now.buckets(name, model=model).items())
     counts = {bound: count - earlier.get(bound, 0) for bound, count in later}
     half = counts.get(math.inf, 0) / 2
     if half <= 0:
         return None
-    lower, below = 0.0, 0.0
+    lower, less = 0.0, 0.0
     for bound, count in counts.items():
         if count >= half:
-            return lower if bound == math.inf else lower + (bound - lower) * (half - below) / (count - below)
-        lower, below = bound, count
+            return lower if bound == math.inf else lower + (bound - lower) * (half - less) / (count - less)
+        lower, less = bound, count
     return None

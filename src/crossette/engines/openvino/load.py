@@ -16,7 +16,7 @@ from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from crossette.errors import ConfigError
-from crossette.machine import free_memory, parse_memory, show_memory, usable_cpus
+from crossette.machine import format_memory, free_memory, parse_memory, usable_cpus
 from crossette.types import WindowLimit
 
 MIN_BLOCKS = 4
@@ -108,7 +108,7 @@ def _num_blocks(block_bytes: int, window: int, settings: OpenVINOSettings) -> in
     num_blocks = min(budget // block_bytes, settings.max_sequences * (blocks_for(window) + 1))
     if budget > free or num_blocks < MIN_BLOCKS:
         raise ConfigError(
-            f"--kv-cache {settings.kv_cache} is {show_memory(budget)}. This model needs at least "
-            f"{show_memory(MIN_BLOCKS * block_bytes)}, and {show_memory(free)} are free."
+            f"--kv-cache {settings.kv_cache} is {format_memory(budget)}. This model needs at least "
+            f"{format_memory(MIN_BLOCKS * block_bytes)}, and {format_memory(free)} are free."
         )
     return num_blocks

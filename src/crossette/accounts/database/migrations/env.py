@@ -1,4 +1,4 @@
-"""How alembic runs the migrations: in the transaction of whoever asks."""
+"""Alembic environment: runs the migrations in the caller's transaction."""
 
 from __future__ import annotations
 

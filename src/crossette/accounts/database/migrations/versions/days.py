@@ -1,4 +1,4 @@
-"""What rows add up to, by day."""
+"""Add the table of daily totals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys and requests."""
+"""Create the tables of keys and requests."""
 
 from __future__ import annotations
 
