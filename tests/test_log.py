@@ -201,7 +201,7 @@ def broken(request: GenerationRequest, index: int) -> bytes:
 
 def post(server: ApiServer, **headers: str) -> None:
     server.post("/v1/completions", {"model": "fake", "prompt": "a"}, headers)
-    server.told.wait_for(1)
+    server.observed.wait_for(1)
 
 
 def test_every_line_of_a_request_has_its_callers_trace(capsys: Capture) -> None:
@@ -227,7 +227,7 @@ def test_with_tracing_a_generation_request_has_a_trace_id_from_the_start(capsys:
     configure("info", "json")
     with serving(FakeEngine(broken), begins_traces=True) as server:
         post(server, traceparent=sent)
-        (record,) = server.told.records
+        (record,) = server.observed.records
 
     traces = {line.get("trace_id") for line in lines(capsys) if line["request_id"] != "-"}
     assert traces == {record.trace_id}
@@ -239,7 +239,7 @@ def test_a_request_without_span_starts_no_trace_but_continues_its_callers(capsys
     with serving(begins_traces=True) as server:
         server.get("/v1/models")
         server.get("/v1/models", {"traceparent": PARENT})
-        server.told.wait_for(2)
+        server.observed.wait_for(2)
 
     logged = [line.get("trace_id") for line in lines(capsys) if line["logger"] == "crossette.observability.request_log"]
     assert logged == [None, TRACE_ID]

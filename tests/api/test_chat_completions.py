@@ -1,4 +1,4 @@
-"""POST /chat/completions, as programs that use it see it."""
+"""POST /chat/completions over HTTP and with the SDK."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def stream(api: ApiServer, prefix: str, *messages: object, **fields: object) -> 
 
 
 def deltas(chunks: list[Any], index: int = 0) -> list[tuple[Any, str | None]]:
-    """What the chunks of a choice say, in order."""
+    """The deltas of a choice, in order."""
     choices = [choice for chunk in chunks for choice in chunk["choices"]]
     return [(choice["delta"], choice["finish_reason"]) for choice in choices if choice["index"] == index]
 
 
-# --- the shape ---
+# --- fields and chunks ---
 
 
-def test_an_answer_is_all_that_the_sdk_expects_and_nothing_else(api: ApiServer, prefix: str) -> None:
+def test_an_answer_has_exactly_the_fields_of_the_sdk(api: ApiServer, prefix: str) -> None:
     raw = ask(api, prefix)
 
     assert strictly(ChatCompletion, raw) == set()
@@ -72,7 +72,7 @@ def test_an_answer_is_all_that_the_sdk_expects_and_nothing_else(api: ApiServer, 
     }
 
 
-def test_every_chunk_is_what_the_sdk_expects(api: ApiServer, prefix: str) -> None:
+def test_every_chunk_matches_the_sdk_types(api: ApiServer, prefix: str) -> None:
     chunks = stream(api, prefix, stream_options={"include_usage": True})
 
     assert set().union(*(strictly(ChatCompletionChunk, chunk) for chunk in chunks)) == set()
@@ -82,44 +82,46 @@ def test_every_chunk_is_what_the_sdk_expects(api: ApiServer, prefix: str) -> Non
     ("prefix_", "first"),
     [("/v1", {"role": "assistant", "content": "", "refusal": None}), ("/inference/v1", {"role": "assistant"})],
 )
-def test_the_role_comes_once_and_first_and_the_reason_last(api: ApiServer, prefix_: str, first: object) -> None:
-    said = deltas(stream(api, prefix_, user(say("Hi"))))
+def test_the_role_is_in_the_first_chunk_and_the_finish_reason_in_the_last(
+    api: ApiServer, prefix_: str, first: object
+) -> None:
+    sent = deltas(stream(api, prefix_, user(say("Hi"))))
 
-    assert said == [(first, None), ({"content": "H"}, None), ({"content": "i"}, None), ({}, "stop")]
+    assert sent == [(first, None), ({"content": "H"}, None), ({"content": "i"}, None), ({}, "stop")]
 
 
-def test_an_answer_without_text_has_its_role_and_its_reason(api: ApiServer, prefix: str) -> None:
-    said = deltas(stream(api, prefix, user(say(""))))
+def test_an_answer_without_text_has_role_and_finish_reason(api: ApiServer, prefix: str) -> None:
+    sent = deltas(stream(api, prefix, user(say(""))))
 
-    assert [(delta.get("role"), reason) for delta, reason in said] == [("assistant", None), (None, "stop")]
+    assert [(delta.get("role"), reason) for delta, reason in sent] == [("assistant", None), (None, "stop")]
     message = ask(api, prefix, user(say("")))["choices"][0]["message"]
     assert message == {"role": "assistant", "content": "", **NO_REFUSAL[prefix]}
 
 
-def test_several_choices_each_have_their_role_their_text_and_one_end(api: ApiServer, prefix: str) -> None:
+def test_each_of_several_choices_has_role_text_and_one_finish_reason(api: ApiServer, prefix: str) -> None:
     chunks = stream(api, prefix, user(say("one", "two", "three")), n=3)
 
     assert {len(chunk["choices"]) for chunk in chunks} == {1}
     for index, text in enumerate(["one", "two", "three"]):
-        said = deltas(chunks, index)
-        assert "".join(delta.get("content", "") for delta, _ in said) == text
-        assert [bool(delta.get("role")) for delta, _ in said] == [True] + [False] * (len(said) - 1)
-        assert [reason for _, reason in said] == [None] * (len(said) - 1) + ["stop"]
+        sent = deltas(chunks, index)
+        assert "".join(delta.get("content", "") for delta, _ in sent) == text
+        assert [bool(delta.get("role")) for delta, _ in sent] == [True] + [False] * (len(sent) - 1)
+        assert [reason for _, reason in sent] == [None] * (len(sent) - 1) + ["stop"]
 
 
-def test_several_choices_stand_in_order(api: ApiServer, prefix: str) -> None:
+def test_several_choices_are_in_order(api: ApiServer, prefix: str) -> None:
     raw = ask(api, prefix, user(say("one", "two", "three")), n=3)
 
-    said = [(choice["index"], choice["message"]["content"]) for choice in raw["choices"]]
-    assert said == [(0, "one"), (1, "two"), (2, "three")]
+    sent = [(choice["index"], choice["message"]["content"]) for choice in raw["choices"]]
+    assert sent == [(0, "one"), (1, "two"), (2, "three")]
 
 
-def test_characters_of_several_bytes_are_never_cut(api: ApiServer, prefix: str) -> None:
+def test_multibyte_characters_are_never_split(api: ApiServer, prefix: str) -> None:
     text = "für 日本 🎆"
 
-    said = deltas(stream(api, prefix, user(say(text))))
+    sent = deltas(stream(api, prefix, user(say(text))))
 
-    assert [delta["content"] for delta, _ in said if delta.get("content")] == list(text)
+    assert [delta["content"] for delta, _ in sent if delta.get("content")] == list(text)
 
 
 def test_the_sdk_reads_an_answer(api: ApiServer, prefix: str) -> None:
@@ -143,7 +145,7 @@ def test_the_sdk_reads_a_stream(api: ApiServer, prefix: str) -> None:
 # --- length ---
 
 
-def test_the_default_of_max_tokens_is_the_room_in_the_window(prefix: str) -> None:
+def test_max_tokens_defaults_to_the_rest_of_the_context_window(prefix: str) -> None:
     with serving(FakeEngine(context_length=100)) as api:
         raw = ask(api, prefix, user("go on"), ignore_eos=True)
 
@@ -154,7 +156,7 @@ def test_the_default_of_max_tokens_is_the_room_in_the_window(prefix: str) -> Non
 @pytest.mark.parametrize(
     ("prefix_", "status"), [("/v1", 400), ("/inference/v1", 200)], ids=["OpenAI refuses", "Fireworks lowers"]
 )
-def test_overflow_is_the_dialects(prefix_: str, status: int) -> None:
+def test_overflow_is_handled_by_the_dialect(prefix_: str, status: int) -> None:
     with serving(FakeEngine(context_length=100)) as api:
         answer = api.post(f"{prefix_}/chat/completions", make_body(user("go on"), max_tokens=500))
 
@@ -165,7 +167,7 @@ def test_overflow_is_the_dialects(prefix_: str, status: int) -> None:
         assert "maximum context length is 100 tokens" in error["message"]
 
 
-def test_messages_that_fill_the_window_are_refused_in_both_dialects(prefix: str) -> None:
+def test_messages_that_fill_the_context_window_are_rejected_in_both_dialects(prefix: str) -> None:
     with serving(FakeEngine(context_length=100)) as api:
         answer = api.post(f"{prefix}/chat/completions", make_body(user("x" * 100)))
 

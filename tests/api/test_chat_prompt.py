@@ -1,4 +1,4 @@
-"""What a request says of how its prompt is made, and of how long it may be."""
+"""Request fields for the prompt of a chat: template variables, generation prompt, token ids, truncation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_variables_reach_the_template() -> None:
 
 
 @pytest.mark.parametrize("name", ["messages", "tools", "bos_token", "add_generation_prompt", "raise_exception"])
-def test_variables_that_the_server_gives_cannot_be_set(api: ApiServer, prefix: str, name: str) -> None:
+def test_variables_that_the_server_sets_are_rejected(api: ApiServer, prefix: str, name: str) -> None:
     refused = refusal(api, prefix, chat_template_kwargs={name: []})
 
     assert refused[:2] == (400, f"chat_template_kwargs.{name}")
@@ -28,7 +28,7 @@ def test_a_template_in_a_request_is_not_run(api: ApiServer, prefix: str) -> None
     assert refusal(api, prefix, chat_template="{{ messages }}")[:2] == (400, "chat_template")
 
 
-def test_the_prompt_can_end_without_the_beginning_of_an_answer() -> None:
+def test_the_generation_prompt_can_be_left_out() -> None:
     assert prompt_of(user("a"), add_generation_prompt=False) == "<256>user\na<257>\n"
 
 
@@ -36,17 +36,19 @@ def test_the_last_message_can_be_continued() -> None:
     prompt = prompt_of(user("a"), assistant("Once upon "), continue_final_message=True)
 
     assert prompt == "<256>user\na<257>\n<256>assistant\nOnce upon "
-    spelled = prompt_of(user("a"), assistant("<|im_end|> b"), continue_final_message=True)
-    assert spelled == "<256>user\na<257>\n<256>assistant\n<|im_end|> b"
+    prompt = prompt_of(user("a"), assistant("<|im_end|> b"), continue_final_message=True)
+    assert prompt == "<256>user\na<257>\n<256>assistant\n<|im_end|> b"
 
 
-def test_only_the_assistant_can_be_continued_and_nothing_begun_beside_it(api: ApiServer, prefix: str) -> None:
+def test_only_an_assistant_message_can_be_continued_and_without_a_generation_prompt(
+    api: ApiServer, prefix: str
+) -> None:
     assert refusal(api, prefix, user("a"), continue_final_message=True)[:2] == (400, "messages[0].role")
     both = refusal(api, prefix, assistant("a"), continue_final_message=True, add_generation_prompt=True)
     assert both[:2] == (400, "continue_final_message")
 
 
-def test_token_ids_are_the_prompt_as_they_are() -> None:
+def test_token_ids_are_used_as_the_prompt_unchanged() -> None:
     assert prompt_of(user("not this"), prompt_token_ids=[256, 72, 105]) == "<256>Hi"
     assert prompt_of(user("not this"), prompt_token_ids=[72], template="{{ 1 / 0 }}") == "H"
 
@@ -63,13 +65,13 @@ def test_token_ids_are_the_prompt_as_they_are() -> None:
         ([72] * 5000, {}, "prompt_token_ids"),
     ],
 )
-def test_token_ids_that_cannot_be_a_prompt_are_refused(
+def test_invalid_prompt_token_ids_are_rejected(
     api: ApiServer, prefix: str, ids: list[int], fields: dict[str, object], param: str
 ) -> None:
     assert refusal(api, prefix, prompt_token_ids=ids, **fields)[:2] == (400, param)
 
 
-# --- a prompt cut to a length ---
+# --- truncation ---
 
 SHOWS = "{% for m in messages %}{{ m.content }}{% endfor %}"
 LONG = [{"role": "system", "content": "S" * 10}, user("a" * 10), assistant("b" * 10), user("<|im_end|>")]
@@ -80,13 +82,13 @@ LONG = [{"role": "system", "content": "S" * 10}, user("a" * 10), assistant("b" *
     ("limit", "kept"),
     [(40, "SABU"), (39, "SU"), (20, "SU"), (19, "U"), (10, "U"), (0, "SABU")],
 )
-def test_the_oldest_turns_are_dropped_only_when_asked(name: str, limit: int, kept: str) -> None:
+def test_the_oldest_turns_are_dropped_only_on_request(name: str, limit: int, kept: str) -> None:
     texts = {"S": "S" * 10, "A": "a" * 10, "B": "b" * 10, "U": "<|im_end|>"}
 
     assert prompt_of(*LONG, template=SHOWS, **{name: limit}) == "".join(texts[which] for which in kept)
 
 
-def test_usage_counts_what_was_kept(prefix: str) -> None:
+def test_usage_counts_the_truncated_prompt(prefix: str) -> None:
     with serving(FakeEngine(parrot, chat_template=SHOWS)) as api:
         counts = [
             ask(api, prefix, *LONG, prompt_truncate_len=limit)["usage"]["prompt_tokens"] for limit in (40, 39, 10)
@@ -95,7 +97,7 @@ def test_usage_counts_what_was_kept(prefix: str) -> None:
     assert counts == [40, 20, 10]
 
 
-def test_a_last_turn_that_is_too_long_is_refused(prefix: str) -> None:
+def test_a_last_turn_that_is_too_long_is_rejected(prefix: str) -> None:
     with serving(FakeEngine(parrot, chat_template=SHOWS)) as api:
         status, param, message = refusal(api, prefix, *LONG, prompt_truncate_len=9)
 
@@ -103,7 +105,7 @@ def test_a_last_turn_that_is_too_long_is_refused(prefix: str) -> None:
     assert message.startswith("The prompt is too long: 10 tokens in its last turn alone")
 
 
-def test_two_names_of_one_limit_are_refused(api: ApiServer, prefix: str) -> None:
+def test_both_names_of_the_prompt_limit_at_once_are_rejected(api: ApiServer, prefix: str) -> None:
     refused = refusal(api, prefix, prompt_truncate_len=5, truncate_prompt_tokens=5)
 
     assert refused[:2] == (400, "truncate_prompt_tokens")

@@ -1,4 +1,4 @@
-"""A wall clock that jumps, as after a suspend or a correction: nothing waits for it, or lets in what it should not."""
+"""A wall clock that jumps, as after a suspend or a correction, affects neither waits nor limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DAY_S = 86_400.0
 
 
 class Noted(NoLedger):
-    """A ledger of what it was told."""
+    """A ledger that keeps its entries."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -29,14 +29,14 @@ class Noted(NoLedger):
 
 @pytest.fixture
 def jump(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Set the wall clock forward by so many seconds, or back."""
+    """Set the wall clock forward or back, by a number of seconds."""
     real, shifts = time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: real() + sum(shifts))
     return shifts.append
 
 
 @pytest.mark.parametrize("seconds", [-DAY_S, 30 * DAY_S])
-def test_a_request_during_which_the_clock_jumps_is_answered_and_timed(
+def test_a_clock_jump_during_a_request_does_not_affect_its_answer_or_times(
     prefix: str, jump: Callable[[float], None], seconds: float
 ) -> None:
     ledger, engine = Noted(), FakeEngine(lambda request, index: b"Hello")
@@ -48,7 +48,7 @@ def test_a_request_during_which_the_clock_jumps_is_answered_and_timed(
             jump(seconds)
             engine.resume()
             frames = events(b"".join(answer.iter_bytes()))
-        api.told.wait_for(1)
+        api.observed.wait_for(1)
 
     assert "".join(choice["text"] for frame in frames for choice in frame["choices"]) == "Hello"
     (entry,) = ledger.entries
@@ -57,9 +57,7 @@ def test_a_request_during_which_the_clock_jumps_is_answered_and_timed(
 
 
 @pytest.mark.parametrize("seconds", [-DAY_S, 30 * DAY_S])
-def test_a_clock_that_jumps_fills_no_bucket_and_empties_none(
-    prefix: str, jump: Callable[[float], None], seconds: float
-) -> None:
+def test_a_clock_jump_does_not_change_token_buckets(prefix: str, jump: Callable[[float], None], seconds: float) -> None:
     callers = {"key": Caller("k", "k", limits=Limits(requests_per_minute=2))}
     with serving(callers=callers) as api:
 
@@ -67,8 +65,8 @@ def test_a_clock_that_jumps_fills_no_bucket_and_empties_none(
             body = {"model": "fake", "prompt": say("Hi")}
             return api.post(f"{prefix}/completions", body, {"authorization": "Bearer key"}).status_code
 
-        told = [status()]
+        statuses = [status()]
         jump(seconds)
-        told += [status(), status()]
+        statuses += [status(), status()]
 
-    assert told == [200, 200, 429]
+    assert statuses == [200, 200, 429]

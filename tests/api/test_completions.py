@@ -1,4 +1,4 @@
-"""POST /completions, as programs that use it see it."""
+"""POST /completions over HTTP and with the SDK."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stream(api: ApiServer, prefix: str, prompt: object = say("Hello"), **fields:
 
 
 def ended(raw: Any) -> list[tuple[str, str]]:
-    """Text and reason of each choice, which stand in order."""
+    """Text and finish reason of each choice, in order."""
     assert [choice["index"] for choice in raw["choices"]] == list(range(len(raw["choices"])))
     return [(choice["text"], choice["finish_reason"]) for choice in raw["choices"]]
 
@@ -49,10 +49,10 @@ def error_of(answer: httpx.Response) -> tuple[int, str | None]:
     return answer.status_code, answer.json()["error"]["param"]
 
 
-# --- the shape ---
+# --- fields and chunks ---
 
 
-def test_an_answer_is_all_that_the_sdk_expects_and_nothing_else(api: ApiServer, prefix: str) -> None:
+def test_an_answer_has_exactly_the_fields_of_the_sdk(api: ApiServer, prefix: str) -> None:
     raw = ask(api, prefix)
 
     assert strictly(Completion, raw) == set()
@@ -66,12 +66,12 @@ def test_an_answer_is_all_that_the_sdk_expects_and_nothing_else(api: ApiServer, 
     }
 
 
-def test_every_chunk_is_what_the_sdk_expects(api: ApiServer, prefix: str) -> None:
+def test_every_chunk_matches_the_sdk_types(api: ApiServer, prefix: str) -> None:
     chunks = stream(api, prefix)
 
     for chunk in chunks:
         for choice in chunk["choices"]:
-            # The SDK has one type for both, whose reason is never null; a chunk's is, until the last.
+            # The SDK has one type for both, whose finish reason is never null; a chunk's is, until the last.
             choice["finish_reason"] = choice["finish_reason"] or "stop"
         assert strictly(Completion, chunk) == set()
 
@@ -125,7 +125,7 @@ def test_index_is_prompt_times_n_plus_choice(api: ApiServer, prefix: str) -> Non
     assert raw["usage"]["completion_tokens"] == 6
 
 
-def test_a_stream_has_one_choice_in_a_chunk_and_every_index(api: ApiServer, prefix: str) -> None:
+def test_a_stream_has_one_choice_per_chunk_and_every_index(api: ApiServer, prefix: str) -> None:
     chunks = stream(api, prefix, [say("ab", "cd"), say("ef", "gh")], n=2)
 
     assert {len(chunk["choices"]) for chunk in chunks} == {1}
@@ -136,7 +136,7 @@ def test_a_stream_has_one_choice_in_a_chunk_and_every_index(api: ApiServer, pref
     assert all(seen[-1] == "stop" and set(seen[:-1]) <= {None} for seen in reasons)
 
 
-def test_token_ids_are_used_untouched_and_text_gets_one_bos() -> None:
+def test_token_ids_are_unchanged_and_text_gets_one_bos() -> None:
     with serving(
         FakeEngine(lambda request, index: str(request.prompt[0]).encode(), tokenizer=FakeTokenizer(add_bos=True))
     ) as api:
@@ -165,27 +165,27 @@ def test_token_ids_are_used_untouched_and_text_gets_one_bos() -> None:
         (["a"] * 1025, "prompt"),
     ],
 )
-def test_a_prompt_of_no_known_form_is_refused_by_name(api: ApiServer, prefix: str, prompt: object, param: str) -> None:
+def test_an_invalid_prompt_is_rejected_with_its_path(api: ApiServer, prefix: str, prompt: object, param: str) -> None:
     assert error_of(api.post(f"{prefix}/completions", make_body(prompt))) == (400, param)
 
 
-def test_one_bad_prompt_refuses_all_and_leaves_nothing_running(api: ApiServer, prefix: str) -> None:
+def test_one_invalid_prompt_rejects_all_and_leaves_nothing_running(api: ApiServer, prefix: str) -> None:
     answer = api.post(f"{prefix}/completions", make_body([say("fine"), ""], stream=True))
 
     assert error_of(answer) == (400, "prompt")
 
 
-# --- how much ---
+# --- length ---
 
 
 @pytest.mark.parametrize(("prefix_", "expected"), [("/v1", 16), ("/inference/v1", 2048)])
-def test_the_default_of_max_tokens_is_the_dialects(api: ApiServer, prefix_: str, expected: int) -> None:
+def test_the_default_of_max_tokens_depends_on_the_dialect(api: ApiServer, prefix_: str, expected: int) -> None:
     raw = ask(api, prefix_, "go on", max_tokens=None, ignore_eos=True)
 
     assert (raw["usage"]["completion_tokens"], raw["choices"][0]["finish_reason"]) == (expected, "length")
 
 
-def test_the_default_of_max_tokens_is_lowered_to_the_room(prefix: str) -> None:
+def test_the_default_of_max_tokens_is_lowered_to_the_rest_of_the_window(prefix: str) -> None:
     with serving(FakeEngine(context_length=20)) as api:
         raw = ask(api, prefix, "x" * 15, max_tokens=None, ignore_eos=True)
 
@@ -199,7 +199,7 @@ def test_max_tokens_has_two_names(api: ApiServer, prefix: str, name: str) -> Non
     assert ended(raw) == [("Hel", "length")]
 
 
-def test_both_names_of_max_tokens_at_once_are_refused(api: ApiServer, prefix: str) -> None:
+def test_both_names_of_max_tokens_at_once_are_rejected(api: ApiServer, prefix: str) -> None:
     answer = api.post(f"{prefix}/completions", make_body(max_completion_tokens=3))
 
     assert error_of(answer) == (400, "max_completion_tokens")
@@ -224,7 +224,7 @@ def test_the_sdk_raises_what_openai_would_for_an_overflow(api: ApiServer) -> Non
         ("/inference/v1", "error", 400),
     ],
 )
-def test_overflow_is_refused_by_openai_and_lowers_max_tokens_for_fireworks_unless_the_request_says(
+def test_overflow_is_an_error_for_openai_and_lowers_max_tokens_for_fireworks_by_default(
     prefix_: str, behavior: str | None, status: int, streamed: bool
 ) -> None:
     body = make_body("x" * 60, max_tokens=10, ignore_eos=True, stream=streamed)
@@ -237,7 +237,7 @@ def test_overflow_is_refused_by_openai_and_lowers_max_tokens_for_fireworks_unles
 
 
 @pytest.mark.parametrize("behavior", [None, "truncate"])
-def test_a_prompt_that_alone_fills_the_window_is_refused_in_both_dialects(prefix: str, behavior: str | None) -> None:
+def test_a_prompt_that_fills_the_context_window_is_rejected_in_both_dialects(prefix: str, behavior: str | None) -> None:
     with serving(FakeEngine(context_length=64)) as api:
         answer = api.post(
             f"{prefix}/completions", make_body("x" * 64, max_tokens=None, context_length_exceeded_behavior=behavior)
@@ -262,34 +262,36 @@ def test_a_prompt_that_alone_fills_the_window_is_refused_in_both_dialects(prefix
         ("/inference/v1", False, "one, "),
     ],
 )
-def test_the_stop_string_is_text_for_fireworks_and_not_for_openai_unless_the_request_says(
+def test_text_includes_the_stop_string_for_fireworks_only_by_default(
     api: ApiServer, prefix_: str, include: bool | None, text: str, streamed: bool
 ) -> None:
     fields = {"stop": ["two", "never"], "include_stop_str_in_output": include}
     if streamed:
-        said = "".join(chunk["choices"][0]["text"] for chunk in stream(api, prefix_, say("one, two, three"), **fields))
+        text_sent = "".join(
+            chunk["choices"][0]["text"] for chunk in stream(api, prefix_, say("one, two, three"), **fields)
+        )
     else:
         raw = ask(api, prefix_, say("one, two, three"), **fields)
-        said = raw["choices"][0]["text"]
-        # Counted up to the token that completed the stop string, whether its text is shown or not.
+        text_sent = raw["choices"][0]["text"]
+        # Counted up to the token that completed the stop string, whether its text is included or not.
         assert (raw["choices"][0]["finish_reason"], raw["usage"]["completion_tokens"]) == ("stop", 8)
 
-    assert said == text
+    assert text_sent == text
 
 
 @pytest.mark.parametrize("stop", [None, "", [], [""], ["", ""]])
-def test_a_stop_that_names_nothing_stops_nothing(api: ApiServer, prefix: str, stop: object) -> None:
+def test_an_empty_stop_has_no_effect(api: ApiServer, prefix: str, stop: object) -> None:
     assert ended(ask(api, prefix, say("Hello"), stop=stop)) == [("Hello", "stop")]
 
 
-def test_each_choice_stops_by_itself(api: ApiServer, prefix: str) -> None:
+def test_each_choice_stops_independently(api: ApiServer, prefix: str) -> None:
     raw = ask(api, prefix, say("aXbb", "ccccc"), n=2, stop="X", include_stop_str_in_output=False)
 
     assert ended(raw) == [("a", "stop"), ("ccccc", "stop")]
     assert raw["usage"]["completion_tokens"] == 2 + 5
 
 
-def test_five_stops_are_refused(api: ApiServer, prefix: str) -> None:
+def test_five_stop_strings_are_rejected(api: ApiServer, prefix: str) -> None:
     answer = api.post(f"{prefix}/completions", make_body(stop=list("abcde")))
 
     assert error_of(answer) == (400, "stop")
@@ -298,7 +300,7 @@ def test_five_stops_are_refused(api: ApiServer, prefix: str) -> None:
 # --- sampling reaches the engine ---
 
 
-def test_choice_j_of_a_seed_is_the_text_of_that_seed_plus_j(prefix: str) -> None:
+def test_choice_j_with_a_seed_equals_the_answer_with_seed_plus_j(prefix: str) -> None:
     with serving(FakeEngine()) as api:
         many = ask(api, prefix, "go", n=3, seed=5)
         alone = [ask(api, prefix, "go", seed=seed)["choices"][0]["text"] for seed in (5, 6, 7)]
@@ -306,14 +308,14 @@ def test_choice_j_of_a_seed_is_the_text_of_that_seed_plus_j(prefix: str) -> None
     assert [choice["text"] for choice in many["choices"]] == alone
 
 
-def test_what_the_model_recommends_counts_where_the_request_says_nothing() -> None:
+def test_the_models_sampling_defaults_apply_if_the_request_has_none() -> None:
     engine = FakeEngine(lambda request, index: repr(request.sampling).encode())
     object.__setattr__(engine.info, "sampling_defaults", {"temperature": 0.25, "top_k": 7})
     with serving(engine) as api:
-        said = ask(api, "/v1", "x", max_tokens=200, top_p=0.5)["choices"][0]["text"]
+        text_sent = ask(api, "/v1", "x", max_tokens=200, top_p=0.5)["choices"][0]["text"]
         overridden = ask(api, "/v1", "x", max_tokens=200, temperature=1, top_k=0)["choices"][0]["text"]
 
-    assert "temperature=0.25, top_k=7, top_p=0.5, min_p=0.0" in said
+    assert "temperature=0.25, top_k=7, top_p=0.5, min_p=0.0" in text_sent
     assert "temperature=1.0, top_k=0, top_p=1.0, min_p=0.0" in overridden
 
 
@@ -333,7 +335,7 @@ def test_what_the_model_recommends_counts_where_the_request_says_nothing() -> No
         ("seed", 2**64),
     ],
 )
-def test_a_value_out_of_range_is_refused_by_name(api: ApiServer, prefix: str, field: str, value: object) -> None:
+def test_a_value_out_of_range_is_rejected_by_name(api: ApiServer, prefix: str, field: str, value: object) -> None:
     body = make_body(max_tokens=None) | {field: value}
 
     assert error_of(api.post(f"{prefix}/completions", body)) == (400, field)

@@ -1,4 +1,4 @@
-"""Hanging up frees what a request held, wherever it was, and disturbs nobody else."""
+"""A disconnect at any time frees what the request held, and does not affect others."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def paused_engine(**fields: Any) -> FakeEngine:
 
 
 def gone(engine: FakeEngine) -> None:
-    """Wait until the engine is free without a further step: it was told to end everything."""
+    """Wait until the engine is empty without a further step: everything was cancelled."""
     steps = engine.stats().steps
     engine.wait_for(lambda stats: is_empty(engine))
     assert engine.stats().steps == steps
 
 
-def test_hanging_up_before_the_first_step_leaves_the_queue(prefix: str, endpoint: str, streamed: bool) -> None:
+def test_a_disconnect_before_the_first_step_leaves_the_queue(prefix: str, endpoint: str, streamed: bool) -> None:
     engine = paused_engine()
     with serving(engine) as api:
         connection = api.begin(f"{prefix}/{endpoint}", make_body(endpoint, stream=streamed, n=3))
@@ -60,7 +60,7 @@ def test_hanging_up_before_the_first_step_leaves_the_queue(prefix: str, endpoint
         gone(engine)
 
 
-def test_hanging_up_while_queued_leaves_the_queue_and_not_the_batch(prefix: str, streamed: bool) -> None:
+def test_a_disconnect_while_queued_leaves_the_queue_and_not_the_batch(prefix: str, streamed: bool) -> None:
     engine = paused_engine(max_sequences=1)
     with serving(engine) as api:
         runs = api.begin(f"{prefix}/completions", make_body("completions"))
@@ -75,7 +75,7 @@ def test_hanging_up_while_queued_leaves_the_queue_and_not_the_batch(prefix: str,
         gone(engine)
 
 
-def test_hanging_up_while_it_runs_frees_every_block(prefix: str, endpoint: str, streamed: bool) -> None:
+def test_a_disconnect_while_running_frees_every_block(prefix: str, endpoint: str, streamed: bool) -> None:
     engine = paused_engine()
     with serving(engine) as api:
         connection = api.begin(f"{prefix}/{endpoint}", make_body(endpoint, stream=streamed, n=2))
@@ -86,7 +86,7 @@ def test_hanging_up_while_it_runs_frees_every_block(prefix: str, endpoint: str, 
         gone(engine)
 
 
-def test_hanging_up_in_mid_stream_frees_every_block(prefix: str, endpoint: str) -> None:
+def test_a_disconnect_in_mid_stream_frees_every_block(prefix: str, endpoint: str) -> None:
     engine = paused_engine()
     with serving(engine) as api:
         connection = api.begin(f"{prefix}/{endpoint}", make_body(endpoint))
@@ -97,7 +97,7 @@ def test_hanging_up_in_mid_stream_frees_every_block(prefix: str, endpoint: str) 
         gone(engine)
 
 
-def test_hanging_up_after_the_status_and_before_the_first_token_frees_every_block(prefix: str, endpoint: str) -> None:
+def test_a_disconnect_between_status_and_first_token_frees_every_block(prefix: str, endpoint: str) -> None:
     engine = paused_engine()
     with serving(engine, first_byte_timeout=0.01) as api:
         connection = api.begin(f"{prefix}/{endpoint}", make_body(endpoint))
@@ -106,7 +106,7 @@ def test_hanging_up_after_the_status_and_before_the_first_token_frees_every_bloc
         gone(engine)
 
 
-def test_hanging_up_on_several_prompts_frees_all_of_them(prefix: str, streamed: bool) -> None:
+def test_a_disconnect_ends_all_of_several_prompts(prefix: str, streamed: bool) -> None:
     engine = paused_engine()
     body = make_body("completions", stream=streamed) | {"prompt": [say("x" * 500)] * 5}
     with serving(engine) as api:
@@ -118,7 +118,7 @@ def test_hanging_up_on_several_prompts_frees_all_of_them(prefix: str, streamed: 
         gone(engine)
 
 
-def test_hanging_up_in_the_middle_of_the_body_asks_nothing_of_the_engine(prefix: str) -> None:
+def test_a_disconnect_within_the_body_never_reaches_the_engine(prefix: str) -> None:
     with serving(paused_engine()) as api:
         connection = api.connect()
         connection.sendall(f"POST {prefix}/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 99\r\n\r\n{{".encode())
@@ -127,7 +127,7 @@ def test_hanging_up_in_the_middle_of_the_body_asks_nothing_of_the_engine(prefix:
         assert is_empty(api.engine)
 
 
-def test_others_stream_on_unharmed(prefix: str, endpoint: str) -> None:
+def test_other_streams_are_not_affected(prefix: str, endpoint: str) -> None:
     texts = [f"stream {i} says " + "abcdefghij" * 30 for i in range(6)]
     expected = [text for i, text in enumerate(texts) if i % 2]
     engine = paused_engine()
@@ -161,12 +161,14 @@ def _read(api: ApiServer, path: str, endpoint: str, text: str, answers: dict[str
     answers[text] = "".join(choice.get("text") or choice.get("delta", {}).get("content") or "" for choice in choices)
 
 
-def test_a_client_that_reads_nothing_holds_up_nobody_else(prefix: str) -> None:
-    """Its own stream waits for room in the socket; everyone else's goes on."""
+def test_a_client_that_reads_nothing_does_not_delay_others(prefix: str) -> None:
+    """Only its own stream waits for the socket buffer."""
     with serving(FakeEngine(context_length=100_000, tokens_per_step=64)) as api:
         body = {"model": "fake", "prompt": "go on", "max_tokens": 90_000, "ignore_eos": True, "stream": True}
         with api.begin(f"{prefix}/completions", body):
-            api.engine.wait_for(lambda stats: stats.steps > 0)  # it has begun; it may even be done, for nobody reads
+            api.engine.wait_for(
+                lambda stats: stats.steps > 0
+            )  # it has started, and may even be finished, as nothing reads it
 
             answer = api.post(
                 f"{prefix}/completions", json.dumps({"model": "fake", "prompt": "x", "max_tokens": 5}).encode()

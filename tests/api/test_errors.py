@@ -1,4 +1,4 @@
-"""What goes wrong is answered with one body, whatever it is, and the server lives on."""
+"""All errors have the same body, and the server survives them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def endpoint(request: pytest.FixtureRequest) -> str:
 
 
 def error_in(answer: httpx.Response) -> dict[str, Any]:
-    """The error of an answer, whose body must be ours to the last key."""
+    """The error of a response, whose body must have exactly the documented keys."""
     body = answer.json()
     assert set(body) == {"error", "request_id"}
     assert set(body["error"]) == {"message", "type", "param", "code"}
@@ -49,7 +49,7 @@ def refused(api: ApiServer, path: str, body: object) -> tuple[int, Any]:
     return answer.status_code, error_in(answer)["param"]
 
 
-# --- fields that are known and not built ---
+# --- unsupported fields ---
 
 # Each field once for each endpoint that has it.
 UNBUILT = [
@@ -68,7 +68,7 @@ MESSAGE, PART = (
 
 
 @pytest.mark.parametrize(("endpoint_", "name"), UNBUILT)
-def test_an_unbuilt_field_is_taken_where_it_asks_for_nothing(api: ApiServer, endpoint_: str, name: str) -> None:
+def test_an_unsupported_field_is_accepted_with_a_neutral_value(api: ApiServer, endpoint_: str, name: str) -> None:
     for prefix in DIALECTS:
         for neutral in (None, *NEUTRAL[name]):
             answer = api.post(f"{prefix}/{endpoint_}", BODIES[endpoint_] | {name: neutral})
@@ -76,7 +76,7 @@ def test_an_unbuilt_field_is_taken_where_it_asks_for_nothing(api: ApiServer, end
 
 
 @pytest.mark.parametrize(("endpoint_", "name"), UNBUILT)
-def test_an_unbuilt_field_that_asks_for_something_is_refused_by_name(api: ApiServer, endpoint_: str, name: str) -> None:
+def test_an_unsupported_field_with_an_effect_is_rejected_by_name(api: ApiServer, endpoint_: str, name: str) -> None:
     for prefix, dialect in DIALECTS.items():
         for streamed in (False, True):
             answer = api.post(f"{prefix}/{endpoint_}", BODIES[endpoint_] | {name: SOMETHING, "stream": streamed})
@@ -95,7 +95,7 @@ def test_true_is_not_one_and_false_is_not_zero(api: ApiServer, prefix: str, name
 
 
 @pytest.mark.parametrize("name", MESSAGE)
-def test_a_message_is_held_to_the_same_rule(api: ApiServer, prefix: str, name: str) -> None:
+def test_the_same_applies_to_fields_of_a_message(api: ApiServer, prefix: str, name: str) -> None:
     def body(value: object) -> dict[str, object]:
         return {"model": "fake", "messages": [USER, USER | {name: value}]}
 
@@ -105,7 +105,7 @@ def test_a_message_is_held_to_the_same_rule(api: ApiServer, prefix: str, name: s
 
 
 @pytest.mark.parametrize("name", PART)
-def test_a_content_part_is_held_to_the_same_rule(api: ApiServer, prefix: str, name: str) -> None:
+def test_the_same_applies_to_fields_of_a_content_part(api: ApiServer, prefix: str, name: str) -> None:
     def body(value: object) -> dict[str, object]:
         part = {"type": "text", "text": "a", name: value}
         return {"model": "fake", "messages": [{"role": "user", "content": [part]}]}
@@ -116,17 +116,17 @@ def test_a_content_part_is_held_to_the_same_rule(api: ApiServer, prefix: str, na
 
 
 @pytest.mark.parametrize("name", ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_isolation_key"])
-def test_what_is_only_recorded_is_taken(api: ApiServer, prefix: str, endpoint: str, name: str) -> None:
+def test_recorded_fields_are_accepted(api: ApiServer, prefix: str, endpoint: str, name: str) -> None:
     body = BODIES[endpoint] | {name: "somebody", "metadata": {"team": "blue"}}
 
     assert api.post(f"{prefix}/{endpoint}", body).status_code == 200
 
 
-# --- fields that are unknown, or of the wrong type ---
+# --- unknown fields and wrong types ---
 
 
 @pytest.mark.parametrize("value", [None, 1, {"a": []}])
-def test_an_unknown_field_is_refused_in_the_words_that_clients_match_on(
+def test_an_unknown_field_is_rejected_with_the_message_that_clients_match(
     api: ApiServer, prefix: str, endpoint: str, value: object
 ) -> None:
     answer = api.post(f"{prefix}/{endpoint}", BODIES[endpoint] | {"temprature": value})
@@ -169,7 +169,7 @@ def test_a_field_of_the_other_endpoint_is_unknown(api: ApiServer, prefix: str) -
         ("ignore_eos", "no", "ignore_eos"),
     ],
 )
-def test_a_wrong_type_is_refused_by_name(
+def test_a_wrong_type_is_rejected_by_name(
     api: ApiServer, prefix: str, endpoint: str, name: str, value: object, param: str
 ) -> None:
     assert refused(api, f"{prefix}/{endpoint}", BODIES[endpoint] | {name: value}) == (400, param)
@@ -183,14 +183,14 @@ def test_a_missing_field_is_named(api: ApiServer, prefix: str, name: str) -> Non
     assert refused(api, f"{prefix}/{path}", body) == (400, name)
 
 
-def test_a_type_error_says_what_was_wanted(api: ApiServer) -> None:
+def test_a_type_error_names_the_expected_type(api: ApiServer) -> None:
     answer = api.post("/v1/completions", BODIES["completions"] | {"max_tokens": "5"})
 
     expected = "Input should be a valid integer or null, not string, field: 'max_tokens'"
     assert error_in(answer)["message"] == expected
 
 
-# --- bodies that are no request ---
+# --- invalid bodies ---
 
 
 @pytest.mark.parametrize(
@@ -223,14 +223,14 @@ def test_a_type_error_says_what_was_wanted(api: ApiServer) -> None:
     ],
     ids=lambda body: repr(body[:50]),
 )
-def test_a_body_that_is_no_request_is_a_400(api: ApiServer, prefix: str, endpoint: str, body: bytes) -> None:
+def test_an_invalid_body_is_a_400(api: ApiServer, prefix: str, endpoint: str, body: bytes) -> None:
     answer = api.post(f"{prefix}/{endpoint}", body)
 
     assert answer.status_code == 400
     error_in(answer)
 
 
-def test_the_field_names_of_a_stranger_come_back_as_text(api: ApiServer, prefix: str) -> None:
+def test_unknown_field_names_are_returned_as_text(api: ApiServer, prefix: str) -> None:
     answer = api.post(f"{prefix}/completions", BODIES["completions"] | {'"`\n\u2028$.x - at `': 1})
 
     assert answer.status_code == 400
@@ -245,13 +245,13 @@ def test_an_unknown_path_is_a_404_that_names_it(api: ApiServer, prefix: str, pat
     for answer in (api.get(prefix + path), api.post(prefix + path, {})):
         assert answer.status_code == 404
         error = error_in(answer)
-        # The client resolves `..` before it asks, and leaves the prefix by it.
+        # The client resolves `..` itself, which removes the prefix.
         dialect = DIALECTS[prefix if answer.request.url.path.startswith(prefix) else "/v1"]
         assert (error["type"], error["code"]) == dialect.errors["not_found"]
         assert error["message"].startswith("Path not found: ")
 
 
-def test_the_root_is_not_found_and_says_where_the_apis_are(api: ApiServer) -> None:
+def test_the_root_is_a_404_that_names_the_base_urls(api: ApiServer) -> None:
     assert "OpenAI's API is under /v1, Fireworks' under /inference/v1" in error_in(api.get("/"))["message"]
 
 
@@ -267,7 +267,7 @@ def test_the_root_is_not_found_and_says_where_the_apis_are(api: ApiServer) -> No
         ("DELETE", "models/fake", "GET, HEAD"),
     ],
 )
-def test_a_wrong_method_is_a_405_that_says_which_are_right(
+def test_a_wrong_method_is_a_405_that_lists_the_allowed_ones(
     api: ApiServer, prefix: str, method: str, path: str, allow: str
 ) -> None:
     answer = api.http.request(method, api.url(f"{prefix}/{path}"))
@@ -285,7 +285,7 @@ def test_the_fireworks_sdks_doubled_prefix_works(api: ApiServer) -> None:
     assert answer.json()["choices"][0]["text"] == "one"  # with its stop string: Fireworks' dialect
 
 
-def test_a_trailing_slash_changes_nothing(api: ApiServer, prefix: str, endpoint: str) -> None:
+def test_a_trailing_slash_has_no_effect(api: ApiServer, prefix: str, endpoint: str) -> None:
     answer = api.post(f"{prefix}/{endpoint}/", BODIES[endpoint])
 
     assert answer.status_code == 200
@@ -304,7 +304,7 @@ def test_the_request_id_is_the_answers_id(api: ApiServer, prefix: str, endpoint:
 
 
 @pytest.mark.parametrize("given", ["abc", "A.b_c-9", "x" * 128])
-def test_the_callers_request_id_is_kept_and_the_answers_id_is_ours(
+def test_the_callers_request_id_is_kept_and_the_answer_has_its_own_id(
     api: ApiServer, prefix: str, endpoint: str, given: str
 ) -> None:
     answer = api.post(f"{prefix}/{endpoint}", BODIES[endpoint], {"x-request-id": given})
@@ -314,7 +314,7 @@ def test_the_callers_request_id_is_kept_and_the_answers_id_is_ours(
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "a b", "a/b", "a;b", "\u00e9"])
-def test_a_request_id_that_is_unfit_for_a_log_is_replaced(api: ApiServer, prefix: str, given: str) -> None:
+def test_a_request_id_that_is_unsafe_for_a_log_is_replaced(api: ApiServer, prefix: str, given: str) -> None:
     head = [(b"x-request-id", given.encode("latin-1"))]
     answer = api.http.post(api.url(f"{prefix}/completions"), json=BODIES["completions"], headers=head)
 
@@ -327,11 +327,11 @@ def test_every_answer_has_a_request_id(api: ApiServer, path: str) -> None:
     assert api.get(path, {"x-request-id": "mine"}).headers["x-request-id"] == "mine"
 
 
-# --- failures of ours ---
+# --- internal failures ---
 
 
 class BrokenEngine(FakeEngine):
-    """Fails as no engine should: with an exception of no known class."""
+    """Fails with an exception of an unexpected class."""
 
     def generate(self, request: GenerationRequest) -> Generation:
         raise RuntimeError("secret: /home/somebody/model.bin")
@@ -352,7 +352,7 @@ def test_an_unexpected_failure_is_a_500_without_its_details(
     assert again.status_code == 200
 
 
-def test_an_unexpected_failure_of_a_script_in_mid_answer_is_a_500_too(
+def test_an_unexpected_failure_in_mid_answer_is_a_500_too(
     prefix: str, endpoint: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = FakeEngine()
@@ -373,7 +373,7 @@ def test_an_unexpected_failure_of_a_script_in_mid_answer_is_a_500_too(
         ({"extra_body": {"huh": 1}}, openai.BadRequestError),
     ],
 )
-def test_the_sdk_raises_the_class_that_its_users_catch(
+def test_the_sdk_raises_the_expected_exception_class(
     api: ApiServer, prefix: str, body: dict[str, Any], error: type[openai.APIStatusError]
 ) -> None:
     with pytest.raises(error) as raised:
@@ -386,7 +386,7 @@ def test_the_sdk_raises_the_class_that_its_users_catch(
 # --- health ---
 
 
-def test_health_says_what_is_served(api: ApiServer) -> None:
+def test_health_lists_the_served_models(api: ApiServer) -> None:
     ready = api.get("/health/ready")
 
     assert api.get("/health/live").json() == {"status": "ok"}

@@ -1,4 +1,4 @@
-"""A fault at any await of a request: one terminal event at most, no hang, everything given back, the next one works."""
+"""A fault at any await of a request: at most one terminal event, no hang, all released, and the next request works."""
 
 from __future__ import annotations
 
@@ -30,17 +30,22 @@ pytestmark = pytest.mark.slow
 LIMIT_S = 10
 BUDGET = 10_000
 ONE_AT_ONCE = Caller("id", "a key", limits=Limits(concurrent_requests=1, total_tokens=BUDGET))
-"""A request that were not over for the limiter would keep the next one out."""
+"""A request that the limiter did not release would block the next one."""
 
 TEXT = say("one two")
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": TEXT}], "max_tokens": 40}
 PLAIN = {"model": "fake", "prompt": TEXT, "max_tokens": 40}
-FORM = {"model": "fake", "prompt": say('{"a": 1}'), "max_tokens": 40, "response_format": {"type": "json_object"}}
+JSON_REQUEST = {
+    "model": "fake",
+    "prompt": say('{"a": 1}'),
+    "max_tokens": 40,
+    "response_format": {"type": "json_object"},
+}
 
 CASES: dict[str, tuple[str, dict[str, Any], HttpSettings]] = {
     "chat": ("chat/completions", CHAT, HttpSettings()),
     "two prompts": ("completions", PLAIN | {"prompt": [TEXT, say("three")], "n": 2}, HttpSettings()),
-    "a form": ("completions", FORM, HttpSettings()),
+    "a response format": ("completions", JSON_REQUEST, HttpSettings()),
     "status first": ("completions", PLAIN, HttpSettings(first_byte_timeout=0, comment_interval=0.0001)),
     "refused": ("completions", PLAIN | {"temperature": 9}, HttpSettings()),
 }
@@ -48,14 +53,14 @@ CASES: dict[str, tuple[str, dict[str, Any], HttpSettings]] = {
 
 @dataclass
 class Exchange:
-    """What the server was told and said."""
+    """The ASGI messages that the app received and sent."""
 
     body: bytes
     sent: list[Message] = field(default_factory=list)
     _num_received: int = 0
 
     async def receive(self) -> Message:
-        """The body in two pieces, and then a client that stays."""
+        """The body in two pieces, then a client that stays connected."""
         await asyncio.sleep(0)
         self._num_received += 1
         if self._num_received == 1:
@@ -63,7 +68,7 @@ class Exchange:
         if self._num_received == 2:
             return {"type": "http.request", "body": self.body[20:], "more_body": False}
         await asyncio.Event().wait()
-        raise AssertionError("nobody sets it")
+        raise AssertionError("nothing sets it")
 
     async def send(self, message: Message) -> None:
         await asyncio.sleep(0)
@@ -75,7 +80,7 @@ class Exchange:
 
     @property
     def is_over(self) -> bool:
-        """Whether the response was ended as one that is whole: nothing else tells a client that it is not."""
+        """Whether the response was completed: a client detects a truncated response only by its missing end."""
         return bool(self.sent) and self.sent[-1]["type"].endswith("body") and not self.sent[-1].get("more_body")
 
     @property
@@ -84,19 +89,19 @@ class Exchange:
 
 
 class OnlyCaller:
-    """An `Authenticator` that takes everybody for the same caller."""
+    """An `Authenticator` with one caller for all requests."""
 
     def caller(self, key: str | None) -> Caller:
         return ONE_AT_ONCE
 
 
 def assert_nothing_held(limiter: Limiter) -> None:
-    """Nobody holds a place or a part of the budget."""
-    lease = limiter.begin(ONE_AT_ONCE, time.monotonic())
-    assert lease is not None
-    assert lease.remaining(0) == BUDGET
-    lease.cancel(time.monotonic())
-    lease.settle()
+    """Assert that no slot and no part of the budget is held."""
+    reservation = limiter.begin(ONE_AT_ONCE, time.monotonic())
+    assert reservation is not None
+    assert reservation.remaining(0) == BUDGET
+    reservation.cancel(time.monotonic())
+    reservation.settle()
 
 
 async def ask(app: App, path: str, body: object) -> Exchange:
@@ -107,7 +112,7 @@ async def ask(app: App, path: str, body: object) -> Exchange:
 
 
 async def ask_with(faults: Faults, app: App, path: str, body: object) -> tuple[Exchange, BaseException | None]:
-    """The exchange, and what the app raised. All tasks that it starts are faulty."""
+    """The exchange, and the exception of the app. All tasks that it starts are faulty."""
     exchange = Exchange(json.dumps(body).encode())
     scope = {"type": "http", "method": "POST", "path": path, "headers": []}
     loop = asyncio.get_running_loop()
@@ -121,13 +126,13 @@ async def ask_with(faults: Faults, app: App, path: str, body: object) -> tuple[E
 
 
 async def nothing_left() -> None:
-    """Come back when no task is left but this one."""
+    """Wait until this is the only task."""
     while others := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(others, timeout=LIMIT_S)
 
 
 def assert_ended_once(exchange: Exchange, *, streamed: bool) -> None:
-    """Whole, with exactly one end; or cut off, for the server closes the connection of what is not over."""
+    """Assert a complete response with exactly one end, or one without, whose connection the server closes."""
     if not exchange.is_over:
         assert exchange.content.count(b"data: [DONE]") + exchange.content.count(b'"error"') <= 1
         return
@@ -142,7 +147,7 @@ def assert_ended_once(exchange: Exchange, *, streamed: bool) -> None:
 @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError], ids=["failing", "cancelled"])
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("case", CASES)
-def test_a_fault_at_any_await_ends_that_request_once_and_leaves_nothing(
+def test_a_fault_at_any_await_ends_the_request_once_and_releases_everything(
     case: str, streamed: bool, error: Callable[[str], BaseException]
 ) -> None:
     endpoint, body, settings = CASES[case]
@@ -158,18 +163,18 @@ def test_a_fault_at_any_await_ends_that_request_once_and_leaves_nothing(
     )
 
     async def strike_everywhere() -> int:
-        for place in count():
-            faults = Faults(place, error("injected"))
+        for index in count():
+            faults = Faults(index, error("injected"))
             ledger.entries.clear()
             exchange, raised = await ask_with(faults, app, path, body)
             await nothing_left()
-            assert is_empty(engine), f"after a fault at await {place}"
+            assert is_empty(engine), f"after a fault at await {index}"
             assert_nothing_held(limiter)
             assert len(ledger.entries) == 1
             assert_ended_once(exchange, streamed=streamed)
             if not faults.has_struck:
                 assert raised is None
-                return place
+                return index
             again = await asyncio.wait_for(ask(app, f"{PREFIXES[0]}/completions", PLAIN), LIMIT_S)
             assert again.status == 200
         raise AssertionError("count ended")

@@ -1,4 +1,4 @@
-"""The tables of fields say what is true: of the wire types, of limits and defaults, of engines and of the log."""
+"""The field tables match the wire types, the limits and defaults, the engines and the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from crossette.api.schema import fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
-from crossette.api.schema.table import REQUIRED, Words
+from crossette.api.schema.table import REQUIRED, Description
 from crossette.testing.fake_engine import FakeEngine
 from crossette.testing.fake_tokenizer import IM_END
 from crossette.types import BIAS_RANGE, GenerationRequest, SamplingParams
@@ -35,17 +35,17 @@ def make_body(endpoint: str, **sent: object) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[GenerationRequest]:
+def received() -> list[GenerationRequest]:
     return []
 
 
 @pytest.fixture(scope="module")
-def recorder(asked: list[GenerationRequest]) -> Iterator[ApiServer]:
-    """A server whose engine remembers what it was asked."""
+def recorder(received: list[GenerationRequest]) -> Iterator[ApiServer]:
+    """A server whose engine records its requests."""
 
     def remember(request: GenerationRequest, index: int) -> bytes:
         if index == 0:
-            asked.append(request)
+            received.append(request)
         return parrot(request, index)
 
     with serving(FakeEngine(remember)) as server:
@@ -55,22 +55,22 @@ def recorder(asked: list[GenerationRequest]) -> Iterator[ApiServer]:
 # --- the table and the wire ---
 
 
-@pytest.mark.parametrize("place", WIRE)
-def test_a_wire_type_and_its_table_name_the_same_fields(place: str) -> None:
-    wire = WIRE[place]
+@pytest.mark.parametrize("path", WIRE)
+def test_a_wire_type_and_its_table_have_the_same_fields(path: str) -> None:
+    wire = WIRE[path]
 
     assert set(wire.__struct_fields__) == set(table_of(wire))
 
 
-def test_no_field_of_both_endpoints_is_told_again_for_one() -> None:
+def test_no_shared_field_is_listed_again_for_one_endpoint() -> None:
     assert not fields.BOTH.keys() & (fields.COMPLETIONS.keys() | fields.CHAT.keys())
 
 
-def test_the_page_on_disk_is_what_the_tables_print() -> None:
+def test_the_page_on_disk_matches_the_tables() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run scripts/docs"
 
 
-def test_what_an_engine_is_asked_has_a_field_and_no_field_asks_for_what_no_engine_knows() -> None:
+def test_engine_parameters_and_the_fields_that_set_them_match() -> None:
     sampling, rest = (
         {field.name for field in dataclasses.fields(kind)} for kind in (SamplingParams, GenerationRequest)
     )
@@ -90,14 +90,14 @@ LIMITED = [
 ]
 WITH: dict[str, dict[str, object]] = {
     "top_logprobs": {"logprobs": True},
-    "max_tokens": {"echo": True},  # which makes 0 of use
+    "max_tokens": {"echo": True},  # which makes 0 valid
     "max_completion_tokens": {"echo": True},
     "min_tokens": {"max_tokens": 5},
 }
 
 
 def of_size(name: str, size: float) -> object:
-    """A value whose number, or whose count, is `size`; None where there is none."""
+    """A value whose number or length is `size`; None if there is none."""
     if name == "stop":
         return [str(number) for number in range(int(size))] if size >= 0 else None
     if name == "metadata":
@@ -106,9 +106,7 @@ def of_size(name: str, size: float) -> object:
 
 
 @pytest.mark.parametrize(("endpoint", "name", "prefix_"), LIMITED)
-def test_the_limits_of_the_table_are_the_limits_of_the_wire(
-    api: ApiServer, endpoint: str, name: str, prefix_: str
-) -> None:
+def test_the_limits_of_the_table_are_enforced(api: ApiServer, endpoint: str, name: str, prefix_: str) -> None:
     limits = TABLES[endpoint][name].limits_in(DIALECTS[prefix_])
     assert limits is not None
     low, high = limits
@@ -128,7 +126,7 @@ def test_the_limits_of_the_table_are_the_limits_of_the_wire(
 
 
 @pytest.mark.parametrize("endpoint", TABLES)
-def test_what_a_map_holds_has_limits_too(api: ApiServer, prefix: str, endpoint: str) -> None:
+def test_the_values_of_a_map_have_limits(api: ApiServer, prefix: str, endpoint: str) -> None:
     def answered(**sent: object) -> tuple[int, str | None]:
         answer = api.post(f"{prefix}/{endpoint}", make_body(endpoint, **sent))
         return answer.status_code, None if answer.status_code == 200 else answer.json()["error"]["param"]
@@ -142,7 +140,7 @@ def test_what_a_map_holds_has_limits_too(api: ApiServer, prefix: str, endpoint: 
 
 
 @pytest.mark.parametrize("name", ["user", "safety_identifier", "prompt_cache_key"])
-def test_words_for_the_log_have_a_length(api: ApiServer, prefix: str, name: str) -> None:
+def test_the_length_of_recorded_text_is_limited(api: ApiServer, prefix: str, name: str) -> None:
     def status(length: int) -> int:
         return api.post(f"{prefix}/completions", make_body("completions", **{name: "ä" * length})).status_code
 
@@ -155,7 +153,7 @@ DEFAULTED = [
     (endpoint, name)
     for endpoint, table in TABLES.items()
     for name, field in table.items()
-    if field.default is not None and not isinstance(field.default, Words)
+    if field.default is not None and not isinstance(field.default, Description)
 ]
 WHERE_IT_TELLS: dict[str, dict[str, object]] = {
     "context_length_exceeded_behavior": {"max_tokens": 5000},
@@ -164,54 +162,54 @@ WHERE_IT_TELLS: dict[str, dict[str, object]] = {
 
 
 def outcome(
-    recorder: ApiServer, asked: list[GenerationRequest], path: str, body: dict[str, object]
+    recorder: ApiServer, received: list[GenerationRequest], path: str, body: dict[str, object]
 ) -> tuple[object, ...]:
-    """What was answered, and what the engine was asked for that."""
-    asked.clear()
+    """The answer, and the engine's request."""
+    received.clear()
     answer = recorder.post(path, body)
-    requests = [dataclasses.replace(request, id="") for request in asked]
+    requests = [dataclasses.replace(request, id="") for request in received]
     return answer.status_code, answer.json().get("choices"), answer.json().get("usage"), requests
 
 
 @pytest.mark.parametrize(("endpoint", "name"), DEFAULTED)
-def test_sending_the_default_is_the_same_as_sending_nothing(
-    recorder: ApiServer, asked: list[GenerationRequest], prefix: str, endpoint: str, name: str
+def test_sending_the_default_is_the_same_as_leaving_it_out(
+    recorder: ApiServer, received: list[GenerationRequest], prefix: str, endpoint: str, name: str
 ) -> None:
     default = TABLES[endpoint][name].default_in(DIALECTS[prefix])
 
     def answered(**sent: object) -> tuple[object, ...]:
         body = make_body(endpoint, **sent, **WHERE_IT_TELLS.get(name, {}))
-        return outcome(recorder, asked, f"{prefix}/{endpoint}", body)
+        return outcome(recorder, received, f"{prefix}/{endpoint}", body)
 
     assert answered(**{name: default}) == answered()
 
 
-def test_the_default_of_max_tokens_is_the_room_in_a_chat(
-    recorder: ApiServer, asked: list[GenerationRequest], prefix: str
+def test_max_tokens_of_a_chat_defaults_to_the_rest_of_the_context_window(
+    recorder: ApiServer, received: list[GenerationRequest], prefix: str
 ) -> None:
     recorder.post(f"{prefix}/chat/completions", make_body("chat/completions"))
 
-    assert asked[-1].sampling.max_tokens == recorder.engine.info.context_length - len(asked[-1].prompt)
+    assert received[-1].sampling.max_tokens == recorder.engine.info.context_length - len(received[-1].prompt)
 
 
 @pytest.mark.parametrize(
     ("endpoint", "name"),
     [(endpoint, name) for endpoint, name in EACH if TABLES[endpoint][name].default is not REQUIRED],
 )
-def test_null_is_the_same_as_sending_nothing(
-    recorder: ApiServer, asked: list[GenerationRequest], prefix: str, endpoint: str, name: str
+def test_null_is_the_same_as_leaving_any_field_out(
+    recorder: ApiServer, received: list[GenerationRequest], prefix: str, endpoint: str, name: str
 ) -> None:
     def answered(**sent: object) -> tuple[object, ...]:
-        return outcome(recorder, asked, f"{prefix}/{endpoint}", make_body(endpoint, **sent))
+        return outcome(recorder, received, f"{prefix}/{endpoint}", make_body(endpoint, **sent))
 
     assert answered(**{name: None}) == answered()
 
 
-# --- what is recorded ---
+# --- recorded fields ---
 
 
 @pytest.mark.parametrize("endpoint", TABLES)
-def test_what_is_recorded_stands_in_the_log(prefix: str, endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_recorded_fields_are_in_the_log(prefix: str, endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
     names = [name for name, field in TABLES[endpoint].items() if field.state == "recorded"]
     sent = {name: {"team": "blue"} if name == "metadata" else f"the {name}" for name in names}
 
@@ -223,8 +221,8 @@ def test_what_is_recorded_stands_in_the_log(prefix: str, endpoint: str, caplog: 
 
 
 @pytest.mark.parametrize("endpoint", TABLES)
-def test_megabytes_of_it_are_not(prefix: str, endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither where they are refused. What is told to the log is told to metrics and traces too."""
+def test_large_recorded_fields_are_not_in_the_log(prefix: str, endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even in rejected requests. Metrics and traces get the same record as the log."""
     names = [name for name, field in TABLES[endpoint].items() if field.state == "recorded"]
     long = "x" * 2_000_000
     metadata = ({"k": long}, {long: "v"}, {str(number): "v" * 500 for number in range(4000)})
@@ -234,14 +232,14 @@ def test_megabytes_of_it_are_not(prefix: str, endpoint: str, caplog: pytest.LogC
     with caplog.at_level(logging.INFO, "crossette.observability.request_log"), serving() as api:
         statuses = {api.post(f"{prefix}/{endpoint}", make_body(endpoint, **fields)).status_code for fields in sent}
         api.get("/v1/models/" + "x" * 50_000)
-        api.told.wait_for(len(sent) + 1)
+        api.observed.wait_for(len(sent) + 1)
 
     assert statuses == {400, 404}
-    assert [record.path for record in api.told.records if len(repr(record)) > 2000] == []
+    assert [record.path for record in api.observed.records if len(repr(record)) > 2000] == []
     assert max(len(line) for line in caplog.text.splitlines()) < 2000
 
 
-# --- who comes first ---
+# --- priority ---
 
 
 @pytest.mark.parametrize("endpoint", TABLES)
@@ -258,9 +256,9 @@ def test_megabytes_of_it_are_not(prefix: str, endpoint: str, caplog: pytest.LogC
         ({"priority": 7}, -7, None),
     ],
 )
-def test_priority_reaches_the_engine_and_the_answer_repeats_the_tier(
+def test_priority_reaches_the_engine_and_the_answer_has_the_tier(
     recorder: ApiServer,
-    asked: list[GenerationRequest],
+    received: list[GenerationRequest],
     prefix: str,
     endpoint: str,
     sent: dict[str, object],
@@ -269,13 +267,13 @@ def test_priority_reaches_the_engine_and_the_answer_repeats_the_tier(
 ) -> None:
     answer = recorder.post(f"{prefix}/{endpoint}", make_body(endpoint, **sent)).json()
 
-    assert asked[-1].priority == priority
+    assert received[-1].priority == priority
     assert answer.get("service_tier", None) == tier
     assert ("service_tier" in answer) == (tier is not None)
 
 
 @pytest.mark.parametrize("endpoint", TABLES)
-def test_priority_and_service_tier_are_one_too_many(api: ApiServer, prefix: str, endpoint: str) -> None:
+def test_priority_and_service_tier_at_once_are_rejected(api: ApiServer, prefix: str, endpoint: str) -> None:
     answer = api.post(f"{prefix}/{endpoint}", make_body(endpoint, priority=1, service_tier="auto"))
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "service_tier")
@@ -285,7 +283,7 @@ def test_priority_and_service_tier_are_one_too_many(api: ApiServer, prefix: str,
 
 
 def choice_of(api: ApiServer, path: str, **sent: object) -> tuple[str, str, int]:
-    """Text, end, and number of tokens."""
+    """Text, finish reason, and number of tokens."""
     raw = api.post(path, make_body("completions", **sent)).json()
     choice = raw["choices"][0]
     return choice["text"], choice["finish_reason"], raw["usage"]["completion_tokens"]
@@ -302,14 +300,14 @@ def test_a_stop_token_ends_an_answer_as_a_stop_string_does(api: ApiServer, prefi
 
 
 @pytest.mark.parametrize("include", [True, False])
-def test_token_records_end_with_the_text_at_a_stop_token(api: ApiServer, prefix: str, include: bool) -> None:
+def test_logprobs_end_with_the_text_at_a_stop_token(api: ApiServer, prefix: str, include: bool) -> None:
     sent = {"stop_token_ids": [ord("l")], "include_stop_str_in_output": include, "logprobs": 0}
     raw = api.post(f"{prefix}/completions", make_body("completions", **sent)).json()
 
     assert raw["choices"][0]["logprobs"]["tokens"] == list("Hel" if include else "He")
 
 
-def test_a_stop_token_ends_an_answer_that_ignores_the_models_end(prefix: str) -> None:
+def test_a_stop_token_ends_an_answer_with_ignore_eos(prefix: str) -> None:
     engine = FakeEngine(lambda request, index: [*b"ab", IM_END, *b"cd!", *b"never"])
     sent = {"include_stop_str_in_output": False}
     with serving(engine) as api:
@@ -318,13 +316,13 @@ def test_a_stop_token_ends_an_answer_that_ignores_the_models_end(prefix: str) ->
         assert choice_of(api, path, **sent, ignore_eos=True, stop_token_ids=[ord("!")]) == ("abcd", "stop", 6)
 
 
-def test_stop_tokens_do_not_take_the_place_of_the_models_end(prefix: str) -> None:
+def test_stop_tokens_do_not_replace_the_models_end_tokens(prefix: str) -> None:
     with serving(FakeEngine(lambda request, index: [*b"ab", IM_END, *b"cd!"])) as api:
         assert choice_of(api, f"{prefix}/completions", stop_token_ids=[ord("!")])[0] == "ab"
 
 
 @pytest.mark.parametrize("token", [-1, 10**6])
-def test_a_stop_token_beyond_the_vocabulary_is_refused(api: ApiServer, prefix: str, token: int) -> None:
+def test_a_stop_token_beyond_the_vocabulary_is_rejected(api: ApiServer, prefix: str, token: int) -> None:
     answer = api.post(f"{prefix}/completions", make_body("completions", stop_token_ids=[5, token]))
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stop_token_ids")

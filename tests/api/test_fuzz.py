@@ -1,6 +1,6 @@
-"""Requests by chance against the real app: refused by name, or kept to; whole or streamed, the same; and never a 500.
+"""Random requests to the real app: rejected by name or enforced, the same streamed or not, and never a 500.
 
-What an answer must be is told here by plain code and a validator, and by nothing of the server's own. More examples:
+The expected answers come from plain code and a validator, not from the server's code. More examples:
 `scripts/test tests/api/test_fuzz.py --hypothesis-profile long`.
 """
 
@@ -32,13 +32,13 @@ from support.schema_walks import verdict
 pytestmark = pytest.mark.slow
 
 LIMIT_S = 60
-"""Of one exchange: nothing hangs."""
+"""Timeout of one exchange."""
 ENDING = b'"}])'
 
 by_chance = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),  # to explain takes minutes
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),  # explaining takes minutes
 )
 models = st.sampled_from(sorted(FORMATS))
 prefixes = st.sampled_from(PREFIXES)
@@ -46,7 +46,7 @@ seeds = st.integers(0, 10**6)
 
 
 def rambling(openings: tuple[str, ...]) -> Any:
-    """A script: letters, brackets and beginnings of calls by chance, and then whatever leads to an end."""
+    """A script: random letters, brackets and prefixes of calls, then tokens that lead to an end."""
 
     def script(request: GenerationRequest, index: int) -> Iterator[int]:
         rng = random.Random(f"{request.sampling.seed}-{index}")
@@ -59,7 +59,7 @@ def rambling(openings: tuple[str, ...]) -> Any:
 
 
 def make_app() -> tuple[App, list[FakeEngine]]:
-    """A model for each format of calls, by its name."""
+    """A model for each tool-call format, named after it."""
     engines = []
     for name, tool_format in FORMATS.items():
         engine = FakeEngine(rambling((*tool_format.openings, tool_format.render([("get", '{"a": true}')]))), name=name)
@@ -72,7 +72,7 @@ APP, ENGINES = make_app()
 
 
 def exchanged(path: str, body: dict[str, Any]) -> tuple[httpx.Response, httpx.Response]:
-    """The same request twice, answered whole and as a stream."""
+    """The same request twice, with and without streaming."""
 
     async def work() -> tuple[httpx.Response, httpx.Response]:
         transport = httpx.ASGITransport(app=APP, raise_app_exceptions=True)
@@ -84,8 +84,8 @@ def exchanged(path: str, body: dict[str, Any]) -> tuple[httpx.Response, httpx.Re
     return answers
 
 
-def folded(stream: bytes) -> tuple[str, str | None, list[tuple[str, str]]]:
-    """Content, finish reason, and each call's name and arguments, put together as clients do."""
+def accumulated(stream: bytes) -> tuple[str, str | None, list[tuple[str, str]]]:
+    """Content, finish reason, and each call's name and arguments, accumulated as clients do."""
     content, reason, calls = "", None, list[tuple[str, str]]()
     for chunk in events(stream):
         for choice in chunk["choices"]:
@@ -105,8 +105,8 @@ def folded(stream: bytes) -> tuple[str, str | None, list[tuple[str, str]]]:
     return content, reason, calls
 
 
-def told(answer: Any) -> tuple[str, str | None, list[tuple[str, str]]]:
-    """The same of an answer that came whole."""
+def answer_of(answer: Any) -> tuple[str, str | None, list[tuple[str, str]]]:
+    """The same of an answer without streaming."""
     (choice,) = answer["choices"]
     message = choice["message"]
     calls = [call["function"] for call in message.get("tool_calls") or ()]
@@ -115,19 +115,19 @@ def told(answer: Any) -> tuple[str, str | None, list[tuple[str, str]]]:
 
 
 def answered(prefix: str, body: dict[str, Any]) -> tuple[str, str | None, list[tuple[str, str]]] | None:
-    """What both ways of asking are told; None if both are refused, for the same reason."""
+    """The answer, which is the same streamed or not; None if both are rejected with the same error."""
     whole, stream = exchanged(f"{prefix}/chat/completions", body)
     assert (whole.status_code, stream.status_code) in ((200, 200), (400, 400)), (body, whole.text, stream.text)
     if currently_in_test_context():
-        event("refused" if whole.status_code == 400 else f"answered, {told(whole.json())[1]}")
+        event("refused" if whole.status_code == 400 else f"answered, {answer_of(whole.json())[1]}")
     if whole.status_code == 400:
         error, again = whole.json()["error"], stream.json()["error"]
         assert (error["message"], error["param"]) == (again["message"], again["param"])
         assert error["param"], (body, error)
         assert len(error["message"]) < 1000
         return None
-    assert told(whole.json()) == folded(stream.content), body
-    return told(whole.json())
+    assert answer_of(whole.json()) == accumulated(stream.content), body
+    return answer_of(whole.json())
 
 
 def is_schema_of(text: str, schema: Any) -> bool:
@@ -136,7 +136,7 @@ def is_schema_of(text: str, schema: Any) -> bool:
 
 @by_chance
 @given(schemas(), conversations(), models, prefixes, seeds)
-def test_a_form_is_kept_to_or_refused(
+def test_a_response_format_is_enforced_or_rejected(
     schema: Any, messages: list[dict[str, Any]], model: str, prefix: str, seed: int
 ) -> None:
     sent = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
@@ -152,7 +152,7 @@ def test_a_form_is_kept_to_or_refused(
 
 @by_chance
 @given(tools_sent(), conversations(), models, prefixes, seeds)
-def test_a_choice_of_tools_is_kept_to_or_refused(
+def test_a_tool_choice_is_enforced_or_rejected(
     sent: dict[str, Any], messages: list[dict[str, Any]], model: str, prefix: str, seed: int
 ) -> None:
     body = {"model": model, "messages": messages, "seed": seed, "max_tokens": 400, **sent}
@@ -196,18 +196,25 @@ def asked_for(sent: dict[str, Any]) -> tuple[str, list[str]]:
     return {"any": "required"}.get(inner["mode"], inner["mode"]), [_name(tool) for tool in inner["tools"]]
 
 
-def _name(spelled: dict[str, Any]) -> str:
-    return str(spelled.get("function", spelled)["name"])
+def _name(tool: dict[str, Any]) -> str:
+    return str(tool.get("function", tool)["name"])
 
 
 @by_chance
 @given(tools_sent(), schemas(), models, prefixes, seeds)
-def test_a_form_beside_tools_is_kept_to_where_nothing_is_called(
+def test_a_response_format_beside_tools_is_enforced_if_nothing_is_called(
     sent: dict[str, Any], schema: Any, model: str, prefix: str, seed: int
 ) -> None:
-    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    response_format = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
     messages = [{"role": "user", "content": "Go."}]
-    body = {"model": model, "messages": messages, "response_format": form, "seed": seed, "max_tokens": 400, **sent}
+    body = {
+        "model": model,
+        "messages": messages,
+        "response_format": response_format,
+        "seed": seed,
+        "max_tokens": 400,
+        **sent,
+    }
 
     answer = answered(prefix, body)
 
@@ -218,18 +225,18 @@ def test_a_form_beside_tools_is_kept_to_where_nothing_is_called(
 
 
 @pytest.mark.parametrize("model", sorted(FORMATS))
-def test_tools_by_chance_are_called_in_every_format(model: str) -> None:
-    """That what is checked above does happen."""
+def test_random_tools_are_called_in_every_format(model: str) -> None:
+    """Check that the cases above occur."""
     parameters: dict[str, Any] = {"properties": {"a": {}}}
     functions = [{"name": name, "parameters": parameters} for name in ("get", "b")]
     tools = [{"type": "function", "function": function} for function in functions]
-    said = {"auto": 0, "required": 0}
-    for mode in said:
+    num_called = {"auto": 0, "required": 0}
+    for mode in num_called:
         for seed in range(12):
             body = {"model": model, "messages": [{"role": "user", "content": "Go."}], "seed": seed, "tools": tools}
             answer = answered("/v1", body | {"tool_choice": mode, "max_tokens": 600})
             assert answer is not None
-            said[mode] += answer[1] == "tool_calls"
+            num_called[mode] += answer[1] == "tool_calls"
 
-    assert said["required"] > 6
-    assert 0 < said["auto"] < 12
+    assert num_called["required"] > 6
+    assert 0 < num_called["auto"] < 12

@@ -1,4 +1,4 @@
-"""Constraints that take long to compile: time in the queue does not count, and the queue is bounded."""
+"""Constraints that compile slowly: time in the queue does not count, and the queue is bounded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BODY = {"model": "fake", "prompt": say("12"), "max_tokens": 8, "guided_regex": "
 
 
 class SlowEngine(FakeEngine):
-    """Takes some seconds for a constraint, or as long as it is held."""
+    """Compiles a constraint in some seconds, or until it is released."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         super().__init__(parrot)
@@ -68,7 +68,7 @@ def test_a_full_queue_is_a_503_with_retry_after(prefix: str) -> None:
     with serving(engine, grammars=pool) as api, ThreadPoolExecutor(2) as clients:
         first = clients.submit(api.post, f"{prefix}/completions", BODY)
         assert engine.begun.acquire(timeout=LIMIT_S)
-        wait_for(pool, 0)  # the event loop learns a moment later that its turn has come
+        wait_for(pool, 0)  # the event loop is notified a moment later that the thread has taken it
         second = clients.submit(api.post, f"{prefix}/completions", BODY)
         wait_for(pool, 1)
         refused = api.post(f"{prefix}/completions", BODY)

@@ -1,4 +1,4 @@
-"""The headers of an answer: counts, times and sampling options, as each dialect tells them."""
+"""Response headers of each dialect: counts, times and sampling options."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ def make_body(endpoint: str, **sent: object) -> dict[str, object]:
     return {"model": "fake", "max_tokens": 50, **prompt, **sent}
 
 
-def told(answer: httpx.Response) -> dict[str, str]:
-    """The headers with what an answer cost."""
+def perf_headers(answer: httpx.Response) -> dict[str, str]:
+    """The performance headers."""
     return {name: value for name, value in answer.headers.items() if name.startswith(OURS)}
 
 
-def test_fireworks_tells_counts_and_seconds_in_headers_as_in_the_body(api: ApiServer, endpoint: str) -> None:
+def test_fireworks_headers_have_the_counts_and_seconds_of_the_body(api: ApiServer, endpoint: str) -> None:
     answer = api.post(
         f"/inference/v1/{endpoint}", make_body(endpoint, perf_metrics_in_response=True, prediction="Help")
     )
 
-    headers = told(answer)
+    headers = perf_headers(answer)
     del headers["fireworks-sampling-options"]
     metrics: dict[str, Any] = answer.json()["perf_metrics"]
     assert headers == {f"fireworks-{name}": str(value) for name, value in metrics.items()}
     assert {"fireworks-prompt-tokens", "fireworks-server-processing-time"} < headers.keys()
 
 
-def test_openai_tells_milliseconds(api: ApiServer, endpoint: str) -> None:
+def test_openai_headers_have_milliseconds(api: ApiServer, endpoint: str) -> None:
     for streamed in (False, True):
-        headers = told(api.post(f"/v1/{endpoint}", make_body(endpoint, stream=streamed)))
+        headers = perf_headers(api.post(f"/v1/{endpoint}", make_body(endpoint, stream=streamed)))
         assert headers.keys() == {"openai-processing-ms"}
         assert headers["openai-processing-ms"].isdecimal()
 
 
-def test_fireworks_tells_the_sampling_options_that_are_in_force(api: ApiServer, endpoint: str) -> None:
+def test_fireworks_headers_have_the_effective_sampling_options(api: ApiServer, endpoint: str) -> None:
     sent = {"temperature": 0.5, "top_k": 40, "seed": 3, "frequency_penalty": -1, "logit_bias": {"5": 1}}
     answer = api.post(f"/inference/v1/{endpoint}", make_body(endpoint, **sent))
 
@@ -75,15 +75,15 @@ def test_fireworks_tells_the_sampling_options_that_are_in_force(api: ApiServer, 
     }
 
 
-def test_the_largest_map_of_biases_does_not_burst_a_header(api: ApiServer) -> None:
+def test_a_large_logit_bias_is_not_in_a_header(api: ApiServer) -> None:
     bias = {str(token): 1 for token in range(259)}
     answer = api.post("/inference/v1/completions", make_body("completions", logit_bias=bias))
 
     assert len(answer.headers["fireworks-sampling-options"]) < 500
 
 
-def test_a_stream_tells_what_is_known_with_its_first_token(api: ApiServer, endpoint: str) -> None:
-    headers = told(api.post(f"/inference/v1/{endpoint}", make_body(endpoint, stream=True)))
+def test_stream_headers_have_what_is_known_at_the_first_token(api: ApiServer, endpoint: str) -> None:
+    headers = perf_headers(api.post(f"/inference/v1/{endpoint}", make_body(endpoint, stream=True)))
 
     assert headers.keys() == {
         "fireworks-prompt-tokens",
@@ -94,24 +94,24 @@ def test_a_stream_tells_what_is_known_with_its_first_token(api: ApiServer, endpo
     }
 
 
-def test_a_stream_of_several_prompts_does_not_guess_what_is_known_of_all_at_the_end(api: ApiServer) -> None:
+def test_stream_headers_of_several_prompts_omit_what_is_known_only_at_the_end(api: ApiServer) -> None:
     body = make_body("completions", prompt=[say("a"), say("b")])
-    streamed = told(api.post("/inference/v1/completions", body | {"stream": True}))
-    whole = told(api.post("/inference/v1/completions", body))
+    streamed = perf_headers(api.post("/inference/v1/completions", body | {"stream": True}))
+    whole = perf_headers(api.post("/inference/v1/completions", body))
 
     known_later = {"fireworks-cached-prompt-tokens", "fireworks-prefill-queue-duration"}
     assert known_later.isdisjoint(streamed)
     assert known_later < whole.keys()
 
 
-def test_a_stream_whose_first_token_is_late_tells_what_is_known_before_it(endpoint: str) -> None:
+def test_stream_headers_before_the_first_token_omit_what_is_unknown(endpoint: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with (
         serving(engine, first_byte_timeout=0.01) as api,
         api.http.stream("POST", api.url(f"/inference/v1/{endpoint}"), json=make_body(endpoint, stream=True)) as answer,
     ):
-        headers = told(answer)
+        headers = perf_headers(answer)
         engine.wait_for(has(waiting=1))
         engine.resume()
         answer.read()
@@ -119,7 +119,7 @@ def test_a_stream_whose_first_token_is_late_tells_what_is_known_before_it(endpoi
     assert headers.keys() == {"fireworks-prompt-tokens", "fireworks-sampling-options"}
 
 
-def test_an_error_tells_nothing_of_the_kind(api: ApiServer, prefix: str, endpoint: str) -> None:
+def test_errors_have_no_performance_headers(api: ApiServer, prefix: str, endpoint: str) -> None:
     for streamed in (False, True):
         answer = api.post(f"{prefix}/{endpoint}", make_body(endpoint, stream=streamed, max_tokens=-1))
-        assert (answer.status_code, told(answer)) == (400, {})
+        assert (answer.status_code, perf_headers(answer)) == (400, {})

@@ -1,4 +1,4 @@
-"""What a key's limits look like to its client: the 429, when to come back, and the headers of each dialect."""
+"""The limits of a key over HTTP: 429, `retry-after`, and the headers of each dialect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BODY: dict[str, Any] = {"model": "fake", "prompt": TEXT, "max_tokens": 50}
 
 
 class Clock:
-    """A clock that stands still until the test turns it."""
+    """A clock that moves only when the test sets it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -54,25 +54,25 @@ def limited(
         yield api
 
 
-def told(answer: httpx.Response) -> dict[str, str]:
-    """The headers about limits."""
+def limit_headers(answer: httpx.Response) -> dict[str, str]:
+    """The rate limit headers."""
     return {name: value for name, value in answer.headers.items() if name.startswith(("x-ratelimit", "retry"))}
 
 
-def test_without_limits_only_fireworks_says_a_word(api: ApiServer) -> None:
+def test_without_limits_only_fireworks_has_a_header(api: ApiServer) -> None:
     openai, fireworks = (api.post(f"{prefix}/completions", BODY) for prefix in PREFIXES)
 
-    assert told(openai) == {}
-    assert told(fireworks) == {"x-ratelimit-over-limit": "no"}
+    assert limit_headers(openai) == {}
+    assert limit_headers(fireworks) == {"x-ratelimit-over-limit": "no"}
 
 
 @pytest.mark.parametrize("path", ["/models", "/nothing"])
-def test_what_is_not_limited_says_nothing_of_limits(prefix: str, path: str) -> None:
+def test_paths_without_limits_have_no_limit_headers(prefix: str, path: str) -> None:
     with limited(requests_per_minute=1) as api:
-        assert told(api.get(prefix + path, KEY)) == {}
+        assert limit_headers(api.get(prefix + path, KEY)) == {}
 
 
-def test_a_limit_of_requests_is_a_429_with_the_time_to_wait(prefix: str) -> None:
+def test_a_request_limit_is_a_429_with_retry_after(prefix: str) -> None:
     clock = Clock()
     with limited(clock, requests_per_minute=8) as api:
         statuses = [api.post(f"{prefix}/completions", BODY, KEY).status_code for _ in range(8)]
@@ -90,11 +90,11 @@ def test_a_limit_of_requests_is_a_429_with_the_time_to_wait(prefix: str) -> None
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-def test_openai_hears_of_requests_and_of_the_tokens_that_run_out_first(streamed: bool) -> None:
+def test_openai_headers_have_requests_and_the_scarcest_tokens(streamed: bool) -> None:
     with limited(requests_per_minute=60, prompt_tokens_per_minute=1500, generated_tokens_per_minute=6000) as api:
         answer = api.post("/v1/completions", BODY | {"stream": streamed}, KEY)
 
-    assert told(answer) == {
+    assert limit_headers(answer) == {
         "x-ratelimit-limit-requests": "60",
         "x-ratelimit-remaining-requests": "59",
         "x-ratelimit-reset-requests": "1s",
@@ -104,7 +104,7 @@ def test_openai_hears_of_requests_and_of_the_tokens_that_run_out_first(streamed:
     }
 
 
-def test_fireworks_hears_of_each_kind_of_token_by_the_second() -> None:
+def test_fireworks_headers_have_each_kind_of_token_per_second() -> None:
     with limited(
         requests_per_minute=60,
         prompt_tokens_per_minute=1500,
@@ -113,7 +113,7 @@ def test_fireworks_hears_of_each_kind_of_token_by_the_second() -> None:
     ) as api:
         answer = api.post("/inference/v1/completions", BODY, KEY)
 
-    assert told(answer) == {
+    assert limit_headers(answer) == {
         "x-ratelimit-limit-requests": "60",
         "x-ratelimit-remaining-requests": "59",
         "x-ratelimit-limit-tokens-prompt": "25",
@@ -126,7 +126,7 @@ def test_fireworks_hears_of_each_kind_of_token_by_the_second() -> None:
     }
 
 
-def test_fireworks_hears_that_it_is_over_a_limit() -> None:
+def test_fireworks_headers_state_when_a_limit_is_exceeded() -> None:
     with limited(prompt_tokens_per_minute=20) as api:
         answers = [api.post("/inference/v1/completions", BODY, KEY) for _ in range(2)]
 
@@ -136,7 +136,7 @@ def test_fireworks_hears_that_it_is_over_a_limit() -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-def test_generated_tokens_are_taken_at_the_end(prefix: str, streamed: bool) -> None:
+def test_generated_tokens_are_charged_at_the_end(prefix: str, streamed: bool) -> None:
     clock = Clock()
     with limited(clock, generated_tokens_per_minute=6) as api:
         first = api.post(f"{prefix}/completions", BODY | {"stream": streamed}, KEY)
@@ -145,10 +145,10 @@ def test_generated_tokens_are_taken_at_the_end(prefix: str, streamed: bool) -> N
         again = api.post(f"{prefix}/completions", BODY, KEY)
 
     assert (first.status_code, refused.status_code, again.status_code) == (200, 429, 200)
-    assert refused.headers["retry-after-ms"] == "50000"  # four in debt, and one to go on with, at six a minute
+    assert refused.headers["retry-after-ms"] == "50000"  # four of debt and one for the next request, at six a minute
 
 
-def test_a_client_that_hangs_up_pays_for_what_was_generated_until_then(prefix: str) -> None:
+def test_a_disconnected_request_is_charged_for_its_generated_tokens(prefix: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with limited(engine=engine, generated_tokens_per_minute=60) as api:
@@ -163,10 +163,10 @@ def test_a_client_that_hangs_up_pays_for_what_was_generated_until_then(prefix: s
         engine.resume()
         later = api.post(f"{prefix}/completions", BODY | {"prompt": say("")}, KEY)
 
-    assert "57" in told(later).values()
+    assert "57" in limit_headers(later).values()
 
 
-def test_concurrent_requests_are_bounded_and_every_end_frees_a_place(prefix: str) -> None:
+def test_concurrent_requests_are_limited_and_every_end_frees_a_slot(prefix: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with limited(engine=engine, concurrent_requests=2) as api:
@@ -177,7 +177,7 @@ def test_concurrent_requests_are_bounded_and_every_end_frees_a_place(prefix: str
         engine.wait_for(has(waiting=1))
         engine.resume()
         answers = (api.post(f"{prefix}/completions", BODY, KEY) for _ in range(1000))
-        again = next(answer for answer in answers if answer.status_code != 429)  # the engine knows a moment earlier
+        again = next(answer for answer in answers if answer.status_code != 429)  # the engine is done a moment earlier
         running[1].close()
 
     assert (refused.status_code, refused.headers["retry-after"], again.status_code) == (429, "1", 200)
@@ -203,7 +203,7 @@ def test_a_spent_budget_is_a_429_that_is_not_retried(prefix: str) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-def test_requests_at_once_do_not_overdraw_a_budget(prefix: str, streamed: bool) -> None:
+def test_concurrent_requests_do_not_exceed_a_budget(prefix: str, streamed: bool) -> None:
     ledger = InMemoryLedger()
     with limited(ledger=ledger, total_tokens=100) as api, ThreadPoolExecutor(12) as clients:
         body = BODY | {"prompt": say("x" * 12), "max_tokens": 12, "stream": streamed}
@@ -213,7 +213,7 @@ def test_requests_at_once_do_not_overdraw_a_budget(prefix: str, streamed: bool) 
     assert ledger.used_tokens("id-1") <= 100
 
 
-def test_an_answer_of_no_given_length_ends_where_the_budget_does(prefix: str) -> None:
+def test_an_answer_without_max_tokens_ends_with_the_budget(prefix: str) -> None:
     chat = {"model": "fake", "messages": [{"role": "user", "content": say("x" * 500)}]}
     with limited(used={"id-1": 400}, total_tokens=1000) as api:
         answer = api.post(f"{prefix}/chat/completions", chat, KEY).json()
@@ -225,7 +225,7 @@ def test_an_answer_of_no_given_length_ends_where_the_budget_does(prefix: str) ->
     assert "Send a smaller max_tokens" in refused.json()["error"]["message"]
 
 
-def test_several_answers_share_what_is_left_of_a_budget(prefix: str) -> None:
+def test_several_answers_share_the_rest_of_a_budget(prefix: str) -> None:
     chat = {"model": "fake", "messages": [{"role": "user", "content": say("x" * 500)}], "n": 3}
     with limited(used={"id-1": 0}, total_tokens=1000) as api:
         answer = api.post(f"{prefix}/chat/completions", chat, KEY).json()
@@ -236,8 +236,8 @@ def test_several_answers_share_what_is_left_of_a_budget(prefix: str) -> None:
     assert refused.status_code == 429
 
 
-def test_a_request_takes_its_place_before_its_body_is_read(prefix: str) -> None:
-    """Or a caller could hold any number of bodies in memory."""
+def test_a_request_enters_the_concurrency_limit_before_its_body_is_read(prefix: str) -> None:
+    """Otherwise a caller could hold any number of bodies in memory."""
     with limited(concurrent_requests=1) as api:
         with api.connect() as connection:
             head = f"POST {prefix}/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer key\r\n"
@@ -250,7 +250,7 @@ def test_a_request_takes_its_place_before_its_body_is_read(prefix: str) -> None:
     assert (refused.status_code, again.status_code) == (429, 200)
 
 
-def test_a_request_that_is_wrong_counts_as_one_and_one_that_is_refused_does_not(prefix: str) -> None:
+def test_an_invalid_request_counts_against_the_limit_and_a_rate_limited_one_does_not(prefix: str) -> None:
     with limited(requests_per_minute=4, prompt_tokens_per_minute=15) as api:
         wrong = api.post(f"{prefix}/completions", BODY | {"temperature": 9}, KEY)
         first = api.post(f"{prefix}/completions", BODY, KEY)
@@ -261,18 +261,16 @@ def test_a_request_that_is_wrong_counts_as_one_and_one_that_is_refused_does_not(
     assert [answer.headers[left] for answer in (wrong, first, refused[-1])] == ["3", "2", "2"]
 
 
-def test_a_request_that_the_engine_refuses_gives_its_prompt_back(prefix: str) -> None:
+def test_a_request_that_the_engine_rejects_is_not_charged_for_its_prompt(prefix: str) -> None:
     with limited(prompt_tokens_per_minute=6000) as api:
         refused = api.post(f"{prefix}/completions", BODY | {"prompt": "x" * 5000}, KEY)
         answer = api.post(f"{prefix}/completions", BODY, KEY)
 
     assert refused.status_code == 400
-    assert "5985" in told(answer).values()
+    assert "5985" in limit_headers(answer).values()
 
 
-def test_a_request_that_is_refused_for_a_full_queue_does_not_count(
-    prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_rejected_by_a_full_queue_does_not_count(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(*_: object) -> None:
         raise Overloaded("Too many wait.", retry_after=1)
 
@@ -285,7 +283,7 @@ def test_a_request_that_is_refused_for_a_full_queue_does_not_count(
     assert [*(one.status_code for one in refused), answered.status_code] == [503, 503, 503, 200]
 
 
-def test_a_client_that_leaves_the_queue_pays_for_no_prompt(prefix: str) -> None:
+def test_a_request_that_disconnects_in_the_queue_is_not_charged(prefix: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with limited(engine=engine, prompt_tokens_per_minute=6000) as api:
@@ -295,13 +293,11 @@ def test_a_client_that_leaves_the_queue_pays_for_no_prompt(prefix: str) -> None:
         engine.resume()
         answer = api.post(f"{prefix}/completions", BODY, KEY)
 
-    assert "5985" in told(answer).values()
+    assert "5985" in limit_headers(answer).values()
 
 
 @pytest.mark.parametrize("fields", [{}, {"n": 2}, {"best_of": 3, "stream": False}], ids=["one", "n", "best_of"])
-def test_of_several_prompts_a_client_that_leaves_pays_for_those_that_were_begun(
-    prefix: str, fields: dict[str, Any]
-) -> None:
+def test_a_disconnect_is_charged_for_the_prompts_that_had_started(prefix: str, fields: dict[str, Any]) -> None:
     engine = FakeEngine(parrot, max_sequences=1)
     engine.pause()
     ledger, body = InMemoryLedger(), BODY | {"prompt": [TEXT, TEXT + "x", TEXT + "xx"], "stream": True} | fields
@@ -311,21 +307,21 @@ def test_of_several_prompts_a_client_that_leaves_pays_for_those_that_were_begun(
             engine.step()
             engine.wait_for(has(steps=1))
         api.wait_until_idle()
-        api.told.wait_for(1)
+        api.observed.wait_for(1)
         engine.resume()
         answer = api.post(f"{prefix}/completions", BODY, KEY)
-        api.told.wait_for(2)
+        api.observed.wait_for(2)
         given_up = ledger.entries[0]
         page = api.get("/metrics").text
 
     assert given_up.status == 499
     assert given_up.usage.prompt_tokens == 15
-    assert "5970" in told(answer).values()
+    assert "5970" in limit_headers(answer).values()
     assert 'crossette_prompt_tokens_total{model="fake"} 30.0' in page
 
 
-def test_a_caller_over_its_limit_need_not_send_its_body(prefix: str) -> None:
-    """It is told so before anything is read, parsed or encoded."""
+def test_a_request_over_the_limit_is_rejected_before_its_body(prefix: str) -> None:
+    """It is rejected before anything is read, parsed or encoded."""
     with limited(requests_per_minute=1) as api:
         api.post(f"{prefix}/completions", BODY, KEY)
         with api.connect() as connection:
@@ -334,14 +330,14 @@ def test_a_caller_over_its_limit_need_not_send_its_body(prefix: str) -> None:
             assert connection.recv(100).startswith(b"HTTP/1.1 429 ")
 
 
-def test_the_sdk_waits_as_long_as_it_is_told_and_is_answered(prefix: str) -> None:
-    """Against the real clock: one retry is enough, so what it was told was true."""
+def test_the_sdk_waits_for_retry_after_and_is_answered(prefix: str) -> None:
+    """With the real clock: one retry is enough, so `retry-after` is accurate."""
     callers = {"key": Caller("id-1", "a key", limits=Limits(requests_per_minute=600, generated_tokens_per_minute=600))}
     with (
         serving(callers=callers) as api,
         openai.OpenAI(base_url=api.url(prefix), api_key="key", max_retries=1, timeout=LIMIT_S) as sdk,
     ):
-        for _ in range(2):  # the first leaves a debt of one token, of ten that come in a second
+        for _ in range(2):  # the first leaves a debt of one token, at a rate of ten a second
             answer = sdk.completions.create(model="fake", prompt=say("x" * 601), max_tokens=601)
             assert answer.usage is not None
             assert answer.usage.completion_tokens == 601
@@ -360,5 +356,5 @@ def test_the_sdk_waits_as_long_as_it_is_told_and_is_answered(prefix: str) -> Non
         (float("inf"), "0s"),
     ],
 )
-def test_durations_are_written_as_openai_does(seconds: float, text: str) -> None:
+def test_durations_are_in_openais_notation(seconds: float, text: str) -> None:
     assert duration(seconds) == text

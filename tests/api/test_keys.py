@@ -1,4 +1,4 @@
-"""Who may come in, which models they see, and that a key is told to nobody."""
+"""Authentication, the models of a key, and the secrecy of keys."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Keys:
 
 
 class TenantEngine(FakeEngine):
-    """Remembers whom it worked for."""
+    """An engine that records the tenants of its requests."""
 
     def __init__(self) -> None:
         super().__init__(self._script)
@@ -59,7 +59,7 @@ def ask(server: ApiServer, prefix: str, headers: dict[str, str], model: str = "f
     return answer.status_code, answer.json().get("error", {})
 
 
-# --- coming in ---
+# --- authentication ---
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def ask(server: ApiServer, prefix: str, headers: dict[str, str], model: str = "f
         {"authorization": "Bearer", "x-api-key": ALICE},
     ],
 )
-def test_a_key_is_taken_from_either_header(guarded: ApiServer, prefix: str, headers: dict[str, str]) -> None:
+def test_a_key_is_accepted_in_either_header(guarded: ApiServer, prefix: str, headers: dict[str, str]) -> None:
     assert ask(guarded, prefix, headers) == (200, {})
 
 
@@ -87,9 +87,7 @@ def test_a_key_is_taken_from_either_header(guarded: ApiServer, prefix: str, head
         {"authorization": ALICE},
     ],
 )
-def test_a_wrong_key_is_a_401_in_the_words_of_the_dialect(
-    guarded: ApiServer, prefix: str, headers: dict[str, str]
-) -> None:
+def test_a_wrong_key_is_a_401_with_the_dialects_code(guarded: ApiServer, prefix: str, headers: dict[str, str]) -> None:
     kind, code = ("invalid_request_error", "invalid_api_key") if prefix == "/v1" else ("error", "UNAUTHORIZED")
 
     assert ask(guarded, prefix, headers) == (
@@ -99,13 +97,13 @@ def test_a_wrong_key_is_a_401_in_the_words_of_the_dialect(
 
 
 @pytest.mark.parametrize("path", ["/models", "/models/fake", "/usage", "/nonsense"])
-def test_every_path_of_a_dialect_wants_a_key(guarded: ApiServer, prefix: str, path: str) -> None:
+def test_every_path_of_a_dialect_requires_a_key(guarded: ApiServer, prefix: str, path: str) -> None:
     answer = guarded.get(prefix + path)
 
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
 
-def test_metrics_are_for_admins(guarded: ApiServer) -> None:
+def test_metrics_require_an_admin_key(guarded: ApiServer) -> None:
     def status(key: str) -> int:
         return guarded.get("/metrics", {"authorization": f"Bearer {key}"}).status_code
 
@@ -113,11 +111,11 @@ def test_metrics_are_for_admins(guarded: ApiServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/openapi.json", "/docs"])
-def test_health_and_description_are_open(guarded: ApiServer, path: str) -> None:
+def test_health_and_documentation_need_no_key(guarded: ApiServer, path: str) -> None:
     assert guarded.get(path).status_code == 200
 
 
-def test_the_sdk_knows_the_error_for_what_it_is(guarded: ApiServer, prefix: str) -> None:
+def test_the_sdk_raises_authentication_error(guarded: ApiServer, prefix: str) -> None:
     with (
         OpenAI(base_url=guarded.url(prefix), api_key="x", max_retries=0, timeout=LIMIT_S) as sdk,
         pytest.raises(AuthenticationError, match="The API key you provided is invalid"),
@@ -125,14 +123,14 @@ def test_the_sdk_knows_the_error_for_what_it_is(guarded: ApiServer, prefix: str)
         sdk.models.list()
 
 
-def test_without_keys_whatever_is_sent_is_welcome(api: ApiServer, prefix: str) -> None:
+def test_without_keys_any_key_is_accepted(api: ApiServer, prefix: str) -> None:
     assert ask(api, prefix, {"authorization": "Bearer EMPTY"}) == ask(api, prefix, {"x-api-key": "x"}) == (200, {})
 
 
-# --- what it is good for ---
+# --- authorization ---
 
 
-def test_the_engine_works_for_the_key(guarded: ApiServer, engine: TenantEngine, prefix: str) -> None:
+def test_the_key_is_the_engines_tenant(guarded: ApiServer, engine: TenantEngine, prefix: str) -> None:
     engine.tenants.clear()
     for key in (ALICE, BOSS):
         ask(guarded, prefix, {"x-api-key": key})
@@ -140,7 +138,7 @@ def test_the_engine_works_for_the_key(guarded: ApiServer, engine: TenantEngine, 
     assert engine.tenants == ["key-a", "key-b"]
 
 
-def test_a_key_sees_its_own_models_only(guarded: ApiServer, prefix: str) -> None:
+def test_a_key_lists_only_its_models(guarded: ApiServer, prefix: str) -> None:
     listed = guarded.get(f"{prefix}/models", {"x-api-key": NARROW}).json()["data"]
 
     assert [entry["id"] for entry in listed] == ["gpt-3.5-turbo"]
@@ -149,7 +147,9 @@ def test_a_key_sees_its_own_models_only(guarded: ApiServer, prefix: str) -> None
 
 
 @pytest.mark.parametrize("model", ["fake", "accounts/x/models/fake", "nonsense"])
-def test_a_model_that_a_key_may_not_use_is_as_unknown_as_any(guarded: ApiServer, prefix: str, model: str) -> None:
+def test_a_model_that_a_key_may_not_use_is_a_404_like_any_unknown_one(
+    guarded: ApiServer, prefix: str, model: str
+) -> None:
     status, error = ask(guarded, prefix, {"x-api-key": NARROW}, model)
     looked_up = guarded.get(f"{prefix}/models/{model}", {"x-api-key": NARROW})
 
@@ -159,7 +159,7 @@ def test_a_model_that_a_key_may_not_use_is_as_unknown_as_any(guarded: ApiServer,
     assert (looked_up.status_code, looked_up.json()["error"]) == (404, error)
 
 
-def test_a_model_that_a_key_may_use_brings_its_aliases(guarded: ApiServer) -> None:
+def test_a_key_may_use_the_aliases_of_its_models(guarded: ApiServer) -> None:
     only = guarded.app.models.only
 
     assert [entry.id for entry in only(frozenset({"fake"})).entries()] == ["fake", *ALIASES]
@@ -167,11 +167,11 @@ def test_a_model_that_a_key_may_use_brings_its_aliases(guarded: ApiServer) -> No
     assert only(None) is guarded.app.models
 
 
-# --- telling nobody ---
+# --- secrecy ---
 
 
 @pytest.mark.parametrize("key", [ALICE, "sk-wrong-but-secret"])
-def test_a_key_is_in_no_log_line_and_in_no_answer(
+def test_a_key_is_in_no_log_line_and_no_response(
     guarded: ApiServer, prefix: str, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
@@ -181,8 +181,8 @@ def test_a_key_is_in_no_log_line_and_in_no_answer(
                 guarded.post(f"{prefix}/completions", {"model": "fake", "prompt": "a", "nonsense": 1}, headers),
                 guarded.post(f"{prefix}/completions", b"{", headers),
             ]
-            told = "".join(f"{answer.text} {answer.headers}" for answer in answers)
-            assert key not in told
+            responses = "".join(f"{answer.text} {answer.headers}" for answer in answers)
+            assert key not in responses
     lines = [record.getMessage() for record in caplog.records if record.name.startswith(("crossette", "uvicorn"))]
 
     assert len(lines) >= 6

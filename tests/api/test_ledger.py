@@ -1,4 +1,4 @@
-"""Every request for an answer leaves exactly one entry, however it ends."""
+"""Every request that generates leaves exactly one ledger entry, however it ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STATS = LedgerStats(written=3, waiting=1, lost=2, lag_s=0.5)
 
 
 class Notebook(NoLedger):
-    """A ledger that a test reads."""
+    """A ledger whose entries a test reads."""
 
     def __init__(self) -> None:
         self.keeps_content = False
@@ -47,7 +47,7 @@ class Notebook(NoLedger):
         return STATS
 
     def only(self) -> Entry:
-        """The one entry, as soon as it is there."""
+        """The only entry, as soon as it is added."""
         for _ in range(LIMIT_S * 100):
             if self.entries:
                 (entry,) = self.entries
@@ -76,8 +76,8 @@ def noted(shared_notebook: Notebook) -> Iterator[ApiServer]:
 
 @pytest.fixture
 def notebook(noted: ApiServer, shared_notebook: Notebook) -> Iterator[Notebook]:
-    """Empty, and at the end nothing runs."""
-    shared_notebook.__init__()  # type: ignore[misc]  # the server keeps this very one
+    """An empty ledger. After the test the engine is idle."""
+    shared_notebook.__init__()  # type: ignore[misc]  # the server uses this object
     yield shared_notebook
     noted.engine.resume()
     noted.wait_until_idle()
@@ -141,17 +141,17 @@ def test_an_answer_leaves_an_entry_with_its_counts(
 def test_the_entry_has_the_id_and_the_usage_of_the_answer(
     noted: ApiServer, notebook: Notebook, prefix: str, endpoint: str
 ) -> None:
-    told = noted.post(prefix + endpoint, make_body(endpoint)).json()
+    raw = noted.post(prefix + endpoint, make_body(endpoint)).json()
 
     entry = notebook.only()
-    assert (entry.id, entry.key_id) == (told["id"], "")
+    assert (entry.id, entry.key_id) == (raw["id"], "")
     assert (entry.usage.prompt_tokens, entry.usage.completion_tokens) == (
-        told["usage"]["prompt_tokens"],
-        told["usage"]["completion_tokens"],
+        raw["usage"]["prompt_tokens"],
+        raw["usage"]["completion_tokens"],
     )
 
 
-def test_safety_identifier_stands_for_user_where_that_is_left_out(noted: ApiServer, notebook: Notebook) -> None:
+def test_safety_identifier_is_the_user_if_user_is_left_out(noted: ApiServer, notebook: Notebook) -> None:
     noted.post("/v1/completions", make_body("/completions", safety_identifier="hash"))
 
     assert notebook.only().user == "hash"
@@ -172,7 +172,7 @@ def test_safety_identifier_stands_for_user_where_that_is_left_out(noted: ApiServ
     ],
     ids=["json", "empty", "value", "alias", "value and model", "metadata", "model", "window", "key"],
 )
-def test_a_refused_request_leaves_an_entry_with_its_status(
+def test_a_rejected_request_leaves_an_entry_with_its_status(
     noted: ApiServer,
     notebook: Notebook,
     prefix: str,
@@ -194,7 +194,7 @@ def test_a_refused_request_leaves_an_entry_with_its_status(
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("num_steps", [0, 1, 3])
-def test_hanging_up_leaves_one_entry_with_what_was_made(
+def test_a_disconnect_leaves_one_entry_with_the_generated_tokens(
     noted: ApiServer, notebook: Notebook, prefix: str, endpoint: str, streamed: bool, num_steps: int
 ) -> None:
     noted.engine.pause()
@@ -212,7 +212,7 @@ def test_hanging_up_leaves_one_entry_with_what_was_made(
 
 
 @pytest.mark.parametrize("num_steps", [0, 2])
-def test_a_stream_that_breaks_is_an_error_in_the_ledger(
+def test_a_stream_that_fails_is_an_error_in_the_ledger(
     noted: ApiServer, notebook: Notebook, prefix: str, endpoint: str, num_steps: int
 ) -> None:
     noted.engine.pause()
@@ -229,7 +229,7 @@ def test_a_stream_that_breaks_is_an_error_in_the_ledger(
     assert (entry.status, entry.finish_reason) == ((200, "error") if num_steps else (500, None))
 
 
-def test_what_asks_for_no_answer_leaves_no_entry(noted: ApiServer, notebook: Notebook, prefix: str) -> None:
+def test_other_endpoints_leave_no_entry(noted: ApiServer, notebook: Notebook, prefix: str) -> None:
     for path in ("/health/live", "/docs", f"{prefix}/models", f"{prefix}/completions", f"{prefix}/usage"):
         noted.get(path)
     noted.post(f"{prefix}/nonsense", {})
@@ -240,7 +240,7 @@ def test_what_asks_for_no_answer_leaves_no_entry(noted: ApiServer, notebook: Not
 # --- content ---
 
 
-def test_content_is_kept_only_where_the_ledger_keeps_it(
+def test_content_is_kept_only_if_the_ledger_keeps_it(
     noted: ApiServer, notebook: Notebook, prefix: str, endpoint: str
 ) -> None:
     noted.post(prefix + endpoint, make_body(endpoint))
@@ -249,7 +249,7 @@ def test_content_is_kept_only_where_the_ledger_keeps_it(
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-def test_content_is_what_went_over_the_wire(
+def test_content_is_the_bytes_on_the_wire(
     noted: ApiServer, notebook: Notebook, prefix: str, endpoint: str, streamed: bool
 ) -> None:
     notebook.keeps_content = True
@@ -261,7 +261,7 @@ def test_content_is_what_went_over_the_wire(
     assert (entry.request_content, entry.answer_content) == (content.decode(), answer.text)
 
 
-def test_content_is_cut_at_its_bound(noted: ApiServer, notebook: Notebook) -> None:
+def test_content_is_truncated_at_its_limit(noted: ApiServer, notebook: Notebook) -> None:
     notebook.keeps_content = True
 
     noted.post("/v1/completions", b" " * (2**20 + 5))
@@ -272,7 +272,7 @@ def test_content_is_cut_at_its_bound(noted: ApiServer, notebook: Notebook) -> No
 # --- GET /usage ---
 
 
-def test_usage_is_told_to_an_admin(noted: ApiServer, notebook: Notebook, prefix: str) -> None:
+def test_an_admin_key_can_read_usage(noted: ApiServer, notebook: Notebook, prefix: str) -> None:
     answer = noted.get(f"{prefix}/usage?group_by=model,key&since=2026-11-01")
 
     assert (answer.status_code, answer.json()) == (
@@ -299,7 +299,7 @@ def test_usage_is_told_to_an_admin(noted: ApiServer, notebook: Notebook, prefix:
     assert notebook.queries == [UsageQuery(("key", "model"), datetime(2026, 11, 1, tzinfo=UTC))]
 
 
-def test_usage_is_not_told_to_others(noted: ApiServer, notebook: Notebook, prefix: str) -> None:
+def test_other_keys_cannot_read_usage(noted: ApiServer, notebook: Notebook, prefix: str) -> None:
     answer = noted.get(f"{prefix}/usage", {"x-api-key": "k"})
 
     kind, code = DIALECTS[prefix].errors["forbidden"]
@@ -311,7 +311,7 @@ def test_usage_is_not_told_to_others(noted: ApiServer, notebook: Notebook, prefi
     ("query", "param"),
     [("group_by=user", "group_by"), ("group_by=", "group_by"), ("since=now", "since"), ("by=key", "by")],
 )
-def test_a_parameter_that_means_nothing_is_refused_by_name(
+def test_an_invalid_query_parameter_is_rejected_by_name(
     noted: ApiServer, notebook: Notebook, prefix: str, query: str, param: str
 ) -> None:
     answer = noted.get(f"{prefix}/usage?{query}")
@@ -328,12 +328,12 @@ def test_usage_that_cannot_be_read_is_a_503(noted: ApiServer, notebook: Notebook
     assert (answer.status_code, answer.json()["error"]["message"]) == (503, "The ledger cannot be read now.")
 
 
-def test_readiness_says_how_the_ledger_fares(noted: ApiServer) -> None:
+def test_readiness_has_the_state_of_the_ledger(noted: ApiServer) -> None:
     assert noted.get("/health/ready").json()["ledger"] == {"written": 3, "waiting": 1, "lost": 2, "lag_s": 0.5}
 
 
-def test_an_answer_that_was_cut_is_an_error_and_not_one_that_ended() -> None:
-    """As by a second Ctrl-C: its status was sent, and then nothing more."""
+def test_an_answer_that_was_cut_off_is_an_error() -> None:
+    """As by a second Ctrl-C: the status was sent, then nothing more."""
     exchange = Exchange({"type": "http", "method": "POST", "path": "/v1/completions", "headers": []})
     whole, cut = (
         entry_of(exchange, make_record(work=replace(WORK, finish_reasons=reasons, ended_s=ended_s)), "openai", "/x")

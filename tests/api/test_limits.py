@@ -1,4 +1,4 @@
-"""What a connection may cost: sizes and slowness of heads and bodies, and the end of the server itself."""
+"""Limits of a connection: sizes and timeouts of heads and bodies; and the shutdown of the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONG = {"model": "fake", "prompt": say("x" * 500), "max_tokens": 1000, "stream":
 
 
 def rest_of(connected: socket.socket) -> bytes:
-    """All that comes until the server closes the connection."""
+    """All bytes until the server closes the connection."""
     received = b""
     while True:
         try:
@@ -40,12 +40,12 @@ def assert_alive(api: ApiServer) -> None:
 
 
 def padded(size: int) -> bytes:
-    """A good body of so many bytes."""
+    """A valid body of this many bytes."""
     body = json.dumps(BODY).encode()
     return body + b" " * (size - len(body))
 
 
-def test_a_body_of_exactly_the_limit_is_taken(prefix: str) -> None:
+def test_a_body_of_exactly_the_limit_is_accepted(prefix: str) -> None:
     with serving(max_body_bytes=1000) as api:
         assert api.post(f"{prefix}/completions", padded(1000)).status_code == 200
 
@@ -68,7 +68,7 @@ def test_a_body_over_the_limit_is_a_413(prefix: str, path: str, size: int, decla
     assert "--max-body-bytes" in error["message"]
 
 
-def test_a_declared_length_over_the_limit_is_refused_before_the_body_comes(prefix: str) -> None:
+def test_a_declared_length_over_the_limit_is_rejected_before_the_body_arrives(prefix: str) -> None:
     with serving(max_body_bytes=1000) as api, api.connect() as connected:
         head = f"POST {prefix}/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\n\r\n"
         connected.sendall(head.encode())
@@ -89,15 +89,15 @@ def test_a_body_that_stalls_is_a_408_and_the_connection_is_closed(prefix: str, m
     assert "1 bytes so far" in error["message"]
 
 
-def test_a_body_has_longer_the_more_of_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With no grace at all, what has arrived pays for the time that the rest may take."""
+def test_the_deadline_of_a_body_extends_as_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a grace period, the received bytes alone extend the deadline."""
     monkeypatch.setattr(http, "_BODY_GRACE_S", 0.05)
     monkeypatch.setattr(http, "_BODY_BYTES_PER_S", 1e-3)
     content = json.dumps(BODY).encode()
     with serving() as api, api.connect() as connected:
         head = f"POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {len(content)}\r\n\r\n"
         connected.sendall(head.encode() + content[:-1])
-        connected.settimeout(0.2)  # four times the grace: nothing may be answered by then
+        connected.settimeout(0.2)  # four times the grace period: no response is due by then
         with pytest.raises(TimeoutError):
             connected.recv(100)
         connected.settimeout(LIMIT_S)
@@ -114,7 +114,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("status", [*REFUSED])
 @pytest.mark.parametrize("trickled", [b"x", b"x" * 70_000], ids=["a-byte", "much"])
-def test_a_body_that_goes_on_behind_its_answer_is_cut_off(
+def test_a_body_that_continues_after_its_response_is_cut_off(
     status: str, trickled: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "REST_TIMEOUT_S", 0.05)
@@ -127,7 +127,7 @@ def test_a_body_that_goes_on_behind_its_answer_is_cut_off(
         assert_alive(api)
 
 
-def test_a_body_without_an_announced_end_is_cut_off_behind_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chunked_body_is_cut_off_after_its_response(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "REST_TIMEOUT_S", 0.05)
     with serving() as api, api.connect() as connected:
         connected.sendall(f"{REFUSED['404']}transfer-encoding: chunked\r\n\r\n".encode())
@@ -137,7 +137,7 @@ def test_a_body_without_an_announced_end_is_cut_off_behind_its_answer(monkeypatc
         assert rest_of(connected) == b""
 
 
-def test_a_connection_whose_body_ends_soon_behind_its_answer_is_kept(prefix: str) -> None:
+def test_a_connection_whose_body_ends_soon_after_the_response_is_kept(prefix: str) -> None:
     content = json.dumps(BODY).encode()
     with serving() as api, api.connect() as connected:
         connected.sendall(f"{REFUSED['404']}content-length: 300000\r\n\r\n".encode())
@@ -148,7 +148,7 @@ def test_a_connection_whose_body_ends_soon_behind_its_answer_is_kept(prefix: str
         assert connected.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_connection_whose_body_ended_behind_its_answer_is_not_idle_for_ever() -> None:
+def test_a_connection_whose_body_ended_after_the_response_has_an_idle_timeout() -> None:
     with serving() as api:
         api.server.config.timeout_keep_alive = 1
         with api.connect() as connected:
@@ -158,11 +158,11 @@ def test_a_connection_whose_body_ended_behind_its_answer_is_not_idle_for_ever() 
             assert rest_of(connected) == b""
 
 
-def test_an_error_with_a_whole_body_leaves_its_connection_open(prefix: str) -> None:
-    """Clients retry on it."""
-    asked: tuple[tuple[str, dict[str, object]], ...] = (("nowhere", {}), ("completions", {}), ("completions", BODY))
+def test_an_error_after_a_complete_body_leaves_the_connection_open(prefix: str) -> None:
+    """Clients retry on the same connection."""
+    requests: tuple[tuple[str, dict[str, object]], ...] = (("nowhere", {}), ("completions", {}), ("completions", BODY))
     with serving() as api, api.one_connection() as ask:
-        statuses = [ask(f"{prefix}/{path}", body) for path, body in asked]
+        statuses = [ask(f"{prefix}/{path}", body) for path, body in requests]
 
     assert statuses == [404, 400, 200]
 
@@ -180,7 +180,7 @@ def test_a_head_that_does_not_end_is_cut_off(sent: bytes, monkeypatch: pytest.Mo
         assert_alive(api)
 
 
-def test_a_second_head_on_a_connection_is_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_head_on_a_connection_has_the_same_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.2)
     with serving() as api, api.connect() as connected:
         connected.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -189,7 +189,7 @@ def test_a_second_head_on_a_connection_is_bound_too(monkeypatch: pytest.MonkeyPa
         assert rest_of(connected) == b""
 
 
-def test_line_ends_before_a_second_head_do_not_hold_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_breaks_before_a_second_head_do_not_hold_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.2)
     with serving() as api, api.connect() as connected:
         connected.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -198,7 +198,7 @@ def test_line_ends_before_a_second_head_do_not_hold_a_connection(monkeypatch: py
         assert rest_of(connected) == b""
 
 
-def test_a_head_that_is_done_in_time_does_not_bound_the_answer(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_timeout_of_heads_does_not_apply_to_answers(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.05)
     engine = FakeEngine(parrot)
     engine.pause()
@@ -207,13 +207,13 @@ def test_a_head_that_is_done_in_time_does_not_bound_the_answer(prefix: str, monk
         api.http.stream("POST", api.url(f"{prefix}/completions"), json=BODY | {"stream": True}) as answer,
     ):
         lines = answer.iter_lines()
-        assert [next(lines) for _ in range(6)] == [":", ""] * 3  # thrice the time of a head
+        assert [next(lines) for _ in range(6)] == [":", ""] * 3  # three times the timeout of a head
         engine.resume()
         assert list(lines)[-2:] == ["data: [DONE]", ""]
 
 
 @pytest.mark.parametrize("ends", [False, True], ids=["endless", "complete"])
-def test_a_head_over_64_kib_is_refused_and_cut_off(ends: bool) -> None:
+def test_a_head_over_64_kib_is_rejected_and_cut_off(ends: bool) -> None:
     with serving() as api, api.connect() as connected:
         head = b"GET /health/live HTTP/1.1\r\nhost: a\r\nx-big: " + b"x" * 300_000 + b"\r\n\r\n" * ends
         with suppress(BrokenPipeError, ConnectionResetError):  # closed while it was sent
@@ -222,7 +222,7 @@ def test_a_head_over_64_kib_is_refused_and_cut_off(ends: bool) -> None:
         assert_alive(api)
 
 
-def test_a_head_under_64_kib_with_a_large_body_behind_it_is_fine(prefix: str) -> None:
+def test_a_head_under_64_kib_with_a_large_body_is_accepted(prefix: str) -> None:
     content = json.dumps(BODY).encode() + b" " * 200_000
     with serving() as api:
         answer = api.post(f"{prefix}/completions", content, {"x-big": "x" * 60_000})
@@ -234,7 +234,7 @@ def test_a_head_under_64_kib_with_a_large_body_behind_it_is_fine(prefix: str) ->
     "sent",
     [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x00" * 100, b"hello\r\n\r\n", b"GET \xff HTTP/1.1\r\n\r\n"],
 )
-def test_what_is_no_http_is_answered_shortly_and_the_server_lives_on(sent: bytes) -> None:
+def test_bytes_that_are_not_http_get_an_error_and_the_server_survives(sent: bytes) -> None:
     with serving() as api, api.connect() as connected:
         connected.sendall(sent)
         received = rest_of(connected)
@@ -244,7 +244,7 @@ def test_what_is_no_http_is_answered_shortly_and_the_server_lives_on(sent: bytes
     assert b"Traceback" not in received
 
 
-def test_a_websocket_is_asked_for_in_vain_and_the_server_lives_on() -> None:
+def test_a_websocket_upgrade_is_rejected_and_the_server_survives() -> None:
     headers = {
         "connection": "upgrade",
         "upgrade": "websocket",
@@ -256,10 +256,10 @@ def test_a_websocket_is_asked_for_in_vain_and_the_server_lives_on() -> None:
         assert_alive(api)
 
 
-# --- the end of the server ---
+# --- shutdown ---
 
 
-def test_while_it_drains_new_work_is_refused_and_running_work_ends(prefix: str) -> None:
+def test_draining_rejects_new_requests_and_finishes_running_ones(prefix: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with serving(engine) as api, api.begin(f"{prefix}/completions", BODY) as running:
@@ -298,7 +298,7 @@ def test_an_engine_that_closes_ends_streams_with_an_error_frame(prefix: str) -> 
     assert "shutting down" in only["error"]["message"]
 
 
-def test_an_engine_that_closes_ends_whole_answers_with_a_503(prefix: str) -> None:
+def test_an_engine_that_closes_ends_requests_without_a_stream_with_a_503(prefix: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with serving(engine) as api, api.begin(f"{prefix}/completions", BODY) as running:
@@ -307,7 +307,7 @@ def test_an_engine_that_closes_ends_whole_answers_with_a_503(prefix: str) -> Non
         assert running.recv(100).startswith(b"HTTP/1.1 503 ")
 
 
-def test_a_server_told_to_stop_lets_running_streams_end(prefix: str) -> None:
+def test_a_server_that_stops_finishes_running_streams(prefix: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with (
@@ -320,7 +320,7 @@ def test_a_server_told_to_stop_lets_running_streams_end(prefix: str) -> None:
         assert answer.read().endswith(b"data: [DONE]\n\n")
 
 
-def test_a_server_that_has_waited_long_enough_ends_streams_with_an_error_frame(prefix: str) -> None:
+def test_after_the_drain_timeout_streams_end_with_an_error_frame(prefix: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with (
@@ -334,7 +334,7 @@ def test_a_server_that_has_waited_long_enough_ends_streams_with_an_error_frame(p
 
 
 def _wait_until_closed(api: ApiServer) -> None:
-    """Come back when nobody is listening any more."""
+    """Wait until the port is closed."""
     while True:
         try:
             api.connect().close()
@@ -342,7 +342,7 @@ def _wait_until_closed(api: ApiServer) -> None:
             return
 
 
-def test_a_client_that_gave_up_is_forgotten() -> None:
+def test_an_aborted_connection_is_released() -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with serving(engine) as api:

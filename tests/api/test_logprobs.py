@@ -1,4 +1,4 @@
-"""Logprobs, echo and best_of, as the SDK's types and scoring harnesses read them."""
+"""Logprobs, echo and best_of, by the SDK's types and as evaluation harnesses use them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refused(answer: httpx.Response) -> tuple[int, str | None]:
     return answer.status_code, answer.json()["error"]["param"]
 
 
-def test_an_integer_asks_for_the_legacy_arrays(api: ApiServer, prefix: str) -> None:
+def test_an_integer_requests_the_legacy_arrays(api: ApiServer, prefix: str) -> None:
     raw = completion(api, prefix, logprobs=1)
 
     assert strictly(Completion, raw) <= {"choices.logprobs.token_ids"}
@@ -47,7 +47,7 @@ def test_an_integer_asks_for_the_legacy_arrays(api: ApiServer, prefix: str) -> N
     }
 
 
-def test_true_asks_for_the_list_and_the_dialect_says_how_much_is_in_it(api: ApiServer) -> None:
+def test_true_requests_the_list_with_the_keys_of_the_dialect(api: ApiServer) -> None:
     openai, fireworks = (chat(api, prefix, logprobs=True, top_logprobs=2).json() for prefix in ("/v1", "/inference/v1"))
 
     assert strictly(ChatCompletion, openai) == set()
@@ -74,19 +74,19 @@ def test_true_asks_for_the_list_and_the_dialect_says_how_much_is_in_it(api: ApiS
     }
 
 
-def test_chunks_of_a_chat_have_the_records_of_their_text(api: ApiServer, prefix: str) -> None:
+def test_chunks_of_a_chat_have_the_logprobs_of_their_text(api: ApiServer, prefix: str) -> None:
     chunks = events(chat(api, prefix, logprobs=True, stream=True).content)
 
     for chunk in chunks[:-1]:
         if prefix == "/v1":
             strictly(ChatCompletionChunk, chunk)
     choices = [chunk["choices"][0] for chunk in chunks[:-1]]
-    said = [(c["delta"]["content"], [r["token"] for r in c["logprobs"]["content"]]) for c in choices if c["logprobs"]]
-    assert said == [("H", ["H"]), ("ä", ["\\xc3", "\\xa4"]), ("!", ["!"])]
+    sent = [(c["delta"]["content"], [r["token"] for r in c["logprobs"]["content"]]) for c in choices if c["logprobs"]]
+    assert sent == [("H", ["H"]), ("ä", ["\\xc3", "\\xa4"]), ("!", ["!"])]
 
 
 @pytest.mark.parametrize("endpoint", ["completions", "chat/completions"])
-def test_what_is_out_of_range_is_refused_by_name(api: ApiServer, prefix: str, endpoint: str) -> None:
+def test_values_out_of_range_are_rejected_by_name(api: ApiServer, prefix: str, endpoint: str) -> None:
     def ask(**fields: object) -> tuple[int, str | None]:
         prompt = {"prompt": "a"} if endpoint == "completions" else {"messages": [{"role": "user", "content": "a"}]}
         return refused(api.post(f"{prefix}/{endpoint}", {"model": "fake", **prompt, **fields}))
@@ -98,7 +98,7 @@ def test_what_is_out_of_range_is_refused_by_name(api: ApiServer, prefix: str, en
     assert ask(echo_last=-1) == (400, "echo_last")
 
 
-def test_fireworks_gives_five_alternatives_at_most_and_openai_twenty(api: ApiServer) -> None:
+def test_fireworks_allows_five_alternatives_and_openai_twenty(api: ApiServer) -> None:
     assert chat(api, "/v1", logprobs=True, top_logprobs=20).status_code == 200
     assert refused(chat(api, "/inference/v1", logprobs=True, top_logprobs=6)) == (400, "top_logprobs")
 
@@ -107,7 +107,7 @@ def test_fireworks_gives_five_alternatives_at_most_and_openai_twenty(api: ApiSer
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_echo_puts_the_prompt_before_the_text(api: ApiServer, prefix: str, stream: bool) -> None:
+def test_echo_prepends_the_prompt(api: ApiServer, prefix: str, stream: bool) -> None:
     prompt = f"<|im_start|>é {PROMPT}"
 
     if stream:
@@ -121,7 +121,7 @@ def test_echo_puts_the_prompt_before_the_text(api: ApiServer, prefix: str, strea
     assert text == prompt + "Hä!"
 
 
-def test_echo_scores_every_token_of_the_prompt_but_the_first(api: ApiServer, prefix: str) -> None:
+def test_echo_has_logprobs_for_all_prompt_tokens_but_the_first(api: ApiServer, prefix: str) -> None:
     choice = completion(api, prefix, "ab", echo=True, logprobs=0, max_tokens=0)["choices"][0]
 
     assert (choice["text"], choice["finish_reason"]) == ("ab", "length")
@@ -134,7 +134,7 @@ def test_echo_scores_every_token_of_the_prompt_but_the_first(api: ApiServer, pre
     }
 
 
-def test_echo_last_takes_the_end_of_the_prompt(api: ApiServer, prefix: str) -> None:
+def test_echo_last_prepends_the_end_of_the_prompt(api: ApiServer, prefix: str) -> None:
     choice = completion(api, prefix, PROMPT, echo_last=3, logprobs=True)["choices"][0]
 
     assert choice["text"] == "ä!" + "Hä!"
@@ -142,19 +142,19 @@ def test_echo_last_takes_the_end_of_the_prompt(api: ApiServer, prefix: str) -> N
     assert choice["logprobs"]["content"][0]["logprob"] == -0.375
 
 
-def test_a_stop_string_in_the_echo_stops_nothing(api: ApiServer) -> None:
+def test_a_stop_string_in_the_echo_is_ignored(api: ApiServer) -> None:
     choice = completion(api, "/v1", say("no. yes"), echo=True, stop="s")["choices"][0]
 
     assert choice["text"] == say("no. yes") + "no. ye"
 
 
-def test_max_tokens_0_has_a_use_only_with_echo(api: ApiServer, prefix: str) -> None:
+def test_max_tokens_0_is_allowed_only_with_echo(api: ApiServer, prefix: str) -> None:
     answer = api.post(f"{prefix}/completions", {"model": "fake", "prompt": "a", "max_tokens": 0})
 
     assert refused(answer) == (400, "max_tokens")
 
 
-def test_every_choice_has_the_echo_and_its_scores(api: ApiServer, prefix: str) -> None:
+def test_every_choice_has_the_echo_and_its_logprobs(api: ApiServer, prefix: str) -> None:
     choices = completion(api, prefix, say("A", "B"), echo=True, logprobs=1, n=2)["choices"]
 
     assert [choice["text"] for choice in choices] == [say("A", "B") + "A", say("A", "B") + "B"]
@@ -165,7 +165,7 @@ def test_every_choice_has_the_echo_and_its_scores(api: ApiServer, prefix: str) -
 # --- best_of ---
 
 
-def test_the_best_of_several_is_the_one_with_the_highest_mean_logprob(api: ApiServer, prefix: str) -> None:
+def test_best_of_returns_the_choice_with_the_highest_mean_logprob(api: ApiServer, prefix: str) -> None:
     """An `H` has logprob 0 with the fake engine, a `G` -0.875, an `I` -0.125."""
     raw = completion(api, prefix, [say("GGGG", "HHHH", "IIII")] * 2, best_of=3, n=2)
 
@@ -179,17 +179,17 @@ def test_the_best_of_several_is_the_one_with_the_highest_mean_logprob(api: ApiSe
 
 
 @pytest.mark.parametrize("fields", [{"best_of": 1, "n": 2}, {"best_of": 21}, {"best_of": 2, "stream": True}])
-def test_a_best_of_that_cannot_be_is_refused(api: ApiServer, prefix: str, fields: dict[str, object]) -> None:
+def test_an_invalid_best_of_is_rejected(api: ApiServer, prefix: str, fields: dict[str, object]) -> None:
     answer = api.post(f"{prefix}/completions", {"model": "fake", "prompt": "a", **fields})
 
     assert refused(answer) == (400, "best_of")
 
 
-# --- the real model, as an evaluation harness asks it ---
+# --- the real model, with the requests of an evaluation harness ---
 
 
 def test_a_harness_can_score_continuations(real_engine: OpenVINOEngine) -> None:
-    """Lists of token ids, echo, one token: the arrays have an entry for each, and greedy tokens are the best."""
+    """Token id prompts with echo and one token: the arrays have an entry for each, and greedy tokens are the top."""
     tokenizer = real_engine.tokenizer
     prompts = [
         tokenizer.encode("The capital of France is" + end, specials=False)

@@ -1,4 +1,4 @@
-"""HTTP and JSON that no good client sends: a clear 4xx or a closed connection, never a 500, and others are served."""
+"""Malformed HTTP and JSON: a clear 4xx or a closed connection, never a 500, and other requests are served."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def server() -> Iterator[ApiServer]:
 
 
 def exchange(server: ApiServer, sent: bytes) -> bytes:
-    """All that comes back for these bytes, with nothing behind them."""
+    """The complete response to these bytes, after which nothing is sent."""
     with server.connect() as connection:
         received = b""
         with suppress(ConnectionError):
             connection.sendall(sent)
-            connection.settimeout(2)  # a request that is not complete is waited for: that is a limit of its own
+            connection.settimeout(2)  # the server waits for an incomplete request, which has a limit of its own
             with suppress(TimeoutError):
                 while piece := connection.recv(65536):
                     received += piece
@@ -85,7 +85,7 @@ CHUNKED = HEAD + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n"
     ],
     ids=lambda sent: repr(sent[:70]),
 )
-def test_http_that_lies_or_is_broken_is_refused(server: ApiServer, sent: bytes) -> None:
+def test_invalid_http_is_rejected(server: ApiServer, sent: bytes) -> None:
     answered = statuses(exchange(server, sent))
 
     assert [status for status in answered if not 400 <= status < 500] == []
@@ -96,7 +96,7 @@ def test_http_that_lies_or_is_broken_is_refused(server: ApiServer, sent: bytes) 
     "path",
     ["%00", "%ff%fe", "%2e%2e/%2e%2e/etc/passwd", "a" * 5000, "%", "%zz", "a?%00", "\\", "a%0d%0ax-evil: 1"],
 )
-def test_strange_paths_are_404s_that_name_no_file(server: ApiServer, path: str) -> None:
+def test_unusual_paths_are_404s_that_reveal_no_file(server: ApiServer, path: str) -> None:
     received = exchange(server, f"GET /v1/models/{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
 
     assert set(statuses(received)) <= {400, 404}
@@ -105,20 +105,18 @@ def test_strange_paths_are_404s_that_name_no_file(server: ApiServer, path: str) 
 
 
 @pytest.mark.parametrize(
-    ("place", "status"), [("prompt", 400), ("model", 404), ("unknown", 400), ("user", 400), ("stop", 400)]
+    ("field", "status"), [("prompt", 400), ("model", 404), ("unknown", 400), ("user", 400), ("stop", 400)]
 )
-def test_a_string_of_ten_megabytes_is_refused_where_it_cannot_be_meant(
-    server: ApiServer, prefix: str, place: str, status: int
-) -> None:
-    answer = server.post(f"{prefix}/completions", BODY | {place: "x" * 10_000_000})
+def test_a_string_of_ten_megabytes_is_rejected(server: ApiServer, prefix: str, field: str, status: int) -> None:
+    answer = server.post(f"{prefix}/completions", BODY | {field: "x" * 10_000_000})
 
     assert (answer.status_code, len(answer.content) < 10_000) == (status, True)
     assert_alive(server)
 
 
 @pytest.mark.parametrize("endpoint", ["completions", "chat/completions"])
-def test_long_texts_are_encoded_beside_the_event_loop(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or everybody's streams would stand still meanwhile."""
+def test_long_texts_are_encoded_outside_the_event_loop(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise all streams would stall meanwhile."""
     threads: list[threading.Thread] = []
     encode = FakeTokenizer.encode
 
@@ -138,7 +136,7 @@ def test_long_texts_are_encoded_beside_the_event_loop(endpoint: str, monkeypatch
     assert set(threads).isdisjoint(loops)
 
 
-def test_pipelined_requests_are_answered_each_and_in_order(server: ApiServer) -> None:
+def test_pipelined_requests_are_all_answered_in_order(server: ApiServer) -> None:
     texts = [f"answer {number}" for number in range(50)]
     sent = b""
     for text in texts:
@@ -164,18 +162,18 @@ _FIELDS = (
     *("logit_bias", "response_format", "guided_json", "guided_regex", "tools", "metadata", "prediction", "seed"),
 )
 _CUT = st.tuples(st.integers(0, 200), st.integers(0, 5), st.binary(max_size=6))
-"""Where to cut, how much to take out, and what to put there."""
+"""Position, number of bytes to remove, and bytes to insert."""
 
 
 def mutated(whole: bytes, cuts: list[tuple[int, int, bytes]]) -> bytes:
-    for place, length, piece in cuts:
-        place %= len(whole) + 1
-        whole = whole[:place] + piece + whole[place + length :]
+    for position, length, piece in cuts:
+        position %= len(whole) + 1
+        whole = whole[:position] + piece + whole[position + length :]
     return whole
 
 
 @pytest.mark.parametrize("endpoint", ["completions", "chat/completions"])
-def test_any_json_is_answered_or_refused(server: ApiServer, fuzz: int, endpoint: str) -> None:
+def test_any_json_is_answered_or_rejected(server: ApiServer, fuzz: int, endpoint: str) -> None:
     start = BODY if endpoint == "completions" else {"model": "fake", "messages": [{"role": "user", "content": "a"}]}
 
     @settings(max_examples=100 * fuzz, deadline=None, suppress_health_check=list(HealthCheck))
@@ -189,7 +187,7 @@ def test_any_json_is_answered_or_refused(server: ApiServer, fuzz: int, endpoint:
 
 
 @pytest.mark.parametrize("kind", ["body", "all"])
-def test_any_bytes_are_answered_or_refused(server: ApiServer, fuzz: int, kind: str) -> None:
+def test_any_bytes_are_answered_or_rejected(server: ApiServer, fuzz: int, kind: str) -> None:
     whole = HEAD + b"content-length: " + SIZE + b"\r\n\r\n" + GOOD
 
     @settings(max_examples=150 * fuzz, deadline=None, suppress_health_check=list(HealthCheck))

@@ -1,4 +1,4 @@
-"""The messages of a chat, as clients send them, and the prompts they become."""
+"""Chat messages as clients send them, and the prompts rendered from them."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ KNOWS_TOOLS = (
     "{% if m.tool_call_id %}<{{ m.tool_call_id }}{% endif %}]{% endfor %}"
     "{% if add_generation_prompt %}[assistant:{% endif %}"
 )
-"""A template that shows all it is given."""
+"""A template that renders everything it gets."""
 
 
 # --- content ---
 
 
-def test_the_models_template_makes_the_prompt() -> None:
+def test_the_models_template_renders_the_prompt() -> None:
     prompt = prompt_of({"role": "system", "content": "Be brief."}, user("Hi"))
 
     assert prompt == "<256>system\nBe brief.<257>\n<256>user\nHi<257>\n<256>assistant\n"
 
 
-def test_developer_speaks_as_system() -> None:
+def test_developer_is_rendered_as_system() -> None:
     assert prompt_of({"role": "developer", "content": "a"}) == prompt_of({"role": "system", "content": "a"})
 
 
-def test_text_parts_are_joined_and_one_part_is_its_text() -> None:
+def test_text_parts_are_joined() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
 
     assert prompt_of(user(parts)) == prompt_of(user("a\nb"))
     assert prompt_of(user(parts[:1])) == prompt_of(user("a"))
 
 
-def test_a_control_token_in_a_message_stays_text_unless_the_request_says() -> None:
+def test_a_special_token_in_a_message_stays_text_unless_the_request_allows_it() -> None:
     attack = user("<|im_end|>")
 
     assert "user\n<|im_end|><257>" in prompt_of(attack)
     assert "user\n<257><257>" in prompt_of(attack, safe_tokenization=False)
 
 
-def test_a_name_goes_to_the_template() -> None:
+def test_a_name_is_passed_to_the_template() -> None:
     assert prompt_of(user("a") | {"name": "Ann"}, template=KNOWS_TOOLS) == "[user=Ann:a][assistant:"
 
 
-def test_null_content_and_a_refusal_are_what_the_assistant_said() -> None:
+def test_null_content_and_a_refusal_are_rendered() -> None:
     refused = assistant(refusal="I will not.")
     in_parts = assistant([{"type": "refusal", "refusal": "I will not."}])
 
@@ -62,20 +62,20 @@ def test_null_content_and_a_refusal_are_what_the_assistant_said() -> None:
 
 
 @pytest.mark.parametrize("names", [("reasoning",), ("reasoning_content",), ("reasoning", "reasoning_content")])
-def test_thoughts_go_to_the_template_under_either_name(names: tuple[str, ...]) -> None:
+def test_reasoning_is_passed_to_the_template_under_either_name(names: tuple[str, ...]) -> None:
     message = assistant("a", **dict.fromkeys(names, "Hm."))
 
     assert prompt_of(user("q"), message, template=KNOWS_TOOLS) == "[user:q][assistant:a(Hm.)][assistant:"
 
 
-def test_a_long_conversation_is_encoded_off_the_loop_and_answered_the_same(prefix: str) -> None:
+def test_a_long_conversation_is_encoded_outside_the_event_loop(prefix: str) -> None:
     with serving(FakeEngine(parrot, context_length=40_000)) as api:
         raw = ask(api, prefix, user("x" * 20_000), user(say("Here")))
 
     assert raw["choices"][0]["message"]["content"] == "Here"
 
 
-# --- what clients send back ---
+# --- replayed messages ---
 
 REPLAYED = {
     "openai, dumped": {
@@ -91,7 +91,7 @@ REPLAYED = {
     "openai, parsed": {"role": "assistant", "content": "A", "refusal": None, "annotations": [], "parsed": {"a": 1}},
     "langchain": {"content": "A", "role": "assistant"},
     "with a name": {"id": "chatcmpl-1", "role": "assistant", "content": [{"type": "text", "text": "A"}]},
-    "with a mark for a cache": {
+    "with a cache marker": {
         "role": "assistant",
         "content": [{"type": "text", "text": "A", "cache_control": {"type": "ephemeral"}}],
     },
@@ -106,7 +106,7 @@ REPLAYED = {
 
 
 @pytest.mark.parametrize("client", REPLAYED)
-def test_an_answer_that_a_client_sends_back_is_the_text_it_had(client: str) -> None:
+def test_a_replayed_answer_is_rendered_as_its_text(client: str) -> None:
     again = prompt_of(user("q"), REPLAYED[client], user("r"))
 
     assert again == prompt_of(user("q"), assistant("A"), user("r"))
@@ -137,13 +137,13 @@ CALLED = {
 
 
 @pytest.mark.parametrize("client", CALLED)
-def test_a_call_that_a_client_sends_back_reaches_the_template(client: str) -> None:
+def test_a_replayed_call_is_passed_to_the_template(client: str) -> None:
     prompt = prompt_of(user("q"), CALLED[client], result(), template=KNOWS_TOOLS)
 
     assert prompt == '[user:q][assistant:c0>f{"a": 1}][tool=f:R<c0][assistant:'
 
 
-def test_the_older_spelling_of_a_call_is_a_call() -> None:
+def test_function_call_is_passed_to_the_template_as_a_call() -> None:
     call = assistant(function_call={"name": "f", "arguments": '{"a": 1}'})
     answer = {"role": "function", "name": "f", "content": "R"}
 
@@ -153,7 +153,7 @@ def test_the_older_spelling_of_a_call_is_a_call() -> None:
     assert prompt == f"[user:q]{first}{second}[assistant:"
 
 
-def test_calls_without_ids_are_answered_in_order() -> None:
+def test_results_are_matched_to_calls_without_ids_in_order() -> None:
     call = assistant(tool_calls=[{"function": "f"}, {"function": {"name": "g", "arguments": None}}])
     answers = [{"role": "tool", "content": text} for text in ("R", "S")]
 
@@ -164,7 +164,7 @@ def test_calls_without_ids_are_answered_in_order() -> None:
     )
 
 
-def test_results_name_the_function_that_their_id_says() -> None:
+def test_results_get_the_function_name_of_their_call() -> None:
     call = assistant(
         tool_calls=[
             {"id": "x", "function": {"name": "f", "arguments": "{}"}},
@@ -180,13 +180,13 @@ def test_results_name_the_function_that_their_id_says() -> None:
 
 
 @pytest.mark.parametrize("arguments", ["{half", "[1]", "7", "nul"])
-def test_arguments_that_are_no_object_stay_the_text_they_were(arguments: str) -> None:
+def test_arguments_that_are_not_an_object_stay_text(arguments: str) -> None:
     prompt = prompt_of(user("q"), calling(arguments), template=KNOWS_TOOLS)
 
     assert prompt == f"[user:q][assistant:c0>f{json.dumps(arguments)}][assistant:"
 
 
-def test_tool_turns_are_plain_words_for_a_model_without_tools() -> None:
+def test_tool_turns_are_plain_text_for_a_model_without_tools() -> None:
     prompt = prompt_of(user("q"), calling('{"a": 1}', content="Wait."), result(), user("Well?"))
 
     assert prompt == (
@@ -196,7 +196,7 @@ def test_tool_turns_are_plain_words_for_a_model_without_tools() -> None:
     )
 
 
-def test_keys_of_arguments_that_spell_control_tokens_stay_words() -> None:
+def test_special_tokens_in_argument_keys_stay_text() -> None:
     prompt = prompt_of(
         user("q"), calling({"<|im_end|>": "<|im_start|>"}), result("<|endoftext|>"), template=KNOWS_TOOLS
     )
@@ -204,7 +204,7 @@ def test_keys_of_arguments_that_spell_control_tokens_stay_words() -> None:
     assert prompt == '[user:q][assistant:c0>f{"<|im_end|>": "<|im_start|>"}][tool=f:<|endoftext|><c0][assistant:'
 
 
-def test_an_answer_replayed_as_the_sdk_dumps_it_is_taken(api: ApiServer, prefix: str) -> None:
+def test_an_answer_dumped_by_the_sdk_is_accepted(api: ApiServer, prefix: str) -> None:
     sdk = api.sdk(prefix)
     first = sdk.chat.completions.create(model="fake", messages=[{"role": "user", "content": "x"}])
     replayed: Any = first.choices[0].message.model_dump()
@@ -217,7 +217,7 @@ def test_an_answer_replayed_as_the_sdk_dumps_it_is_taken(api: ApiServer, prefix:
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_arguments_are_refused_where_they_are_too_deep(api: ApiServer, prefix: str, as_text: bool) -> None:
+def test_too_deeply_nested_arguments_are_rejected(api: ApiServer, prefix: str, as_text: bool) -> None:
     def nested(depth: int) -> object:
         text = '{"a":' * depth + "1" + "}" * depth
         return text if as_text else json.loads(text)
@@ -228,11 +228,11 @@ def test_arguments_are_refused_where_they_are_too_deep(api: ApiServer, prefix: s
         assert refusal(api, prefix, calling(nested(depth)))[:2] == (400, where)
 
 
-# --- what is refused ---
+# --- errors ---
 
 
 @pytest.mark.parametrize(
-    ("messages", "param", "words"),
+    ("messages", "param", "text"),
     [
         ([], "messages", "empty"),
         ("hello", "messages", "list"),
@@ -277,17 +277,17 @@ def test_arguments_are_refused_where_they_are_too_deep(api: ApiServer, prefix: s
         ),
     ],
 )
-def test_messages_that_cannot_be_answered_are_refused_by_place(
-    api: ApiServer, prefix: str, messages: object, param: str, words: str
+def test_invalid_messages_are_rejected_with_their_path(
+    api: ApiServer, prefix: str, messages: object, param: str, text: str
 ) -> None:
     answer = api.post(f"{prefix}/chat/completions", {"model": "fake", "messages": messages})
 
     error = answer.json()["error"]
     assert (answer.status_code, error["param"]) == (400, param)
-    assert words in error["message"]
+    assert text in error["message"]
 
 
-def test_a_template_that_refuses_is_a_400_in_its_own_words(prefix: str) -> None:
+def test_an_error_of_the_template_is_a_400_with_its_message(prefix: str) -> None:
     engine = FakeEngine(chat_template="{{ raise_exception('Roles must alternate.') }}")
     with serving(engine) as api:
         answer = post(api, prefix)
@@ -296,7 +296,7 @@ def test_a_template_that_refuses_is_a_400_in_its_own_words(prefix: str) -> None:
     assert "Roles must alternate." in answer.json()["error"]["message"]
 
 
-def test_a_model_without_a_template_says_where_to_go(prefix: str) -> None:
+def test_a_model_without_a_template_refers_to_completions(prefix: str) -> None:
     with serving(FakeEngine(chat_template=None)) as api:
         answer = post(api, prefix)
 
@@ -305,7 +305,7 @@ def test_a_model_without_a_template_says_where_to_go(prefix: str) -> None:
     assert error["message"].endswith("model is missing conversation_config, please use /completions API instead")
 
 
-def test_the_message_that_a_template_refuses_is_named(prefix: str) -> None:
+def test_the_message_that_a_template_rejects_is_named(prefix: str) -> None:
     alternate = (
         "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
         "{{ raise_exception('Conversation roles must alternate') }}{% endif %}{{ m.content }}{% endfor %}"

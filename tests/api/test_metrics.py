@@ -1,4 +1,4 @@
-"""/metrics over HTTP: counts of real requests, and the files that show them."""
+"""/metrics over HTTP: counts of real requests, and the dashboard."""
 
 from __future__ import annotations
 
@@ -46,13 +46,11 @@ def value(server: ApiServer, name: str, **labels: str) -> float | None:
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("endpoint", BODIES)
-def test_an_answer_counts_once_with_what_its_usage_says(
-    server: ApiServer, prefix: str, endpoint: str, streamed: bool
-) -> None:
+def test_an_answer_counts_once_with_its_usage(server: ApiServer, prefix: str, endpoint: str, streamed: bool) -> None:
     usage = server.post(f"{prefix}/{endpoint}", BODIES[endpoint]).json()["usage"]
     server.post(f"{prefix}/{endpoint}", BODIES[endpoint] | {"stream": streamed, "model": "alias"})
 
-    server.told.wait_for(2)
+    server.observed.wait_for(2)
     labels = {"model": "fake", "endpoint": endpoint}
     route = f"{prefix}/{endpoint}"
     assert value(server, "http_requests_total", method="POST", route=route, status="200") == 2
@@ -63,15 +61,15 @@ def test_an_answer_counts_once_with_what_its_usage_says(
     for histogram in ("request_duration", "time_to_first_token", "time_per_output_token"):
         assert value(server, f"{histogram}_seconds_count", **labels) == 2
     assert value(server, "queue_time_seconds_count", model="fake") == 2
-    # A gap follows each token but the last, in both answers.
+    # In both answers, every token but the last is followed by an inter-token latency.
     assert value(server, "inter_token_latency_seconds_count", model="fake") == 2 * (usage["completion_tokens"] - 1)
 
 
-def test_a_refusal_counts_by_kind_and_names_no_model(server: ApiServer, prefix: str) -> None:
+def test_an_error_counts_by_kind_and_has_no_model_label(server: ApiServer, prefix: str) -> None:
     server.post(f"{prefix}/completions", BODIES["completions"] | {"model": "no-such-model"})
     server.get("/nowhere")
 
-    server.told.wait_for(2)
+    server.observed.wait_for(2)
     dialect = "openai" if prefix == "/v1" else "fireworks"
     assert value(server, "errors_total", kind="model_not_found", dialect=dialect) == 1
     assert value(server, "errors_total", kind="not_found", dialect="") == 1
@@ -79,7 +77,7 @@ def test_a_refusal_counts_by_kind_and_names_no_model(server: ApiServer, prefix: 
     assert "no-such-model" not in server.get("/metrics").text
 
 
-def test_a_stream_that_breaks_counts_as_200_and_as_an_error(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stream_that_fails_counts_as_200_and_as_an_error(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with serving(engine, first_byte_timeout=0.01) as server:
@@ -91,14 +89,14 @@ def test_a_stream_that_breaks_counts_as_200_and_as_an_error(prefix: str, caplog:
             engine.fail_next_step(RuntimeError("kernel broke"))
             engine.resume()
             list(lines)
-        server.told.wait_for(1)
+        server.observed.wait_for(1)
         dialect = "openai" if prefix == "/v1" else "fireworks"
 
         assert value(server, "errors_total", kind="internal", dialect=dialect) == 1
         assert value(server, "http_requests_total", method="POST", route=f"{prefix}/completions", status="200") == 1
 
 
-def test_a_hang_up_counts_with_its_delay(prefix: str) -> None:
+def test_a_disconnect_counts_with_its_delay(prefix: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with serving(engine) as server:
@@ -106,19 +104,19 @@ def test_a_hang_up_counts_with_its_delay(prefix: str) -> None:
             engine.wait_for(has(waiting=1))
         server.wait_until_idle()
 
-        server.told.wait_for(1)
+        server.observed.wait_for(1)
         assert value(server, "cancellation_delay_seconds_count", model="fake") == 1
         assert value(server, "http_requests_total", method="POST", route=f"{prefix}/completions", status="499") == 1
 
 
-def test_a_stop_string_is_no_cancellation(server: ApiServer, prefix: str) -> None:
+def test_a_stop_string_does_not_count_as_cancellation(server: ApiServer, prefix: str) -> None:
     server.post(f"{prefix}/completions", BODIES["completions"] | {"stop": "ll"})
 
-    server.told.wait_for(1)
+    server.observed.wait_for(1)
     assert value(server, "cancellation_delay_seconds_count", model="fake") == 0
 
 
-def test_the_queue_and_the_batch_are_seen_while_they_are_full() -> None:
+def test_the_queue_and_the_batch_are_visible_while_they_are_full() -> None:
     engine = FakeEngine(parrot, max_sequences=1)
     engine.pause()
     with serving(engine) as server, server.begin("/v1/completions", BODIES["completions"]):
@@ -135,13 +133,13 @@ def test_the_queue_and_the_batch_are_seen_while_they_are_full() -> None:
     assert held["step_sequences_sum", model] == 1
 
 
-def test_a_broken_observer_harms_no_request(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_observer_does_not_affect_requests(caplog: pytest.LogCaptureFixture) -> None:
     def broken(record: object) -> None:
         raise RuntimeError("the disk is full")
 
     with serving(observers=(broken,)) as server:
         assert server.post("/v1/completions", BODIES["completions"]).status_code == 200
-        server.told.wait_for(1)
+        server.observed.wait_for(1)
         assert value(server, "prompt_tokens_total", model="fake") is not None
     assert "the disk is full" in caplog.text
 
@@ -152,7 +150,7 @@ class _FullLedger(NoLedger):
 
 
 @pytest.mark.parametrize("broken", ["ledger", "record"])
-def test_what_breaks_behind_an_answer_ends_no_connection(
+def test_a_failure_after_an_answer_does_not_close_the_connection(
     broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*arguments: object, **named: object) -> None:
@@ -165,7 +163,7 @@ def test_what_breaks_behind_an_answer_ends_no_connection(
 
     assert answers == [200] * 3
 
-    assert "A request was not counted" in caplog.text
+    assert "A request was not recorded" in caplog.text
     assert "the disk is full" in caplog.text
     assert "Exception in ASGI application" not in caplog.text
 
@@ -178,7 +176,7 @@ def dashboard() -> Any:  # Any: Grafana's JSON
 
 
 def expressions(value: object) -> Iterator[str]:
-    """Every query, wherever it stands."""
+    """Every query of the dashboard."""
     if isinstance(value, dict):
         yield from (found for key in ("expr", "query") if isinstance(found := value.get(key), str))
     for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -202,7 +200,7 @@ def test_every_metric_of_the_dashboard_exists_and_its_panels_do_not_overlap() ->
     assert max(x for x, _ in taken) < 24
 
 
-def test_the_dashboard_shows_all_that_engines_and_requests_count() -> None:
+def test_the_dashboard_shows_all_engine_and_request_metrics() -> None:
     shown = " ".join(expressions(dashboard()))
     missing = [
         family.name

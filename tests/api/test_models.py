@@ -1,4 +1,4 @@
-"""Which names a client may use, and what GET /models says of them."""
+"""Model names and aliases in requests, and GET /models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_name_is_listed_models_first(api: ApiServer, prefix: str) -> None:
 
 @pytest.mark.parametrize("base", ["/v1", "/inference/v1", "/inference/v1/v1"])
 @pytest.mark.parametrize("path", ["/models", f"/models/{STARCODER}"])
-def test_a_slash_at_the_end_of_a_path_changes_nothing(api: ApiServer, base: str, path: str) -> None:
+def test_a_trailing_slash_of_a_model_path_has_no_effect(api: ApiServer, base: str, path: str) -> None:
     with_slash, without = api.get(f"{base}{path}/"), api.get(base + path)
 
     assert (with_slash.status_code, without.status_code) == (200, 200)
@@ -50,7 +50,7 @@ def test_the_sdk_lists_and_retrieves(api: ApiServer, prefix: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_is_found_and_echoed_as_it_was_sent(api: ApiServer, prefix: str, name: str) -> None:
+def test_a_model_name_is_resolved_and_echoed_as_sent(api: ApiServer, prefix: str, name: str) -> None:
     sdk = api.sdk(prefix)
 
     assert sdk.completions.create(model=name, prompt=say("a")).model == name
@@ -68,7 +68,7 @@ def test_a_name_in_a_path_may_be_raw_or_percent_encoded(api: ApiServer, prefix: 
 
 
 @pytest.mark.parametrize("name", ["fake2", "accounts/fireworks/models/other", "accounts/fake", "", "#", "Fake"])
-def test_an_unknown_model_is_a_404_that_lists_what_is_served(api: ApiServer, prefix: str, name: str) -> None:
+def test_an_unknown_model_is_a_404_that_lists_the_served_models(api: ApiServer, prefix: str, name: str) -> None:
     answer = api.post(f"{prefix}/completions", {"model": name, "prompt": "a"})
 
     error = answer.json()["error"]
@@ -87,7 +87,7 @@ def test_an_unknown_model_in_a_path_is_the_same_404(api: ApiServer, prefix: str,
     assert answer.json()["error"] == posted.json()["error"]
 
 
-def test_a_near_miss_is_hinted_at(api: ApiServer, prefix: str) -> None:
+def test_a_similar_name_is_suggested(api: ApiServer, prefix: str) -> None:
     with pytest.raises(NotFoundError, match=r"Did you mean fake\?"):
         api.sdk(prefix).models.retrieve("fakes")
 
@@ -97,6 +97,6 @@ def test_an_unknown_model_is_a_404_also_when_streaming(api: ApiServer, prefix: s
         api.sdk(prefix).completions.create(model="other", prompt="a", stream=True)
 
 
-def test_an_alias_that_leads_nowhere_is_refused_at_start() -> None:
+def test_an_alias_of_an_unknown_model_is_rejected_at_start() -> None:
     with pytest.raises(ConfigError, match=r"--alias a=b: b is not served\. Served: fake"), serving(aliases={"a": "b"}):
         pass

@@ -1,4 +1,4 @@
-"""How long a request waited for its first step, as it is told at its end: of several choices, the longest wait."""
+"""The reported queue wait of a request: of several choices, the longest."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ HEADER = "fireworks-prefill-queue-duration"
 
 @pytest.fixture
 def engine() -> FakeEngine:
-    """With one place in its batch, and only steps that the test asks for."""
+    """An engine with a batch of one, which the test steps."""
     engine = FakeEngine(parrot, max_sequences=1)
     engine.pause()
     return engine
 
 
 def work_of(server: ApiServer, status: int = 200) -> GenerationRecord:
-    """What was generated for the only request that was told to end so."""
-    (work,) = [record.work for record in server.told.records if record.status == status]
+    """The work of the only request that ended with this status."""
+    (work,) = [record.work for record in server.observed.records if record.status == status]
     assert work is not None
     return work
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(("endpoint", "body"), [("completions", COMPLETION), ("chat/completions", CHAT)])
-def test_who_waits_behind_another_is_told_how_long(
+def test_the_queue_wait_of_a_request_is_reported(
     engine: FakeEngine, endpoint: str, body: Mapping[str, Any], streamed: bool
 ) -> None:
     with serving(engine) as server, ThreadPoolExecutor(1) as client:
@@ -43,16 +43,16 @@ def test_who_waits_behind_another_is_told_how_long(
             engine.wait_for(has(waiting=1))
             engine.step()
             engine.wait_for(has(running=1, waiting=0))
-            asked = client.submit(server.post, f"/inference/v1/{endpoint}", {**body, "stream": streamed})
+            pending = client.submit(server.post, f"/inference/v1/{endpoint}", {**body, "stream": streamed})
             engine.wait_for(has(running=1, waiting=1))
             arrived = monotonic()
             engine.step()
             engine.wait_for(has(running=1, waiting=1, steps=2))
             least = monotonic() - arrived
         engine.resume()
-        answer = asked.result(LIMIT_S)
-        server.told.wait_for(2)
-        (work,) = [record.work for record in server.told.records if record.dialect == "fireworks"]
+        answer = pending.result(LIMIT_S)
+        server.observed.wait_for(2)
+        (work,) = [record.work for record in server.observed.records if record.dialect == "fireworks"]
 
     assert work is not None and work.queued_s is not None and work.time_to_first_token_s is not None
     assert least <= work.queued_s < work.time_to_first_token_s
@@ -60,17 +60,17 @@ def test_who_waits_behind_another_is_told_how_long(
 
 
 @pytest.mark.parametrize("several", [{"n": 2}, {"prompt": [say("a"), say("b")]}], ids=["choices", "prompts"])
-def test_of_several_the_longest_wait_counts(engine: FakeEngine, several: dict[str, Any]) -> None:
+def test_the_longest_wait_of_several_prompts_is_reported(engine: FakeEngine, several: dict[str, Any]) -> None:
     with serving(engine) as server, ThreadPoolExecutor(1) as client:
-        asked = client.submit(server.post, "/inference/v1/completions", COMPLETION | several)
+        pending = client.submit(server.post, "/inference/v1/completions", COMPLETION | several)
         engine.wait_for(has(waiting=2))
         arrived = monotonic()
         engine.step()
         engine.wait_for(has(running=1, waiting=1))
         least = monotonic() - arrived
         engine.resume()
-        answer = asked.result(LIMIT_S)
-        server.told.wait_for(1)
+        answer = pending.result(LIMIT_S)
+        server.observed.wait_for(1)
         work = work_of(server)
 
     assert work.queued_s is not None and work.ended_s is not None
@@ -79,7 +79,7 @@ def test_of_several_the_longest_wait_counts(engine: FakeEngine, several: dict[st
 
 
 @pytest.mark.parametrize("is_begun", [False, True], ids=["in the queue", "in the batch"])
-def test_who_leaves_has_waited_only_if_a_step_had_begun_it(engine: FakeEngine, is_begun: bool) -> None:
+def test_a_disconnected_request_has_a_queue_wait_only_if_it_had_started(engine: FakeEngine, is_begun: bool) -> None:
     with serving(engine) as server:
         with server.begin("/v1/completions", COMPLETION):
             engine.wait_for(has(waiting=1))
@@ -87,7 +87,7 @@ def test_who_leaves_has_waited_only_if_a_step_had_begun_it(engine: FakeEngine, i
                 engine.step()
                 engine.wait_for(has(running=1))
         server.wait_until_idle()
-        server.told.wait_for(1)
+        server.observed.wait_for(1)
         work = work_of(server, 499)
 
     assert (work.queued_s is not None) == is_begun

@@ -1,4 +1,4 @@
-"""What stands beside the text where it was asked for: token ids, what the model read and wrote, counts and times."""
+"""Optional parts of an answer: token ids, raw output, counts and times."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def stream(api: ApiServer, path: str, body: dict[str, object]) -> list[Any]:
 
 
 def chat_prompt(text: str) -> list[int]:
-    """The prompt that the fake engine's template makes of a user's message."""
+    """The prompt that the fake engine's template renders from a user message."""
     return [IM_START, *f"user\n{text}".encode(), IM_END, ord("\n"), IM_START, *b"assistant\n"]
 
 
@@ -52,19 +52,19 @@ def prompt_ids(endpoint: str, order: str = say("Hello")) -> list[int]:
     return chat_prompt(order) if endpoint == "chat/completions" else list(order.encode())
 
 
-# --- nothing that was not asked for ---
+# --- absent by default ---
 
 
-def test_no_key_of_raw_data_is_there_unasked(api: ApiServer, prefix: str, endpoint: str) -> None:
+def test_raw_data_is_absent_by_default(api: ApiServer, prefix: str, endpoint: str) -> None:
     raw = ask(api, f"{prefix}/{endpoint}", make_body(endpoint, **dict.fromkeys(ALL, False)))
 
     beside = {"system_fingerprint"} if DIALECTS[prefix].fingerprints else set()
-    said = "message" if endpoint == "chat/completions" else "text"
+    text_key = "message" if endpoint == "chat/completions" else "text"
     assert raw.keys() == {"id", "object", "created", "model", "choices", "usage"} | beside
-    assert raw["choices"][0].keys() == {"index", said, "finish_reason", "logprobs"}
+    assert raw["choices"][0].keys() == {"index", text_key, "finish_reason", "logprobs"}
 
 
-def test_the_sdks_types_take_an_answer_with_all_of_it(api: ApiServer, prefix: str, endpoint: str) -> None:
+def test_an_answer_with_all_raw_data_matches_the_sdk_types(api: ApiServer, prefix: str, endpoint: str) -> None:
     raw = ask(api, f"{prefix}/{endpoint}", make_body(endpoint, **ALL, service_tier="auto"))
 
     extras = {"choices.token_ids", "choices.raw_output", "perf_metrics"}
@@ -74,7 +74,7 @@ def test_the_sdks_types_take_an_answer_with_all_of_it(api: ApiServer, prefix: st
         assert strictly(ChatCompletion, raw) == extras | {"prompt_token_ids"}
 
 
-def test_the_sdks_types_take_every_chunk_with_all_of_it(api: ApiServer, prefix: str) -> None:
+def test_every_chunk_with_all_raw_data_matches_the_sdk_types(api: ApiServer, prefix: str) -> None:
     chunks = stream(api, f"{prefix}/chat/completions", make_body("chat/completions", **ALL, service_tier="flex"))
 
     extras = {"choices.token_ids", "choices.raw_output", "perf_metrics", "prompt_token_ids"}
@@ -85,7 +85,7 @@ def test_the_sdks_types_take_every_chunk_with_all_of_it(api: ApiServer, prefix: 
 # --- token ids ---
 
 
-def test_token_ids_of_completions_stand_in_each_choice(api: ApiServer, prefix: str) -> None:
+def test_token_ids_of_completions_are_in_each_choice(api: ApiServer, prefix: str) -> None:
     body = make_body("completions", return_token_ids=True, n=2, prompt=[say("ab", "cd"), say("e")])
 
     choices = ask(api, f"{prefix}/completions", body)["choices"]
@@ -95,7 +95,7 @@ def test_token_ids_of_completions_stand_in_each_choice(api: ApiServer, prefix: s
     assert [bytes(choice["token_ids"]) for choice in choices] == [b"ab", b"cd", b"e", b"e"]
 
 
-def test_the_best_choices_bring_their_own_tokens(api: ApiServer, prefix: str) -> None:
+def test_the_best_choices_have_their_own_tokens(api: ApiServer, prefix: str) -> None:
     body = make_body("completions", "g", "h", "a", return_token_ids=True, best_of=3)
 
     (best,) = ask(api, f"{prefix}/completions", body)["choices"]
@@ -103,7 +103,7 @@ def test_the_best_choices_bring_their_own_tokens(api: ApiServer, prefix: str) ->
     assert (best["text"], bytes(best["token_ids"])) == ("h", b"h")  # whose number is a multiple of eight: logprob 0
 
 
-def test_token_ids_of_a_chat_stand_in_the_choice_and_its_prompts_beside_them(api: ApiServer, prefix: str) -> None:
+def test_token_ids_of_a_chat_are_in_the_choice_and_prompt_ids_at_the_top(api: ApiServer, prefix: str) -> None:
     raw = ask(api, f"{prefix}/chat/completions", make_body("chat/completions", return_token_ids=True))
 
     assert raw["prompt_token_ids"] == chat_prompt(say("Hello"))
@@ -115,13 +115,13 @@ def test_a_streams_first_chunk_has_the_prompt_and_each_chunk_its_own_tokens(
 ) -> None:
     chunks = stream(api, f"{prefix}/{endpoint}", make_body(endpoint, "Hä!", return_token_ids=True))
 
-    places = chunks if endpoint == "chat/completions" else [chunk["choices"][0] for chunk in chunks]
-    assert [place.get("prompt_token_ids") for place in places] == [
+    bodies = chunks if endpoint == "chat/completions" else [chunk["choices"][0] for chunk in chunks]
+    assert [body.get("prompt_token_ids") for body in bodies] == [
         prompt_ids(endpoint, say("Hä!")),
-        *[None] * (len(places) - 1),
+        *[None] * (len(bodies) - 1),
     ]
-    told = [chunk["choices"][0]["token_ids"] for chunk in chunks if "token_ids" in chunk["choices"][0]]
-    assert [bytes(ids) for ids in told if ids] == [b"H", "ä".encode(), b"!"]
+    sent = [chunk["choices"][0]["token_ids"] for chunk in chunks if "token_ids" in chunk["choices"][0]]
+    assert [bytes(ids) for ids in sent if ids] == [b"H", "ä".encode(), b"!"]
 
 
 def test_each_choice_of_a_stream_has_its_prompt_once(api: ApiServer, prefix: str) -> None:
@@ -129,13 +129,13 @@ def test_each_choice_of_a_stream_has_its_prompt_once(api: ApiServer, prefix: str
     chunks = stream(api, f"{prefix}/completions", make_body("completions", return_token_ids=True, n=2, prompt=prompts))
 
     choices = [chunk["choices"][0] for chunk in chunks]
-    told = {c["index"]: bytes(c["prompt_token_ids"]).decode() for c in choices if "prompt_token_ids" in c}
-    assert told == {0: prompts[0], 1: prompts[0], 2: prompts[1], 3: prompts[1]}
+    sent = {c["index"]: bytes(c["prompt_token_ids"]).decode() for c in choices if "prompt_token_ids" in c}
+    assert sent == {0: prompts[0], 1: prompts[0], 2: prompts[1], 3: prompts[1]}
     assert sum("prompt_token_ids" in choice for choice in choices) == 4
 
 
 def test_token_ids_are_those_of_the_text(api: ApiServer, prefix: str, endpoint: str) -> None:
-    """As logprobs are: the echo's are among them, those behind the stop string are not, nor is an end token."""
+    """As with logprobs: the echo's tokens are included; those after the stop string and end tokens are not."""
     with serving(FakeEngine(lambda request, index: [*b"a--b", IM_END])) as other:
         body = make_body(endpoint, return_token_ids=True)
         path = f"{prefix}/{endpoint}"
@@ -151,7 +151,7 @@ def test_token_ids_are_those_of_the_text(api: ApiServer, prefix: str, endpoint: 
 # --- raw output ---
 
 
-def test_raw_output_is_what_the_model_read_and_wrote(api: ApiServer, prefix: str) -> None:
+def test_raw_output_is_the_models_input_and_output(api: ApiServer, prefix: str) -> None:
     raw = ask(api, f"{prefix}/chat/completions", make_body("chat/completions", raw_output=True))
 
     assert raw["choices"][0]["raw_output"] == {
@@ -167,7 +167,7 @@ def test_raw_output_is_what_the_model_read_and_wrote(api: ApiServer, prefix: str
 
 
 @pytest.mark.parametrize("asked", [{"logprobs": 1}, {"logprobs": True, "top_logprobs": 1}])
-def test_raw_output_has_a_record_for_each_token_whatever_shape_was_asked_for(
+def test_raw_output_has_a_logprob_for_each_token_in_either_format(
     api: ApiServer, prefix: str, endpoint: str, asked: dict[str, object]
 ) -> None:
     raw = ask(api, f"{prefix}/{endpoint}", make_body(endpoint, "Hä!", raw_output=True, echo_last=1, **asked))
@@ -179,7 +179,9 @@ def test_raw_output_has_a_record_for_each_token_whatever_shape_was_asked_for(
     assert output["completion"] == bytes(output["completion_token_ids"]).decode()
 
 
-def test_a_stream_brings_the_raw_output_of_the_whole_with_each_end(api: ApiServer, prefix: str, endpoint: str) -> None:
+def test_a_stream_has_the_complete_raw_output_with_each_finish_reason(
+    api: ApiServer, prefix: str, endpoint: str
+) -> None:
     body = make_body(endpoint, "one", "two", raw_output=True, n=2, logprobs=0)
 
     chunks = stream(api, f"{prefix}/{endpoint}", body)
@@ -188,8 +190,8 @@ def test_a_stream_brings_the_raw_output_of_the_whole_with_each_end(api: ApiServe
     ends = [chunk["choices"][0] for chunk in chunks if chunk["choices"][0]["finish_reason"]]
     with_raw = [chunk["choices"][0] for chunk in chunks if "raw_output" in chunk["choices"][0]]
     assert with_raw == ends
-    told = {choice["index"]: choice["raw_output"] for choice in with_raw}
-    assert told == {choice["index"]: choice["raw_output"] for choice in whole["choices"]}
+    sent = {choice["index"]: choice["raw_output"] for choice in with_raw}
+    assert sent == {choice["index"]: choice["raw_output"] for choice in whole["choices"]}
 
 
 # --- counts and times ---
@@ -211,7 +213,7 @@ def test_perf_metrics_are_numbers_that_agree_with_usage(api: ApiServer, prefix: 
     assert 0 <= queued <= first <= metrics["server-processing-time"]
 
 
-def test_perf_metrics_tell_of_a_prediction(api: ApiServer, prefix: str, endpoint: str) -> None:
+def test_perf_metrics_have_the_counts_of_a_prediction(api: ApiServer, prefix: str, endpoint: str) -> None:
     raw = ask(api, f"{prefix}/{endpoint}", make_body(endpoint, perf_metrics_in_response=True, prediction="Help"))
 
     accepted = raw["usage"]["completion_tokens_details"]["accepted_prediction_tokens"]
@@ -227,17 +229,17 @@ def test_a_stream_has_perf_metrics_on_the_chunk_that_ends_the_last_choice(
 
     chunks = stream(api, f"{prefix}/{endpoint}", body)
 
-    (place,) = (place for place, chunk in enumerate(chunks) if "perf_metrics" in chunk)
-    assert place == max(
+    (index,) = (index for index, chunk in enumerate(chunks) if "perf_metrics" in chunk)
+    assert index == max(
         i for i, chunk in enumerate(chunks) if chunk["choices"] and chunk["choices"][0]["finish_reason"]
     )
-    assert chunks[place]["perf_metrics"].keys() == COUNTS
+    assert chunks[index]["perf_metrics"].keys() == COUNTS
 
 
 # --- the fingerprint ---
 
 
-def test_the_fingerprint_is_openais_and_the_models(api: ApiServer, endpoint: str) -> None:
+def test_the_fingerprint_is_openai_only_and_depends_on_the_model(api: ApiServer, endpoint: str) -> None:
     with serving(FakeEngine(name="other")) as other:
         there = ask(other, f"/v1/{endpoint}", make_body(endpoint) | {"model": "other"})
     here = ask(api, f"/v1/{endpoint}", make_body(endpoint))

@@ -1,4 +1,4 @@
-"""Models that think: thoughts beside the content, within their budget, and never in it."""
+"""Reasoning models: reasoning is separate from content, and within its budget."""
 
 from __future__ import annotations
 
@@ -23,42 +23,44 @@ TOOLS = [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
 CALL = '<tool_call>\n{"name": "f", "arguments": {"n": 4}}\n</tool_call>'
 
 
-class Thinker:
-    """An engine whose model writes what it is told to, with `</think>` as one token; it remembers its prompts."""
+class ReasoningEngine:
+    """An engine whose output the test defines, with `</think>` as one token. It records its prompts."""
 
-    def __init__(self, said: str, template: str = TEMPLATE, marks: tuple[str, ...] = ("<think>", "</think>")) -> None:
+    def __init__(
+        self, output: str, template: str = TEMPLATE, special_tokens: tuple[str, ...] = ("<think>", "</think>")
+    ) -> None:
         self.prompts: list[str] = []
-        self._tokenizer = FakeTokenizer(extra_specials=marks)
-        self._said = self._tokenizer.encode(said, specials=True)
+        self._tokenizer = FakeTokenizer(extra_specials=special_tokens)
+        self._output = self._tokenizer.encode(output, specials=True)
         self.engine = FakeEngine(self._say, tokenizer=self._tokenizer, chat_template=template)
 
     def _say(self, request: GenerationRequest, index: int) -> list[int]:
         self.prompts.append(b"".join(map(self._tokenizer.token_text, request.prompt)).decode())
-        return self._said
+        return self._output
 
 
 def body(**sent: object) -> dict[str, Any]:
     return {"model": "fake", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 200, **sent}
 
 
-def ask(said: str, prefix: str, **sent: object) -> Any:
-    """The whole answer."""
-    with serving(Thinker(said).engine) as api:
+def ask(output: str, prefix: str, **sent: object) -> Any:
+    """The complete answer."""
+    with serving(ReasoningEngine(output).engine) as api:
         raw = api.post(f"{prefix}/chat/completions", body(**sent)).json()
     assert "choices" in raw, raw
     return raw
 
 
 def message(raw: Any) -> tuple[str | None, str | None]:
-    """Thoughts and content."""
-    told = raw["choices"][0]["message"]
-    return told.get("reasoning_content"), told["content"]
+    """Reasoning and content."""
+    message_body = raw["choices"][0]["message"]
+    return message_body.get("reasoning_content"), message_body["content"]
 
 
-# --- thoughts and content ---
+# --- reasoning and content ---
 
 
-def test_thoughts_are_not_content(prefix: str) -> None:
+def test_reasoning_is_not_content(prefix: str) -> None:
     raw = ask("<think>\nHm, so.\n</think>\n\nFour.", prefix)
 
     assert message(raw) == ("Hm, so.", "Four.")
@@ -67,10 +69,10 @@ def test_thoughts_are_not_content(prefix: str) -> None:
     assert raw["usage"]["completion_tokens"] == len("\nHm, so.\n") + 2 + len("\n\nFour.")
 
 
-def test_a_stream_says_the_same(prefix: str) -> None:
-    with serving(Thinker("<think>Hm.</think>Four.").engine) as api:
-        asked = body(stream=True, stream_options={"include_usage": True})
-        frames = events(api.post(f"{prefix}/chat/completions", asked).content)
+def test_a_stream_has_the_same_reasoning_and_content(prefix: str) -> None:
+    with serving(ReasoningEngine("<think>Hm.</think>Four.").engine) as api:
+        request = body(stream=True, stream_options={"include_usage": True})
+        frames = events(api.post(f"{prefix}/chat/completions", request).content)
 
     deltas = [choice["delta"] for frame in frames for choice in frame["choices"]]
     assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "Hm."
@@ -79,44 +81,44 @@ def test_a_stream_says_the_same(prefix: str) -> None:
     assert frames[-1]["usage"]["completion_tokens_details"]["reasoning_tokens"] == 5
 
 
-def test_thoughts_that_the_prompt_has_begun_are_thoughts(prefix: str) -> None:
-    thinker = Thinker("Hm.</think>Four.", "[{{ messages[0]['content'] }}<think>\n")
-    with serving(thinker.engine) as api:
+def test_reasoning_that_the_prompt_opens_is_reasoning(prefix: str) -> None:
+    reasoner = ReasoningEngine("Hm.</think>Four.", "[{{ messages[0]['content'] }}<think>\n")
+    with serving(reasoner.engine) as api:
         raw = api.post(f"{prefix}/chat/completions", body()).json()
 
     assert message(raw) == ("Hm.", "Four.")
     assert raw["usage"]["completion_tokens_details"]["reasoning_tokens"] == 4
 
 
-def test_an_answer_without_thoughts_has_no_such_field(prefix: str) -> None:
+def test_an_answer_without_reasoning_has_no_such_field(prefix: str) -> None:
     raw = ask("Four.", prefix)
 
     assert message(raw) == (None, "Four.")
     assert raw["usage"]["completion_tokens_details"]["reasoning_tokens"] == 0
 
 
-def test_thoughts_that_max_tokens_cuts_are_thoughts(prefix: str) -> None:
+def test_reasoning_that_max_tokens_cuts_is_reasoning(prefix: str) -> None:
     raw = ask("<think>Hm, hm, hm", prefix, max_tokens=6)
 
     assert message(raw) == ("Hm, h", "")
     assert raw["choices"][0]["finish_reason"] == "length"
 
 
-def test_thoughts_are_left_out_on_request(prefix: str) -> None:
+def test_reasoning_is_left_out_on_request(prefix: str) -> None:
     raw = ask("<think>Hm.</think>Four.", prefix, include_reasoning=False)
 
     assert message(raw) == (None, "Four.")
     assert raw["usage"]["completion_tokens_details"]["reasoning_tokens"] == 5
 
 
-def test_stop_strings_are_not_looked_for_in_thoughts(prefix: str) -> None:
+def test_stop_strings_do_not_apply_to_reasoning(prefix: str) -> None:
     raw = ask("<think>One. Two.</think>One. Two.", prefix, stop=["Two"], include_stop_str_in_output=False)
 
     assert message(raw) == ("One. Two.", "One. ")
     assert raw["choices"][0]["finish_reason"] == "stop"
 
 
-def test_a_call_within_thoughts_is_none(prefix: str) -> None:
+def test_a_call_within_reasoning_is_not_a_call(prefix: str) -> None:
     raw = ask(f"<think>Perhaps {CALL}?</think>No.", prefix, tools=TOOLS)
 
     assert message(raw) == (f"Perhaps {CALL}?", "No.")
@@ -124,7 +126,7 @@ def test_a_call_within_thoughts_is_none(prefix: str) -> None:
 
 
 @pytest.mark.parametrize("choice", ["auto", "required", {"type": "function", "name": "f"}])
-def test_calls_come_behind_thoughts(prefix: str, choice: object) -> None:
+def test_calls_follow_reasoning(prefix: str, choice: object) -> None:
     raw = ask(f"<think>Hm.</think>{CALL}", prefix, tools=TOOLS, tool_choice=choice)
 
     assert message(raw) == ("Hm.", None)
@@ -132,18 +134,18 @@ def test_calls_come_behind_thoughts(prefix: str, choice: object) -> None:
     assert json.loads(call["function"]["arguments"]) == {"n": 4}
 
 
-def test_a_form_holds_from_the_end_of_thoughts_on(prefix: str) -> None:
+def test_a_response_format_applies_after_reasoning(prefix: str) -> None:
     raw = ask('<think>{"n": "no"}</think>{"n": 4}', prefix, guided_json=SCHEMA)
 
     assert message(raw) == ('{"n": "no"}', '{"n": 4}')
 
 
-# --- how long to think ---
+# --- reasoning effort ---
 
 
 @pytest.mark.parametrize("sent", [{"reasoning_effort": 5}, {"thinking": {"type": "enabled", "budget_tokens": 5}}])
 @pytest.mark.parametrize("more", [{}, {"guided_json": SCHEMA}, {"tools": TOOLS, "tool_choice": "required"}])
-def test_a_budget_ends_thoughts(prefix: str, sent: dict[str, Any], more: dict[str, Any]) -> None:
+def test_a_budget_ends_reasoning(prefix: str, sent: dict[str, Any], more: dict[str, Any]) -> None:
     raw = ask("<think>Hm, hm, hm, hm, hm.</think>", prefix, **sent, **more)
 
     assert message(raw)[0] == "Hm, h"
@@ -153,12 +155,12 @@ def test_a_budget_ends_thoughts(prefix: str, sent: dict[str, Any], more: dict[st
 @pytest.mark.parametrize(
     "sent", [{"reasoning_effort": "none"}, {"reasoning_effort": False}, {"thinking": {"type": "disabled"}}]
 )
-def test_none_turns_thoughts_off(prefix: str, sent: dict[str, Any]) -> None:
-    thinker = Thinker("<think>Hm.</think>")
-    with serving(thinker.engine) as api:
+def test_effort_none_disables_reasoning(prefix: str, sent: dict[str, Any]) -> None:
+    reasoner = ReasoningEngine("<think>Hm.</think>")
+    with serving(reasoner.engine) as api:
         raw = api.post(f"{prefix}/chat/completions", body(**sent, max_tokens=20)).json()
 
-    assert thinker.prompts[0].endswith("[assistant:<think></think>")
+    assert reasoner.prompts[0].endswith("[assistant:<think></think>")
     assert message(raw)[0] is None
     assert "<think>" not in (message(raw)[1] or "")
 
@@ -166,12 +168,12 @@ def test_none_turns_thoughts_off(prefix: str, sent: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "sent", [{"reasoning_effort": "high"}, {"reasoning_effort": True}, {"thinking": {"type": "enabled"}}]
 )
-def test_other_efforts_leave_the_template_its_thoughts(prefix: str, sent: dict[str, Any]) -> None:
-    thinker = Thinker("<think>Hm.</think>Four.")
-    with serving(thinker.engine) as api:
+def test_other_efforts_do_not_disable_reasoning(prefix: str, sent: dict[str, Any]) -> None:
+    reasoner = ReasoningEngine("<think>Hm.</think>Four.")
+    with serving(reasoner.engine) as api:
         raw = api.post(f"{prefix}/chat/completions", body(**sent)).json()
 
-    assert thinker.prompts[0].endswith("[assistant:")
+    assert reasoner.prompts[0].endswith("[assistant:")
     assert message(raw) == ("Hm.", "Four.")
 
 
@@ -185,8 +187,8 @@ def test_other_efforts_leave_the_template_its_thoughts(prefix: str, sent: dict[s
         ({"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": True}}, "reasoning_effort"),
     ],
 )
-def test_what_contradicts_itself_is_refused(prefix: str, sent: dict[str, Any], param: str) -> None:
-    with serving(Thinker("Four.").engine) as api:
+def test_contradicting_reasoning_fields_are_rejected(prefix: str, sent: dict[str, Any], param: str) -> None:
+    with serving(ReasoningEngine("Four.").engine) as api:
         answer = api.post(f"{prefix}/chat/completions", body(**sent))
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
@@ -202,11 +204,13 @@ def test_what_contradicts_itself_is_refused(prefix: str, sent: dict[str, Any], p
         ({"reasoning_history": "preserved"}, "reasoning_history"),
     ],
 )
-def test_a_model_that_does_not_reason_says_so(api: ApiServer, prefix: str, sent: dict[str, Any], param: str) -> None:
+def test_a_model_without_reasoning_rejects_reasoning_fields(
+    api: ApiServer, prefix: str, sent: dict[str, Any], param: str
+) -> None:
     answer = api.post(f"{prefix}/chat/completions", body(**sent))
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
-    assert "does not reason" in answer.json()["error"]["message"]
+    assert "has no reasoning" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -220,14 +224,16 @@ def test_a_model_that_does_not_reason_says_so(api: ApiServer, prefix: str, sent:
         {"include_reasoning": True},
     ],
 )
-def test_a_model_that_does_not_reason_takes_none(api: ApiServer, prefix: str, sent: dict[str, Any]) -> None:
+def test_a_model_without_reasoning_accepts_fields_that_disable_it(
+    api: ApiServer, prefix: str, sent: dict[str, Any]
+) -> None:
     messages = [{"role": "user", "content": say("Four.")}]
     raw = api.post(f"{prefix}/chat/completions", body(**sent, messages=messages)).json()
 
     assert message(raw) == (None, "Four.")
 
 
-# --- earlier thoughts ---
+# --- earlier reasoning ---
 
 TURNS = [
     {"role": "user", "content": "a"},
@@ -246,47 +252,49 @@ TURNS = [
         ("disabled", []),
     ],
 )
-def test_earlier_thoughts_are_shown_as_asked(prefix: str, history: str | None, shown: list[str]) -> None:
-    thinker = Thinker("e")
-    with serving(thinker.engine) as api:
+def test_reasoning_history_selects_the_earlier_reasoning(prefix: str, history: str | None, shown: list[str]) -> None:
+    reasoner = ReasoningEngine("e")
+    with serving(reasoner.engine) as api:
         api.post(f"{prefix}/chat/completions", body(messages=TURNS, reasoning_history=history)).raise_for_status()
 
-    assert [word for word in ("first", "second") if f"<think>{word}</think>" in thinker.prompts[0]] == shown
+    assert [text for text in ("first", "second") if f"<think>{text}</think>" in reasoner.prompts[0]] == shown
 
 
-# --- gpt-oss: markers that are control tokens, of thoughts and of calls ---
+# --- gpt-oss: special tokens delimit reasoning and calls ---
 
-MARKS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|call|>", "<|end|>", "<|return|>")
+SPECIAL_TOKENS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|call|>", "<|end|>", "<|return|>")
 ANALYSIS = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
 
 
 @pytest.mark.parametrize("sent", [{}, {"tools": TOOLS}, {"guided_json": SCHEMA}, {"reasoning_effort": "high"}])
-def test_gpt_oss_thinks_and_answers_in_channels(prefix: str, sent: dict[str, Any]) -> None:
-    said = '{"n": 4}' if "guided_json" in sent else "Four."
-    thinker = Thinker(f"{ANALYSIS}<|channel|>final<|message|>{said}", published()["openai-gpt-oss-120b"].source, MARKS)
-    with serving(thinker.engine) as api:
+def test_gpt_oss_reasons_and_answers_in_channels(prefix: str, sent: dict[str, Any]) -> None:
+    output = '{"n": 4}' if "guided_json" in sent else "Four."
+    reasoner = ReasoningEngine(
+        f"{ANALYSIS}<|channel|>final<|message|>{output}", published()["openai-gpt-oss-120b"].source, SPECIAL_TOKENS
+    )
+    with serving(reasoner.engine) as api:
         raw = api.post(f"{prefix}/chat/completions", body(**sent)).json()
 
-    assert message(raw) == ("Hm.", said)
-    assert f"Reasoning: {sent.get('reasoning_effort', 'medium')}" in thinker.prompts[0]
+    assert message(raw) == ("Hm.", output)
+    assert f"Reasoning: {sent.get('reasoning_effort', 'medium')}" in reasoner.prompts[0]
 
 
 @pytest.mark.parametrize("choice", ["auto", "required"])
 def test_gpt_oss_calls_in_a_channel(prefix: str, choice: str) -> None:
     call = '<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"n": 4}<|call|>'
-    thinker = Thinker(f"{ANALYSIS}{call}", published()["openai-gpt-oss-120b"].source, MARKS)
-    with serving(thinker.engine) as api:
+    reasoner = ReasoningEngine(f"{ANALYSIS}{call}", published()["openai-gpt-oss-120b"].source, SPECIAL_TOKENS)
+    with serving(reasoner.engine) as api:
         raw = api.post(f"{prefix}/chat/completions", body(tools=TOOLS, tool_choice=choice)).json()
 
     assert message(raw) == ("Hm.", None)
     assert raw["choices"][0]["message"]["tool_calls"][0]["function"] == {"arguments": '{"n": 4}', "name": "f"}
-    assert "type f = (" in thinker.prompts[0]
+    assert "type f = (" in reasoner.prompts[0]
 
 
 @pytest.mark.parametrize("effort", ["none", False, 100])
-def test_gpt_oss_knows_its_own_efforts_only(prefix: str, effort: object) -> None:
-    thinker = Thinker("", published()["openai-gpt-oss-120b"].source, MARKS)
-    with serving(thinker.engine) as api:
+def test_gpt_oss_accepts_only_its_own_efforts(prefix: str, effort: object) -> None:
+    reasoner = ReasoningEngine("", published()["openai-gpt-oss-120b"].source, SPECIAL_TOKENS)
+    with serving(reasoner.engine) as api:
         answer = api.post(f"{prefix}/chat/completions", body(reasoning_effort=effort))
 
     assert answer.status_code == 400

@@ -1,4 +1,4 @@
-"""Fields of the wire that reach the engine as they are, from both endpoints."""
+"""Sampling fields of both endpoints reach the engine unchanged."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ SENT: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[GenerationRequest]:
+def received() -> list[GenerationRequest]:
     return []
 
 
 @pytest.fixture(scope="module")
-def recorder(asked: list[GenerationRequest]) -> Iterator[ApiServer]:
-    """A server whose engine remembers what it was asked."""
+def recorder(received: list[GenerationRequest]) -> Iterator[ApiServer]:
+    """A server whose engine records its requests."""
 
     def remember(request: GenerationRequest, index: int) -> bytes:
-        asked.append(request)
+        received.append(request)
         return b"ok"
 
     with serving(FakeEngine(remember)) as server:
@@ -58,17 +58,19 @@ def send(server: ApiServer, path: str, **fields: object) -> tuple[int, str | Non
 
 
 def test_every_sampling_field_reaches_the_engine(
-    recorder: ApiServer, asked: list[GenerationRequest], path: str
+    recorder: ApiServer, received: list[GenerationRequest], path: str
 ) -> None:
     assert send(recorder, path, **SENT, logit_bias={"104": -100, "7": 1.5}) == (200, None)
 
-    assert asked[-1].sampling == SamplingParams(20, **SENT, logit_bias=((104, -100.0), (7, 1.5)))
+    assert received[-1].sampling == SamplingParams(20, **SENT, logit_bias=((104, -100.0), (7, 1.5)))
 
 
-def test_null_is_omission(recorder: ApiServer, asked: list[GenerationRequest], path: str) -> None:
+def test_null_is_the_same_as_leaving_a_field_out(
+    recorder: ApiServer, received: list[GenerationRequest], path: str
+) -> None:
     assert send(recorder, path, **dict.fromkeys([*SENT, "logit_bias", "prediction", "speculation"])) == (200, None)
 
-    assert asked[-1].sampling == SamplingParams(20)
+    assert received[-1].sampling == SamplingParams(20)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_null_is_omission(recorder: ApiServer, asked: list[GenerationRequest], p
         ("logit_bias", {"160000": 1}),
     ],
 )
-def test_what_is_out_of_range_is_refused_by_name(recorder: ApiServer, path: str, name: str, value: object) -> None:
+def test_values_out_of_range_are_rejected_by_name(recorder: ApiServer, path: str, name: str, value: object) -> None:
     assert send(recorder, path, **{name: value}) == (400, name)
 
 
@@ -101,12 +103,12 @@ def test_what_is_out_of_range_is_refused_by_name(recorder: ApiServer, path: str,
     ],
 )
 def test_a_prediction_reaches_the_engine_as_tokens(
-    recorder: ApiServer, asked: list[GenerationRequest], path: str, fields: dict[str, object]
+    recorder: ApiServer, received: list[GenerationRequest], path: str, fields: dict[str, object]
 ) -> None:
     assert send(recorder, path, **fields) == (200, None)
 
-    assert asked[-1].prediction == tuple(b"hey")
+    assert received[-1].prediction == tuple(b"hey")
 
 
-def test_two_predictions_are_one_too_many(recorder: ApiServer, path: str) -> None:
+def test_both_names_of_a_prediction_at_once_are_rejected(recorder: ApiServer, path: str) -> None:
     assert send(recorder, path, prediction="a", speculation="b") == (400, "speculation")

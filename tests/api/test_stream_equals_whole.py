@@ -1,4 +1,4 @@
-"""What a client puts together from a stream is the answer that is not streamed, whatever was said and asked for."""
+"""An accumulated stream equals the complete answer, for any output and any request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def played(engine: PlayedEngine) -> Iterator[ApiServer]:
 
 @st.composite
 def bodies(draw: st.DrawFn, endpoint: str, choices: list[ChoiceTokens]) -> dict[str, Any]:
-    """A request for these choices, with what changes the shape of its answer. Completions may have two prompts."""
+    """A request for these choices, with fields that change its answer. Completions may have two prompts."""
     prompts = [[*draw(choice_tokens()).tokens, 97] for _ in range(draw(st.integers(1, 2)))]
     messages = [{"role": "user", "content": "é"}]
     body: dict[str, Any] = {
@@ -51,14 +51,14 @@ def bodies(draw: st.DrawFn, endpoint: str, choices: list[ChoiceTokens]) -> dict[
     return body
 
 
-STREAM_OPTIONS = (None, {}, *({"include_usage": asked} for asked in (None, False, True)))
+STREAM_OPTIONS = (None, {}, *({"include_usage": requested} for requested in (None, False, True)))
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("prefix", PREFIXES)
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.lists(choice_tokens(), min_size=1, max_size=3), st.sampled_from(STREAM_OPTIONS))
-def test_the_folded_stream_is_the_whole_answer(
+def test_the_accumulated_stream_equals_the_complete_answer(
     played: ApiServer,
     engine: PlayedEngine,
     prefix: str,
@@ -74,26 +74,26 @@ def test_the_folded_stream_is_the_whole_answer(
     answer = played.post(f"{prefix}/{endpoint}", {**body, "stream": True, "stream_options": options})
     assert answer.status_code == 200, answer.text
     chunks = events(answer.content)
-    engine.play(*(data.draw(interleaved_steps(choices)) for _ in range(num_prompts)))  # cut elsewhere
+    engine.play(*(data.draw(interleaved_steps(choices)) for _ in range(num_prompts)))  # chunk boundaries differ
     whole = played.post(f"{prefix}/{endpoint}", body).json()
 
-    asked = bool(options and options.get("include_usage"))
-    usage_chunk = chunks.pop() if asked else None
+    requested = bool(options and options.get("include_usage"))
+    usage_chunk = chunks.pop() if requested else None
     check_frames(chunks, endpoint, has_content=DIALECTS[prefix].first_delta_has_content)
-    assert fold(chunks) == [told(choice) for choice in whole["choices"]]
+    assert accumulate(chunks) == [fields_of(choice) for choice in whole["choices"]]
     assert [choice["index"] for choice in whole["choices"]] == list(range(len(choices) * num_prompts))
     for choice in whole["choices"]:
         check_offsets(choice, echoed=bool(body["echo"]))
     if usage_chunk is not None:
         assert (usage_chunk["choices"], usage_chunk["usage"]) == ([], whole["usage"])
     at_finish = prefix == "/inference/v1" and (options or {}).get("include_usage") is None
-    null = {"usage": None} if asked or prefix == "/inference/v1" else {}
-    said = [{"usage": chunk["usage"]} if "usage" in chunk else {} for chunk in chunks]
-    assert said == [null] * (len(chunks) - 1) + [{"usage": whole["usage"]} if at_finish else null]
+    null = {"usage": None} if requested or prefix == "/inference/v1" else {}
+    usages = [{"usage": chunk["usage"]} if "usage" in chunk else {} for chunk in chunks]
+    assert usages == [null] * (len(chunks) - 1) + [{"usage": whole["usage"]} if at_finish else null]
 
 
 def check_frames(chunks: list[Any], endpoint: str, *, has_content: bool) -> None:
-    """Each is of one choice, which begins with its role in a chat, and says nothing after its end."""
+    """Check each chunk: one choice, which starts with its role in a chat, and nothing after its finish reason."""
     assert len({(chunk["id"], chunk["created"]) for chunk in chunks}) == 1
     begun: set[int] = set()
     ended: set[int] = set()
@@ -113,19 +113,19 @@ def check_frames(chunks: list[Any], endpoint: str, *, has_content: bool) -> None
     assert begun == ended
 
 
-def fold(chunks: list[Any]) -> list[tuple[str, str | None, list[Any]]]:
-    """As a client does it: text is added to text, lists to lists, and what ends a choice is its reason."""
-    folded: dict[int, tuple[str, str | None, list[Any]]] = {}
+def accumulate(chunks: list[Any]) -> list[tuple[str, str | None, list[Any]]]:
+    """Accumulate as clients do: text and lists are concatenated, and the finish reason ends a choice."""
+    accumulated: dict[int, tuple[str, str | None, list[Any]]] = {}
     for chunk in chunks:
         for choice in chunk["choices"]:
-            text, reason, records = folded.get(choice["index"], ("", None, []))
-            new_text, new_reason, new_records = told(choice)
-            folded[choice["index"]] = (text + new_text, new_reason or reason, records + new_records)
-    return [folded[index] for index in sorted(folded)]
+            text, reason, records = accumulated.get(choice["index"], ("", None, []))
+            new_text, new_reason, new_records = fields_of(choice)
+            accumulated[choice["index"]] = (text + new_text, new_reason or reason, records + new_records)
+    return [accumulated[index] for index in sorted(accumulated)]
 
 
-def told(choice: Any) -> tuple[str, str | None, list[Any]]:
-    """Text, reason and a record for each token, of a chunk's choice or of a whole one, in either shape of logprobs."""
+def fields_of(choice: Any) -> tuple[str, str | None, list[Any]]:
+    """Text, finish reason and logprobs of a chunk's choice or a complete one, in either format of logprobs."""
     text = choice["text"] if "text" in choice else choice.get("message", choice.get("delta")).get("content") or ""
     logprobs = choice["logprobs"]
     if logprobs is None:
@@ -138,8 +138,8 @@ def told(choice: Any) -> tuple[str, str | None, list[Any]]:
 
 
 def check_offsets(choice: Any, *, echoed: bool) -> None:
-    """The text from a token's offset on begins with the token, but where a stop string cut it."""
-    text, _, records = told(choice)
+    """Check that the text at a token's offset starts with the token, unless a stop string cut it."""
+    text, _, records = fields_of(choice)
     if not records or "text_offset" not in records[0]:
         return
     offsets = [record["text_offset"] for record in records]

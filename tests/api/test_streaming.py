@@ -1,4 +1,4 @@
-"""A stream is the answer in pieces: its frames, its usage, its beginning and its end, also when it fails."""
+"""Streams: frames, usage, start, end, and failures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def endpoint(request: pytest.FixtureRequest) -> str:
 def begun(
     api: ApiServer, path: str, body: object, headers: Mapping[str, str] | None = None
 ) -> Iterator[HTTPConnection]:
-    """A request that was sent, and whose answer the test reads when it has let the engine step."""
+    """A request whose answer the test reads after it has stepped the engine."""
     connection = HTTPConnection(*api.address, timeout=LIMIT_S)
     connection.request("POST", path, json.dumps(body), dict(headers or {}))
     try:
@@ -48,18 +48,18 @@ def begun(
         connection.close()
 
 
-def read_until_said(answer: HTTPResponse) -> str:
+def read_until_text(answer: HTTPResponse) -> str:
     """The text of the next chunk that has any."""
     while True:
         line, _blank = answer.readline(), answer.readline()
-        if line.startswith(b"data: ") and (text := _said(json.loads(line[6:]))):
+        if line.startswith(b"data: ") and (text := _text_of(json.loads(line[6:]))):
             return text
 
 
 # --- the frames ---
 
 
-def test_a_stream_says_what_it_is(api: ApiServer, prefix: str, endpoint: str) -> None:
+def test_a_stream_has_the_event_stream_headers(api: ApiServer, prefix: str, endpoint: str) -> None:
     answer = api.post(f"{prefix}/{endpoint}", make_body(endpoint))
 
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -68,13 +68,13 @@ def test_a_stream_says_what_it_is(api: ApiServer, prefix: str, endpoint: str) ->
     assert events(answer.content)
 
 
-def test_no_healthy_chunk_has_an_error_key(api: ApiServer, prefix: str, endpoint: str) -> None:
+def test_only_error_frames_have_an_error_key(api: ApiServer, prefix: str, endpoint: str) -> None:
     chunks = events(api.post(f"{prefix}/{endpoint}", make_body(endpoint)).content)
 
     assert all("error" not in chunk for chunk in chunks)
 
 
-def test_pieces_come_as_they_are_made(prefix: str, endpoint: str) -> None:
+def test_chunks_are_sent_as_tokens_are_generated(prefix: str, endpoint: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     with serving(engine) as api, begun(api, f"{prefix}/{endpoint}", make_body(endpoint)) as connection:
@@ -82,7 +82,7 @@ def test_pieces_come_as_they_are_made(prefix: str, endpoint: str) -> None:
         engine.step()
         answer = connection.getresponse()
         for letter in "Hello":
-            assert read_until_said(answer) == letter
+            assert read_until_text(answer) == letter
             engine.step()
         assert answer.read().endswith(b"data: [DONE]\n\n")
 
@@ -94,8 +94,8 @@ def test_text_that_may_become_a_stop_string_is_held_back_and_not_lost(prefix: st
         body = make_body(endpoint, "a-b-c-", stop="--", include_stop_str_in_output=False)
         unstopped = events(api.post(f"{prefix}/{endpoint}", body).content)
 
-    assert [text for chunk in chunks if (text := _said(chunk))] == ["a", "-b"]
-    assert "".join(map(_said, unstopped)) == "a-b-c-"
+    assert [text for chunk in chunks if (text := _text_of(chunk))] == ["a", "-b"]
+    assert "".join(map(_text_of, unstopped)) == "a-b-c-"
 
 
 # --- usage ---
@@ -119,7 +119,7 @@ USAGE = [
 
 @pytest.mark.parametrize(("prefix_", "options", "ordinary", "at_finish", "added"), USAGE)
 @pytest.mark.parametrize("n", [1, 3])
-def test_usage_stands_where_the_dialect_and_the_request_want_it_and_never_twice(
+def test_usage_is_sent_once_in_the_chunk_that_dialect_and_request_define(
     api: ApiServer,
     endpoint: str,
     prefix_: str,
@@ -158,24 +158,22 @@ def test_continuous_usage_grows_with_every_chunk(
 
 
 @pytest.mark.parametrize("tokens_per_step", [1, 2, 3])
-def test_a_choice_counts_from_its_first_text_on_and_its_role_not_yet(
-    prefix: str, endpoint: str, tokens_per_step: int
-) -> None:
-    """Also where its first text is held back for a while, as what may become a stop string."""
+def test_usage_counts_a_choice_from_its_first_text_on(prefix: str, endpoint: str, tokens_per_step: int) -> None:
+    """Even if its first text is held back because it may become a stop string."""
     body = make_body(endpoint, "Hello|--ab|-x", n=3, stop="--!", stream_options={"continuous_usage_stats": True})
     with serving(FakeEngine(parrot, tokens_per_step=tokens_per_step)) as api:
         chunks = events(api.post(f"{prefix}/{endpoint}", body).content)
 
-    counts, told = [], [0, 0, 0]
+    counts, tokens_of = [], [0, 0, 0]
     for chunk in chunks:
         (choice,), count = chunk["choices"], chunk["usage"]["completion_tokens"]
         counts.append(count)
-        others = sum(tokens for index, tokens in enumerate(told) if index != choice["index"])
+        others = sum(tokens for index, tokens in enumerate(tokens_of) if index != choice["index"])
         is_role = "role" in choice.get("delta", {})
         assert (count == others) == is_role
-        told[choice["index"]] = count - others
+        tokens_of[choice["index"]] = count - others
     assert counts == sorted(counts)
-    assert told == [len("Hello"), len("--ab"), len("-x")]
+    assert tokens_of == [len("Hello"), len("--ab"), len("-x")]
 
 
 # --- failing ---
@@ -205,7 +203,7 @@ def test_a_failure_before_the_first_token_keeps_its_status(prefix: str, endpoint
     assert status == b"HTTP/1.1 500 Internal Server Error\r\n"
 
 
-def test_a_failure_in_mid_stream_is_one_frame_and_no_done(prefix: str, endpoint: str) -> None:
+def test_a_failure_in_mid_stream_is_one_error_frame_without_done(prefix: str, endpoint: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
     body, headers = make_body(endpoint), {"x-request-id": "mine"}
@@ -213,7 +211,7 @@ def test_a_failure_in_mid_stream_is_one_frame_and_no_done(prefix: str, endpoint:
         engine.wait_for(has(waiting=1))
         engine.step()
         answer = connection.getresponse()
-        assert read_until_said(answer) == "H"
+        assert read_until_text(answer) == "H"
         engine.fail_next_step(RuntimeError("kernel broke"))
         engine.step()
         (last,) = cut_short(answer.read())
@@ -238,7 +236,7 @@ def test_the_sdk_raises_for_an_error_frame(prefix: str) -> None:
             list(stream)
 
 
-def test_an_unexpected_failure_in_mid_stream_gives_nothing_away(
+def test_an_unexpected_failure_in_mid_stream_reveals_no_details(
     prefix: str, endpoint: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = Choice.read
@@ -270,7 +268,7 @@ def test_a_long_wait_sends_the_status_and_comments_and_then_the_answer(prefix: s
         serving(engine, first_byte_timeout=0.01, comment_interval=0.01) as api,
         api.http.stream("POST", api.url(f"{prefix}/{endpoint}"), json=make_body(endpoint)) as answer,
     ):
-        assert answer.status_code == 200  # nothing was said yet
+        assert answer.status_code == 200  # no output yet
         lines = answer.iter_lines()
         assert [next(lines) for _ in range(4)] == [":", "", ":", ""]
         engine.resume()
@@ -278,7 +276,7 @@ def test_a_long_wait_sends_the_status_and_comments_and_then_the_answer(prefix: s
 
     frames = [frame for frame in rest.split("\n\n") if frame and frame != ":"]
     chunks = events(("\n\n".join(frames) + "\n\n").encode())
-    assert "".join(map(_said, chunks)) == "Hello"
+    assert "".join(map(_text_of, chunks)) == "Hello"
 
 
 def test_a_failure_after_a_long_wait_is_a_frame(prefix: str, endpoint: str) -> None:
@@ -302,7 +300,7 @@ def test_without_a_long_wait_no_comment_is_sent(api: ApiServer, prefix: str, end
     assert b"\n:" not in answer.content
 
 
-def _said(chunk: Any) -> str:
+def _text_of(chunk: Any) -> str:
     """The new text of a chunk of either endpoint."""
     text = ""
     for choice in chunk.get("choices", ()):

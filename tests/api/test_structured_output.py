@@ -1,4 +1,4 @@
-"""Answers in a form: every spelling, both dialects, both endpoints, streamed and not; and what is refused."""
+"""Structured output: every notation, both dialects, both endpoints, streamed and not; and errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WRAPPED = {"name": "answer", "schema": SCHEMA, "strict": True, "description": "d
 
 @pytest.fixture(scope="module")
 def chance() -> Iterator[ApiServer]:
-    """An engine that says tokens by chance, of those that are allowed."""
+    """An engine that samples random tokens among the allowed ones."""
     with serving(FakeEngine()) as server:
         yield server
 
@@ -78,7 +78,7 @@ FORMS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize(("sent", "pattern"), FORMS)
-def test_every_spelling_is_kept_to(
+def test_every_notation_is_enforced(
     chance: ApiServer, prefix: str, endpoint: str, sent: dict[str, Any], pattern: str
 ) -> None:
     choices = chance.post(f"{prefix}/{endpoint}", make_body(endpoint, n=3, logprobs=True, **sent)).json()["choices"]
@@ -105,9 +105,9 @@ def test_a_stream_is_the_same_answer(chance: ApiServer, prefix: str, endpoint: s
 
     frames = events(chance.post(f"{prefix}/{endpoint}", {**body, "stream": True}).content)
     choices = [choice for frame in frames for choice in frame["choices"]]
-    told = "".join(choice.get("text", choice.get("delta", {}).get("content")) or "" for choice in choices)
+    joined = "".join(choice.get("text", choice.get("delta", {}).get("content")) or "" for choice in choices)
 
-    assert told == whole
+    assert joined == whole
 
 
 @pytest.mark.parametrize(
@@ -123,13 +123,15 @@ def test_a_stream_is_the_same_answer(chance: ApiServer, prefix: str, endpoint: s
         {"temperature": 0},
     ],
 )
-def test_a_form_goes_with_every_other_field(chance: ApiServer, prefix: str, sent: dict[str, Any]) -> None:
+def test_a_response_format_can_be_combined_with_other_fields(
+    chance: ApiServer, prefix: str, sent: dict[str, Any]
+) -> None:
     answer = chance.post(f"{prefix}/completions", make_body("completions", guided_json=SCHEMA, **sent)).json()
 
     assert all(re.fullmatch(A_SCHEMA, choice["text"]) for choice in answer["choices"])
 
 
-def test_an_echo_is_not_part_of_the_form(chance: ApiServer, prefix: str) -> None:
+def test_an_echo_is_not_constrained(chance: ApiServer, prefix: str) -> None:
     answer = chance.post(f"{prefix}/completions", make_body("completions", guided_json=SCHEMA, echo=True)).json()
 
     assert re.fullmatch("Go[.]" + A_SCHEMA, answer["choices"][0]["text"])
@@ -144,14 +146,14 @@ def test_only_max_tokens_may_leave_json_unfinished(chance: ApiServer, prefix: st
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_an_answer_that_breaks_its_schema_is_a_counted_error(
+def test_an_answer_that_violates_its_schema_is_a_counted_error(
     prefix: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(JsonValidator, "fault", lambda self, text: "it is not")
     with serving(FakeEngine()) as api:
         whole = api.post(f"{prefix}/{endpoint}", make_body(endpoint, guided_json=SCHEMA))
         streamed = api.post(f"{prefix}/{endpoint}", make_body(endpoint, guided_json=SCHEMA, stream=True))
-        assert api.told.mismatches(2) == 2
+        assert api.observed.mismatches(2) == 2
         page = api.get("/metrics").text
 
     assert (whole.status_code, whole.json()["error"]["code"].lower()) == (500, "constraint_failed")
@@ -162,7 +164,7 @@ def test_an_answer_that_breaks_its_schema_is_a_counted_error(
 
 
 @pytest.mark.parametrize(
-    ("schema", "said", "held"),
+    ("schema", "value", "allowed"),
     [
         ({"type": "string", "format": "email"}, f'"{"a" * 65}@example.org"', f'"{"a" * 64}@'),
         ({"type": "string", "format": "email"}, f'"a@{"b" * 64}.org"', f'"a@{"b" * 63}'),
@@ -170,25 +172,25 @@ def test_an_answer_that_breaks_its_schema_is_a_counted_error(
         ({"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}, "0}", "0."),
     ],
 )
-def test_what_a_validator_refuses_is_written_up_to_where_it_would_begin_to(
-    api: ApiServer, prefix: str, schema: dict[str, Any], said: str, held: str
+def test_output_is_constrained_where_a_validator_would_reject_it(
+    api: ApiServer, prefix: str, schema: dict[str, Any], value: str, allowed: str
 ) -> None:
-    form = {"type": "object", "properties": {"v": schema}, "required": ["v"]}
-    messages = [{"role": "user", "content": say(f'{{"v": {said}')}]
-    body = {"model": "fake", "messages": messages, "max_tokens": 400, "guided_json": form}
+    object_schema = {"type": "object", "properties": {"v": schema}, "required": ["v"]}
+    messages = [{"role": "user", "content": say(f'{{"v": {value}')}]
+    body = {"model": "fake", "messages": messages, "max_tokens": 400, "guided_json": object_schema}
 
     choice = api.post(f"{prefix}/chat/completions", body).json()["choices"][0]
 
-    assert choice["message"]["content"].startswith(f'{{"v": {held}')
+    assert choice["message"]["content"].startswith(f'{{"v": {allowed}')
     assert choice["finish_reason"] == "stop"
-    assert JsonValidator(form).fault(choice["message"]["content"]) is None
+    assert JsonValidator(object_schema).fault(choice["message"]["content"]) is None
 
 
-# --- what is refused ---
+# --- errors ---
 
 
 @pytest.mark.parametrize(
-    ("sent", "param", "words"),
+    ("sent", "param", "text"),
     [
         ({"guided_json": SCHEMA, "guided_regex": "a"}, "guided_regex", "guided_json and guided_regex"),
         (
@@ -198,7 +200,7 @@ def test_what_a_validator_refuses_is_written_up_to_where_it_would_begin_to(
         ),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing"),
         ({"response_format": {"type": "grammar"}}, "response_format.grammar", "missing"),
-        ({"response_format": {"type": "text", "schema": {}}}, "response_format.schema", "not for the type 'text'"),
+        ({"response_format": {"type": "text", "schema": {}}}, "response_format.schema", "combined with type 'text'"),
         ({"response_format": {"type": "xml"}}, "response_format.type", "xml"),
         ({"response_format": {"type": "text", "strict": True}}, "response_format.strict", "not permitted"),
         (
@@ -216,7 +218,7 @@ def test_what_a_validator_refuses_is_written_up_to_where_it_would_begin_to(
             "response_format.json_schema.strict",
             "boolean",
         ),
-        ({"guided_json": "{"}, "guided_json", "not JSON"),
+        ({"guided_json": "{"}, "guided_json", "not valid JSON"),
         ({"guided_json": {"type": "strang"}}, "guided_json", "not a valid JSON schema: at '/type'"),
         ({"guided_json": {"properties": {"a": {"not": {}}}}}, "guided_json", "'not' at '/properties/a/not'"),
         ({"guided_regex": "("}, "guided_regex", "cannot be enforced"),
@@ -226,13 +228,13 @@ def test_what_a_validator_refuses_is_written_up_to_where_it_would_begin_to(
         ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag", "not supported"),
     ],
 )
-def test_what_is_no_form_is_refused_by_name(
-    chance: ApiServer, prefix: str, sent: dict[str, Any], param: str, words: str
+def test_an_invalid_response_format_is_rejected_by_name(
+    chance: ApiServer, prefix: str, sent: dict[str, Any], param: str, text: str
 ) -> None:
     status, named, message = refusal(chance, prefix, stream=True, **sent)
 
     assert (status, named) == (400, param)
-    assert words in message
+    assert text in message
 
 
 def nested(depth: int) -> Any:
@@ -240,11 +242,11 @@ def nested(depth: int) -> Any:
 
 
 def chained(num_links: int, beside: dict[str, Any]) -> Any:
-    """Schemas of which each leads to the next: at once, or as a property beside others."""
+    """Schemas that each refer to the next, directly or in a property."""
     links: dict[str, Any] = {f"d{num_links}": {"type": "null"}}
-    for place in range(num_links):
-        link = {"$ref": f"#/$defs/d{place + 1}"}
-        links[f"d{place}"] = {"properties": {**beside, "next": link}} if beside else link
+    for index in range(num_links):
+        link = {"$ref": f"#/$defs/d{index + 1}"}
+        links[f"d{index}"] = {"properties": {**beside, "next": link}} if beside else link
     return links
 
 
@@ -289,7 +291,7 @@ PATHOLOGICAL: dict[str, dict[str, Any]] = {
 
 
 def pathological() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Each as a form, and each schema of an object as a function's parameters too: a name, a path, a body."""
+    """Each as a response format, and object schemas as function parameters too: name, path and body of each."""
     for name, sent in PATHOLOGICAL.items():
         yield name, "completions", make_body("completions", max_tokens=20, **sent)
         schema = sent.get("guided_json")
@@ -299,16 +301,16 @@ def pathological() -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield f"{name}, as a tool", "chat/completions", make_body("chat/completions", max_tokens=20, **tools)
 
 
-def test_what_is_too_much_is_refused_or_works_and_other_streams_go_on(prefix: str) -> None:
-    """A stream begins and ends beside each of them, whole."""
+def test_adversarial_schemas_are_rejected_or_work_and_do_not_stop_other_streams(prefix: str) -> None:
+    """Another stream starts and completes during each of them."""
     seen: dict[str, int] = {}
     with serving(FakeEngine()) as api, ThreadPoolExecutor(1) as pool:
         api.http.timeout = 60
         for name, path, body in pathological():
-            asked = pool.submit(api.post, f"{prefix}/{path}", body)
+            pending = pool.submit(api.post, f"{prefix}/{path}", body)
             stream = api.post(f"{prefix}/completions", make_body("completions", max_tokens=20, stream=True))
             assert len([event for event in events(stream.content) if event["choices"][0]["text"]]) == 20, name
-            answer = asked.result()
+            answer = pending.result()
             seen[name] = answer.status_code
             assert answer.status_code == 200 or (len(answer.json()["error"]["message"]) < 700), name
         api.wait_until_idle()
@@ -316,8 +318,8 @@ def test_what_is_too_much_is_refused_or_works_and_other_streams_go_on(prefix: st
     assert set(seen.values()) == {200, 400}, seen
 
 
-def test_of_several_tools_the_one_that_cannot_be_enforced_is_named(prefix: str) -> None:
-    """Also where only the grammar's compiler finds out."""
+def test_the_tool_whose_schema_cannot_be_enforced_is_named(prefix: str) -> None:
+    """Even if only the grammar compiler detects it."""
     impossible = {"properties": {"a": {"type": "integer", "minimum": 5, "maximum": 3}}, "required": ["a"]}
     functions = [{"name": "good"}, {"name": "bad", "parameters": impossible}]
     tools = [{"type": "function", "function": function} for function in functions]
@@ -329,7 +331,7 @@ def test_of_several_tools_the_one_that_cannot_be_enforced_is_named(prefix: str) 
     assert "at '/properties/a'" in error["message"]
 
 
-# --- as programs send it ---
+# --- the SDK ---
 
 
 class Pet(BaseModel):
@@ -343,7 +345,7 @@ class Home(BaseModel):
     rent: float = Field(gt=0, lt=1000)
 
 
-def test_parse_of_the_sdk_gives_the_model(chance: ApiServer, prefix: str) -> None:
+def test_sdk_parse_returns_the_pydantic_model(chance: ApiServer, prefix: str) -> None:
     messages: Any = [{"role": "user", "content": "Go."}]
     parsed = chance.sdk(prefix).chat.completions.parse(
         model="fake", messages=messages, response_format=Home, max_tokens=4000, seed=2

@@ -1,4 +1,4 @@
-"""Tools: what is allowed is called, and what is required must be."""
+"""Tool calls: allowed tools, required tools, and errors."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from support.tool_calls import CALL, FUNCTIONS, OSLO, SCHEMAS, SUM, body, called
 
 @pytest.fixture(scope="module")
 def chance() -> Iterator[ApiServer]:
-    """An engine that says tokens by chance, of those that are allowed."""
+    """An engine that samples random tokens among the allowed ones."""
     with serving(FakeEngine()) as server:
         yield server
 
 
-# --- what is called ---
+# --- tool choice ---
 
 
-def test_a_call_is_told_apart_from_the_words_before_it(api: ApiServer, prefix: str) -> None:
+def test_a_call_is_separate_from_the_text_before_it(api: ApiServer, prefix: str) -> None:
     choice = choice_of(api, prefix, f"Let me see.\n{CALL}")
 
     assert choice["message"]["content"] == "Let me see."
@@ -44,7 +44,7 @@ def test_a_message_of_calls_alone_has_no_content(api: ApiServer, prefix: str) ->
     assert called(choice) == [("weather", {"city": "Oslo"}), ("add", {"a": 2, "b": True})]
 
 
-def test_auto_leaves_the_model_its_words(api: ApiServer, prefix: str) -> None:
+def test_auto_allows_text(api: ApiServer, prefix: str) -> None:
     choice = choice_of(api, prefix, "It rains. <b>Take</b> an umbrella.", tool_choice="auto")
 
     assert (choice["message"]["content"], called(choice)) == ("It rains. <b>Take</b> an umbrella.", [])
@@ -94,7 +94,7 @@ def test_none_forbids_the_opening_of_a_call(api: ApiServer, prefix: str) -> None
         ),
     ],
 )
-def test_what_is_required_is_called_and_nothing_else(
+def test_required_tools_are_called_and_no_others(
     api: ApiServer, prefix: str, sent: dict[str, Any], allowed: set[str]
 ) -> None:
     choice = choice_of(api, prefix, "I would rather talk.", **sent)
@@ -113,14 +113,14 @@ def test_auto_among_allowed_tools_calls_no_other(api: ApiServer, prefix: str) ->
 
 
 @pytest.mark.parametrize("sent", [{"parallel_tool_calls": False}, {"tool_choice": {"type": "function", "name": "add"}}])
-def test_one_call_is_the_last_where_several_are_not_asked_for(
+def test_an_answer_ends_after_one_call_without_parallel_calls(
     api: ApiServer, prefix: str, sent: dict[str, Any]
 ) -> None:
     assert called(choice_of(api, prefix, SUM + "\n" + SUM, **sent)) == [("add", {"a": 2, "b": True})]
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_family_is_held_to_its_own_format(prefix: str, name: str) -> None:
+def test_every_family_is_constrained_to_its_own_format(prefix: str, name: str) -> None:
     engine = FakeEngine(tokenizer=FakeTokenizer(extra_specials=FORMATS[name].markers), tool_format=name)
     with serving(engine) as api:
         raw = api.post(f"{prefix}/chat/completions", body(tool_choice="required", n=8, seed=1)).json()
@@ -134,23 +134,23 @@ def test_every_family_is_held_to_its_own_format(prefix: str, name: str) -> None:
             assert JsonValidator(SCHEMAS[tool]).fault(json.dumps(arguments)) is None
 
 
-def test_a_call_that_max_tokens_cuts_keeps_what_was_said_of_it(api: ApiServer, prefix: str) -> None:
+def test_a_call_that_max_tokens_cuts_keeps_its_partial_arguments(api: ApiServer, prefix: str) -> None:
     choice = choice_of(api, prefix, CALL, max_tokens=len(CALL) - len('slo"}}\n</tool_call>'))
 
     assert choice["finish_reason"] == "length"
     assert choice["message"]["tool_calls"][0]["function"] == {"name": "weather", "arguments": '{"city": "O'}
 
 
-def told_of(raw: Any) -> tuple[str, str | None, list[tuple[str, str]]]:
-    """Content, finish reason and calls of a whole answer."""
+def fields_of(raw: Any) -> tuple[str, str | None, list[tuple[str, str]]]:
+    """Content, finish reason and calls of a complete answer."""
     (choice,) = raw["choices"]
     calls = [call["function"] for call in choice["message"].get("tool_calls") or ()]
     content = choice["message"]["content"]
     return content or "", choice["finish_reason"], [(call["name"], call["arguments"]) for call in calls]
 
 
-def folded(stream: bytes) -> tuple[str, str | None, list[tuple[str, str]]]:
-    """The same of a stream, put together as clients do."""
+def accumulated(stream: bytes) -> tuple[str, str | None, list[tuple[str, str]]]:
+    """The same of a stream, accumulated as clients do."""
     content, reason, calls = "", None, list[tuple[str, str]]()
     for choice in (choice for frame in events(stream) for choice in frame["choices"]):
         content += choice["delta"].get("content") or ""
@@ -165,19 +165,19 @@ def folded(stream: bytes) -> tuple[str, str | None, list[tuple[str, str]]]:
 
 @pytest.mark.parametrize("sent", [{"tool_choice": "required"}, {"tool_choice": "auto"}], ids=["required", "auto"])
 def test_calls_that_max_tokens_cuts_anywhere_leave_no_markup(api: ApiServer, prefix: str, sent: dict[str, Any]) -> None:
-    said = f"{CALL}\n{SUM}"
-    for length in range(1, len(said), 3):
-        asked = body(said, max_tokens=length, **sent)
-        raw = api.post(f"{prefix}/chat/completions", asked).json()
-        content, reason, calls = told_of(raw)
+    output = f"{CALL}\n{SUM}"
+    for length in range(1, len(output), 3):
+        request = body(output, max_tokens=length, **sent)
+        raw = api.post(f"{prefix}/chat/completions", request).json()
+        content, reason, calls = fields_of(raw)
 
-        assert folded(api.post(f"{prefix}/chat/completions", {**asked, "stream": True}).content) == (
+        assert accumulated(api.post(f"{prefix}/chat/completions", {**request, "stream": True}).content) == (
             content,
             reason,
             calls,
         )
         is_a_word = sent["tool_choice"] == "auto" and length < len("<tool_call>")
-        assert (content, reason) == (said[:length] if is_a_word else "", "length")
+        assert (content, reason) == (output[:length] if is_a_word else "", "length")
         assert raw["choices"][0]["message"]["content"] == (content or None)
         assert [name for name, _ in calls] == ["weather", "add"][: len(calls)]
 
@@ -189,37 +189,39 @@ def test_a_named_call_that_is_cut_leaves_no_markup_in_any_format(prefix: str, na
     sent = {"tool_choice": {"type": "function", "function": {"name": "weather"}}}
     with serving(FakeEngine(lambda request, index: iter(tokens), tokenizer=tokenizer, tool_format=name)) as api:
         for length in range(1, len(tokens), 4):
-            asked = body(max_tokens=length, **sent)
-            raw = api.post(f"{prefix}/chat/completions", asked).json()
+            request = body(max_tokens=length, **sent)
+            raw = api.post(f"{prefix}/chat/completions", request).json()
 
-            assert folded(api.post(f"{prefix}/chat/completions", {**asked, "stream": True}).content) == told_of(raw)
+            assert accumulated(
+                api.post(f"{prefix}/chat/completions", {**request, "stream": True}).content
+            ) == fields_of(raw)
             assert raw["choices"][0]["message"]["content"] is None
             assert raw["choices"][0]["finish_reason"] == "length"
 
 
-def test_a_required_call_that_the_requests_own_token_stops_is_the_requests_error(api: ApiServer, prefix: str) -> None:
-    before = len(api.told.records)
-    asked = body(CALL, tool_choice="required", stop_token_ids=[ord("n")])
+def test_a_required_call_that_a_stop_token_ends_is_the_requests_error(api: ApiServer, prefix: str) -> None:
+    before = len(api.observed.records)
+    request = body(CALL, tool_choice="required", stop_token_ids=[ord("n")])
 
-    answer = api.post(f"{prefix}/chat/completions", asked)
+    answer = api.post(f"{prefix}/chat/completions", request)
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stop_token_ids")
-    assert api.told.mismatches(before + 1) == 0
+    assert api.observed.mismatches(before + 1) == 0
 
 
-def test_what_only_looks_like_a_call_comes_back_as_content(prefix: str) -> None:
-    """An engine that kept to no grammar: nothing that it says may vanish."""
+def test_text_that_only_resembles_a_call_is_content(prefix: str) -> None:
+    """With an engine that ignores the grammar, no output may be lost."""
     table = TokenTable()
-    said = '<tool_call>{"name": "weather", "arguments": nothing}</tool_call> indeed'
+    output = '<tool_call>{"name": "weather", "arguments": nothing}</tool_call> indeed'
     with serving(played := PlayedEngine(table)) as api:
-        played.play([TokenOutput(0, (*said.encode(), table.end), FinishReason.STOP)])
+        played.play([TokenOutput(0, (*output.encode(), table.end), FinishReason.STOP)])
         choice = choice_of(api, prefix, model="played")
 
-    assert (choice["message"]["content"], called(choice)) == (said, [])
+    assert (choice["message"]["content"], called(choice)) == (output, [])
 
 
 @pytest.mark.parametrize(
-    ("said", "sent"),
+    ("output", "sent"),
     [
         ("Just words.", {"tool_choice": "required"}),
         (CALL, {"tool_choice": "none"}),
@@ -229,23 +231,23 @@ def test_what_only_looks_like_a_call_comes_back_as_content(prefix: str) -> None:
         (SUM.replace('"a"', '"x"'), {}),
     ],
 )
-def test_an_answer_that_broke_the_choice_is_an_error_and_is_counted(
-    prefix: str, said: str, sent: dict[str, Any]
+def test_an_answer_that_violates_the_tool_choice_is_a_counted_error(
+    prefix: str, output: str, sent: dict[str, Any]
 ) -> None:
     table = TokenTable()
     with serving(played := PlayedEngine(table)) as api:
-        played.play([TokenOutput(0, (*said.encode(), table.end), FinishReason.STOP)])
+        played.play([TokenOutput(0, (*output.encode(), table.end), FinishReason.STOP)])
         answer = api.post(f"{prefix}/chat/completions", body(model="played", **sent))
-        assert api.told.mismatches(1) == 1
+        assert api.observed.mismatches(1) == 1
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (500, None)
     assert answer.json()["error"]["code"].lower() == "constraint_failed"
 
 
-# --- beside other fields ---
+# --- with other fields ---
 
 
-def test_stop_strings_are_looked_for_in_content_alone(api: ApiServer, prefix: str) -> None:
+def test_stop_strings_apply_to_content_only(api: ApiServer, prefix: str) -> None:
     choice = choice_of(api, prefix, f"See: {CALL}", stop=["Oslo", "}", "<tool"])
 
     assert choice["message"]["content"] == "See:"
@@ -254,7 +256,7 @@ def test_stop_strings_are_looked_for_in_content_alone(api: ApiServer, prefix: st
     assert (stopped["message"]["content"], called(stopped)) == ("One. ", [])
 
 
-def test_choices_have_calls_of_their_own(api: ApiServer, prefix: str) -> None:
+def test_each_choice_has_its_own_calls(api: ApiServer, prefix: str) -> None:
     raw = api.post(f"{prefix}/chat/completions", body(CALL, "Words.", SUM, n=3, logprobs=True)).json()
 
     assert [called(choice) for choice in raw["choices"]] == [
@@ -269,24 +271,24 @@ def test_raw_output_has_the_call_as_the_model_wrote_it(api: ApiServer, prefix: s
     assert choice_of(api, prefix, CALL, raw_output=True)["raw_output"]["completion"] == CALL
 
 
-def test_a_form_holds_content_and_calls_stand_beside_it(api: ApiServer, prefix: str) -> None:
+def test_a_response_format_constrains_content_and_not_calls(api: ApiServer, prefix: str) -> None:
     schema = {"type": "json_schema", "json_schema": {"type": "object", "properties": {"n": {"type": "integer"}}}}
-    form = {"response_format": schema}
+    fields = {"response_format": schema}
 
-    assert choice_of(api, prefix, '{"n": 4}', **form)["message"]["content"] == '{"n": 4}'
-    assert called(choice_of(api, prefix, CALL, **form)) == [("weather", {"city": "Oslo"})]
-    assert called(choice_of(api, prefix, CALL, **form, tool_choice="required")) == [("weather", {"city": "Oslo"})]
-    none = choice_of(api, prefix, CALL, **form, tool_choice="none", max_tokens=60)
+    assert choice_of(api, prefix, '{"n": 4}', **fields)["message"]["content"] == '{"n": 4}'
+    assert called(choice_of(api, prefix, CALL, **fields)) == [("weather", {"city": "Oslo"})]
+    assert called(choice_of(api, prefix, CALL, **fields, tool_choice="required")) == [("weather", {"city": "Oslo"})]
+    none = choice_of(api, prefix, CALL, **fields, tool_choice="none", max_tokens=60)
     assert none["message"]["content"].startswith("{")
     assert called(none) == []
 
 
-def test_choices_of_texts_stand_beside_calls(api: ApiServer, prefix: str) -> None:
+def test_guided_choice_can_be_combined_with_tools(api: ApiServer, prefix: str) -> None:
     assert choice_of(api, prefix, "no/yes", guided_choice=["a", "no/yes"])["message"]["content"] == "no/yes"
     assert called(choice_of(api, prefix, CALL, guided_choice=["a", "no/yes"])) == [("weather", {"city": "Oslo"})]
 
 
-def test_tools_are_shown_to_the_model(prefix: str) -> None:
+def test_tools_are_in_the_prompt(prefix: str) -> None:
     prompts: list[str] = []
 
     def listen(request: Any, index: int) -> bytes:
@@ -303,7 +305,7 @@ def test_tools_are_shown_to_the_model(prefix: str) -> None:
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_control_tokens_in_a_description_stay_words_or_are_refused(prefix: str, listed: bool) -> None:
+def test_special_tokens_in_a_description_stay_text_or_are_rejected(prefix: str, listed: bool) -> None:
     tools = [{"type": "function", "function": {"name": "f", "description": "<|im_end|>"}}]
     source = "{{ tools | tojson if tools else '' }}<tool_call>{{ messages[-1]['content'] }}"
     with serving(
@@ -318,7 +320,7 @@ def test_control_tokens_in_a_description_stay_words_or_are_refused(prefix: str, 
         assert answer.json()["error"]["param"] == "tools"
 
 
-# --- what is refused ---
+# --- errors ---
 
 
 def tool(**function: object) -> list[dict[str, Any]]:
@@ -326,7 +328,7 @@ def tool(**function: object) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("sent", "param", "words"),
+    ("sent", "param", "text"),
     [
         ({"tool_choice": {"type": "function", "name": "other"}}, "tool_choice", "other"),
         ({"tool_choice": "sometimes"}, "tool_choice", "sometimes"),
@@ -345,10 +347,10 @@ def tool(**function: object) -> list[dict[str, Any]]:
         ({"guided_grammar": 'start: "x"'}, "guided_grammar", "tools"),
     ],
 )
-def test_what_cannot_be_done_is_refused_by_name(
-    api: ApiServer, prefix: str, sent: dict[str, Any], param: str, words: str
+def test_invalid_tool_fields_are_rejected_by_name(
+    api: ApiServer, prefix: str, sent: dict[str, Any], param: str, text: str
 ) -> None:
     status, at, message = refusal(api, prefix, **sent)
 
     assert (status, at) == (400, param)
-    assert words in message
+    assert text in message

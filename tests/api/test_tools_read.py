@@ -1,4 +1,4 @@
-"""Calls as clients read them: whole, streamed, in each dialect and in the older spelling."""
+"""Tool calls on the wire: complete, streamed, in each dialect, and as `function_call`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from support.api_server import DIALECTS, ApiServer, events, say
 from support.tool_calls import CALL, FUNCTIONS, OSLO, SUM, TOOLS, body, choice_of
 
 
-def test_pieces_of_a_stream_join_to_the_same_calls(api: ApiServer, prefix: str) -> None:
-    asked = body(f"So.\n{CALL}\n{SUM}", stream=True)
+def test_stream_deltas_join_to_the_same_calls(api: ApiServer, prefix: str) -> None:
+    request = body(f"So.\n{CALL}\n{SUM}", stream=True)
     deltas = [
         choice["delta"]
-        for frame in events(api.post(f"{prefix}/chat/completions", asked).content)
+        for frame in events(api.post(f"{prefix}/chat/completions", request).content)
         for choice in frame["choices"]
     ]
 
@@ -27,13 +27,13 @@ def test_pieces_of_a_stream_join_to_the_same_calls(api: ApiServer, prefix: str) 
         (1, "function", "add"),
     ]
     for index, arguments in enumerate([{"city": "Oslo"}, {"a": 2, "b": True}]):
-        told = "".join(piece["function"].get("arguments", "") for piece in pieces if piece["index"] == index)
-        assert json.loads(told) == arguments
+        joined = "".join(piece["function"].get("arguments", "") for piece in pieces if piece["index"] == index)
+        assert json.loads(joined) == arguments
     assert "".join(delta.get("content") or "" for delta in deltas) == "So."
     assert [delta["role"] for delta in deltas if "role" in delta] == ["assistant"]
 
 
-def test_each_dialect_has_its_own_pieces(api: ApiServer, prefix: str) -> None:
+def test_each_dialect_has_its_own_deltas(api: ApiServer, prefix: str) -> None:
     frames = events(api.post(f"{prefix}/chat/completions", body(CALL, stream=True)).content)
     deltas = [choice["delta"] for frame in frames for choice in frame["choices"]]
     head, piece, *_ = [delta["tool_calls"][0] for delta in deltas if "tool_calls" in delta]
@@ -59,7 +59,7 @@ def test_the_sdk_reads_calls(api: ApiServer, prefix: str) -> None:
     assert (call.function.name, call.function.arguments) == ("weather", OSLO)
 
 
-def test_calls_and_results_go_round(api: ApiServer, prefix: str) -> None:
+def test_calls_and_results_can_be_sent_back(api: ApiServer, prefix: str) -> None:
     first = api.post(f"{prefix}/chat/completions", body(CALL)).json()["choices"][0]["message"]
     messages = [
         {"role": "user", "content": "Weather?"},
@@ -72,16 +72,16 @@ def test_calls_and_results_go_round(api: ApiServer, prefix: str) -> None:
     assert (choice["message"]["content"], choice["finish_reason"]) == ("It rains.", "stop")
 
 
-# --- the older spelling ---
+# --- functions and function_call ---
 
 
-def legacy(*said: str, **sent: object) -> dict[str, Any]:
-    asked = body(*said, functions=FUNCTIONS, **sent)
-    del asked["tools"]
-    return asked
+def legacy(*outputs: str, **sent: object) -> dict[str, Any]:
+    request = body(*outputs, functions=FUNCTIONS, **sent)
+    del request["tools"]
+    return request
 
 
-def test_functions_are_answered_in_their_own_shape(api: ApiServer, prefix: str) -> None:
+def test_functions_are_answered_with_function_call(api: ApiServer, prefix: str) -> None:
     choice = api.post(f"{prefix}/chat/completions", legacy(CALL)).json()["choices"][0]
 
     assert choice["message"]["function_call"] == {"name": "weather", "arguments": OSLO}
@@ -90,7 +90,7 @@ def test_functions_are_answered_in_their_own_shape(api: ApiServer, prefix: str) 
     assert choice["finish_reason"] == "function_call"
 
 
-def test_functions_are_streamed_in_their_own_shape(api: ApiServer, prefix: str) -> None:
+def test_functions_are_streamed_as_function_call(api: ApiServer, prefix: str) -> None:
     frames = events(api.post(f"{prefix}/chat/completions", legacy(CALL, stream=True)).content)
     choices = [choice for frame in frames for choice in frame["choices"]]
     pieces = [choice["delta"]["function_call"] for choice in choices if "function_call" in choice["delta"]]
@@ -101,9 +101,9 @@ def test_functions_are_streamed_in_their_own_shape(api: ApiServer, prefix: str) 
 
 
 @pytest.mark.parametrize(
-    ("said", "choice", "name"), [("Words.", {"name": "add"}, "add"), (CALL, "none", None), (CALL, "auto", "weather")]
+    ("output", "choice", "name"), [("Words.", {"name": "add"}, "add"), (CALL, "none", None), (CALL, "auto", "weather")]
 )
-def test_function_call_is_kept_to(api: ApiServer, prefix: str, said: str, choice: object, name: str | None) -> None:
-    raw = api.post(f"{prefix}/chat/completions", legacy(said, function_call=choice)).json()
+def test_function_call_is_enforced(api: ApiServer, prefix: str, output: str, choice: object, name: str | None) -> None:
+    raw = api.post(f"{prefix}/chat/completions", legacy(output, function_call=choice)).json()
 
     assert raw["choices"][0]["message"].get("function_call", {}).get("name") == name

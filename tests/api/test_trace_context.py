@@ -1,4 +1,4 @@
-"""Which `traceparent` is valid: by W3C's Trace Context, and as OpenTelemetry reads it, which makes the spans."""
+"""Validity of `traceparent`, by W3C Trace Context and as OpenTelemetry, which creates the spans, parses it."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ INVALID = [
 
 
 def theirs(parent: str) -> str:
-    """The trace that OpenTelemetry reads."""
+    """The trace id that OpenTelemetry parses."""
     context = get_current_span(TraceContextTextMapPropagator().extract({"traceparent": parent})).get_span_context()
     return format_trace_id(context.trace_id) if context.is_valid else ""
 
 
 @pytest.mark.parametrize("parent", VALID)
-def test_a_valid_parent_names_its_trace(parent: str) -> None:
+def test_a_valid_traceparent_has_a_trace_id(parent: str) -> None:
     assert trace_id_of({"traceparent": parent}) == theirs(parent) == TRACE_ID
 
 
 @pytest.mark.parametrize("parent", INVALID)
-def test_what_is_not_valid_names_none(parent: str) -> None:
+def test_an_invalid_traceparent_has_no_trace_id(parent: str) -> None:
     assert trace_id_of({"traceparent": parent}) == theirs(parent) == ""
 
 
@@ -48,15 +48,15 @@ def sent(*headers: tuple[str, str]) -> dict[str, str]:
     return sent_trace(Headers(raw=[(name.encode(), value.encode()) for name, value in headers]))
 
 
-def test_a_state_that_comes_in_two_headers_is_one() -> None:
+def test_two_tracestate_headers_are_joined() -> None:
     headers = ("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2"), ("accept", "*/*")
 
     assert sent(*headers) == {"traceparent": PARENT, "tracestate": "a=1,b=2"}
 
 
-def test_without_a_valid_parent_there_is_no_state() -> None:
+def test_tracestate_without_a_valid_traceparent_is_ignored() -> None:
     assert sent(("tracestate", "a=1")) == sent(("traceparent", "nonsense"), ("tracestate", "a=1")) == {}
 
 
-def test_two_parents_are_none() -> None:
+def test_two_traceparent_headers_are_invalid() -> None:
     assert sent(("traceparent", PARENT), ("traceparent", PARENT)) == {}

@@ -1,4 +1,4 @@
-"""A database that is slow to say what was used holds up nobody but those who ask for that, and not too many of them."""
+"""GET /usage with a slow database: it delays no other requests, and its queue is bounded."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from crossette.testing.fake_engine import FakeEngine
 from support.api_server import DIALECTS, LIMIT_S, ApiServer, say, serving
 
 LONG = {"model": "fake", "prompt": "x" * 20_000 + say("Hello"), "max_tokens": 8}
-"""So long that it is encoded in a thread."""
+"""Long enough to be encoded in a thread."""
 
 
 class SlowLedger(NoLedger):
-    """Says nothing until it may."""
+    """Returns nothing until it is released."""
 
     def __init__(self) -> None:
         self.begun, self.may_end = threading.Semaphore(0), threading.Event()
@@ -54,7 +54,7 @@ def wait_for(api: ApiServer, num_waiting: int) -> None:
 
 
 def test_a_slow_database_does_not_delay_the_encoding_of_long_prompts(ledger: SlowLedger, prefix: str) -> None:
-    """More requests ask for usage than there are shared threads."""
+    """With more usage requests than shared threads."""
     with reading(ledger) as server, ThreadPoolExecutor(40) as clients:
         asking = [clients.submit(server.get, f"{prefix}/usage") for _ in range(40)]
         wait_for(server, 39)
@@ -67,7 +67,7 @@ def test_a_full_queue_is_a_503(ledger: SlowLedger, prefix: str) -> None:
     with reading(ledger, max_waiting=1) as server, ThreadPoolExecutor(2) as clients:
         first = clients.submit(server.get, f"{prefix}/usage")
         assert ledger.begun.acquire(timeout=LIMIT_S)
-        wait_for(server, 0)  # the event loop learns a moment later that its turn has come
+        wait_for(server, 0)  # the event loop is notified a moment later that the thread has taken it
         second = clients.submit(server.get, f"{prefix}/usage")
         wait_for(server, 1)
         refused = server.get(f"{prefix}/usage")
@@ -79,7 +79,7 @@ def test_a_full_queue_is_a_503(ledger: SlowLedger, prefix: str) -> None:
     assert error["message"].startswith("1 requests wait for a usage report; the limit is 1.")
 
 
-def test_a_database_that_does_not_answer_is_a_503(ledger: SlowLedger, prefix: str) -> None:
+def test_a_database_that_does_not_respond_is_a_503(ledger: SlowLedger, prefix: str) -> None:
     with reading(ledger, timeout_s=0.05) as server:
         answer = server.get(f"{prefix}/usage")
         ledger.may_end.set()

@@ -1,4 +1,4 @@
-"""Slow work in threads of its own: a bounded queue, and when to retry."""
+"""Worker pools: a bounded queue, and `retry-after`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.api_server import LIMIT_S
 
 
 class HeldWork:
-    """Work that goes on until the test lets it end."""
+    """Work that runs until the test releases it."""
 
     def __init__(self) -> None:
         self.begun, self.may_end = threading.Event(), threading.Event()
@@ -27,13 +27,13 @@ class HeldWork:
 
 @pytest.fixture
 def pool() -> Iterator[WorkerPool]:
-    """One thread, for which one may wait."""
+    """One thread, and a queue of one."""
     one = WorkerPool("test", 1, max_waiting=1, waits_for="for the test")
     yield one
     one.close()
 
 
-def test_retry_after_is_known_from_the_first_work_on(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_after_is_estimated_from_the_first_task_on(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(worker_pool, "monotonic", lambda: clock[0])
     held = HeldWork()
@@ -54,7 +54,7 @@ def test_retry_after_is_known_from_the_first_work_on(pool: WorkerPool, monkeypat
     assert asyncio.run(play()) == 30.0
 
 
-def test_a_caller_that_leaves_the_queue_frees_its_slot_and_runs_nothing(pool: WorkerPool) -> None:
+def test_a_cancelled_caller_frees_its_slot_and_its_work_does_not_run(pool: WorkerPool) -> None:
     done: list[str] = []
     held = HeldWork()
 

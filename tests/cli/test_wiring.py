@@ -83,7 +83,7 @@ def test_the_flags_of_a_server_and_the_limits_of_its_keys_take_effect(real_model
         body = server.post(boss).json()
 
     assert crowded.status_code == 503
-    assert "and 1 is the limit" in crowded.json()["error"]["message"]
+    assert "and the limit is 1" in crowded.json()["error"]["message"]
     assert (after_a_restart.status_code, after_a_restart.json()["error"]["code"]) == (429, "insufficient_quota")
     with closing(sqlite3.connect(file)) as connection:
         columns = "prompt_tokens, completion_tokens, cost, request_content, answer_content"

@@ -21,7 +21,7 @@ from support.client_environments import run_client
 from support.client_programs import Client
 from support.client_promises import STARCODER
 from support.client_tools import ORDERS
-from support.compatibility_page import PRINTED, Told
+from support.compatibility_page import PRINTED, Results
 
 WINDOW = 4096
 
@@ -96,13 +96,13 @@ def servers(real_engine: OpenVINOEngine) -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-def told(servers: Servers) -> Callable[[Client], Told]:
+def told(servers: Servers) -> Callable[[Client], Results]:
     """What a client was told. Each program runs once."""
 
     @cache
-    def run(client: Client) -> Told:
+    def run(client: Client) -> Results:
         script, *arguments = client.program
-        answered: Told = run_client(client.environment, script, servers.asked(), *arguments)
+        answered: Results = run_client(client.environment, script, servers.asked(), *arguments)
         return answered
 
     return run

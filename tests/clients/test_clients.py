@@ -18,13 +18,13 @@ from support.api_server import LIMIT_S, ApiServer
 from support.client_environments import PINS, python_of, typecheck, unpinned
 from support.client_programs import CLIENTS, Client
 from support.client_promises import promises
-from support.compatibility_page import PAGE, PRINTED, SCENARIOS, Told, page
+from support.compatibility_page import PAGE, PRINTED, SCENARIOS, Results, page
 
 pytestmark = [pytest.mark.all, pytest.mark.timeout(1200)]  # the first test may install all
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
 
-Run = Callable[[Client], Told]
+Run = Callable[[Client], Results]
 
 
 class Servers(Protocol):

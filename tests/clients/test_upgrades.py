@@ -37,7 +37,7 @@ def test_the_jdks_client_is_answered(prefix: str, stream: bool, tmp_path: Path) 
         file = tmp_path / "body.json"
         file.write_text(body(api, stream), encoding="utf-8")
         lines = ran("java", "-Dfile.encoding=UTF-8", str(JAVA), api.url(f"{prefix}/chat/completions"), str(file))
-        statuses = [record.status for record in api.told.records]
+        statuses = [record.status for record in api.observed.records]
 
     assert [line.partition(" ")[0] for line in lines] == ["200"] * 3
     for line in lines:

@@ -131,8 +131,8 @@ def test_the_span_has_the_trace_of_the_log(sent: str) -> None:
     with traced() as (server, collector):
         for _ in range(2):
             post(server, {"traceparent": sent})
-        server.told.wait_for(2)
-        logged = [record.trace_id for record in server.told.records]
+        server.observed.wait_for(2)
+        logged = [record.trace_id for record in server.observed.records]
 
     assert [span.trace_id.hex() for span in collector.spans] == logged
     assert len(set(logged)) == (1 if TRACE_ID in sent else 2)

@@ -206,10 +206,10 @@ def test_a_disconnect_ends_the_running_request_and_those_after_it(caplog: pytest
             client.sendall(post(json.dumps(endless).encode()) * 3)
             engine.wait_for(has(running=1))
         engine.wait_for(has(running=0, waiting=0), LIMIT_S)
-        api.told.wait_for(1)
+        api.observed.wait_for(1)
 
     assert engine.stats().completion_tokens < 90_000
-    assert [record.status for record in api.told.records] == [499]
+    assert [record.status for record in api.observed.records] == [499]
     assert all(record.levelno <= logging.INFO for record in caplog.records)
 
 

@@ -1,4 +1,4 @@
-"""The real app behind the real server, on a free port, in a thread; its engine says what the prompt tells it to."""
+"""The real app in the real server, on a free port, in a thread. The prompt defines the output of its fake engine."""
 
 from __future__ import annotations
 
@@ -37,50 +37,52 @@ from crossette.types import GenerationRequest
 from support.engine_calls import is_empty
 
 LIMIT_S = 20
-"""The limit of every wait of a test for something that should happen at once."""
+"""Timeout of every wait in a test."""
 
 PREFIXES = ("/v1", "/inference/v1")
 ALIASES = {"gpt-3.5-turbo": "fake", "accounts/fireworks/models/starcoder-16b-w8a16": "fake"}
 DIALECTS = {"/v1": OPENAI, "/inference/v1": FIREWORKS}
 
-_ORDER = b"say: "
-_ORDER_IN_TURNS = b"in turns: "
+_SAY = b"say: "
+_IN_TURNS = b"in turns: "
 _RESULT = re.compile("<tool_response>\n(.*?)\n</tool_response>", re.DOTALL)
 
 
 def say(*texts: str) -> str:
-    """A prompt, or a message, that a parrot answers with these texts: choice 0 with the first, and so on around."""
-    return _ORDER.decode() + "|".join(texts)
+    """A prompt or message to which `parrot` outputs these texts: choice 0 the first, and so on, cyclically."""
+    return _SAY.decode() + "|".join(texts)
 
 
 def in_turns(*texts: str) -> str:
-    """A message that a parrot answers with the first text, and with the second when it is asked again, and so on.
+    """A message to which `parrot` outputs the first text, then the second in the next turn, and so on.
 
-    `$1` in a text is the first result of a tool in the conversation, `$2` the second.
+    `$1` in a text is the first tool result in the conversation, `$2` the second.
     """
-    return _ORDER_IN_TURNS.decode() + json.dumps(texts)
+    return _IN_TURNS.decode() + json.dumps(texts)
 
 
 def parrot(request: GenerationRequest, index: int) -> bytes:
-    """A script for the fake engine. Without an order it tells the number of the prompt's tokens."""
-    prompt = bytes(min(token, 255) for token in request.prompt)  # control tokens as a byte that is never in UTF-8
-    _, found, told = prompt.rpartition(_ORDER_IN_TURNS)
+    """A script for the fake engine. Without an instruction it outputs the number of prompt tokens."""
+    prompt = bytes(
+        min(token, 255) for token in request.prompt
+    )  # special tokens become a byte that never occurs in UTF-8
+    _, found, instruction = prompt.rpartition(_IN_TURNS)
     if found:
-        return _next_turn(told)
-    _, found, told = prompt.rpartition(_ORDER)
+        return _next_turn(instruction)
+    _, found, instruction = prompt.rpartition(_SAY)
     if not found:
         return f"{len(request.prompt)} tokens".encode()
-    texts = told.partition(b"\xff")[0].split(b"|")
+    texts = instruction.partition(b"\xff")[0].split(b"|")
     return texts[index % len(texts)]
 
 
-def _next_turn(told: bytes) -> bytes:
-    """What comes next, by what was said since the order."""
-    since = told.decode(errors="replace")
+def _next_turn(instruction: bytes) -> bytes:
+    """The next output, by the number of turns since the instruction."""
+    since = instruction.decode(errors="replace")
     texts, _ = json.JSONDecoder().raw_decode(since)
     results = _RESULT.findall(since)
-    text: str = texts[told.count(b"\xffassistant\n") - 1]
-    return re.sub(r"\$(\d)", lambda mark: results[int(mark[1]) - 1], text).encode()
+    text: str = texts[instruction.count(b"\xffassistant\n") - 1]
+    return re.sub(r"\$(\d)", lambda reference: results[int(reference[1]) - 1], text).encode()
 
 
 def has(**counts: int) -> Callable[[EngineStats], bool]:
@@ -88,8 +90,8 @@ def has(**counts: int) -> Callable[[EngineStats], bool]:
     return lambda stats: all(getattr(stats, name) == count for name, count in counts.items())
 
 
-class Told:
-    """Who is told of requests, after log and metrics: a client may have its answer a moment before."""
+class RecordKeeper:
+    """An observer that keeps records, after log and metrics. A client may have its answer a moment before."""
 
     def __init__(self) -> None:
         self.records: list[RequestRecord] = []
@@ -101,12 +103,12 @@ class Told:
             self._changed.notify_all()
 
     def mismatches(self, num_requests: int) -> int:
-        """How many of the first `num_requests` ended with an answer that does not match what the grammar enforced."""
+        """How many of the first `num_requests` ended with an output mismatch."""
         self.wait_for(num_requests)
         return sum(bool(record.mismatch) for record in self.records)
 
     def wait_for(self, count: int) -> None:
-        """Wait until so many requests were told of, those for metrics left out."""
+        """Wait for this many records, without those of /metrics."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._count() >= count, LIMIT_S), self.records
 
@@ -116,14 +118,14 @@ class Told:
 
 @dataclass
 class ApiServer:
-    """A server at work. `engine` may be paused, stepped and waited for from the thread of the test."""
+    """A running server. The test's thread may pause, step and wait for `engine`."""
 
     root: str
     address: tuple[str, int]
     app: App
     engine: FakeEngine
     server: DrainingServer
-    told: Told
+    observed: RecordKeeper
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=LIMIT_S))
 
     def __post_init__(self) -> None:
@@ -134,7 +136,7 @@ class ApiServer:
         return self.root + path
 
     def post(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> httpx.Response:
-        """A POST of JSON, or of bytes as they are."""
+        """POST JSON, or raw bytes."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.http.post(self.url(path), content=content, headers=headers)
 
@@ -142,7 +144,7 @@ class ApiServer:
         return self.http.get(self.url(path), headers=headers)
 
     def begin(self, path: str, body: object) -> socket.socket:
-        """Send a request on a connection of its own, and read nothing: closing it hangs up."""
+        """Send a request on its own connection, and read nothing. Closing the connection disconnects."""
         content = json.dumps(body).encode()
         connection = self.connect()
         head = f"POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {len(content)}\r\n\r\n"
@@ -154,7 +156,7 @@ class ApiServer:
 
     @contextmanager
     def one_connection(self) -> Iterator[Callable[[str, object], int]]:
-        """A call that posts and gives the status, on one connection: it fails once the server has closed that."""
+        """A function that posts and returns the status, on one connection. It fails once the server has closed it."""
         with closing(HTTPConnection(*self.address, timeout=LIMIT_S)) as connection:
             connection.connect()
             connection.auto_open = 0
@@ -168,7 +170,7 @@ class ApiServer:
             yield ask
 
     def wait_until_idle(self) -> None:
-        """Come back when nothing runs, waits or holds a block."""
+        """Wait until nothing runs, waits or holds a block."""
         self.engine.wait_for(lambda stats: is_empty(self.engine), LIMIT_S)
 
     def _sdk(self, prefix: str) -> OpenAI:
@@ -201,12 +203,12 @@ def serving(
     begins_traces: bool = False,
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
-    """Run a server of its own for one test: with a parrot, unless an engine is given.
+    """Run a server for one test, with a fake engine and `parrot` by default.
 
-    `callers` are by the key that they send as a Bearer token.
+    `callers` are by bearer token.
     """
     engine = engine or FakeEngine(parrot)
-    told = Told()
+    observed = RecordKeeper()
     models = ServedModels({engine.info.name: engine}, aliases)
     app = App(
         models,
@@ -218,7 +220,7 @@ def serving(
         grammars=grammars,
         usage=usage,
         origins=origins,
-        observers=(*observers, told.note),
+        observers=(*observers, observed.note),
         begins_traces=begins_traces,
     )
     server = _Server(app, engine, drain_timeout, tls)
@@ -227,8 +229,8 @@ def serving(
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         assert server.ready.wait(LIMIT_S)
-        # Tests that bring an engine of another class do not use what only the fake one has.
-        served = ApiServer(f"http://127.0.0.1:{address[1]}", address, app, engine, server, told)  # type: ignore[arg-type]
+        # Tests with an engine of another class do not use attributes that only the fake engine has.
+        served = ApiServer(f"http://127.0.0.1:{address[1]}", address, app, engine, server, observed)  # type: ignore[arg-type]
         try:
             yield served
         finally:
@@ -239,7 +241,7 @@ def serving(
 
 
 class _Callers:
-    """An `Authenticator` that knows callers by their keys, and lets everybody else in too."""
+    """An `Authenticator` with callers by their keys; all others are anonymous."""
 
     def __init__(self, callers: Mapping[str, Caller]) -> None:
         self._callers = callers
@@ -258,14 +260,14 @@ class _Server(DrainingServer):
         self.ready.set()
 
     async def main_loop(self) -> None:
-        """As uvicorn's, but it looks more often than ten times a second: a test waits for every stop."""
-        await self.on_tick(0)  # sets the date that every answer carries
+        """As uvicorn's, but polls more than ten times a second, as every test waits for the stop."""
+        await self.on_tick(0)  # sets the date header of responses
         while not self.should_exit:
             await asyncio.sleep(0.005)
 
 
 def events(stream: bytes) -> list[Any]:
-    """The frames of a whole stream, decoded. Fails unless each is one line, and the last one is `[DONE]`."""
+    """The frames of a complete stream, decoded. Fails unless each is one line and the last one is `[DONE]`."""
     *frames, done, rest = stream.split(b"\n\n")
     assert (done, rest) == (b"data: [DONE]", b"")
     return [_decoded(frame) for frame in frames]
@@ -286,12 +288,12 @@ def _decoded(frame: bytes) -> Any:  # Any: JSON
 
 
 def fingerprint(raw: Any, prefix: str) -> dict[str, str]:
-    """What OpenAI's answers have beside the rest: their own system_fingerprint. Fireworks' have nothing."""
+    """The `system_fingerprint` field of OpenAI's answers. Fireworks' answers have none."""
     return {"system_fingerprint": raw["system_fingerprint"]} if DIALECTS[prefix].fingerprints else {}
 
 
 def strictly(model: type[pydantic.BaseModel], raw: object) -> set[str]:
-    """Check JSON against a type of the SDK, as the SDK itself never does. Returns the keys that it does not know."""
+    """Validate JSON against a type of the SDK, which the SDK itself does not do. Returns the unknown keys."""
     return set(_extras(model.model_validate_json(json.dumps(raw), strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""Environments of other programs: made once under .venvs/, and kept until their pins change."""
+"""Environments of client programs: created once under .venvs/, and kept until their pins change."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ TYPESCRIPT = (
 
 
 def run_client(name: str, script: str, *arguments: str) -> Any:  # Any: JSON
-    """Run a script of tests/clients in a client's environment, and return what it prints. curl is the machine's own.
+    """Run a script of tests/clients in a client's environment, and return what it prints. curl is the installed one.
 
-    Fails where the environment cannot be made, or the script ends with an error.
+    Fails if the environment cannot be created, or the script ends with an error.
     """
     if name == "curl":
         if shutil.which("curl") is None:
@@ -43,7 +43,7 @@ def run_client(name: str, script: str, *arguments: str) -> Any:  # Any: JSON
 
 
 def typecheck(name: str, script: str) -> str:
-    """What the TypeScript compiler has against a script; nothing, if all is well."""
+    """The errors of the TypeScript compiler for a script; "" if there are none."""
     compiler = npm_folder(name) / "node_modules/typescript/bin/tsc"
     command = [str(node()), str(compiler), *TYPESCRIPT, str(_beside_modules(name, script))]
     ran = _run(command, RUN_LIMIT_S, folder=npm_folder(name))
@@ -93,7 +93,7 @@ def node() -> Path:
 
 
 def unpinned(name: str) -> set[str]:
-    """The packages of an environment whose versions nothing here decides: they may change by themselves."""
+    """The packages of an environment whose versions are not pinned."""
     return _unpinned_python(name) if name in PINS["python"] else _unpinned_npm(name)
 
 
@@ -105,7 +105,7 @@ def _unpinned_python(name: str) -> set[str]:
 
 
 def _pinned_python(name: str) -> dict[str, str]:
-    """The versions of an environment: its own pins come before what is the same in all."""
+    """The pinned versions of an environment; its own pins override the shared ones."""
     pinned: dict[str, str] = PINS["brought"]["python"] | dict(pin.split("==") for pin in PINS["python"][name])
     return pinned
 
@@ -113,14 +113,14 @@ def _pinned_python(name: str) -> dict[str, str]:
 def _unpinned_npm(name: str) -> set[str]:
     lock = json.loads((npm_folder(name) / "package-lock.json").read_text())["packages"]
     pinned = set(PINS["brought"]["npm"].items())
-    for package in lock.values():  # what asks for one version and no other decides it too
+    for package in lock.values():  # an exact requirement of a package pins its dependency too
         pinned.update((package.get("dependencies", {}) | package.get("optionalDependencies", {})).items())
     versions = {(path.rpartition("node_modules/")[2], package.get("version")) for path, package in lock.items() if path}
     return {name for name, version in versions if (name, version) not in pinned}
 
 
 def _beside_modules(name: str, script: str) -> Path:
-    """A script, copied with what it imports to where Node and its compiler find the client: above the file."""
+    """Copy a script and its imports next to `node_modules`, where Node and its compiler find the client."""
     for shared in SCRIPTS.glob("*.ts"):
         shutil.copy(shared, npm_folder(name))
     return npm_folder(name) / script
@@ -133,7 +133,7 @@ def _folder(name: str, *key: object) -> Path:
 def _install(command: Sequence[str], pins: Sequence[str]) -> None:
     ran = _run(command, INSTALL_LIMIT_S)
     if ran.returncode != 0:
-        last_lines = (ran.stderr or ran.stdout).strip().splitlines()[-5:] or ["it said nothing"]
+        last_lines = (ran.stderr or ran.stdout).strip().splitlines()[-5:] or ["it printed nothing"]
         pytest.fail("\n".join([f"{' '.join(pins)} cannot be installed:", *last_lines]))
 
 
@@ -144,7 +144,7 @@ def _printed(command: Sequence[str]) -> Any:  # Any: JSON
 
 
 def _run(command: Sequence[str], limit_s: float, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    # Not in the environment of the tests: what is set for them would hide what a user has to set.
+    # Variables of the tests are removed, as they would hide what a user has to set.
     hidden = ("OPENAI_", "FIREWORKS_", "LANGCHAIN_", "LANGSMITH_", "PYTEST", "PYTHON")
     clean = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
     return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=limit_s, env=clean, cwd=folder)

@@ -1,4 +1,4 @@
-"""Which programs tests/clients has, and which client each is written for."""
+"""The programs in tests/clients, and the client of each."""
 
 from __future__ import annotations
 

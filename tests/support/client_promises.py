@@ -1,4 +1,4 @@
-"""What each client must be told, for every base URL. Written out in the wire's own words, not taken from the code."""
+"""The expected results of each client, for every base URL. They are written out, not derived from the code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Promises = dict[str, Any]
 
 
 class Matching:
-    """Equal to each text that a pattern is found in: what a real model says is not ours to promise."""
+    """Equal to every text that contains a pattern, as the output of a real model is not fixed."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -28,7 +28,7 @@ class Matching:
 
 
 class Wire(NamedTuple):
-    """What a dialect says where the two differ."""
+    """The differences between the dialects."""
 
     stopped: str
     counts_streams: bool
@@ -38,14 +38,14 @@ class Wire(NamedTuple):
     too_long: str
     broken: str
     beyond_openai: list[str]
-    """Keys of logprobs that OpenAI's types do not know."""
+    """Keys of logprobs that OpenAI's types do not have."""
     beyond_fireworks: dict[str, list[str]]
-    """Keys that Fireworks' types do not know, where logprobs are asked for."""
+    """Keys that Fireworks' types do not have, if logprobs are requested."""
 
 
 _OPENAI_LOGPROBS = ["choices.logprobs.content", "choices.logprobs.refusal"]
 _DETAILS = "usage.completion_tokens_details"
-_PLACE_OF_CALL = "choices.delta.tool_calls.index"
+_CALL_INDEX = "choices.delta.tool_calls.index"
 
 OPENAI = Wire(
     stopped="one, ",
@@ -66,7 +66,7 @@ OPENAI = Wire(
         ],
         "chat chunks": ["choices.delta.refusal", *_OPENAI_LOGPROBS, "system_fingerprint"],
         "calls": ["choices.message.annotations", "choices.message.refusal", "system_fingerprint", _DETAILS],
-        "call chunks": ["choices.delta.refusal", _PLACE_OF_CALL, "system_fingerprint"],
+        "call chunks": ["choices.delta.refusal", _CALL_INDEX, "system_fingerprint"],
         "completion": [*_OPENAI_LOGPROBS, "system_fingerprint", _DETAILS],
         "completion chunks": [*_OPENAI_LOGPROBS, "system_fingerprint"],
     },
@@ -85,13 +85,13 @@ FIREWORKS = Wire(
     ],
     beyond_fireworks={
         **{key: [_DETAILS] for key in ("chat", "chat chunks", "calls", "completion", "completion chunks")},
-        "call chunks": [_PLACE_OF_CALL, _DETAILS],
+        "call chunks": [_CALL_INDEX, _DETAILS],
     },
 )
 
 
 def promises(client: str, base: str) -> Promises:
-    """What a client must be told in every scenario, by the path of its base URL."""
+    """The expected result of a client in every scenario, by the path of its base URL."""
     wire = FIREWORKS if base.startswith("/inference") else OPENAI
     return _common(wire) | (_OWN[client](wire) if client in _OWN else {})
 
@@ -131,7 +131,7 @@ def _common(wire: Wire) -> Promises:
 
 
 def _openai_0(wire: Wire) -> Promises:
-    """It knows calls as `function_call`, which cannot be required but by name."""
+    """This client uses `function_call`, which can only be required by name."""
     return promises_of_tools("function_call") | {
         "told to retry": {"429": ["RateLimitError", "fine"], "503": ["ServiceUnavailableError", "fine"]},
         "tool choice": {"auto": [], "none": [], "named": ["weather"]},
@@ -139,7 +139,7 @@ def _openai_0(wire: Wire) -> Promises:
 
 
 def _openai_typed(wire: Wire) -> Promises:
-    """The keys that OpenAI's types do not know."""
+    """The keys that OpenAI's types do not have."""
     return {
         "strict types": {
             "chat": wire.beyond_openai,
@@ -155,7 +155,7 @@ def _openai_typed(wire: Wire) -> Promises:
 
 
 def _fireworks(wire: Wire) -> Promises:
-    """The keys that Fireworks' types do not know."""
+    """The keys that Fireworks' types do not have."""
     return {"strict types": wire.beyond_fireworks}
 
 
@@ -170,7 +170,7 @@ def _langchain_openai(wire: Wire) -> Promises:
 
 
 def _langchain_fireworks(wire: Wire) -> Promises:
-    """It always asks for usage in streams, and does not raise where one breaks off."""
+    """This client always requests usage in streams, and does not raise if a stream ends early."""
     chat = _answer(wire.stopped, 39)
     return {
         "completion": wire.stopped,
@@ -184,7 +184,7 @@ def _langchain_fireworks(wire: Wire) -> Promises:
 
 
 def _ai_sdk(wire: Wire) -> Promises:
-    """It always asks for usage in streams; its completion models make a transcript of the prompt, which is echoed."""
+    """This client always requests usage in streams. Its completion models send a transcript, which is echoed."""
     transcript, chat = _answer("one, two, three\n\nassistant:\n", 39, 28), _answer(wire.stopped, 39)
     return promises_of_tools("tool-calls") | {
         "completion": transcript,
@@ -200,15 +200,15 @@ def _instructor(wire: Wire) -> Promises:
 
 
 def _curl(wire: Wire) -> Promises:
-    told = {
+    expected = {
         "usage before the last chunk": ["None"],
         "reason before the last chunk": ["None"],
         "counts": ["completion_tokens", "prompt_tokens", "total_tokens"],
         "end": "data: [DONE]",
     }
     return {
-        "example of the page": told | {"reason": "stop"},
-        "example of the page, real model": told | {"reason": Matching("^(stop|length)$")},
+        "example of the page": expected | {"reason": "stop"},
+        "example of the page, real model": expected | {"reason": Matching("^(stop|length)$")},
     }
 
 

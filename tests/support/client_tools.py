@@ -1,4 +1,4 @@
-"""What clients ask about tools and forms, what the engine then says, and what they must be told of it."""
+"""Requests of clients with tools and response formats, the engine's output, and the expected results."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PLACE: dict[str, Any] = {
     "rivers": [{"name": "Loire", "km": 1006}, {"name": "Loiret", "km": 12}],
     "twin": None,
 }
-"""An object of the type that programs ask for: nested, with a choice, a list, numbers and a null."""
+"""An object of the type that programs request: nested, with an enum, a list, numbers and a null."""
 
 CAPITAL = {"country": "Côte d'Ivoire"}
 WEATHER = {"city": "Yamoussoukro", "unit": "celsius"}
-"""What the two tools are called with."""
+"""The arguments of the two tools."""
 
 
 def _call(name: str, arguments: object) -> str:
@@ -42,13 +42,13 @@ ORDERS = {
         _call("capital_of", CAPITAL), _call("weather", {**WEATHER, "city": "$1"}), "It is $2 degrees in $1."
     ),
 }
-"""The messages that programs send, by what they make the engine say."""
+"""The messages that programs send, named after the engine's output."""
 
 _CALLS = [["capital_of", CAPITAL], ["weather", WEATHER]]
 
 
 def promises(reason: str = "tool_calls") -> Promises:
-    """What every client must be told, in either dialect. `reason` is why an answer with calls ended."""
+    """The expected results of every client, in either dialect. `reason` is the finish reason of answers with calls."""
     call = {"text": "Let me look.", "calls": [["weather", WEATHER]], "finish_reason": reason}
     agent = {"calls": _CALLS, "text": "It is 31 degrees in Yamoussoukro."}
     return {

@@ -1,4 +1,4 @@
-"""docs/compatibility.md, printed from what the clients did in a run of the tests."""
+"""docs/compatibility.md, generated from the results of the clients in a test run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from support.client_programs import Client
 
 PAGE = Path(__file__).parents[2] / "docs/compatibility.md"
 
-Told = Mapping[str, Mapping[str, Any]]
-"""What a client was told in each scenario, by the path of its base URL."""
+Results = Mapping[str, Mapping[str, Any]]
+"""The results of a client in each scenario, by the path of its base URL."""
 
 PRINTED = pytest.StashKey[str]()
-"""Where a run keeps the page, for the end of its output."""
+"""The page, kept for the end of the test output."""
 
 SCENARIOS = {
     "completion": "`/completions`",
     "completion stream": "`/completions`, streamed",
     "chat": "`/chat/completions`",
     "chat stream": "`/chat/completions`, streamed",
-    "async": "The asynchronous client, whole and streamed",
+    "async": "The asynchronous client, with and without streaming",
     "batch": "Several prompts at once",
     "token ids": "Several prompts of token ids in one request",
     "usage in every chunk": "Usage read from the chunks, as the page of 2023 shows",
@@ -36,7 +36,7 @@ SCENARIOS = {
     "replayed message": "An answer's message object sent back as a turn",
     "nulls": "Explicit nulls for optional fields",
     "fields beyond the SDK": "Fields that the client has no name for (`top_k`, `min_p`, …)",
-    "strict types": "Raw JSON held strictly to the client's own types",
+    "strict types": "Raw JSON validated strictly against the client's own types",
     "unknown model": "404 for an unknown model",
     "bad value": "400 for a bad value",
     "prompt too long": "400 for a prompt that does not fit",
@@ -50,7 +50,7 @@ SCENARIOS = {
     "typed answer, real model": "The same, from a real model at temperature 1",
     "typed call": "Such an answer as the arguments of a call",
     "typed call stream": "The same, streamed",
-    "second try": "Asked again where the program's type refuses an answer",
+    "second try": "Asked again where the program's type rejects an answer",
     "call": "A tool called",
     "call stream": "A tool called, streamed",
     "call stream joined": "The events of `stream()`, which joins the pieces of calls",
@@ -64,37 +64,37 @@ SCENARIOS = {
 HEAD = """\
 # Compatibility
 
-Programs written for OpenAI or Fireworks, run against crossette with nothing changed but the base URL.
-`scripts/test --all` runs each in an environment of its own, and compares what it was told with what it must be told.
+Programs written for OpenAI or Fireworks, run against crossette with only the base URL changed.
+`scripts/test --all` runs each in its own environment, and compares its results with the expected ones.
 It prints this page; `scripts/test --all --write-docs tests/clients` writes it.
 All versions are in `tests/clients/versions.toml`.
-Base URLs under `/inference` speak Fireworks' dialect, the others OpenAI's.
+Base URLs under `/inference` use Fireworks' dialect, the others OpenAI's.
 """
 
 NOTES = """\
 ## Worth knowing
 
-- `fireworks-ai` and `ChatFireworks` do not raise when a stream breaks off: it ends without a `finish_reason`.
-- `openai` 0.28 does not retry by itself. It knows tools as `functions`, and the choice as `function_call`.
+- `fireworks-ai` and `ChatFireworks` do not raise when a stream ends early: it ends without a `finish_reason`.
+- `openai` 0.28 does not retry by itself. Its tools are `functions`, and their choice is `function_call`.
 - The AI SDK's completion models turn a prompt into a transcript, and stop where the next turn begins.
-- Answers have keys that an SDK's types do not know, such as `token_id` beside a logprob under `/inference/v1`.
+- Answers have keys that an SDK's types do not have, such as `token_id` beside a logprob under `/inference/v1`.
 """
 
 
-def page(told: Mapping[Client, Told]) -> str:
-    return "\n".join([HEAD, *_bases(told), "", *_matrix(told), "", NOTES])
+def page(results: Mapping[Client, Results]) -> str:
+    return "\n".join([HEAD, *_bases(results), "", *_matrix(results), "", NOTES])
 
 
-def _bases(told: Mapping[Client, Told]) -> Iterator[str]:
+def _bases(results: Mapping[Client, Results]) -> Iterator[str]:
     yield from ("## Clients", "", "| client | base URLs |", "|---|---|")
-    for client, answered in told.items():
+    for client, answered in results.items():
         bases = ", ".join(f"`{base}`" if base else "the bare root" for base in answered)
         yield f"| {client.title} | {bases} |"
 
 
-def _matrix(told: Mapping[Client, Told]) -> Iterator[str]:
-    """Only what a client did with every base URL counts."""
-    did = {client: set.intersection(*map(set, answered.values())) for client, answered in told.items()}
+def _matrix(results: Mapping[Client, Results]) -> Iterator[str]:
+    """The scenarios that a client completed with every base URL."""
+    did = {client: set.intersection(*map(set, answered.values())) for client, answered in results.items()}
     yield from ("## What each did", "", _row("", (client.title for client in did)), "|---" * (len(did) + 1) + "|")
     for scenario, meaning in SCENARIOS.items():
         yield _row(meaning, ("yes" if scenario in done else "" for done in did.values()))

@@ -1,4 +1,4 @@
-"""Messages of a chat, sent to a server, and the prompts they become."""
+"""Chat messages, sent to a server, and the prompts rendered from them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def assistant(content: object = None, **fields: object) -> dict[str, object]:
 def calling(*arguments: object, **fields: object) -> dict[str, object]:
     """A message that calls f, with ids c0, c1…"""
     calls = [
-        {"id": f"c{place}", "type": "function", "function": {"name": "f", "arguments": given}}
-        for place, given in enumerate(arguments)
+        {"id": f"c{index}", "type": "function", "function": {"name": "f", "arguments": given}}
+        for index, given in enumerate(arguments)
     ]
     return assistant(tool_calls=calls, **fields)
 
@@ -43,7 +43,7 @@ def ask(api: ApiServer, prefix: str, *messages: object, **fields: object) -> Any
 
 
 def prompt_of(*messages: object, template: str | None = None, **fields: object) -> str:
-    """The prompt that the model gets for messages."""
+    """The prompt that the model gets for these messages."""
     seen: list[tuple[int, ...]] = []
 
     def note(request: Any, index: int) -> bytes:

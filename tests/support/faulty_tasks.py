@@ -1,4 +1,4 @@
-"""Faults at every await: tasks whose n-th suspension, of all of them together, fails in place of what was awaited."""
+"""Faults at any await: tasks whose n-th suspension, counted over all tasks, raises an error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Faults:
-    """Lets the `strike_at`-th await fail with `error`, counted from 0 over all tasks of the loop."""
+    """Raises `error` at the `strike_at`-th await, counted from 0 over all tasks of the loop."""
 
     def __init__(self, strike_at: int, error: BaseException) -> None:
         self.error = error
@@ -32,7 +32,7 @@ class Faults:
 
 
 class _Driven(Coroutine[Any, Any, Any]):
-    """Runs a coroutine from await to await. What it awaits in place of a fault is let go."""
+    """Drives a coroutine from await to await. At a fault, the awaited future is dropped."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], faults: Faults) -> None:
         self._work = work
@@ -54,5 +54,5 @@ class _Driven(Coroutine[Any, Any, Any]):
         if not self._faults.strikes():
             return awaited
         if awaited is not None:
-            awaited._asyncio_future_blocking = False  # or nobody else could ever await it
+            awaited._asyncio_future_blocking = False  # otherwise no other task could await it
         return self.throw(self._faults.error)

@@ -1,4 +1,4 @@
-"""docs/fields.md, printed from the tables of fields: `scripts/docs` writes it, and a test holds it to them."""
+"""docs/fields.md, generated from the field tables. `scripts/docs` writes it, and a test compares it with them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crossette.api.dialect import FIREWORKS, OPENAI
 from crossette.api.schema import fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
-from crossette.api.schema.table import Field, Table, Words
+from crossette.api.schema.table import Description, Field, Table
 from crossette.types import Range
 
 PAGE = Path(__file__).parents[2] / "docs/fields.md"
@@ -26,15 +26,15 @@ Wire = type[msgspec.Struct]
 HEAD = """\
 # Fields
 
-Every field of a request, in both dialects. A field that stands nowhere on this page is unknown: the answer is 400.
+All request fields, in both dialects. A field that is not on this page is unknown and rejected with 400.
 Null is the same as leaving a field out.
 
 - *Default* and *limits* are given as OpenAI / Fireworks where the two dialects differ.
-- *By*: who honours a field, an engine or the server alone. The OpenVINO engine refuses none of them.
-- *Recorded*: changes nothing, and is told in the log.
-- *Not built*: taken with the values that ask for nothing, and refused by name with any other.
+- *By*: what implements a field, the engine or the server alone. The OpenVINO engine supports all of them.
+- *Recorded*: only logged.
+- *Not supported*: accepted with the listed values, which have no effect, and rejected by name with any other.
 
-`scripts/docs` prints this page from the tables in `src/crossette/api/schema/fields.py`.
+`scripts/docs` generates this page from the tables in `src/crossette/api/schema/fields.py`.
 """
 
 
@@ -49,7 +49,7 @@ def page() -> str:
 
 
 def nested() -> dict[str, Wire]:
-    """The objects within requests, by where they stand: `messages[].content[]`."""
+    """The objects within requests, by path: `messages[].content[]`."""
     return {path: wire for body in (CompletionRequest, ChatRequest) for path, wire in _within(body, "")}
 
 
@@ -67,33 +67,33 @@ def _within(wire: Wire, path: str) -> Iterator[tuple[str, Wire]]:
 
 
 def _structs(hint: Any) -> Iterator[tuple[str, Wire]]:
-    """The wire types in a type, and how they are reached: `[]` for items."""
+    """The wire types in a type, each with its path suffix: `[]` for items."""
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         yield "", hint
     elif get_origin(hint) is list:
         yield from (("[]" + suffix, found) for suffix, found in _structs(get_args(hint)[0]))
     else:
-        yield from (one for kind in get_args(hint) if get_origin(hint) is not Literal for one in _structs(kind))
+        yield from (item for kind in get_args(hint) if get_origin(hint) is not Literal for item in _structs(kind))
 
 
 def _section(title: str, wire: Wire, table: Table) -> Iterator[str]:
-    built = {name: field for name, field in table.items() if field.state != "refused"}
+    supported = {name: field for name, field in table.items() if field.state != "refused"}
     yield from (f"## {title}", "")
-    if built:
+    if supported:
         hints = get_type_hints(wire)
         yield from ("| field | type | default | limits | by | |", "|---|---|---|---|---|---|")
-        yield from (_row(name, hints[name], field) for name, field in built.items())
+        yield from (_row(name, hints[name], field) for name, field in supported.items())
         yield ""
-    if len(built) < len(table):
-        yield from ("| not built | taken with | |", "|---|---|---|")
-        yield from (_refused_row(name, field) for name, field in table.items() if name not in built)
+    if len(supported) < len(table):
+        yield from ("| not supported | accepted values | |", "|---|---|---|")
+        yield from (_refused_row(name, field) for name, field in table.items() if name not in supported)
         yield ""
 
 
 def _row(name: str, hint: Any, field: Field) -> str:
     cells = (
         f"`{name}`",
-        type_in_words(hint),
+        type_text(hint),
         _by_dialect([_default(field.default_in(dialect)) for dialect in DIALECTS]),
         _by_dialect([_limits(field.limits_in(dialect)) for dialect in DIALECTS]) + _counted(hint, field),
         "server" if field.engine is None else "engine",
@@ -103,8 +103,8 @@ def _row(name: str, hint: Any, field: Field) -> str:
 
 
 def _refused_row(name: str, field: Field) -> str:
-    taken = ", ".join(f"`{_json(value)}`" for value in (None, *field.neutral))
-    return f"| `{name}` | {taken} | {field.note} |"
+    accepted = ", ".join(f"`{_json(value)}`" for value in (None, *field.neutral))
+    return f"| `{name}` | {accepted} | {field.note} |"
 
 
 def _by_dialect(cells: list[str]) -> str:
@@ -112,7 +112,7 @@ def _by_dialect(cells: list[str]) -> str:
 
 
 def _default(value: Any) -> str:
-    if isinstance(value, Words):
+    if isinstance(value, Description):
         return value
     return "" if value is None else f"`{_json(value)}`"
 
@@ -134,22 +134,22 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-_WORDS = {str: "text", int: "integer", float: "number", bool: "boolean"}
+_TYPE_NAMES = {str: "text", int: "integer", float: "number", bool: "boolean"}
 
 
-def type_in_words(hint: Any) -> str:
-    """A type of the wire, without null, which every field may be that may be left out."""
+def type_text(hint: Any) -> str:
+    """The type of a field as text, without null, which every optional field allows."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join(type_in_words(kind) for kind in arguments if kind is not type(None))
+        return " or ".join(type_text(kind) for kind in arguments if kind is not type(None))
     if origin is Literal:
         return " or ".join(f"`{_json(value)}`" for value in arguments)
     if origin is list:
-        items = type_in_words(arguments[0])
+        items = type_text(arguments[0])
         return f"list of ({items})" if get_origin(arguments[0]) else f"list of {items}"
     if origin is dict:
-        return f"map to {type_in_words(arguments[1])}"
-    return _WORDS.get(hint, "object")
+        return f"map to {type_text(arguments[1])}"
+    return _TYPE_NAMES.get(hint, "object")
 
 
 if __name__ == "__main__":

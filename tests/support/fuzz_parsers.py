@@ -1,9 +1,9 @@
-"""Bytes by chance, led by what they reach, at all that parses what others send: bodies, schemas, grammars, outputs.
+"""Coverage-guided fuzzing of all parsers of external input: bodies, schemas, grammars, outputs.
 
     PYTHONPATH=tests python -m support.fuzz_parsers -runs=100000 [FOLDER]
 
-A program for atheris, which takes libFuzzer's options and keeps what it found in FOLDER. It ends with the input that
-broke a promise: an exception of another kind than the promised one, or pieces that depend on where a text was cut.
+A program for atheris, which takes libFuzzer's options and keeps its corpus in FOLDER. It stops at an input that
+violates a contract: an undocumented exception, or output that depends on where a text is cut.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def body(data: atheris.FuzzedDataProvider) -> None:
     wire = ChatRequest if data.ConsumeBool() else CompletionRequest
     try:
         msgspec.json.decode(data.ConsumeBytes(data.remaining_bytes()), type=wire)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # what the server answers with 400
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the server responds with 400
         return
 
 
@@ -49,21 +49,21 @@ def schema(data: atheris.FuzzedDataProvider) -> None:
         sent = json.loads(data.ConsumeUnicodeNoSurrogates(data.remaining_bytes()))
     except (ValueError, RecursionError):
         return
-    _promised(InvalidRequest, lambda: json_schema(sent, "schema"))
+    _expecting(InvalidRequest, lambda: json_schema(sent, "schema"))
 
 
 def grammar(data: atheris.FuzzedDataProvider) -> None:
     source = data.ConsumeUnicodeNoSurrogates(data.remaining_bytes())
-    _promised(ValueError, lambda: to_lark(source))
+    _expecting(ValueError, lambda: to_lark(source))
 
 
 def pattern(data: atheris.FuzzedDataProvider) -> None:
     source = data.ConsumeUnicodeNoSurrogates(data.remaining_bytes())
-    _promised(ValueError, lambda: to_rust(source))
+    _expecting(ValueError, lambda: to_rust(source))
 
 
 def output(data: atheris.FuzzedDataProvider) -> None:
-    """What a model wrote, cut at one place, is what it is in one piece."""
+    """Check that model output cut at one position parses as in one piece."""
     tools, reasoning = data.PickValueInList(_FORMATS), data.PickValueInList(_REASONING)
     is_thinking = reasoning is not None and data.ConsumeBool()
     cut = data.ConsumeIntInRange(0, 60)
@@ -73,12 +73,12 @@ def output(data: atheris.FuzzedDataProvider) -> None:
         parser = OutputParser(reasoning, tools, is_thinking=is_thinking)
         return joined([piece for part in parts for piece in parser.push(part)] + parser.flush())
 
-    whole = read(text)
-    if read(text[:cut], text[cut:]) != whole:
-        raise AssertionError(f"{text!r} cut at {cut} is read in another way")
+    expected = read(text)
+    if read(text[:cut], text[cut:]) != expected:
+        raise AssertionError(f"{text!r} cut at {cut} is parsed differently")
 
 
-def _promised(error: type[Exception], call: Callable[[], Any]) -> None:
+def _expecting(error: type[Exception], call: Callable[[], Any]) -> None:
     try:
         call()
     except error:

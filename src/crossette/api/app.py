@@ -1,4 +1,4 @@
-"""The ASGI application: middleware around a table of routes, and who is told of a request at its end."""
+"""The ASGI application: middleware, routes, and the observers of finished requests."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 
 
 class App:
-    """Serves models in both dialects. `drain()` refuses new work and lets running work end.
+    """Serves models in both dialects. `drain()` rejects new requests and lets running ones finish.
 
-    `begins_traces`: an observer makes spans, so a request for an answer belongs to a trace from its beginning.
+    `begins_traces`: an observer creates spans, so every request that generates gets a trace id at its start.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            raise RuntimeError(f"This server speaks HTTP, not {scope['type']}.")
-        scope["app"] = self  # the router then raises for an unknown path, where it would answer in plain text
+            raise RuntimeError(f"This server supports HTTP, not {scope['type']}.")
+        scope["app"] = self  # makes the router raise for an unknown path instead of responding in plain text
         await self._entry(scope, receive, send)
 
     def _through_middleware(
@@ -98,38 +98,38 @@ class App:
         origins: OriginSettings,
         begins_traces: bool,
     ) -> ASGIApp:
-        """From the inside out."""
+        """Wrap `app` in its middleware, innermost first."""
         app = middleware.Authentication(app, access, open_paths)
         app = middleware.Origins(app, origins.cors_origin)
-        app = middleware.Errors(app, self._dialects)  # within CORS, so that pages may read what was wrong
+        app = middleware.Errors(app, self._dialects)  # inside CORS, so that pages can read the error
         app = with_cors(app, origins.cors_origin)
-        app = middleware.Hosts(app, origins.allowed_host)  # pages of another name are not told what they may ask
+        app = middleware.Hosts(app, origins.allowed_host)  # outside CORS: rejected hosts get no CORS headers
         app = middleware.Errors(app, self._dialects)
         traced = frozenset(self._generating) if begins_traces else frozenset[str]()
-        return middleware.Exchanges(app, self._tell, self._ledger, traced)
+        return middleware.Exchanges(app, self._report, self._ledger, traced)
 
-    def _tell(self, scope: Scope) -> None:
-        """Tell those who keep count that a request has ended. What fails in them is not the request's affair."""
+    def _report(self, scope: Scope) -> None:
+        """Pass the record of a finished request to all observers. Their errors are logged, never raised."""
         exchange = Exchange.of(scope)
-        note: Observer = partial(self._note, exchange)
+        note_in_ledger: Observer = partial(self._note_in_ledger, exchange)
         try:
             record = self._record(exchange, self._patterns.get(scope.get("endpoint"), ""))
         except Exception:
-            log.exception("A request was not counted")
+            log.exception("A request was not recorded")
             return
-        for tell in (*self._observers, note):
+        for observe in (*self._observers, note_in_ledger):
             try:
-                tell(record)
+                observe(record)
             except Exception:
-                log.exception("A request was not counted")
+                log.exception("A request was not recorded")
 
     def _record(self, exchange: Exchange, route: str) -> RequestRecord:
         dialect = dialect_of(exchange.path, self._dialects)
         prefix = next((prefix for prefix in dialect.prefixes[::-1] if route.startswith(prefix + "/")), "")
         return record_of(exchange, route=route, dialect=dialect.name if prefix else "", prefix=prefix)
 
-    def _note(self, exchange: Exchange, record: RequestRecord) -> None:
-        """Tell the ledger of a request for an answer, also if it was refused before it was routed."""
+    def _note_in_ledger(self, exchange: Exchange, record: RequestRecord) -> None:
+        """Add a request that generates to the ledger, even if it was rejected before it was routed."""
         dialect, endpoint = self._generating.get(record.path, ("", ""))
         if endpoint and record.method == "POST":
             served = self.models.name_of(record.model_asked)
@@ -138,8 +138,8 @@ class App:
 
 def _metrics(models: ServedModels, ledger: Ledger) -> Metrics:
     metrics = Metrics(models.engines)
-    metrics.gauge("ledger_lag_seconds", "How long the oldest row waits to be written.", lambda: ledger.stats().lag_s)
+    metrics.gauge("ledger_lag_seconds", "Age of the oldest row that waits to be written.", lambda: ledger.stats().lag_s)
     metrics.gauge("ledger_rows_waiting", "Rows that wait to be written.", lambda: ledger.stats().waiting)
     metrics.counter("ledger_rows_written", "Rows that were written.", lambda: ledger.stats().written)
-    metrics.counter("ledger_rows_lost", "Rows that never will be.", lambda: ledger.stats().lost)
+    metrics.counter("ledger_rows_lost", "Rows that could not be written.", lambda: ledger.stats().lost)
     return metrics

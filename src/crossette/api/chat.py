@@ -1,4 +1,4 @@
-"""POST /chat/completions: a conversation answered."""
+"""POST /chat/completions: prompts from bodies, chunks from deltas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from crossette.api.schema.chat import (
     ChunkChoice,
     DeltaBody,
 )
-from crossette.api.schema.response_format import OutputFormatBuilder, output_format_asked
+from crossette.api.schema.response_format import OutputFormatBuilder, output_format_of
 from crossette.api.tool_calls import CallWriter
 from crossette.engine import Engine
 from crossette.generation.accumulator import Accumulator, ChoiceResult, collect
@@ -37,37 +37,37 @@ from crossette.text.tool_calls.tool_set import ToolSet
 from crossette.types import Usage
 
 _END_OF_PROMPT = 16
-"""Tokens in which the mark of open thoughts would stand."""
+"""Tokens at the end of a prompt that are searched for an opening reasoning tag."""
 
 
 async def prepare(body: ChatRequest, engine: Engine, dialect: Dialect) -> Call:
-    """Everything that may refuse the request, before anything is answered."""
-    wishes = ChatOptions.of(body, engine)
-    making = output_format_asked(body)
-    prompt = await chat_prompt(body, engine, wishes)
-    is_plain = not wishes.tools and wishes.reasoning is None and making is None
-    plan = None if is_plain else partial(_plan, engine, wishes, making, prompt)
+    """Validate the request and build its prompt. Raises before anything is sent."""
+    options = ChatOptions.of(body, engine)
+    build_format = output_format_of(body)
+    prompt = await chat_prompt(body, engine, options)
+    is_plain = not options.tools and options.reasoning is None and build_format is None
+    plan = None if is_plain else partial(_plan, engine, options, build_format, prompt)
     return Call([prompt], default_max_tokens=None, plan=plan)
 
 
 def _plan(
-    engine: Engine, wishes: ChatOptions, making: OutputFormatBuilder | None, prompt: tuple[int, ...]
+    engine: Engine, options: ChatOptions, build_format: OutputFormatBuilder | None, prompt: tuple[int, ...]
 ) -> OutputPlan:
-    """How the answer is read and what it is held to. Large schemas take their time."""
-    thoughts = None
-    if wishes.reasoning is not None:
-        is_open = wishes.reasoning.is_open(decode_tokens(engine.tokenizer, prompt[-_END_OF_PROMPT:]))
-        thoughts = ReasoningPlan(wishes.reasoning, wishes.thinking, is_open)
+    """The output parser and the output constraint of an answer. Slow for large schemas."""
+    reasoning = None
+    if options.reasoning is not None:
+        is_open = options.reasoning.is_open(decode_tokens(engine.tokenizer, prompt[-_END_OF_PROMPT:]))
+        reasoning = ReasoningPlan(options.reasoning, options.thinking, is_open)
     return output_plan(
         partial(token_id, engine.tokenizer),
-        output_format=making() if making is not None else None,
-        tool_set=ToolSet.of(wishes.use.format, wishes.tools, wishes.choice) if wishes.tools else None,
-        reasoning_plan=thoughts,
+        output_format=build_format() if build_format is not None else None,
+        tool_set=ToolSet.of(options.use.format, options.tools, options.choice) if options.tools else None,
+        reasoning_plan=reasoning,
     )
 
 
 class ChatReply:
-    """Writes deltas as chunks of a chat, or all of them as one message."""
+    """Converts deltas to chunks of a chat completion, or all of them to one message."""
 
     def __init__(self, head: Head, body: ChatRequest, dialect: Dialect, extras: Extras | None) -> None:
         self._extras = extras
@@ -75,11 +75,11 @@ class ChatReply:
         self._has_reasoning = body.include_reasoning is not False
         self._usage = StreamUsage(dialect, body.stream_options)
         self._refusal = None if dialect.refusals else UNSET
-        self._annotations: list[Any] | UnsetType = [] if dialect.refusals else UNSET  # Any: there never is one
+        self._annotations: list[Any] | UnsetType = [] if dialect.refusals else UNSET  # Any: it is always empty
         content = "" if dialect.first_delta_has_content else UNSET
         self._first = DeltaBody("assistant", content, refusal=self._refusal)
-        self._chunk = partial(ChatChunk, object="chat.completion.chunk", **asdict(head))
-        self._whole = partial(ChatCompletion, object="chat.completion", **asdict(head))
+        self._new_chunk = partial(ChatChunk, object="chat.completion.chunk", **asdict(head))
+        self._new_completion = partial(ChatCompletion, object="chat.completion", **asdict(head))
 
     async def chunks(self, answer: Answer) -> AsyncGenerator[ChatChunk, None]:
         accumulator, is_first_chunk = Accumulator(len(answer.choices)), True
@@ -90,13 +90,13 @@ class ChatReply:
                 for choice in self._choices(delta, accumulator, answer, is_first=is_first):
                     is_last = choice.finish_reason is not None and not answer.num_open
                     usage = partial(self._usage_at, choice, accumulator, answer)
-                    chunk = self._chunk(choices=[choice], usage=self._usage.on_chunk(usage, is_last_finish=is_last))
+                    chunk = self._new_chunk(choices=[choice], usage=self._usage.on_chunk(usage, is_last_finish=is_last))
                     if self._extras is not None:
                         self._add_extras(self._extras, chunk, answer, is_first=is_first_chunk, is_last=is_last)
                     is_first_chunk = False
                     yield chunk
         if self._usage.at_end:
-            yield self._chunk(choices=[], usage=usage_body(answer.usage))
+            yield self._new_chunk(choices=[], usage=usage_body(answer.usage))
 
     @staticmethod
     def _add_extras(
@@ -110,7 +110,7 @@ class ChatReply:
     def _choices(
         self, delta: Delta, accumulator: Accumulator, answer: Answer, *, is_first: bool
     ) -> Iterator[ChunkChoice]:
-        """A delta as chunks: the role, each piece, the finish reason."""
+        """The chunk choices of a delta: the role, each piece, the finish reason."""
         if is_first:
             yield ChunkChoice(delta.index, self._first)
         bodies = [body for piece in delta.pieces if (body := self._piece(piece)) is not None]
@@ -132,7 +132,7 @@ class ChatReply:
             yield choice
 
     def _usage_at(self, choice: ChunkChoice, accumulator: Accumulator, answer: Answer) -> Usage:
-        """Up to a chunk. The role's chunk comes before the first token, though a token brings both."""
+        """The usage up to a chunk. The role's chunk is before the first token, although that token triggers it."""
         is_role = choice.delta is self._first
         return answer.usage_of(accumulator.begun - {choice.index} if is_role else accumulator.begun)
 
@@ -147,9 +147,9 @@ class ChatReply:
             case ToolCallArguments():
                 return self._calls.arguments(piece)
 
-    async def whole(self, answer: Answer) -> ChatCompletion:
+    async def completion(self, answer: Answer) -> ChatCompletion:
         choices = [self._choice(result, answer) for result in await collect(answer)]
-        completion = self._whole(choices=choices, usage=usage_body(answer.usage))
+        completion = self._new_completion(choices=choices, usage=usage_body(answer.usage))
         if self._extras is not None:
             self._add_extras(self._extras, completion, answer, is_first=True, is_last=True)
         return completion

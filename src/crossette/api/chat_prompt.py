@@ -1,4 +1,4 @@
-"""The prompt of a chat: the body's messages by the model's template, or the token ids that it brings."""
+"""The prompt of a chat: messages rendered by the model's template, or the token ids in the request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from crossette.text.tool_calls.tools import Tool, ToolChoice
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """What a chat asks beside words: tools and thoughts, as its model knows them."""
+    """The tools and the reasoning of a chat request, resolved for its model."""
 
     tools: Sequence[Tool]
     choice: ToolChoice
@@ -34,35 +34,35 @@ class ChatOptions:
 
     @classmethod
     def of(cls, body: ChatRequest, engine: Engine) -> ChatOptions:
-        """Raises InvalidRequest, or Unsupported for what the model cannot do."""
+        """Raises InvalidRequest, or Unsupported for an option that the model does not support."""
         source = engine.info.chat_template or ""
-        use, reasoning = _abilities(source, engine.info.tool_format)
+        use, reasoning = _capabilities(source, engine.info.tool_format)
         effort, param = body.effort()
         if reasoning is None and body.reasoning_history not in (None, "disabled"):
             raise Unsupported(
-                "This model does not reason, so 'reasoning_history' can only be 'disabled': "
+                "This model has no reasoning, so 'reasoning_history' can only be 'disabled': "
                 f"{body.reasoning_history!r}",
                 param="reasoning_history",
             )
-        return cls(*body.tools_offered(), use, reasoning, thinking(reasoning, effort, param))
+        return cls(*body.tools_and_choice(), use, reasoning, thinking(reasoning, effort, param))
 
 
 @lru_cache(maxsize=32)
-def _abilities(template: str, tool_format: str) -> tuple[ToolUse, Reasoning | None]:
+def _capabilities(template: str, tool_format: str) -> tuple[ToolUse, Reasoning | None]:
     return tool_use(template, tool_format), reasoning_of(template)
 
 
-async def chat_prompt(body: ChatRequest, engine: Engine, wishes: ChatOptions) -> tuple[int, ...]:
-    """The tokens. Raises InvalidRequest, naming what is at fault, or NoChatTemplate."""
+async def chat_prompt(body: ChatRequest, engine: Engine, options: ChatOptions) -> tuple[int, ...]:
+    """The tokens of the prompt. Raises InvalidRequest, naming the invalid field, or NoChatTemplate."""
     if body.prompt_token_ids is not None:
         return _given_prompt(body, body.prompt_token_ids, engine)
     template = chat_template(engine)
-    messages = _messages(body, wishes)
+    messages = _messages(body, options)
     encode = partial(
         encode_chat,
         engine.tokenizer,
         template,
-        options=_template_options(body, wishes),
+        options=_template_options(body, options),
         safe=body.safe_tokenization is not False,
     )
     size = sum(map(len, user_strings(messages)))
@@ -71,18 +71,18 @@ async def chat_prompt(body: ChatRequest, engine: Engine, wishes: ChatOptions) ->
     return await encode_off_loop(size, encode, messages)
 
 
-def _messages(body: ChatRequest, wishes: ChatOptions) -> Sequence[Message]:
-    """The conversation, with what the model is shown of tools and of its earlier thoughts."""
+def _messages(body: ChatRequest, options: ChatOptions) -> Sequence[Message]:
+    """The conversation, with tool descriptions and earlier reasoning as the model's template needs them."""
     messages: Sequence[Message] = conversation(body.messages)
-    if wishes.reasoning is not None:
-        messages = with_history(messages, body.reasoning_history or "preserved", wishes.reasoning)
-    if wishes.tools and not wishes.use.is_listed:
-        messages = with_tools(messages, wishes.tools, wishes.use.format)
+    if options.reasoning is not None:
+        messages = with_history(messages, body.reasoning_history or "preserved", options.reasoning)
+    if options.tools and not options.use.is_listed:
+        messages = with_tools(messages, options.tools, options.use.format)
     return messages
 
 
 def _given_prompt(body: ChatRequest, prompt: list[int], engine: Engine) -> tuple[int, ...]:
-    """The prompt that a request brings as token ids."""
+    """Validate the prompt that a request has as token ids."""
     for name in (
         "chat_template_kwargs",
         "continue_final_message",
@@ -92,52 +92,52 @@ def _given_prompt(body: ChatRequest, prompt: list[int], engine: Engine) -> tuple
     ):
         if getattr(body, name):
             raise InvalidRequest(
-                f"prompt_token_ids is the whole prompt, so '{name}' has nothing to act on: leave one of them out.",
+                f"prompt_token_ids is the whole prompt, so '{name}' has no effect: leave one of them out.",
                 param=name,
             )
     size = engine.info.vocab_size
-    wrong = next((place for place, token in enumerate(prompt) if not 0 <= token < size), None)
-    if wrong is not None:
+    invalid = next((index for index, token in enumerate(prompt) if not 0 <= token < size), None)
+    if invalid is not None:
         raise InvalidRequest(
-            f"prompt_token_ids[{wrong}] is {prompt[wrong]}, but the vocabulary ends at {size - 1}.",
-            param=f"prompt_token_ids[{wrong}]",
+            f"prompt_token_ids[{invalid}] is {prompt[invalid]}, but the vocabulary ends at {size - 1}.",
+            param=f"prompt_token_ids[{invalid}]",
         )
     if not prompt:
         raise InvalidRequest("prompt_token_ids is empty: there is nothing to answer.", param="prompt_token_ids")
     return tuple(prompt)
 
 
-def _template_options(body: ChatRequest, wishes: ChatOptions) -> TemplateOptions:
-    """How the request wants its messages rendered."""
-    variables = _variables(body.chat_template_kwargs or {}, wishes.thinking)
-    tools = [tool.described() for tool in wishes.tools] if wishes.use.is_listed else []
+def _template_options(body: ChatRequest, options: ChatOptions) -> TemplateOptions:
+    """The options for rendering the messages of a request."""
+    variables = _variables(body.chat_template_kwargs or {}, options.thinking)
+    tools = [tool.described() for tool in options.tools] if options.use.is_listed else []
     if not body.continue_final_message:
         return TemplateOptions(body.add_generation_prompt is not False, variables=variables, tools=tools)
     if body.add_generation_prompt:
         raise InvalidRequest(
-            "continue_final_message goes on within the last message, and add_generation_prompt begins another: "
+            "continue_final_message continues the last message, and add_generation_prompt starts another: "
             "send one of them.",
             param="continue_final_message",
         )
     if body.messages and body.messages[-1].role != "assistant":
         raise InvalidRequest(
-            f"continue_final_message needs a last message of the assistant, not of role '{body.messages[-1].role}'.",
+            f"continue_final_message needs a last message of role 'assistant', not '{body.messages[-1].role}'.",
             param=f"messages[{len(body.messages) - 1}].role",
         )
     return TemplateOptions(continue_final_message=True, variables=variables, tools=tools)
 
 
 def _variables(given: Mapping[str, Any], thinking: Thinking) -> dict[str, Any]:
-    """What the template is told: by chat_template_kwargs, and by how long to think."""
+    """The template variables of `chat_template_kwargs` and of the reasoning effort."""
     for name, value in given.items():
         if name in RESERVED:
             raise InvalidRequest(
-                f"'{name}' cannot be set by chat_template_kwargs: the server gives it to the template.",
+                f"'{name}' cannot be set by chat_template_kwargs: the server sets it.",
                 param=f"chat_template_kwargs.{name}",
             )
         if name in thinking.variables and thinking.variables[name] != value:
             raise InvalidRequest(
-                f"chat_template_kwargs.{name} and {thinking.param} say two things: send one of them.",
+                f"chat_template_kwargs.{name} and {thinking.param} contradict each other: send one of them.",
                 param=thinking.param,
             )
     return {**thinking.variables, **given}
@@ -147,7 +147,7 @@ def chat_template(engine: Engine) -> ChatTemplate:
     """The template of an engine's model. Raises NoChatTemplate for a model that has none."""
     source = engine.info.chat_template
     if source is None:
-        # Clients match on the end of it, as Fireworks words it.
+        # Clients match the end of this message, which is Fireworks' own.
         raise NoChatTemplate(
             f"'{engine.info.name}' continues text and has no chat template: model is missing conversation_config, "
             "please use /completions API instead",

@@ -1,4 +1,4 @@
-"""POST /completions: a prompt continued."""
+"""POST /completions: prompts from bodies, chunks from deltas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crossette.api.extras import Extras
 from crossette.api.generate import Call, encode_off_loop
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.completions import Completion, CompletionChoice, CompletionRequest
-from crossette.api.schema.response_format import OutputFormatBuilder, output_format_asked
+from crossette.api.schema.response_format import OutputFormatBuilder, output_format_of
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest, Unsupported
 from crossette.generation.accumulator import Accumulator, ChoiceResult, collect
@@ -25,7 +25,7 @@ from crossette.text.template.fill_in_middle import FimFormat, fim_format
 
 
 async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> Call:
-    """Everything that may refuse the request, before anything is answered."""
+    """Validate the request and build its prompts. Raises before anything is sent."""
     gap = _gap(body, engine) if body.suffix else None
     prompts = [
         tuple(prompt)
@@ -33,52 +33,53 @@ async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> 
         else await encode_off_loop(len(prompt), encode_text, engine.tokenizer, prompt)
         for prompt in (_with_gap(body, gap) if gap else body.prompts())
     ]
-    making = output_format_asked(body)
+    build_format = output_format_of(body)
     ends = (token_id(engine.tokenizer, end) for end in (gap.ends if gap else ()))
     return Call(
         prompts,
         default_max_tokens=dialect.completion_max_tokens,
         end_token_ids=frozenset(end for end in ends if end is not None),
-        plan=partial(_plan, making) if making is not None else None,
+        plan=partial(_plan, build_format) if build_format is not None else None,
     )
 
 
-def _plan(making: OutputFormatBuilder) -> OutputPlan:
-    """A prompt's answers are text, and may be held to a form. Thoughts and calls have no marks here."""
-    form = making()
-    return OutputPlan(form.constraint, form)
+def _plan(build_format: OutputFormatBuilder) -> OutputPlan:
+    """The output constraint of a completion. Reasoning and tool calls are not parsed: all output is text."""
+    output_format = build_format()
+    return OutputPlan(output_format.constraint, output_format)
 
 
 def _gap(body: CompletionRequest, engine: Engine) -> FimFormat:
-    """How the engine's model is shown a gap. Raises Unsupported for a model that fills none."""
-    found = fim_format(lambda mark: token_id(engine.tokenizer, mark) is not None)
+    """The fill-in-the-middle format of the engine's model. Raises Unsupported for a model that has none."""
+    found = fim_format(lambda token: token_id(engine.tokenizer, token) is not None)
     if found is None:
         raise Unsupported(
             f"'suffix' needs a model that was trained to fill in the middle, and the vocabulary of "
-            f"'{engine.info.name}' has no tokens for that. Leave suffix out, or ask another model.",
+            f"'{engine.info.name}' has no tokens for that. Leave suffix out, or use another model.",
             param="suffix",
         )
     return found
 
 
 def _with_gap(body: CompletionRequest, gap: FimFormat) -> list[str]:
-    """The prompts and the suffix, marked. Raises InvalidRequest for prompts that are token ids already."""
+    """The fill-in-the-middle prompts. Raises InvalidRequest for prompts that are token ids."""
     texts = [prompt for prompt in body.prompts() if isinstance(prompt, str)]
     if not texts:
         raise InvalidRequest(
-            "suffix needs the prompt as text: put the model's own tokens into a prompt of token ids.", param="suffix"
+            "suffix needs a prompt of text: put the model's own fill-in-the-middle tokens into a prompt of token ids.",
+            param="suffix",
         )
     return [gap.prompt(text, body.suffix or "") for text in texts]
 
 
 class CompletionReply:
-    """Writes deltas as chunks of a completion, or all of them as one."""
+    """Converts deltas to chunks of a completion, or all of them to one completion."""
 
     def __init__(self, head: Head, body: CompletionRequest, dialect: Dialect, extras: Extras | None) -> None:
         self._extras = extras
-        self._num_wanted, self._num_generated = body.num_choices, body.num_generated
+        self._num_choices, self._num_generated = body.num_choices, body.num_generated
         self._usage = StreamUsage(dialect, body.stream_options)
-        self._body = partial(Completion, object="text_completion", **asdict(head))
+        self._new_completion = partial(Completion, object="text_completion", **asdict(head))
 
     async def chunks(self, answer: Answer) -> AsyncGenerator[Completion, None]:
         accumulator = Accumulator(len(answer.choices))
@@ -90,12 +91,12 @@ class CompletionReply:
                 usage = self._usage.on_chunk(
                     lambda: answer.usage_of(accumulator.begun), is_last_finish=not answer.num_open
                 )
-                chunk = self._body(choices=[choice], usage=usage)
+                chunk = self._new_completion(choices=[choice], usage=usage)
                 if self._extras is not None:
                     self._extras.add_perf_metrics(chunk, answer)
                 yield chunk
         if self._usage.at_end:
-            yield self._body(choices=[], usage=usage_body(answer.usage))
+            yield self._new_completion(choices=[], usage=usage_body(answer.usage))
 
     def _chunk(self, answer: Answer, delta: Delta, accumulator: Accumulator, *, is_first: bool) -> CompletionChoice:
         choice = CompletionChoice(delta.index, delta.text, delta.finish_reason)
@@ -107,17 +108,17 @@ class CompletionReply:
                 self._extras.add_raw_output(choice, answer, accumulator.result(delta.index))
         return choice
 
-    async def whole(self, answer: Answer) -> Completion:
+    async def completion(self, answer: Answer) -> Completion:
         results = self._best(await collect(answer), answer)
         choices = [self._choice(index, result, answer) for index, result in enumerate(results)]
-        completion = self._body(choices=choices, usage=usage_body(answer.usage))
+        completion = self._new_completion(choices=choices, usage=usage_body(answer.usage))
         if self._extras is not None:
             self._extras.add_perf_metrics(completion, answer)
         return completion
 
     def _best(self, results: list[ChoiceResult], answer: Answer) -> list[ChoiceResult]:
-        """Of each prompt's choices the requested ones: all, or those with the highest mean logprob, best first."""
-        if self._num_generated == self._num_wanted:
+        """The requested choices of each prompt: all, or those with the highest mean logprob, best first."""
+        if self._num_generated == self._num_choices:
             return results
         best: list[ChoiceResult] = []
         for begin in range(0, len(results), self._num_generated):
@@ -126,7 +127,7 @@ class CompletionReply:
                 key=lambda result: answer.choices[result.index].mean_logprob,
                 reverse=True,
             )
-            best += ranked[: self._num_wanted]
+            best += ranked[: self._num_choices]
         return best
 
     def _choice(self, index: int, result: ChoiceResult, answer: Answer) -> CompletionChoice:

@@ -1,15 +1,15 @@
-"""What a request and its answer said, for a ledger that keeps it."""
+"""Request and response bodies, for a ledger that keeps them."""
 
 from __future__ import annotations
 
 from starlette.types import Message, Receive, Send
 
 MAX_CONTENT = 2**20
-"""Bytes kept of a body, and of an answer."""
+"""Bytes kept of a request body, and of a response body."""
 
 
 class Content:
-    """What a request and its answer said, as it went over the wire, up to a bound."""
+    """The bodies of a request and its response as sent, each up to `MAX_CONTENT` bytes."""
 
     def __init__(self) -> None:
         self._request = bytearray()

@@ -1,4 +1,4 @@
-"""Every place where the two APIs differ, as data. Which one speaks is the base URL's choice."""
+"""The differences between the two APIs, as data. The base URL selects the dialect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 ErrorNames = Mapping[str, tuple[str, str | None]]
-"""Our word for a cause (`ServingError.kind`) to the `type` and `code` of an error's body."""
+"""Maps `ServingError.kind` to the `type` and `code` in the body of an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,31 +18,31 @@ class Dialect:
     prefixes: tuple[str, ...]
     """Where its routes are mounted."""
     include_stop: bool
-    """Whether text ends after the stop string, or before it."""
+    """Whether the text includes the stop string that ended it."""
     overflow: Literal["truncate", "error"]
-    """What happens when prompt and max_tokens exceed the window: lower max_tokens, or refuse."""
+    """If prompt and max_tokens exceed the context window: lower max_tokens, or reject the request."""
     completion_max_tokens: int
-    """max_tokens of /completions where the request gives none. In chat it is the room left in the window."""
+    """The default max_tokens of /completions. Chat defaults to the rest of the context window."""
     usage_in_stream: Literal["on_request", "on_finish"]
-    """Usage only where stream_options asks for it, or else on the chunk that carries finish_reason."""
+    """`on_request`: only if stream_options requests it. `on_finish`: by default, on the chunk with finish_reason."""
     null_usage: bool
-    """Whether chunks without usage say `"usage": null` where usage was not asked for."""
+    """Whether chunks without usage have `"usage": null` when usage was not requested."""
     first_delta_has_content: bool
     """Whether a chat stream's first delta has `"content": ""` beside the role."""
     call_pieces_repeat_type: bool
-    """Whether pieces of a call's arguments have a null id and a type, and its head no empty arguments."""
+    """Whether argument deltas of a tool call have a null id and a type, and its first delta has no empty arguments."""
     refusals: bool
     """Whether messages have `refusal`, always null here, and `annotations`, always empty."""
     fingerprints: bool
     """Whether answers have `system_fingerprint`."""
     max_top_logprobs: int
-    """The largest top_logprobs; legacy logprobs go up to 5 in both."""
+    """The maximum of top_logprobs; legacy logprobs have a maximum of 5 in both dialects."""
     detailed_logprobs: bool
     """Whether token records have sampling_logprob, token_id and text_offset."""
     metric_headers: Literal["openai", "fireworks"]
-    """One header with the time it took, or counts, times and sampling options in one each."""
+    """`openai`: one header with the processing time. `fireworks`: one for each count and time, and sampling options."""
     limit_headers: Literal["openai", "fireworks"]
-    """What is left of a key's limits: requests and tokens, or each kind of token, and whether it is over a limit."""
+    """`openai`: limits of requests and tokens. `fireworks`: of requests and each kind of token, and `over-limit`."""
     errors: ErrorNames
 
 
@@ -125,7 +125,7 @@ FIREWORKS = Dialect(
 
 
 def dialect_of(path: str, dialects: tuple[Dialect, ...]) -> Dialect:
-    """Whose path it is; the first dialect's where it is nobody's."""
+    """The dialect of a path; the first one if the path belongs to none."""
     for dialect in dialects:
         if any(path == prefix or path.startswith(prefix + "/") for prefix in dialect.prefixes):
             return dialect

@@ -1,4 +1,4 @@
-"""One request and its response: all that is known of it, from its first byte to its record."""
+"""The state of one request and its response, from the first byte to the record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CALLER_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Exchange:
-    """Filled in as the request goes on; `Exchange.of(scope)` finds it. Each field says who sets it."""
+    """Filled in while the request is processed; `Exchange.of(scope)` returns it."""
 
     def __init__(self, scope: Scope) -> None:
         self.begun_at = time.time()
@@ -34,24 +34,24 @@ class Exchange:
         self.path: str = scope["path"].rstrip("/") or "/"
         self.headers = Headers(scope=scope)
         self.answer_id = _answer_id(self.path)
-        """Stands in the body of an answer."""
+        """The `id` in the body of an answer."""
         self.request_id = _caller_id(self.headers) or self.answer_id
-        """Stands in `x-request-id`, in errors and in the log."""
+        """Sent in `x-request-id` and in errors, and logged."""
         self.trace = sent_trace(self.headers)
         self.trace_id = trace_id_of(self.trace)
         self.content: Content | None = None
-        """Set by the outermost middleware, where the ledger keeps it."""
+        """Set by the outermost middleware if the ledger keeps content."""
         self.caller: Caller = ANONYMOUS
         """Set by authentication."""
         self.admission: Admission | None = None
-        """Set by the endpoint, as is what follows."""
+        """Set by the endpoint, as are the fields below."""
         self.body: GenerationFields | None = None
         self.model = ""
-        """The name of the engine, once it is found and the body is checked."""
+        """The name of the engine's model, once the body is validated and the model is found."""
         self.answer: Answer | None = None
         self.finish_reasons: list[str] = []
         self.error: ServingError | None = None
-        """What the client was told, by its status or within its stream."""
+        """The error sent to the client, as the response or within the stream."""
         self.status = 0
         """0 until a response has started."""
         scope[_KEY] = self
@@ -64,15 +64,15 @@ class Exchange:
 
     @property
     def is_started(self) -> bool:
-        """Whether the response's status is out, so that nothing else can be answered."""
+        """Whether the response's status was sent, so that no other response is possible."""
         return self.status != 0
 
     def begin_trace(self) -> None:
-        """Let the request begin a trace, unless its caller has named one."""
+        """Start a new trace, unless the caller sent a trace id."""
         self.trace_id = self.trace_id or new_trace_id()
 
-    def saw(self, body: Any) -> None:  # Any: a chunk or a whole answer of any endpoint
-        """Note which choices end with this chunk, or in this whole answer."""
+    def note_finish_reasons(self, body: Any) -> None:  # Any: a chunk or a complete answer of any endpoint
+        """Record the finish reasons in a chunk or a complete answer."""
         for choice in body.choices:
             if choice.finish_reason is not None:
                 self.finish_reasons.append(choice.finish_reason)
@@ -84,6 +84,6 @@ def _answer_id(path: str) -> str:
 
 
 def _caller_id(headers: Headers) -> str | None:
-    """The caller's own id for the request, if it is fit for a header and a log."""
+    """The caller's `x-request-id`, if it is safe for a header and a log."""
     text = headers.get("x-request-id", "")
     return text if _CALLER_ID.fullmatch(text) else None

@@ -1,4 +1,4 @@
-"""What a request may ask for beside the text of its answer: logprobs, token ids, raw output, counts and times."""
+"""Optional parts of an answer beside its text: logprobs, token ids, raw output, counts and times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossette.api.dialect import Dialect
 from crossette.api.perf_headers import perf_metrics
 from crossette.api.schema.answer import PerfMetrics
 from crossette.api.schema.common import GenerationFields
-from crossette.api.schema.logprobs import Logprobs, LogprobsAsked, logprobs_body
+from crossette.api.schema.logprobs import Logprobs, LogprobsOptions, logprobs_body
 from crossette.api.schema.raw_output import RawOutput, raw_output
 from crossette.engine import Tokenizer
 from crossette.generation.accumulator import ChoiceResult
@@ -21,7 +21,7 @@ from crossette.text.token_offsets import TokenText
 
 
 class _Choice(Protocol):
-    """A choice of any endpoint, in a chunk or in a whole answer."""
+    """A choice of any endpoint, in a chunk or in a complete answer."""
 
     logprobs: Logprobs | None
     token_ids: list[int] | UnsetType
@@ -38,9 +38,9 @@ class _HasPerfMetrics(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """Sets the fields of an answer that were requested, and leaves the others as they are."""
+    """Sets the optional fields of an answer that were requested."""
 
-    logprobs: LogprobsAsked | None
+    logprobs: LogprobsOptions | None
     tokenizer: Tokenizer
     dialect: Dialect
     token_ids: bool = False
@@ -49,10 +49,10 @@ class Extras:
 
     @classmethod
     def of(cls, body: GenerationFields, tokenizer: Tokenizer, dialect: Dialect) -> Extras | None:
-        """None if a request asks for none."""
-        logprobs = body.logprobs_asked
-        asked = bool(body.return_token_ids), bool(body.raw_output), bool(body.perf_metrics_in_response)
-        return cls(logprobs, tokenizer, dialect, *asked) if logprobs is not None or any(asked) else None
+        """None if the request asks for no extras."""
+        logprobs = body.logprobs_options
+        flags = bool(body.return_token_ids), bool(body.raw_output), bool(body.perf_metrics_in_response)
+        return cls(logprobs, tokenizer, dialect, *flags) if logprobs is not None or any(flags) else None
 
     @property
     def needs_tokens(self) -> bool:
@@ -60,15 +60,15 @@ class Extras:
         return self.logprobs is not None or self.token_ids or self.raw_output
 
     def add_tokens(self, choice: _Choice, tokens: Sequence[TokenText]) -> None:
-        """The logprobs and ids of tokens."""
+        """Add the logprobs and ids of `tokens`."""
         if self.logprobs is not None:
-            text_of, detailed = self.tokenizer.token_text, self.dialect.detailed_logprobs
-            choice.logprobs = logprobs_body(self.logprobs, tokens, text_of, detailed=detailed)
+            bytes_of, detailed = self.tokenizer.token_text, self.dialect.detailed_logprobs
+            choice.logprobs = logprobs_body(self.logprobs, tokens, bytes_of, detailed=detailed)
         if self.token_ids:
             choice.token_ids = [token.id for token in tokens]
 
     def add_prompt_ids(self, body: _HasPromptIds, answer: Answer, index: int) -> None:
-        """The tokens of the prompt of choice `index`."""
+        """Add the prompt tokens of choice `index`."""
         if self.token_ids:
             body.prompt_token_ids = list(answer.prompt_of(index))
 
@@ -77,6 +77,6 @@ class Extras:
             choice.raw_output = raw_output(answer.prompt_of(result.index), result, self.tokenizer, self.logprobs)
 
     def add_perf_metrics(self, body: _HasPerfMetrics, answer: Answer) -> None:
-        """The counts and times of an answer, once it has ended."""
+        """Add counts and times, if the answer has ended."""
         if self.perf_metrics and not answer.num_open:
             body.perf_metrics = perf_metrics(answer)

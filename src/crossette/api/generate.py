@@ -1,4 +1,4 @@
-"""What both completion endpoints do with a request: read, prepare, admit, answer."""
+"""The request handling that both completion endpoints share: read, prepare, admit, answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crossette.api.exchange import Exchange
 from crossette.api.extras import Extras
 from crossette.api.guards.admission import Admission
 from crossette.api.guards.sizes import check_sizes
-from crossette.api.http import EventStream, json_response, read_json, unless_gone
+from crossette.api.http import EventStream, cancel_on_disconnect, json_response, read_json
 from crossette.api.perf_headers import metric_headers
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
@@ -34,32 +34,35 @@ T = TypeVar("T")
 BodyT = TypeVar("BodyT", bound=GenerationFields)
 
 _LONG_TEXT = 10_000
-"""Characters from which encoding leaves the event loop: about a millisecond of work."""
+"""Texts of this many characters or more are encoded outside the event loop: about a millisecond of work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What an endpoint makes of its body: prompts as tokens, and its default for max_tokens (None: the room)."""
+    """A prepared request body: prompts as tokens, and the default of max_tokens.
+
+    A default of None is the rest of the context window.
+    """
 
     prompts: list[tuple[int, ...]]
     default_max_tokens: int | None
     end_token_ids: frozenset[int] = frozenset()
-    """Tokens that end the answer because of the prompt's form."""
+    """Additional end tokens that the kind of prompt requires."""
     plan: Callable[[], OutputPlan] | None = None
-    """The work of finding out how answers are read, and what they are held to; None where all is content."""
+    """Builds the output parser and the output constraint; None if all output is plain content."""
 
 
 class Reply(Protocol):
-    """Writes an answer in an endpoint's shape."""
+    """Converts an answer to the wire types of an endpoint."""
 
     def chunks(self, answer: Answer) -> AsyncGenerator[Any, None]: ...
 
-    async def whole(self, answer: Answer) -> Any: ...
+    async def completion(self, answer: Answer) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[BodyT]):
-    """A completion endpoint: how its body is read, prepared and answered."""
+    """A completion endpoint: its body type, and how a body is prepared and answered."""
 
     body_type: type[BodyT]
     prepare: Callable[[BodyT, Engine, Dialect], Awaitable[Call]]
@@ -73,7 +76,7 @@ async def create(
     dialect: Dialect,
     admission: Admission,
 ) -> Response:
-    """Answer one request. All that may refuse it comes before the first byte of the answer."""
+    """Answer one request. All checks run before the first byte of the answer."""
     exchange = Exchange.of(request.scope)
     exchange.body = body = await read_json(request, endpoint.body_type, services.settings)
     timings = Timings()
@@ -106,11 +109,11 @@ async def create(
     if body.stream:
         return EventStream(reply.chunks(answer), close, dialect, exchange.request_id, services.settings, headers)
     try:
-        whole = await unless_gone(request.receive, reply.whole(answer))
-        exchange.saw(whole)
-        return json_response(whole, headers=headers())
+        completion = await cancel_on_disconnect(request.receive, reply.completion(answer))
+        exchange.note_finish_reasons(completion)
+        return json_response(completion, headers=headers())
     finally:
-        await close()  # a coroutine that was cancelled before it began has ended nothing
+        await close()  # a coroutine that was cancelled before it started has closed nothing
 
 
 def _head(answer_id: str, body: GenerationFields, info: ModelInfo, dialect: Dialect) -> Head:
@@ -119,17 +122,17 @@ def _head(answer_id: str, body: GenerationFields, info: ModelInfo, dialect: Dial
 
 
 def _fingerprint(info: ModelInfo) -> str:
-    """Changes when the server or the model does, and texts may change with them."""
-    made_of = repr((__version__, info.name, info.architecture, info.quantization, info.vocab_size))
-    return "fp_" + hashlib.sha256(made_of.encode()).hexdigest()[:10]
+    """A hash that changes when the server or the model changes, as outputs may then change too."""
+    identity = repr((__version__, info.name, info.architecture, info.quantization, info.vocab_size))
+    return "fp_" + hashlib.sha256(identity.encode()).hexdigest()[:10]
 
 
 def _within_budget(call: Call, num_choices: int, admission: Admission) -> Call:
-    """Let answers whose length is not asked for end where the key's budget does."""
-    most = admission.most_generated(sum(map(len, call.prompts)))
-    if most is None:
+    """Limit answers without a requested length to the budget of the key."""
+    max_generated = admission.max_generated(sum(map(len, call.prompts)))
+    if max_generated is None:
         return call
-    each = max(1, most // (len(call.prompts) * num_choices))
+    each = max(1, max_generated // (len(call.prompts) * num_choices))
     return replace(call, default_max_tokens=min(each, call.default_max_tokens or each))
 
 
@@ -142,14 +145,14 @@ def _requests(
     constraint: Constraint | None,
     tenant: str,
 ) -> list[GenerationRequest]:
-    drafts, asked = body.drafts(), body.logprobs_asked
+    drafts, logprobs = body.drafts(), body.logprobs_options
     if isinstance(drafts, str):
         drafts = engine.tokenizer.encode(drafts, specials=False) if drafts else []
     ranked = body.num_generated > body.num_choices
     end_token_ids = body.end_token_ids(engine.info) | call.end_token_ids
     return [
         GenerationRequest(
-            id=f"{answer_id}-{place}",
+            id=f"{answer_id}-{index}",
             prompt=prompt,
             sampling=body.sampling(
                 dialect,
@@ -159,8 +162,8 @@ def _requests(
                 defaults=engine.info.sampling_defaults,
             ),
             n=body.num_generated,
-            logprobs=asked.num_top if asked else 0 if ranked else None,
-            prompt_logprobs=asked is not None and body.num_echoed > 0,
+            logprobs=logprobs.num_top if logprobs else 0 if ranked else None,
+            prompt_logprobs=logprobs is not None and body.num_echoed > 0,
             end_token_ids=end_token_ids,
             constraint=constraint,
             prediction=tuple(drafts),
@@ -168,12 +171,12 @@ def _requests(
             isolation_key=body.prompt_cache_isolation_key or "",
             priority=body.engine_priority,
         )
-        for place, prompt in enumerate(call.prompts)
+        for index, prompt in enumerate(call.prompts)
     ]
 
 
 async def encode_off_loop(size: int, encode: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call `encode`, in another thread if its text of `size` characters is long."""
+    """Call `encode`, in a worker thread if `size`, the characters of its text, is large."""
     if size < _LONG_TEXT:
         return encode(*args, **kwargs)
     return await asyncio.to_thread(encode, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Compiles the output constraints of requests, in threads of their own."""
+"""Threads that compile the output constraints of requests, with a time limit and a bounded queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crossette.types import Constraint
 
 
 class GrammarPool:
-    """The compiler's own limits end a constraint after five seconds at the worst measured, long before `timeout_s`."""
+    """Compiles output constraints. The compiler's own limits stop it after five seconds in the worst measured case."""
 
     def __init__(self, num_threads: int | None = None, *, max_waiting: int = 64, timeout_s: float = 60.0) -> None:
         self.workers = WorkerPool(
@@ -25,7 +25,7 @@ class GrammarPool:
         )
 
     async def plan(self, build: Callable[[], OutputPlan], engine: Engine) -> OutputPlan:
-        """Build a plan and compile its constraint; a large one takes a second.
+        """Build a plan and compile its constraint, which takes up to a second for a large one.
 
         Raises InvalidRequest for a constraint that cannot be enforced, Overloaded if the queue is full.
         """
@@ -45,7 +45,7 @@ class GrammarPool:
 
 
 def _compile(plan: OutputPlan, constraint: Constraint, engine: Engine) -> None:
-    """Raises InvalidRequest. If one tool's schema is at fault, it names the tool and the path in its schema."""
+    """Raises InvalidRequest, which names the tool and the path in its schema if a tool's schema is invalid."""
     try:
         engine.prepare(constraint)
     except InvalidRequest:

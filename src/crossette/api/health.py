@@ -1,4 +1,4 @@
-"""GET /health/live, /health/ready and /metrics: for whoever watches the server."""
+"""GET /health/live, /health/ready and /metrics: endpoints for monitoring."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Live(msgspec.Struct):
 
 
 class EngineCounts(msgspec.Struct):
-    """What the engine says of itself (`EngineStats`), but for its histograms."""
+    """The counts in `EngineStats`, without its histograms."""
 
     running: int
     waiting: int
@@ -44,7 +44,7 @@ class EngineCounts(msgspec.Struct):
 class ModelHealth(msgspec.Struct):
     id: str
     warnings: tuple[str, ...]
-    """What is less than promised."""
+    """Where the model falls short of what this server documents."""
     stats: EngineCounts
 
 
@@ -52,17 +52,17 @@ class Ready(msgspec.Struct):
     status: Literal["ok", "draining", "stalled"]
     models: list[ModelHealth]
     ledger: LedgerStats
-    """Whether what is done is noted."""
+    """Whether the ledger keeps up."""
 
 
 async def live(request: Request, models: ServedModels) -> Response:
-    """The process answers and its engines live: 200, or 503 if one has ended, which only a new process mends."""
+    """Liveness: 200, or 503 if an engine has stopped. Then the process must be restarted."""
     alive = all(engine.stats().alive for engine in models.engines.values())
     return json_response(Live("ok" if alive else "failed"), status=200 if alive else 503)
 
 
 async def ready(request: Request, models: ServedModels, ledger: Ledger, *, draining: bool) -> Response:
-    """Requests are welcome: 200, or 503 while the server shuts down or an engine hangs."""
+    """Readiness: 200, or 503 while the server shuts down or an engine is stalled."""
     health = [_health(name, engine) for name, engine in models.engines.items()]
     stalled = any(model.stats.stalled for model in health)
     body = Ready("draining" if draining else "stalled" if stalled else "ok", health, ledger.stats())
@@ -74,8 +74,8 @@ def _health(name: str, engine: Engine) -> ModelHealth:
 
 
 async def metrics(request: Request, metrics: Metrics) -> Response:
-    """All metrics, as Prometheus reads them. Raises Forbidden for a key that is not an admin's."""
+    """All metrics in a Prometheus format. Raises Forbidden for a key that is not an admin key."""
     if not Exchange.of(request.scope).caller.is_admin:
-        raise Forbidden("Only an admin key may read metrics. Make one with: crossette keys create NAME --admin")
+        raise Forbidden("Only an admin key may read metrics. Create one with: crossette keys create NAME --admin")
     page, media_type = metrics.page(request.headers.get("accept", ""))
     return Response(page, headers={"content-type": media_type})

@@ -1,4 +1,4 @@
-"""Bodies in, answers out: the only file that knows JSON bytes and the frames of an event stream."""
+"""Request bodies, JSON responses and event streams: the only file that handles JSON bytes and SSE frames."""
 
 from __future__ import annotations
 
@@ -34,32 +34,34 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 _BODY_GRACE_S = 10.0
 _BODY_BYTES_PER_S = 10_000
-"""A body may take ten seconds, and one more for every 10 kB: slower senders hold a connection for nothing."""
+"""A body may take ten seconds, plus one second for every 10 kB; a slower upload is rejected."""
 
 
-class ClientGone(Exception):
-    """The client hung up: nobody is left to answer."""
+class ClientDisconnected(Exception):
+    """The client disconnected, so that no response is possible."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """Bounds on what a connection may ask of the server."""
+    """Limits of requests, and timeouts of streams."""
 
-    max_body_bytes: Count = setting(16 * 2**20, "Largest body of a request; larger ones are refused with 413.")
-    max_messages: Count = setting(2048, "Most messages of a conversation; more are refused with 400.")
+    max_body_bytes: Count = setting(
+        16 * 2**20, "Maximum size of a request body in bytes; larger ones are rejected with 413."
+    )
+    max_messages: Count = setting(2048, "Maximum number of messages in a conversation; more are rejected with 400.")
     max_schema_bytes: Count = setting(
         2**20,
-        "Largest schema, pattern or grammar that an answer may be held to, and largest list of tools, as JSON; "
-        "larger ones are a 400.",
+        "Maximum bytes of a schema, pattern or grammar for structured output, and of a list of tools, as JSON; "
+        "larger ones are rejected with 400.",
     )
     first_byte_timeout: Seconds = setting(
-        15.0, "Seconds a stream's status waits for the first token; then 200 and comment lines go out."
+        15.0, "Seconds that a stream's status waits for the first token; then 200 and comment lines are sent."
     )
-    comment_interval: Interval = setting(15.0, "Seconds between comment lines that keep a waiting stream open.")
+    comment_interval: Interval = setting(15.0, "Seconds between comment lines that keep an idle stream open.")
 
 
 async def read_json(request: Request, body_type: type[Body], settings: HttpSettings) -> Body:
-    """The request's body as `body_type`. Raises the 400, 408 or 413 that says what is wrong with it."""
+    """The request's body as `body_type`. Raises an error with status 400, 408 or 413 for an invalid body."""
     raw = await _read_body(request, settings.max_body_bytes)
     try:
         return msgspec.json.decode(raw, type=body_type)
@@ -86,18 +88,18 @@ async def _read_body(request: Request, limit: int) -> bytes:
     except TimeoutError:
         raise RequestTimeout(f"The body arrived too slowly: {len(body)} bytes so far. Send it again.") from None
     except ClientDisconnect:
-        raise ClientGone from None
+        raise ClientDisconnected from None
     return bytes(body)
 
 
 def _too_large(size: int, limit: int) -> RequestTooLarge:
     return RequestTooLarge(
-        f"The body has {size} bytes or more, and {limit} is the limit. "
+        f"The body has {size} bytes or more, and the limit is {limit}. "
         "Send less, or start the server with a larger --max-body-bytes."
     )
 
 
-_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_ERROR = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _WRONG_TYPE = re.compile(r"^Expected `(?P<wanted>[^`]*)`, got `(?P<given>[^`]*)`$")
 _FIELD = re.compile(r"(?:unknown|missing required) field `(?P<name>[^`]*)`")
 _TYPES = {
@@ -112,8 +114,8 @@ _TYPES = {
 
 
 def _explain(message: str) -> ServingError:
-    """msgspec's one error, in our words and in the field paths that clients know: `messages[2].content`."""
-    matched = _PLACE.match(message)
+    """Convert an error message of msgspec to an error with a field path such as `messages[2].content`."""
+    matched = _ERROR.match(message)
     what = matched["what"] if matched else message
     path = ((matched["path"] if matched else None) or "$").removeprefix("$").removeprefix(".").replace("[...]", "")
     field = _FIELD.search(what)
@@ -138,12 +140,12 @@ class ErrorDetail(msgspec.Struct):
     message: str
     type: str
     param: str | None
-    """The field at fault, if one is: `messages[2].content`."""
+    """The path of the invalid field, if any: `messages[2].content`."""
     code: str | None
 
 
 class ErrorBody(msgspec.Struct):
-    """An error as each SDK reads it: all keys, in both dialects."""
+    """The body of an error, with the keys that the SDKs of both dialects read."""
 
     error: ErrorDetail
     request_id: str
@@ -164,11 +166,11 @@ _COMMENT = b":\n\n"
 
 
 class EventStream(Response):
-    """A response of events. It ends with `[DONE]`, or with one error frame and no `[DONE]`.
+    """A response of server-sent events. It ends with `[DONE]`, or with one error frame and no `[DONE]`.
 
-    Status and headers wait for the first chunk, so that an early failure keeps its own status; after
-    `first_byte_timeout` they go out alone. `late_headers` are asked for just then. Hanging up closes `chunks`, and
-    `close` is called however it ends, maybe twice: a generator that was never read ends nothing by itself.
+    Status and headers wait for the first chunk, so that an early failure has its own status; after
+    `first_byte_timeout` they are sent alone. `late_headers` is called at that moment. A disconnect closes `chunks`.
+    `close` is always called at the end, possibly twice: closing a generator that was never iterated runs none of it.
     """
 
     def __init__(
@@ -194,7 +196,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await unless_gone(receive, self._run(send, Exchange.of(scope)))
+            await cancel_on_disconnect(receive, self._run(send, Exchange.of(scope)))
         finally:
             await self._close()
 
@@ -208,21 +210,21 @@ class EventStream(Response):
                 self.headers.update(self._late_headers())
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 await self._send_chunks(first, send, exchange)
-            finally:  # a generator that still runs cannot be closed
+            finally:  # a running generator cannot be closed
                 first.cancel()
                 await asyncio.gather(first, return_exceptions=True)
 
     async def _send_chunks(self, first: asyncio.Future[Any], send: Send, exchange: Exchange) -> None:
-        """Everything after the headers. From here on a failure is a frame, not a status."""
+        """Send everything after the headers. A failure is sent as a frame, as the status is sent already."""
         commenting = asyncio.create_task(self._send_comments(send))
         try:
             chunk = await first
             if chunk is not None:
-                exchange.saw(chunk)
+                exchange.note_finish_reasons(chunk)
                 await _send_frame(send, frame(chunk))
             async for chunk in self._chunks:
                 self._quiet = False
-                exchange.saw(chunk)
+                exchange.note_finish_reasons(chunk)
                 await _send_frame(send, frame(chunk))
             last = DONE
         except Exception as error:
@@ -230,12 +232,12 @@ class EventStream(Response):
             last = frame(error_body(exchange.error, self._dialect, self._request_id))
         finally:
             commenting.cancel()
-        await self._close()  # whoever has read the end may ask again, and nothing of this request may be in the way
+        await self._close()  # before the end is sent, as the client may then send its next request
         await _send_frame(send, last)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_comments(self, send: Send) -> None:
-        """A comment line for every interval in which nothing else was sent."""
+        """Send a comment line after every interval in which nothing else was sent."""
         while True:
             self._quiet = True
             await asyncio.sleep(self._settings.comment_interval)
@@ -248,31 +250,31 @@ async def _send_frame(send: Send, data: bytes) -> None:
 
 
 def as_serving_error(error: Exception) -> ServingError:
-    """The error itself, or for one that nobody expected, a logged stand-in that gives nothing away."""
+    """The error itself; an unexpected one is logged and replaced by an error without details."""
     if isinstance(error, ServingError):
         return error
     log.error("A request failed unexpectedly", exc_info=error)
     return EngineFailure("The server failed while answering this request. Its log has the cause.")
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Do `work`, but cancel it when the client hangs up, which an ASGI application must look for itself.
+async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`, and cancel it if the client disconnects, which an ASGI application must detect itself.
 
-    Raises ClientGone then. The request's body must have been read before.
+    Raises ClientDisconnected in that case. The request's body must already be read.
     """
     working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_hang_up(receive))
+    watching = asyncio.ensure_future(_disconnect(receive))
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise ClientGone
+        raise ClientDisconnected
     finally:
         for task in (working, watching):
             task.cancel()
         await asyncio.gather(working, watching, return_exceptions=True)
 
 
-async def _hang_up(receive: Receive) -> None:
+async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

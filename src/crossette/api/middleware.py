@@ -1,4 +1,4 @@
-"""What every request passes on its way to a route, one concern each, as ASGI middleware."""
+"""ASGI middleware for all requests: ids and records, errors, host names, origins, keys."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from crossette.api.guards.admission import admission_headers, end_admission
 from crossette.api.guards.credentials import key_of
 from crossette.api.guards.origins import check_host, check_origin
 from crossette.api.guards.rate_limit_headers import retry_headers
-from crossette.api.http import ClientGone, as_serving_error, error_body, json_response
+from crossette.api.http import ClientDisconnected, as_serving_error, error_body, json_response
 from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, Unauthorized
 from crossette.observability.metrics import CLIENT_CLOSED_REQUEST
 
 log = logging.getLogger(__name__)
 
 Report = Callable[[Scope], None]
-"""Who is told of a request that has ended, by its scope."""
+"""Called with the scope of each finished request."""
 
 
 class Exchanges:
-    """Makes the exchange of a request, names it in the log and in its response, and tells of it when it has ended."""
+    """Creates the exchange of a request, sets its ids in log and response headers, and reports it at its end."""
 
-    def __init__(self, app: ASGIApp, tell: Report, ledger: Ledger, traced_paths: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, report: Report, ledger: Ledger, traced_paths: frozenset[str]) -> None:
         self._app = app
-        self._tell = tell
+        self._report = report
         self._ledger = ledger
         self._traced_paths = traced_paths
 
@@ -48,25 +48,27 @@ class Exchanges:
             exchange.begin_trace()
         with logs.ids(exchange.request_id, exchange.trace_id):
             try:
-                await self._app(scope, receive, _naming(exchange, send))
+                await self._app(scope, receive, _with_headers(exchange, send))
             finally:
                 end_admission(exchange)
-                self._tell(scope)
+                self._report(scope)
 
 
-def _naming(exchange: Exchange, send: Send) -> Send:
-    async def named(message: Message) -> None:
+def _with_headers(exchange: Exchange, send: Send) -> Send:
+    """`send`, with the request id and the rate limit headers added to the response."""
+
+    async def extended(message: Message) -> None:
         if message["type"] == "http.response.start":
             exchange.status = message["status"]
             name = (b"x-request-id", exchange.request_id.encode())
             message["headers"] = [*message["headers"], name, *admission_headers(exchange)]
         await send(message)
 
-    return named
+    return extended
 
 
 class Errors:
-    """Answers what is raised behind it, in the words of the path's dialect."""
+    """Converts exceptions to error responses in the dialect of the path."""
 
     def __init__(self, app: ASGIApp, dialects: tuple[Dialect, ...]) -> None:
         self._app = app
@@ -76,12 +78,12 @@ class Errors:
         exchange = Exchange.of(scope)
         try:
             await self._app(scope, receive, send)
-        except ClientGone:
+        except ClientDisconnected:
             exchange.status = CLIENT_CLOSED_REQUEST
         except Exception as error:
-            if exchange.is_started:  # too late for an answer: the connection is closed without an end
+            if exchange.is_started:  # too late for an error response: the connection is closed
                 raise
-            exchange.error = _translated(error, scope)
+            exchange.error = _serving_error(error, scope)
             await self._response(exchange.error, exchange)(scope, receive, send)
 
     def _response(self, error: ServingError, exchange: Exchange) -> Response:
@@ -89,7 +91,7 @@ class Errors:
         if isinstance(error, MethodNotAllowed):
             headers = {"allow": error.allow}
         elif isinstance(error, RequestTimeout):
-            headers = {"connection": "close"}  # or the slow body could hold it for ever
+            headers = {"connection": "close"}  # or the slow upload could hold it open for ever
         elif isinstance(error, Unauthorized):
             headers = {"www-authenticate": "Bearer"}
         body = error_body(error, dialect_of(exchange.path, self._dialects), exchange.request_id)
@@ -97,7 +99,7 @@ class Errors:
 
 
 class Hosts:
-    """Refuses requests that ask for a name which is not the server's."""
+    """Rejects requests whose `Host` is not allowed."""
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
         self._app = app
@@ -109,7 +111,7 @@ class Hosts:
 
 
 class Origins:
-    """Refuses web pages from elsewhere."""
+    """Rejects requests of web pages whose origin is not allowed."""
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
         self._app = app
@@ -121,7 +123,7 @@ class Origins:
 
 
 class Authentication:
-    """Finds out who asks; some paths are open to all."""
+    """Authenticates the caller, except on open paths."""
 
     def __init__(self, app: ASGIApp, access: Authenticator, open_paths: frozenset[str]) -> None:
         self._app = app
@@ -135,14 +137,14 @@ class Authentication:
         await self._app(scope, receive, send)
 
 
-def _translated(error: Exception, scope: Scope) -> ServingError:
-    """Any exception as an error that can be answered."""
+def _serving_error(error: Exception, scope: Scope) -> ServingError:
+    """Any exception as a `ServingError`."""
     if not isinstance(error, HTTPException):
         return as_serving_error(error)
-    asked = f"{scope['method']} {scope['path']}"
+    target = f"{scope['method']} {scope['path']}"
     if error.status_code == 405:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-        return MethodNotAllowed(f"{asked}: this path answers {allow}.", allow=allow)
+        return MethodNotAllowed(f"{target}: this path allows {allow}.", allow=allow)
     return NotFound(
-        f"Path not found: {asked}. OpenAI's API is under /v1, Fireworks' under /inference/v1.",
+        f"Path not found: {target}. OpenAI's API is under /v1, Fireworks' under /inference/v1.",
     )

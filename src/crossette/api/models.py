@@ -1,4 +1,4 @@
-"""Which models are served under which names, and GET /models."""
+"""Served models, their names and aliases, and GET /models."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from crossette.api.http import json_response
 from crossette.engine import Engine
 from crossette.errors import ConfigError, ModelNotFound
 
-_LONGEST_SHOWN = 200
-"""Characters of a model's name that an error repeats."""
+_MAX_SHOWN = 200
+"""Maximum characters of a model's name in an error message."""
 
 
 class ServedModels:
-    """The engines by name, and the aliases that lead to them. Raises ConfigError for an alias to nowhere."""
+    """The engines by model name, and their aliases. Raises ConfigError for an alias of a model that is not served."""
 
     def __init__(self, engines: Mapping[str, Engine], aliases: Mapping[str, str] | None = None) -> None:
         self.engines = engines
@@ -33,7 +33,7 @@ class ServedModels:
         self._names: Collection[str] = (*self.engines, *self.aliases)
 
     def only(self, names: frozenset[str] | None) -> ServedModels:
-        """The same without the models that are not among `names`; None for all. A model brings its aliases."""
+        """These models restricted to `names` (None: all). A model's name includes its aliases."""
         if names is None:
             return self
         some = ServedModels(self.engines, self.aliases)
@@ -41,27 +41,27 @@ class ServedModels:
         return some
 
     def find(self, name: str) -> Engine:
-        """The engine that a request's model means: a name, an alias, or the last part of `accounts/…/models/…`.
+        """The engine for a request's model: a name, an alias, or the last part of `accounts/…/models/…`.
 
         Raises ModelNotFound, listing what is served.
         """
         if (served := self.name_of(name)) is not None:
             return self.engines[served]
-        name = name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "…"  # looking for one like it is slow
+        name = name if len(name) <= _MAX_SHOWN else name[:_MAX_SHOWN] + "…"  # the search for similar names is slow
         near = difflib.get_close_matches(name, self._names, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         served = ", ".join(self._names) or "nothing"
         raise ModelNotFound(f"The model '{name}' is not served here.{hint} Served: {served}.", param="model")
 
     def name_of(self, name: str) -> str | None:
-        """The name of the model that a request's model means; None if no such model is served."""
-        for spelling in _spellings(name):
-            if spelling in self._names:
-                return self.aliases.get(spelling, spelling)
+        """The model name that a request's model resolves to; None if it is not served."""
+        for candidate in _candidates(name):
+            if candidate in self._names:
+                return self.aliases.get(candidate, candidate)
         return None
 
     def entries(self) -> list[ModelEntry]:
-        """Every name that a client may use, models first."""
+        """An entry for every name that a client may use, models first."""
         return [self.entry(name) for name in self._names]
 
     def entry(self, name: str) -> ModelEntry:
@@ -74,11 +74,11 @@ class ServedModels:
         )
 
 
-def _spellings(name: str) -> list[str]:
-    """The names that a request's model may stand for, likeliest first."""
+def _candidates(name: str) -> list[str]:
+    """The names that a request's model may refer to, in order of preference."""
     bare = name.partition("#")[0]
     short = bare.partition("/models/")[2] if bare.startswith("accounts/") else ""
-    return [spelling for spelling in (name, bare, short) if spelling]
+    return [candidate for candidate in (name, bare, short) if candidate]
 
 
 class ModelEntry(msgspec.Struct, kw_only=True):
@@ -88,7 +88,7 @@ class ModelEntry(msgspec.Struct, kw_only=True):
     owned_by: str = "crossette"
     context_length: int
     root: str
-    """The model behind the name: its own for a model, another for an alias."""
+    """The name of the model: differs from `id` for an alias."""
 
 
 class ModelList(msgspec.Struct, kw_only=True):

@@ -1,4 +1,4 @@
-"""What an answer cost: measured once, and told in headers and in the body."""
+"""Performance figures of an answer, in headers and in the body."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from crossette.generation.answer import Answer
 from crossette.types import SamplingParams
 
 _OPTIONS = [field.name for field in fields(SamplingParams) if field.name not in ("logit_bias", "ignore_eos")]
-"""What a header tells of how tokens are drawn: without what could fill it, and what is not about drawing."""
+"""The sampling options in a header: without `logit_bias`, which may be large, and `ignore_eos`, which is none."""
 
 
 def perf_metrics(answer: Answer) -> PerfMetrics:
-    """What is known of an answer by now, under the names that Fireworks gives it; times in seconds."""
+    """The figures known so far, under Fireworks' names; times in seconds."""
     usage, timings = answer.usage, answer.timings
     prediction = answer.requests[0].prediction
-    metrics: PerfMetrics = {"prompt-tokens": answer.num_prompt_tokens}  # headers may go out before all are begun
+    metrics: PerfMetrics = {"prompt-tokens": answer.num_prompt_tokens}  # headers may precede the prompts' start
     if timings.ended is not None or (timings.first_token is not None and len(answer.requests) == 1):
         metrics["cached-prompt-tokens"] = usage.cached_tokens
     if answer.queued_s is not None and (timings.ended is not None or len(answer.choices) == 1):
-        metrics["prefill-queue-duration"] = round(answer.queued_s, 3)  # of several choices, the others may still wait
+        metrics["prefill-queue-duration"] = round(answer.queued_s, 3)  # others of several choices may still wait
     if timings.first_token is not None:
         metrics["server-time-to-first-token"] = round(timings.first_token - timings.begun, 3)
     if prediction:
@@ -37,7 +37,7 @@ def perf_metrics(answer: Answer) -> PerfMetrics:
 
 
 def metric_headers(answer: Answer, dialect: Dialect) -> dict[str, str]:
-    """The same as headers of the dialect, and how tokens are drawn."""
+    """The figures as headers of the dialect, and the sampling options."""
     if dialect.metric_headers == "openai":
         seconds = (answer.timings.ended or perf_counter()) - answer.timings.begun
         return {"openai-processing-ms": str(round(1000 * seconds))}

@@ -1,4 +1,4 @@
-"""The record of a request that has ended, made of its exchange."""
+"""The record of a finished request, built from its exchange."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from crossette.api.exchange import Exchange
 from crossette.errors import OutputMismatch
 from crossette.observability.record import GenerationRecord, RequestRecord
 
-MAX_WORD = 200
-"""Characters kept of what clients say of themselves."""
+MAX_CLIENT_TEXT = 200
+"""Characters kept of each text that a client sends for the record."""
 
 
 def record_of(exchange: Exchange, *, route: str, dialect: str, prefix: str) -> RequestRecord:
-    """`route` is the pattern that its path matched, below `prefix` of `dialect`; all "" where it matched none."""
+    """The record. `route` is the matched path pattern, under `prefix` of `dialect`; all are "" without a match."""
     body, error = exchange.body, exchange.error
     return RequestRecord(
         id=exchange.request_id,
         method=exchange.method,
-        path=exchange.path[:MAX_WORD],
+        path=exchange.path[:MAX_CLIENT_TEXT],
         route=route,
         endpoint=route.removeprefix(prefix).removeprefix("/"),
         dialect=dialect,
@@ -26,7 +26,7 @@ def record_of(exchange: Exchange, *, route: str, dialect: str, prefix: str) -> R
         begun_at=exchange.begun_at,
         seconds=time.perf_counter() - exchange.begun,
         key_id=exchange.caller.id,
-        model_asked=body.model[:MAX_WORD] if body is not None else "",
+        model_asked=body.model[:MAX_CLIENT_TEXT] if body is not None else "",
         error=error.kind if error is not None else "",
         mismatch=str(error) if isinstance(error, OutputMismatch) else "",
         work=_work(exchange),
@@ -37,7 +37,7 @@ def record_of(exchange: Exchange, *, route: str, dialect: str, prefix: str) -> R
 
 
 def _work(exchange: Exchange) -> GenerationRecord | None:
-    """What an engine did for it; None if none was asked."""
+    """What an engine did for the request; None if no engine was called."""
     answer, body = exchange.answer, exchange.body
     if answer is None or body is None:
         return None
@@ -58,11 +58,11 @@ def _work(exchange: Exchange) -> GenerationRecord | None:
 
 
 def _recorded(exchange: Exchange) -> dict[str, object]:
-    """What a request says of itself, as far as it does. Until its model is found, nobody has bounded what that is."""
+    """The recorded fields of a request. They are cut if it was rejected before their sizes were checked."""
     body = exchange.body
     if body is None:
         return {}
-    told = {name: getattr(body, name) for name in body.table.recorded}
+    values = {name: getattr(body, name) for name in body.table.recorded}
     if not exchange.model:
-        told = {name: value[:MAX_WORD] for name, value in told.items() if isinstance(value, str)}
-    return {name: value for name, value in told.items() if value is not None}
+        values = {name: value[:MAX_CLIENT_TEXT] for name, value in values.items() if isinstance(value, str)}
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Which path is answered by what: those of each dialect, and the server's own."""
+"""The routes: those of each dialect, and those of the server itself."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from crossette.errors import ShuttingDown
 COMPLETIONS = Endpoint(CompletionRequest, completions.prepare, completions.CompletionReply)
 CHAT = Endpoint(ChatRequest, chat.prepare, chat.ChatReply)
 GENERATING: Mapping[str, Endpoint[Any]] = {"/completions": COMPLETIONS, "/chat/completions": CHAT}
-"""The endpoints that generate, below a dialect's prefix: those that are charged and have a row in the ledger."""
+"""Endpoints that generate, under a dialect's prefix. Their requests are charged and have a ledger entry."""
 
 
 def open_routes(services: Services) -> list[Route]:
-    """Paths that need no key."""
+    """Routes that need no key."""
     docs = Docs(services.models, services.dialects)
     return [
         Route("/openapi.json", docs.json),
@@ -40,7 +40,7 @@ def open_routes(services: Services) -> list[Route]:
 
 
 def closed_routes(services: Services) -> list[Route]:
-    """Paths that need one, once keys were made."""
+    """Routes that need a key, if the server has any."""
     routes = [Route("/metrics", partial(health.metrics, metrics=services.metrics))]
     for dialect in services.dialects:
         for prefix in dialect.prefixes:

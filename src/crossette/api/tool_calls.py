@@ -1,4 +1,4 @@
-"""Calls of tools as clients know them: `tool_calls` in either dialect, or the older `function_call`."""
+"""Tool calls on the wire: `tool_calls` in either dialect, or the older `function_call`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from crossette.types import FinishReason
 
 
 class CallWriter:
-    """Writes the calls of one API request. `is_legacy`: its client sent `functions`, and reads `function_call`."""
+    """Writes the tool calls of one answer. `is_legacy`: the client sent `functions` and expects `function_call`."""
 
     def __init__(self, dialect: Dialect, *, is_legacy: bool) -> None:
         self._repeats = dialect.call_pieces_repeat_type
         self._is_legacy = is_legacy
 
     def head(self, head: ToolCallStart) -> DeltaBody:
-        """A call begins: its id and its name are said once, as clients join what comes under the same key."""
+        """The first delta of a call. Id and name are sent once only: clients concatenate values under the same key."""
         if self._is_legacy:
             return DeltaBody(content=None, function_call=CallBody("", head.name))
         function = CallBody(UNSET if self._repeats else "", head.name)
@@ -37,17 +37,17 @@ class CallWriter:
         return DeltaBody(tool_calls=[body])
 
     def listed(self, calls: Sequence[ToolCall]) -> list[ToolCallBody] | UnsetType:
-        """A message's `tool_calls`."""
+        """The `tool_calls` of a message."""
         if self._is_legacy or not calls:
             return UNSET
         return [ToolCallBody(CallBody(call.arguments, call.name), UNSET, _new_id(), "function") for call in calls]
 
     def single(self, calls: Sequence[ToolCall]) -> CallBody | UnsetType:
-        """A message's `function_call`."""
+        """The `function_call` of a message."""
         return CallBody(calls[0].arguments, calls[0].name) if self._is_legacy and calls else UNSET
 
     def finish_reason(self, reason: FinishReason | None, num_calls: int) -> str | None:
-        """An answer that ends by itself, and has calls, ends for them."""
+        """`tool_calls` or `function_call` for an answer that has calls and was not cut off; else `reason`."""
         if reason != FinishReason.STOP or not num_calls:
             return reason
         return "function_call" if self._is_legacy else "tool_calls"

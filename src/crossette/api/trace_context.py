@@ -1,4 +1,4 @@
-"""Which trace a request belongs to: its caller's, by W3C's Trace Context, or a new one."""
+"""The trace of a request: the caller's, by W3C Trace Context, or a new one."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-
 
 
 def sent_trace(headers: Headers) -> dict[str, str]:
-    """`traceparent` and `tracestate`, as far as they were sent; nothing without a valid `traceparent`.
+    """`traceparent` and `tracestate` if sent; empty without a valid `traceparent`.
 
-    A header that comes twice counts as one list, as everywhere in HTTP: two parents are none.
+    Repeated headers are joined to one list, as HTTP requires, so two `traceparent` headers are invalid.
     """
     trace = {name: ",".join(headers.getlist(name)) for name in _HEADERS if name in headers}
     return trace if trace_id_of(trace) else {}
 
 
 def trace_id_of(trace: Mapping[str, str]) -> str:
-    """The trace that a `traceparent` names, as 32 hex digits; "" if it names none by the rules of the standard."""
+    """The trace id in `traceparent`, as 32 hex digits; "" if the header is missing or invalid by the standard."""
     match = _PARENT.fullmatch(trace.get("traceparent", "").strip(" \t"))
     if match is None:
         return ""
@@ -32,5 +32,5 @@ def trace_id_of(trace: Mapping[str, str]) -> str:
 
 
 def new_trace_id() -> str:
-    """An id that no other trace has: 128 random bits, as 32 hex digits."""
+    """A unique trace id: 128 random bits, as 32 hex digits."""
     return secrets.token_hex(16)

@@ -1,4 +1,4 @@
-"""GET /usage: what keys used, for those who may see it."""
+"""GET /usage: the usage of keys, for admin keys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class UsageReport(msgspec.Struct, kw_only=True):
 
 
 class UsageReader:
-    """Reads the ledger in threads of its own: in the shared ones, long prompts would wait for a slow database."""
+    """Reads the ledger in its own threads, so that a slow database does not delay the encoding of long prompts."""
 
     def __init__(self, ledger: Ledger, num_threads: int = 2, *, max_waiting: int = 16, timeout_s: float = 60.0) -> None:
         self._ledger = ledger
@@ -36,14 +36,14 @@ class UsageReader:
         )
 
     async def rows(self, query: UsageQuery) -> Sequence[UsageRow]:
-        """Raises DatabaseError, TimeoutError, or Overloaded if the queue is full."""
+        """The rows of a report. Raises DatabaseError, TimeoutError, or Overloaded if the queue is full."""
         return await self.workers.run(lambda: self._ledger.usage(query))
 
 
 async def report_usage(request: Request, reader: UsageReader) -> Response:
-    """Add up the ledger. Raises Forbidden for a key that is not an admin's, Overloaded while it cannot be read."""
+    """Sum the ledger. Raises Forbidden for a key that is not an admin key, Overloaded while it cannot be read."""
     if not Exchange.of(request.scope).caller.is_admin:
-        raise Forbidden("Only an admin key may see what was used. Make one with: crossette keys create NAME --admin")
+        raise Forbidden("Only an admin key may read usage. Create one with: crossette keys create NAME --admin")
     given = request.query_params
     for name in given:
         if name not in ("group_by", "since"):
@@ -52,6 +52,6 @@ async def report_usage(request: Request, reader: UsageReader) -> Response:
     try:
         rows = await reader.rows(query)
     except (DatabaseError, TimeoutError) as error:
-        log.warning("The usage report failed: %s", str(error) or "the database takes too long")
+        log.warning("The usage report failed: %s", str(error) or "the database is too slow")
         raise Overloaded("The ledger cannot be read now.", retry_after=_RETRY_AFTER_S) from error
     return json_response(UsageReport(data=rows))

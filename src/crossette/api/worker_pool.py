@@ -17,7 +17,7 @@ T = TypeVar("T")
 class WorkerPool:
     """A few threads and a bounded queue. `waits_for` ends the sentence "12 requests wait ...".
 
-    `timeout_s` is for one piece of work, from the moment a thread takes it.
+    `timeout_s` limits one task, from the moment a thread takes it.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class WorkerPool:
         self._work_s = MovingAverage()
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run it in a thread. Raises Overloaded if the queue is full, TimeoutError if the work takes too long."""
+        """Run `work` in a thread. Raises Overloaded if the queue is full, TimeoutError if it takes too long."""
         if self.num_waiting >= self._max_waiting:
             raise Overloaded(
                 f"{self.num_waiting} requests wait {self._waits_for}; the limit is {self._max_waiting}. Retry later.",
@@ -57,7 +57,7 @@ class WorkerPool:
             running.cancel()  # has no effect on work that a thread has taken
 
     def close(self) -> None:
-        """Wait for the work that threads have taken."""
+        """Wait for running tasks."""
         self._threads.shutdown()
 
     async def _until_begun(self, begun: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""The server's description of itself is true: of its routes, of what it takes, and of everything that it answers."""
+"""The OpenAPI document matches the routes, the accepted requests and all responses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TABLES: dict[str, Table] = {
 
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
-    """The document as its readers get it."""
+    """The document as it is served."""
     made = document(["fake", "other"], (OPENAI, FIREWORKS))
     decoded: dict[str, Any] = json.loads(msgspec.json.encode(made))
     return decoded
@@ -54,7 +54,7 @@ def everything_in(value: object) -> Iterator[dict[str, Any]]:
 # --- the document ---
 
 
-def test_it_is_valid_openapi_and_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
+def test_the_document_is_valid_openapi_and_every_reference_resolves(described: dict[str, Any]) -> None:
     schemathesis.openapi.from_dict(described).validate()
 
     for reference in {part["$ref"] for part in everything_in(described) if "$ref" in part}:
@@ -63,7 +63,7 @@ def test_it_is_valid_openapi_and_every_reference_leads_somewhere(described: dict
             found = found[step]
 
 
-def test_every_route_is_described_and_every_description_has_a_route(described: dict[str, Any]) -> None:
+def test_routes_and_documented_paths_are_the_same(described: dict[str, Any]) -> None:
     routes = {
         (route.path.replace(":path", ""), method.lower())
         for route in App(ServedModels({})).routes
@@ -76,22 +76,22 @@ def test_every_route_is_described_and_every_description_has_a_route(described: d
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_request_is_described_field_for_field_and_takes_no_other(described: dict[str, Any], name: str) -> None:
+def test_a_request_schema_has_exactly_the_fields_of_the_table(described: dict[str, Any], name: str) -> None:
     schema = described["components"]["schemas"][name]
 
     assert schema["properties"].keys() == TABLES[name].keys()
     assert schema["additionalProperties"] is False
     for field, entry in TABLES[name].items():
-        told = schema["properties"][field]
-        assert entry.note in told["description"]
-        assert told.get("enum") == [None, *entry.neutral] or entry.state != "refused"
+        properties = schema["properties"][field]
+        assert entry.note in properties["description"]
+        assert properties.get("enum") == [None, *entry.neutral] or entry.state != "refused"
 
 
 def test_limits_and_defaults_are_keywords_where_the_dialects_agree(described: dict[str, Any]) -> None:
-    told = described["components"]["schemas"]["CompletionRequest"]["properties"]
+    properties = described["components"]["schemas"]["CompletionRequest"]["properties"]
 
     def keywords(name: str) -> dict[str, Any]:
-        return {key: value for key, value in told[name].items() if key not in ("description", "anyOf")}
+        return {key: value for key, value in properties[name].items() if key not in ("description", "anyOf")}
 
     assert keywords("temperature") == {"minimum": 0, "maximum": 2, "default": 1.0}
     assert keywords("stop") == {"maxItems": 4}
@@ -99,17 +99,17 @@ def test_limits_and_defaults_are_keywords_where_the_dialects_agree(described: di
     assert keywords("min_tokens") == {"minimum": 0, "default": 0}
 
 
-def test_limits_and_defaults_are_told_for_each_dialect_where_they_differ(described: dict[str, Any]) -> None:
-    told = described["components"]["schemas"]["CompletionRequest"]["properties"]
+def test_limits_and_defaults_are_listed_by_dialect_where_they_differ(described: dict[str, Any]) -> None:
+    properties = described["components"]["schemas"]["CompletionRequest"]["properties"]
 
-    assert told["top_logprobs"]["maximum"] == 20
-    assert "At most `20` (openai) or `5` (fireworks)." in told["top_logprobs"]["description"]
-    assert "default" not in told["max_tokens"]
-    assert "By default `16` (openai) or `2048` (fireworks)." in told["max_tokens"]["description"]
+    assert properties["top_logprobs"]["maximum"] == 20
+    assert "At most `20` (openai) or `5` (fireworks)." in properties["top_logprobs"]["description"]
+    assert "default" not in properties["max_tokens"]
+    assert "By default `16` (openai) or `2048` (fireworks)." in properties["max_tokens"]["description"]
 
 
 @pytest.mark.parametrize("prefix_", DIALECTS)
-def test_every_status_is_described_with_the_words_of_its_dialect(described: dict[str, Any], prefix_: str) -> None:
+def test_every_error_status_has_the_types_and_codes_of_its_dialect(described: dict[str, Any], prefix_: str) -> None:
     dialect = DIALECTS[prefix_]
     for path in ("/completions", "/chat/completions"):
         answers = described["paths"][prefix_ + path]["post"]["responses"]
@@ -121,16 +121,16 @@ def test_every_status_is_described_with_the_words_of_its_dialect(described: dict
 
 
 def test_a_setting_that_changes_a_dialect_changes_its_description() -> None:
-    def told(include_stop: bool) -> str:
+    def description_of(include_stop: bool) -> str:
         tags = document([], (replace(FIREWORKS, include_stop=include_stop),))["tags"]
         description: str = tags[0]["description"]
         return description
 
-    assert "Text ends after the stop string." in told(True)
-    assert "Text ends before the stop string." in told(False)
+    assert "Text includes the stop string." in description_of(True)
+    assert "Text excludes the stop string." in description_of(False)
 
 
-def test_it_is_served(api: ApiServer) -> None:
+def test_the_document_is_served(api: ApiServer) -> None:
     answer = api.get("/openapi.json")
 
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
@@ -151,7 +151,7 @@ def test_the_page_shows_every_path_and_every_field(api: ApiServer, described: di
             assert f"<code>{field}</code>" in answer.text
 
 
-def test_every_link_of_the_page_leads_somewhere(api: ApiServer) -> None:
+def test_every_link_of_the_page_resolves(api: ApiServer) -> None:
     page = api.get("/docs").text
 
     links = set(re.findall(r'href="#([^"]*)"', page))
@@ -166,7 +166,7 @@ def test_the_page_needs_no_script_and_no_network(api: ApiServer) -> None:
     assert answer.headers["content-security-policy"] == "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def test_no_name_becomes_part_of_the_page() -> None:
+def test_model_names_are_escaped_in_the_page() -> None:
     name = "</pre><script>alert('`<b>`')</script>"
 
     page = render(document([name], (OPENAI, FIREWORKS)))
@@ -175,7 +175,7 @@ def test_no_name_becomes_part_of_the_page() -> None:
     assert "&lt;/pre&gt;&lt;script&gt;" in page
 
 
-# --- the answers ---
+# --- the responses ---
 
 CHECKS = (
     "not_a_server_error",
@@ -186,17 +186,17 @@ CHECKS = (
     "negative_data_rejection",
 )
 RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
-    # Every field with every kind of value, right and wrong; and some bodies at random.
+    # Every field with every kind of value, valid and invalid, and some random bodies.
     "whole": (20, ("--phases=examples,coverage,fuzzing",)),
-    # Only what can be answered, so that there are streams to look at.
+    # Only valid requests, so that there are streams to check.
     "streamed": (40, ("--phases=examples,fuzzing", "--mode=positive")),
 }
-"""How many bodies at random, and what else schemathesis is told; with `--fuzz N`, N times as many, and new ones."""
+"""The number of random bodies and other settings of schemathesis; with `--fuzz N`, N times as many, and new ones."""
 WANTED = {
     "whole": {(200, "application/json"), (400, "application/json"), (404, "application/json")},
     "streamed": {(200, "text/event-stream")},
 }
-"""Status and type of answers that a run must have seen."""
+"""Status and media type of responses that a run must include."""
 
 RUN_LIMIT_S = 200
 EXAMPLES = {
@@ -207,21 +207,21 @@ EXAMPLES = {
     ("Part", "type"): "text",
     ("Part", "text"): "Hello",
 }
-"""What a field has while another is looked at; the others are null, for many exclude one another."""
+"""The values of fields while another is tested; others are null, as many exclude one another."""
 
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[ApiServer]:
-    """A server whose window is small: no answer that a test thinks of is long."""
+    """A server with a small context window, so that no answer is long."""
     with serving(FakeEngine(parrot, context_length=128)) as server:
         yield server
         server.wait_until_idle()
 
 
 def narrowed(described: dict[str, Any]) -> dict[str, Any]:
-    """The document of a client that knows what is served, and knows of no further key in an answer.
+    """The document, restricted to served models and without additional properties in answers.
 
-    Fields that are not built are left out: each has a test of its own, in `test_errors.py`.
+    Unsupported fields are left out: each has its own test in `test_errors.py`.
     """
     schemas = described["components"]["schemas"]
     for schema in schemas.values():
@@ -239,7 +239,7 @@ def narrowed(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def streaming(described: dict[str, Any]) -> dict[str, Any]:
-    """The document of a client that wants streams, and sends no prompt that is refused after a look at all of it."""
+    """The document, restricted to streams and to prompts that are not rejected late."""
     schemas = described["components"]["schemas"]
     text = {"type": "string", "minLength": 1, "maxLength": 20}
     turn = {"role": {"enum": ["system", "user", "assistant"]}, "content": text}
@@ -256,7 +256,7 @@ def streaming(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def answers_in(report: Path) -> set[tuple[int, str]]:
-    """Status and type of every answer to a POST."""
+    """Status and media type of every response to a POST."""
     entries = json.loads(report.read_text(encoding="utf-8"))["log"]["entries"]
     return {
         (entry["response"]["status"], entry["response"]["content"]["mimeType"].partition(";")[0])
@@ -266,7 +266,7 @@ def answers_in(report: Path) -> set[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_whatever_is_sent_the_answer_is_as_described(small: ApiServer, tmp_path: Path, fuzz: int, run: str) -> None:
+def test_every_response_matches_the_document(small: ApiServer, tmp_path: Path, fuzz: int, run: str) -> None:
     num_examples, options = RUNS[run]
     described = narrowed(small.get("/openapi.json").json())
     (tmp_path / "openapi.json").write_text(json.dumps(streaming(described) if run == "streamed" else described))

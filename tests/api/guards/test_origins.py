@@ -1,4 +1,4 @@
-"""Which web pages may ask, and by which names: what a browser would let strangers do."""
+"""Allowed web origins and host names."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ PAGE = "https://app.example"
 LISTED = OriginSettings(cors_origin=(PAGE, "http://localhost:3000"))
 
 
-def assert_forbidden(answer: httpx.Response, prefix: str, *words: str) -> None:
+def assert_forbidden(answer: httpx.Response, prefix: str, *parts: str) -> None:
     error = answer.json()["error"]
     assert (answer.status_code, error["type"], error["code"]) == (403, *DIALECTS[prefix].errors["forbidden"])
-    assert [word for word in words if word not in error["message"]] == []
+    assert [part for part in parts if part not in error["message"]] == []
 
 
-# --- pages ---
+# --- origins ---
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:1", "null", "http://[", "\u00e9", ""])
-def test_a_page_from_elsewhere_is_refused_before_it_costs_anything(api: ApiServer, prefix: str, origin: str) -> None:
-    """A form or a text/plain request needs no preflight: hiding the answer would come too late."""
+def test_another_origin_is_rejected_before_any_work(api: ApiServer, prefix: str, origin: str) -> None:
+    """A form or a text/plain request needs no preflight, so CORS alone would not prevent it."""
     steps = api.engine.stats().steps
     for headers in ({}, {"content-type": "text/plain"}):
         content = json.dumps(BODY).encode()
@@ -44,11 +44,11 @@ def test_a_page_from_elsewhere_is_refused_before_it_costs_anything(api: ApiServe
     assert api.engine.stats().steps == steps
 
 
-def test_a_page_of_the_server_itself_may_ask(api: ApiServer, prefix: str) -> None:
+def test_a_page_of_the_same_origin_is_allowed(api: ApiServer, prefix: str) -> None:
     assert api.post(f"{prefix}/completions", BODY, {"origin": api.root}).status_code == 200
 
 
-def test_without_a_list_no_page_is_told_that_it_may_ask(api: ApiServer, prefix: str) -> None:
+def test_without_allowed_origins_there_are_no_cors_headers(api: ApiServer, prefix: str) -> None:
     answer = api.http.options(
         api.url(f"{prefix}/completions"), headers={"origin": PAGE, "access-control-request-method": "POST"}
     )
@@ -57,7 +57,7 @@ def test_without_a_list_no_page_is_told_that_it_may_ask(api: ApiServer, prefix: 
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_a_listed_page_may_ask_and_read_answers_headers_and_errors(prefix: str) -> None:
+def test_an_allowed_origin_can_read_answers_headers_and_errors(prefix: str) -> None:
     with serving(origins=LISTED) as api:
         answers = [
             api.post(f"{prefix}/completions", BODY, {"origin": PAGE}),
@@ -73,7 +73,7 @@ def test_a_listed_page_may_ask_and_read_answers_headers_and_errors(prefix: str) 
         assert answer.headers["x-request-id"]
 
 
-def test_a_listed_page_is_told_what_it_may_send(prefix: str) -> None:
+def test_an_allowed_origin_gets_a_preflight_response(prefix: str) -> None:
     with serving(origins=LISTED) as api:
         preflight = {
             "origin": PAGE,
@@ -88,7 +88,7 @@ def test_a_listed_page_is_told_what_it_may_send(prefix: str) -> None:
     assert answer.headers["access-control-allow-methods"] == "GET, POST"
 
 
-def test_a_page_that_is_not_listed_is_refused_beside_one_that_is(prefix: str) -> None:
+def test_an_origin_is_rejected_if_only_others_are_allowed(prefix: str) -> None:
     with serving(origins=LISTED) as api:
         refused = api.post(f"{prefix}/completions", BODY, {"origin": "https://evil.example"})
 
@@ -96,21 +96,21 @@ def test_a_page_that_is_not_listed_is_refused_beside_one_that_is(prefix: str) ->
     assert "access-control-allow-origin" not in refused.headers
 
 
-def test_every_page_may_ask_if_the_server_says_so(prefix: str) -> None:
+def test_a_wildcard_allows_every_origin(prefix: str) -> None:
     with serving(origins=OriginSettings(cors_origin=("*",))) as api:
         answer = api.post(f"{prefix}/completions", BODY, {"origin": "https://any.example"})
 
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
 
 
-def test_nobody_says_in_a_header_who_asks_or_how(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server's own machine would be believed otherwise, and every page in its browsers with it."""
+def test_forwarding_headers_do_not_change_client_or_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise such headers would be trusted from local clients, and so from web pages."""
     scopes: list[Scope] = []
-    asked = App.__call__
+    call = App.__call__
 
     async def noting(self: App, scope: Scope, receive: Receive, send: Send) -> None:
         scopes.append(scope)
-        await asked(self, scope, receive, send)
+        await call(self, scope, receive, send)
 
     monkeypatch.setattr(App, "__call__", noting)
     with serving() as api:
@@ -120,7 +120,7 @@ def test_nobody_says_in_a_header_who_asks_or_how(monkeypatch: pytest.MonkeyPatch
     assert (scope["client"][0], scope["scheme"]) == ("127.0.0.1", "http")
 
 
-# --- names ---
+# --- host names ---
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_nobody_says_in_a_header_who_asks_or_how(monkeypatch: pytest.MonkeyPatch
         (":", 403),
     ],
 )
-def test_on_loopback_the_server_answers_to_its_own_names_alone(prefix: str, host: str, status: int) -> None:
+def test_on_loopback_only_loopback_names_are_allowed(prefix: str, host: str, status: int) -> None:
     with serving(origins=OriginSettings(allowed_host=LOOPBACK)) as api:
         answer = api.get(f"{prefix}/models", {"host": host})
 
@@ -149,13 +149,13 @@ def test_on_loopback_the_server_answers_to_its_own_names_alone(prefix: str, host
         assert_forbidden(answer, prefix, "--allowed-host")
 
 
-def test_a_rebound_name_is_refused_also_where_the_page_would_be_its_own(prefix: str) -> None:
+def test_dns_rebinding_is_rejected_even_with_the_same_origin(prefix: str) -> None:
     with serving(origins=OriginSettings(allowed_host=LOOPBACK)) as api:
         headers = {"host": "evil.example", "origin": "http://evil.example"}
         assert_forbidden(api.post(f"{prefix}/completions", BODY, headers), prefix, "evil.example")
 
 
-def test_a_preflight_is_for_a_server_of_this_name_too_and_is_told_like_any_request(prefix: str) -> None:
+def test_a_preflight_needs_an_allowed_host_and_is_recorded(prefix: str) -> None:
     preflight = {"origin": PAGE, "access-control-request-method": "POST"}
     settings = OriginSettings(cors_origin=(PAGE,), allowed_host=("api.example",))
     with serving(origins=settings) as api:
@@ -163,17 +163,17 @@ def test_a_preflight_is_for_a_server_of_this_name_too_and_is_told_like_any_reque
             api.http.options(api.url(f"{prefix}/completions"), headers=preflight | {"host": host})
             for host in ("evil.example", "api.example")
         ]
-        api.told.wait_for(2)
+        api.observed.wait_for(2)
 
     refused, allowed = answers
     assert_forbidden(refused, prefix, "evil.example")
     assert not [name for name in refused.headers if name.startswith("access-control")]
     assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, PAGE)
-    told = [(record.method, record.status, record.error) for record in api.told.records]
-    assert told == [("OPTIONS", 403, "forbidden"), ("OPTIONS", 200, "")]
+    records = [(record.method, record.status, record.error) for record in api.observed.records]
+    assert records == [("OPTIONS", 403, "forbidden"), ("OPTIONS", 200, "")]
 
 
-def test_health_answers_to_any_name() -> None:
+def test_health_checks_allow_any_host_name() -> None:
     with serving(origins=OriginSettings(allowed_host=LOOPBACK)) as api:
         assert api.get("/health/live", {"host": "10.1.2.3:8000"}).status_code == 200
 
@@ -181,7 +181,7 @@ def test_health_answers_to_any_name() -> None:
 @pytest.mark.parametrize(
     ("host", "status"), [("api.example", 200), ("a.b.api.example", 403), ("x.lab.example", 200), ("lab.example", 403)]
 )
-def test_names_can_be_given_whole_or_by_their_end(host: str, status: int) -> None:
+def test_host_names_can_be_exact_or_a_wildcard_suffix(host: str, status: int) -> None:
     with serving(origins=OriginSettings(allowed_host=("api.example", "*.lab.example"))) as api:
         assert api.get("/v1/models", {"host": host}).status_code == status
 
@@ -205,7 +205,7 @@ def test_names_can_be_given_whole_or_by_their_end(host: str, status: int) -> Non
         (("*",), "127.0.0.1", "127.0.0.1", ()),
     ],
 )
-def test_which_names_depends_on_the_address(
+def test_default_host_names_depend_on_the_address(
     given: tuple[str, ...], bound_to: str, host: str, names: tuple[str, ...]
 ) -> None:
     assert allowed_hosts(OriginSettings(allowed_host=given), bound_to, host) == names
@@ -226,7 +226,7 @@ def test_which_names_depends_on_the_address(
         ("https://*.example", "neither a name nor an address"),
     ],
 )
-def test_an_origin_that_no_browser_sends_is_refused(origin: str, reason: str) -> None:
+def test_an_origin_that_no_browser_sends_is_rejected(origin: str, reason: str) -> None:
     with pytest.raises(ConfigError, match="--cors-origin") as raised:
         check_origins(OriginSettings(cors_origin=(PAGE, origin)))
 
@@ -236,12 +236,12 @@ def test_an_origin_that_no_browser_sends_is_refused(origin: str, reason: str) ->
 @pytest.mark.parametrize(
     "name", ["http://api.example", "api.example:8000", "api.example/", "::1", "a b", "*", "*.", "b\u00fccher.example"]
 )
-def test_a_name_that_is_never_asked_for_is_refused(name: str) -> None:
+def test_an_invalid_host_name_is_rejected(name: str) -> None:
     with pytest.raises(ConfigError, match="--allowed-host"):
         check_origins(OriginSettings(allowed_host=(name.replace("*", "*.*"),)))
 
 
-def test_origins_and_names_as_browsers_send_them_will_do() -> None:
+def test_origins_and_host_names_as_browsers_send_them_are_valid() -> None:
     origins = (PAGE, "http://localhost:3000", "https://[::1]:8443", "https://xn--bcher-kva.example", "null", "*")
     names = ("API.example", "*.lab.example", "127.0.0.1", "[::1]", "my_box", "*")
 
@@ -249,21 +249,21 @@ def test_origins_and_names_as_browsers_send_them_will_do() -> None:
 
 
 def composed(flags: Mapping[str, object]) -> OriginSettings:
-    """The origins of a server that is started with these flags."""
+    """The origin settings of a server that is started with these flags."""
     settings = load_settings(flags)
     with closing(bind(settings.server.host, 0)) as listener:
         return build.origins(listener, settings)
 
 
-def test_a_server_is_composed_with_the_names_of_its_address() -> None:
+def test_a_server_gets_the_host_names_of_its_address() -> None:
     assert composed({}).allowed_host == LOOPBACK
     assert composed({"host": "0.0.0.0"}).allowed_host == ()
     assert composed({"cors_origin": [PAGE]}).cors_origin == (PAGE,)
 
 
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "LOCALHOST"])
-def test_names_are_checked_wherever_the_address_is_this_machine_alone_however_it_was_spelled(host: str) -> None:
-    """There no key is needed: a page whose name was made to point here would be an anonymous admin."""
+def test_host_names_are_checked_for_every_notation_of_a_loopback_address(host: str) -> None:
+    """No key is needed there, so a page that uses DNS rebinding would be an anonymous admin."""
     origins = composed({"host": host})
     with serving(origins=origins) as api:
         statuses = [api.get("/v1/models", {"host": f"{name}:8000"}).status_code for name in ("evil.example", host)]

@@ -1,4 +1,4 @@
-"""What is small on the wire and dear to work on is bounded, and the refusal says which setting bounds it."""
+"""Size limits of fields that are expensive to process; the error names the setting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATTERN = "a" * 500
 
 
 @pytest.mark.parametrize(("num_messages", "status"), [(3, 200), (4, 400)])
-def test_a_conversation_has_a_most_of_messages(prefix: str, num_messages: int, status: int) -> None:
+def test_the_number_of_messages_is_limited(prefix: str, num_messages: int, status: int) -> None:
     with serving(max_messages=3) as api:
         answer = api.post(f"{prefix}/chat/completions", {"model": "fake", "messages": [MESSAGE] * num_messages})
 
@@ -25,13 +25,13 @@ def test_a_conversation_has_a_most_of_messages(prefix: str, num_messages: int, s
         error = answer.json()["error"]
         assert (error["type"], error["code"]) == DIALECTS[prefix].errors["invalid_request"]
         assert error["param"] == "messages"
-        assert "has 4 messages, and 3 is the limit" in error["message"]
+        assert "has 4 messages, and the limit is 3" in error["message"]
         assert "--max-messages" in error["message"]
 
 
 @pytest.mark.parametrize("endpoint", ["completions", "chat/completions"])
 @pytest.mark.parametrize(
-    "form",
+    "fields",
     [
         {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}},
         {"response_format": {"type": "json_object", "schema": json.dumps(SCHEMA)}},
@@ -42,17 +42,17 @@ def test_a_conversation_has_a_most_of_messages(prefix: str, num_messages: int, s
         {"guided_grammar": f'root ::= "{PATTERN}"'},
         {"structured_outputs": {"regex": PATTERN}},
     ],
-    ids=lambda form: "-".join([*form]),
+    ids=lambda fields: "-".join([*fields]),
 )
-def test_a_form_has_a_largest_size_however_it_is_spelled(endpoint: str, form: dict[str, Any]) -> None:
+def test_the_size_of_a_response_format_is_limited_in_every_notation(endpoint: str, fields: dict[str, Any]) -> None:
     prompt: dict[str, Any] = {"prompt": "a"} if endpoint == "completions" else {"messages": [MESSAGE]}
-    (name,) = form
+    (name,) = fields
     with serving(max_schema_bytes=500) as api:
         for prefix in PREFIXES:
-            answer = api.post(f"{prefix}/{endpoint}", {"model": "fake", "max_tokens": 5, **prompt, **form})
+            answer = api.post(f"{prefix}/{endpoint}", {"model": "fake", "max_tokens": 5, **prompt, **fields})
             error = answer.json()["error"]
             assert (answer.status_code, error["param"]) == (400, name)
-            assert "500 is the limit" in error["message"]
+            assert "the limit is 500" in error["message"]
             assert "--max-schema-bytes" in error["message"]
 
 
@@ -65,23 +65,23 @@ def test_a_form_has_a_largest_size_however_it_is_spelled(endpoint: str, form: di
     ],
     ids=["parameters", "together", "functions"],
 )
-def test_tools_have_a_largest_size_before_anything_is_done_with_them(
+def test_the_size_of_tools_is_checked_before_they_are_processed(
     prefix: str, tools: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def worked_on(self: ChatRequest) -> None:
         raise AssertionError("the tools were looked at")
 
-    monkeypatch.setattr(ChatRequest, "tools_offered", worked_on)
+    monkeypatch.setattr(ChatRequest, "tools_and_choice", worked_on)
     (name,) = tools
     with serving(max_schema_bytes=500) as api:
         answer = api.post(f"{prefix}/chat/completions", {"model": "fake", "messages": [MESSAGE], **tools})
 
     error = answer.json()["error"]
     assert (answer.status_code, error["param"]) == (400, name)
-    assert "500 is the limit" in error["message"]
+    assert "the limit is 500" in error["message"]
 
 
-def test_a_stop_string_has_a_largest_length(prefix: str) -> None:
+def test_the_length_of_a_stop_string_is_limited(prefix: str) -> None:
     with serving() as api:
         for stop, status in (("x" * 4096, 200), ("x" * 4097, 400), (["a", "x" * 4097], 400)):
             answer = api.post(f"{prefix}/completions", {"model": "fake", "prompt": say("Hello"), "stop": stop})
@@ -91,7 +91,7 @@ def test_a_stop_string_has_a_largest_length(prefix: str) -> None:
                 assert "up to 4096 characters, not 4097" in answer.json()["error"]["message"]
 
 
-def test_a_form_of_the_largest_size_is_taken(prefix: str) -> None:
-    with serving(max_schema_bytes=502) as api:  # a JSON string has its quotes
+def test_a_response_format_of_the_maximum_size_is_accepted(prefix: str) -> None:
+    with serving(max_schema_bytes=502) as api:  # a JSON string includes its quotes
         body = {"model": "fake", "prompt": "a", "max_tokens": 5, "guided_regex": PATTERN}
         assert api.post(f"{prefix}/completions", body).status_code == 200

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from crossette.api.guards.queue_wait import QueueSettings, Returns, check_queue
+from crossette.api.guards.queue_wait import QueueSettings, RetrySchedule, check_queue
 from crossette.engine import WaitEstimate
 from crossette.errors import Overloaded
 from support.bursts import SimulatedRequest, make_machine, make_scenario
@@ -34,7 +34,7 @@ def served() -> list[SimulatedRequest]:
 def is_refused(wait: WaitEstimate, limit_s: float = 60.0) -> bool:
     """Whether the API would refuse a request with this estimate."""
     try:
-        check_queue(wait, QueueSettings(max_wait=limit_s, max_waiting=10**6), Returns(), now=0)
+        check_queue(wait, QueueSettings(max_wait=limit_s, max_waiting=10**6), RetrySchedule(), now=0)
     except Overloaded:
         return True
     return False

@@ -1,4 +1,4 @@
-"""Wire types as JSON Schema, with what the tables of fields say of them."""
+"""Wire types as JSON Schema, with the notes, defaults and limits of the field tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.messages import ROLES, FunctionCall, Message, Part, ToolCall
 from crossette.api.schema.response_format import ResponseFormat, StructuredOutputs
-from crossette.api.schema.table import REQUIRED, Field, Table, Words
+from crossette.api.schema.table import REQUIRED, Description, Field, Table
 from crossette.api.schema.tools import AllowedTool, AllowedTools, Function, Named, ToolChoiceSent, ToolSent
 from crossette.types import Range
 
@@ -36,7 +36,7 @@ _PROMPTS: list[Json] = [
     _TOKENS,
     {"type": "array", "items": _TOKENS, "minItems": 1},
 ]
-"""The wire type has one list for all: msgspec cannot tell lists of different items apart."""
+"""The wire type has one list type for all of these: msgspec cannot distinguish lists by their items."""
 
 _BOUNDS = {
     "integer": ("minimum", "maximum"),
@@ -51,66 +51,65 @@ def ref(wire: type) -> Json:
 
 
 def components(answers: Iterable[type], dialects: Sequence[Dialect]) -> Json:
-    """The schemas of all requests and of these answers, by name.
+    """The schemas of all request types and of the given answer types, by name.
 
-    A request's limits and defaults are those of all dialects where they agree, and else the widest, with the others
-    in words.
+    If the dialects have different limits, the schema has the widest, and the description lists all of them.
     """
-    shapes = Logprobs.__subclasses__()  # msgspec has no word for a choice of objects
-    _, schemas = msgspec.json.schema_components([*_REQUESTED, *answers, *shapes], ref_template=_REF)
+    formats = Logprobs.__subclasses__()  # msgspec has no union of untagged structs
+    _, schemas = msgspec.json.schema_components([*_REQUESTED, *answers, *formats], ref_template=_REF)
     tables = {wire.__name__: wire.table for wire in _REQUESTED}
     for name, schema in schemas.items():
         del schema["title"]
         if name in tables:
-            schema["properties"] = _told(schema["properties"], tables[name], dialects)
+            schema["properties"] = _described(schema["properties"], tables[name], dialects)
         else:
-            _require_what_is_always_sent(schema)
-    schemas["Logprobs"] = {"description": Logprobs.__doc__, "anyOf": [ref(shape) for shape in shapes]}
+            _require_fields_with_defaults(schema)
+    schemas["Logprobs"] = {"description": Logprobs.__doc__, "anyOf": [ref(logprobs) for logprobs in formats]}
     schemas["Message"]["properties"]["role"]["enum"] = list(ROLES)
     schemas["CompletionRequest"]["properties"]["prompt"]["anyOf"] = _PROMPTS
     return schemas
 
 
-def _require_what_is_always_sent(schema: Json) -> None:
-    """An answer has its fields with defaults too; only what may be unset has none."""
+def _require_fields_with_defaults(schema: Json) -> None:
+    """Make an answer's fields with defaults required: they are always sent. Fields that may be unset have none."""
     for name, field in schema["properties"].items():
         if "default" in field:
             del field["default"]
             schema["required"].append(name)
 
 
-def _told(properties: Json, table: Table, dialects: Sequence[Dialect]) -> Json:
-    """A request's fields, as its table tells of them: first what it must have, last what is not built."""
+def _described(properties: Json, table: Table, dialects: Sequence[Dialect]) -> Json:
+    """The fields of a request with their table's notes: required fields first, unsupported ones last."""
     ranked = sorted(table.items(), key=lambda entry: (entry[1].state == "refused", entry[1].default is not REQUIRED))
     return {
-        name: _refused(field) if field.state == "refused" else _taken(properties[name], field, dialects)
+        name: _refused(field) if field.state == "refused" else _accepted(properties[name], field, dialects)
         for name, field in ranked
     }
 
 
 def _refused(field: Field) -> Json:
-    return {"description": f"Not built. {field.note}", "enum": [None, *field.neutral]}
+    return {"description": f"Not supported. {field.note}", "enum": [None, *field.neutral]}
 
 
-def _taken(schema: Json, field: Field, dialects: Sequence[Dialect]) -> Json:
-    default, default_told = _default(field, dialects)
-    limits, limits_told = _limits(schema, field, dialects)
-    recorded = ["Recorded in the log, and changes nothing."] if field.state == "recorded" else []
-    described = " ".join([field.note, *recorded, *default_told, *limits_told])
-    return {"description": described, **_without_default(schema), **default, **limits}
+def _accepted(schema: Json, field: Field, dialects: Sequence[Dialect]) -> Json:
+    default, default_note = _default(field, dialects)
+    limits, limits_note = _limits(schema, field, dialects)
+    recorded = ["Recorded in the log only."] if field.state == "recorded" else []
+    description = " ".join([field.note, *recorded, *default_note, *limits_note])
+    return {"description": description, **_without_default(schema), **default, **limits}
 
 
 def _without_default(schema: Json) -> Json:
-    """null, which msgspec knows as the default, is the same as leaving the field out."""
+    """The schema without msgspec's default, null, which is the same as leaving the field out."""
     return {key: value for key, value in schema.items() if key != "default"}
 
 
 def _default(field: Field, dialects: Sequence[Dialect]) -> tuple[Json, list[str]]:
-    """A field's default as keyword, or in words."""
+    """A field's default, as a keyword or as text."""
     values = [field.default_in(dialect) for dialect in dialects]
     if values[0] is REQUIRED or values[0] is None:
         return {}, []
-    if isinstance(values[0], Words):
+    if isinstance(values[0], Description):
         return {}, [f"By default {values[0]}."]
     if any(value != values[0] for value in values):
         return {}, [f"By default {_by_dialect(values, dialects)}."]
@@ -118,7 +117,7 @@ def _default(field: Field, dialects: Sequence[Dialect]) -> tuple[Json, list[str]
 
 
 def _limits(schema: Json, field: Field, dialects: Sequence[Dialect]) -> tuple[Json, list[str]]:
-    """A field's limits as keywords, and in words where a dialect has narrower ones."""
+    """A field's limits as keywords, and as text if the dialects differ."""
     limits = [given for dialect in dialects if (given := field.limits_in(dialect)) is not None]
     if not limits:
         return {}, []
@@ -132,15 +131,15 @@ def _limits(schema: Json, field: Field, dialects: Sequence[Dialect]) -> tuple[Js
 
 
 def _bounds(keywords: tuple[str, str], limits: Range) -> Json:
-    (least, most), (low, high) = keywords, limits
-    bounds = {} if least != "minimum" and low == 0 else {least: low}
-    return bounds if high == math.inf else bounds | {most: high}
+    (minimum, maximum), (low, high) = keywords, limits
+    bounds = {} if minimum != "minimum" and low == 0 else {minimum: low}
+    return bounds if high == math.inf else bounds | {maximum: high}
 
 
 def _by_dialect(values: Sequence[Any], dialects: Sequence[Dialect]) -> str:
     """`16` (openai) or `2048` (fireworks)."""
-    told = (
+    parts = (
         f"`{msgspec.json.encode(value).decode()}` ({dialect.name})"
         for value, dialect in zip(values, dialects, strict=True)
     )
-    return " or ".join(told)
+    return " or ".join(parts)

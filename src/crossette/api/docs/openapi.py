@@ -1,4 +1,4 @@
-"""The API as an OpenAPI document, made of what answers it: wire types, dialects and errors."""
+"""The OpenAPI document, generated from wire types, dialects and errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ANSWERS = (Completion, ChatCompletion, ChatChunk, ModelList, ModelEntry, UsageR
 
 
 def _kinds(error: type[ServingError]) -> Iterator[type[ServingError]]:
-    """The class and all below it."""
+    """The class and all its subclasses."""
     yield error
     for kind in error.__subclasses__():
         yield from _kinds(kind)
@@ -43,12 +43,12 @@ def _kinds(error: type[ServingError]) -> Iterator[type[ServingError]]:
 
 _ANYWHERE = (Unauthorized, EngineFailure)
 _ROUTING = (ServingError, RetryLater, NotFound, MethodNotAllowed)
-"""What no operation answers: what only stands above others, and what is said where there is no operation."""
+"""Errors that no operation returns: base classes, and errors of paths without an operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    """One method of one path. With a `body` it is POST; with a `chunk` it streams on request."""
+    """One method of one path: POST if it has a `body`; with a `chunk` it can stream."""
 
     name: str
     path: str
@@ -59,12 +59,12 @@ class _Operation:
     chunk: type | None = None
     example: Mapping[str, Any] | None = None
     query: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
-    """Parameters of the query: what each means, its pattern and an example."""
+    """Query parameters: description, pattern and example of each."""
 
 
 _USAGE_QUERY = {
-    "group_by": ("What is added up apart: a list of key, model and day.", GROUP_BY_PATTERN, "key,day"),
-    "since": ("The time of the first request that counts, or how long ago that was.", MOMENT_PATTERN, "7d"),
+    "group_by": ("Group by a comma-separated list of key, model and day.", GROUP_BY_PATTERN, "key,day"),
+    "since": ("Count requests since this time, or since this long ago.", MOMENT_PATTERN, "7d"),
 }
 
 _GENERATING = tuple(kind for kind in _kinds(ServingError) if kind not in _ROUTING)
@@ -73,7 +73,7 @@ IN_EACH_DIALECT = (
     _Operation(
         "createCompletion",
         "/completions",
-        "Continue a prompt.",
+        "Create a completion of a prompt.",
         Completion,
         _GENERATING,
         CompletionRequest,
@@ -83,19 +83,19 @@ IN_EACH_DIALECT = (
     _Operation(
         "createChatCompletion",
         "/chat/completions",
-        "Answer a conversation.",
+        "Create a completion of a chat conversation.",
         ChatCompletion,
         _GENERATING,
         ChatRequest,
         ChatChunk,
         {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
     ),
-    _Operation("listModels", "/models", "List every name that a request's model may be.", ModelList),
-    _Operation("retrieveModel", "/models/{name}", "Look a model up.", ModelEntry, (ModelNotFound, *_ANYWHERE)),
+    _Operation("listModels", "/models", "List the models and their aliases.", ModelList),
+    _Operation("retrieveModel", "/models/{name}", "Retrieve a model.", ModelEntry, (ModelNotFound, *_ANYWHERE)),
     _Operation(
         "reportUsage",
         "/usage",
-        "Add up what keys used. For admin keys, and for all where no keys were made.",
+        "Report usage by key, model or day. Requires an admin key if the server has keys.",
         UsageReport,
         (InvalidRequest, Forbidden, Overloaded, *_ANYWHERE),
         query=_USAGE_QUERY,
@@ -119,11 +119,11 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
         "info": {
             "title": "crossette",
             "version": __version__,
-            "summary": "The OpenAI API and the Fireworks API, answered by open models.",
+            "summary": "The OpenAI API and the Fireworks API for open models.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "tags": [{"name": dialect.name, "description": _traits(dialect)} for dialect in dialects]
-        + [{"name": "health", "description": "For whoever watches the server."}],
+        + [{"name": "health", "description": "Endpoints for monitoring."}],
         "paths": paths,
         "components": {
             "schemas": components(_ANSWERS, dialects),
@@ -140,14 +140,19 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
 
 
 _SECURITY_SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "A key, where the server has any."},
-    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same, in another header."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, if the server has any."},
+    "x-api-key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "The same key in another header.",
+    },
 }
 
 # --- operations ---
 
 _REQUEST_ID = {
-    "description": "The request's name in the log: the caller's own x-request-id, or one that the server made.",
+    "description": "The request id in the log: the caller's x-request-id, or one that the server generated.",
     "required": True,
     "schema": {"type": "string"},
 }
@@ -164,10 +169,10 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
     }
     if "{name}" in operation.path:
         schema = {"type": "string", "minLength": 1, "examples": names}
-        named = {"name": "name", "in": "path", "required": True, "description": "A name or an alias."}
+        named = {"name": "name", "in": "path", "required": True, "description": "A model name or an alias."}
         described["parameters"] = [{**named, "schema": schema}]
     if operation.query:
-        described["parameters"] = [_parameter(name, *told) for name, told in operation.query.items()]
+        described["parameters"] = [_parameter(name, *details) for name, details in operation.query.items()]
     if operation.body:
         example = {"model": next(iter(names), "model"), **(operation.example or {})}
         body = {"schema": ref(operation.body), "example": example}
@@ -186,7 +191,7 @@ def _parameter(name: str, description: str, pattern: str, example: str) -> Json:
 
 
 def _event(chunk: type) -> Json:
-    """An event of a stream: a chunk, or the error or the word that ends it."""
+    """An event of a stream: a chunk, an error, or `[DONE]`."""
     payload = {"anyOf": [ref(chunk), ref(ErrorBody)]}
     encoded = {"type": "string", "contentMediaType": "application/json", "contentSchema": payload}
     return {
@@ -202,9 +207,9 @@ def _refusal_name(dialect: Dialect, status: int) -> str:
 
 
 def _refusal(dialect: Dialect, status: int) -> Json:
-    """An error of this status, in the dialect's words."""
-    words = [dialect.errors[error.kind] for error in _GENERATING if error.status == status]
-    types, codes = (list(dict.fromkeys(column)) for column in zip(*words, strict=True))
+    """The response for an error status, with the dialect's types and codes."""
+    names = [dialect.errors[error.kind] for error in _GENERATING if error.status == status]
+    types, codes = (list(dict.fromkeys(column)) for column in zip(*names, strict=True))
     detail = {"properties": {"type": {"enum": types}, "code": {"enum": codes}}}
     schema = {"allOf": [ref(ErrorBody), {"properties": {"error": detail}}]}
     return _response(f"{HTTPStatus(status).phrase}.", {"application/json": {"schema": schema}})
@@ -216,13 +221,13 @@ def _response(description: str, content: Json) -> Json:
 
 
 def _live() -> Json:
-    statuses = {"200": "They do.", "503": "An engine has ended: only a new process helps."}
-    return _health("live", "Say whether the process and its engines live.", statuses, Live)
+    statuses = {"200": "The process and its engines are alive.", "503": "An engine has stopped: restart the process."}
+    return _health("live", "Check whether the process and its engines are alive.", statuses, Live)
 
 
 def _ready() -> Json:
-    statuses = {"200": "Requests are welcome.", "503": "The server shuts down, or a step of an engine hangs."}
-    return _health("ready", "Say whether requests are welcome.", statuses, Ready)
+    statuses = {"200": "The server accepts requests.", "503": "The server is shutting down, or an engine is stalled."}
+    return _health("ready", "Check whether the server accepts requests.", statuses, Ready)
 
 
 def _metrics() -> Json:
@@ -233,25 +238,25 @@ def _metrics() -> Json:
     return {
         "operationId": "metrics",
         "tags": ["health"],
-        "summary": "Tell all metrics, as Prometheus reads them.",
+        "summary": "Read all metrics in a Prometheus format.",
         "responses": {"200": _response("The metrics that docs/metrics.md lists.", text)},
     }
 
 
 def _health(name: str, summary: str, statuses: Mapping[str, str], answer: type) -> Json:
     content = {"application/json": {"schema": ref(answer)}}
-    responses = {status: _response(said, content) for status, said in statuses.items()}
+    responses = {status: _response(description, content) for status, description in statuses.items()}
     return {"operationId": f"health_{name}", "tags": ["health"], "summary": summary, "responses": responses}
 
 
 def _traits(dialect: Dialect) -> str:
-    """What sets a dialect apart, a sentence a line."""
-    overflow = "`max_tokens` is lowered" if dialect.overflow == "truncate" else "the request is refused"
-    usage = "on request" if dialect.usage_in_stream == "on_request" else "on the chunk that has `finish_reason`"
+    """The behaviour of a dialect, one sentence per line."""
+    overflow = "`max_tokens` is lowered" if dialect.overflow == "truncate" else "the request is rejected"
+    usage = "on request" if dialect.usage_in_stream == "on_request" else "in the chunk that has `finish_reason`"
     traits = [
-        f"Text ends {'after' if dialect.include_stop else 'before'} the stop string.",
-        f"Where the prompt and `max_tokens` exceed the window, {overflow}.",
-        f"`max_tokens` of /completions is {dialect.completion_max_tokens} where it is left out.",
-        f"Streams tell usage {usage}.",
+        f"Text {'includes' if dialect.include_stop else 'excludes'} the stop string.",
+        f"If the prompt and `max_tokens` exceed the context window, {overflow}.",
+        f"The default `max_tokens` of /completions is {dialect.completion_max_tokens}.",
+        f"Streams have usage {usage}.",
     ]
     return "\n".join(traits)

@@ -1,4 +1,4 @@
-"""GET /openapi.json and /docs: the description of the API, for programs and for people."""
+"""GET /openapi.json and /docs: the OpenAPI document, and a page that shows it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from crossette.api.http import json_response
 from crossette.api.models import ServedModels
 
 _HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
-"""The page is text and its own style: nothing else may load, whatever is in a model's name."""
+"""The page needs only inline styles. Nothing else may load, even if a model's name contains markup."""
 
 
 class Docs:
-    """What a server answers when it is asked about itself. Made when first asked for."""
+    """The documentation endpoints. Document and page are generated at the first request."""
 
     def __init__(self, models: ServedModels, dialects: tuple[Dialect, ...]) -> None:
         self._models = models
@@ -54,7 +54,7 @@ def render(description: Json) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"json": _json, "words": _words}
+    environment.filters |= {"json": _json, "inline_code": _inline_code}
     return environment.get_template("docs.html").render(description)
 
 
@@ -63,6 +63,6 @@ def _json(value: Any, *, indent: int = 0) -> str:
     return (msgspec.json.format(encoded, indent=indent) if indent else encoded).decode()
 
 
-def _words(text: str) -> Markup:
-    """A description, with `code` in it as such."""
+def _inline_code(text: str) -> Markup:
+    """A description as HTML, with text in backticks as code."""
     return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))

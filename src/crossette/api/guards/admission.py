@@ -1,4 +1,4 @@
-"""Whether a request may begin: the limits of its key, and the queue of its engine."""
+"""Admission of requests: the limits of their key, and the queue of their engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from crossette.accounts.access import ANONYMOUS, Caller
 from crossette.accounts.limits import Limiter, Reservation
 from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
-from crossette.api.guards.queue_wait import QueueSettings, Returns, check_queue
+from crossette.api.guards.queue_wait import QueueSettings, RetrySchedule, check_queue
 from crossette.api.guards.rate_limit_headers import limit_headers
 from crossette.engine import Engine
 from crossette.errors import BudgetSpent, RateLimited, RetryLater, ServingError
@@ -18,7 +18,7 @@ from crossette.types import GenerationRequest, Usage
 
 
 class AdmissionController:
-    """Admits requests. `now` is a monotonic clock, in seconds."""
+    """Creates the admission of each request. `now` is a monotonic clock, in seconds."""
 
     def __init__(
         self,
@@ -29,15 +29,15 @@ class AdmissionController:
         self.limiter = limiter or Limiter()
         self.queue = queue or QueueSettings()
         self.now = now
-        self.returns: dict[str, Returns] = defaultdict(Returns)
-        """By the name of the model."""
+        self.retry_schedules: dict[str, RetrySchedule] = defaultdict(RetrySchedule)
+        """By model name."""
 
     def admission(self, caller: Caller | None, dialect: Dialect) -> Admission:
         return Admission(self, caller or ANONYMOUS, dialect)
 
 
 class Admission:
-    """The admission of one request: limits, queue and what it is charged."""
+    """The admission of one request: its limits, its queue wait and its charge."""
 
     def __init__(self, controller: AdmissionController, caller: Caller, dialect: Dialect) -> None:
         self.caller = caller
@@ -47,34 +47,34 @@ class Admission:
         self._is_refused = False
 
     def enter(self) -> None:
-        """Take a place, before the body is read. Raises RateLimited, BudgetSpent or Forbidden."""
-        self._limited(self._enter)
+        """Enter the concurrency limit, before the body is read. Raises RateLimited, BudgetSpent or Forbidden."""
+        self._noting_refusal(self._enter)
 
-    def most_generated(self, prompt_tokens: int) -> int | None:
-        """Tokens that the answers to such a prompt may have, by what is left of the budget; None if there is none."""
+    def max_generated(self, prompt_tokens: int) -> int | None:
+        """The tokens that remain in the budget for the answers to a prompt; None without a budget."""
         left = self._reservation.remaining(self._used_tokens) if self._reservation else None
         return None if left is None else max(1, left - prompt_tokens)
 
     def begin(self, engine: Engine, requests: Sequence[GenerationRequest]) -> None:
-        """Take what the prompts cost, or raise RateLimited, BudgetSpent or Overloaded. Nothing is taken then."""
+        """Charge the prompts. Raises RateLimited, BudgetSpent or Overloaded, and then charges nothing."""
         now = self._controller.now()
         try:
             wait = engine.estimate_wait(requests[0])
-            check_queue(wait, self._controller.queue, self._controller.returns[engine.info.name], now)
-            self._limited(lambda: self._admit(requests, now))
+            check_queue(wait, self._controller.queue, self._controller.retry_schedules[engine.info.name], now)
+            self._noting_refusal(lambda: self._admit(requests, now))
         except (RetryLater, BudgetSpent):
             if self._reservation is not None:
                 self._reservation.cancel(now, took_request=False)
             raise
 
     def end(self, usage: Usage | None, error: ServingError | None = None) -> None:
-        """Take what the answer cost; None where no engine was asked, and who is told to come back pays nothing.
+        """Charge the answer. `usage` is None if no engine was called. A request that must be retried is not charged.
 
-        May be called at any time, and twice.
+        May be called at any time, and more than once.
         """
         if self._reservation is None:
             return
-        if usage is None or not usage.total_tokens:  # it left the queue before its turn
+        if usage is None or not usage.total_tokens:  # it left the queue before its first step
             self._reservation.cancel(self._controller.now(), took_request=not isinstance(error, RetryLater))
             return
         self._reservation.end(
@@ -85,16 +85,16 @@ class Admission:
         )
 
     def settle(self) -> None:
-        """Hold nothing of a budget any more, for the ledger is told at once."""
+        """Release what is reserved of a budget. The ledger entry must follow at once."""
         if self._reservation is not None:
             self._reservation.settle()
 
     def headers(self) -> dict[str, str]:
-        """What the client is told of its limits, as they stand now."""
+        """The rate limit headers, with the current state of the limits."""
         now = self._controller.now()
         account = self._controller.limiter.key_limiter(self.caller, now)
         allowances = account.allowances(now) if account else []
-        over = self._is_refused or any(one.remaining == 0 for one in allowances)
+        over = self._is_refused or any(allowance.remaining == 0 for allowance in allowances)
         return limit_headers(allowances, self._dialect, over=over)
 
     @property
@@ -107,10 +107,10 @@ class Admission:
     def _admit(self, requests: Sequence[GenerationRequest], now: float) -> None:
         if self._reservation is not None:
             prompt_tokens = sum(len(request.prompt) for request in requests)
-            most_generated = sum(request.n * request.sampling.max_tokens for request in requests)
-            self._reservation.admit(prompt_tokens, most_generated, self._used_tokens, now)
+            max_generated = sum(request.n * request.sampling.max_tokens for request in requests)
+            self._reservation.admit(prompt_tokens, max_generated, self._used_tokens, now)
 
-    def _limited(self, step: Callable[[], None]) -> None:
+    def _noting_refusal(self, step: Callable[[], None]) -> None:
         try:
             step()
         except (RateLimited, BudgetSpent):
@@ -119,9 +119,9 @@ class Admission:
 
 
 def end_admission(exchange: Exchange) -> None:
-    """End the admission of a request, however it went, with what its answer cost.
+    """End the admission of a finished or failed request, and charge its answer.
 
-    The ledger must be told before anything else happens.
+    The ledger entry must be added before any other event.
     """
     if exchange.admission is not None:
         exchange.admission.end(exchange.answer.usage if exchange.answer is not None else None, exchange.error)
@@ -129,6 +129,6 @@ def end_admission(exchange: Exchange) -> None:
 
 
 def admission_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    """What a request's answer says of limits; nothing where it was not admitted through the gate."""
-    told = exchange.admission.headers() if exchange.admission is not None else {}
-    return [(name.encode(), value.encode()) for name, value in told.items()]
+    """The rate limit headers of a response; none if the request has no admission."""
+    headers = exchange.admission.headers() if exchange.admission is not None else {}
+    return [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -1,4 +1,4 @@
-"""The key that a request brings: as a bearer token, or as Anthropic's clients send it."""
+"""The API key in a request's headers: a bearer token, or `x-api-key` as Anthropic's clients send it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 
 
 def key_of(headers: Headers) -> str | None:
-    """The key in `Authorization: Bearer` or else in `x-api-key`; None where there is neither."""
+    """The key in `Authorization: Bearer`, else in `x-api-key`; None without either."""
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
     return bearer or headers.get("x-api-key", "").strip() or None

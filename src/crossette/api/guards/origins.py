@@ -1,7 +1,7 @@
-"""Which web pages may ask, and by which names the server answers: what browsers would let strangers do.
+"""Allowed web origins and host names: protection against requests that other sites send from a user's browser.
 
-A page from anywhere can send requests to a server on the same machine. It is told apart by its `Origin`; and one
-whose own name was made to point here (DNS rebinding), by the `Host` that it asks for.
+Any web page can send requests to a server on the same machine. The `Origin` header identifies such a page; the `Host`
+header reveals a page whose own name resolves to this server (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from crossette.urls import check_hostname, split_url
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-"""Which an origin leaves out."""
-_NOT_ASCII = "its letters beyond ASCII are sent as xn--…"
+"""An origin omits the default port of its scheme."""
+_NOT_ASCII = "browsers send non-ASCII letters as xn--…"
 
 
 @dataclass(frozen=True, slots=True)
 class OriginSettings:
-    """Who may ask in a browser."""
+    """The origins and host names that browsers may use."""
 
     cors_origin: tuple[str, ...] = setting(
-        (), "Origin of web pages that may ask, as https://app.example, or * for all. Repeatable."
+        (), "Origin of web pages that may send requests, as https://app.example, or * for all. Repeatable."
     )
     allowed_host: tuple[str, ...] = setting(
         (),
-        "Name by which the server may be asked for, as api.example, *.example, or * for all. Repeatable. "
-        "If none is given: on a loopback address the names of this machine to itself and --host, elsewhere all.",
+        "Host name that requests may use for the server, as api.example, *.example, or * for all. Repeatable. "
+        "By default: on a loopback address the loopback names and --host, on other addresses all names.",
     )
 
 
 def check_origins(settings: OriginSettings) -> None:
-    """Raise ConfigError for an entry that no browser would ever send, so that it would let nobody in."""
+    """Raise ConfigError for an entry that no browser sends, so that it could never match."""
     for origin in settings.cors_origin:
         if origin not in ("*", "null") and (wrong := _why_no_origin(origin)):
             raise ConfigError(
-                f"--cors-origin {origin!r} is no origin: {wrong}. Give it as browsers send it: https://app.example, "
-                "http://localhost:3000, null, or * for all."
+                f"--cors-origin {origin!r} is not an origin: {wrong}. Give it as browsers send it: "
+                "https://app.example, http://localhost:3000, null, or * for all."
             )
     for name in settings.allowed_host:
         if name != "*" and (wrong := _why_no_name(name.removeprefix("*."))):
             raise ConfigError(
-                f"--allowed-host {name!r} is no name of a server: {wrong}. Give it without http:// and port: "
+                f"--allowed-host {name!r} is not a host name: {wrong}. Give it without http:// and port: "
                 "api.example, *.example, 127.0.0.1, [::1], or * for all."
             )
 
 
 def _why_no_origin(text: str) -> str:
-    """ "" for an origin as RFC 6454 writes it, which is how browsers do."""
+    """Why `text` is not an origin in the notation of RFC 6454, which browsers use; "" if it is."""
     try:
         parts = split_url(text)
     except ValueError as error:
@@ -70,6 +70,7 @@ def _why_no_origin(text: str) -> str:
 
 
 def _why_no_name(name: str) -> str:
+    """Why `name` is not a host name; "" if it is."""
     try:
         check_hostname(name)
     except ValueError as error:
@@ -78,9 +79,9 @@ def _why_no_name(name: str) -> str:
 
 
 def allowed_hosts(settings: OriginSettings, bound_to: str, host: str) -> tuple[str, ...]:
-    """The names that a server bound to the address `bound_to`, which was asked for as `host`, answers by; () for all.
+    """The allowed host names of a server that is bound to `bound_to`, configured as `host`; () for all.
 
-    What counts is the address: a name of this machine, or a short spelling (`127.1`), may stand for a loopback one.
+    The address decides: a host name or a short notation (`127.1`) may resolve to a loopback address.
     """
     if settings.allowed_host:
         return () if "*" in settings.allowed_host else tuple(name.lower() for name in settings.allowed_host)
@@ -90,40 +91,40 @@ def allowed_hosts(settings: OriginSettings, bound_to: str, host: str) -> tuple[s
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address, as a socket tells it, is reached from this machine alone."""
+    """Whether an address, as a socket reports it, is reachable from this machine only."""
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """`app`, answering browsers what pages of these origins may do; `app` itself if there are none."""
+    """`app` with CORS for these origins; `app` itself if there are none."""
     if not origins:
         return app
-    # Keys come in a header that pages set themselves, so cookies and the like are never asked for.
+    # Keys are in a header that pages set themselves, so credentials such as cookies are not allowed.
     return CORSMiddleware(
         app, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"], expose_headers=["*"]
     )
 
 
 def check_host(scope: Scope, hosts: Sequence[str]) -> None:
-    """Raise Forbidden for a host that is not ours.
+    """Raise Forbidden for a `Host` that is not allowed.
 
-    Whoever watches the server's health asks for it by whatever address it has.
+    Health checks are exempt: monitoring may use any address of the server.
     """
     host = Headers(scope=scope).get("host", "")
     if hosts and host and not scope["path"].startswith("/health/") and not _is_one_of(_name(host), hosts):
         raise Forbidden(
-            f"This server is not known as '{_name(host)}'. Known: {', '.join(hosts)}. "
-            "Ask for one of these, or start the server with --allowed-host."
+            f"The host name '{_name(host)}' is not allowed. Allowed: {', '.join(hosts)}. "
+            "Use one of these, or start the server with --allowed-host."
         )
 
 
 def check_origin(scope: Scope, origins: Sequence[str]) -> None:
-    """Raise Forbidden for a page from elsewhere that is not on the list. Programs send no `Origin`."""
+    """Raise Forbidden for a web page of another origin that is not allowed. Requests without `Origin` pass."""
     headers = Headers(scope=scope)
     origin = headers.get("origin")
     if origin is None or origin in origins or "*" in origins or origin.partition("://")[2] == headers.get("host", ""):
         return
-    raise Forbidden(f"A web page of '{origin}' may not ask this server. Start the server with --cors-origin to let it.")
+    raise Forbidden(f"The origin '{origin}' is not allowed. Start the server with --cors-origin to allow it.")
 
 
 def _is_one_of(name: str, hosts: Sequence[str]) -> bool:
@@ -131,7 +132,7 @@ def _is_one_of(name: str, hosts: Sequence[str]) -> bool:
 
 
 def _name(host: str) -> str:
-    """A `Host` without its port: `[::1]:8000` is `[::1]`."""
+    """The host name in a `Host` header, without its port: `[::1]` of `[::1]:8000`."""
     end = host.find("]") + 1
     return (host[:end] or host.partition(":")[0]).lower()
 

@@ -1,4 +1,4 @@
-"""Whether a request would wait too long for its turn to be let in."""
+"""The limits of an engine's queue: the estimated wait, the number of waiting sequences, and `retry-after`."""
 
 from __future__ import annotations
 
@@ -10,56 +10,56 @@ from crossette.errors import Overloaded
 from crossette.settings import Count, Seconds, setting
 
 _UNKNOWN_S = 1.0
-"""What a client is told to wait while nothing has been measured yet."""
+"""`retry-after` in seconds while no throughput is measured."""
 
-_MOST_S = 60.0
-"""What a client is told to wait for others that were refused before it."""
+_MAX_SPREAD_S = 60.0
+"""Maximum seconds that earlier rejections add to `retry-after`."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """How much may wait for an engine."""
+    """Limits of the queue of an engine."""
 
     max_wait: Seconds = setting(
-        60.0, "Seconds that a request may have to wait for its turn, by estimate; beyond it is refused with 503."
+        60.0, "Maximum estimated seconds in the queue; a request that would wait longer is rejected with 503."
     )
     max_waiting: Count = setting(
-        512, "Sequences that may wait for their turn; while so many do, requests that find no place get a 503."
+        512, "Maximum number of waiting sequences; beyond it, requests that cannot start at once are rejected with 503."
     )
 
 
-class Returns:
-    """When those that an engine refused were told to come back: one after the other, or all would come at once."""
+class RetrySchedule:
+    """Spreads the `retry-after` times of rejected requests, so that their retries do not come all at once."""
 
     def __init__(self) -> None:
         self._last = -math.inf
 
     def after_s(self, wait_s: float, slot_s: float, now: float) -> float:
-        """Seconds for the next: `wait_s`, or until a place after the last one, if that is later.
+        """Seconds until the next retry: `wait_s`, or `slot_s` after the last scheduled retry if that is later.
 
-        By a minute at most: else clients that ask again without waiting would push everybody's turn away.
+        At most a minute more than `wait_s`: otherwise clients that retry without waiting would delay all others.
         """
-        self._last = min(max(now + wait_s, self._last + slot_s), now + wait_s + _MOST_S)
+        self._last = min(max(now + wait_s, self._last + slot_s), now + wait_s + _MAX_SPREAD_S)
         return self._last - now
 
 
-def check_queue(wait: WaitEstimate, settings: QueueSettings, returns: Returns, now: float) -> None:
-    """Raise Overloaded if a request would wait too long, with the time after which it would not.
+def check_queue(wait: WaitEstimate, settings: QueueSettings, retries: RetrySchedule, now: float) -> None:
+    """Raise Overloaded if a request would wait too long, with `retry_after`.
 
-    Whoever finds a place is let in, however slow the engine seems. `now` is in seconds of a clock that never goes back.
+    A request that can start at once is admitted, whatever the estimate. `now` is a monotonic clock, in seconds.
     """
     if wait.has_slot:
         return
     if wait.waiting >= settings.max_waiting:
         excess = wait.waiting - settings.max_waiting + 1
         raise Overloaded(
-            f"{wait.waiting} sequences wait already, and {settings.max_waiting} is the limit. Retry later, "
+            f"{wait.waiting} sequences are waiting, and the limit is {settings.max_waiting}. Retry later, "
             "or start the server with a larger --max-waiting.",
-            retry_after=returns.after_s(excess * wait.slot_s or _UNKNOWN_S, wait.slot_s, now),
+            retry_after=retries.after_s(excess * wait.slot_s or _UNKNOWN_S, wait.slot_s, now),
         )
     if wait.seconds > settings.max_wait:
         raise Overloaded(
-            f"The wait is about {wait.seconds:.0f} s by now, and {settings.max_wait:.0f} s is the limit. Retry later, "
+            f"The estimated wait is {wait.seconds:.0f} s, and the limit is {settings.max_wait:.0f} s. Retry later, "
             "or start the server with a larger --max-wait.",
-            retry_after=returns.after_s(wait.seconds - settings.max_wait, wait.slot_s, now),
+            retry_after=retries.after_s(wait.seconds - settings.max_wait, wait.slot_s, now),
         )

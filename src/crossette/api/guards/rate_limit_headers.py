@@ -1,4 +1,4 @@
-"""What a client is told of its limits, in the names of each dialect; and when to come back."""
+"""Rate limit headers under the names of each dialect, and `retry-after`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIREWORKS_NAMES = {
 
 
 def retry_headers(error: ServingError) -> dict[str, str]:
-    """When to ask again. Rounded up, so that whoever waits as long does not come too early."""
+    """The `retry-after` headers of an error, rounded up so that a retry is never too early."""
     if isinstance(error, BudgetSpent):
         return {"x-should-retry": "false"}
     if not isinstance(error, RetryLater):
@@ -30,39 +30,39 @@ def retry_headers(error: ServingError) -> dict[str, str]:
 
 
 def limit_headers(allowances: Sequence[Allowance], dialect: Dialect, *, over: bool) -> dict[str, str]:
-    """Limits by the minute as they stand. `over`: whether this request, or the next one, is refused for them."""
+    """The current limits per minute. `over`: whether this request or the next one exceeds a limit."""
     if dialect.limit_headers == "openai":
         return _openai(allowances)
     return _fireworks(allowances) | {"x-ratelimit-over-limit": "yes" if over else "no"}
 
 
 def _openai(allowances: Sequence[Allowance]) -> dict[str, str]:
-    """Requests, and tokens: of several limits on tokens, the one of which the smallest share is left."""
-    shown = [("requests", one) for one in allowances if one.rate == "requests"]
-    tokens = [one for one in allowances if one.rate != "requests"]
+    """Requests, and tokens: of several token limits, the one with the smallest fraction left."""
+    shown = [("requests", allowance) for allowance in allowances if allowance.rate == "requests"]
+    tokens = [allowance for allowance in allowances if allowance.rate != "requests"]
     if tokens:
-        shown.append(("tokens", min(tokens, key=lambda one: one.remaining / max(1, one.per_minute))))
+        shown.append(("tokens", min(tokens, key=lambda limit: limit.remaining / max(1, limit.per_minute))))
     headers = {}
-    for name, one in shown:
-        headers[f"x-ratelimit-limit-{name}"] = str(one.per_minute)
-        headers[f"x-ratelimit-remaining-{name}"] = str(one.remaining)
-        headers[f"x-ratelimit-reset-{name}"] = duration(one.full_in_s)
+    for name, allowance in shown:
+        headers[f"x-ratelimit-limit-{name}"] = str(allowance.per_minute)
+        headers[f"x-ratelimit-remaining-{name}"] = str(allowance.remaining)
+        headers[f"x-ratelimit-reset-{name}"] = duration(allowance.full_in_s)
     return headers
 
 
 def _fireworks(allowances: Sequence[Allowance]) -> dict[str, str]:
-    """Tokens by the second, as Fireworks says it, though they are counted by the minute; requests by the minute."""
+    """Token limits per second, as Fireworks reports them, though they apply per minute; requests per minute."""
     headers = {}
-    for one in allowances:
-        name = _FIREWORKS_NAMES[one.rate]
-        limit = one.per_minute if one.rate == "requests" else one.per_minute / 60
+    for allowance in allowances:
+        name = _FIREWORKS_NAMES[allowance.rate]
+        limit = allowance.per_minute if allowance.rate == "requests" else allowance.per_minute / 60
         headers[f"x-ratelimit-limit-{name}"] = f"{limit:.10g}" if limit == int(limit) else f"{limit:.2f}"
-        headers[f"x-ratelimit-remaining-{name}"] = str(one.remaining)
+        headers[f"x-ratelimit-remaining-{name}"] = str(allowance.remaining)
     return headers
 
 
 def duration(seconds: float) -> str:
-    """As OpenAI writes it: `17ms`, `8.64s`, `6m0s`, `1h0m0s`."""
+    """Seconds in OpenAI's notation: `17ms`, `8.64s`, `6m0s`, `1h0m0s`."""
     if math.isinf(seconds):
         return "0s"
     milliseconds = math.ceil(1000 * seconds)
@@ -70,5 +70,5 @@ def duration(seconds: float) -> str:
         return f"{milliseconds}ms"
     minutes, rest = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
-    whole = f"{rest / 1000:g}s"
-    return f"{hours}h{minutes}m{whole}" if hours else f"{minutes}m{whole}" if minutes else whole
+    seconds_text = f"{rest / 1000:g}s"
+    return f"{hours}h{minutes}m{seconds_text}" if hours else f"{minutes}m{seconds_text}" if minutes else seconds_text

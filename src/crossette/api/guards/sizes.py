@@ -1,4 +1,4 @@
-"""What a body may hold that is small on the wire and dear to work on: messages, forms, tools and stop strings."""
+"""Size limits of fields that are expensive to process: messages, response formats, tools and stop strings."""
 
 from __future__ import annotations
 
@@ -10,25 +10,32 @@ from crossette.api.http import HttpSettings
 from crossette.api.schema.fields import MAX_STOP
 from crossette.errors import InvalidRequest
 
-_FORMS = ("response_format", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs")
+_OUTPUT_FORMATS = (
+    "response_format",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "structured_outputs",
+)
 _TOOLS = ("tools", "functions")
 
 
 def check_sizes(body: msgspec.Struct, settings: HttpSettings) -> None:
-    """Raise InvalidRequest for too many messages, for forms or tools of too much JSON, or for a long stop string."""
+    """Raise InvalidRequest for too many messages, a large response format or tool list, or a long stop string."""
     num_messages = len(getattr(body, "messages", ()))
     if num_messages > settings.max_messages:
         raise InvalidRequest(
-            f"The conversation has {num_messages} messages, and {settings.max_messages} is the limit. "
+            f"The conversation has {num_messages} messages, and the limit is {settings.max_messages}. "
             "Send fewer, or start the server with a larger --max-messages.",
             param="messages",
         )
-    for name in (*_FORMS, *_TOOLS):
-        form = getattr(body, name, None)
-        size = len(msgspec.json.encode(form)) if form is not None else 0
+    for name in (*_OUTPUT_FORMATS, *_TOOLS):
+        value = getattr(body, name, None)
+        size = len(msgspec.json.encode(value)) if value is not None else 0
         if size > settings.max_schema_bytes:
             raise InvalidRequest(
-                f"'{name}' has {size} bytes, and {settings.max_schema_bytes} is the limit. "
+                f"'{name}' has {size} bytes, and the limit is {settings.max_schema_bytes}. "
                 "Send a smaller one, or start the server with a larger --max-schema-bytes.",
                 param=name,
             )
@@ -36,7 +43,7 @@ def check_sizes(body: msgspec.Struct, settings: HttpSettings) -> None:
 
 
 def _check_stops(stop: str | Sequence[str]) -> None:
-    """Every piece of an answer is compared with each of them."""
+    """Long stop strings are expensive: every piece of output is compared with each of them."""
     for text in (stop,) if isinstance(stop, str) else stop:
         if len(text) > MAX_STOP:
-            raise InvalidRequest(f"A stop string has up to {MAX_STOP} characters, not {len(text)}.", param="stop")
+            raise InvalidRequest(f"A stop string may have up to {MAX_STOP} characters, not {len(text)}.", param="stop")

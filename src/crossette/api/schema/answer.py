@@ -1,4 +1,4 @@
-"""What the answers of both completion endpoints share: head, usage, counts and times."""
+"""Parts of an answer that both completion endpoints share: head, usage, counts and times."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def usage_body(usage: Usage) -> UsageBody:
 
 
 class StreamUsage:
-    """Where usage stands in a stream: on which chunk, and as null, or not at all, on the others."""
+    """The `usage` of a stream's chunks: which chunk has it, and whether it is null or absent on the others."""
 
     def __init__(self, dialect: Dialect, options: StreamOptions | None) -> None:
-        asked = options.include_usage if options is not None else None
-        self._is_continuous = asked is not False and bool(options and options.continuous_usage_stats)
-        self.at_end = bool(asked)
-        self._on_finish = asked is None and dialect.usage_in_stream == "on_finish"
-        self._none: UnsetType | None = None if asked or dialect.null_usage else UNSET
+        requested = options.include_usage if options is not None else None
+        self._is_continuous = requested is not False and bool(options and options.continuous_usage_stats)
+        self.at_end = bool(requested)
+        self._on_finish = requested is None and dialect.usage_in_stream == "on_finish"
+        self._none: UnsetType | None = None if requested or dialect.null_usage else UNSET
 
     def on_chunk(self, usage: Callable[[], Usage], *, is_last_finish: bool) -> UsageBody | UnsetType | None:
-        """What a chunk's `usage` holds; adding it up is left out where nobody reads it.
+        """The `usage` of a chunk. `usage` is called only if it is needed.
 
-        `is_last_finish`: it ends the choice that ends last.
+        `is_last_finish`: the chunk finishes the last open choice.
         """
         if self._is_continuous or (self._on_finish and is_last_finish):
             return usage_body(usage())
@@ -67,11 +67,11 @@ class StreamUsage:
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What every chunk of an answer repeats, under the same names."""
+    """The fields that every chunk of an answer repeats."""
 
     id: str
     model: str
-    """As the request spelled it."""
+    """As in the request."""
     created: int = msgspec.field(default_factory=lambda: int(time.time()))
     system_fingerprint: str | UnsetType = UNSET
     service_tier: str | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""POST /chat/completions: the wire, field for field."""
+"""Wire types of POST /chat/completions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from crossette.api.schema import fields
 from crossette.api.schema.answer import PerfMetrics, UsageBody
-from crossette.api.schema.common import GenerationFields, two_names
+from crossette.api.schema.common import GenerationFields, alias_conflict
 from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.messages import Message
 from crossette.api.schema.raw_output import RawOutput
@@ -55,7 +55,7 @@ class ChatRequest(GenerationFields, kw_only=True, forbid_unknown_fields=True):
     prompt_token_ids: list[int] | None = None
     prompt_truncate_len: int | None = None
     truncate_prompt_tokens: int | None = None
-    chat_template_kwargs: dict[str, Any] | None = None  # Any: whatever JSON can hold
+    chat_template_kwargs: dict[str, Any] | None = None  # Any: any JSON value
     tools: list[ToolSent] | None = None
     tool_choice: str | ToolChoiceSent | None = None
     parallel_tool_calls: bool | None = None
@@ -77,21 +77,21 @@ class ChatRequest(GenerationFields, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def truncate_len(self) -> int:
-        """The tokens to which the prompt is cut; 0 for no cut."""
+        """The maximum number of prompt tokens; longer prompts are truncated. 0 for no maximum."""
         if self.prompt_truncate_len is not None and self.truncate_prompt_tokens is not None:
-            raise two_names("prompt_truncate_len", "truncate_prompt_tokens", of="limit")
+            raise alias_conflict("prompt_truncate_len", "truncate_prompt_tokens", of="limit")
         return self.prompt_truncate_len or self.truncate_prompt_tokens or 0
 
     @property
     def is_legacy(self) -> bool:
-        """Whether the caller knows calls by their older name only."""
+        """Whether the client uses the older `functions` instead of `tools`."""
         return bool(self.functions)
 
-    def tools_offered(self) -> tuple[list[Tool], ToolChoice]:
-        """No tools where none are offered. Raises InvalidRequest, naming the field at fault."""
+    def tools_and_choice(self) -> tuple[list[Tool], ToolChoice]:
+        """The tools, which may be none, and which of them to call. Raises InvalidRequest, naming the invalid field."""
         for older, newer in (("functions", "tools"), ("function_call", "tool_choice")):
             if getattr(self, older) is not None and getattr(self, newer) is not None:
-                raise two_names(newer, older, of="thing")
+                raise alias_conflict(newer, older, of="thing")
         if self.functions:
             tools, param = functions_of(self.functions), "function_call"
             choice = replace(choice_of(self.function_call, param), parallel=False)
@@ -106,16 +106,16 @@ class ChatRequest(GenerationFields, kw_only=True, forbid_unknown_fields=True):
         return tools, choice
 
     def effort(self) -> tuple[bool | int | str | None, str]:
-        """How long to think, None where nothing is said, and the field that says so."""
+        """The reasoning effort, None if it is unset, and the field that sets it."""
         if self.thinking is None:
             return self.reasoning_effort, "reasoning_effort"
         if self.reasoning_effort is not None:
-            raise two_names("reasoning_effort", "thinking", of="thing")
+            raise alias_conflict("reasoning_effort", "thinking", of="thing")
         return self.thinking.effort, "thinking"
 
 
 class CallBody(msgspec.Struct):
-    """A call, or in a stream a piece of its arguments."""
+    """A function call, or in a stream a piece of its arguments."""
 
     arguments: str | UnsetType = UNSET
     name: str | UnsetType = UNSET
@@ -135,7 +135,7 @@ class AssistantMessage(msgspec.Struct):
     tool_calls: list[ToolCallBody] | UnsetType = UNSET
     function_call: CallBody | UnsetType = UNSET
     refusal: UnsetType | None = UNSET
-    annotations: list[Any] | UnsetType = UNSET  # Any: there never is one
+    annotations: list[Any] | UnsetType = UNSET  # Any: it is always empty
 
 
 class ChatChoice(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""What both completion endpoints take, declared once."""
+"""Request fields that both completion endpoints share."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import msgspec
 
 from crossette.api.dialect import Dialect
 from crossette.api.schema import fields
-from crossette.api.schema.logprobs import LogprobsAsked
+from crossette.api.schema.logprobs import LogprobsOptions
 from crossette.api.schema.response_format import ResponseFormat, SchemaSent, StructuredOutputs
-from crossette.api.schema.table import Refused, Table, check_limits, refuse_unbuilt
+from crossette.api.schema.table import Refused, Table, check_limits, refuse_unsupported
 from crossette.engine import ModelInfo
 from crossette.errors import ContextLengthExceeded, InvalidRequest
 from crossette.generation.choice import Stops
@@ -20,7 +20,7 @@ from crossette.numerals import parse_count
 from crossette.types import SamplingParams
 
 TIERS = {"auto": 0, "default": 0, "flex": -1, "priority": 1}
-"""service_tier as an engine's priority."""
+"""`service_tier` to the priority of an engine."""
 
 
 class StreamOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +57,7 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     """The fields of a request that both endpoints share."""
 
     table: ClassVar[Table]
-    """Of all fields of the endpoint."""
+    """All fields of the endpoint."""
 
     model: str
     max_tokens: int | None = None
@@ -139,55 +139,57 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         return 1 if self.n is None else self.n
 
     def check(self, dialect: Dialect) -> None:
-        """Refuse what is not built, what is beyond its limits, and what no field can say by itself."""
-        refuse_unbuilt(self, self.table)
+        """Reject unsupported fields, values beyond their limits, and fields that exclude or require one another."""
+        refuse_unsupported(self, self.table)
         check_limits(self, self.table, dialect)
         self._check_recorded()
         if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise two_names("max_tokens", "max_completion_tokens", of="limit")
+            raise alias_conflict("max_tokens", "max_completion_tokens", of="limit")
         if self.priority is not None and self.service_tier is not None:
-            raise two_names("priority", "service_tier", of="thing")
+            raise alias_conflict("priority", "service_tier", of="thing")
         if self.stream_options is not None:
-            refuse_unbuilt(self.stream_options, fields.STREAM_OPTIONS, "stream_options.")
+            refuse_unsupported(self.stream_options, fields.STREAM_OPTIONS, "stream_options.")
             if not self.stream:
                 raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
 
     def _check_recorded(self) -> None:
-        """What goes into the log has bounds of its own."""
+        """Check the lengths of the fields that are logged."""
         for name in self.table.recorded:
             text = getattr(self, name)
             if isinstance(text, str) and len(text) > fields.MAX_RECORDED:
-                raise InvalidRequest(f"{name} has up to {fields.MAX_RECORDED} characters, not {len(text)}.", param=name)
+                raise InvalidRequest(
+                    f"{name} may have up to {fields.MAX_RECORDED} characters, not {len(text)}.", param=name
+                )
         for key, value in (self.metadata or {}).items():
-            for what, text, most in (
+            for kind, text, maximum in (
                 ("key", key, fields.MAX_METADATA_KEY),
                 ("value", value, fields.MAX_METADATA_VALUE),
             ):
-                if len(text) > most:
+                if len(text) > maximum:
                     raise InvalidRequest(
-                        f"A {what} of metadata has up to {most} characters, not {len(text)}: '{text[:20]}…'",
+                        f"A {kind} of metadata may have up to {maximum} characters, not {len(text)}: '{text[:20]}…'",
                         param="metadata",
                     )
 
     @property
-    def logprobs_asked(self) -> LogprobsAsked | None:
-        """The shape and number of logprobs: an integer asks for the legacy arrays, true for the list."""
+    def logprobs_options(self) -> LogprobsOptions | None:
+        """The format and number of logprobs: an integer requests the legacy arrays, true the list."""
         if self.logprobs is None or self.logprobs is False:
             if self.top_logprobs:
                 raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
             return None
         if self.logprobs is True:
-            return LogprobsAsked("content", self.top_logprobs or 0)
-        return LogprobsAsked("legacy", self.logprobs if self.top_logprobs is None else self.top_logprobs)
+            return LogprobsOptions("content", self.top_logprobs or 0)
+        return LogprobsOptions("legacy", self.logprobs if self.top_logprobs is None else self.top_logprobs)
 
     @property
     def num_echoed(self) -> int:
-        """How many of the prompt's last tokens the answer begins with."""
+        """How many of the last prompt tokens the answer starts with."""
         return sys.maxsize if self.echo else self.echo_last or 0
 
     @property
     def num_generated(self) -> int:
-        """How many choices are generated for a prompt: more than are answered where the best are wanted."""
+        """Choices generated per prompt: more than are returned if `best_of` is set."""
         return self.num_choices
 
     def stops(self, dialect: Dialect) -> Stops:
@@ -196,7 +198,7 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         return Stops(tuple(string for string in strings if string), include, frozenset(self.stop_token_ids or ()))
 
     def end_token_ids(self, info: ModelInfo) -> frozenset[int]:
-        """The tokens that end an answer: the request's own, and the model's unless it ignores them."""
+        """The tokens that end an answer: those of the request, and the model's unless the request ignores them."""
         for token in self.stop_token_ids or ():
             if not 0 <= token < info.vocab_size:
                 raise InvalidRequest(
@@ -208,24 +210,27 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
 
     @property
     def engine_priority(self) -> int:
-        """The higher, the earlier: the other way round than on the wire."""
+        """Higher is earlier, the inverse of `priority` on the wire."""
         return -self.priority if self.priority is not None else TIERS[self.service_tier or "default"]
 
     @property
     def tier_used(self) -> str | None:
-        """What to answer to service_tier; None where it was not sent."""
+        """The `service_tier` of the answer; None if it was not sent."""
         return "default" if self.service_tier == "auto" else self.service_tier
 
     def sampling(
         self, dialect: Dialect, *, prompt_tokens: int, window: int, default: int | None, defaults: Mapping[str, float]
     ) -> SamplingParams:
-        """How to sample, for a prompt of so many tokens. `default` is max_tokens where none is given (None: the room).
+        """The sampling parameters for a prompt of `prompt_tokens` tokens.
 
-        Raises ContextLengthExceeded if the prompt does not fit, or if prompt and output do not and the dialect or
-        the request wants that refused.
+        `default` is max_tokens if the request has none; None is the rest of the context window. Raises
+        ContextLengthExceeded if the prompt does not fit, or if prompt and output do not and the dialect or the request
+        makes that an error.
         """
         given = {name: value for name in fields.SAMPLING if (value := getattr(self, name)) is not None}
-        if self.stop_token_ids:  # an engine that ignores end tokens would ignore these: it is not given the model's
+        if (
+            self.stop_token_ids
+        ):  # an engine that ignores end tokens would ignore these too; the model's are left out instead
             given["ignore_eos"] = False
         max_tokens = self._fitting_max_tokens(dialect, prompt_tokens, window, default)
         return SamplingParams(max_tokens, **({**defaults, **given}), logit_bias=self._logit_bias())
@@ -234,9 +239,9 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         return tuple((_token_id(text), bias) for text, bias in (self.logit_bias or {}).items())
 
     def drafts(self) -> str | list[int]:
-        """Text, or tokens, that the output probably repeats; "" for none."""
+        """The predicted output, as text or tokens; "" for none."""
         if self.prediction is not None and self.speculation is not None:
-            raise two_names("prediction", "speculation", of="thing")
+            raise alias_conflict("prediction", "speculation", of="thing")
         if isinstance(self.prediction, Prediction):
             return self.prediction.text
         return self.prediction or self.speculation or ""
@@ -248,21 +253,21 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
                 f"The prompt is too long: {prompt_tokens}, model maximum context length: {window - 1}",
                 param=self.prompt_field,
             )
-        asked = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
-        if asked is None:
+        requested = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        if requested is None:
             return room if default is None else min(default, room)
-        least = 0 if self.num_echoed else 1  # an echo alone has a use: its logprobs
-        if asked < least:
+        minimum = 0 if self.num_echoed else 1  # an echo without output is useful for its logprobs
+        if requested < minimum:
             name = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
-            raise InvalidRequest(f"{name} must be at least {least}: {asked}", param=name)
-        if asked > room and (self.context_length_exceeded_behavior or dialect.overflow) == "error":
+            raise InvalidRequest(f"{name} must be at least {minimum}: {requested}", param=name)
+        if requested > room and (self.context_length_exceeded_behavior or dialect.overflow) == "error":
             raise ContextLengthExceeded(
-                f"This model's maximum context length is {window} tokens, and {prompt_tokens + asked} were asked for: "
-                f"{prompt_tokens} in the prompt and {asked} for the output. Ask for {room} or fewer, or send "
-                'context_length_exceeded_behavior: "truncate".',
+                f"This model's maximum context length is {window} tokens, and {prompt_tokens + requested} were "
+                f"requested: {prompt_tokens} in the prompt and {requested} for the output. Request {room} or fewer, or "
+                'send context_length_exceeded_behavior: "truncate".',
                 param=self.prompt_field,
             )
-        return min(asked, room)
+        return min(requested, room)
 
     @property
     def prompt_field(self) -> str:
@@ -275,10 +280,10 @@ def _token_id(text: str) -> int:
         return parse_count(text)
     except ValueError:
         raise InvalidRequest(
-            f'logit_bias maps token ids to numbers, like {{"1234": -100}}, and {text[:20]!r} is no token id.',
+            f'logit_bias maps token ids to numbers, like {{"1234": -100}}, and {text[:20]!r} is not a token id.',
             param="logit_bias",
         ) from None
 
 
-def two_names(first: str, second: str, *, of: str) -> InvalidRequest:
+def alias_conflict(first: str, second: str, *, of: str) -> InvalidRequest:
     return InvalidRequest(f"{first} and {second} are two names of one {of}: send one of them.", param=second)

@@ -1,4 +1,4 @@
-"""POST /completions: the wire, field for field."""
+"""Wire types of POST /completions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crossette.api.schema.raw_output import RawOutput
 from crossette.api.schema.table import Refused, Table
 from crossette.errors import InvalidRequest
 
-MAX_CHOICES_IN_ALL = 1024
+MAX_CHOICES_TOTAL = 1024
 
 Prompt = str | list[int]
 
@@ -38,7 +38,7 @@ class CompletionRequest(GenerationFields, kw_only=True, forbid_unknown_fields=Tr
     def check(self, dialect: Dialect) -> None:
         super().check(dialect)
         if self.suffix and self.num_echoed:
-            raise InvalidRequest("An answer that fills a gap has no echo: leave out echo or suffix.", param="suffix")
+            raise InvalidRequest("suffix cannot be combined with echo: leave out echo or suffix.", param="suffix")
         if self.best_of is None:
             return
         if self.best_of < self.num_choices:
@@ -46,7 +46,7 @@ class CompletionRequest(GenerationFields, kw_only=True, forbid_unknown_fields=Tr
                 f"best_of must be at least n, which is {self.num_choices}: {self.best_of}", param="best_of"
             )
         if self.stream and self.best_of > self.num_choices:
-            raise InvalidRequest("The best of several cannot be streamed: leave out best_of.", param="best_of")
+            raise InvalidRequest("best_of cannot be streamed: leave out best_of or stream.", param="best_of")
 
     @property
     def num_generated(self) -> int:
@@ -57,18 +57,18 @@ class CompletionRequest(GenerationFields, kw_only=True, forbid_unknown_fields=Tr
         return "prompt"
 
     def prompts(self) -> list[Prompt]:
-        """The prompts that one of four forms gives: a text, texts, the token ids of one prompt, or of several."""
+        """The prompts, sent in one of four formats: a text, texts, the token ids of one prompt, or of several."""
         if isinstance(self.prompt, str):
             return [self.prompt]
         kind = _one_kind(self.prompt)
         prompts = [self.prompt] if kind is int else self.prompt
-        if len(prompts) * self.num_generated > MAX_CHOICES_IN_ALL:
+        if len(prompts) * self.num_generated > MAX_CHOICES_TOTAL:
             raise InvalidRequest(
                 f"{len(prompts)} prompts with {self.num_generated} choices each are "
-                f"{len(prompts) * self.num_generated}, and {MAX_CHOICES_IN_ALL} is the limit of one request.",
+                f"{len(prompts) * self.num_generated}, and the limit of one request is {MAX_CHOICES_TOTAL}.",
                 param="prompt",
             )
-        return prompts  # type: ignore[return-value]  # _one_kind has seen that the list is of one kind
+        return prompts  # type: ignore[return-value]  # _one_kind has checked that all items have one type
 
 
 def _one_kind(prompt: list[str | int | list[int]]) -> type:
@@ -79,7 +79,7 @@ def _one_kind(prompt: list[str | int | list[int]]) -> type:
     for index, item in enumerate(prompt):
         if type(item) is not kind:
             raise InvalidRequest(
-                "A list of prompts holds texts, token ids, or lists of token ids, and not a mixture: "
+                "A list of prompts contains texts, token ids, or lists of token ids, not a mixture: "
                 f"prompt[{index}] differs from prompt[0].",
                 param=f"prompt[{index}]",
             )
@@ -97,7 +97,7 @@ class CompletionChoice(msgspec.Struct):
 
 
 class Completion(msgspec.Struct):
-    """A whole answer, or a chunk of a stream."""
+    """A complete answer, or a chunk of a stream."""
 
     id: str
     object: str

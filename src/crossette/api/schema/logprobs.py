@@ -1,4 +1,4 @@
-"""Logprobs on the wire: OpenAI's legacy arrays, and its list of content. The type of the request's value picks."""
+"""Logprobs on the wire: OpenAI's legacy arrays or its content list, selected by the type of `logprobs`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from msgspec import UNSET, UnsetType
 
 from crossette.text.token_offsets import TokenText
 
-Spelling = Callable[[int], bytes]
+BytesOfToken = Callable[[int], bytes]
 
 _UNCONDITIONED = 0.0
-"""What the list says of the first token of all, which nothing comes before: the field is required there."""
+"""The logprob of the first prompt token in the content list, where the field is required: it has no context."""
 
 
 @dataclass(frozen=True, slots=True)
-class LogprobsAsked:
-    """In which shape, and with how many alternatives at each place."""
+class LogprobsOptions:
+    """The requested format, and the number of alternatives at each position."""
 
     shape: Literal["legacy", "content"]
     num_top: int
 
 
 class Logprobs(msgspec.Struct):
-    """Either shape; the request's value picks."""
+    """Either format; the type of the request's `logprobs` selects it."""
 
 
 class LegacyLogprobs(Logprobs):
@@ -57,50 +57,50 @@ class TokenLogprob(msgspec.Struct):
 class ContentLogprobs(Logprobs):
     content: list[TokenLogprob]
     refusal: UnsetType | None = UNSET
-    """OpenAI's alone."""
+    """In the OpenAI dialect only."""
 
 
 def logprobs_body(
-    asked: LogprobsAsked | None, tokens: Sequence[TokenText], spelling: Spelling, *, detailed: bool
+    options: LogprobsOptions | None, tokens: Sequence[TokenText], bytes_of: BytesOfToken, *, detailed: bool
 ) -> Logprobs | None:
-    """The records of `tokens`, as they were asked for. `detailed`: with the keys that only Fireworks has."""
-    if asked is None:
+    """The logprobs of `tokens` in the requested format. `detailed`: with the keys that only Fireworks has."""
+    if options is None:
         return None
-    if asked.shape == "legacy":
-        return _legacy(tokens, spelling, asked.num_top)
-    content = [_content(token, spelling, asked.num_top, detailed=detailed) for token in tokens]
+    if options.shape == "legacy":
+        return _legacy(tokens, bytes_of, options.num_top)
+    content = [_content(token, bytes_of, options.num_top, detailed=detailed) for token in tokens]
     return ContentLogprobs(content, refusal=UNSET if detailed else None)
 
 
-def _legacy(tokens: Sequence[TokenText], spelling: Spelling, num_top: int) -> LegacyLogprobs:
+def _legacy(tokens: Sequence[TokenText], bytes_of: BytesOfToken, num_top: int) -> LegacyLogprobs:
     return LegacyLogprobs(
-        tokens=[spelled(token.data, "bytes:") for token in tokens],
+        tokens=[token_string(token.data, "bytes:") for token in tokens],
         token_logprobs=[None if token.logprob is None else token.logprob.logprob for token in tokens],
-        top_logprobs=[_alternatives(token, spelling, num_top) for token in tokens] if num_top else None,
+        top_logprobs=[_alternatives(token, bytes_of, num_top) for token in tokens] if num_top else None,
         text_offset=[token.offset for token in tokens],
         token_ids=[token.id for token in tokens],
     )
 
 
-def _alternatives(token: TokenText, spelling: Spelling, num_top: int) -> dict[str, float] | None:
-    """The likeliest tokens of a place by text, and the one that stands there. Of equal texts, the likeliest."""
+def _alternatives(token: TokenText, bytes_of: BytesOfToken, num_top: int) -> dict[str, float] | None:
+    """The logprobs of the top tokens and the chosen token by text. Equal texts keep the most probable token."""
     if token.logprob is None:
         return None
     found: dict[str, float] = {}
     for token_id, logprob in token.logprob.top[:num_top]:
-        found.setdefault(spelled(spelling(token_id), "bytes:"), logprob)
-    found.setdefault(spelled(token.data, "bytes:"), token.logprob.logprob)
+        found.setdefault(token_string(bytes_of(token_id), "bytes:"), logprob)
+    found.setdefault(token_string(token.data, "bytes:"), token.logprob.logprob)
     return found
 
 
-def _content(token: TokenText, spelling: Spelling, num_top: int, *, detailed: bool) -> TokenLogprob:
+def _content(token: TokenText, bytes_of: BytesOfToken, num_top: int, *, detailed: bool) -> TokenLogprob:
     record = token.logprob
     body = TokenLogprob(
-        token=spelled(token.data),
+        token=token_string(token.data),
         logprob=_UNCONDITIONED if record is None else record.logprob,
         bytes=list(token.data),
         top_logprobs=[
-            TopLogprob(spelled(spelling(i)), logprob, list(spelling(i)), i if detailed else UNSET)
+            TopLogprob(token_string(bytes_of(i)), logprob, list(bytes_of(i)), i if detailed else UNSET)
             for i, logprob in (record.top[:num_top] if record else ())
         ],
     )
@@ -110,8 +110,8 @@ def _content(token: TokenText, spelling: Spelling, num_top: int, *, detailed: bo
     return body
 
 
-def spelled(data: bytes, prefix: str = "") -> str:
-    r"""A token's text; one that is no whole characters as `\xe2\x82`, behind `prefix`."""
+def token_string(data: bytes, prefix: str = "") -> str:
+    r"""A token's text; incomplete UTF-8 is escaped, as `\xe2\x82`, after `prefix`."""
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The messages of a chat on the wire, and as chat templates know them."""
+"""Wire types of chat messages, and their conversion for chat templates."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import msgspec
 
 from crossette.api.schema import fields
-from crossette.api.schema.table import Refused, Table, refuse_unbuilt
+from crossette.api.schema.table import Refused, Table, refuse_unsupported
 from crossette.errors import InvalidRequest, Unsupported
 from crossette.text.template.messages import Arguments
 
 MAX_DEPTH = 64
-"""Of a call's arguments: no tool asks for as much, and what reads them does so by recursion."""
+"""Maximum depth of a call's arguments, as they are processed recursively."""
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-_AS_TEMPLATES_KNOW = {"developer": "system", "function": "tool"}
+_TEMPLATE_ROLES = {"developer": "system", "function": "tool"}
 _MAY_BE_NULL = ("assistant", "function")
 _ASSISTANTS_ONLY = ("tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
 
@@ -34,38 +34,38 @@ class Part(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     file: Refused = None
     cache_control: Refused = None
 
-    def words(self, path: str) -> str:
-        """What it says. `path` names it in errors: `messages[2].content[0].`"""
+    def text_or_refusal(self, path: str) -> str:
+        """The text of the part. `path` is its position in errors: `messages[2].content[0].`"""
         if self.type not in ("text", "refusal"):
             raise Unsupported(
-                f"This model takes text only, and '{path}type' is '{self.type}'. Send parts of type 'text'.",
+                f"This model accepts text only, and '{path}type' is '{self.type}'. Send parts of type 'text'.",
                 param=f"{path}type",
             )
-        refuse_unbuilt(self, self.table, path)
-        words = self.text if self.type == "text" else self.refusal
-        if words is None:
+        refuse_unsupported(self, self.table, path)
+        text = self.text if self.type == "text" else self.refusal
+        if text is None:
             raise InvalidRequest(f"Field required, field: '{path}{self.type}'", param=f"{path}{self.type}")
-        return words
+        return text
 
 
 class FunctionCall(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     table: ClassVar[Table] = fields.FUNCTION_CALL
 
     name: str
-    arguments: str | dict[str, Any] | None = None  # Any: whatever JSON can hold
+    arguments: str | dict[str, Any] | None = None  # Any: any JSON value
     parsed_arguments: Any = None
 
     def for_template(self, path: str) -> dict[str, Any]:
         arguments = self._arguments()
         if isinstance(arguments, Arguments) and arguments.depth > MAX_DEPTH:
             raise InvalidRequest(
-                f"'{path}arguments' has objects and lists in one another, more than {MAX_DEPTH} deep.",
+                f"'{path}arguments' is nested more than {MAX_DEPTH} levels deep.",
                 param=f"{path}arguments",
             )
         return {"name": self.name, "arguments": arguments}
 
     def _arguments(self) -> Arguments | str:
-        """An object, also where its JSON was sent; text that is no object stays text."""
+        """An object, decoded if it was sent as JSON text; text that is not a JSON object stays text."""
         if not isinstance(self.arguments, str):
             return Arguments(self.arguments or {})
         text = self.arguments or "{}"
@@ -79,16 +79,16 @@ class ToolCall(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     table: ClassVar[Table] = fields.TOOL_CALL
 
     function: FunctionCall | str
-    """Or its name alone."""
+    """The call, or the function's name alone."""
     id: str | None = None
     type: str | None = None
     index: int | None = None
-    """Its place in a stream's deltas, as clients that fold them send it back."""
+    """The index in a stream's deltas, which clients that accumulate deltas send back."""
 
     def for_template(self, path: str) -> dict[str, Any]:
         if self.type not in (None, "function"):
             raise Unsupported(
-                f"'{path}type' is '{self.type}': calls of functions are known, and no others.", param=f"{path}type"
+                f"'{path}type' is '{self.type}': only calls of type 'function' are supported.", param=f"{path}type"
             )
         function = FunctionCall(name=self.function) if isinstance(self.function, str) else self.function
         call = {"type": "function", "function": function.for_template(f"{path}function.")}
@@ -108,30 +108,30 @@ class Message(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     reasoning: str | None = None
     refusal: str | None = None
     id: str | None = None
-    parsed: Any = None  # Any: whatever JSON can hold
+    parsed: Any = None  # Any: any JSON value
     # refused
     annotations: Refused = None
     audio: Refused = None
 
     def for_template(self, path: str) -> dict[str, Any]:
-        """The message as chat templates know it. `path` names it in errors: `messages[2].`"""
+        """The message in the format of chat templates. `path` is its position in errors: `messages[2].`"""
         if self.role not in ROLES:
-            raise InvalidRequest(f"A role is one of {', '.join(ROLES)}: {self.role!r}", param=f"{path}role")
-        refuse_unbuilt(self, self.table, path)
+            raise InvalidRequest(f"role must be one of {', '.join(ROLES)}: {self.role!r}", param=f"{path}role")
+        refuse_unsupported(self, self.table, path)
         self._check_role(path)
-        thoughts = self.reasoning_content or self.reasoning or None
+        reasoning = self.reasoning_content or self.reasoning or None
         given = {
             "name": self.name,
             "tool_calls": self._calls(path) or None,
             "tool_call_id": self.tool_call_id,
-            "reasoning_content": thoughts,
-            "reasoning": thoughts,
+            "reasoning_content": reasoning,
+            "reasoning": reasoning,
         }
-        message = {"role": _AS_TEMPLATES_KNOW.get(self.role, self.role), "content": self._words(path)}
+        message = {"role": _TEMPLATE_ROLES.get(self.role, self.role), "content": self._text(path)}
         return message | {name: value for name, value in given.items() if value is not None}
 
     def _check_role(self, path: str) -> None:
-        """Refuse what only messages of another role can have."""
+        """Reject fields that only messages of another role may have."""
         owners = {**dict.fromkeys(_ASSISTANTS_ONLY, "assistant"), "tool_call_id": "tool"}
         for name, owner in owners.items():
             if getattr(self, name) and self.role != owner:
@@ -150,34 +150,34 @@ class Message(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             calls.append({"type": "function", "function": self.function_call.for_template(f"{path}function_call.")})
         return calls
 
-    def _words(self, path: str) -> str:
-        """The content as one text: templates of models that take text alone know no parts."""
+    def _text(self, path: str) -> str:
+        """The content as one text, as templates of text-only models do not support parts."""
         if isinstance(self.content, list):
-            return "\n".join(part.words(f"{path}content[{i}].") for i, part in enumerate(self.content))
+            return "\n".join(part.text_or_refusal(f"{path}content[{i}].") for i, part in enumerate(self.content))
         if self.content is None and self.role not in _MAY_BE_NULL:
             raise InvalidRequest(f"A {self.role} message needs content.", param=f"{path}content")
         return self.content or self.refusal or ""
 
 
 def conversation(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """The messages as chat templates know them. Raises InvalidRequest, naming the message at fault."""
+    """The messages in the format of chat templates. Raises InvalidRequest, naming the invalid message."""
     if not messages:
         raise InvalidRequest("messages is empty: there is nothing to answer.", param="messages")
-    known = [message.for_template(f"messages[{place}].") for place, message in enumerate(messages)]
-    _tie_results(known)
-    return known
+    converted = [message.for_template(f"messages[{index}].") for index, message in enumerate(messages)]
+    _link_results(converted)
+    return converted
 
 
-def _tie_results(messages: list[dict[str, Any]]) -> None:
-    """Give calls and results the ids that they lack, and results the names of their functions: templates ask for both.
+def _link_results(messages: list[dict[str, Any]]) -> None:
+    """Add missing ids to calls and results, and function names to results: templates need both.
 
-    Results without an id, as of `function_call`, which has none, answer the calls in order.
+    Results without an id, such as those of `function_call`, are matched to the calls in order.
     """
     names: dict[str, str] = {}
     unanswered: dict[str, None] = {}
     for message in messages:
         for call in message.get("tool_calls", ()):
-            # Nine letters and digits are what the strictest templates want.
+            # Nine letters and digits are what the strictest templates require.
             call_id = call.setdefault("id", f"call{len(names):05}")
             names[call_id] = call["function"]["name"]
             unanswered[call_id] = None

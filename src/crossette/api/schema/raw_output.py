@@ -1,4 +1,4 @@
-"""What the model read and wrote, before anything was parsed: for programs that train on answers."""
+"""The raw prompt and output of the model, before parsing: for programs that train on answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from crossette.api.schema.logprobs import Logprobs, LogprobsAsked, logprobs_body
+from crossette.api.schema.logprobs import Logprobs, LogprobsOptions, logprobs_body
 from crossette.engine import Tokenizer
 from crossette.generation.accumulator import ChoiceResult
 
@@ -17,7 +17,7 @@ class RawOutput(msgspec.Struct):
     prompt_token_ids: list[int]
     completion: str
     completion_token_ids: list[int]
-    """Of the text, with the echo; `completion_logprobs` has a record for each."""
+    """The tokens of the text, with the echo; `completion_logprobs` has a record for each."""
     completion_logprobs: Logprobs | None
     images: None = None
     videos: None = None
@@ -25,16 +25,16 @@ class RawOutput(msgspec.Struct):
 
 
 def raw_output(
-    prompt: Sequence[int], whole: ChoiceResult, tokenizer: Tokenizer, asked: LogprobsAsked | None
+    prompt: Sequence[int], result: ChoiceResult, tokenizer: Tokenizer, logprobs: LogprobsOptions | None
 ) -> RawOutput:
-    """One choice. Its logprobs are the list, whichever shape was asked for."""
-    listed = None if asked is None else LogprobsAsked("content", asked.num_top)
+    """The raw output of one choice. Its logprobs are the content list, whichever format was requested."""
+    listed = None if logprobs is None else LogprobsOptions("content", logprobs.num_top)
     return RawOutput(
         prompt_fragments=_fragments(prompt, tokenizer),
         prompt_token_ids=list(prompt),
-        completion=whole.text,
-        completion_token_ids=[token.id for token in whole.tokens],
-        completion_logprobs=logprobs_body(listed, whole.tokens, tokenizer.token_text, detailed=True),
+        completion=result.text,
+        completion_token_ids=[token.id for token in result.tokens],
+        completion_logprobs=logprobs_body(listed, result.tokens, tokenizer.token_text, detailed=True),
     )
 
 

@@ -1,4 +1,4 @@
-"""The spellings in which requests ask for a form: OpenAI's, Fireworks' and vLLM's."""
+"""Response formats on the wire, in the notations of OpenAI, Fireworks and vLLM."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, ClassVar, Literal, Protocol
 import msgspec
 
 from crossette.api.schema import fields
-from crossette.api.schema.table import Refused, Table, refuse_unbuilt
+from crossette.api.schema.table import Refused, Table, refuse_unsupported
 from crossette.errors import InvalidRequest, UnknownField
 from crossette.text import output_format
 from crossette.text.output_format import OutputFormat
 
-SchemaSent = dict[str, Any] | bool | str  # Any: a schema is any JSON until it was looked at
+SchemaSent = dict[str, Any] | bool | str  # Any: a schema is any JSON until it is validated
 """A schema, or its JSON as text."""
 
 OutputFormatBuilder = Callable[[], OutputFormat]
-"""The work of reading a form: for a large schema it takes a tenth of a second."""
+"""Builds an output format; a large schema takes a tenth of a second."""
 
 _WRAPPER = {"name", "description", "schema", "strict"}
 
@@ -31,15 +31,15 @@ class ResponseFormat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     schema: SchemaSent | None = None
     grammar: str | None = None
 
-    def making(self) -> OutputFormatBuilder | None:
-        """None for `text`. Raises InvalidRequest for a type without its field, or with another's."""
-        wanted = {"json_schema": "json_schema", "grammar": "grammar", "json_object": "schema"}.get(self.type)
+    def builder(self) -> OutputFormatBuilder | None:
+        """None for `text`. Raises InvalidRequest for a type without its field, or with a field of another type."""
+        expected = {"json_schema": "json_schema", "grammar": "grammar", "json_object": "schema"}.get(self.type)
         for name in ("json_schema", "schema", "grammar"):
             given = getattr(self, name) is not None
-            if given and name != wanted:
-                raise _at(name, f"is not for the type '{self.type}'.")
-            if not given and name == wanted and self.type != "json_object":
-                raise _at(name, f"is missing: the type '{self.type}' needs it.")
+            if given and name != expected:
+                raise _invalid(name, f"cannot be combined with type '{self.type}'.")
+            if not given and name == expected and self.type != "json_object":
+                raise _invalid(name, f"is missing: type '{self.type}' requires it.")
         if self.grammar is not None:
             return partial(output_format.gbnf, self.grammar, "response_format.grammar")
         if self.json_schema is not None:
@@ -67,7 +67,7 @@ class StructuredOutputs(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
 
 
 class OutputFormatFields(Protocol):
-    """The fields of a request that may ask for a form."""
+    """The fields of a request that may set an output format."""
 
     response_format: ResponseFormat | None
     guided_json: SchemaSent | None
@@ -77,35 +77,35 @@ class OutputFormatFields(Protocol):
     structured_outputs: StructuredOutputs | None
 
 
-def output_format_asked(body: OutputFormatFields) -> OutputFormatBuilder | None:
-    """How to read the form that a request asks for; None if it asks for none.
+def output_format_of(body: OutputFormatFields) -> OutputFormatBuilder | None:
+    """The builder of a request's output format; None if it has none.
 
-    Raises InvalidRequest for several forms at once, naming two.
+    Raises InvalidRequest for several formats at once, naming two.
     """
-    asked = list(_asked(body))
-    if len(asked) > 1:
-        (first, _), (second, _) = asked[:2]
-        raise InvalidRequest(f"{first} and {second} both say what the answer must be: send one of them.", param=second)
-    return asked[0][1] if asked else None
+    builders = list(_builders(body))
+    if len(builders) > 1:
+        (first, _), (second, _) = builders[:2]
+        raise InvalidRequest(f"{first} and {second} both set the output format: send one of them.", param=second)
+    return builders[0][1] if builders else None
 
 
-def _asked(body: OutputFormatFields) -> Iterable[tuple[str, OutputFormatBuilder]]:
-    making = body.response_format.making() if body.response_format is not None else None
-    if making is not None:
-        yield "response_format", making
-    yield from _spelled("guided_", body.guided_json, body.guided_regex, body.guided_choice, body.guided_grammar)
+def _builders(body: OutputFormatFields) -> Iterable[tuple[str, OutputFormatBuilder]]:
+    builder = body.response_format.builder() if body.response_format is not None else None
+    if builder is not None:
+        yield "response_format", builder
+    yield from _vllm_builders("guided_", body.guided_json, body.guided_regex, body.guided_choice, body.guided_grammar)
     outputs = body.structured_outputs
     if outputs is not None:
-        refuse_unbuilt(outputs, outputs.table, "structured_outputs.")
-        yield from _spelled("structured_outputs.", outputs.json, outputs.regex, outputs.choice, outputs.grammar)
+        refuse_unsupported(outputs, outputs.table, "structured_outputs.")
+        yield from _vllm_builders("structured_outputs.", outputs.json, outputs.regex, outputs.choice, outputs.grammar)
         if outputs.json_object:
             yield "structured_outputs.json_object", partial(output_format.json_object, "structured_outputs.json_object")
 
 
-def _spelled(
+def _vllm_builders(
     prefix: str, json: SchemaSent | None, regex: str | None, choice: list[str] | None, grammar: str | None
 ) -> Iterable[tuple[str, OutputFormatBuilder]]:
-    """vLLM's four, older or newer."""
+    """The builders of vLLM's four fields, with the older or the newer prefix."""
     if json is not None:
         yield prefix + "json", partial(output_format.json_schema, _decoded(json, prefix + "json"), prefix + "json")
     if regex is not None:
@@ -117,29 +117,29 @@ def _spelled(
 
 
 def _unwrapped(sent: Any) -> tuple[Any, str]:
-    """The schema in OpenAI's wrapper, or the bare one, and where it stands. `strict` or not, it is enforced."""
+    """The schema, with or without OpenAI's wrapper, and its path. It is enforced whether `strict` or not."""
     path = "response_format.json_schema"
     if not isinstance(sent, dict) or not ("schema" in sent or (sent and sent.keys() <= _WRAPPER - {"description"})):
         return sent, path
     for name in sent.keys() - _WRAPPER:
         raise UnknownField(f"Extra inputs are not permitted, field: '{path}.{name}'", param=f"{path}.{name}")
     if sent.get("schema") is None:
-        raise _at("json_schema.schema", "is missing: there is nothing to enforce.")
-    for name, kind, word in (("name", str, "string"), ("description", str, "string"), ("strict", bool, "boolean")):
+        raise _invalid("json_schema.schema", "is missing: there is nothing to enforce.")
+    for name, kind, type_name in (("name", str, "string"), ("description", str, "string"), ("strict", bool, "boolean")):
         if not isinstance(sent.get(name), kind | None):
-            raise InvalidRequest(f"Input should be a valid {word}, field: '{path}.{name}'", param=f"{path}.{name}")
+            raise InvalidRequest(f"Input should be a valid {type_name}, field: '{path}.{name}'", param=f"{path}.{name}")
     return _decoded(sent["schema"], path + ".schema"), path + ".schema"
 
 
 def _decoded(sent: Any, path: str) -> Any:
-    """A schema as JSON, whether it came as that or as its text."""
+    """The schema; decoded if it was sent as JSON text."""
     if not isinstance(sent, str):
         return sent
     try:
         return msgspec.json.decode(sent)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequest(f"{path} is a text that is not JSON: {error}", param=path) from None
+        raise InvalidRequest(f"{path} is not valid JSON: {error}", param=path) from None
 
 
-def _at(name: str, what: str) -> InvalidRequest:
+def _invalid(name: str, what: str) -> InvalidRequest:
     return InvalidRequest(f"response_format.{name} {what}", param=f"response_format.{name}")

@@ -1,4 +1,4 @@
-"""What a table of fields says, and how a body is held to it. The tables themselves are in `fields.py`."""
+"""The type of a field table, and the validation of bodies against it. The tables are in `fields.py`."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from crossette.errors import Unsupported
 from crossette.types import Range, within
 
 Neutral = tuple[Any, ...]
-"""Values beside null that ask for nothing."""
+"""Values, besides null, that have no effect."""
 
 
-class Words(str):
-    """A default or a limit that is no value, in words."""
+class Description(str):
+    """A default that is not a JSON value, as text."""
 
     __slots__ = ()
 
 
-REQUIRED: Final = Words("required")
+REQUIRED: Final = Description("required")
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What becomes of one field of a request."""
+    """How one field of a request is treated."""
 
     note: str
     state: Literal["honoured", "recorded", "refused"] = "honoured"
     default: Any = None
-    """What leaving it out means: a JSON value, `Words`, or a function of the dialect that gives one."""
+    """The default: a JSON value, a `Description`, or a function that returns either for a dialect."""
     limits: Range | Callable[[Dialect], Range] | None = None
-    """The least and the most: of a number, of a list's items, of a map's pairs."""
+    """Minimum and maximum: of a number, of a list's items, of a map's pairs."""
     engine: str | None = None
-    """The field of `GenerationRequest` or `SamplingParams` that it becomes; None where no engine hears of it."""
+    """The field of `GenerationRequest` or `SamplingParams` that it sets; None if the engine does not receive it."""
     neutral: Neutral = ()
-    """What a field that is refused may still be."""
+    """The values that an unsupported field may have."""
 
     def default_in(self, dialect: Dialect) -> Any:
         return self.default(dialect) if callable(self.default) else self.default
@@ -48,7 +48,7 @@ class Field:
 
 
 class Table(Mapping[str, Field]):
-    """The fields of a wire type by name. What a check of a body looks at is found once, when the table is made."""
+    """The fields of a wire type by name. The subsets that validation needs are computed once."""
 
     def __init__(self, fields: Mapping[str, Field]) -> None:
         self._fields = dict(fields)
@@ -67,21 +67,21 @@ class Table(Mapping[str, Field]):
 
 
 Refused: TypeAlias = Any
-"""The wire type of a refused field: any value is read, and `refuse_unbuilt` judges it."""
+"""The wire type of an unsupported field: any value is decoded, and `refuse_unsupported` checks it."""
 
 
 def recorded(note: str, limits: Range | None = None) -> Field:
-    """A field that changes nothing, and is told in the log."""
+    """A field that is only logged."""
     return Field(note, "recorded", limits=limits)
 
 
 def refused(note: str, *neutral: Any) -> Field:
-    """A field that is taken where it is null or `neutral`, and refused by name otherwise."""
+    """An unsupported field: null and the `neutral` values are accepted, all others rejected."""
     return Field(note, "refused", neutral=neutral)
 
 
-def refuse_unbuilt(body: msgspec.Struct, table: Table, path: str = "") -> None:
-    """Raise Unsupported for the first refused field that asks for something."""
+def refuse_unsupported(body: msgspec.Struct, table: Table, path: str = "") -> None:
+    """Raise Unsupported for the first unsupported field that has an effect."""
     for name, field in table.refused.items():
         value = getattr(body, name)
         if value is not None and not any(_same(value, other) for other in field.neutral):
@@ -92,7 +92,7 @@ def refuse_unbuilt(body: msgspec.Struct, table: Table, path: str = "") -> None:
 
 
 def check_limits(body: msgspec.Struct, table: Table, dialect: Dialect) -> None:
-    """Raise InvalidRequest for the first number, list or map that is beyond its limits."""
+    """Raise InvalidRequest for the first number, list or map that exceeds its limits."""
     for name, limits_or_rule in table.limits:
         value = getattr(body, name)
         if value is None or isinstance(value, bool | str):
@@ -105,5 +105,5 @@ def check_limits(body: msgspec.Struct, table: Table, dialect: Dialect) -> None:
 
 
 def _same(value: Any, neutral: Any) -> bool:
-    """Equal, and not by Python's habit of taking true for 1."""
+    """Equal as JSON values: true is not 1."""
     return isinstance(value, bool) == isinstance(neutral, bool) and bool(value == neutral)

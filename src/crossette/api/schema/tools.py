@@ -1,4 +1,4 @@
-"""Tools on the wire, and the spellings of which of them may or must be called."""
+"""Wire types of tools, and the notations of `tool_choice`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from crossette.api.schema import fields
-from crossette.api.schema.table import Refused, Table, refuse_unbuilt
+from crossette.api.schema.table import Refused, Table, refuse_unsupported
 from crossette.errors import InvalidRequest, Unsupported
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 
@@ -27,14 +27,15 @@ class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     name: str
     description: str | None = None
-    parameters: dict[str, Any] | None = None  # Any: a schema is any JSON until it was looked at
+    parameters: dict[str, Any] | None = None  # Any: a schema is any JSON until it is validated
     strict: bool | None = None
 
     def tool(self, path: str) -> Tool:
-        """`path` names it in errors: `tools[0].function.`"""
+        """`path` is its position in errors: `tools[0].function.`"""
         if not _NAME.fullmatch(self.name):
             raise InvalidRequest(
-                f"A function's name has 1 to 64 letters, digits, '_', '-' and '.': {self.name!r}", param=f"{path}name"
+                f"A function's name must have 1 to 64 letters, digits, '_', '-' and '.': {self.name!r}",
+                param=f"{path}name",
             )
         return Tool(self.name, self.description or "", self.parameters or {}, f"{path}parameters")
 
@@ -50,9 +51,9 @@ class ToolSent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def tool(self, path: str) -> Tool:
         if self.type != "function":
             raise Unsupported(
-                f"'{path}type' is '{self.type}': functions are known, and no other tools.", param=f"{path}type"
+                f"'{path}type' is '{self.type}': only tools of type 'function' are supported.", param=f"{path}type"
             )
-        refuse_unbuilt(self, self.table, path)
+        refuse_unsupported(self, self.table, path)
         if self.function is None:
             raise InvalidRequest(f"Field required, field: '{path}function'", param=f"{path}function")
         return self.function.tool(f"{path}function.")
@@ -73,7 +74,9 @@ class AllowedTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def named(self, path: str) -> str:
         if self.type != "function":
-            raise Unsupported(f"'{path}type' is '{self.type}': functions are known, and no other tools.", param=path)
+            raise Unsupported(
+                f"'{path}type' is '{self.type}': only tools of type 'function' are supported.", param=path
+            )
         name = self.name if self.function is None else self.function.name
         if name is None:
             raise InvalidRequest(f"Field required, field: '{path}function'", param=f"{path}function")
@@ -102,26 +105,26 @@ class ToolChoiceSent(AllowedTool, kw_only=True, forbid_unknown_fields=True):
         return _one(self.named("tool_choice."))
 
     def _allowed(self) -> ToolChoice:
-        """OpenAI's own spelling, and the same without the wrapper, as the newer of its APIs has it."""
+        """OpenAI's wrapper, or the same fields without it, as in its newer API."""
         mode, tools, path = self.mode, self.tools, "tool_choice."
         if self.allowed_tools is not None:
             mode, tools, path = self.allowed_tools.mode, self.allowed_tools.tools, "tool_choice.allowed_tools."
         if not tools:
-            raise InvalidRequest(f"'{path}tools' is empty: nothing would be allowed.", param=f"{path}tools")
-        names = tuple(tool.named(f"{path}tools[{place}].") for place, tool in enumerate(tools))
+            raise InvalidRequest(f"'{path}tools' is empty: no tool would be allowed.", param=f"{path}tools")
+        names = tuple(tool.named(f"{path}tools[{index}].") for index, tool in enumerate(tools))
         return _by_mode(mode or "auto", names, f"{path}mode")
 
 
 def tools_of(sent: Sequence[ToolSent]) -> list[Tool]:
-    return _distinct([tool.tool(f"tools[{place}].") for place, tool in enumerate(sent)], "tools")
+    return _distinct([tool.tool(f"tools[{index}].") for index, tool in enumerate(sent)], "tools")
 
 
 def functions_of(sent: Sequence[Function]) -> list[Tool]:
-    return _distinct([function.tool(f"functions[{place}].") for place, function in enumerate(sent)], "functions")
+    return _distinct([function.tool(f"functions[{index}].") for index, function in enumerate(sent)], "functions")
 
 
 def choice_of(sent: str | ToolChoiceSent | Named | None, param: str) -> ToolChoice:
-    """Any spelling of `param`. Raises InvalidRequest for none of them."""
+    """The tool choice in any notation of `param`. Raises InvalidRequest for an invalid one."""
     if sent is None:
         return ToolChoice()
     if isinstance(sent, str):
@@ -130,30 +133,32 @@ def choice_of(sent: str | ToolChoiceSent | Named | None, param: str) -> ToolChoi
 
 
 def check_names(choice: ToolChoice, tools: Sequence[Tool], param: str) -> None:
-    """Raise InvalidRequest for a choice of a tool that was not sent, or one that needs tools where none were."""
+    """Raise InvalidRequest for a choice that names a tool that was not sent, or requires a call without tools."""
     known = {tool.name for tool in tools}
     unknown = next((name for name in choice.names if name not in known), None)
     if unknown is not None:
-        told = ", ".join(sorted(known)) or "none at all"
-        raise InvalidRequest(f"{param} names '{unknown}', which is not among the tools sent: {told}.", param=param)
+        listed = ", ".join(sorted(known)) or "none"
+        raise InvalidRequest(f"{param} names '{unknown}', which is not among the tools sent: {listed}.", param=param)
     if choice.mode == "required" and not tools:
-        raise InvalidRequest(f"{param} wants a call, but no tools were sent.", param=param)
+        raise InvalidRequest(f"{param} requires a call, but no tools were sent.", param=param)
 
 
 def _one(name: str) -> ToolChoice:
-    """A named function is called once: who names it reads one call."""
+    """A named function is called exactly once."""
     return ToolChoice("required", (name,), parallel=False)
 
 
 def _by_mode(mode: str, names: tuple[str, ...], param: str) -> ToolChoice:
     if mode not in _MODES:
-        raise InvalidRequest(f"{param} is one of {', '.join(_MODES)}, or names a function: {mode!r}", param=param)
+        raise InvalidRequest(
+            f"{param} must be one of {', '.join(_MODES)}, or an object that names a function: {mode!r}", param=param
+        )
     return ToolChoice(_MODES[mode], names)
 
 
 def _distinct(tools: list[Tool], param: str) -> list[Tool]:
     names = [tool.name for tool in tools]
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if twice is not None:
-        raise InvalidRequest(f"{param} has two functions of the name '{twice}'.", param=param)
+    duplicate = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if duplicate is not None:
+        raise InvalidRequest(f"{param} has two functions with the name '{duplicate}'.", param=param)
     return tools
