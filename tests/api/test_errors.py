@@ -10,7 +10,7 @@ import openai
 import pytest
 from openai.types.shared import ErrorObject
 
-from crossette.api.schema import fields
+from crossette.api.schema import fields, nested_fields
 from crossette.engine import Generation
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
@@ -63,7 +63,8 @@ NEUTRAL = {
     for name, field in table.refused.items()
 }
 MESSAGE, PART = (
-    {name: field.neutral for name, field in table.refused.items()} for table in (fields.MESSAGE, fields.PART)
+    {name: field.neutral for name, field in table.refused.items()}
+    for table in (nested_fields.MESSAGE, nested_fields.PART)
 )
 
 

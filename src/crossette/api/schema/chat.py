@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from crossette.api.schema import fields
+from crossette.api.schema import fields, nested_fields
 from crossette.api.schema.answer import PerfMetrics, UsageBody
 from crossette.api.schema.common import GenerationFields, alias_conflict
 from crossette.api.schema.logprobs import Logprobs
@@ -32,7 +32,7 @@ from crossette.types import within
 
 
 class ThinkingSent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.THINKING
+    table: ClassVar[Table] = nested_fields.THINKING
 
     type: Literal["enabled", "disabled"]
     budget_tokens: int | None = None

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from crossette.api.dialect import Dialect
-from crossette.api.schema import fields
+from crossette.api.schema import fields, nested_fields
 from crossette.api.schema.logprobs import LogprobsOptions
 from crossette.api.schema.response_format import ResponseFormat, SchemaSent, StructuredOutputs
 from crossette.api.schema.table import Refused, Table, check_limits, refuse_unsupported
@@ -24,7 +24,7 @@ TIERS = {"auto": 0, "default": 0, "flex": -1, "priority": 1}
 
 
 class StreamOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.STREAM_OPTIONS
+    table: ClassVar[Table] = nested_fields.STREAM_OPTIONS
 
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None
@@ -36,14 +36,14 @@ class StreamOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class PredictionPart(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.PREDICTION_PART
+    table: ClassVar[Table] = nested_fields.PREDICTION_PART
 
     type: Literal["text"]
     text: str
 
 
 class Prediction(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.PREDICTION
+    table: ClassVar[Table] = nested_fields.PREDICTION
 
     type: Literal["content"]
     content: str | list[PredictionPart]
@@ -148,7 +148,7 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         if self.priority is not None and self.service_tier is not None:
             raise alias_conflict("priority", "service_tier", of="thing")
         if self.stream_options is not None:
-            refuse_unsupported(self.stream_options, fields.STREAM_OPTIONS, "stream_options.")
+            refuse_unsupported(self.stream_options, nested_fields.STREAM_OPTIONS, "stream_options.")
             if not self.stream:
                 raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
 

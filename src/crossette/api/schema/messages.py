@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from crossette.api.schema import fields
+from crossette.api.schema import nested_fields
 from crossette.api.schema.table import Refused, Table, refuse_unsupported
 from crossette.errors import InvalidRequest, Unsupported
 from crossette.text.template.messages import Arguments
@@ -21,7 +21,7 @@ _ASSISTANTS_ONLY = ("tool_calls", "function_call", "reasoning_content", "reasoni
 
 
 class Part(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.PART
+    table: ClassVar[Table] = nested_fields.PART
 
     type: str
     text: str | None = None
@@ -49,7 +49,7 @@ class Part(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class FunctionCall(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.FUNCTION_CALL
+    table: ClassVar[Table] = nested_fields.FUNCTION_CALL
 
     name: str
     arguments: str | dict[str, Any] | None = None  # Any: any JSON value
@@ -76,7 +76,7 @@ class FunctionCall(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ToolCall(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.TOOL_CALL
+    table: ClassVar[Table] = nested_fields.TOOL_CALL
 
     function: FunctionCall | str
     """The call, or the function's name alone."""
@@ -96,7 +96,7 @@ class ToolCall(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Message(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.MESSAGE
+    table: ClassVar[Table] = nested_fields.MESSAGE
 
     role: str
     content: str | list[Part] | None = None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
-from crossette.api.schema import fields
+from crossette.api.schema import nested_fields
 from crossette.api.schema.table import Refused, Table, refuse_unsupported
 from crossette.errors import InvalidRequest, UnknownField
 from crossette.text import output_format
@@ -24,7 +24,7 @@ _WRAPPER = {"name", "description", "schema", "strict"}
 
 
 class ResponseFormat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.RESPONSE_FORMAT
+    table: ClassVar[Table] = nested_fields.RESPONSE_FORMAT
 
     type: Literal["text", "json_object", "json_schema", "grammar"]
     json_schema: dict[str, Any] | str | None = None
@@ -52,7 +52,7 @@ class ResponseFormat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class StructuredOutputs(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.STRUCTURED_OUTPUTS
+    table: ClassVar[Table] = nested_fields.STRUCTURED_OUTPUTS
 
     json: SchemaSent | None = None
     regex: str | None = None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from crossette.api.schema import fields
+from crossette.api.schema import nested_fields
 from crossette.api.schema.table import Refused, Table, refuse_unsupported
 from crossette.errors import InvalidRequest, Unsupported
 from crossette.text.tool_calls.tools import Tool, ToolChoice
@@ -23,7 +23,7 @@ _MODES: dict[str, Literal["auto", "none", "required"]] = {
 
 
 class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.FUNCTION
+    table: ClassVar[Table] = nested_fields.FUNCTION
 
     name: str
     description: str | None = None
@@ -41,7 +41,7 @@ class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ToolSent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.TOOL
+    table: ClassVar[Table] = nested_fields.TOOL
 
     type: str = "function"
     function: Function | None = None
@@ -60,13 +60,13 @@ class ToolSent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Named(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.NAMED
+    table: ClassVar[Table] = nested_fields.NAMED
 
     name: str
 
 
 class AllowedTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.ALLOWED_TOOL
+    table: ClassVar[Table] = nested_fields.ALLOWED_TOOL
 
     type: str = "function"
     function: Named | None = None
@@ -84,14 +84,14 @@ class AllowedTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class AllowedTools(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.ALLOWED_TOOLS
+    table: ClassVar[Table] = nested_fields.ALLOWED_TOOLS
 
     mode: str
     tools: list[AllowedTool]
 
 
 class ToolChoiceSent(AllowedTool, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = fields.TOOL_CHOICE
+    table: ClassVar[Table] = nested_fields.TOOL_CHOICE
 
     allowed_tools: AllowedTools | None = None
     mode: str | None = None

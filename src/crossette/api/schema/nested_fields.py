@@ -1,0 +1,171 @@
+"""Every field of the objects nested in requests, and what becomes of it. As in `fields.py`."""
+
+from __future__ import annotations
+
+import math
+
+from crossette.api.schema.table import REQUIRED, Description, Field, Table, refused
+
+MESSAGE = Table(
+    {
+        "role": Field(
+            "`system`, `developer` (same as `system`), `user`, `assistant`, `tool` or `function` (same as `tool`).",
+            default=REQUIRED,
+        ),
+        "content": Field("A text, or parts, which are joined with line breaks. Null only in an assistant message."),
+        "name": Field("Passed to the chat template."),
+        "tool_calls": Field(
+            "The calls of the assistant, passed to the chat template, or as text if it does not support tools."
+        ),
+        "tool_call_id": Field("The id of the call that a tool message answers."),
+        "function_call": Field("The older form of `tool_calls`."),
+        "reasoning_content": Field("The reasoning of the assistant, passed to the chat template."),
+        "reasoning": Field("The same as `reasoning_content`."),
+        "refusal": Field("The text of an assistant message without content."),
+        "annotations": refused("The sources of an answer.", []),
+        "audio": refused("A spoken answer."),
+        "id": Field("The id of an earlier answer. It has no effect."),
+        "parsed": Field("What a client parsed from the content and sends back. It has no effect."),
+    }
+)
+
+TOOL_CALL = Table(
+    {
+        "id": Field("The `tool_call_id` of the result."),
+        "type": Field("`function`.", default="function"),
+        "function": Field("The call, or the function's name alone.", default=REQUIRED),
+        "index": Field("The index in a stream, which clients send back. It has no effect."),
+    }
+)
+
+FUNCTION_CALL = Table(
+    {
+        "name": Field("The name of the function.", default=REQUIRED),
+        "arguments": Field("An object, or its JSON text."),
+        "parsed_arguments": Field("What a client parsed from the arguments and sends back. It has no effect."),
+    }
+)
+
+TOOL = Table(
+    {
+        "type": Field("`function`.", default="function"),
+        "function": Field("The function.", default=REQUIRED),
+        "custom": refused("A tool with free-text input."),
+    }
+)
+
+FUNCTION = Table(
+    {
+        "name": Field("Up to 64 letters, digits, `_`, `-` and `.`.", default=REQUIRED),
+        "description": Field("The purpose of the function, for the model."),
+        "parameters": Field("A JSON schema for an object.", default=Description("an object without properties")),
+        "strict": Field("It has no effect: a schema is always enforced, or else rejected.", default=True),
+    }
+)
+
+NAMED = Table({"name": Field("The name of the function.", default=REQUIRED)})
+
+ALLOWED_TOOL = Table(
+    {
+        "type": Field("`function`.", default="function"),
+        "function": Field("An object with its `name`."),
+        "name": Field("The same, without the object."),
+    }
+)
+
+ALLOWED_TOOLS = Table(
+    {
+        "mode": Field("`auto` or `required`.", default=REQUIRED),
+        "tools": Field("The functions that may be called.", default=REQUIRED),
+    }
+)
+
+TOOL_CHOICE = Table(
+    {
+        "type": Field(
+            "`function`: call the named function. `allowed_tools`: call functions of a list. Or one of the values that "
+            "`tool_choice` has as text.",
+            default="function",
+        ),
+        "function": Field("An object with its `name`."),
+        "name": Field("The same, without the object."),
+        "allowed_tools": Field("For `allowed_tools`: an object with `mode` and `tools`."),
+        "mode": Field("The same, without the object."),
+        "tools": Field("The same, without the object."),
+    }
+)
+
+THINKING = Table(
+    {
+        "type": Field("`enabled` or `disabled`.", default=REQUIRED),
+        "budget_tokens": Field("Maximum tokens of reasoning.", limits=(0, math.inf)),
+    }
+)
+
+PART = Table(
+    {
+        "type": Field("`text`, or an assistant's `refusal`.", default=REQUIRED),
+        "text": Field("The text."),
+        "refusal": Field("The reason why the assistant did not answer."),
+        "image_url": refused("An image."),
+        "video_url": refused("A video."),
+        "audio_url": refused("Audio."),
+        "input_audio": refused("Audio."),
+        "file": refused("A file."),
+        "cache_control": refused("A marker for a prompt cache: every prompt is cached anyway.", {"type": "ephemeral"}),
+    }
+)
+
+STREAM_OPTIONS = Table(
+    {
+        "include_usage": Field(
+            "True: usage in a separate last chunk. False: none. "
+            "Left out: none in the OpenAI dialect; in the Fireworks dialect, in the chunk that ends the last choice."
+        ),
+        "continuous_usage_stats": Field("Usage so far in every chunk, unless `include_usage` is false.", default=False),
+        "include_obfuscation": refused("Padding that hides the lengths of chunks.", False),
+        "buffer_tokens": refused("Send chunks of this many tokens."),
+        "buffer_ms": refused("Send a chunk after this many milliseconds."),
+        "buffer_mode": refused("How chunks are combined."),
+    }
+)
+
+RESPONSE_FORMAT = Table(
+    {
+        "type": Field("The kind of format. `json_object` without `schema` is any JSON object.", default=REQUIRED),
+        "json_schema": Field(
+            "For `json_schema`: a schema, or an object with `name`, `schema`, `strict` and `description`, or the JSON "
+            "text of either. It is enforced whether `strict` or not; a schema with an unsupported keyword is rejected."
+        ),
+        "schema": Field("For `json_object`: a schema, as older clients send it."),
+        "grammar": Field("For `grammar`: GBNF with the rule `root`."),
+    }
+)
+
+STRUCTURED_OUTPUTS = Table(
+    {
+        "json": Field("Same as `guided_json`."),
+        "regex": Field("Same as `guided_regex`."),
+        "choice": Field("Same as `guided_choice`."),
+        "grammar": Field("Same as `guided_grammar`."),
+        "json_object": Field("True: any JSON object.", default=False),
+        "disable_any_whitespace": refused("JSON output has a fixed whitespace format.", True, False),
+        "disable_additional_properties": refused("An object with `properties` never has additional ones.", True, False),
+        "whitespace_pattern": refused("JSON output has a fixed whitespace format."),
+        "structural_tag": refused("Formats that start at a tag."),
+    }
+)
+
+PREDICTION = Table(
+    {
+        "type": Field("`content`.", default=REQUIRED),
+        "content": Field("A text, or parts.", default=REQUIRED),
+    }
+)
+
+PREDICTION_PART = Table(
+    {
+        "type": Field("`text`.", default=REQUIRED),
+        "text": Field("The text.", default=REQUIRED),
+    }
+)
