@@ -210,7 +210,7 @@ def test_a_model_without_reasoning_rejects_reasoning_fields(
     answer = api.post(f"{prefix}/chat/completions", body(**sent))
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
-    assert "has no reasoning" in answer.json()["error"]["message"]
+    assert "does not reason" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class ChatOptions:
         effort, param = body.effort()
         if reasoning is None and body.reasoning_history not in (None, "disabled"):
             raise Unsupported(
-                "This model has no reasoning, so 'reasoning_history' can only be 'disabled': "
+                "This model does not reason, so 'reasoning_history' can only be 'disabled': "
                 f"{body.reasoning_history!r}",
                 param="reasoning_history",
             )
