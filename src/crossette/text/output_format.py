@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossette.errors import InvalidRequest, OutputMismatch
-from crossette.text.schema.keywords import Unenforceable
+from crossette.text.schema.part import Unenforceable
 from crossette.text.schema.rebuild import enforceable
 from crossette.text.schema.validator import JsonValidator
 from crossette.types import Constraint
@@ -21,12 +21,16 @@ class OutputFormat:
 
     constraint: Constraint
     validator: JsonValidator | None = None
+    checked: tuple[str, ...] = ()
+    """JSON pointers of keywords that the grammar does not enforce, and only `check` validates."""
+    notes: tuple[str, ...] = ()
+    """Sentences about keywords of the schema that may be misspelled."""
 
     def check(self, text: str, *, is_cut: bool) -> None:
         """Validate an answer that ended before max_tokens; `is_cut` by a stop string or stop token of the request.
 
         Raises InvalidRequest if it was cut within its JSON, and OutputMismatch if the grammar allowed a text that the
-        schema does not.
+        schema does not: it violates a keyword of `checked`.
         """
         fault = self.validator.fault(text) if self.validator is not None else None
         if fault is None:
@@ -39,19 +43,32 @@ class OutputFormat:
         raise OutputMismatch(f"The answer does not match {self.constraint.param}: {fault}. Retry the request.")
 
 
-def json_schema(schema: Any, param: str) -> OutputFormat:
-    """JSON of a schema. Raises InvalidRequest, with `param`, for a schema that is not valid or cannot be enforced."""
+class UnenforceableSchema(InvalidRequest):
+    """A schema that cannot be enforced. Each fault names a keyword and its JSON pointer."""
+
+    def __init__(self, faults: Sequence[str], param: str) -> None:
+        super().__init__(f"The JSON schema cannot be enforced: {' '.join(faults)}", param=param)
+        self.faults = tuple(faults)
+
+
+def json_schema(schema: Any, param: str, *, strict: bool = False) -> OutputFormat:
+    """JSON of a schema. Keywords that a grammar cannot enforce are only checked, or refused if it is `strict`.
+
+    Raises InvalidRequest, with `param`, for a schema that is not valid; UnenforceableSchema for one that cannot be
+    enforced.
+    """
     try:
         validator = JsonValidator(schema)
     except ValueError as error:
         raise InvalidRequest(f"{param} is not a valid JSON schema: {error}", param=param) from None
     try:
-        source = json.dumps(enforceable(schema), ensure_ascii=False, allow_nan=False)
+        enforced = enforceable(schema, strict=strict)
+        source = json.dumps(enforced.schema, ensure_ascii=False, allow_nan=False)
     except Unenforceable as error:
-        raise InvalidRequest(f"The JSON schema cannot be enforced: {error}", param=param) from None
+        raise UnenforceableSchema(error.faults, param) from None
     except ValueError:
         raise InvalidRequest(f"{param} contains a number that is not finite.", param=param) from None
-    return OutputFormat(Constraint("json_schema", source, param=param), validator)
+    return OutputFormat(Constraint("json_schema", source, param=param), validator, enforced.checked, enforced.notes)
 
 
 def json_object(param: str) -> OutputFormat:

@@ -58,6 +58,13 @@ class OutputPlan:
         return [part.constraint for part in formats]
 
     @property
+    def checked(self) -> tuple[str, ...]:
+        """The keywords that the grammar does not enforce: the field of the request, and the pointer in its schema."""
+        one = self.output_format
+        own = [f"{one.constraint.param}{pointer}" for pointer in one.checked] if one is not None else []
+        return (*own, *(self.tool_set.checked if self.tool_set is not None else ()))
+
+    @property
     def is_checked(self) -> bool:
         """Whether `check` has anything to validate."""
         return self.output_format is not None or self.tool_set is not None

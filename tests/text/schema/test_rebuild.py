@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from crossette.text.schema.ecma_regex import to_rust
-from crossette.text.schema.keywords import Unenforceable
+from crossette.text.schema.part import Unenforceable
 from crossette.text.schema.rebuild import MAX_BRANCHES, MAX_PARTS, enforceable
 from crossette.text.schema.validator import JsonValidator
 
@@ -23,7 +23,7 @@ def rebuilt(schema: Any) -> Any:
             return {key: bare(inner) for key, inner in value.items() if key not in ("$comment", "x-guidance")}
         return [bare(inner) for inner in value] if isinstance(value, list) else value
 
-    return bare(enforceable(schema))
+    return bare(enforceable(schema).schema)
 
 
 def test_annotations_are_dropped_and_other_keywords_stay() -> None:

@@ -59,7 +59,11 @@ FUNCTION = Table(
         "name": Field("Up to 64 letters, digits, `_`, `-` and `.`.", default=REQUIRED),
         "description": Field("The purpose of the function, for the model."),
         "parameters": Field("A JSON schema for an object.", default=Description("an object without properties")),
-        "strict": Field("It has no effect: a schema is always enforced, or else rejected.", default=True),
+        "strict": Field(
+            "True: `parameters` are rejected if a grammar cannot enforce all of them. False: what it cannot enforce is "
+            "checked when the call is complete: `docs/structured-output.md`.",
+            default=False,
+        ),
     }
 )
 
@@ -135,7 +139,8 @@ RESPONSE_FORMAT = Table(
         "type": Field("The kind of format. `json_object` without `schema` is any JSON object.", default=REQUIRED),
         "json_schema": Field(
             "For `json_schema`: a schema, or an object with `name`, `schema`, `strict` and `description`, or the JSON "
-            "text of either. It is enforced whether `strict` or not; a schema with an unsupported keyword is rejected."
+            "text of either. With `strict: true` it is rejected if a grammar cannot enforce all of it. Otherwise what "
+            "it cannot enforce is checked when the answer is complete: `docs/structured-output.md`."
         ),
         "schema": Field("For `json_object`: a schema, as older clients send it."),
         "grammar": Field("For `grammar`: GBNF with the rule `root`."),

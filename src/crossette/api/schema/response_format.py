@@ -43,8 +43,10 @@ class ResponseFormat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         if self.grammar is not None:
             return partial(output_format.gbnf, self.grammar, "response_format.grammar")
         if self.json_schema is not None:
-            schema, path = _unwrapped(_decoded(self.json_schema, "response_format.json_schema"))
-            return partial(output_format.json_schema, schema, path)
+            sent = _decoded(self.json_schema, "response_format.json_schema")
+            schema, path = _unwrapped(sent)
+            strict = schema is not sent and sent.get("strict") is True
+            return partial(output_format.json_schema, schema, path, strict=strict)
         if self.schema is not None:
             path = "response_format.schema"
             return partial(output_format.json_schema, _decoded(self.schema, path), path)
@@ -117,7 +119,7 @@ def _vllm_builders(
 
 
 def _unwrapped(sent: Any) -> tuple[Any, str]:
-    """The schema, with or without OpenAI's wrapper, and its path. It is enforced whether `strict` or not."""
+    """The schema, with or without OpenAI's wrapper, and its path."""
     path = "response_format.json_schema"
     if not isinstance(sent, dict) or not ("schema" in sent or (sent and sent.keys() <= _WRAPPER - {"description"})):
         return sent, path

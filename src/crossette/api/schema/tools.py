@@ -37,7 +37,9 @@ class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
                 f"A function's name must have 1 to 64 letters, digits, '_', '-' and '.': {self.name!r}",
                 param=f"{path}name",
             )
-        return Tool(self.name, self.description or "", self.parameters or {}, f"{path}parameters")
+        return Tool(
+            self.name, self.description or "", self.parameters or {}, f"{path}parameters", strict=self.strict is True
+        )
 
 
 class ToolSent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -1,4 +1,7 @@
-"""String formats that can be enforced. Each allows a subset of what JSON Schema validators accept."""
+"""Formats: those that are enforced, each a subset of what validators accept, and those that are only checked.
+
+Any other format is an annotation.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +43,21 @@ def _labels(num_more: int) -> str:
 
 _MAILBOX = f"(?:{'|'.join(map(_atoms, range(8)))})@{_label()}(?:{'|'.join(map(_labels, range(1, 6)))})?"
 
+_POINTER = "(?:/(?:[^/~]|~[01])*)*"
+_BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+
 FORMAT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
     "date": {"pattern": f"^{_DATE}$"},
     "time": {"pattern": f"^{_TIME}$"},
     "date-time": {"pattern": f"^{_DATE}T{_TIME}$"},
     "hostname": {"pattern": f"^{_HOST}$", "maxLength": 253},
     "email": {"pattern": f"^{_MAILBOX}$"},
+    "json-pointer": {"pattern": f"^{_POINTER}$"},
+    "relative-json-pointer": {"pattern": f"^(?:0|[1-9][0-9]*)(?:#|{_POINTER})$"},
+    "base64": {"pattern": f"^{_BASE64}$"},
+    "byte": {"pattern": f"^{_BASE64}$"},
+    "base64url": {"pattern": "^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2}(?:==)?|[A-Za-z0-9_-]{3}=?)?$"},
+    "e164": {"pattern": "^\\+[1-9][0-9]{6,14}$"},
 }
 """Formats that are defined here, as schemas. The compiler's own versions allow 29 February in every year and 61 seconds
 in every minute, and do not limit the length of host names and addresses.
@@ -61,3 +73,18 @@ LONGEST: Final = {"email": 254}
 
 FORMATS: Final = frozenset({"duration", "ipv4", "ipv6", "uri", "uuid"})
 """Formats whose implementation in the compiler is correct."""
+
+ALIASES: Final = {"guid": "uuid", **{f"uuid{version}": "uuid" for version in range(1, 9)}}
+"""Other names of enforced formats."""
+
+CHECKED_FORMATS: Final = frozenset(
+    {"regex", "uri-reference", "uri-template", "iri", "iri-reference", "idn-email", "idn-hostname"}
+)
+"""Formats of the specification that only the validator implements."""
+
+INTEGER_FORMATS: Final[Mapping[str, tuple[int, int]]] = {
+    **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+    "uint": (0, 2**64 - 1),
+}
+"""Formats of integers, as bounds."""

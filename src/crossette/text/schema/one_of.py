@@ -7,12 +7,13 @@ are disjoint. If the schema as sent leaves the first one open, a value of the se
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any, Final
 
-from crossette.text.schema.keywords import Names, Part, uses_draft
+from crossette.text.schema.document import Document
+from crossette.text.schema.part import OPEN, Names, Part, uses_draft
 
 _KINDS: Final = frozenset({"null", "boolean", "number", "string", "array", "object"})
 _WITHOUT_CONST: Final = ("draft-04",)
@@ -54,7 +55,7 @@ class _Facts:
         self.required |= set(schema.get("required", ()))
         for name, one in zip(schema.get("properties", ()), part.members("properties"), strict=True):
             self.properties.setdefault(name, []).append(one)
-        names_known = "properties" in schema or "unevaluatedProperties" in schema
+        names_known = ("properties" in schema and OPEN not in schema) or "unevaluatedProperties" in schema
         self.is_closed |= schema.get("additionalProperties", not names_known) is False
         if schema.get("additionalProperties") is False and "patternProperties" not in schema:
             self.closed.append(frozenset(schema.get("properties", ())))
@@ -68,38 +69,31 @@ class _Facts:
 class Alternatives:
     """Compares the alternatives of one root schema."""
 
-    def __init__(
-        self, path_to: Callable[[str], Iterator[Part]], target: Callable[[Part], Part], names: Callable[[Part], Names]
-    ) -> None:
-        """`path_to`: the schemas on the path of a pointer. `target`: the schema that a reference points to.
-
-        `names`: the names that the grammar allows in objects of a schema. Raises Unenforceable for a schema that refers
-        to itself, as the methods here do.
-        """
-        self._path_to = path_to
-        self._target = target
-        self._names = names
+    def __init__(self, document: Document) -> None:
+        self._document = document
         self._num_compared = 0
-        self._facts_by_pointer: dict[str, _Facts] = {}
+        self._facts_by_key: dict[str, _Facts] = {}
         self._disjoint_pairs: dict[tuple[str, str], bool] = {}
 
-    def may_overlap(self, parent: Part, branches: Sequence[Part], names: Sequence[Names]) -> bool:
-        """Whether a value that the grammar generates for one branch may match another.
+    def overlap(self, parent: Part, branches: Sequence[Part], names: Sequence[Names]) -> str | None:
+        """Why a value that the grammar generates for one branch may match another; None if certainly none does.
 
         `parent` is the schema with the `oneOf`, and `names` are the names that are allowed in objects of each branch.
-        Raises Unenforceable for too many branches.
+        Raises Unenforceable for a schema that refers to itself.
         """
         outer = list(self._conjuncts(parent))
         facts = [self._facts_of(branch, outer) for branch in branches]
         if self._have_discriminator(facts):
-            return False
+            return None
         self._num_compared += len(branches) ** 2
         if self._num_compared > _MAX_COMPARED:
-            raise parent.error("oneOf", "too many to compare. Distinguish them by a required 'const'.")
+            return "too many to compare. Distinguish them by a required 'const'."
         pairs = permutations(zip(facts, names, strict=True), 2)
-        return any(
-            not self._are_disjoint(sent, generated, generated_names)
-            for (sent, _), (generated, generated_names) in pairs
+        if all(self._are_disjoint(sent, other, other_names) for (sent, _), (other, other_names) in pairs):
+            return None
+        return (
+            "its alternatives may overlap, or cannot be shown not to. Send 'anyOf', close them with "
+            "'additionalProperties': false, or distinguish them by type or by a required 'const'."
         )
 
     def _have_discriminator(self, facts: Sequence[_Facts]) -> bool:
@@ -138,20 +132,20 @@ class Alternatives:
         )
 
     def _parts_are_disjoint(self, sent: Part, generated: Part) -> bool:
-        pair = sent.pointer, generated.pointer
+        pair = sent.key, generated.key
         if pair not in self._disjoint_pairs:
             self._disjoint_pairs[pair] = False  # a reference back to this pair proves nothing
             self._disjoint_pairs[pair] = self._are_disjoint(
-                self._facts(sent), self._facts(generated), self._names(generated)
+                self._facts(sent), self._facts(generated), self._document.names_of(generated)
             )
         return self._disjoint_pairs[pair]
 
     # --- facts ---
 
     def _facts(self, part: Part) -> _Facts:
-        if part.pointer not in self._facts_by_pointer:
-            self._facts_by_pointer[part.pointer] = self._facts_of(part)
-        return self._facts_by_pointer[part.pointer]
+        if part.key not in self._facts_by_key:
+            self._facts_by_key[part.key] = self._facts_of(part)
+        return self._facts_by_key[part.key]
 
     def _facts_of(self, part: Part, outer: Sequence[Part] = ()) -> _Facts:
         """The facts of a schema and of the outer ones. The alternatives of those are left out: it is one of them."""
@@ -167,16 +161,18 @@ class Alternatives:
 
     def _conjuncts(self, part: Part) -> Iterator[Part]:
         """All schemas that apply to a value of this one."""
-        self._names(part)
+        self._document.names_of(part)
+        part = self._document.simple(part)
         if not (part.has("$ref") and self._is_of_draft(part, _REFERENCES_ALONE)):
             yield part
             for one in part.members("allOf"):
                 yield from self._conjuncts(one)
-        if part.has("$ref"):
-            yield from self._conjuncts(self._target(part))
+        target = self._document.target(part) if part.has("$ref") else None
+        if target is not None:
+            yield from self._conjuncts(target)
 
     def _is_of_draft(self, part: Part, drafts: Sequence[str]) -> bool:
-        return any(uses_draft(one, drafts) for one in self._path_to(part.pointer))
+        return any(uses_draft(one, drafts) for one in self._document.path_to(part.pointer))
 
 
 def _all_differ(values: Sequence[frozenset[str] | None]) -> bool:

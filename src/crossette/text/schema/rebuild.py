@@ -1,300 +1,274 @@
-"""Rewriting of JSON schemas for the grammar compiler, and rejection of schemas that cannot be enforced.
+"""Rewriting of JSON schemas for the grammar compiler.
 
 A schema is rebuilt from keywords that the compiler is known to enforce, each tested against a validator
-(tests/text/schema/test_corpus.py). Any other keyword is rejected, with its JSON pointer. What the compiler gets wrong
-is expressed in another way.
+(tests/text/schema/test_corpus.py). Any other keyword is left out and only checked, or refused, with its JSON pointer.
+What the compiler gets wrong is expressed in another way.
 An object with `properties` and no rule for additional ones is closed, as with `unevaluatedProperties: false`: small
 models fill an open object with endless keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from math import lcm
 from typing import Any
-from urllib.parse import unquote
 
-from crossette.numerals import parse_count
-from crossette.text.schema.keywords import (
-    ADVICE,
-    ANNOTATIONS,
-    COPIED,
-    IN_PLACE,
-    MAX_STEP,
-    REWRITTEN,
-    Names,
-    Part,
-    Schema,
-    Unenforceable,
-    check_values,
-    check_writable,
-    has_no_effect,
-    read_bounds,
-    read_pattern,
-    read_text,
-    uses_draft,
-)
+from crossette.text.schema.compiles import GUIDANCE, fault_of_names
+from crossette.text.schema.document import MAX_DEPTH, Document, union
+from crossette.text.schema.ecma_regex import to_rust
+from crossette.text.schema.keywords import ADVICE, COPIED, IN_PLACE, has_no_effect, misspelled
 from crossette.text.schema.numbers import digits_of_step
 from crossette.text.schema.one_of import Alternatives
+from crossette.text.schema.part import OPEN, Names, Part, Schema, Unenforceable, uses_draft
+from crossette.text.schema.report import Report
 from crossette.text.schema.termination import check_terminates
-
-GUIDANCE = {
-    # Fixed white space: else models generate pages of it, and almost no token of an object is forced.
-    "whitespace_flexible": False,
-    "item_separator": ", ",
-    "key_separator": ": ",
-    # Fixed escapes: else a key with a schema can be written as another one, "\\u0061" for "a".
-    "json_allowed_escapes": '"\\nrtbf',
-}
-"""The notation of generated JSON, as `x-guidance` of the compiler."""
+from crossette.text.schema.values import is_writable, read_bounds, read_text, unwritable
 
 _OLDER_DRAFTS = ("draft-04", "draft-06", "draft-07", "2019-09")
 """Drafts without `prefixItems`, in which `items` applies to every item."""
 
-MAX_DEPTH = 50
 MAX_PARTS = 5000
 MAX_BRANCHES = 1000
 """The most optional properties of an object, and alternatives: each is an item in the sets of the Earley parser."""
+MAX_STEP = 10_000
+"""The limit on the least common multiple of all `multipleOf`: the compiler has a state for each remainder."""
 
 
-def enforceable(schema: Schema) -> dict[str, Any]:
-    """Rewrite a schema for the grammar compiler. Raises Unenforceable.
+@dataclass(frozen=True, slots=True)
+class Enforced:
+    """A schema rewritten for the grammar compiler."""
 
-    Every part has its JSON pointer in `$comment`. The schema must be valid by its own meta-schema.
+    schema: dict[str, Any]
+    """Every part has its JSON pointer in `$comment`."""
+    checked: tuple[str, ...] = ()
+    """The JSON pointers of keywords that are not in it, and must be checked in the finished answer."""
+    notes: tuple[str, ...] = ()
+    """Sentences about unknown keywords that may be misspelled."""
+
+
+def enforceable(schema: Schema, *, strict: bool = False) -> Enforced:
+    """Rewrite a schema for the grammar compiler. It must be valid by its own meta-schema.
+
+    Raises Unenforceable for a schema that has no value, or is too large; with `strict` also for keywords that a grammar
+    cannot enforce.
     """
-    return _Rebuilder(schema).root()
+    report = Report(strict=strict)
+    rebuilt = _Rebuilder(Document(schema), report).root()
+    report.raise_faults()
+    return Enforced(rebuilt, report.checked, report.notes)
 
 
 class _Rebuilder:
-    def __init__(self, schema: Schema) -> None:
-        self._root = Part(schema, "")
-        self._targets: dict[str, str] = {}
-        """Pointers that are targets of references, and their names in `$defs`."""
-        self._names_by_pointer: dict[str, Names] = {}
+    def __init__(self, document: Document, report: Report) -> None:
+        self._document = document
+        self._report = report
+        self._targets: dict[str, Part] = {}
+        """The targets of references, in the order of their names in `$defs`."""
+        self._names: dict[str, str] = {}
         self._num_parts = 0
         self._step = 1
         """The least common multiple of all `multipleOf`."""
-        self._one_of = Alternatives(self._path_to, self._target, self._names_of)
+        self._one_of = Alternatives(document)
 
     def root(self) -> dict[str, Any]:
-        rebuilt = self._rebuild(self._root, frozenset(), 0)
+        rebuilt = self._rebuild(self._document.root, frozenset(), 0)
         if rebuilt is False:
-            raise Unenforceable("the schema is false, which no value matches")
+            raise Unenforceable("the schema is false, which no value matches.")
         definitions: dict[str, Any] = {}
         while len(definitions) < len(self._targets):  # a target may refer to others
-            pointer, name = list(self._targets.items())[len(definitions)]
-            definitions[name] = self._rebuild(self._find(pointer), frozenset(), 0)
+            target = list(self._targets.values())[len(definitions)]
+            definitions[str(len(definitions))] = self._rebuild(target, frozenset(), 0)
         rebuilt = {} if rebuilt is True else rebuilt
         check_terminates(rebuilt, definitions)
         return rebuilt | ({"$defs": definitions} if definitions else {}) | {"x-guidance": GUIDANCE}
 
     def _independent(self, part: Part, depth: int) -> Schema:
-        """Rebuild a schema to whose value no other schema applies.
-
-        Alternatives that are resolved may refer back to it, so it becomes a definition then.
-        """
-        if any(_is_reference(one) for one in part.members("oneOf")):
-            return self._refer(part)
+        """Rebuild a schema to whose value no other schema applies."""
         return self._rebuild(part, frozenset(), depth)
 
     def _refer(self, target: Part) -> dict[str, str]:
-        return {"$ref": f"#/$defs/{self._targets.setdefault(target.pointer, str(len(self._targets)))}"}
+        name = self._names.setdefault(target.key, str(len(self._names)))
+        self._targets.setdefault(target.key, target)
+        return {"$ref": f"#/$defs/{name}"}
 
-    def _rebuild(self, part: Part, outer_names: Names, depth: int) -> Schema:
+    def _rebuild(self, sent: Part, outer_names: Names, depth: int) -> Schema:
         """Rebuild a schema. `outer_names` are the property names that other schemas of the same value know."""
         self._num_parts += 1
         if self._num_parts > MAX_PARTS:
-            raise Unenforceable(f"the schema has more than {MAX_PARTS} parts, including targets of references")
+            raise Unenforceable(f"the schema has more than {MAX_PARTS} parts, including targets of references.")
         if depth > MAX_DEPTH:
-            raise Unenforceable(f"'{part.pointer}' is nested more than {MAX_DEPTH} schemas deep")
+            raise Unenforceable(f"'{sent.pointer}' is nested more than {MAX_DEPTH} schemas deep.")
+        part = self._document.simple(sent)
         if isinstance(part.schema, bool):
             return part.schema
         if not isinstance(part.schema, dict):
-            raise Unenforceable(f"'{part.pointer}' is not a schema: {str(part.schema)[:40]!r}")
-        own_names = self._names_of(part)
+            raise Unenforceable(f"'{part.pointer}' is not a schema: {str(part.schema)[:40]!r}.")
+        own_names = self._document.names_of(sent)
         out: dict[str, Any] = {"$comment": part.pointer}
-        for keyword, value in part.schema.items():
-            if keyword in COPIED:
-                out[keyword] = value
-            elif keyword not in REWRITTEN and not has_no_effect(part, keyword, value):
-                raise part.error(keyword, ADVICE.get(keyword, "omit it."))
-        check_values(part)
-        read_bounds(part, out)
-        self._check_step(part)
-        conjuncts = read_text(part, out)
+        self._copy(part, out)
+        read_bounds(part, out, self._report)
+        self._multiple_of(part, out)
+        conjuncts: list[Schema] = list(read_text(part, out, self._report))
         self._items(part, out, depth + 1)
         self._properties(part, out, outer_names, own_names, depth + 1)
-        self._alternatives(part, out, outer_names, depth + 1)
+        conjuncts += self._alternatives(part, out, outer_names, depth + 1)
         conjuncts += self._conjuncts(part, out, outer_names, own_names, depth + 1)
         if conjuncts:
             out["allOf"] = conjuncts
         return out
 
-    def _check_step(self, part: Part) -> None:
-        """Raise Unenforceable if the combined steps are too fine: several schemas may apply to one number."""
-        self._step = lcm(self._step, digits_of_step(part.schema.get("multipleOf", 1)))
-        if self._step > MAX_STEP:
-            raise part.error("multipleOf", f"the least common multiple of all of them may be {MAX_STEP} at most.")
+    def _copy(self, part: Part, out: dict[str, Any]) -> None:
+        """Copy what the compiler enforces as it is, and report what is left out."""
+        for keyword, value in part.schema.items():
+            reason = ADVICE.get(keyword) or unwritable(keyword, value)
+            if keyword in COPIED and reason is None:
+                out[keyword] = value
+            elif reason is not None and not has_no_effect(part, keyword):
+                self._report.leave_out(part, keyword, reason)
+            elif meant := misspelled(keyword):
+                self._report.note(f"'{part.pointer_of(keyword)}' is not a keyword. Did you mean '{meant}'?")
+
+    def _multiple_of(self, part: Part, out: dict[str, Any]) -> None:
+        """Copy the step of a number unless the combined steps are too fine: several schemas may apply to one number."""
+        if "multipleOf" not in part.schema:
+            return
+        step = lcm(self._step, digits_of_step(part.schema["multipleOf"]))
+        if step > MAX_STEP:
+            reason = f"the least common multiple of all of them may be {MAX_STEP} at most."
+            self._report.leave_out(part, "multipleOf", reason)
+        else:
+            self._step = step
+            out["multipleOf"] = part.schema["multipleOf"]
 
     # --- arrays ---
 
     def _items(self, part: Part, out: dict[str, Any], depth: int) -> None:
         first, rest = part.members("prefixItems"), "items"
-        if first and part.has("items") and any(uses_draft(one, _OLDER_DRAFTS) for one in self._path_to(part.pointer)):
-            raise part.error("prefixItems", "in the draft of '$schema', 'items' applies to every item; omit '$schema'.")
+        if first and part.has("items") and self._is_older(part):
+            self._report.leave_out(
+                part, "prefixItems", "in the draft of '$schema', 'items' applies to every item; omit '$schema'."
+            )
+            first = []
         if part.has("items") and isinstance(part.schema["items"], list):  # before 2020-12
             first, rest = part.members("items"), "additionalItems"
-        elif part.has("additionalItems"):
-            raise part.error("additionalItems", "it requires 'items' as a list; omit it.")
         if first:
             out["prefixItems"] = [self._independent(one, depth) for one in first]
         if part.has(rest):
             out["items"] = self._independent(part.at(rest), depth)
 
+    def _is_older(self, part: Part) -> bool:
+        return any(uses_draft(one, _OLDER_DRAFTS) for one in self._document.path_to(part.pointer))
+
     # --- objects ---
 
     def _properties(self, part: Part, out: dict[str, Any], outer_names: Names, own_names: Names, depth: int) -> None:
         schema = part.schema
-        for keyword in ("properties", "patternProperties"):
-            if part.has(keyword):
-                out[keyword] = {}
-            for (name, _), one in zip(schema.get(keyword, {}).items(), part.members(keyword), strict=True):
-                if keyword == "patternProperties":
-                    name = read_pattern(part, keyword, name)
-                check_writable(part, keyword, name)
-                out[keyword][name] = self._independent(one, depth)
-        if part.has("additionalProperties"):
+        if part.has("properties"):
+            out["properties"] = {}
+            for (name, _), one in zip(schema["properties"].items(), part.members("properties"), strict=True):
+                if not is_writable(name):
+                    raise part.error("properties", unwritable("required", name) or "")
+                out["properties"][name] = self._independent(one, depth)
+        if part.has("patternProperties") and not self._pattern_properties(part, out, depth):
+            if part.schema.get("additionalProperties", True) not in (True, {}):
+                self._report.leave_out(part, "additionalProperties", "the names of 'patternProperties' are unknown.")
+        elif part.has("additionalProperties"):
             out["additionalProperties"] = self._independent(part.at("additionalProperties"), depth)
-        elif {"properties", "patternProperties", "unevaluatedProperties"} & schema.keys():
+        elif {"properties", "patternProperties", "unevaluatedProperties"} & schema.keys() and OPEN not in schema:
             self._close(part, out, outer_names, own_names)
         num_optional = len(schema.get("properties", {}).keys() - set(schema.get("required", ())))
         if num_optional > MAX_BRANCHES:
             raise part.error("properties", f"{num_optional} of them are optional, and {MAX_BRANCHES} is the limit.")
         self._check_names(part, out)
 
+    def _pattern_properties(self, part: Part, out: dict[str, Any], depth: int) -> bool:
+        """Whether the compiler can tell the names apart. They are left out if not, and the object is open then."""
+        try:
+            patterns = [to_rust(pattern) for pattern in part.schema["patternProperties"]]
+            fault = fault_of_names(list(part.schema.get("properties", ())), patterns)
+        except ValueError as error:
+            fault = f"{error}."
+        if fault:
+            self._report.leave_out(part, "patternProperties", fault)
+            return False
+        members = part.members("patternProperties")
+        out["patternProperties"] = {
+            pattern: self._independent(one, depth) for pattern, one in zip(patterns, members, strict=True)
+        }
+        return True
+
     def _close(self, part: Part, out: dict[str, Any], outer_names: Names, own_names: Names) -> None:
+        """Exclude additional properties. Required ones that are not listed may have any value."""
+        properties = out.get("properties", {})
         is_alone = outer_names == frozenset() and not any(part.has(keyword) for keyword in IN_PLACE)
         # Names that only other schemas of the object know are unevaluated here.
-        names = own_names if part.schema.get("unevaluatedProperties") is False else _union(own_names, outer_names)
-        if is_alone:
-            out["additionalProperties"] = False
-        elif names is not None:
-            properties = out.get("properties", {})
+        names = own_names if part.schema.get("unevaluatedProperties") is False else union(own_names, outer_names)
+        if names is None and is_alone:
+            names = frozenset(filter(is_writable, part.schema.get("required", ())))
+        if names is not None:
             out["properties"] = properties | dict.fromkeys(sorted(names - properties.keys()), True)
             out["additionalProperties"] = False
         elif part.has("unevaluatedProperties"):
-            raise part.error("unevaluatedProperties", "another schema of the same object allows additional properties.")
+            self._report.leave_out(
+                part, "unevaluatedProperties", "another schema of the same object allows additional properties."
+            )
 
     def _check_names(self, part: Part, out: dict[str, Any]) -> None:
-        required = part.schema.get("required", ())
+        required = out.get("required", ())
         closed = out.get("additionalProperties") is False and "patternProperties" not in out
-        for name in required:
-            check_writable(part, "required", name)
-            if closed and name not in out.get("properties", {}):
-                raise part.error(
-                    "required", f"'{name}' is not in 'properties', and additional properties are not allowed."
-                )
-        if not closed and part.schema.get("minProperties", 0) > len(set(required)) + 1:
-            raise part.error(
-                "minProperties", "a grammar cannot prevent free keys from repeating; list the keys in 'required'."
-            )
+        for name in required if closed else ():
+            out.setdefault("properties", {}).setdefault(name, False)  # so no object matches
+        self._check_sizes(part, out, closed=closed)
+
+    def _check_sizes(self, part: Part, out: dict[str, Any], *, closed: bool) -> None:
+        """Leave out bounds on the number of properties that the compiler does not support."""
+        required = set(out.get("required", ()))
+        if not closed and out.get("minProperties", 0) > len(required) + 1:
+            del out["minProperties"]
+            self._report.leave_out(part, "minProperties", "free keys may repeat; list the keys in 'required'.")
+        optional = {name for name, one in out.get("properties", {}).items() if one is not False} - required
+        least = out.get("minProperties", 0) - len(required)
+        most = out["maxProperties"] - len(required) if "maxProperties" in out else None
+        is_supported = (least <= 0 and most is None) or (closed and least <= 1 and most in (None, 1))
+        for keyword in ("minProperties", "maxProperties") if optional and not is_supported else ():
+            if out.pop(keyword, None) is not None:
+                self._report.leave_out(part, keyword, "a grammar cannot count optional properties; require them.")
 
     # --- several schemas of one value ---
 
-    def _alternatives(self, part: Part, out: dict[str, Any], outer_names: Names, depth: int) -> None:
+    def _alternatives(self, part: Part, out: dict[str, Any], outer_names: Names, depth: int) -> list[Schema]:
+        """Rebuild `anyOf` and `oneOf`. Return a further schema that applies as well, if there are both."""
+        rebuilt: list[Schema] = []
         for keyword in ("anyOf", "oneOf"):
             branches = part.members(keyword)
             if len(branches) > MAX_BRANCHES:
                 raise part.error(keyword, f"it has {len(branches)} alternatives, and {MAX_BRANCHES} is the limit.")
-            if keyword == "oneOf":  # the compiler compares them as given, and resolves no reference
-                branches = [self._resolved(one) for one in branches]
             if branches:
-                sibling_names = _union(outer_names, self._names_of(part, without=keyword))
-                out[keyword] = [self._rebuild(one, sibling_names, depth) for one in branches]
+                sibling_names = union(outer_names, self._document.names_of(part, without=keyword))
+                rebuilt.append({"anyOf": [self._rebuild(one, sibling_names, depth) for one in branches]})
             if keyword == "oneOf" and len(branches) > 1:
-                names = [_union(sibling_names, self._names_of(one)) for one in branches]
-                if self._one_of.may_overlap(part, branches, names):
-                    raise part.error(
-                        keyword,
-                        "its alternatives may overlap, or cannot be shown not to. Send 'anyOf', close them with "
-                        "'additionalProperties': false, or distinguish them by type or by a required 'const'.",
-                    )
-
-    def _resolved(self, part: Part) -> Part:
-        while _is_reference(part):
-            part = self._target(part)
-        return part
+                names = [union(sibling_names, self._document.names_of(one)) for one in branches]
+                if reason := self._one_of.overlap(part, branches, names):
+                    self._report.leave_out(part, keyword, reason)
+        if rebuilt:
+            out |= rebuilt.pop(0)
+        return rebuilt
 
     def _conjuncts(
         self, part: Part, out: dict[str, Any], outer_names: Names, own_names: Names, depth: int
     ) -> list[Schema]:
         """The schemas that all apply. A `$ref` stays a reference if no keyword next to it changes its meaning."""
-        all_names = _union(outer_names, own_names)
+        all_names = union(outer_names, own_names)
         conjuncts = [self._rebuild(one, all_names, depth) for one in part.members("allOf")]
         if part.has("$ref"):
-            target = self._target(part)
-            target_names = self._names_of(target)
+            target = self._document.target(part)
+            if target is None:
+                self._report.leave_out(part, "$ref", f"the schema has nothing at '{part.schema['$ref']}'.")
+                return conjuncts
+            target_names = self._document.names_of(target)
             if target_names == all_names or not target_names:
                 out |= self._refer(target)
             else:
                 conjuncts.append(self._rebuild(target, all_names, depth))
         return conjuncts
 
-    def _target(self, part: Part) -> Part:
-        ref, root_id = part.schema["$ref"], self._root.schema.get("$id", "").rstrip("#")
-        pointer = ref.removeprefix(root_id) if root_id else ref
-        if pointer != "#" and not pointer.startswith("#/"):
-            raise part.error("$ref", f"'{ref}' is not a JSON pointer into this schema, like '#/$defs/name'.")
-        try:
-            return self._find(unquote(pointer[1:]))
-        except (KeyError, IndexError, TypeError, ValueError):
-            raise part.error("$ref", f"the schema has nothing at '{ref}'.") from None
-
-    def _find(self, pointer: str) -> Part:
-        *_, found = self._path_to(pointer)
-        return found
-
-    def _path_to(self, pointer: str) -> Iterator[Part]:
-        """Yield the schemas and values on the path of a pointer, from the root on."""
-        found = self._root
-        yield found
-        for step in pointer.split("/")[1:]:
-            step = step.replace("~1", "/").replace("~0", "~")
-            found = found.at(parse_count(step) if isinstance(found.schema, list) else step)
-            yield found
-
-    def _names_of(self, part: Part, *, without: str = "") -> Names:
-        if without:
-            return self._gather(part, (), without)
-        if part.pointer not in self._names_by_pointer:
-            self._names_by_pointer[part.pointer] = self._gather(part, (), "")
-        return self._names_by_pointer[part.pointer]
-
-    def _gather(self, part: Part, path: tuple[str, ...], without: str) -> Names:
-        if not isinstance(part.schema, dict):
-            return frozenset()
-        if part.pointer in path:
-            raise part.error("$ref", "it refers to itself.")
-        if len(path) > MAX_DEPTH:
-            raise part.error("$ref", f"it is a chain of more than {MAX_DEPTH} references.")
-        if not without and part.pointer in self._names_by_pointer:
-            return self._names_by_pointer[part.pointer]
-        names: Names = frozenset(part.schema.get("properties", ()))
-        if "patternProperties" in part.schema or part.schema.get("additionalProperties", False) is not False:
-            names = None
-        inner = [one for keyword in IN_PLACE[:3] if keyword != without for one in part.members(keyword)]
-        inner += [self._target(part)] if part.has("$ref") else []
-        for one in inner:
-            names = _union(names, self._gather(one, (*path, part.pointer), ""))
-        if not without:
-            self._names_by_pointer[part.pointer] = names
-        return names
-
-
-def _is_reference(part: Part) -> bool:
-    """Whether it has no keywords except `$ref` and annotations."""
-    return part.has("$ref") and part.schema.keys() - ANNOTATIONS == {"$ref"}
-
-
-def _union(one: Names, other: Names) -> Names:
-    return None if one is None or other is None else one | other

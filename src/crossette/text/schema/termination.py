@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crossette.text.schema.keywords import Schema, Unenforceable
+from crossette.text.schema.part import Schema, Unenforceable
 
 
 def check_terminates(root: Schema, definitions: dict[str, Schema]) -> None:
@@ -16,7 +16,7 @@ def check_terminates(root: Schema, definitions: dict[str, Schema]) -> None:
         if not _terminates(schema, finite):
             pointer = schema["$comment"]
             raise Unenforceable(
-                f"the schema at '{pointer}' never terminates: each of its values requires another one inside it"
+                f"the schema at '{pointer}' never terminates: each of its values requires another one inside it."
             )
 
 

@@ -10,14 +10,26 @@ from typing import Any
 
 import jsonschema_rs
 
+from crossette.text.schema.drafts import of_one_draft
+
+_PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=20_000)
+"""Patterns that a grammar enforces need no backtracking. Others fail at this limit, after half a millisecond."""
+
 
 class JsonValidator:
     """Validates JSON texts. Raises ValueError, with pointer and reason, for a schema that violates its meta-schema."""
 
     def __init__(self, schema: Any) -> None:
         try:
-            # It matches patterns that a grammar can enforce without backtracking, so none blocks the event loop.
-            self._validator = jsonschema_rs.validator_for(schema, validate_formats=True, offline=True, mask="the value")
+            self._validator = jsonschema_rs.validator_for(
+                of_one_draft(schema),
+                validate_formats=True,
+                offline=True,
+                mask="the value",
+                pattern_options=_PATTERNS,
+            )
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
             raise ValueError(_message(error)) from None
 

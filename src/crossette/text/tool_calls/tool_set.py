@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from crossette.errors import InvalidRequest, OutputMismatch
-from crossette.text.output_format import OutputFormat
+from crossette.text.output_format import OutputFormat, UnenforceableSchema
 from crossette.text.pieces import ToolCall
 from crossette.text.tool_calls.format import ToolFormat
 from crossette.text.tool_calls.tools import Tool, ToolChoice
@@ -24,9 +24,18 @@ class ToolSet:
 
     @classmethod
     def of(cls, tool_format: ToolFormat, tools: Sequence[Tool], choice: ToolChoice) -> ToolSet:
-        """Create a tool set. Raises InvalidRequest for parameters that cannot be enforced. Slow for large schemas."""
+        """Create a tool set. Slow for large schemas.
+
+        Raises InvalidRequest for parameters that cannot be enforced, with the faults of all tools.
+        """
         allowed = () if choice.mode == "none" else choice.allowed(tools)
-        return cls(tool_format, tuple(tools), choice, {tool.name: tool.argument_format() for tool in allowed})
+        return cls(tool_format, tuple(tools), choice, _argument_formats(allowed))
+
+    @property
+    def checked(self) -> tuple[str, ...]:
+        """The keywords that are only checked: `tools[0].function.parameters/properties/a/uniqueItems`."""
+        formats = self.argument_formats.values()
+        return tuple(f"{one.constraint.param}{pointer}" for one in formats for pointer in one.checked)
 
     def check(self, calls: Sequence[ToolCall], *, is_cut: bool) -> None:
         """Validate the calls of an answer that ended before max_tokens; `is_cut` by a stop token of the request.
@@ -52,3 +61,27 @@ class ToolSet:
             return f"it has {len(calls)} parallel calls"
         unknown = next((call.name for call in calls if call.name not in self.argument_formats), None)
         return None if unknown is None else f"it calls '{unknown}', which is not allowed"
+
+
+_MAX_FAULTS = 20
+
+
+def _argument_formats(tools: Sequence[Tool]) -> dict[str, OutputFormat]:
+    formats: dict[str, OutputFormat] = {}
+    faulty: list[tuple[Tool, UnenforceableSchema]] = []
+    for tool in tools:
+        try:
+            formats[tool.name] = tool.argument_format()
+        except UnenforceableSchema as error:
+            faulty.append((tool, error))
+    if faulty:
+        raise _unenforceable(faulty)
+    return formats
+
+
+def _unenforceable(faulty: Sequence[tuple[Tool, UnenforceableSchema]]) -> InvalidRequest:
+    """The first faults of all tools as one error, with the field of the first tool."""
+    faults = [f"'{tool.name}', {tool.param}: {fault}" for tool, error in faulty for fault in error.faults]
+    more = f" There are {len(faults) - _MAX_FAULTS} more." if len(faults) > _MAX_FAULTS else ""
+    listed = " ".join(faults[:_MAX_FAULTS])
+    return InvalidRequest(f"The parameters of functions cannot be enforced. {listed}{more}", param=faulty[0][0].param)

@@ -22,6 +22,8 @@ class Tool:
     """A JSON schema of an object; empty for a function without parameters."""
     param: str = "tools"
     """The field of the request, for errors: `tools[0].function.parameters`."""
+    strict: bool = False
+    """Whether parameters are refused if a grammar cannot enforce them completely."""
 
     def described(self) -> dict[str, Any]:
         """The tool in the shape of chat templates: some fail if it has no description."""
@@ -36,7 +38,7 @@ class Tool:
                 f"The parameters of a function are an object, but those of '{self.name}' have the type {kinds!r}.",
                 param=self.param,
             )
-        return json_schema(self._object, self.param)
+        return json_schema(self._object, self.param, strict=self.strict)
 
     def enforced_schema(self) -> dict[str, Any]:
         """The schema that the grammar enforces. Raises what `argument_format` raises."""
