@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from crossette.text.schema.keywords import IN_PLACE
-from crossette.text.schema.part import OPEN, Names, Part, Schema
+from crossette.text.schema.keywords import ANNOTATIONS, IN_PLACE
+from crossette.text.schema.part import OPEN, Names, Part, Schema, uses_draft
 from crossette.text.schema.references import References
 from crossette.text.schema.simplify import simplified
 
 MAX_DEPTH = 50
 _CONDITIONAL = ("if", "then", "else", "dependentSchemas", "dependencies")
 """Keywords with schemas of the same value that the grammar may not enforce."""
+
+_MAX_PAIRS = 6
+_IN_PLACE_STEPS = re.compile(
+    r"(?:/(?:allOf|anyOf|oneOf)/\d+|/(?:if|then|else|not)|/(?:dependencies|dependentSchemas)/[^/]*)+$"
+)
+_TO_4, _TO_6, _TO_7 = ("draft-04",), ("draft-04", "draft-06"), ("draft-04", "draft-06", "draft-07")
+_WITHOUT = {
+    **dict.fromkeys(("const", "contains", "propertyNames"), _TO_4),
+    **dict.fromkeys(("if", "then", "else"), _TO_6),
+    **dict.fromkeys(("dependentRequired", "dependentSchemas", "unevaluatedProperties", "unevaluatedItems"), _TO_7),
+    **dict.fromkeys(("minContains", "maxContains"), _TO_7),
+    "prefixItems": (*_TO_7, "2019-09"),
+    "$ref": _TO_7,  # next to which they ignore other keywords
+}
+"""Keywords, and the drafts that do not know them."""
 
 
 class Document:
@@ -23,6 +39,7 @@ class Document:
         self._references = References(self.root)
         self._names: dict[str, Names] = {}
         self._simple: dict[str, Part] = {}
+        self._num_branches: dict[str, int] = {}
 
     def path_to(self, pointer: str) -> Iterator[Part]:
         """Yield the schemas and values on the path of a pointer, from the root on."""
@@ -32,12 +49,28 @@ class Document:
         """The schema that its `$ref` refers to; None if the root schema does not contain it."""
         return self._references.target(part)
 
+    def ignores(self, part: Part, keyword: str) -> bool:
+        """Whether a keyword has no meaning in the draft of `$schema`."""
+        drafts = _WITHOUT.get(keyword, ())
+        if keyword == "$ref" and part.schema.keys() - ANNOTATIONS == {"$ref"}:
+            return False
+        return any(uses_draft(one, drafts) for one in self.path_to(part.pointer))
+
+    def may_branch(self, part: Part) -> bool:
+        """Whether the value of a part may have one more pair of alternatives; if so, it is counted.
+
+        The compiler multiplies the alternatives of one value.
+        """
+        value = _IN_PLACE_STEPS.sub("", part.pointer)
+        self._num_branches[value] = self._num_branches.get(value, 0) + 1
+        return self._num_branches[value] <= _MAX_PAIRS
+
     def simple(self, part: Part) -> Part:
         """The same schema, with keywords replaced by others that are easier to enforce."""
         if not isinstance(part.schema, dict):
             return part
         if part.key not in self._simple:
-            self._simple[part.key] = simplified(part, self.target)
+            self._simple[part.key] = simplified(part, self)
         return self._simple[part.key]
 
     def names_of(self, part: Part, *, without: str = "") -> Names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from crossette.text.schema.part import Part
@@ -29,22 +30,66 @@ REWRITTEN: Final = frozenset(
 )
 """Keywords that are rewritten for the compiler, or limited to values that can be enforced."""
 
-ADVICE: Final = {
-    "uniqueItems": "a grammar cannot compare items; omit it, or send false.",
-    "contains": "a grammar cannot look for an item; describe the items by 'prefixItems'.",
-    "minContains": "a grammar cannot count some of the items; omit it.",
-    "maxContains": "a grammar cannot count some of the items; omit it.",
-    "unevaluatedItems": "describe the items by 'items'.",
-    "propertyNames": "send {'type': 'string'}, or describe the names by 'patternProperties'.",
-    "dependentRequired": "describe the cases by 'anyOf'.",
-    "dependentSchemas": "describe the cases by 'anyOf'.",
-    "dependencies": "describe the cases by 'anyOf'.",
-    "not": "describe the allowed values instead.",
-    "if": "describe the cases by 'anyOf'.",
-    "$dynamicRef": "send '$ref'.",
-    "$recursiveRef": "send '$ref'.",
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A keyword that a grammar enforces in some schemas only. In the others it is checked, or refused if strict."""
+
+    enforced: str
+    """When it is enforced, for the documentation."""
+    advice: str = ""
+    """What to send instead, for errors; "" where the error depends on the value."""
+
+
+_CASES: Final = "describe the cases by 'anyOf'."
+
+REPLACED: Final = {
+    "not": Limited("if other keywords describe the rest", "describe the allowed values instead."),
+    "if": Limited("if other keywords describe when the condition does not hold", _CASES),
+    "dependentRequired": Limited("up to six for each object", _CASES),
+    "dependentSchemas": Limited("up to six for each object", _CASES),
+    "dependencies": Limited("up to six for each object", _CASES),
+    "propertyNames": Limited(
+        "names in a list, of one pattern, or of an object with listed properties only",
+        "send {'type': 'string'}, or describe the names by 'patternProperties'.",
+    ),
+    "uniqueItems": Limited(
+        "items of up to four listed strings or booleans", "a grammar cannot compare items; omit it, or send false."
+    ),
+    "contains": Limited(
+        "in arrays of up to eight items", "a grammar cannot look for an item; describe the items by 'prefixItems'."
+    ),
+    "minContains": Limited("0 and 1", "a grammar cannot count some of the items; omit it."),
+    "maxContains": Limited("never", "a grammar cannot count some of the items; omit it."),
+    "unevaluatedItems": Limited("never", "describe the items by 'items'."),
+    "$dynamicRef": Limited("never", "send '$ref'."),
+    "$recursiveRef": Limited("never", "send '$ref'."),
 }
-"""Keywords that are enforced where other keywords say the same, and otherwise only checked; and what to send."""
+"""Keywords that are enforced where other keywords say the same."""
+
+LIMITED: Final = {
+    "oneOf": Limited("if its alternatives certainly exclude each other; else as `anyOf`"),
+    "pattern": Limited(
+        "regular expressions, look-ahead at the start, look-behind at the end, and `\\b` next to a word at either end"
+    ),
+    "minLength": Limited("next to a `pattern`, if the compiler can combine the two"),
+    "maxLength": Limited("next to a `pattern`, if the compiler can combine the two"),
+    "format": Limited("formats of the table below"),
+    "multipleOf": Limited("if the least common multiple of all of them has at most 10,000 steps"),
+    "minProperties": Limited("1, or if the properties are required"),
+    "maxProperties": Limited("1, or if there are no optional properties"),
+    "patternProperties": Limited("if no name matches two of the patterns"),
+    "enum": Limited("strings without control characters, and numbers that are exact in JSON"),
+    "const": Limited("strings without control characters, and numbers that are exact in JSON"),
+    "minimum": Limited("up to 2**53"),
+    "maximum": Limited("up to 2**53"),
+    "exclusiveMinimum": Limited("up to 2**53"),
+    "exclusiveMaximum": Limited("up to 2**53"),
+    "prefixItems": Limited("in drafts that know it, or without `$schema`"),
+    "unevaluatedProperties": Limited("if no schema of the same object allows additional properties"),
+    "$ref": Limited("to schemas within the same schema"),
+}
+"""Keywords of `COPIED` and `REWRITTEN` that cannot always be enforced."""
 
 WITHOUT_EFFECT_ALONE: Final = {
     "then": "if",
@@ -55,13 +100,13 @@ WITHOUT_EFFECT_ALONE: Final = {
 }
 """Keywords that only have a meaning next to another one."""
 
-_KNOWN: Final = {*ANNOTATIONS, *COPIED, *REWRITTEN, *ADVICE, *WITHOUT_EFFECT_ALONE}
+_KNOWN: Final = {*ANNOTATIONS, *COPIED, *REWRITTEN, *REPLACED, *WITHOUT_EFFECT_ALONE}
 _SHORTEST_MISSPELLED: Final = 5
 """Names shorter than this are one edit away from too many words."""
 
 
 def has_no_effect(part: Part, keyword: str) -> bool:
-    """Whether the value of a keyword of `ADVICE` is one that every output matches."""
+    """Whether the value of a keyword of `REPLACED` is one that every output matches."""
     value = part.schema[keyword]
     match keyword:
         case "uniqueItems":

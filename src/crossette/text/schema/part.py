@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 Schema = Any
 """A JSON schema: an object, true or false. Any JSON until it is validated. Subschemas may be of type Part."""
@@ -76,6 +76,19 @@ class Part:
 
     def error(self, keyword: str, reason: str) -> Unenforceable:
         return Unenforceable(f"'{keyword}' at '{self.pointer_of(keyword)}': {reason}")
+
+
+class Context(Protocol):
+    """The root schema that a part belongs to."""
+
+    def target(self, part: Part) -> Part | None:
+        """The schema that its `$ref` refers to; None if the root schema does not contain it."""
+
+    def ignores(self, part: Part, keyword: str) -> bool:
+        """Whether a keyword has no meaning in the draft of `$schema`."""
+
+    def may_branch(self, part: Part) -> bool:
+        """Whether the value of a part may have one more pair of alternatives; if so, it is counted."""
 
 
 def escaped(step: str | int) -> str:

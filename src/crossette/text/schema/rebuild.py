@@ -16,10 +16,11 @@ from typing import Any
 from crossette.text.schema.compiles import GUIDANCE, fault_of_names
 from crossette.text.schema.document import MAX_DEPTH, Document, union
 from crossette.text.schema.ecma_regex import to_rust
-from crossette.text.schema.keywords import ADVICE, COPIED, IN_PLACE, has_no_effect, misspelled
+from crossette.text.schema.keywords import COPIED, IN_PLACE, REPLACED, has_no_effect, misspelled
 from crossette.text.schema.numbers import digits_of_step
 from crossette.text.schema.one_of import Alternatives
 from crossette.text.schema.part import OPEN, Names, Part, Schema, Unenforceable, uses_draft
+from crossette.text.schema.property_names import property_names
 from crossette.text.schema.report import Report
 from crossette.text.schema.termination import check_terminates
 from crossette.text.schema.values import is_writable, read_bounds, read_text, unwritable
@@ -120,10 +121,10 @@ class _Rebuilder:
     def _copy(self, part: Part, out: dict[str, Any]) -> None:
         """Copy what the compiler enforces as it is, and report what is left out."""
         for keyword, value in part.schema.items():
-            reason = ADVICE.get(keyword) or unwritable(keyword, value)
+            reason = REPLACED[keyword].advice if keyword in REPLACED else unwritable(keyword, value)
             if keyword in COPIED and reason is None:
                 out[keyword] = value
-            elif reason is not None and not has_no_effect(part, keyword):
+            elif reason is not None and keyword != "propertyNames" and not has_no_effect(part, keyword):
                 self._report.leave_out(part, keyword, reason)
             elif meant := misspelled(keyword):
                 self._report.note(f"'{part.pointer_of(keyword)}' is not a keyword. Did you mean '{meant}'?")
@@ -176,6 +177,10 @@ class _Rebuilder:
             out["additionalProperties"] = self._independent(part.at("additionalProperties"), depth)
         elif {"properties", "patternProperties", "unevaluatedProperties"} & schema.keys() and OPEN not in schema:
             self._close(part, out, outer_names, own_names)
+        if part.has("propertyNames") and not has_no_effect(part, "propertyNames"):
+            names = property_names(part, self._document)
+            if names is None or not names.restrict(out):
+                self._report.leave_out(part, "propertyNames", REPLACED["propertyNames"].advice)
         num_optional = len(schema.get("properties", {}).keys() - set(schema.get("required", ())))
         if num_optional > MAX_BRANCHES:
             raise part.error("properties", f"{num_optional} of them are optional, and {MAX_BRANCHES} is the limit.")
@@ -271,4 +276,3 @@ class _Rebuilder:
             else:
                 conjuncts.append(self._rebuild(target, all_names, depth))
         return conjuncts
-

@@ -1,0 +1,178 @@
+"""The complement of a schema, where other keywords express it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from crossette.text.schema.automata import complement
+from crossette.text.schema.keywords import COPIED, REPLACED, REWRITTEN
+from crossette.text.schema.part import OPEN, Context, Part, Schema
+
+KINDS: Final = ("null", "boolean", "number", "string", "array", "object")
+
+_MEANINGFUL: Final = {*COPIED, *REWRITTEN, *REPLACED, "nullable"}
+_MAX_DEPTH: Final = 8
+_MAX_VALUES: Final = 30
+_LOWEST: Final = {"minLength": "string", "minItems": "array", "minProperties": "object"}
+_HIGHEST: Final = {"maxLength": "string", "maxItems": "array", "maxProperties": "object"}
+_BEYOND: Final = {
+    "minimum": "exclusiveMaximum",
+    "maximum": "exclusiveMinimum",
+    "exclusiveMinimum": "maximum",
+    "exclusiveMaximum": "minimum",
+}
+
+
+def negated(part: Part, context: Context, depth: int = 0) -> Schema | None:
+    """A schema of exactly the values that do not match; None if no keywords express it."""
+    schema = part.schema
+    if isinstance(schema, bool) or depth > _MAX_DEPTH:
+        return not schema if isinstance(schema, bool) else None
+    options: list[Schema] = []
+    for keyword in (one for one in schema if one in _MEANINGFUL):
+        if context.ignores(part, keyword):
+            return None
+        option = _negated_keyword(part, keyword, context, depth)
+        if option is None:
+            return None
+        options.append(option)
+    return any_of(options)
+
+
+def any_of(options: Sequence[Schema]) -> Schema:
+    """Values that match one of several schemas."""
+    if any(one is True for one in options):
+        return True
+    possible = [one for one in options if one is not False]
+    if not possible:
+        return False
+    return possible[0] if len(possible) == 1 else {"anyOf": possible}
+
+
+def all_of(conditions: Sequence[Schema]) -> Schema:
+    """Values that match all of several schemas."""
+    if any(one is False for one in conditions):
+        return False
+    needed = [one for one in conditions if one is not True]
+    if not needed:
+        return True
+    return needed[0] if len(needed) == 1 else {"allOf": needed}
+
+
+def _negated_keyword(part: Part, keyword: str, context: Context, depth: int) -> Schema | None:
+    """The values that a single keyword excludes."""
+    value = part.schema[keyword]
+    match keyword:
+        case "type":
+            return _other_kinds(part.types())
+        case "const":
+            return _other_values([value])
+        case "enum":
+            return _other_values(value)
+        case "not":
+            return part.at("not")
+        case "required":
+            return any_of([_absent(name) for name in value])
+        case "properties":
+            return _negated_properties(part, context, depth)
+        case "allOf":
+            return _all_or_none([negated(one, context, depth + 1) for one in part.members(keyword)], any_of)
+        case "anyOf":
+            return _all_or_none([negated(one, context, depth + 1) for one in part.members(keyword)], all_of)
+        case "$ref":
+            found = context.target(part)
+            return None if found is None else negated(found, context, depth + 1)
+        case "pattern":
+            return _other_texts(value)
+        case "additionalProperties" | "items" if value is True or value == {}:
+            return False
+    return _beyond(keyword, value)
+
+
+def _all_or_none(parts: Sequence[Schema | None], join: Callable[[Sequence[Schema]], Schema]) -> Schema | None:
+    return None if any(one is None for one in parts) else join(parts)
+
+
+def _other_kinds(kinds: Sequence[str]) -> Schema | None:
+    if "integer" in kinds and "number" not in kinds:
+        return None
+    others = [kind for kind in KINDS if kind not in kinds]
+    return {"type": others} if others else False
+
+
+def _other_values(values: Sequence[Any]) -> Schema | None:
+    """All values but a few scalars."""
+    if len(values) > _MAX_VALUES or any(isinstance(value, list | dict) for value in values):
+        return None
+    booleans = [value for value in values if isinstance(value, bool)]
+    numbers = sorted({value for value in values if isinstance(value, int | float) and not isinstance(value, bool)})
+    texts = [value for value in values if isinstance(value, str)]
+    changed = {"null"} if None in values else set()
+    changed |= {kind for kind, some in (("boolean", booleans), ("number", numbers), ("string", texts)) if some}
+    options: list[Schema] = [{"type": [kind for kind in KINDS if kind not in changed]}]
+    options += [{"const": not value} for value in booleans[:1] if len(set(booleans)) == 1]
+    options += _between(numbers)
+    if texts:
+        option = _other_texts("|".join(f"^{_literal(text)}$" for text in texts))
+        if option is None:
+            return None
+        options.append(option)
+    return any_of(options)
+
+
+def _between(numbers: Sequence[float]) -> list[Schema]:
+    """The numbers between and beyond these, in ascending order."""
+    if not numbers:
+        return []
+    inner = [
+        {"type": "number", "exclusiveMinimum": one, "exclusiveMaximum": other}
+        for one, other in zip(numbers, numbers[1:], strict=False)
+    ]
+    lowest, highest = numbers[0], numbers[-1]
+    return [
+        {"type": "number", "exclusiveMaximum": lowest},
+        *inner,
+        {"type": "number", "exclusiveMinimum": highest},
+    ]
+
+
+def _other_texts(pattern: str) -> Schema | None:
+    try:
+        other = complement(pattern)
+    except ValueError:
+        return None
+    return False if other is None else {"type": "string", "pattern": other}
+
+
+def _literal(text: str) -> str:
+    return "".join(rf"\u{{{ord(char):x}}}" for char in text)
+
+
+def _absent(name: str) -> Schema:
+    """Objects without a property."""
+    return {"type": "object", "properties": {name: False}, OPEN: True}
+
+
+def _negated_properties(part: Part, context: Context, depth: int) -> Schema | None:
+    """Objects with a property that does not match."""
+    options: list[Schema] = []
+    for name, one in zip(part.schema["properties"], part.members("properties"), strict=True):
+        other = negated(one, context, depth + 1)
+        if other is None:
+            return None
+        if other is not False:
+            options.append({"type": "object", "required": [name], "properties": {name: other}, OPEN: True})
+    return any_of(options)
+
+
+def _beyond(keyword: str, value: Any) -> Schema | None:
+    """The values on the other side of a bound."""
+    if keyword in _LOWEST:
+        kind = _LOWEST[keyword]
+        return {"type": kind, keyword.replace("min", "max"): value - 1} if value else False
+    if keyword in _HIGHEST:
+        return {"type": _HIGHEST[keyword], keyword.replace("max", "min"): value + 1}
+    if keyword in _BEYOND and not isinstance(value, bool):
+        return {"type": "number", _BEYOND[keyword]: value}
+    return None
