@@ -24,6 +24,7 @@ SCHEMA = {
 }
 A_SCHEMA = r'\{"n": \d, "b": "[xy]"\}'
 GBNF = 'root ::= "caf\\u00e9" [0-9]'
+UNIQUE = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
 WRAPPED = {"name": "answer", "schema": SCHEMA, "strict": True, "description": "d"}
 
 
@@ -186,6 +187,31 @@ def test_output_is_constrained_where_a_validator_would_reject_it(
     assert JsonValidator(object_schema).fault(choice["message"]["content"]) is None
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": UNIQUE}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": UNIQUE, "strict": False}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": UNIQUE, "strict": None}}},
+        {"response_format": {"type": "json_schema", "json_schema": UNIQUE}},
+        {"response_format": {"type": "json_object", "schema": UNIQUE}},
+        {"guided_json": UNIQUE},
+        {"structured_outputs": {"json": UNIQUE}},
+    ],
+)
+def test_what_cannot_be_enforced_is_checked_unless_it_is_strict(
+    api: ApiServer, prefix: str, sent: dict[str, Any]
+) -> None:
+    def answer(text: str) -> tuple[int, Any]:
+        body = {"model": "fake", "messages": [{"role": "user", "content": say(text)}], **sent}
+        response = api.post(f"{prefix}/chat/completions", body)
+        return response.status_code, response.json()
+
+    status, valid = answer('{"a": [1, 2]}')
+
+    assert (status, valid["choices"][0]["message"]["content"]) == (200, '{"a": [1, 2]}')
+
+
 # --- errors ---
 
 
@@ -220,7 +246,12 @@ def test_output_is_constrained_where_a_validator_would_reject_it(
         ),
         ({"guided_json": "{"}, "guided_json", "not valid JSON"),
         ({"guided_json": {"type": "strang"}}, "guided_json", "not a valid JSON schema: at '/type'"),
-        ({"guided_json": {"properties": {"a": {"not": {}}}}}, "guided_json", "'not' at '/properties/a/not'"),
+        ({"guided_json": {"not": {}}}, "guided_json", "no value matches"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": UNIQUE, "strict": True}}},
+            "response_format.json_schema.schema",
+            "'uniqueItems' at '/properties/a/uniqueItems'",
+        ),
         ({"guided_regex": "("}, "guided_regex", "cannot be enforced"),
         ({"guided_choice": []}, "guided_choice", "List at least one choice"),
         ({"guided_grammar": "root ::= x"}, "guided_grammar", "no rule 'x'"),

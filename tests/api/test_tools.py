@@ -342,7 +342,11 @@ def tool(**function: object) -> list[dict[str, Any]]:
         ({"tools": [{"type": "function"}]}, "tools[0].function", "required"),
         ({"functions": FUNCTIONS}, "functions", "tools"),
         ({"tools": None, "function_call": {"name": "f"}}, "function_call", "functions"),
-        ({"tools": tool(parameters={"type": "object", "not": {}})}, "tools[0].function.parameters", "/not"),
+        (
+            {"tools": tool(parameters={"type": "object", "unevaluatedItems": False}, strict=True)},
+            "tools[0].function.parameters",
+            "'f', tools[0].function.parameters: 'unevaluatedItems' at '/unevaluatedItems'",
+        ),
         ({"tools": tool(parameters={"type": "object", "minimum": "x"})}, "tools[0].function.parameters", "minimum"),
         ({"guided_grammar": 'start: "x"'}, "guided_grammar", "tools"),
     ],

@@ -23,7 +23,7 @@ with atheris.instrument_imports(
     from crossette.text.output import OutputParser
     from crossette.text.output_format import json_schema
     from crossette.text.pieces import Piece, joined
-    from crossette.text.schema.ecma_regex import to_rust
+    from crossette.text.schema.patterns import conjuncts_of
     from crossette.text.tool_calls.families import FORMATS
 
 import msgspec
@@ -59,7 +59,7 @@ def grammar(data: atheris.FuzzedDataProvider) -> None:
 
 def pattern(data: atheris.FuzzedDataProvider) -> None:
     source = data.ConsumeUnicodeNoSurrogates(data.remaining_bytes())
-    _expecting(ValueError, lambda: to_rust(source))
+    _expecting(ValueError, lambda: conjuncts_of(source))
 
 
 def output(data: atheris.FuzzedDataProvider) -> None:

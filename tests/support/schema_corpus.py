@@ -1,6 +1,7 @@
 """A corpus of JSON Schemas: generated families, and schemas as real programs send them.
 
-`ACCEPTED` must be enforced; `REFUSED` must be rejected with a pointer and a keyword; `random_schemas` may be either.
+`ACCEPTED` must be enforced completely; `CHECKED` must be rejected with a pointer and a keyword if it is strict, and
+otherwise accepted; `REFUSED` must be rejected; `random_schemas` may be any of these.
 """
 
 from __future__ import annotations
@@ -353,31 +354,194 @@ def overlapping() -> Iterator[Schema]:
     }  # keywords next to a `$ref` are ignored
 
 
+def annotated() -> Iterator[Schema]:
+    """Schemas with keywords and formats that are annotations, as generators of schemas write them."""
+    for name in ("json", "password", "file-path", "name-email", "ipv4network", "cuid2", "markdown", "non-blank"):
+        yield {"type": "string", "format": name, "maxLength": 4}
+    for name in ("double", "float", "decimal"):
+        yield {"type": "number", "format": name, "minimum": 0, "maximum": 9}
+    for keyword, value in ANNOTATIONS.items():
+        yield {"type": "integer", "maximum": 9, keyword: value}
+    yield closed(a={"type": "string", "maxLength": 3, "contentEncoding": "base64", "contentMediaType": "text/plain"})
+    yield {"$schema": DRAFTS[7], "type": "string", "contentEncoding": "base64", "maxLength": 3}
+    yield {**closed(a=INTEGER), "additonalProperties": {"type": "null"}}
+
+
+ANNOTATIONS: dict[str, Any] = {
+    "xml": {"name": "a"},
+    "externalDocs": {"url": "https://example.com"},
+    "$vocabulary": {"https://a.example": True},
+    "deprecated": True,
+    "$comment": "not",
+    "_format": "x",
+    "propertyOrder": 3,
+    "uniqueKeys": ["a"],
+    "typ": "string",
+    "then": False,
+    "else": False,
+    "minContains": 3,
+    "nullable": False,
+    "additionalItems": False,
+    "self": {"a": 1},
+    "uniqueItems": False,
+    "unevaluatedItems": True,
+    "$anchor": "here",
+    "id": "a",
+    "$id": "https://a.example/s",
+}
+"""Keywords that change nothing, or nothing with these values."""
+
+
+def integer_formats() -> Iterator[Schema]:
+    for name in ("int8", "int16", "int32", "int64", "uint", "uint8", "uint16", "uint32", "uint64"):
+        yield {"type": "integer", "format": name}
+        yield {"type": ["integer", "null"], "format": name, "minimum": -3, "exclusiveMaximum": 300}
+
+
+def of_other_drafts() -> Iterator[Schema]:
+    """Keywords of older drafts and of OpenAPI, without `$schema`. `drafts.of_one_draft` has the same in one draft."""
+    yield {"type": "array", "items": [INTEGER, WORD], "minItems": 2, "maxItems": 2}
+    yield {"type": "array", "items": [INTEGER], "additionalItems": False}
+    yield closed(a={"type": "array", "items": [FLAG], "additionalItems": INTEGER, "maxItems": 4})
+    yield {"type": "integer", "minimum": 3, "exclusiveMinimum": True, "maximum": 9, "exclusiveMaximum": False}
+    yield {"type": "string", "nullable": True, "maxLength": 2}
+    yield {"type": "string", "nullable": True, "enum": ["a", "b"]}
+    tuples = {"type": "array", "items": [{"enum": ["a"]}], "maxItems": 2}
+    yield {"type": "object", "properties": {"a": tuples, "b": {"$ref": "#/properties/a/items/0"}}, "required": ["b"]}
+
+
+def negations() -> Iterator[Schema]:
+    yield {"anyOf": [{"not": {}}, INTEGER]}
+    yield {"type": "object", "properties": {"a": {"not": {}}, "b": FLAG}}
+    yield {"not": {"type": ["object", "array", "string"]}}
+    for inner in (
+        {"enum": ["CAN", "MEX", "USA"]},
+        {"const": ""},
+        {"pattern": "^[ab]*$"},
+        {"maxLength": 2},
+        {"pattern": "x"},
+    ):
+        yield {"type": "string", "maxLength": 5, "not": inner}
+    for inner in ({"const": 3}, {"enum": [0, 1, 2.5, -7]}, {"minimum": 4}, {"exclusiveMaximum": 5}, {"type": "string"}):
+        yield {"type": "integer", "minimum": -9, "maximum": 9, "not": inner}
+        yield {"type": "number", "minimum": -9, "maximum": 9, "not": inner}
+    yield {"enum": [1, "a", None, True, "b"], "not": {"enum": ["a", True]}}
+    yield {"type": "boolean", "not": {"const": True}}
+    yield {"type": "array", "items": FLAG, "not": {"maxItems": 1}}
+    properties = {"a": FLAG, "b": INTEGER, "c": WORD}
+    for inner in ({"required": ["a"]}, {"required": ["a", "b"]}, {"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}):
+        yield {"type": "object", "properties": properties, "not": inner}
+    yield {"type": "object", "properties": properties, "required": ["a"], "not": {"properties": {"a": {"const": True}}}}
+    yield {
+        "type": "object",
+        "properties": properties,
+        "not": {"$ref": "#/$defs/x"},
+        "$defs": {"x": {"required": ["c"]}},
+    }
+    yield {"type": ["string", "null"], "not": {"not": {"maxLength": 2}}}
+
+
+def conditions() -> Iterator[Schema]:
+    properties = {"kind": {"enum": ["x", "y"]}, "size": INTEGER, "note": WORD}
+    x, is_x = {"properties": {"kind": {"const": "x"}}}, {"properties": {"kind": {"const": "x"}}, "required": ["kind"]}
+    for condition in (x, is_x, {"required": ["size"]}, True, False):
+        yield {"type": "object", "properties": properties, "if": condition, "then": {"required": ["note"]}}
+        yield {
+            "type": "object",
+            "properties": properties,
+            "required": ["kind"],
+            "if": condition,
+            "then": {"required": ["note"]},
+            "else": {"properties": {"size": {"maximum": 5}}},
+        }
+    yield {"type": "integer", "minimum": 0, "maximum": 20, "if": {"minimum": 10}, "then": {"multipleOf": 5}}
+    for keyword in ("dependencies", "dependentRequired"):
+        yield {"type": "object", "properties": properties, keyword: {"size": ["note"], "note": []}}
+        yield {"type": "object", "properties": properties, keyword: {"size": ["unlisted"]}}
+    for keyword in ("dependencies", "dependentSchemas"):
+        yield {"type": "object", "properties": properties, keyword: {"size": is_x}}
+        yield {"type": "object", "properties": {"a": FLAG}, keyword: {"a": {"properties": {"b": INTEGER}}}}
+    yield {"type": "object", "properties": {"a": FLAG}, "required": ["b"]}
+    yield {"type": "object", "properties": {"a": FLAG}, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
+
+
+def names_and_items() -> Iterator[Schema]:
+    for inner in (
+        *({"enum": ["a", "b"]}, {"const": "a"}, {"pattern": "^[ab]{1,3}$"}, {"maxLength": 2}, {"not": {"enum": ["a"]}}),
+        *({"not": {"pattern": "b"}}, {"type": "string", "minLength": 1, "maxLength": 3}, False),
+    ):
+        yield {"type": "object", "propertyNames": inner}
+        yield {"type": "object", "propertyNames": inner, "additionalProperties": FLAG}
+        yield {"type": "object", "propertyNames": inner, "properties": {"a": FLAG, "bbb": FLAG, "zzzz": FLAG}}
+    for size in ({}, {"minItems": 1}, {"maxItems": 2}):
+        yield {"type": "array", "items": {"enum": ["a", "b", "c"]}, "uniqueItems": True, **size}
+        yield {"type": "array", "items": FLAG, "uniqueItems": True, **size}
+    yield {"type": "array", "items": INTEGER, "uniqueItems": True, "maxItems": 1}
+    for most in (1, 3):
+        yield {"type": "array", "items": INTEGER, "contains": {"maximum": 5}, "maxItems": most}
+    yield {
+        "type": "array",
+        "contains": {"type": "string", "maxLength": 2},
+        "minContains": 1,
+        "maxItems": 2,
+        "minItems": 2,
+    }
+    yield {"type": "array", "items": FLAG, "contains": {"type": "string"}, "minContains": 0}
+
+
+def assertions() -> Iterator[Schema]:
+    """Patterns with look-ahead, look-behind and word boundaries, as pydantic, zod and people write them."""
+    for pattern in (
+        *(r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$", r"^(?=.*[A-Z])(?=.*\d).{4,}$", r"^(?!-)[a-z0-9-]+(?<!-)$", r"^(?!\s*$).+"),
+        *(r"^(?!admin$|root$)[a-z]{1,8}$", r"\bword\b", r"^\bab\b$", r"^(?=a)[a-z]{1,5}(?<=z)$", r"^(?!.*--)[a-z-]+$"),
+        r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$",
+    ):
+        yield {"type": "string", "pattern": pattern}
+
+
+def identified() -> Iterator[Schema]:
+    """References to anchors and identifiers."""
+    yield {"$ref": "#x", "$defs": {"a": {"$anchor": "x", **INTEGER}}}
+    yield {"$schema": DRAFTS[7], "$ref": "#x", "definitions": {"a": {"$id": "#x", **INTEGER}}}
+    yield {"$schema": DRAFTS[4], "$ref": "#x", "definitions": {"a": {"id": "#x", **INTEGER}}}
+    inner = {"$id": "https://a.example/inner.json", "$defs": {"n": INTEGER}, "$ref": "#/$defs/n"}
+    yield {"$id": "https://a.example/root.json", "$ref": "inner.json", "$defs": {"n": WORD, "i": inner}}
+    yield {"$ref": "https://a.example/inner.json#/$defs/n", "$defs": {"n": WORD, "i": inner}}
+    yield closed(a={"$id": "/properties/a", **INTEGER}, b={"$id": "#/properties/b", **WORD} | {"$id": "/b"})
+
+
 ACCEPTED: list[Schema] = [
     *(
         schema
-        for family in (texts, numbers, values, arrays, objects, unions, disjoint, references, programs)
+        for family in (
+            *(texts, numbers, values, arrays, objects, unions, disjoint, references, programs, annotated),
+            *(integer_formats, of_other_drafts, negations, conditions, names_and_items, assertions, identified),
+        )
         for schema in family()
     )
 ]
 
-REFUSED: list[tuple[Schema, str, str]] = [
-    ({"type": "array", "uniqueItems": True}, "/uniqueItems", "uniqueItems"),
-    (closed(a={"type": "array", "contains": FLAG}), "/properties/a/contains", "contains"),
-    ({"not": NOTHING}, "/not", "not"),
-    ({"if": FLAG, "then": True}, "/if", "if"),
-    ({"type": "object", "propertyNames": {"maxLength": 3}}, "/propertyNames", "propertyNames"),
-    ({"type": "object", "dependentRequired": {"a": ["b"]}}, "/dependentRequired", "dependentRequired"),
-    ({"type": "object", "dependentSchemas": {"a": FLAG}}, "/dependentSchemas", "dependentSchemas"),
+DOMAIN = "^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z0-9][a-z0-9-]{0,61}[a-z0-9]$"
+
+CHECKED: list[tuple[Schema, str, str]] = [
+    ({"type": "array", "items": INTEGER, "uniqueItems": True, "maxItems": 3}, "/uniqueItems", "uniqueItems"),
+    (closed(a={"type": "array", "items": INTEGER, "contains": {"const": 3}}), "/properties/a/contains", "contains"),
+    ({"type": "number", "minimum": 0, "maximum": 9, "not": {"type": "integer"}}, "/not", "not"),
+    ({"type": "number", "if": {"type": "integer"}, "then": {"minimum": 3}}, "/if", "if"),
+    ({"type": "object", "propertyNames": {"format": "uri"}}, "/propertyNames", "propertyNames"),
+    (
+        {"type": "object", "dependentRequired": {name: ["z"] for name in "abcdefg"}},
+        "/dependentRequired",
+        "dependentRequired",
+    ),
     ({"type": "object", "additionalProperties": FLAG, "minProperties": 2}, "/minProperties", "minProperties"),
-    ({"type": "string", "format": "regex"}, "/format", "format"),
-    ({"type": "integer", "format": "int32"}, "/format", "format"),
-    ({"type": "string", "contentEncoding": "base64"}, "/contentEncoding", "contentEncoding"),
-    ({"type": "string", "nullable": True}, "/nullable", "nullable"),
-    ({"anyOf": [FLAG, {"type": "string", "pattern": "(?=a)"}]}, "/anyOf/1", "look-around"),
-    ({"type": "string", "pattern": r"\bword"}, "", "lookarounds"),
-    ({"type": "string", "pattern": r"(a)\1"}, "", "backreferences"),
-    ({"$ref": "#/$defs/a", "$defs": {"a": {"enum": ["\u0001"]}}}, "/$defs/a/enum", "enum"),
+    ({"type": "object", "properties": dict.fromkeys("abc", FLAG), "minProperties": 2}, "/minProperties", "count"),
+    ({"type": "object", "properties": dict.fromkeys("abc", FLAG), "maxProperties": 2}, "/maxProperties", "count"),
+    ({"type": "string", "format": "regex", "maxLength": 2}, "/format", "regex"),
+    ({"anyOf": [FLAG, {"type": "string", "pattern": "(?=a)b?", "maxLength": 3}]}, "/anyOf/1/pattern", "look-around"),
+    ({"type": "string", "pattern": r"^(a|b)\1$", "maxLength": 2}, "/pattern", "backreferences"),
+    (closed(a={"type": "string", "pattern": DOMAIN, "maxLength": 253}), "/properties/a/maxLength", "too complex"),
+    ({"$ref": "#/$defs/a", "$defs": {"a": {"enum": ["\u0001", "a"], "type": "string"}}}, "/$defs/a/enum", "enum"),
     ({"type": "integer", "minimum": 10**20}, "/minimum", "minimum"),
     ({"const": -(2**63)}, "/const", "const"),  # aborts the compiler, and the process
     ({"enum": [1, {"a": [2**53 + 1]}]}, "/enum", "enum"),
@@ -392,21 +556,25 @@ REFUSED: list[tuple[Schema, str, str]] = [
         for draft in (4, 6, 7, 2019)
     ),
     (closed(a={"$schema": DRAFTS[7], "prefixItems": [FLAG], "items": True}), "/properties/a/prefixItems", "$schema"),
+    ({"type": "object", "patternProperties": {"^x": FLAG, "y$": FLAG}}, "/patternProperties", "disjoint"),
+    ({"$dynamicRef": "#"}, "/$dynamicRef", "$dynamicRef"),
+    ({"type": "array", "prefixItems": [FLAG], "unevaluatedItems": False}, "/unevaluatedItems", "unevaluatedItems"),
+    ({"$schema": DRAFTS[4], "not": {"const": 1}}, "/not", "not"),  # draft 4 knows no `const`
+]
+"""Schemas, the pointer of the keyword that is only checked, and a text that the error contains if it is strict."""
+
+REFUSED: list[tuple[Schema, str, str]] = [
     (closed(a={"type": "integer", "minimum": 5, "maximum": 3}), "/properties/a", "minimum"),
-    ({"type": "object", "properties": {"a": FLAG}, "required": ["b"]}, "/required", "required"),
-    ({"type": "object", "patternProperties": {"^x": FLAG, "y$": FLAG}}, "", "patternProperty"),
+    ({"type": "object", "required": ["b"], "additionalProperties": False}, "", "'b' is unsatisfiable"),
     ({"$ref": "#"}, "/$ref", "$ref"),
     ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}, "/$defs/a/$ref", "$ref"),
-    ({"$ref": "#x", "$defs": {"a": {"$anchor": "x"}}}, "/$ref", "$ref"),
-    ({"$dynamicRef": "#"}, "/$dynamicRef", "$dynamicRef"),
     (closed(down={"$ref": "#"}), "", "never terminates"),
     ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "", "never terminates"),
-    ({"type": "array", "unevaluatedItems": False}, "/unevaluatedItems", "unevaluatedItems"),
-    ({"typ": "string"}, "/typ", "typ"),
-    ({"x-guidance": {"lenient": True}, "not": FLAG}, "/not", "not"),
+    (closed(**{"\u0001": FLAG}), "/properties", "control character"),
+    ({"not": {}}, "", "false"),
     (False, "", "false"),
 ]
-"""Schemas, the pointer that the error names, and a text that it must contain."""
+"""Schemas that have no value, or are not supported: the pointer that the error names, and a text that it contains."""
 
 
 def random_schemas(seed: int, number: int) -> Iterator[Schema]:
@@ -443,6 +611,8 @@ def _random(rng: random.Random, depth: int, names: list[str]) -> Schema:
         case 5:
             return {"allOf": [inner(), {"description": "the same"}]}
         case _:
-            extra = rng.choice([{"uniqueItems": True}, {"not": NOTHING}, {"title": "t"}, {"if": FLAG}])
+            extra = rng.choice(
+                [{"uniqueItems": True}, {"not": NOTHING}, {"title": "t"}, {"if": FLAG, "then": {"const": True}}]
+            )
             schema = inner()
             return {**schema, **extra} if isinstance(schema, dict) and rng.random() < 0.2 else schema

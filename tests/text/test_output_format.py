@@ -16,6 +16,21 @@ def test_an_answer_that_does_not_match_its_schema_is_an_error() -> None:
         answer_format.check('"7"', is_cut=False)
 
 
+def test_keywords_that_a_grammar_cannot_enforce_are_checked_unless_the_schema_is_strict() -> None:
+    schema = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True, "maxLenght": 3}
+
+    answer_format = output_format.json_schema(schema, "p")
+
+    assert answer_format.checked == ("/uniqueItems",)
+    assert answer_format.notes == ("'/maxLenght' is not a keyword. Did you mean 'maxLength'?",)
+    answer_format.check("[1, 2]", is_cut=False)
+    with pytest.raises(OutputMismatch, match="unique"):
+        answer_format.check("[1, 1]", is_cut=False)
+    with pytest.raises(InvalidRequest, match="'uniqueItems' at '/uniqueItems'") as raised:
+        output_format.json_schema(schema, "p", strict=True)
+    assert raised.value.param == "p"
+
+
 def test_json_cut_by_a_stop_string_is_the_clients_error() -> None:
     answer_format = output_format.json_object("p")
 

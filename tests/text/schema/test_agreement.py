@@ -37,7 +37,7 @@ COMPILER = GrammarCompiler(FakeTokenizer(), 259, {IM_END})
 def format_of(schema: Schema) -> OutputFormat:
     """The output format of a schema. A schema that is rejected is no example."""
     try:
-        answer_format = output_format.json_schema(schema, "p")
+        answer_format = output_format.json_schema(schema, "p", strict=True)
         COMPILER.matcher(answer_format.constraint)
     except InvalidRequest:
         reject()
@@ -120,6 +120,12 @@ VALID = {
         *("https://example.com/a%20b", "http://localhost:3000", "https://example.org/wiki/A_(b)"),
     ),
     "uuid": ("f308a72c-fa84-11eb-9a03-0242ac130003", "F308A72C-FA84-11EB-9A03-0242AC130003"),
+    "json-pointer": ("", "/", "/a/b~1c/m~0n/0", "/é", "/ /"),
+    "relative-json-pointer": ("0", "1/a", "2#", "0/a~1b"),
+    "base64": ("", "SGk=", "SGVsbG8=", "AA==", "+/+/"),
+    "byte": ("", "SGk=", "SGVsbG8=", "AA==", "+/+/"),
+    "base64url": ("", "SGk", "SGk=", "-_-_", "AA", "AA=="),
+    "e164": ("+14155552671", "+4930123456"),
 }
 INVALID = {
     "email": (
@@ -129,6 +135,9 @@ INVALID = {
     "hostname": ("d" * 64, f"{LABEL}.{LABEL}.{LABEL}.{'e' * 62}", "ab--c.de", "xn--a", "-a", "a-", "a..b", "a."),
     "date": ("2023-02-29", "2024-04-31", "0000-01-01"),
     "time": ("23:59:60Z", "24:00:00Z", "12:00:00"),
+    "json-pointer": ("a", "/~2", "/a~"),
+    "base64": ("SGk", "A===", "-_-_"),
+    "e164": ("14155552671", "+0123456789"),
 }
 
 
@@ -199,6 +208,68 @@ def test_a_single_keyword_is_enforced_or_rejected(kind: str, keyword: str, data:
     answer_format = format_of(schema)
 
     check(schema, answer_format, range(4))
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=OFTEN_REJECTED)
+@given(schemas_of_pairs(), st.integers(0, 10**6))
+def test_what_a_grammar_without_strict_allows_is_valid_or_checked(schema: Schema, seed: int) -> None:
+    try:
+        answer_format = output_format.json_schema(schema, "p")
+        COMPILER.matcher(answer_format.constraint)
+    except InvalidRequest:
+        reject()
+    if not answer_format.checked:
+        check(schema, answer_format, range(seed, seed + 2))
+
+
+COMPLETE: list[tuple[Schema, list[Any]]] = [
+    ({"type": "string", "not": {"enum": ["ab", "c"]}}, ["", "a", "abc", "ac", "cc", "é", "b"]),
+    ({"type": "string", "not": {"pattern": "ab|^c"}}, ["", "a", "ba", "ac", "aacb", "b\nc"]),
+    ({"type": "string", "pattern": r"^(?!.*--)[a-z-]+(?<!-)$"}, ["a", "-a", "a-b-c"]),
+    ({"type": "string", "pattern": r"^(?=.*[A-Z])(?=.*\d).{4,}$"}, ["A123", "12Ab"]),
+    ({"type": "string", "pattern": r"\bab\b"}, ["ab", "x ab y", "-ab-"]),
+    ({"type": "integer", "not": {"enum": [0, 3]}}, [-1, 1, 2, 4, 100]),
+    ({"type": "number", "not": {"const": 1}}, [0, 0.5, 1.5, -1, 2]),
+    ({"enum": ["a", 1, None, True], "not": {"enum": ["a", True]}}, [1, None]),
+    ({"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": True}, [[], ["a"], ["b", "a"], ["a", "b"]]),
+    (
+        {"type": "array", "items": {"type": "integer"}, "contains": {"minimum": 5}, "maxItems": 3},
+        [[5], [1, 5], [1, 2, 7], [9, 9, 1]],
+    ),
+    ({"type": "object", "propertyNames": {"enum": ["a", "b"]}, "additionalProperties": True}, [{}, {"a": 1, "b": []}]),
+    ({"type": "object", "propertyNames": {"pattern": "^[ab]+$"}}, [{}, {"ab": 1}, {"b": 1, "bb": 2}]),
+    (
+        {"type": "object", "properties": {"a": True, "b": True}, "not": {"required": ["a", "b"]}},
+        [{}, {"a": 1}, {"b": 1}],
+    ),
+    (
+        {"type": "object", "properties": {"a": True, "b": True}, "dependentRequired": {"a": ["b", "c"]}},
+        [{}, {"b": 1}, {"a": 1, "b": 1, "c": 1}],
+    ),
+    (
+        {
+            "type": "object",
+            "properties": {"k": {"enum": ["x", "y"]}, "n": {"type": "integer"}},
+            "if": {"properties": {"k": {"const": "x"}}, "required": ["k"]},
+            "then": {"required": ["n"]},
+        },
+        [{}, {"k": "y"}, {"n": 1}, {"k": "x", "n": 1}],
+    ),
+    ({"type": "object", "properties": {"a": True}, "required": ["b"]}, [{"b": [1]}, {"a": 1, "b": {"c": None}}]),
+    ({"type": "string", "nullable": True, "enum": ["a"]}, ["a", None]),
+    ({"type": "array", "items": [{"type": "integer"}], "additionalItems": False}, [[], [1]]),
+    ({"type": "integer", "format": "uint8"}, [0, 255]),
+]
+"""Schemas with keywords that are rewritten, and valid values."""
+
+
+@pytest.mark.parametrize(("schema", "value"), [(schema, value) for schema, values in COMPLETE for value in values])
+def test_a_rewritten_keyword_excludes_no_valid_value(schema: Schema, value: Any) -> None:
+    answer_format = output_format.json_schema(schema, "p")
+    assert answer_format.validator is not None
+
+    assert answer_format.validator.fault(json.dumps(value)) is None
+    assert allows(answer_format, json.dumps(value, ensure_ascii=False))
 
 
 # --- numbers, near their bounds ---

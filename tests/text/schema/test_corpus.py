@@ -16,7 +16,7 @@ from crossette.testing.fake_tokenizer import IM_END, FakeTokenizer
 from crossette.text import output_format
 from crossette.text.output_format import OutputFormat
 from crossette.types import FinishReason
-from support.schema_corpus import ACCEPTED, REFUSED, Schema, random_schemas
+from support.schema_corpus import ACCEPTED, CHECKED, REFUSED, Schema, random_schemas
 from support.schema_walks import SAMPLE_SIZE, corpus_of_models, generate, report, sampled, verdict, walk
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,9 @@ def test_random_tokens_are_valid_for_every_schema(
 ) -> None:
     counts: Counter[str] = Counter()
     for schema in ACCEPTED:
-        counts.update(walks(compiler, schema, output_format.json_schema(schema, "p")))
+        answer_format = output_format.json_schema(schema, "p", strict=True)
+        assert answer_format.checked == output_format.json_schema(schema, "p").checked == ()
+        counts.update(walks(compiler, schema, answer_format))
 
     report(capsys, f"{len(ACCEPTED)} schemas that are accepted", counts)
     assert counts["unfinished"] < 0.05 * counts.total()
@@ -57,7 +59,7 @@ def test_random_schemas_are_enforced_or_rejected_by_pointer(
     counts: Counter[str] = Counter()
     for schema in random_schemas(seed=7, number=NUM_RANDOM):
         try:
-            answer_format = output_format.json_schema(schema, "p")
+            answer_format = output_format.json_schema(schema, "p", strict=True)
             compiler.matcher(answer_format.constraint)
         except InvalidRequest as error:
             assert " at '" in error.message, error.message
@@ -69,14 +71,40 @@ def test_random_schemas_are_enforced_or_rejected_by_pointer(
     assert counts["refused"] < 0.5 * NUM_RANDOM
 
 
-@pytest.mark.parametrize(("schema", "pointer", "expected"), REFUSED)
-def test_the_error_of_an_unenforceable_schema_has_pointer_and_keyword(
+@pytest.mark.parametrize(("schema", "pointer", "expected"), CHECKED)
+def test_the_error_of_a_strict_schema_has_pointer_and_keyword(schema: Schema, pointer: str, expected: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        output_format.json_schema(schema, "p", strict=True)
+
+    assert f"'{pointer}'" in raised.value.message
+    assert expected in raised.value.message
+    assert (raised.value.param, len(raised.value.message) < 500) == ("p", True)
+
+
+@pytest.mark.parametrize(("schema", "pointer", "expected"), CHECKED)
+def test_what_is_not_enforced_is_checked(
     compiler: GrammarCompiler, schema: Schema, pointer: str, expected: str
 ) -> None:
-    with pytest.raises(InvalidRequest) as raised:
-        compiler.matcher(output_format.json_schema(schema, "p").constraint)
+    answer_format = output_format.json_schema(schema, "p")
+    assert answer_format.validator is not None
 
-    assert f"'{pointer}'" in raised.value.message or schema is False
+    assert answer_format.checked == (pointer,)
+    for seed in range(10):
+        generated = walk(compiler.matcher(answer_format.constraint), random.Random(seed))
+        if generated is not None:
+            is_valid = verdict(schema, generated.decode()) == "valid"
+            assert (answer_format.validator.fault(generated.decode()) is None) == is_valid
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(("schema", "pointer", "expected"), REFUSED)
+def test_the_error_of_an_unsatisfiable_schema_has_a_pointer(
+    compiler: GrammarCompiler, schema: Schema, pointer: str, expected: str, strict: bool
+) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        compiler.matcher(output_format.json_schema(schema, "p", strict=strict).constraint)
+
+    assert f"'{pointer}'" in raised.value.message or "is false" in raised.value.message
     assert expected in raised.value.message
     assert (raised.value.param, len(raised.value.message) < 500) == ("p", True)
 

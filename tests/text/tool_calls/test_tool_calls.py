@@ -22,6 +22,7 @@ from crossette.text.tool_calls.families import FORMATS, HERMES, tool_use
 from crossette.text.tool_calls.format import ToolFormat
 from crossette.text.tool_calls.grammar import tool_grammar
 from crossette.text.tool_calls.prompt import with_tools
+from crossette.text.tool_calls.tool_set import ToolSet
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import Constraint
 from support.template_corpus import published
@@ -226,11 +227,49 @@ def test_a_call_within_reasoning_is_ignored_and_reasoning_precedes_required_call
 
 
 def test_a_schema_that_cannot_be_enforced_is_rejected_by_pointer() -> None:
-    tool = Tool("f", "", {"properties": {"a": {"not": {}}}}, param="tools[3].function.parameters")
+    unique = {"type": "array", "uniqueItems": True}
+    tool = Tool("f", "", {"properties": {"a": unique}}, param="tools[3].function.parameters", strict=True)
 
     with pytest.raises(InvalidRequest, match="/properties/a") as raised:
         tool_grammar(HERMES, [tool], ToolChoice(), lambda text: None)
     assert raised.value.param == "tools[3].function.parameters"
+
+
+UNIQUE: dict[str, Any] = {"properties": {"a": {"type": "array", "uniqueItems": True}, "b": {"format": "regex"}}}
+
+
+def test_the_keywords_that_are_only_checked_have_their_tool() -> None:
+    tools = [Tool(name, parameters=UNIQUE, param=name) for name in ("f", "g")]
+
+    assert ToolSet.of(HERMES, tools, ToolChoice(names=("g",))).checked == (
+        "g/properties/a/uniqueItems",
+        "g/properties/b/format",
+    )
+    assert ToolSet.of(HERMES, tools, ToolChoice("none")).checked == ()
+
+
+def test_the_faults_of_all_tools_are_one_error() -> None:
+    tools = [Tool(f"f{n}", parameters=UNIQUE, param=f"tools[{n}].function.parameters", strict=n > 0) for n in range(3)]
+
+    with pytest.raises(InvalidRequest) as raised:
+        ToolSet.of(HERMES, tools, ToolChoice())
+
+    assert raised.value.param == "tools[1].function.parameters"
+    for fault in (
+        "'f1', tools[1].function.parameters: 'uniqueItems' at",
+        "'f2', tools[2].function.parameters: 'format'",
+    ):
+        assert fault in raised.value.message
+    assert "f0" not in raised.value.message
+
+
+def test_an_error_has_the_first_twenty_faults_of_tools() -> None:
+    tools = [Tool(f"f{n}", parameters=UNIQUE, param=f"p{n}", strict=True) for n in range(15)]
+
+    with pytest.raises(InvalidRequest, match=r"There are 10 more\.") as raised:
+        ToolSet.of(HERMES, tools, ToolChoice())
+
+    assert raised.value.message.count(" at '/properties") == 20
 
 
 def test_parameters_that_keyword_arguments_cannot_express_are_rejected() -> None:

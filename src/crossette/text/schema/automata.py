@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 from crossette.text.schema.regex_tree import (
@@ -18,9 +19,11 @@ from crossette.text.schema.regex_tree import (
     parsed,
 )
 
-_MAX_NODES: Final = 400
+_MAX_NODES: Final = 300
 """States of the nondeterministic automaton."""
 _MAX_STATES: Final = 40
+_MAX_WORK: Final = 100_000
+"""Parts and ranges that are looked at: 20 ms."""
 _MAX_LENGTH: Final = 4000
 """Characters of a complement. Larger ones are slow to compile."""
 
@@ -34,8 +37,11 @@ def complement(pattern: str, *, at_start: bool = False) -> str | None:
     With `at_start`, of the strings that have no match at their start. Raises ValueError for a pattern that is no
     regular expression, or whose complement is too large.
     """
-    machine = _Machine(parsed(pattern), at_start=at_start)
-    expression = _Expressions(machine).of_the_rest()
+    try:
+        machine = _Machine(parsed(pattern), at_start=at_start)
+        expression = _Expressions(machine).of_the_rest()
+    except RecursionError:
+        raise ValueError("its complement is too large") from None
     if expression is not None and len(expression) > _MAX_LENGTH:
         raise ValueError("its complement is too large")
     return None if expression is None else f"^(?:{expression})$"
@@ -45,6 +51,7 @@ class _Machine:
     """A deterministic automaton that searches for a pattern. It is in no state once it has found a match."""
 
     def __init__(self, tree: Node, *, at_start: bool) -> None:
+        self._work = 0
         self._steps: list[list[tuple[Ranges, int]]] = []
         self._jumps: list[list[tuple[Edge | None, int]]] = []
         start = self._node()
@@ -65,8 +72,14 @@ class _Machine:
         self._jumps.append([])
         return len(self._steps) - 1
 
+    def _spend(self, work: int) -> None:
+        self._work += work
+        if self._work > _MAX_WORK:
+            raise ValueError("its complement is too large")
+
     def _add(self, tree: Node, start: int) -> int:
         """Add the nodes of a pattern that begins at `start`. Return the one at which it ends."""
+        self._spend(1)
         match tree:
             case Characters(ranges):
                 end = self._node()
@@ -126,6 +139,7 @@ class _Machine:
             self.matches_at_end.append(self._end in self._closure(states, at_start=is_first, at_end=True))
             following: dict[int, list[tuple[int, int]]] = {}
             for piece in self._pieces:
+                self._spend(sum(len(ranges) for state in states for ranges, _ in self._steps[state]))
                 after = self._closure(
                     end for state in states for ranges, end in self._steps[state] if _contains(ranges, piece[0])
                 )
@@ -146,7 +160,7 @@ def _partition(all_ranges: Iterable[Ranges]) -> list[tuple[int, int]]:
     for ranges in all_ranges:
         cuts |= {cut for first, last in ranges for cut in (first, last + 1)}
     ordered = sorted(cuts)
-    return [(first, following - 1) for first, following in zip(ordered, ordered[1:], strict=False)]
+    return [(first, following - 1) for first, following in pairwise(ordered)]
 
 
 def _contains(ranges: Ranges, code: int) -> bool:

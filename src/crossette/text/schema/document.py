@@ -16,6 +16,7 @@ _CONDITIONAL = ("if", "then", "else", "dependentSchemas", "dependencies")
 """Keywords with schemas of the same value that the grammar may not enforce."""
 
 _MAX_PAIRS = 6
+_MAX_COMPLEMENTS = 200
 _IN_PLACE_STEPS = re.compile(
     r"(?:/(?:allOf|anyOf|oneOf)/\d+|/(?:if|then|else|not)|/(?:dependencies|dependentSchemas)/[^/]*)+$"
 )
@@ -39,6 +40,7 @@ class Document:
         self._references = References(self.root)
         self._names: dict[str, Names] = {}
         self._simple: dict[str, Part] = {}
+        self._num_complements = 0
         self._num_branches: dict[str, int] = {}
 
     def path_to(self, pointer: str) -> Iterator[Part]:
@@ -64,6 +66,11 @@ class Document:
         value = _IN_PLACE_STEPS.sub("", part.pointer)
         self._num_branches[value] = self._num_branches.get(value, 0) + 1
         return self._num_branches[value] <= _MAX_PAIRS
+
+    def may_complement(self) -> bool:
+        """Whether one more pattern may be complemented; if so, it is counted. Each may take 20 ms."""
+        self._num_complements += 1
+        return self._num_complements <= _MAX_COMPLEMENTS
 
     def simple(self, part: Part) -> Part:
         """The same schema, with keywords replaced by others that are easier to enforce."""

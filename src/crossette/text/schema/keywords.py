@@ -72,8 +72,8 @@ LIMITED: Final = {
     "pattern": Limited(
         "regular expressions, look-ahead at the start, look-behind at the end, and `\\b` next to a word at either end"
     ),
-    "minLength": Limited("next to a `pattern`, if the compiler can combine the two"),
-    "maxLength": Limited("next to a `pattern`, if the compiler can combine the two"),
+    "minLength": Limited("yes; next to a `pattern` if the compiler can combine the two"),
+    "maxLength": Limited("yes; next to a `pattern` if the compiler can combine the two"),
     "format": Limited("formats of the table below"),
     "multipleOf": Limited("if the least common multiple of all of them has at most 10,000 steps"),
     "minProperties": Limited("1, or if the properties are required"),
@@ -87,11 +87,10 @@ LIMITED: Final = {
     "exclusiveMaximum": Limited("up to 2**53"),
     "prefixItems": Limited("in drafts that know it, or without `$schema`"),
     "unevaluatedProperties": Limited("if no schema of the same object allows additional properties"),
-    "$ref": Limited("to schemas within the same schema"),
 }
 """Keywords of `COPIED` and `REWRITTEN` that cannot always be enforced."""
 
-WITHOUT_EFFECT_ALONE: Final = {
+NO_EFFECT_ALONE: Final = {
     "then": "if",
     "else": "if",
     "minContains": "contains",
@@ -100,7 +99,7 @@ WITHOUT_EFFECT_ALONE: Final = {
 }
 """Keywords that only have a meaning next to another one."""
 
-_KNOWN: Final = {*ANNOTATIONS, *COPIED, *REWRITTEN, *REPLACED, *WITHOUT_EFFECT_ALONE}
+_KNOWN: Final = {*ANNOTATIONS, *COPIED, *REWRITTEN, *REPLACED, *NO_EFFECT_ALONE}
 _SHORTEST_MISSPELLED: Final = 5
 """Names shorter than this are one edit away from too many words."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from crossette.text.schema.automata import complement
@@ -67,9 +68,9 @@ def _negated_keyword(part: Part, keyword: str, context: Context, depth: int) -> 
         case "type":
             return _other_kinds(part.types())
         case "const":
-            return _other_values([value])
+            return _other_values([value], context)
         case "enum":
-            return _other_values(value)
+            return _other_values(value, context)
         case "not":
             return part.at("not")
         case "required":
@@ -84,7 +85,7 @@ def _negated_keyword(part: Part, keyword: str, context: Context, depth: int) -> 
             found = context.target(part)
             return None if found is None else negated(found, context, depth + 1)
         case "pattern":
-            return _other_texts(value)
+            return _other_texts(value, context)
         case "additionalProperties" | "items" if value is True or value == {}:
             return False
     return _beyond(keyword, value)
@@ -101,7 +102,7 @@ def _other_kinds(kinds: Sequence[str]) -> Schema | None:
     return {"type": others} if others else False
 
 
-def _other_values(values: Sequence[Any]) -> Schema | None:
+def _other_values(values: Sequence[Any], context: Context) -> Schema | None:
     """All values but a few scalars."""
     if len(values) > _MAX_VALUES or any(isinstance(value, list | dict) for value in values):
         return None
@@ -114,7 +115,7 @@ def _other_values(values: Sequence[Any]) -> Schema | None:
     options += [{"const": not value} for value in booleans[:1] if len(set(booleans)) == 1]
     options += _between(numbers)
     if texts:
-        option = _other_texts("|".join(f"^{_literal(text)}$" for text in texts))
+        option = _other_texts("|".join(f"^{_literal(text)}$" for text in texts), context)
         if option is None:
             return None
         options.append(option)
@@ -125,10 +126,7 @@ def _between(numbers: Sequence[float]) -> list[Schema]:
     """The numbers between and beyond these, in ascending order."""
     if not numbers:
         return []
-    inner = [
-        {"type": "number", "exclusiveMinimum": one, "exclusiveMaximum": other}
-        for one, other in zip(numbers, numbers[1:], strict=False)
-    ]
+    inner = [{"type": "number", "exclusiveMinimum": one, "exclusiveMaximum": other} for one, other in pairwise(numbers)]
     lowest, highest = numbers[0], numbers[-1]
     return [
         {"type": "number", "exclusiveMaximum": lowest},
@@ -137,7 +135,9 @@ def _between(numbers: Sequence[float]) -> list[Schema]:
     ]
 
 
-def _other_texts(pattern: str) -> Schema | None:
+def _other_texts(pattern: str, context: Context) -> Schema | None:
+    if not context.may_complement():
+        return None
     try:
         other = complement(pattern)
     except ValueError:

@@ -90,6 +90,9 @@ class Context(Protocol):
     def may_branch(self, part: Part) -> bool:
         """Whether the value of a part may have one more pair of alternatives; if so, it is counted."""
 
+    def may_complement(self) -> bool:
+        """Whether one more pattern may be complemented; if so, it is counted."""
+
 
 def escaped(step: str | int) -> str:
     """A step of a JSON pointer."""

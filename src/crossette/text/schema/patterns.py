@@ -22,12 +22,17 @@ _NO_WORD: Final = r"[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]"
 r"""What is next to a word for JavaScript, whose words are ASCII, and for validators, whose words are not."""
 
 
+def has_assertion(pattern: str) -> bool:
+    """Whether a pattern may have look-around, or a boundary of words."""
+    return _ASSERTION.search(pattern) is not None
+
+
 def conjuncts_of(pattern: str) -> list[str]:
     """Patterns in Rust's syntax that a string matches all of if it matches this one.
 
     Raises ValueError for an unterminated class, and for an assertion that is no difference of regular languages.
     """
-    if not _ASSERTION.search(pattern) or _has_choice(pattern):
+    if not has_assertion(pattern) or _has_choice(pattern):
         return [to_rust(pattern)]
     start, rest = ("^", pattern[1:]) if pattern.startswith("^") else ("", pattern)
     rest, end = (rest[:-1], "$") if rest.endswith("$") and not rest.endswith("\\$") else (rest, "")
@@ -81,9 +86,7 @@ def _groups(pattern: str) -> Iterator[str]:
 
 def _last_group(pattern: str) -> str:
     """The group that a pattern ends with; "" if there is none."""
-    last = ""
-    for last in _groups(pattern):
-        pass
+    last = next(reversed(list(_groups(pattern))), "")
     return last if last and pattern.endswith(last) else ""
 
 

@@ -37,12 +37,12 @@ class PropertyNames:
             return True
         if self.names is not None:
             out["properties"] |= {name: rest for name in self.names if name not in properties}
-        elif self.pattern is None or (properties and rest is not True):
-            return False
-        elif fault_of_names(list(properties), [self.pattern]):
-            return False
-        else:
+        elif self.pattern is not None and (rest is True or not properties):
+            if fault_of_names(list(properties), [self.pattern]):
+                return False
             out["patternProperties"] = {self.pattern: rest}
+        else:
+            return False
         out["additionalProperties"] = False
         return True
 

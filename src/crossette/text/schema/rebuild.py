@@ -109,7 +109,7 @@ class _Rebuilder:
         self._copy(part, out)
         read_bounds(part, out, self._report)
         self._multiple_of(part, out)
-        conjuncts: list[Schema] = list(read_text(part, out, self._report))
+        conjuncts: list[Schema] = list(read_text(part, out, self._document, self._report))
         self._items(part, out, depth + 1)
         self._properties(part, out, outer_names, own_names, depth + 1)
         conjuncts += self._alternatives(part, out, outer_names, depth + 1)

@@ -16,8 +16,8 @@ from crossette.text.schema.formats import (
     LONGEST,
 )
 from crossette.text.schema.numbers import EXACT, Side, is_exact, tightened
-from crossette.text.schema.part import Part
-from crossette.text.schema.patterns import conjuncts_of
+from crossette.text.schema.part import Context, Part
+from crossette.text.schema.patterns import conjuncts_of, has_assertion
 from crossette.text.schema.report import Report
 
 
@@ -93,12 +93,12 @@ def _bounds(part: Part, side: Side) -> Iterator[tuple[str, float, bool]]:
 # --- strings ---
 
 
-def read_text(part: Part, out: dict[str, Any], report: Report) -> list[dict[str, Any]]:
+def read_text(part: Part, out: dict[str, Any], context: Context, report: Report) -> list[dict[str, Any]]:
     """The schemas of `pattern` and `format`, which apply as well; lengths in `out` that cannot be enforced are dropped.
 
     A pattern with lengths may be too much for the compiler: the lengths are left out then.
     """
-    pieces = [("pattern", one) for one in _pattern(part, report)]
+    pieces = [("pattern", one) for one in _pattern(part, context, report)]
     if part.has("format"):
         pieces += [("format", one) for one in _format(part, out, report)]
     lengths = [(keyword, {keyword: out.pop(keyword)}) for keyword in ("minLength", "maxLength") if keyword in out]
@@ -124,11 +124,15 @@ def _compiling(
     return kept
 
 
-def _pattern(part: Part, report: Report) -> list[dict[str, Any]]:
+def _pattern(part: Part, context: Context, report: Report) -> list[dict[str, Any]]:
+    pattern = part.schema.get("pattern", "")
+    if has_assertion(pattern) and not context.may_complement():
+        report.leave_out(part, "pattern", "too many patterns have assertions like '(?!a)'.")
+        return []
     try:
-        return [{"pattern": one} for one in conjuncts_of(part.schema.get("pattern", "")) if one]
+        return [{"pattern": one} for one in conjuncts_of(pattern) if one]
     except ValueError as error:
-        report.leave_out(part, "pattern", f"{error} in '{part.schema['pattern'][:80]}'.")
+        report.leave_out(part, "pattern", f"{error} in '{pattern[:80]}'.")
         return []
 
 

@@ -1,0 +1,77 @@
+"""docs/structured-output.md, printed from the keywords: `scripts/docs` writes it, and a test compares it with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from crossette.text.schema.formats import ALIASES, CHECKED_FORMATS, FORMAT_SCHEMAS, FORMATS, INTEGER_FORMATS
+from crossette.text.schema.keywords import ANNOTATIONS, COPIED, LIMITED, NO_EFFECT_ALONE, REPLACED, REWRITTEN
+
+PAGE = Path(__file__).parents[2] / "docs/structured-output.md"
+
+HEAD = """\
+# Structured output
+
+A JSON schema comes as `response_format`, as `guided_json` or `structured_outputs.json`, or as the `parameters` of a
+tool. A grammar enforces it token by token, and a validator that is independent of the grammar checks every finished
+answer and call.
+
+Some keywords cannot be enforced token by token. `strict: true`, in `response_format.json_schema` or in a function,
+refuses them: the error is a 400 with the JSON pointer and the keyword of each. Otherwise they are left out of the
+grammar, and only the validator checks them.
+
+The grammar closes an object with `properties` and no rule for additional ones, as with `additionalProperties: false`:
+small models fill an open object with endless keys. A property that is required and not listed may have any value.
+
+Without `$schema` a schema is of draft 2020-12, and may have `items` as a list, `dependencies`, and exclusive bounds as
+booleans, of older drafts, and `nullable` next to `type`, of OpenAPI 3.0. `$ref` resolves against the nearest `$id`;
+a reference to anything outside the schema is an error.
+
+Names of keywords are compared as they are. A misspelled one is an annotation.
+
+`scripts/docs` prints this page from `src/crossette/text/schema/keywords.py` and `formats.py`.
+"""
+
+ALWAYS = "always"
+
+
+def page() -> str:
+    return "\n".join([HEAD, *_keywords(), "", *_formats(), ""])
+
+
+def _keywords() -> Iterator[str]:
+    yield from (
+        "## Keywords",
+        "",
+        "| keyword | enforced token by token | otherwise | with `strict` |",
+        "|---|---|---|---|",
+    )
+    enforced = {**dict.fromkeys(COPIED | REWRITTEN, ALWAYS), **{name: one.enforced for name, one in LIMITED.items()}}
+    enforced |= {name: one.enforced for name, one in REPLACED.items()}
+    for name, when in sorted(enforced.items(), key=lambda pair: pair[0].lower()):
+        if when == ALWAYS:
+            yield f"| `{name}` | always | | |"
+        else:
+            yield f"| `{name}` | {when.replace('|', '&#124;')} | checked afterwards | refused |"
+    for name, needed in sorted(NO_EFFECT_ALONE.items()):
+        if name not in enforced:
+            yield f"| `{name}` | with `{needed}`; an annotation without it | | |"
+    yield f"| {_listed(ANNOTATIONS)}, and any other name | annotation: no value violates it | | |"
+
+
+def _formats() -> Iterator[str]:
+    yield from ("## Formats", "", "| `format` | what it is |", "|---|---|")
+    yield f"| {_listed({*FORMATS, *FORMAT_SCHEMAS})} | enforced token by token |"
+    yield f"| {_listed(ALIASES)} | enforced, as {_listed(set(ALIASES.values()))} |"
+    yield f"| {_listed(INTEGER_FORMATS)} | bounds of integers, up to 2**53 |"
+    yield f"| {_listed(CHECKED_FORMATS)} | checked afterwards; refused with `strict` |"
+    yield "| any other | annotation |"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
