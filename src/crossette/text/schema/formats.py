@@ -46,6 +46,11 @@ _MAILBOX = f"(?:{'|'.join(map(_atoms, range(8)))})@{_label()}(?:{'|'.join(map(_l
 _POINTER = "(?:/(?:[^/~]|~[01])*)*"
 _BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 
+_CHAR = "(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
+_NO_COLON = "(?:[A-Za-z0-9._~!$&'()*+,;=@-]|%[0-9A-Fa-f]{2})"
+_PATH = f"(?:/(?:{_CHAR}+(?:/{_CHAR}*)*)?|{_NO_COLON}+(?:/{_CHAR}*)*)?"
+_TAIL = f"(?:\\?(?:{_CHAR}|[/?])*)?(?:#(?:{_CHAR}|[/?])*)?"
+
 FORMAT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
     "date": {"pattern": f"^{_DATE}$"},
     "time": {"pattern": f"^{_TIME}$"},
@@ -57,6 +62,7 @@ FORMAT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
     "base64": {"pattern": f"^{_BASE64}$"},
     "byte": {"pattern": f"^{_BASE64}$"},
     "base64url": {"pattern": "^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2}(?:==)?|[A-Za-z0-9_-]{3}=?)?$"},
+    "uri-reference": {"anyOf": [{"format": "uri"}, {"pattern": f"^{_PATH}{_TAIL}$"}]},
     "e164": {"pattern": "^\\+[1-9][0-9]{6,14}$"},
 }
 """Formats that are defined here, as schemas. The compiler's own versions allow 29 February in every year and 61 seconds
@@ -77,9 +83,7 @@ FORMATS: Final = frozenset({"duration", "ipv4", "ipv6", "uri", "uuid"})
 ALIASES: Final = {"guid": "uuid", **{f"uuid{version}": "uuid" for version in range(1, 9)}}
 """Other names of enforced formats."""
 
-CHECKED_FORMATS: Final = frozenset(
-    {"regex", "uri-reference", "uri-template", "iri", "iri-reference", "idn-email", "idn-hostname"}
-)
+CHECKED_FORMATS: Final = frozenset({"regex", "uri-template", "iri", "iri-reference", "idn-email", "idn-hostname"})
 """Formats of the specification that only the validator implements."""
 
 INTEGER_FORMATS: Final[Mapping[str, tuple[int, int]]] = {

@@ -68,7 +68,10 @@ REPLACED: Final = {
 """Keywords that are enforced where other keywords say the same."""
 
 LIMITED: Final = {
-    "oneOf": Limited("if its alternatives certainly exclude each other; else as `anyOf`"),
+    "oneOf": Limited(
+        "if its alternatives certainly exclude each other, or are up to four whose complement other keywords describe; "
+        "else as `anyOf`"
+    ),
     "pattern": Limited(
         "regular expressions, look-ahead at the start, look-behind at the end, and `\\b` next to a word at either end"
     ),

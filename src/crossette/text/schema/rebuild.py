@@ -17,6 +17,7 @@ from crossette.text.schema.compiles import GUIDANCE, fault_of_names
 from crossette.text.schema.document import MAX_DEPTH, Document, union
 from crossette.text.schema.ecma_regex import to_rust
 from crossette.text.schema.keywords import COPIED, IN_PLACE, REPLACED, has_no_effect, misspelled
+from crossette.text.schema.negation import negated
 from crossette.text.schema.numbers import digits_of_step
 from crossette.text.schema.one_of import Alternatives
 from crossette.text.schema.part import OPEN, Names, Part, Schema, Unenforceable, uses_draft
@@ -31,6 +32,8 @@ _OLDER_DRAFTS = ("draft-04", "draft-06", "draft-07", "2019-09")
 MAX_PARTS = 5000
 MAX_BRANCHES = 1000
 """The most optional properties of an object, and alternatives: each is an item in the sets of the Earley parser."""
+_MAX_EXCLUSIVE = 4
+"""The most alternatives of `oneOf` that are made exclusive: each excludes each other one."""
 MAX_STEP = 10_000
 """The limit on the least common multiple of all `multipleOf`: the compiler has a state for each remainder."""
 
@@ -123,7 +126,8 @@ class _Rebuilder:
         for keyword, value in part.schema.items():
             reason = REPLACED[keyword].advice if keyword in REPLACED else unwritable(keyword, value)
             if keyword in COPIED and reason is None:
-                out[keyword] = value
+                is_size = keyword.startswith(("min", "max"))
+                out[keyword] = int(value) if is_size else value
             elif reason is not None and keyword != "propertyNames" and not has_no_effect(part, keyword):
                 self._report.leave_out(part, keyword, reason)
             elif meant := misspelled(keyword):
@@ -250,14 +254,27 @@ class _Rebuilder:
                 raise part.error(keyword, f"it has {len(branches)} alternatives, and {MAX_BRANCHES} is the limit.")
             if branches:
                 sibling_names = union(outer_names, self._document.names_of(part, without=keyword))
+                if keyword == "oneOf" and len(branches) > 1:
+                    branches = self._exclusive(part, branches, sibling_names)
                 rebuilt.append({"anyOf": [self._rebuild(one, sibling_names, depth) for one in branches]})
-            if keyword == "oneOf" and len(branches) > 1:
-                names = [union(sibling_names, self._document.names_of(one)) for one in branches]
-                if reason := self._one_of.overlap(part, branches, names):
-                    self._report.leave_out(part, keyword, reason)
         if rebuilt:
             out |= rebuilt.pop(0)
         return rebuilt
+
+    def _exclusive(self, part: Part, branches: list[Part], sibling_names: Names) -> list[Part]:
+        """The alternatives of `oneOf`, each without the values of the others if they overlap."""
+        names = [union(sibling_names, self._document.names_of(one)) for one in branches]
+        reason = self._one_of.overlap(part, branches, names)
+        if reason is None:
+            return branches
+        others = [negated(one, self._document) for one in branches] if len(branches) <= _MAX_EXCLUSIVE else [None]
+        if None in others:
+            self._report.leave_out(part, "oneOf", reason)
+            return branches
+        return [
+            one.derived({"allOf": [one, *others[:index], *others[index + 1 :]]}, "oneOf")
+            for index, one in enumerate(branches)
+        ]
 
     def _conjuncts(
         self, part: Part, out: dict[str, Any], outer_names: Names, own_names: Names, depth: int

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from crossette.text.schema.ecma_regex import to_rust
+from crossette.text.schema.ecma_regex import ANY, to_rust
 
 LAST: Final = 0x10FFFF
 """The last code point."""
@@ -56,7 +56,10 @@ _CONTROLS: Final = {"t": 9, "n": 10, "r": 13}
 
 
 def parsed(pattern: str) -> Node:
-    """The tree of a pattern in ECMA syntax. Raises ValueError for anything but a regular expression."""
+    """The tree of a pattern in ECMA syntax. Raises ValueError for anything but a regular expression.
+
+    A `.` is any character but a line feed, as for validators. For JavaScript it is none of four line breaks.
+    """
     parser = _Parser(to_rust(pattern))
     node = parser.choice()
     if parser.rest:
@@ -106,6 +109,8 @@ class _Parser:
     def _atom(self) -> Node:
         if self._take("(?s:.)"):
             return Characters(((0, LAST),))
+        if self._take(ANY):
+            return Characters(inverted([(10, 10)]))
         if self._take("["):
             return Characters(self._class())
         if self._take("^"):
