@@ -106,6 +106,10 @@ _KNOWN: Final = {*ANNOTATIONS, *COPIED, *REWRITTEN, *REPLACED, *NO_EFFECT_ALONE}
 _SHORTEST_MISSPELLED: Final = 5
 """Names shorter than this are one edit away from too many words."""
 
+_SPELLED: Final = {
+    known for known in _KNOWN - ANNOTATIONS if len(known) >= _SHORTEST_MISSPELLED and not known.startswith("$")
+} | {"type", "enum"}
+
 
 def has_no_effect(part: Part, keyword: str) -> bool:
     """Whether the value of a keyword of `REPLACED` is one that every output matches."""
@@ -133,11 +137,6 @@ def misspelled(name: str) -> str | None:
     if len(name) < _SHORTEST_MISSPELLED - 1 or name in _KNOWN or name.startswith(("x-", "$", "_")):
         return None
     return next((known for known in sorted(_SPELLED) if _is_one_edit(name, known)), None)
-
-
-_SPELLED: Final = {
-    known for known in _KNOWN - ANNOTATIONS if len(known) >= _SHORTEST_MISSPELLED and not known.startswith("$")
-} | {"type", "enum"}
 
 
 def _is_one_edit(one: str, other: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -13,7 +13,8 @@ from crossette.text.schema.part import OPEN, Context, Part, Schema
 KINDS: Final = ("null", "boolean", "number", "string", "array", "object")
 
 _MEANINGFUL: Final = {*COPIED, *REWRITTEN, *REPLACED, "nullable"}
-_MAX_DEPTH: Final = 8
+_MAX_SCHEMAS: Final = 50
+"""The most schemas in a complement."""
 _MAX_VALUES: Final = 30
 _LOWEST: Final = {"minLength": "string", "minItems": "array", "minProperties": "object"}
 _HIGHEST: Final = {"maxLength": "string", "maxItems": "array", "maxProperties": "object"}
@@ -25,16 +26,21 @@ _BEYOND: Final = {
 }
 
 
-def negated(part: Part, context: Context, depth: int = 0) -> Schema | None:
-    """A schema of exactly the values that do not match; None if no keywords express it."""
+def negated(part: Part, context: Context) -> Schema | None:
+    """A schema of exactly the values that do not match; None if no keywords express it, or only a large schema."""
+    return _negated(part, context, iter(range(_MAX_SCHEMAS)))
+
+
+def _negated(part: Part, context: Context, steps: Iterator[int]) -> Schema | None:
+    """`steps`: one is taken for each schema within."""
     schema = part.schema
-    if isinstance(schema, bool) or depth > _MAX_DEPTH:
+    if isinstance(schema, bool) or next(steps, None) is None:
         return not schema if isinstance(schema, bool) else None
     options: list[Schema] = []
     for keyword in (one for one in schema if one in _MEANINGFUL):
         if context.ignores(part, keyword):
             return None
-        option = _negated_keyword(part, keyword, context, depth)
+        option = _negated_keyword(part, keyword, context, steps)
         if option is None:
             return None
         options.append(option)
@@ -61,7 +67,7 @@ def all_of(conditions: Sequence[Schema]) -> Schema:
     return needed[0] if len(needed) == 1 else {"allOf": needed}
 
 
-def _negated_keyword(part: Part, keyword: str, context: Context, depth: int) -> Schema | None:
+def _negated_keyword(part: Part, keyword: str, context: Context, steps: Iterator[int]) -> Schema | None:
     """The values that a single keyword excludes."""
     value = part.schema[keyword]
     match keyword:
@@ -74,16 +80,16 @@ def _negated_keyword(part: Part, keyword: str, context: Context, depth: int) -> 
         case "not":
             return part.at("not")
         case "required":
-            return any_of([_absent(name) for name in value])
+            return any_of([_absent(name) for name in value]) if len(value) <= _MAX_VALUES else None
         case "properties":
-            return _negated_properties(part, context, depth)
+            return _negated_properties(part, context, steps)
         case "allOf":
-            return _all_or_none([negated(one, context, depth + 1) for one in part.members(keyword)], any_of)
+            return _all_or_none([_negated(one, context, steps) for one in part.members(keyword)], any_of)
         case "anyOf":
-            return _all_or_none([negated(one, context, depth + 1) for one in part.members(keyword)], all_of)
+            return _all_or_none([_negated(one, context, steps) for one in part.members(keyword)], all_of)
         case "$ref":
             found = context.target(part)
-            return None if found is None else negated(found, context, depth + 1)
+            return None if found is None else _negated(found, context, steps)
         case "pattern":
             return _other_texts(value, context)
         case "additionalProperties" | "items" if value is True or value == {}:
@@ -154,11 +160,11 @@ def _absent(name: str) -> Schema:
     return {"type": "object", "properties": {name: False}, OPEN: True}
 
 
-def _negated_properties(part: Part, context: Context, depth: int) -> Schema | None:
+def _negated_properties(part: Part, context: Context, steps: Iterator[int]) -> Schema | None:
     """Objects with a property that does not match."""
     options: list[Schema] = []
     for name, one in zip(part.schema["properties"], part.members("properties"), strict=True):
-        other = negated(one, context, depth + 1)
+        other = _negated(one, context, steps)
         if other is None:
             return None
         if other is not False:
