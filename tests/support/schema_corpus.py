@@ -376,7 +376,6 @@ def annotated() -> Iterator[Schema]:
     for keyword, value in ANNOTATIONS.items():
         yield {"type": "integer", "maximum": 9, keyword: value}
     yield closed(a={"type": "string", "maxLength": 3, "contentEncoding": "base64", "contentMediaType": "text/plain"})
-    yield {"$schema": DRAFTS[7], "type": "string", "contentEncoding": "base64", "maxLength": 3}
     yield {**closed(a=INTEGER), "additonalProperties": {"type": "null"}}
 
 
@@ -411,19 +410,30 @@ def integer_formats() -> Iterator[Schema]:
         yield {"type": ["integer", "null"], "format": name, "minimum": -3, "exclusiveMaximum": 300}
 
 
-def of_other_drafts() -> Iterator[Schema]:
-    """Keywords of older drafts and of OpenAPI, without `$schema`. `drafts.of_one_draft` has the same in one draft."""
-    yield {"type": "array", "items": [INTEGER, WORD], "minItems": 2, "maxItems": 2}
-    yield {"type": "array", "items": [INTEGER], "additionalItems": False}
-    yield closed(a={"type": "array", "items": [FLAG], "additionalItems": INTEGER, "maxItems": 4})
-    yield {"type": "integer", "minimum": 3, "exclusiveMinimum": True, "maximum": 9, "exclusiveMaximum": False}
-    yield {"type": "string", "nullable": True, "maxLength": 2}
-    yield {"type": "string", "nullable": True, "enum": ["a", "b"]}
-    tuples = {"type": "array", "items": [{"enum": ["a"]}], "maxItems": 2}
-    yield {"type": "object", "properties": {"a": tuples, "b": {"$ref": "#/properties/a/items/0"}}, "required": ["b"]}
+def mixed() -> Iterator[tuple[Schema, Schema]]:
+    """Keywords of older drafts and of OpenAPI without `$schema`, and the same in draft 2020-12."""
+    tuples = {"type": "array", "items": [INTEGER, WORD], "minItems": 2, "maxItems": 2}
+    yield tuples, {**tuples, "prefixItems": [INTEGER, WORD], "items": True}
+    closed_tuple = {"type": "array", "prefixItems": [INTEGER], "items": False}
+    yield {"type": "array", "items": [INTEGER], "additionalItems": False}, closed_tuple
+    yield closed(a={"type": "array", "items": [INTEGER], "additionalItems": False}), closed(a=closed_tuple)
+    yield (
+        {"type": "integer", "minimum": 3, "exclusiveMinimum": True, "maximum": 9, "exclusiveMaximum": False},
+        {"type": "integer", "minimum": 4, "maximum": 9},
+    )
+    yield {"type": "string", "nullable": True, "maxLength": 2}, {"type": ["string", "null"], "maxLength": 2}
+    yield {"type": "string", "nullable": True, "enum": ["a", "b"]}, {"enum": ["a", "b", None]}
+    first = {"type": "array", "items": [{"enum": ["a"]}], "maxItems": 2}
+    yield (
+        closed(["b"], a=first, b={"$ref": "#/properties/a/items/0"}),
+        closed(["b"], a={"type": "array", "prefixItems": [{"enum": ["a"]}], "maxItems": 2}, b={"enum": ["a"]}),
+    )
+    encoded = {"type": "string", "maxLength": 3}
+    yield {"$schema": DRAFTS[7], "contentEncoding": "base64", **encoded}, encoded
 
 
 def negations() -> Iterator[Schema]:
+    inner: Schema
     yield {"anyOf": [{"not": {}}, INTEGER]}
     yield {"type": "object", "properties": {"a": {"not": {}}, "b": FLAG}}
     yield {"not": {"type": ["object", "array", "string"]}}
@@ -455,7 +465,8 @@ def negations() -> Iterator[Schema]:
 
 
 def conditions() -> Iterator[Schema]:
-    properties = {"kind": {"enum": ["x", "y"]}, "size": INTEGER, "note": WORD}
+    properties: Schema = {"kind": {"enum": ["x", "y"]}, "size": INTEGER, "note": WORD}
+    condition: Schema
     x, is_x = {"properties": {"kind": {"const": "x"}}}, {"properties": {"kind": {"const": "x"}}, "required": ["kind"]}
     for condition in (x, is_x, {"required": ["size"]}, True, False):
         yield {"type": "object", "properties": properties, "if": condition, "then": {"required": ["note"]}}
@@ -530,7 +541,6 @@ ACCEPTED: list[Schema] = [
             *(texts, numbers, values, arrays, objects, unions, disjoint, references, programs, annotated),
             *(
                 integer_formats,
-                of_other_drafts,
                 negations,
                 conditions,
                 names_and_items,

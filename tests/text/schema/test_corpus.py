@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 
+import jsonschema_rs
 import pytest
 
 from crossette.engine import Engine
@@ -16,7 +17,7 @@ from crossette.testing.fake_tokenizer import IM_END, FakeTokenizer
 from crossette.text import output_format
 from crossette.text.output_format import OutputFormat
 from crossette.types import FinishReason
-from support.schema_corpus import ACCEPTED, CHECKED, REFUSED, Schema, random_schemas
+from support.schema_corpus import ACCEPTED, CHECKED, REFUSED, Schema, mixed, random_schemas
 from support.schema_walks import SAMPLE_SIZE, corpus_of_models, generate, report, sampled, verdict, walk
 
 pytestmark = pytest.mark.slow
@@ -31,6 +32,7 @@ def compiler() -> GrammarCompiler:
 
 
 def walks(compiler: GrammarCompiler, schema: Schema, answer_format: OutputFormat) -> Iterable[str]:
+    """The verdicts on random texts by a validator that knows only `schema`."""
     for seed in range(NUM_WALKS):
         generated = walk(compiler.matcher(answer_format.constraint), random.Random(seed))
         text = None if generated is None else generated.decode()
@@ -53,6 +55,17 @@ def test_random_tokens_are_valid_for_every_schema(
     assert counts["unfinished"] < 0.05 * counts.total()
 
 
+def test_keywords_of_other_drafts_are_enforced_without_a_draft(
+    compiler: GrammarCompiler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts: Counter[str] = Counter()
+    for sent, same in mixed():
+        counts.update(walks(compiler, same, output_format.json_schema(sent, "p", strict=True)))
+
+    report(capsys, "schemas of mixed drafts", counts)
+    assert counts["valid"] > 20
+
+
 def test_random_schemas_are_enforced_or_rejected_by_pointer(
     compiler: GrammarCompiler, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,6 +74,9 @@ def test_random_schemas_are_enforced_or_rejected_by_pointer(
         try:
             answer_format = output_format.json_schema(schema, "p", strict=True)
             compiler.matcher(answer_format.constraint)
+            jsonschema_rs.validator_for(schema, offline=True)  # of one draft
+        except jsonschema_rs.ValidationError:
+            continue
         except InvalidRequest as error:
             assert " at '" in error.message, error.message
             counts["refused"] += 1

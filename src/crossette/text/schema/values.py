@@ -92,29 +92,31 @@ def _bounds(part: Part, side: Side) -> Iterator[tuple[str, float, bool]]:
 
 # --- strings ---
 
+_LENGTHS: Final[tuple[str, ...]] = ("minLength", "maxLength")
+_Piece = tuple[str, dict[str, Any]]
+"""A keyword, and a schema that says the same."""
+
 
 def read_text(part: Part, out: dict[str, Any], context: Context, report: Report) -> list[dict[str, Any]]:
     """The schemas of `pattern` and `format`, which apply as well; lengths in `out` that cannot be enforced are dropped.
 
     A pattern with lengths may be too much for the compiler: the lengths are left out then.
     """
-    pieces = [("pattern", one) for one in _pattern(part, context, report)]
+    pieces: list[_Piece] = [("pattern", one) for one in _pattern(part, context, report)]
     if part.has("format"):
         pieces += [("format", one) for one in _format(part, out, report)]
-    lengths = [(keyword, {keyword: out.pop(keyword)}) for keyword in ("minLength", "maxLength") if keyword in out]
+    lengths: list[_Piece] = [(keyword, {keyword: out.pop(keyword)}) for keyword in _LENGTHS if keyword in out]
     if part.has("pattern") and fault_of([one for _, one in pieces + lengths]):
-        pieces, lengths = _compiling(part, pieces, report), lengths
-        lengths = _compiling(part, pieces + lengths, report)[len(pieces) :]
+        kept = _compiling(part, pieces + lengths, report)
+        pieces, lengths = ([one for one in kept if (one[0] in _LENGTHS) == wanted] for wanted in (False, True))
     for _, length in lengths:
         out |= length
     return [one for _, one in pieces]
 
 
-def _compiling(
-    part: Part, pieces: list[tuple[str, dict[str, Any]]], report: Report
-) -> list[tuple[str, dict[str, Any]]]:
+def _compiling(part: Part, pieces: list[_Piece], report: Report) -> list[_Piece]:
     """The pieces that compile together. The others are left out."""
-    kept: list[tuple[str, dict[str, Any]]] = []
+    kept: list[_Piece] = []
     for keyword, one in pieces:
         fault = fault_of([schema for _, schema in [*kept, (keyword, one)]])
         if fault:
