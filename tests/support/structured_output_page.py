@@ -35,6 +35,8 @@ Names of keywords are compared as they are. A misspelled one is an annotation.
 
 ALWAYS = "always"
 
+_PER_ROW = 8
+
 
 def page() -> str:
     return "\n".join([HEAD, *_keywords(), "", *_formats(), ""])
@@ -57,7 +59,10 @@ def _keywords() -> Iterator[str]:
     for name, needed in sorted(NO_EFFECT_ALONE.items()):
         if name not in enforced:
             yield f"| `{name}` | with `{needed}`; an annotation without it | | |"
-    yield f"| {_listed(ANNOTATIONS)}, and any other name | annotation: no value violates it | | |"
+    names = sorted(ANNOTATIONS)
+    for begin in range(0, len(names), _PER_ROW):
+        yield f"| {_listed(names[begin : begin + _PER_ROW])} | annotation: no value violates it | | |"
+    yield "| any other name | annotation | | |"
 
 
 def _formats() -> Iterator[str]:

@@ -204,9 +204,7 @@ CHAT = Table(
         ),
         "max_completion_tokens": Field(_ALIAS, limits=RANGES["max_tokens"], engine="max_tokens"),
         "safe_tokenization": Field("Whether message text that looks like a special token stays text.", default=True),
-        "tools": Field(
-            "Functions that the model may call. Their arguments match `parameters`.", engine="constraint"
-        ),
+        "tools": Field("Functions that the model may call. Their arguments match `parameters`.", engine="constraint"),
         "tool_choice": Field(
             "`none`: no call. `auto`: the model decides. `required` or `any`: at least one call. An object names a "
             "function, which is called once, or lists the allowed functions.",

@@ -139,8 +139,8 @@ RESPONSE_FORMAT = Table(
         "type": Field("The kind of format. `json_object` without `schema` is any JSON object.", default=REQUIRED),
         "json_schema": Field(
             "For `json_schema`: a schema, or an object with `name`, `schema`, `strict` and `description`, or the JSON "
-            "text of either. With `strict: true` it is rejected if a grammar cannot enforce all of it. Otherwise what "
-            "it cannot enforce is checked when the answer is complete: `docs/structured-output.md`."
+            "text of either. With `strict: true` it is rejected unless a grammar can enforce all of it "
+            "(`docs/structured-output.md`)."
         ),
         "schema": Field("For `json_object`: a schema, as older clients send it."),
         "grammar": Field("For `grammar`: GBNF with the rule `root`."),
