@@ -166,6 +166,8 @@ class Usage:
     reasoning_tokens: int = 0
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
+    retried_tokens: int = 0
+    """Completion tokens of attempts that failed a check and were sampled again."""
 
     @property
     def total_tokens(self) -> int:

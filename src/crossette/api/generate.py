@@ -20,7 +20,7 @@ from crossette.api.extras import Extras
 from crossette.api.guards.admission import Admission
 from crossette.api.guards.sizes import check_sizes
 from crossette.api.http import EventStream, cancel_on_disconnect, json_response, read_json
-from crossette.api.perf_headers import metric_headers
+from crossette.api.perf_headers import checked_header, metric_headers
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
 from crossette.api.services import Services
@@ -88,9 +88,10 @@ async def create(
     plan = await services.grammars.plan(call.plan, engine) if call.plan is not None else PLAIN
     extras = Extras.of(body, engine.tokenizer, dialect)
     reply = endpoint.reply(_head(exchange.answer_id, body, engine.info, dialect), body, dialect, extras)
-    call = _within_budget(call, body.num_generated, admission)
+    max_attempts = services.settings.max_attempts if plan.checked else 1
+    call = _within_budget(call, body.num_generated * max_attempts, admission)
     requests = _requests(exchange.answer_id, body, call, engine, dialect, plan.constraint, exchange.caller.id)
-    admission.begin(engine, requests)
+    admission.begin(engine, requests, max_attempts)
     exchange.answer = answer = start(
         engine,
         requests,
@@ -99,8 +100,10 @@ async def create(
         traced=extras is not None and extras.needs_tokens,
         plan=plan,
         timings=timings,
+        max_attempts=max_attempts,
+        holds_all=not body.stream,
     )
-    headers = partial(metric_headers, answer, dialect)
+    headers = partial(_headers, answer, dialect, plan)
 
     async def close() -> None:
         await answer.aclose()
@@ -116,6 +119,10 @@ async def create(
         await close()  # a coroutine that was cancelled before it started has closed nothing
 
 
+def _headers(answer: Answer, dialect: Dialect, plan: OutputPlan) -> dict[str, str]:
+    return metric_headers(answer, dialect) | checked_header(plan.checked)
+
+
 def _head(answer_id: str, body: GenerationFields, info: ModelInfo, dialect: Dialect) -> Head:
     fingerprint = _fingerprint(info) if dialect.fingerprints else UNSET
     return Head(answer_id, body.model, system_fingerprint=fingerprint, service_tier=body.tier_used or UNSET)
@@ -127,12 +134,12 @@ def _fingerprint(info: ModelInfo) -> str:
     return "fp_" + hashlib.sha256(identity.encode()).hexdigest()[:10]
 
 
-def _within_budget(call: Call, num_choices: int, admission: Admission) -> Call:
-    """Limit answers without a requested length to the budget of the key."""
+def _within_budget(call: Call, num_generated: int, admission: Admission) -> Call:
+    """Limit answers without a requested length to the budget of the key, for `num_generated` answers to each prompt."""
     max_generated = admission.max_generated(sum(map(len, call.prompts)))
     if max_generated is None:
         return call
-    each = max(1, max_generated // (len(call.prompts) * num_choices))
+    each = max(1, max_generated // (len(call.prompts) * num_generated))
     return replace(call, default_max_tokens=min(each, call.default_max_tokens or each))
 
 

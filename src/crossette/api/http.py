@@ -54,6 +54,10 @@ class HttpSettings:
         "Maximum bytes of a schema, pattern or grammar for structured output, and of a list of tools, as JSON; "
         "larger ones are rejected with 400.",
     )
+    max_attempts: Count = setting(
+        3,
+        "Most times an answer is sampled whose schema has keywords that no grammar can enforce, until it is valid.",
+    )
     first_byte_timeout: Seconds = setting(
         15.0, "Seconds that a stream's status waits for the first token; then 200 and comment lines are sent."
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from crossette.engine import Engine, Generation
+from crossette.errors import OutputMismatch
+from crossette.generation.attempts import HeldDeltas, Retry
 from crossette.generation.choice import Choice, Delta, Echo, Stops
 from crossette.text.output_plan import PLAIN, OutputPlan
 from crossette.types import GenerationRequest, TokenOutput, Usage
@@ -30,8 +32,9 @@ class Answer:
         self,
         generations: Sequence[Generation],
         requests: Sequence[GenerationRequest],
-        choices: Sequence[Choice],
+        choices: list[Choice],
         timings: Timings | None = None,
+        retry: Retry | None = None,
     ) -> None:
         self.requests = requests
         self.choices = choices
@@ -40,7 +43,11 @@ class Answer:
         """The tokens of all prompts, including those that no step has begun."""
         self.num_open = len(choices)
         """The number of choices that have not ended."""
-        self._generations = generations
+        self._generations = list(generations)
+        """One for each prompt, then one for each further attempt."""
+        self._retried: list[int] = []
+        """The choice of each further attempt."""
+        self._retry = retry
         self._last_waits: Sequence[float | None] | None = None
         """The waits of the prompts when the answer was closed; None while it is open."""
         self._per_prompt = requests[0].n
@@ -71,6 +78,7 @@ class Answer:
             reasoning_tokens=sum(choice.num_reasoning for choice in choices),
             accepted_prediction_tokens=sum(choice.num_accepted for choice in predicting),
             rejected_prediction_tokens=sum(choice.num_rejected for choice in predicting),
+            retried_tokens=sum(choice.num_retried for choice in choices),
         )
 
     @property
@@ -83,7 +91,7 @@ class Answer:
         """How long each prompt waited for its first step, in seconds; None for one that no step has begun."""
         if self._last_waits is not None:
             return self._last_waits
-        return [generation.queued_s for generation in self._generations]
+        return [generation.queued_s for generation in self._generations[: len(self.requests)]]
 
     async def deltas(self) -> AsyncGenerator[Delta]:
         """Yield the deltas of all choices. Closing the iterator ends the choices that still run."""
@@ -91,18 +99,45 @@ class Answer:
             for generation in self._generations:
                 stack.push_async_callback(generation.aclose)
             outputs = await stack.enter_async_context(aclosing(merge(self._generations)))
-            async for prompt_index, output in outputs:
-                generation = self._generations[prompt_index]
-                choice = self.choices[prompt_index * self._per_prompt + output.index]
+            async for source, output in outputs:
                 self.timings.first_token = self.timings.first_token or perf_counter()
-                delta = choice.read(output)
+                index = self._choice_of(source, output)
+                try:
+                    delta = self.choices[index].read(output)
+                except OutputMismatch:
+                    if output.finish_reason is None:
+                        self._generations[source].finish(output.index)
+                    if not self._begin_retry(index):
+                        raise
+                    stack.push_async_callback(self._generations[-1].aclose)
+                    continue
                 if delta is None:
                     continue
                 if delta.finish_reason is not None:
                     self._note_end()
                     if output.finish_reason is None:
-                        generation.finish(output.index)
-                yield delta
+                        self._generations[source].finish(output.index)
+                for released in [delta] if self._retry is None else self._retry.held[index].release(delta):
+                    yield released
+
+    def _choice_of(self, source: int, output: TokenOutput) -> int:
+        """The choice of an output of generation `source`."""
+        if source < len(self.requests):
+            return source * self._per_prompt + output.index
+        return self._retried[source - len(self.requests)]
+
+    def _begin_retry(self, index: int) -> bool:
+        """Begin another attempt at a choice that failed its check; False if there is none."""
+        if self._retry is None:
+            return False
+        prompt_index, index_of_prompt = divmod(index, self._per_prompt)
+        begun = self._retry.begin(self.choices[index], self.requests[prompt_index], index_of_prompt)
+        if begun is None:
+            return False
+        self.choices[index], generation = begun
+        self._generations.append(generation)
+        self._retried.append(index)
+        return True
 
     def _note_end(self) -> None:
         self.num_open -= 1
@@ -126,11 +161,15 @@ def start(
     traced: bool = False,
     plan: OutputPlan = PLAIN,
     timings: Timings | None = None,
+    max_attempts: int = 1,
+    holds_all: bool = True,
 ) -> Answer:
     """Admit all requests of one call, or none. Raises what the engine's admission raises.
 
     Answers begin with the last `echo_last` tokens of their prompts. If `traced`, deltas list their tokens. `plan`
     parses the output; its constraint is already in the requests. Pass `timings` if the answer began before this call.
+    If the plan has keywords that only its check enforces, a choice that fails it is sampled again, up to
+    `max_attempts` times in all, unless text of it was yielded: with `holds_all` none is before the check.
     """
     generations: list[Generation] = []
     try:
@@ -140,23 +179,39 @@ def start(
         for generation in generations:
             asyncio.get_running_loop().create_task(generation.aclose())
         raise
-    choices: list[Choice] = []
-    for request in requests:
+
+    def choice(index: int, request: GenerationRequest, previous: Choice | None = None) -> Choice:
         echo = Echo(engine.tokenizer, request.prompt, echo_last) if echo_last else None
-        for _ in range(request.n):
-            choices.append(Choice(len(choices), engine.tokenizer, stops, plan, traced=traced, echo=echo))
-    return Answer(generations, requests, choices, timings)
+        return Choice(index, engine.tokenizer, stops, plan, traced=traced, echo=echo, previous=previous)
+
+    choices = [
+        choice(prompt_index * request.n + index, request)
+        for prompt_index, request in enumerate(requests)
+        for index in range(request.n)
+    ]
+    retry = None
+    if plan.checked:
+        held = [HeldDeltas(plan, holds_all=holds_all) for _ in choices]
+        retry = Retry(engine.generate, choice, max_attempts, held)
+    return Answer(generations, requests, choices, timings, retry)
 
 
 async def merge(generations: Sequence[Generation]) -> AsyncGenerator[tuple[int, TokenOutput]]:
-    """Yield the outputs of several generations as they come, each with the index of its generation."""
+    """Yield the outputs of several generations as they come, each with the index of its generation.
+
+    Generations may be appended while it runs.
+    """
+    num_begun = 0
     if len(generations) == 1:
+        num_begun = 1
         async for first_output in generations[0]:
             yield 0, first_output
-        return
-    pending = {asyncio.ensure_future(_next(g)): index for index, g in enumerate(generations)}
+    pending: dict[asyncio.Future[TokenOutput | None], int] = {}
     try:
-        while pending:
+        while pending or num_begun < len(generations):
+            for index in range(num_begun, len(generations)):
+                pending[asyncio.ensure_future(_next(generations[index]))] = index
+            num_begun = len(generations)
             done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(done, key=pending.__getitem__):
                 index = pending.pop(task)

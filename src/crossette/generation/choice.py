@@ -81,10 +81,14 @@ class Choice:
         *,
         traced: bool = False,
         echo: Echo | None = None,
+        previous: Choice | None = None,
     ) -> None:
+        """`previous` is a failed attempt at the same choice, whose tokens count as well."""
         self.index = index
         self.num_tokens = self.num_reasoning = 0
         self.num_cached = self.num_accepted = self.num_rejected = 0
+        self.num_retried = 0
+        """The tokens of failed attempts, which `num_tokens` includes."""
         self._logprob_sum = 0.0
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer()
@@ -101,11 +105,19 @@ class Choice:
         self._num_released = 0
         self._all_pieces: list[Piece] = []
         """All pieces so far, if the plan validates the answer."""
+        if previous is not None:
+            self._add_counts(previous)
+
+    def _add_counts(self, previous: Choice) -> None:
+        self.num_tokens = self.num_retried = previous.num_tokens
+        self.num_reasoning = previous.num_reasoning
+        self.num_cached = previous.num_cached
+        self.num_accepted, self.num_rejected = previous.num_accepted, previous.num_rejected
 
     @property
     def mean_logprob(self) -> float:
         """The mean logprob of its tokens so far, if logprobs were requested."""
-        return self._logprob_sum / max(1, self.num_tokens)
+        return self._logprob_sum / max(1, self.num_tokens - self.num_retried)
 
     @property
     def only_calls(self) -> bool:
@@ -118,7 +130,8 @@ class Choice:
         Tokens after the one that completes a stop string are not read, and not counted. Raises OutputMismatch, or
         InvalidRequest, for an answer that ends without matching its output format.
         """
-        self.num_cached += output.cached_tokens
+        if not self.num_retried:  # the prompt counts once
+            self.num_cached += output.cached_tokens
         self.num_accepted += output.accepted_tokens
         self.num_rejected += output.rejected_tokens
         echo = self._read_echo(output)

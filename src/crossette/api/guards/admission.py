@@ -55,13 +55,13 @@ class Admission:
         left = self._reservation.remaining(self._used_tokens) if self._reservation else None
         return None if left is None else max(1, left - prompt_tokens)
 
-    def begin(self, engine: Engine, requests: Sequence[GenerationRequest]) -> None:
+    def begin(self, engine: Engine, requests: Sequence[GenerationRequest], max_attempts: int = 1) -> None:
         """Charge the prompts. Raises RateLimited, BudgetSpent or Overloaded, and then charges nothing."""
         now = self._controller.now()
         try:
             wait = engine.estimate_wait(requests[0])
             check_queue(wait, self._controller.queue, self._controller.retry_schedules[engine.info.name], now)
-            self._noting_refusal(lambda: self._admit(requests, now))
+            self._noting_refusal(lambda: self._admit(requests, max_attempts, now))
         except (RetryLater, BudgetSpent):
             if self._reservation is not None:
                 self._reservation.cancel(now, took_request=False)
@@ -104,10 +104,10 @@ class Admission:
     def _enter(self) -> None:
         self._reservation = self._controller.limiter.begin(self.caller, self._controller.now())
 
-    def _admit(self, requests: Sequence[GenerationRequest], now: float) -> None:
+    def _admit(self, requests: Sequence[GenerationRequest], max_attempts: int, now: float) -> None:
         if self._reservation is not None:
             prompt_tokens = sum(len(request.prompt) for request in requests)
-            max_generated = sum(request.n * request.sampling.max_tokens for request in requests)
+            max_generated = max_attempts * sum(request.n * request.sampling.max_tokens for request in requests)
             self._reservation.admit(prompt_tokens, max_generated, self._used_tokens, now)
 
     def _noting_refusal(self, step: Callable[[], None]) -> None:

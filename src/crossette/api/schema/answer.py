@@ -24,6 +24,8 @@ class CompletionTokensDetails(msgspec.Struct):
     reasoning_tokens: int
     accepted_prediction_tokens: int
     rejected_prediction_tokens: int
+    retried_tokens: int | UnsetType = UNSET
+    """Tokens of attempts whose text failed a check, if there were any."""
 
 
 class UsageBody(msgspec.Struct):
@@ -41,7 +43,10 @@ def usage_body(usage: Usage) -> UsageBody:
         usage.completion_tokens,
         PromptTokensDetails(usage.cached_tokens),
         CompletionTokensDetails(
-            usage.reasoning_tokens, usage.accepted_prediction_tokens, usage.rejected_prediction_tokens
+            usage.reasoning_tokens,
+            usage.accepted_prediction_tokens,
+            usage.rejected_prediction_tokens,
+            usage.retried_tokens or UNSET,
         ),
     )
 
