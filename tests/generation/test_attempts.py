@@ -14,7 +14,8 @@ from crossette.generation.accumulator import collect
 from crossette.generation.answer import start
 from crossette.generation.attempts import attempt, derived_seed
 from crossette.generation.choice import Delta, Stops
-from crossette.testing.fake_engine import IM_END, FakeEngine
+from crossette.testing.fake_engine import FakeEngine
+from crossette.testing.fake_tokenizer import IM_END
 from crossette.text.output_format import OutputFormat
 from crossette.text.output_plan import OutputPlan
 from crossette.text.pieces import joined
