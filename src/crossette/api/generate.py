@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,14 +21,17 @@ from crossette.api.extras import Extras
 from crossette.api.guards.admission import Admission
 from crossette.api.guards.sizes import check_sizes
 from crossette.api.http import EventStream, cancel_on_disconnect, json_response, read_json
-from crossette.api.perf_headers import checked_header, metric_headers
+from crossette.api.perf_headers import metric_headers
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
+from crossette.api.schema_headers import schema_headers
 from crossette.api.services import Services
 from crossette.engine import Engine, ModelInfo
 from crossette.generation.answer import Answer, Timings, start
 from crossette.text.output_plan import PLAIN, OutputPlan
 from crossette.types import Constraint, GenerationRequest
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -89,6 +93,8 @@ async def create(
     extras = Extras.of(body, engine.tokenizer, dialect)
     reply = endpoint.reply(_head(exchange.answer_id, body, engine.info, dialect), body, dialect, extras)
     max_attempts = services.settings.max_attempts if plan.checked else 1
+    for name, value in schema_headers(plan).items():
+        log.info("%s: %s", name, value)
     call = _within_budget(call, body.num_generated * max_attempts, admission)
     requests = _requests(exchange.answer_id, body, call, engine, dialect, plan.constraint, exchange.caller.id)
     admission.begin(engine, requests, max_attempts)
@@ -120,7 +126,7 @@ async def create(
 
 
 def _headers(answer: Answer, dialect: Dialect, plan: OutputPlan) -> dict[str, str]:
-    return metric_headers(answer, dialect) | checked_header(plan.checked)
+    return metric_headers(answer, dialect) | schema_headers(plan)
 
 
 def _head(answer_id: str, body: GenerationFields, info: ModelInfo, dialect: Dialect) -> Head:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 from time import perf_counter
-from urllib.parse import quote
 
 import msgspec
 
@@ -16,8 +14,6 @@ from crossette.types import SamplingParams
 
 _OPTIONS = [field.name for field in fields(SamplingParams) if field.name not in ("logit_bias", "ignore_eos")]
 """The sampling options in a header: without `logit_bias`, which may be large, and `ignore_eos`, which is none."""
-
-_MAX_POINTERS = 20
 
 
 def perf_metrics(answer: Answer) -> PerfMetrics:
@@ -38,15 +34,6 @@ def perf_metrics(answer: Answer) -> PerfMetrics:
         if prediction:
             metrics["speculation-prompt-matched-tokens"] = usage.accepted_prediction_tokens
     return metrics
-
-
-def checked_header(pointers: Sequence[str]) -> dict[str, str]:
-    """`x-crossette-checked`: keywords that the answer's check enforces, and not its grammar; at most the first 20."""
-    if not pointers:
-        return {}
-    shown = [quote(pointer, safe="/~") for pointer in pointers[:_MAX_POINTERS]]
-    more = [f"and {len(pointers) - _MAX_POINTERS} more"] if len(pointers) > _MAX_POINTERS else []
-    return {"x-crossette-checked": ", ".join([*shown, *more])}
 
 
 def metric_headers(answer: Answer, dialect: Dialect) -> dict[str, str]:

@@ -65,15 +65,16 @@ class OutputPlan:
         return (*own, *(self.tool_set.checked if self.tool_set is not None else ()))
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about keywords that may be misspelled."""
+        formats = [self.output_format] if self.output_format is not None else []
+        formats += self.tool_set.argument_formats.values() if self.tool_set is not None else []
+        return tuple(dict.fromkeys(note for one in formats for note in one.notes))
+
+    @property
     def is_checked(self) -> bool:
         """Whether `check` has anything to validate."""
         return self.output_format is not None or self.tool_set is not None
-
-    @property
-    def checked(self) -> tuple[str, ...]:
-        """Pointers of the keywords that only `check` enforces: an answer may fail it, and be sampled again."""
-        formats = (one for one in (self.output_format, self.tool_set) if one is not None)
-        return tuple(pointer for one in formats for pointer in one.checked)
 
     def check(self, pieces: Sequence[Piece], *, is_cut: bool) -> None:
         """Validate an answer that ended before max_tokens; `is_cut` by a stop string or stop token of the request.

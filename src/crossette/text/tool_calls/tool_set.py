@@ -37,11 +37,6 @@ class ToolSet:
         formats = self.argument_formats.values()
         return tuple(f"{one.constraint.param}{pointer}" for one in formats for pointer in one.checked)
 
-    @property
-    def checked(self) -> tuple[str, ...]:
-        """Pointers of the keywords that only the check of the arguments enforces."""
-        return tuple(pointer for one in self.argument_formats.values() for pointer in one.checked)
-
     def check(self, calls: Sequence[ToolCall], *, is_cut: bool) -> None:
         """Validate the calls of an answer that ended before max_tokens; `is_cut` by a stop token of the request.
 

@@ -1,0 +1,28 @@
+"""Headers that state how the schemas of a request are enforced."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from crossette.text.output_plan import OutputPlan
+
+_MAX_ITEMS = 20
+_SAFE = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
+
+
+def schema_headers(plan: OutputPlan) -> dict[str, str]:
+    """`x-crossette-checked`: the keywords that no grammar enforces, so that the finished answer is checked.
+
+    `x-crossette-schema-notes`: keywords that may be misspelled. Each lists at most 20, percent-encoded.
+    """
+    headers = {"x-crossette-checked": plan.checked, "x-crossette-schema-notes": plan.notes}
+    return {name: _listed(items) for name, items in headers.items() if items}
+
+
+def _listed(items: tuple[str, ...]) -> str:
+    more = [f"and {len(items) - _MAX_ITEMS} more"] if len(items) > _MAX_ITEMS else []
+    return ", ".join([*map(_encoded, items[:_MAX_ITEMS]), *more])
+
+
+def _encoded(text: str) -> str:
+    return quote(text, safe=_SAFE)
