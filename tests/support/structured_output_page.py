@@ -19,7 +19,18 @@ answer and call.
 
 Some keywords cannot be enforced token by token. `strict: true`, in `response_format.json_schema` or in a function,
 refuses them: the error is a 400 with the JSON pointer and the keyword of each. Otherwise they are left out of the
-grammar, and only the validator checks them.
+grammar, and only the validator checks them. The header `x-crossette-checked` lists them, the log does, too.
+
+An answer that fails the check is sampled again within the same request, up to `--max-attempts` times in all (3). The
+seed of attempt k is derived from the request's seed, the choice's index and k, so the same request gives the same text.
+The tokens of all attempts count, in `usage` (`completion_tokens_details.retried_tokens` are those of failed attempts),
+limits, budgets and the ledger. At `temperature` 0 another attempt would give the same text, so the request ends at
+once. After the last attempt the request ends with the error `constraint_failed`, a 500 or an event of the stream,
+which names the pointer and the keyword.
+
+A stream cannot take back what it sent, so the value, or a call, is held until it is valid; comment lines keep the
+connection open meanwhile. Reasoning, and text before a call, stream as they come. Once some of it was sent, a failed
+check ends the request. What `max_tokens` cuts is not checked.
 
 The grammar closes an object with `properties` and no rule for additional ones, as with `additionalProperties: false`:
 small models fill an open object with endless keys. A property that is required and not listed may have any value.
@@ -28,7 +39,8 @@ Without `$schema` a schema is of draft 2020-12, and may have `items` as a list, 
 booleans, of older drafts, and `nullable` next to `type`, of OpenAPI 3.0. `$ref` resolves against the nearest `$id`;
 a reference to anything outside the schema is an error.
 
-Names of keywords are compared as they are. A misspelled one is an annotation.
+Names of keywords are compared as they are. A misspelled one is an annotation, which the header
+`x-crossette-schema-notes` and the log report.
 
 `scripts/docs` prints this page from `src/crossette/text/schema/keywords.py` and `formats.py`.
 """

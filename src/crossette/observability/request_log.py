@@ -17,7 +17,7 @@ _POLLED = {"/health/live", "/health/ready", "/metrics"}
 def note(record: RequestRecord) -> None:
     """Log a finished request. An `Observer`."""
     if record.mismatch:
-        log.error("The output does not match the request, although its grammar allowed it: %s", record.mismatch)
+        log.error("The output does not match the request: %s", record.mismatch)
     level = logging.DEBUG if record.route in _POLLED and record.status == 200 else logging.INFO
     if not log.isEnabledFor(level):
         return

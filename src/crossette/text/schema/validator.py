@@ -42,7 +42,8 @@ class JsonValidator:
         try:
             self._validator.validate(value)
         except jsonschema_rs.ValidationError as error:
-            return _message(error)
+            keyword = "".join(f"/{step}" for step in error.schema_path)
+            return f"{_message(error)} (keyword '{keyword}')"
         return None
 
 
