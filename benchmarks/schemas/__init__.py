@@ -1,0 +1,1 @@
+"""How many JSON Schemas of a file are served: see `scripts/schemas`."""
