@@ -69,21 +69,21 @@ def python_of(name: str) -> Path:
 
 def npm_folder(name: str) -> Path:
     """A folder whose `node_modules` has the client."""
-    pins = PINS["npm"][name]
+    is_dated = name not in PINS["npm"]
+    pins = PINS["npm_of_a_day" if is_dated else "npm"][name]
     if shutil.which("npm") is None:
         pytest.fail("This test needs npm. Run scripts/test --all, or: apt-get install nodejs npm")
-    package = {
-        "private": True,
-        "type": "module",
-        "dependencies": dict(pin.rsplit("@", 1) for pin in pins),
-        "overrides": PINS["brought"]["npm"],
-    }
-    folder = _folder(name, package)
+    package = {"private": True, "type": "module", "dependencies": dict(pin.rsplit("@", 1) for pin in pins)}
+    versions = ["--before", PINS["npm_of_a_day"]["day"]] if is_dated else []
+    if not is_dated:
+        package["overrides"] = PINS["brought"]["npm"]
+    folder = _folder(name, package, *versions)
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / "package.json").write_text(json.dumps(package))
-        _install(["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"], pins)
+        quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
+        _install(["npm", "install", "--prefix", str(folder), *versions, *quiet], pins)
         (folder / "ready").touch()
     return folder
 
