@@ -44,14 +44,19 @@ def main() -> None:
         raise SystemExit(f"{options.file} has no schema of {options.families or 'any family'}.")
     results = measure(cases, num_workers=options.workers, limit_s=options.limit, seed=options.seed)
     measured = list(_with_progress(results, len(cases)))
-    arguments = [options.file.name if argument == str(options.file) else argument for argument in sys.argv[1:]]
-    text = report(measured, options.file.name, " ".join(["scripts/schemas", *arguments]))
+    text = report(measured, options.file.name, _command(options.file))
     print(text)
     print(*failures(measured), sep="\n", file=sys.stderr)
     if options.details is not None:
         options.details.write_text("\n".join(map(_detail, measured)) + "\n", encoding="utf-8")
     if options.write is not None:
         write(options.write, MARK, text)
+
+
+def _command(file: Path) -> str:
+    """The command without the folder of its file."""
+    arguments = [file.name if argument == str(file) else argument for argument in sys.argv[1:]]
+    return " ".join(["scripts/schemas", *arguments])
 
 
 def _with_progress(results: Iterable[Measured], total: int) -> Iterator[Measured]:

@@ -227,11 +227,13 @@ class NestedDiscriminators(BaseModel):
 
 
 class ApplePie(BaseModel):
+    model_config = ConfigDict(extra="forbid")  # else every pie is also the other one, by their JSON schemas
     fruit: Literal["apple"] = "apple"
     slices: int
 
 
 class PumpkinPie(BaseModel):
+    model_config = ConfigDict(extra="forbid")
     filling: Literal["pumpkin"] = "pumpkin"
     slices: int
 

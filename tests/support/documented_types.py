@@ -31,7 +31,7 @@ PYDANTIC: dict[str, Refused | None] = {
     "unions: DiscriminatedPet": None,
     "unions: DiscriminatedByDefault": None,
     "unions: NestedDiscriminators": None,
-    "unions: CallableDiscriminator": None,
+    "unions: CallableDiscriminator": Refused("oneOf", "its tags have defaults: {'slices': 8} is both pies"),
     "unions: SmartUnion": None,
     "unions: ListOfUnion": None,
     "fields: Constrained": None,
