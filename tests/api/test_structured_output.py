@@ -281,6 +281,10 @@ def chained(num_links: int, beside: dict[str, Any]) -> Any:
     return links
 
 
+def strictly_of(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema, "strict": True}}
+
+
 PATHOLOGICAL: dict[str, dict[str, Any]] = {
     "deep": {"guided_json": nested(45)},
     "too deep": {"guided_json": nested(200)},
@@ -301,7 +305,7 @@ PATHOLOGICAL: dict[str, dict[str, Any]] = {
     "tree": {"guided_json": {"type": "array", "items": {"$ref": "#"}}},
     "many optional": {"guided_json": {"properties": {f"p{number}": {"type": "null"} for number in range(900)}}},
     "numbers": {"guided_json": {"type": "number", "multipleOf": 1e-300, "minimum": -1e308}},
-    "steps": {"guided_json": {"type": "integer", "multipleOf": 123456789}},
+    "steps": {"response_format": strictly_of({"type": "integer", "multipleOf": 123456789})},
     "smallest integer": {"guided_json": {"enum": [-(2**63), 1]}},
     "5,000 properties": {"guided_json": {"properties": {f"p{number}": {"type": "null"} for number in range(5000)}}},
     "5,000 required": {

@@ -592,6 +592,11 @@ CHECKED: list[tuple[Schema, str, str]] = [
     ({"$dynamicRef": "#"}, "/$dynamicRef", "$dynamicRef"),
     ({"type": "array", "prefixItems": [FLAG], "unevaluatedItems": False}, "/unevaluatedItems", "unevaluatedItems"),
     ({"$schema": DRAFTS[4], "not": {"const": 1}}, "/not", "not"),  # draft 4 knows no `const`
+    (
+        {"type": "object", "dependentSchemas": {"a": {"properties": {"b": False}}}, "unevaluatedProperties": False},
+        "/dependentSchemas",
+        "dependentSchemas",
+    ),
 ]
 """Schemas, the pointer of the keyword that is only checked, and a text that the error contains if it is strict."""
 

@@ -43,6 +43,11 @@ class Document:
         self._num_complements = 0
         self._num_branches: dict[str, int] = {}
 
+    @property
+    def has_unevaluated(self) -> bool:
+        """Whether a schema restricts unevaluated properties."""
+        return self._references.has_unevaluated
+
     def path_to(self, pointer: str) -> Iterator[Part]:
         """Yield the schemas and values on the path of a pointer, from the root on."""
         return self._references.path_to(pointer)
@@ -100,10 +105,10 @@ class Document:
         simple = self.simple(part)
         if not isinstance(simple.schema, dict):
             return frozenset()
-        names = _own_names(simple.schema)
+        names = _own_names(simple.schema, is_required_known=not self.has_unevaluated)
         for one in self._in_place(simple, without):
             names = union(names, self._gather(one, (*path, part.key), ""))
-        for one in _conditional(simple):
+        for one in _conditional(simple) if not self.has_unevaluated else ():
             names = union(names, self._gather(one, (*path, part.key), "") or frozenset())
         if not without:
             self._names[part.key] = names
@@ -118,12 +123,14 @@ class Document:
             yield target
 
 
-def _own_names(schema: dict[str, Any]) -> Names:
-    """The names of properties that are listed or required."""
+def _own_names(schema: dict[str, Any], *, is_required_known: bool) -> Names:
+    """The names of properties that are listed, and perhaps of those that are required."""
     if OPEN in schema:
         return frozenset(schema["properties"])
     if "patternProperties" in schema or schema.get("additionalProperties", False) is not False:
         return None
+    if not is_required_known:
+        return frozenset(schema.get("properties", ()))
     lists = [schema.get("required", ()), *schema.get("dependentRequired", {}).values()]
     lists += [one for one in schema.get("dependencies", {}).values() if isinstance(one, list)]
     return frozenset(schema.get("properties", ())).union(*lists)

@@ -81,6 +81,10 @@ class Part:
 class Context(Protocol):
     """The root schema that a part belongs to."""
 
+    @property
+    def has_unevaluated(self) -> bool:
+        """Whether a schema restricts unevaluated properties. Then it matters which schemas evaluate a property."""
+
     def target(self, part: Part) -> Part | None:
         """The schema that its `$ref` refers to; None if the root schema does not contain it."""
 

@@ -130,6 +130,8 @@ class _Rebuilder:
                 out[keyword] = int(value) if is_size else value
             elif reason is not None and keyword != "propertyNames" and not has_no_effect(part, keyword):
                 self._report.leave_out(part, keyword, reason)
+                writable = [one for one in value if unwritable("enum", one) is None] if keyword == "enum" else []
+                out |= {"enum": writable} if writable else {}
             elif meant := misspelled(keyword):
                 self._report.note(f"'{part.pointer_of(keyword)}' is not a keyword. Did you mean '{meant}'?")
 
@@ -267,7 +269,8 @@ class _Rebuilder:
         reason = self._one_of.overlap(part, branches, names)
         if reason is None:
             return branches
-        others = [negated(one, self._document) for one in branches] if len(branches) <= _MAX_EXCLUSIVE else [None]
+        is_possible = len(branches) <= _MAX_EXCLUSIVE and not self._document.has_unevaluated
+        others = [negated(one, self._document) for one in branches] if is_possible else [None]
         if None in others:
             self._report.leave_out(part, "oneOf", reason)
             return branches

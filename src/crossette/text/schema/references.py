@@ -24,6 +24,8 @@ class References:
         """The pointers of anchors, by URI and name."""
         self._bases: dict[str, str] = {"": ""}
         """The base URIs of schemas with an identifier, by their pointer."""
+        self.has_unevaluated = False
+        """Whether a schema restricts the properties that no other schema of the same object evaluates."""
         self._collect("id" if uses_draft(root, ("draft-03", "draft-04")) else "$id")
 
     def target(self, part: Part) -> Part | None:
@@ -67,6 +69,7 @@ class References:
             value, pointer, base = pending.pop()
             if isinstance(value, dict):
                 base = self._add(value, pointer, base, keyword)
+                self.has_unevaluated |= value.get("unevaluatedProperties", True) is not True
                 inner = [(key, one) for key, one in value.items() if key not in _VALUES]
                 pending += [(one, f"{pointer}/{escaped(key)}", base) for key, one in inner]
             elif isinstance(value, list):

@@ -20,12 +20,9 @@ def simplified(part: Part, context: Context) -> Part:
     if schema.keys().isdisjoint(_REPLACED):
         return part
     _add_null(schema)
-    conditions = [
-        *_not(part, schema, context),
-        *_if(part, schema, context),
-        *_dependencies(part, schema, context),
-        *_contains(part, schema, context),
-    ]
+    conditions = _contains(part, schema, context)
+    if not context.has_unevaluated:
+        conditions += _not(part, schema, context) + _if(part, schema, context) + _dependencies(part, schema, context)
     _list_unique(part, schema, context)
     condition = all_of(conditions)
     if condition is False:
