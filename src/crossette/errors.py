@@ -14,6 +14,7 @@
     │   ├── MethodNotAllowed    405  method_not_allowed
     │   ├── RequestTimeout      408  timeout           the body arrived too slowly
     │   ├── RequestTooLarge     413  too_large
+    │   ├── UnsupportedCoding   415  unsupported_coding  a content-encoding that cannot be decoded
     │   ├── RetryLater                   has a Retry-After
     │   │   ├── RateLimited     429  rate_limited      a limit of the key is reached
     │   │   ├── Overloaded      503  overloaded        the queue is full
@@ -25,12 +26,29 @@
     ├── DatabaseError                the database of keys and usage cannot be read or written
     └── ConfigError                  an invalid setting
 
-`kind` names the cause; each dialect maps it to its own `type` and `code`.
+`kind` names the cause; each dialect maps it to its own `type` and `code`. OpenAI has more codes for invalid requests:
+`code` has them where they are known.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+Code = Literal[
+    "missing_required_parameter",
+    "invalid_type",
+    "invalid_value",
+    "integer_below_min_value",
+    "integer_above_max_value",
+    "decimal_below_min_value",
+    "decimal_above_max_value",
+    "string_above_max_length",
+    "empty_array",
+    "array_above_max_length",
+    "object_above_max_properties",
+]
+"""OpenAI's codes for causes that are more specific than a kind of error."""
 
 
 class CrossetteError(Exception):
@@ -38,20 +56,33 @@ class CrossetteError(Exception):
 
 
 class ServingError(CrossetteError):
-    """An error that is returned over HTTP. `param` names the invalid field of the request, if any."""
+    """An error that is returned over HTTP.
+
+    `param` is the path of the invalid field of the request, if any: `messages[2].content`. `code` is OpenAI's name of
+    the cause, if it is more specific than the kind.
+    """
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "internal"
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, code: Code | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.code = code
 
 
 class InvalidRequest(ServingError):
     status = 400
     kind = "invalid_request"
+
+
+def invalid_value(param: str, allowed: Iterable[str], given: str) -> InvalidRequest:
+    """The error of a field that has a list of allowed values."""
+    values = ", ".join(map(repr, allowed))
+    return InvalidRequest(
+        f"Input should be one of {values}, not {given}, field: '{param}'", param=param, code="invalid_value"
+    )
 
 
 class UnknownField(InvalidRequest):
@@ -107,6 +138,11 @@ class RequestTimeout(ServingError):
 class RequestTooLarge(ServingError):
     status = 413
     kind = "too_large"
+
+
+class UnsupportedCoding(ServingError):
+    status = 415
+    kind = "unsupported_coding"
 
 
 class RetryLater(ServingError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from crossette.errors import InvalidRequest
+from crossette.errors import Code, InvalidRequest
 
 
 class FinishReason(StrEnum):
@@ -55,8 +55,8 @@ class SamplingParams:
             value = getattr(self, name)
             if value is not None:
                 within(name, value, limits)
-        for _, bias in self.logit_bias:
-            within("logit_bias", bias, BIAS_RANGE)
+        for token, bias in self.logit_bias:
+            within("logit_bias", bias, BIAS_RANGE, param=f"logit_bias.{token}")
 
 
 Range = tuple[float, float]
@@ -82,13 +82,26 @@ RANGES: Mapping[str, Range] = {
 BIAS_RANGE: Range = (-100, 100)
 
 
-def within(name: str, value: float, limits: Range, *, param: str | None = None) -> None:
-    """Raise InvalidRequest for a value outside its limits; the error's field is `param`, or else `name`."""
+def within(name: str, value: float, limits: Range, *, param: str | None = None, code: Code | None = None) -> None:
+    """Raise InvalidRequest for a value outside its limits; the error's field is `param`, or else `name`.
+
+    `code` is OpenAI's code, by default that of a number: `integer_below_min_value`.
+    """
     low, high = limits
     if low <= value <= high:  # false for NaN too
         return
     bounds = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-    raise InvalidRequest(f"{name} must be {bounds}: {value}", param=param or name)
+    code = code or _CODES[isinstance(value, int), value < low]
+    raise InvalidRequest(f"{name} must be {bounds}: {value}", param=param or name, code=code)
+
+
+_CODES: Mapping[tuple[bool, bool], Code] = {
+    (True, True): "integer_below_min_value",
+    (True, False): "integer_above_max_value",
+    (False, True): "decimal_below_min_value",
+    (False, False): "decimal_above_max_value",
+}
+"""By whether a number is an integer, and whether it is below its minimum."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ApiServer, parrot, serving
-from support.conversations import ask, assistant, prompt_of, refusal, user
+from support.conversations import ask, assistant, post, prompt_of, refusal, user
 
 
 def test_variables_reach_the_template() -> None:
@@ -15,6 +15,19 @@ def test_variables_reach_the_template() -> None:
     prompt = prompt_of(user("a"), template=template, chat_template_kwargs={"style": "dry", "enable_thinking": True})
 
     assert prompt == "dry!a"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("style", "dry"), ("enable_thinking", "yes"), ("reasoning_budget", True), ("content_", 0)]
+)
+def test_variables_that_the_template_does_not_use_are_rejected(
+    api: ApiServer, prefix: str, name: str, value: object
+) -> None:
+    refused = refusal(api, prefix, chat_template_kwargs={name: value})
+
+    assert refused[:2] == (400, f"chat_template_kwargs.{name}")
+    assert "the model's template has no such variable" in refused[2]
+    assert post(api, prefix, chat_template_kwargs={name: None}).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["messages", "tools", "bos_token", "add_generation_prompt", "raise_exception"])

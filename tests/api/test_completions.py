@@ -10,7 +10,7 @@ from openai import BadRequestError
 from openai.types import Completion
 
 from crossette.testing.fake_engine import FakeEngine
-from crossette.testing.fake_tokenizer import FakeTokenizer
+from crossette.testing.fake_tokenizer import END_OF_TEXT, FakeTokenizer
 from support.api_server import ApiServer, events, fingerprint, say, serving, strictly
 
 USAGE_DETAILS = {
@@ -147,7 +147,8 @@ def test_token_ids_are_unchanged_and_text_gets_one_bos() -> None:
     ("prompt", "param"),
     [
         ([], "prompt"),
-        ([[]], "prompt"),
+        ([[]], "prompt[0]"),
+        ([[1], []], "prompt[1]"),
         ("", "prompt"),
         (["a", 1], "prompt[1]"),
         ([1, "a"], "prompt[1]"),
@@ -155,13 +156,15 @@ def test_token_ids_are_unchanged_and_text_gets_one_bos() -> None:
         ([[1], [2, "x"]], "prompt[1][1]"),
         ([[[1]]], "prompt[0][0]"),
         (None, "prompt"),
+        (["a", ""], "prompt[1]"),
         (5, "prompt"),
         ({"text": "a"}, "prompt"),
         ([1.5], "prompt[0]"),
         ([True], "prompt[0]"),
-        ([-1], "prompt"),
-        ([10**6], "prompt"),
-        ([10**30], "prompt"),
+        ([-1], "prompt[0]"),
+        ([1, 10**6], "prompt[1]"),
+        ([[1], [2, 10**6]], "prompt[1][1]"),
+        ([10**30], "prompt[0]"),
         (["a"] * 1025, "prompt"),
     ],
 )
@@ -172,7 +175,44 @@ def test_an_invalid_prompt_is_rejected_with_its_path(api: ApiServer, prefix: str
 def test_one_invalid_prompt_rejects_all_and_leaves_nothing_running(api: ApiServer, prefix: str) -> None:
     answer = api.post(f"{prefix}/completions", make_body([say("fine"), ""], stream=True))
 
+    assert error_of(answer) == (400, "prompt[1]")
+
+
+@pytest.mark.parametrize("prompt", [None, ""])
+def test_an_empty_prompt_begins_from_the_bos_token(prefix: str, prompt: str | None) -> None:
+    engine = FakeEngine(lambda request, index: str(request.prompt).encode(), tokenizer=FakeTokenizer(add_bos=True))
+    with serving(engine) as api:
+        assert ended(ask(api, prefix, prompt)) == [(str((END_OF_TEXT,)), "stop")]
+        assert len(ended(ask(api, prefix, ["", "a"]))) == 2
+        assert error_of(api.post(f"{prefix}/completions", make_body([[]]))) == (400, "prompt[0]")
+
+
+@pytest.mark.parametrize("prompt", [None, ""])
+def test_a_model_without_a_bos_token_rejects_an_empty_prompt(api: ApiServer, prefix: str, prompt: str | None) -> None:
+    answer = api.post(f"{prefix}/completions", make_body(prompt))
+
     assert error_of(answer) == (400, "prompt")
+    assert "this model has no BOS token" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("add_bos", "kept"), [(False, "cde"), (True, "<|endoftext|>de")])
+def test_the_first_tokens_of_a_long_prompt_are_dropped_only_on_request(prefix: str, add_bos: bool, kept: str) -> None:
+    tokenizer = FakeTokenizer(add_bos=add_bos)
+    engine = FakeEngine(lambda request, index: b"".join(map(tokenizer.token_text, request.prompt)), tokenizer=tokenizer)
+    with serving(engine) as api:
+        raw = ask(api, prefix, ["abcde", "a"], truncate_prompt_tokens=3)
+        whole = ask(api, prefix, "abcde", truncate_prompt_tokens=0)
+
+    assert ended(raw)[0] == (kept, "stop")
+    assert raw["usage"]["prompt_tokens"] == 3 + 1 + add_bos
+    assert whole["usage"]["prompt_tokens"] == 5 + add_bos
+    assert ended(whole)[0][0].endswith("abcde")
+
+
+def test_truncation_and_suffix_at_once_are_rejected(api: ApiServer, prefix: str) -> None:
+    answer = api.post(f"{prefix}/completions", make_body(suffix="b", truncate_prompt_tokens=3))
+
+    assert error_of(answer) == (400, "truncate_prompt_tokens")
 
 
 # --- length ---
@@ -291,12 +331,6 @@ def test_each_choice_stops_independently(api: ApiServer, prefix: str) -> None:
     assert raw["usage"]["completion_tokens"] == 2 + 5
 
 
-def test_five_stop_strings_are_rejected(api: ApiServer, prefix: str) -> None:
-    answer = api.post(f"{prefix}/completions", make_body(stop=list("abcde")))
-
-    assert error_of(answer) == (400, "stop")
-
-
 # --- sampling reaches the engine ---
 
 
@@ -325,7 +359,7 @@ def test_the_models_sampling_defaults_apply_if_the_request_has_none() -> None:
         ("temperature", 2.1),
         ("temperature", -1),
         ("top_p", 1.5),
-        ("top_k", -1),
+        ("top_k", -2),
         ("min_p", 2),
         ("n", 0),
         ("n", 129),

@@ -84,7 +84,9 @@ def test_an_unsupported_field_with_an_effect_is_rejected_by_name(api: ApiServer,
             error = error_in(answer)
             assert (answer.status_code, error["param"]) == (400, name)
             assert (error["type"], error["code"]) == dialect.errors["unsupported"]
-            assert error["message"].startswith(f"'{name}' is not supported yet: leave it out, or send null")
+            assert re.match(
+                rf"'{name}' is (not supported yet|a field of /\S+): leave it out, or send null", error["message"]
+            )
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_an_unknown_field_is_rejected_with_the_message_that_clients_match(
     assert (error["type"], error["code"], error["param"]) == (*DIALECTS[prefix].errors["unknown_field"], "temprature")
 
 
-def test_a_field_of_the_other_endpoint_is_unknown(api: ApiServer, prefix: str) -> None:
+def test_a_field_of_the_other_endpoint_is_rejected(api: ApiServer, prefix: str) -> None:
     assert refused(api, f"{prefix}/completions", BODIES["completions"] | {"tools": []}) == (400, "tools")
     assert refused(api, f"{prefix}/chat/completions", BODIES["chat/completions"] | {"suffix": ""}) == (400, "suffix")
 
@@ -166,7 +168,17 @@ def test_a_field_of_the_other_endpoint_is_unknown(api: ApiServer, prefix: str) -
         ("stream_options", {"include_obfuscation": True}, "stream_options.include_obfuscation"),
         ("stream_options", {"include_usage": True}, "stream_options"),
         ("context_length_exceeded_behavior", "cut", "context_length_exceeded_behavior"),
-        ("metadata", {"a": 1}, "metadata"),
+        ("metadata", {"a": 1}, "metadata.a"),
+        ("metadata", {"a": "b", "c.d": None}, "metadata.c.d"),
+        ("metadata", {"a": {"b": "c"}}, "metadata.a"),
+        ("logit_bias", {"1": 1, "2": "b"}, "logit_bias.2"),
+        ("logit_bias", {"1": 101}, "logit_bias.1"),
+        ("logit_bias", {"a": 1}, "logit_bias"),
+        ("logit_bias", {"160000": 1}, "logit_bias.160000"),
+        ("stop_token_ids", [1, 1.5], "stop_token_ids[1]"),
+        ("stop", ["a", "b" * 5000], "stop[1]"),
+        ("prompt_cache_options", "24h", "prompt_cache_options"),
+        ("cache_prompt", 1, "cache_prompt"),
         ("ignore_eos", "no", "ignore_eos"),
     ],
 )
@@ -182,6 +194,78 @@ def test_a_missing_field_is_named(api: ApiServer, prefix: str, name: str) -> Non
     body = {key: value for key, value in BODIES[path].items() if key != name}
 
     assert refused(api, f"{prefix}/{path}", body) == (400, name)
+
+
+@pytest.mark.parametrize(
+    ("sent", "param", "allowed"),
+    [
+        ({"service_tier": "gold"}, "service_tier", ["auto", "default", "flex", "priority", "fast", "scale"]),
+        ({"service_tier": 1}, "service_tier", ["auto", "priority"]),
+        ({"response_format": {"type": "xml"}}, "response_format.type", ["text", "json_object", "json_schema"]),
+        ({"context_length_exceeded_behavior": "cut"}, "context_length_exceeded_behavior", ["truncate", "error"]),
+        ({"prediction": {"type": "text", "content": ""}}, "prediction.type", ["content"]),
+        ({"prediction": {"type": "content", "content": [{"type": 1}]}}, "prediction.content[0].type", ["text"]),
+    ],
+)
+def test_an_error_of_a_field_with_a_list_of_values_has_the_list(
+    api: ApiServer, prefix: str, endpoint: str, sent: dict[str, Any], param: str, allowed: list[str]
+) -> None:
+    error = error_in(api.post(f"{prefix}/{endpoint}", BODIES[endpoint] | sent))
+
+    assert error["param"] == param
+    assert [value for value in allowed if repr(value) not in error["message"]] == []
+
+
+def test_other_fields_of_a_chat_list_their_values_too(api: ApiServer, prefix: str) -> None:
+    for sent, param, allowed in (
+        ({"messages": [USER | {"role": "wizard"}]}, "messages[0].role", "developer"),
+        ({"thinking": {"type": "on"}}, "thinking.type", "enabled"),
+        ({"tool_choice": "some"}, "tool_choice", "required"),
+        ({"reasoning_effort": "most"}, "reasoning_effort", "minimal"),
+        ({"reasoning_history": "all"}, "reasoning_history", "interleaved"),
+    ):
+        error = error_in(api.post(f"{prefix}/chat/completions", BODIES["chat/completions"] | sent))
+        assert error["param"] == param
+        assert allowed in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ({"model": None}, "invalid_type"),
+        ({"max_tokens": "5"}, "invalid_type"),
+        ({"stop": [1]}, "invalid_type"),
+        ({"metadata": {"a": 1}}, "invalid_type"),
+        ({"service_tier": "gold"}, "invalid_value"),
+        ({"n": 0}, "integer_below_min_value"),
+        ({"n": 129}, "integer_above_max_value"),
+        ({"temperature": -1}, "decimal_below_min_value"),
+        ({"temperature": 2.5}, "decimal_above_max_value"),
+        ({"logit_bias": {"1": 200}}, "decimal_above_max_value"),
+        ({"stop": ["a"] * 200}, "array_above_max_length"),
+        ({"metadata": dict.fromkeys(map(str, range(17)), "")}, "object_above_max_properties"),
+        ({"user": "x" * 513}, "string_above_max_length"),
+        ({"temprature": 1}, "unknown_parameter"),
+        ({"store": True}, "unsupported_parameter"),
+    ],
+)
+def test_openai_s_codes_name_the_cause(
+    api: ApiServer, prefix: str, endpoint: str, sent: dict[str, Any], code: str
+) -> None:
+    error = error_in(api.post(f"{prefix}/{endpoint}", BODIES[endpoint] | sent))
+
+    assert error["code"] == (code if prefix == "/v1" else "INVALID_ARGUMENT")
+
+
+def test_a_missing_field_and_an_empty_list_have_openai_s_codes(api: ApiServer) -> None:
+    def code(path: str, body: object) -> str | None:
+        found: str | None = error_in(api.post(f"/v1/{path}", body))["code"]
+        return found
+
+    assert code("chat/completions", {"model": "fake"}) == "missing_required_parameter"
+    assert code("completions", {"prompt": "a"}) == "missing_required_parameter"
+    assert code("chat/completions", {"model": "fake", "messages": []}) == "empty_array"
+    assert code("completions", {"model": "fake", "prompt": []}) == "empty_array"
 
 
 def test_a_type_error_names_the_expected_type(api: ApiServer) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -23,6 +23,10 @@ from support.fields_page import PAGE, Wire, nested, page, table_of
 TABLES = {"completions": CompletionRequest.table, "chat/completions": ChatRequest.table}
 WIRE: dict[str, Wire] = {"completions": CompletionRequest, "chat/completions": ChatRequest, **nested()}
 EACH = [(endpoint, name) for endpoint, table in TABLES.items() for name in table]
+
+
+def is_map(endpoint: str, name: str) -> bool:
+    return any(get_origin(kind) is dict for kind in get_args(get_type_hints(WIRE[endpoint])[name]))
 
 
 def make_body(endpoint: str, **sent: object) -> dict[str, object]:
@@ -133,18 +137,94 @@ def test_the_values_of_a_map_have_limits(api: ApiServer, prefix: str, endpoint: 
 
     low, high = BIAS_RANGE
     assert answered(logit_bias={"1": low, "2": high}) == (200, None)
-    assert answered(logit_bias={"1": low - 1}) == answered(logit_bias={"1": high + 1}) == (400, "logit_bias")
+    assert answered(logit_bias={"1": low - 1}) == answered(logit_bias={"1": high + 1}) == (400, "logit_bias.1")
     key, value = fields.MAX_METADATA_KEY, fields.MAX_METADATA_VALUE
     assert answered(metadata={"k" * key: "ä" * value}) == (200, None)
-    assert answered(metadata={"k" * (key + 1): ""}) == answered(metadata={"k": "v" * (value + 1)}) == (400, "metadata")
+    assert answered(metadata={"k" * (key + 1): ""}) == (400, "metadata")
+    assert answered(metadata={"a": "", "k": "v" * (value + 1)}) == (400, "metadata.k")
 
 
-@pytest.mark.parametrize("name", ["user", "safety_identifier", "prompt_cache_key"])
+@pytest.mark.parametrize("endpoint", TABLES)
+def test_stop_strings_have_a_limit_together(api: ApiServer, prefix: str, endpoint: str) -> None:
+    def answered(*lengths: int) -> tuple[int, str | None]:
+        answer = api.post(f"{prefix}/{endpoint}", make_body(endpoint, stop=["x" * length for length in lengths]))
+        return answer.status_code, None if answer.status_code == 200 else answer.json()["error"]["param"]
+
+    assert answered(*[fields.MAX_STOP] * 4) == (200, None)
+    assert answered(*[fields.MAX_STOP] * 4, 1) == (400, "stop")
+
+
+@pytest.mark.parametrize("number", [5, 12, 64])
+def test_any_of_many_stop_strings_ends_an_answer(api: ApiServer, number: int) -> None:
+    """OpenAI's own API accepts four."""
+    for prefix, text in (("/v1", "He"), ("/inference/v1", "Hel")):
+        stops = [*(f"never {index}" for index in range(number - 1)), "l"]
+        assert choice_of(api, f"{prefix}/completions", stop=stops) == (text, "stop", 3)
+
+
+@pytest.mark.parametrize("name", ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"])
 def test_the_length_of_recorded_text_is_limited(api: ApiServer, prefix: str, name: str) -> None:
     def status(length: int) -> int:
         return api.post(f"{prefix}/completions", make_body("completions", **{name: "ä" * length})).status_code
 
     assert (status(512), status(513)) == (200, 400)
+
+
+@pytest.mark.parametrize("name", ["prompt_cache_options", "prompt_cache_breakpoint", "cache_control"])
+def test_the_length_of_a_recorded_object_is_limited(api: ApiServer, prefix: str, name: str) -> None:
+    def status(length: int) -> int:
+        sent = {name: {"ttl": "x" * (length - len('{"ttl":""}'))}}
+        return api.post(f"{prefix}/completions", make_body("completions", **sent)).status_code
+
+    assert (status(512), status(513)) == (200, 400)
+
+
+# --- integers ---
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "sent"),
+    [
+        *((endpoint, {"max_tokens": 16.0}) for endpoint in TABLES),
+        *((endpoint, {"n": 2.0, "seed": 7.0, "top_k": 40.0, "min_tokens": 1e0}) for endpoint in TABLES),
+        *((endpoint, {"stop_token_ids": [5.0, 6, 7.0]}) for endpoint in TABLES),
+        *((endpoint, {"logprobs": 2.0, "top_logprobs": 1.0, "echo_last": 3.0}) for endpoint in TABLES),
+        *((endpoint, {"priority": -3.0, "speculation": [72.0, 101.0]}) for endpoint in TABLES),
+        ("completions", {"prompt": [72.0, 105]}),
+        ("completions", {"prompt": [[72, 105], [72.0, 105.0]], "best_of": 2.0}),
+        ("chat/completions", {"prompt_token_ids": [72.0, 105.0]}),
+        ("chat/completions", {"max_completion_tokens": 1.2e1, "prompt_truncate_len": 100.0}),
+    ],
+)
+def test_a_number_without_a_fraction_is_an_integer(
+    recorder: ApiServer, received: list[GenerationRequest], prefix: str, endpoint: str, sent: dict[str, Any]
+) -> None:
+    def whole(value: Any) -> Any:
+        return [whole(item) for item in value] if isinstance(value, list) else int(value)
+
+    def answered(values: dict[str, Any]) -> tuple[object, ...]:
+        return outcome(recorder, received, f"{prefix}/{endpoint}", make_body(endpoint, seed=1) | values)
+
+    as_sent = answered(sent)
+    assert as_sent == answered({name: whole(value) for name, value in sent.items()})
+    assert as_sent[0] == 200
+
+
+@pytest.mark.parametrize("value", [1.5, 2.0**53 * 2, 1e300, -0.5])
+def test_other_numbers_are_not_integers(api: ApiServer, prefix: str, value: float) -> None:
+    """Beyond 2**53 a number with a point may not be the one that was sent."""
+    answer = api.post(f"{prefix}/completions", make_body("completions", seed=value))
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "seed")
+
+
+def test_top_k_of_minus_one_keeps_all_tokens(
+    recorder: ApiServer, received: list[GenerationRequest], prefix: str
+) -> None:
+    for endpoint in TABLES:
+        for value in (-1, -1.0, 0):
+            recorder.post(f"{prefix}/{endpoint}", make_body(endpoint, top_k=value)).raise_for_status()
+            assert received[-1].sampling.top_k == 0
 
 
 # --- defaults ---
@@ -211,7 +291,7 @@ def test_null_is_the_same_as_leaving_any_field_out(
 @pytest.mark.parametrize("endpoint", TABLES)
 def test_recorded_fields_are_in_the_log(prefix: str, endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
     names = [name for name, field in TABLES[endpoint].items() if field.state == "recorded"]
-    sent = {name: {"team": "blue"} if name == "metadata" else f"the {name}" for name in names}
+    sent = {name: {"team": "blue"} if is_map(endpoint, name) else f"the {name}" for name in names}
 
     with caplog.at_level(logging.INFO, "crossette.observability.request_log"), serving() as api:
         assert api.post(f"{prefix}/{endpoint}", make_body(endpoint, **sent)).status_code == 200
@@ -228,6 +308,7 @@ def test_large_recorded_fields_are_not_in_the_log(prefix: str, endpoint: str, ca
     metadata = ({"k": long}, {long: "v"}, {str(number): "v" * 500 for number in range(4000)})
     sent: list[dict[str, object]] = [{name: long} for name in ("model", *names) if name != "metadata"]
     sent += [{"metadata": given} for given in metadata]
+    sent += [{name: {"ttl": long}} for name in names if is_map(endpoint, name) and name != "metadata"]
 
     with caplog.at_level(logging.INFO, "crossette.observability.request_log"), serving() as api:
         statuses = {api.post(f"{prefix}/{endpoint}", make_body(endpoint, **fields)).status_code for fields in sent}
@@ -237,6 +318,62 @@ def test_large_recorded_fields_are_not_in_the_log(prefix: str, endpoint: str, ca
     assert statuses == {400, 404}
     assert [record.path for record in api.observed.records if len(repr(record)) > 2000] == []
     assert max(len(line) for line in caplog.text.splitlines()) < 2000
+
+
+# --- the prefix cache ---
+
+KEY = "prompt_cache_isolation_key"
+HEADER = "x-prompt-cache-isolation-key"
+
+
+@pytest.mark.parametrize("endpoint", TABLES)
+def test_the_isolation_key_is_a_field_or_a_header(
+    recorder: ApiServer, received: list[GenerationRequest], prefix: str, endpoint: str
+) -> None:
+    def key(headers: dict[str, str], **sent: object) -> str:
+        recorder.post(f"{prefix}/{endpoint}", make_body(endpoint, **sent), headers).raise_for_status()
+        return received[-1].isolation_key
+
+    assert key({}) == key({HEADER: ""}) == key({}, **{KEY: None}) == ""
+    assert key({HEADER: "a"}) == key({}, **{KEY: "a"}) == key({HEADER: "a"}, **{KEY: "a"}) == "a"
+
+
+@pytest.mark.parametrize("endpoint", TABLES)
+def test_two_isolation_keys_are_rejected(api: ApiServer, prefix: str, endpoint: str) -> None:
+    answer = api.post(f"{prefix}/{endpoint}", make_body(endpoint, **{KEY: "a"}), {HEADER: "b"})
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, KEY)
+
+
+@pytest.mark.parametrize("endpoint", TABLES)
+def test_a_prompt_without_caching_shares_nothing(
+    recorder: ApiServer, received: list[GenerationRequest], prefix: str, endpoint: str
+) -> None:
+    keys = set()
+    for _ in range(3):
+        body = make_body(endpoint, cache_prompt=False, **{KEY: "a"})
+        recorder.post(f"{prefix}/{endpoint}", body).raise_for_status()
+        keys.add(received[-1].isolation_key)
+
+    assert len(keys - {"", "a"}) == 3
+
+
+@pytest.mark.parametrize("endpoint", TABLES)
+def test_hints_for_caching_change_nothing(
+    recorder: ApiServer, received: list[GenerationRequest], prefix: str, endpoint: str
+) -> None:
+    def answered(**sent: object) -> tuple[object, ...]:
+        return outcome(recorder, received, f"{prefix}/{endpoint}", make_body(endpoint, **sent))
+
+    hints = {
+        "cache_prompt": True,
+        "prompt_cache_key": "k",
+        "prompt_cache_options": {"mode": "explicit", "ttl": "30m"},
+        "prompt_cache_retention": "24h",
+        "prompt_cache_breakpoint": {"mode": "explicit"},
+        "cache_control": {"type": "ephemeral", "ttl": "1h"},
+    }
+    assert answered(**hints) == answered()
 
 
 # --- priority ---
@@ -252,6 +389,8 @@ def test_large_recorded_fields_are_not_in_the_log(prefix: str, endpoint: str, ca
         ({"service_tier": "default"}, 0, "default"),
         ({"service_tier": "flex"}, -1, "flex"),
         ({"service_tier": "priority"}, 1, "priority"),
+        ({"service_tier": "fast"}, 1, "priority"),
+        ({"service_tier": "scale"}, 0, "default"),
         ({"priority": -5}, 5, None),
         ({"priority": 7}, -7, None),
     ],
@@ -325,5 +464,5 @@ def test_stop_tokens_do_not_replace_the_models_end_tokens(prefix: str) -> None:
 def test_a_stop_token_beyond_the_vocabulary_is_rejected(api: ApiServer, prefix: str, token: int) -> None:
     answer = api.post(f"{prefix}/completions", make_body("completions", stop_token_ids=[5, token]))
 
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stop_token_ids")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stop_token_ids[1]")
     assert str(token) in answer.json()["error"]["message"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -259,6 +260,15 @@ def test_content_is_the_bytes_on_the_wire(
 
     entry = notebook.only()
     assert (entry.request_content, entry.answer_content) == (content.decode(), answer.text)
+
+
+def test_the_content_of_a_compressed_body_is_its_text(noted: ApiServer, notebook: Notebook) -> None:
+    notebook.keeps_content = True
+    content = b'{"model": "unknown", "messages": []}'
+
+    noted.post("/v1/chat/completions", gzip.compress(content), {"content-encoding": "gzip"})
+
+    assert notebook.only().request_content == content.decode()
 
 
 def test_content_is_truncated_at_its_limit(noted: ApiServer, notebook: Notebook) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from crossette.api import http
+from crossette.api import request_body
 from crossette.server import connection
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import DIALECTS, LIMIT_S, ApiServer, cut_short, has, parrot, say, serving
@@ -76,7 +76,7 @@ def test_a_declared_length_over_the_limit_is_rejected_before_the_body_arrives(pr
 
 
 def test_a_body_that_stalls_is_a_408_and_the_connection_is_closed(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "_BODY_GRACE_S", 0.05)
+    monkeypatch.setattr(request_body, "_GRACE_S", 0.05)
     with serving() as api, api.connect() as connected:
         head = f"POST {prefix}/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 500\r\n\r\n{{"
         connected.sendall(head.encode())
@@ -91,8 +91,8 @@ def test_a_body_that_stalls_is_a_408_and_the_connection_is_closed(prefix: str, m
 
 def test_the_deadline_of_a_body_extends_as_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a grace period, the received bytes alone extend the deadline."""
-    monkeypatch.setattr(http, "_BODY_GRACE_S", 0.05)
-    monkeypatch.setattr(http, "_BODY_BYTES_PER_S", 1e-3)
+    monkeypatch.setattr(request_body, "_GRACE_S", 0.05)
+    monkeypatch.setattr(request_body, "_BYTES_PER_S", 1e-3)
     content = json.dumps(BODY).encode()
     with serving() as api, api.connect() as connected:
         head = f"POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {len(content)}\r\n\r\n"

@@ -128,7 +128,7 @@ def test_echo_has_logprobs_for_all_prompt_tokens_but_the_first(api: ApiServer, p
     assert choice["logprobs"] == {
         "tokens": ["a", "b"],
         "token_logprobs": [None, -0.25],
-        "top_logprobs": None,
+        "top_logprobs": [None, {"b": -0.25}],
         "text_offset": [0, 1],
         "token_ids": [97, 98],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -143,7 +144,19 @@ def test_a_response_format_applies_after_reasoning(prefix: str) -> None:
 # --- reasoning effort ---
 
 
-@pytest.mark.parametrize("sent", [{"reasoning_effort": 5}, {"thinking": {"type": "enabled", "budget_tokens": 5}}])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"reasoning_effort": 5},
+        {"reasoning_effort": 5.0},
+        {"thinking": {"type": "enabled", "budget_tokens": 5}},
+        {"thinking": {"type": "enabled", "budget_tokens": 5.0}},
+        {"reasoning": {"effort": 5}},
+        {"reasoning": {"max_tokens": 5}},
+        {"reasoning": {"max_tokens": 5, "enabled": True}, "enable_thinking": True},
+        {"chat_template_kwargs": {"reasoning_budget": 5}},
+    ],
+)
 @pytest.mark.parametrize("more", [{}, {"guided_json": SCHEMA}, {"tools": TOOLS, "tool_choice": "required"}])
 def test_a_budget_ends_reasoning(prefix: str, sent: dict[str, Any], more: dict[str, Any]) -> None:
     raw = ask("<think>Hm, hm, hm, hm, hm.</think>", prefix, **sent, **more)
@@ -152,9 +165,25 @@ def test_a_budget_ends_reasoning(prefix: str, sent: dict[str, Any], more: dict[s
     assert raw["usage"]["completion_tokens_details"]["reasoning_tokens"] <= 5 + 2
 
 
-@pytest.mark.parametrize(
-    "sent", [{"reasoning_effort": "none"}, {"reasoning_effort": False}, {"thinking": {"type": "disabled"}}]
-)
+OFF: list[dict[str, Any]] = [
+    {"reasoning_effort": "none"},
+    {"reasoning_effort": False},
+    {"reasoning_effort": 0},
+    {"thinking": {"type": "disabled"}},
+    {"thinking": False},
+    {"reasoning": {"effort": "none"}},
+    {"reasoning": {"max_tokens": 0}},
+    {"reasoning": {"enabled": False}},
+    {"enable_thinking": False},
+    {"enable_thinking": False, "thinking": False, "reasoning_effort": "none"},
+    {"chat_template_kwargs": {"enable_thinking": False}},
+    {"chat_template_kwargs": {"thinking": False}},
+    {"chat_template_kwargs": {"thinking": False, "enable_thinking": False}, "enable_thinking": False},
+    {"chat_template_kwargs": {"reasoning_effort": "none"}},
+]
+
+
+@pytest.mark.parametrize("sent", OFF)
 def test_effort_none_disables_reasoning(prefix: str, sent: dict[str, Any]) -> None:
     reasoner = ReasoningEngine("<think>Hm.</think>")
     with serving(reasoner.engine) as api:
@@ -165,9 +194,24 @@ def test_effort_none_disables_reasoning(prefix: str, sent: dict[str, Any]) -> No
     assert "<think>" not in (message(raw)[1] or "")
 
 
-@pytest.mark.parametrize(
-    "sent", [{"reasoning_effort": "high"}, {"reasoning_effort": True}, {"thinking": {"type": "enabled"}}]
-)
+ON: list[dict[str, Any]] = [
+    {"reasoning_effort": "high"},
+    {"reasoning_effort": True},
+    {"thinking": {"type": "enabled"}},
+    {"thinking": True},
+    {"reasoning": {"effort": "high"}},
+    {"reasoning": {"effort": "high", "enabled": True}},
+    {"reasoning": {"enabled": True}},
+    {"enable_thinking": True},
+    {"enable_thinking": True, "reasoning_effort": "high"},
+    {"chat_template_kwargs": {"enable_thinking": True}},
+    {"chat_template_kwargs": {"thinking": True}, "reasoning": {"effort": "xhigh"}},
+    {"chat_template_kwargs": {"reasoning_effort": "medium"}},
+    {"chat_template_kwargs": {"low_effort": True}},
+]
+
+
+@pytest.mark.parametrize("sent", ON)
 def test_other_efforts_do_not_disable_reasoning(prefix: str, sent: dict[str, Any]) -> None:
     reasoner = ReasoningEngine("<think>Hm.</think>Four.")
     with serving(reasoner.engine) as api:
@@ -185,6 +229,22 @@ def test_other_efforts_do_not_disable_reasoning(prefix: str, sent: dict[str, Any
         ({"reasoning_effort": -1}, "reasoning_effort"),
         ({"thinking": {"type": "disabled", "budget_tokens": 9}}, "thinking.budget_tokens"),
         ({"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": True}}, "reasoning_effort"),
+        ({"reasoning_effort": "none", "enable_thinking": True}, "reasoning_effort"),
+        ({"reasoning_effort": "high", "thinking": False}, "reasoning_effort"),
+        ({"reasoning_effort": "high", "reasoning": {"effort": "high"}}, "reasoning.effort"),
+        ({"reasoning": {"effort": "low", "max_tokens": 9}}, "reasoning.max_tokens"),
+        ({"reasoning": {"effort": "most"}}, "reasoning.effort"),
+        ({"reasoning": {"effort": "high", "enabled": False}}, "reasoning.effort"),
+        ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
+        ({"reasoning": {"huh": 1}}, "reasoning.huh"),
+        ({"reasoning": {"max_tokens": -1}}, "reasoning.max_tokens"),
+        ({"reasoning": {"exclude": True}, "include_reasoning": True}, "include_reasoning"),
+        ({"enable_thinking": True, "thinking": False}, "enable_thinking"),
+        ({"enable_thinking": "yes"}, "enable_thinking"),
+        ({"enable_thinking": True, "chat_template_kwargs": {"thinking": False}}, "enable_thinking"),
+        ({"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "high"}}, "reasoning_effort"),
+        ({"chat_template_kwargs": {"reasoning_effort": "most"}}, "chat_template_kwargs.reasoning_effort"),
+        ({"chat_template_kwargs": {"reasoning_budget": -5}}, "chat_template_kwargs.reasoning_budget"),
     ],
 )
 def test_contradicting_reasoning_fields_are_rejected(prefix: str, sent: dict[str, Any], param: str) -> None:
@@ -201,6 +261,14 @@ def test_contradicting_reasoning_fields_are_rejected(prefix: str, sent: dict[str
         ({"reasoning_effort": True}, "reasoning_effort"),
         ({"reasoning_effort": 100}, "reasoning_effort"),
         ({"thinking": {"type": "enabled"}}, "thinking"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 9}}, "thinking.budget_tokens"),
+        ({"thinking": True}, "thinking"),
+        ({"reasoning": {"effort": "low"}}, "reasoning.effort"),
+        ({"reasoning": {"enabled": True}}, "reasoning.enabled"),
+        ({"enable_thinking": True}, "enable_thinking"),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, "chat_template_kwargs.enable_thinking"),
+        ({"chat_template_kwargs": {"thinking": True}}, "chat_template_kwargs.thinking"),
+        ({"chat_template_kwargs": {"reasoning_effort": "low"}}, "chat_template_kwargs.reasoning_effort"),
         ({"reasoning_history": "preserved"}, "reasoning_history"),
     ],
 )
@@ -214,21 +282,50 @@ def test_a_model_without_reasoning_rejects_reasoning_fields(
 
 
 @pytest.mark.parametrize(
-    "sent",
-    [
-        {"reasoning_effort": "none"},
-        {"reasoning_effort": False},
-        {"reasoning_effort": 0},
-        {"thinking": {"type": "disabled"}},
-        {"reasoning_history": "disabled"},
-        {"include_reasoning": True},
-    ],
+    "sent", [*OFF, {"reasoning_history": "disabled"}, {"include_reasoning": True}, {"reasoning": {}}]
 )
 def test_a_model_without_reasoning_accepts_fields_that_disable_it(
     api: ApiServer, prefix: str, sent: dict[str, Any]
 ) -> None:
     messages = [{"role": "user", "content": say("Four.")}]
     raw = api.post(f"{prefix}/chat/completions", body(**sent, messages=messages)).json()
+
+    assert message(raw) == (None, "Four.")
+
+
+@pytest.mark.parametrize("effort", ["auto", "adaptive"])
+@pytest.mark.parametrize(
+    "notation", [lambda effort: {"reasoning_effort": effort}, lambda effort: {"reasoning": {"effort": effort}}]
+)
+def test_fireworks_auto_is_the_model_s_default(notation: Callable[[str], dict[str, Any]], effort: str) -> None:
+    reasoner = ReasoningEngine("<think>Hm.</think>Four.")
+    with serving(reasoner.engine) as api:
+        statuses = [
+            api.post(f"{prefix}/chat/completions", body(**sent)).status_code
+            for prefix, sent in (
+                ("/inference/v1", notation(effort)),
+                ("/inference/v1", {}),
+                ("/inference/v1", notation(effort) | {"enable_thinking": False}),
+                ("/v1", notation(effort)),
+            )
+        ]
+
+    assert statuses == [200, 200, 200, 400]
+    default, left_out, off = reasoner.prompts
+    assert default == left_out != off
+
+
+def test_a_switch_sets_the_variable_of_a_template_with_reasoning_of_its_own(prefix: str) -> None:
+    reasoner = ReasoningEngine("Four.", "{{ messages[0].content }}{% if thinking %}!{% else %}.{% endif %}")
+    with serving(reasoner.engine) as api:
+        for sent in ({"enable_thinking": True}, {"thinking": True}, {"chat_template_kwargs": {"thinking": True}}, {}):
+            api.post(f"{prefix}/chat/completions", body(**sent)).raise_for_status()
+
+    assert reasoner.prompts == ["Hi!", "Hi!", "Hi!", "Hi."]
+
+
+def test_reasoning_is_excluded_as_by_include_reasoning(prefix: str) -> None:
+    raw = ask("<think>Hm.</think>Four.", prefix, reasoning={"exclude": True, "effort": "high"})
 
     assert message(raw) == (None, "Four.")
 
@@ -289,6 +386,27 @@ def test_gpt_oss_calls_in_a_channel(prefix: str, choice: str) -> None:
     assert message(raw) == ("Hm.", None)
     assert raw["choices"][0]["message"]["tool_calls"][0]["function"] == {"arguments": '{"n": 4}', "name": "f"}
     assert "type f = (" in reasoner.prompts[0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "effort"),
+    [
+        ({"enable_thinking": True}, "medium"),
+        ({"thinking": {"type": "enabled"}}, "medium"),
+        ({"enable_thinking": True, "reasoning_effort": "high"}, "high"),
+        ({"chat_template_kwargs": {"reasoning_effort": "low"}}, "low"),
+        ({"chat_template_kwargs": {"low_effort": True}}, "low"),
+        ({"reasoning": {"effort": "high"}}, "high"),
+    ],
+)
+def test_gpt_oss_gets_its_effort_in_any_notation(prefix: str, sent: dict[str, Any], effort: str) -> None:
+    reasoner = ReasoningEngine(
+        f"{ANALYSIS}<|channel|>final<|message|>Four.", published()["openai-gpt-oss-120b"].source, SPECIAL_TOKENS
+    )
+    with serving(reasoner.engine) as api:
+        api.post(f"{prefix}/chat/completions", body(**sent)).raise_for_status()
+
+    assert f"Reasoning: {effort}" in reasoner.prompts[0]
 
 
 @pytest.mark.parametrize("effort", ["none", False, 100])

@@ -84,8 +84,6 @@ def test_null_is_the_same_as_leaving_a_field_out(
         ("min_tokens", -1),
         *(("logit_bias", {text: 1}) for text in ("x", "", "6_5", " 65", "65 ", "+65", "-65", "-0", "065", "6.5e1")),
         *(("logit_bias", {text: 1}) for text in ("\u0666\u0665", "\uff16\uff15", "65\n", "0x41", "9" * 5000)),
-        ("logit_bias", {"5": 101}),
-        ("logit_bias", {"160000": 1}),
     ],
 )
 def test_values_out_of_range_are_rejected_by_name(recorder: ApiServer, path: str, name: str, value: object) -> None:

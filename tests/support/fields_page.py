@@ -34,6 +34,10 @@ Null is the same as leaving a field out.
 - *Recorded*: only logged.
 - *Not supported*: accepted with the listed values, which have no effect, and rejected by name with any other.
 
+A body is JSON in UTF-8. A byte order mark is skipped; bodies with `content-encoding: gzip` or `deflate` are
+decompressed, up to the size limit.
+A number without a fraction, such as 16.0, is an integer wherever one is expected, below 2**53.
+
 `scripts/docs` generates this page from the tables in `src/crossette/api/schema/fields.py`.
 """
 
@@ -79,6 +83,8 @@ def _structs(hint: Any) -> Iterator[tuple[str, Wire]]:
 def _section(title: str, wire: Wire, table: Table) -> Iterator[str]:
     supported = {name: field for name, field in table.items() if field.state != "refused"}
     yield from (f"## {title}", "")
+    if not wire.__struct_config__.forbid_unknown_fields:
+        yield from ("Other keys are dropped: a message is the client's own record.", "")
     if supported:
         hints = get_type_hints(wire)
         yield from ("| field | type | default | limits | by | |", "|---|---|---|---|---|---|")
@@ -134,7 +140,7 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-_TYPE_NAMES = {str: "text", int: "integer", float: "number", bool: "boolean"}
+_TYPE_NAMES = {str: "text", int: "integer", float: "number", bool: "boolean", Any: "any"}
 
 
 def type_text(hint: Any) -> str:

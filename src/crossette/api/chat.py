@@ -42,7 +42,7 @@ _END_OF_PROMPT = 16
 
 async def prepare(body: ChatRequest, engine: Engine, dialect: Dialect) -> Call:
     """Validate the request and build its prompt. Raises before anything is sent."""
-    options = ChatOptions.of(body, engine)
+    options = ChatOptions.of(body, engine, dialect)
     build_format = output_format_of(body)
     prompt = await chat_prompt(body, engine, options)
     is_plain = not options.tools and options.reasoning is None and build_format is None
@@ -72,7 +72,7 @@ class ChatReply:
     def __init__(self, head: Head, body: ChatRequest, dialect: Dialect, extras: Extras | None) -> None:
         self._extras = extras
         self._calls = CallWriter(dialect, is_legacy=body.is_legacy)
-        self._has_reasoning = body.include_reasoning is not False
+        self._has_reasoning = body.shows_reasoning
         self._usage = StreamUsage(dialect, body.stream_options)
         self._refusal = None if dialect.refusals else UNSET
         self._annotations: list[Any] | UnsetType = [] if dialect.refusals else UNSET  # Any: it is always empty

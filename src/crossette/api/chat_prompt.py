@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
+from crossette.api.dialect import Dialect
 from crossette.api.generate import encode_off_loop
 from crossette.api.schema.chat import ChatRequest
+from crossette.api.schema.common import check_token_ids
 from crossette.api.schema.messages import conversation
+from crossette.api.schema.reasoning import EffortSent, effort_of, is_effort
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest, NoChatTemplate, Unsupported
 from crossette.generation.prompt import encode_chat, encode_latest
-from crossette.text.reasoning import Reasoning, Thinking, reasoning_of, thinking, with_history
+from crossette.text.reasoning import Reasoning, Thinking, reasoning_of, switch_of, thinking, with_history
 from crossette.text.template.chat_template import RESERVED, ChatTemplate, TemplateOptions
+from crossette.text.template.jinja_environment import roles_of, variables_of
 from crossette.text.template.messages import Message
 from crossette.text.template.spans import user_strings
 from crossette.text.tool_calls.families import ToolUse, tool_use
@@ -31,25 +35,40 @@ class ChatOptions:
     use: ToolUse
     reasoning: Reasoning | None
     thinking: Thinking
+    template_variables: frozenset[str]
+    """The variables that the model's template uses."""
+    template_roles: frozenset[str]
+    """The roles that it knows."""
 
     @classmethod
-    def of(cls, body: ChatRequest, engine: Engine) -> ChatOptions:
+    def of(cls, body: ChatRequest, engine: Engine, dialect: Dialect) -> ChatOptions:
         """Raises InvalidRequest, or Unsupported for an option that the model does not support."""
         source = engine.info.chat_template or ""
-        use, reasoning = _capabilities(source, engine.info.tool_format)
-        effort, param = body.effort()
+        use, reasoning, variables, roles = _capabilities(source, engine.info.tool_format)
+        effort = effort_of(body, dialect, variables)
         if reasoning is None and body.reasoning_history not in (None, "disabled"):
             raise Unsupported(
                 "This model does not reason, so 'reasoning_history' can only be 'disabled': "
                 f"{body.reasoning_history!r}",
                 param="reasoning_history",
             )
-        return cls(*body.tools_and_choice(), use, reasoning, thinking(reasoning, effort, param))
+        tools, choice = body.tools_and_choice()
+        return cls(tools, choice, use, reasoning, _thinking(reasoning, effort, variables), variables, roles)
 
 
 @lru_cache(maxsize=32)
-def _capabilities(template: str, tool_format: str) -> tuple[ToolUse, Reasoning | None]:
-    return tool_use(template, tool_format), reasoning_of(template)
+def _capabilities(template: str, tool_format: str) -> tuple[ToolUse, Reasoning | None, frozenset[str], frozenset[str]]:
+    """The tool format, the reasoning, the variables and the roles of a template."""
+    return tool_use(template, tool_format), reasoning_of(template), variables_of(template), roles_of(template)
+
+
+def _thinking(reasoning: Reasoning | None, sent: EffortSent | None, variables: frozenset[str]) -> Thinking:
+    if sent is None:
+        return Thinking()
+    switch = switch_of(variables)
+    if reasoning is None and switch is not None and sent.is_switch:  # the template marks reasoning in its own way
+        return Thinking({switch: sent.effort}, param=sent.param)
+    return thinking(reasoning, sent.effort, sent.param)
 
 
 async def chat_prompt(body: ChatRequest, engine: Engine, options: ChatOptions) -> tuple[int, ...]:
@@ -73,7 +92,7 @@ async def chat_prompt(body: ChatRequest, engine: Engine, options: ChatOptions) -
 
 def _messages(body: ChatRequest, options: ChatOptions) -> Sequence[Message]:
     """The conversation, with tool descriptions and earlier reasoning as the model's template needs them."""
-    messages: Sequence[Message] = conversation(body.messages)
+    messages: Sequence[Message] = conversation(body.messages, options.template_roles)
     if options.reasoning is not None:
         messages = with_history(messages, body.reasoning_history or "preserved", options.reasoning)
     if options.tools and not options.use.is_listed:
@@ -95,13 +114,7 @@ def _given_prompt(body: ChatRequest, prompt: list[int], engine: Engine) -> tuple
                 f"prompt_token_ids is the whole prompt, so '{name}' has no effect: leave one of them out.",
                 param=name,
             )
-    size = engine.info.vocab_size
-    invalid = next((index for index, token in enumerate(prompt) if not 0 <= token < size), None)
-    if invalid is not None:
-        raise InvalidRequest(
-            f"prompt_token_ids[{invalid}] is {prompt[invalid]}, but the vocabulary ends at {size - 1}.",
-            param=f"prompt_token_ids[{invalid}]",
-        )
+    check_token_ids("prompt_token_ids", prompt, engine.info)
     if not prompt:
         raise InvalidRequest("prompt_token_ids is empty: there is nothing to answer.", param="prompt_token_ids")
     return tuple(prompt)
@@ -109,7 +122,7 @@ def _given_prompt(body: ChatRequest, prompt: list[int], engine: Engine) -> tuple
 
 def _template_options(body: ChatRequest, options: ChatOptions) -> TemplateOptions:
     """The options for rendering the messages of a request."""
-    variables = _variables(body.chat_template_kwargs or {}, options.thinking)
+    variables = _variables(body.chat_template_kwargs or {}, options)
     tools = [tool.described() for tool in options.tools] if options.use.is_listed else []
     if not body.continue_final_message:
         return TemplateOptions(body.add_generation_prompt is not False, variables=variables, tools=tools)
@@ -127,20 +140,24 @@ def _template_options(body: ChatRequest, options: ChatOptions) -> TemplateOption
     return TemplateOptions(continue_final_message=True, variables=variables, tools=tools)
 
 
-def _variables(given: Mapping[str, Any], thinking: Thinking) -> dict[str, Any]:
+def _variables(given: Mapping[str, Any], options: ChatOptions) -> dict[str, Any]:
     """The template variables of `chat_template_kwargs` and of the reasoning effort."""
+    used = options.template_variables
     for name, value in given.items():
+        param = f"chat_template_kwargs.{name}"
         if name in RESERVED:
+            raise InvalidRequest(f"'{name}' cannot be set by chat_template_kwargs: the server sets it.", param=param)
+        if name not in used and value is not None and not is_effort(name, value):
+            raise Unsupported(f"'{param}' has no effect: the model's template has no such variable.", param=param)
+    variables = {name: value for name, value in given.items() if name in used}
+    for name, value in options.thinking.variables.items():
+        # Efforts have been compared, but not the values that only the template knows.
+        if not isinstance(variables.get(name, value), bool) and variables.get(name, value) != value:
+            param = options.thinking.param
             raise InvalidRequest(
-                f"'{name}' cannot be set by chat_template_kwargs: the server sets it.",
-                param=f"chat_template_kwargs.{name}",
+                f"chat_template_kwargs.{name} and {param} contradict each other: send one of them.", param=param
             )
-        if name in thinking.variables and thinking.variables[name] != value:
-            raise InvalidRequest(
-                f"chat_template_kwargs.{name} and {thinking.param} contradict each other: send one of them.",
-                param=thinking.param,
-            )
-    return {**thinking.variables, **given}
+    return {**variables, **options.thinking.variables}
 
 
 def chat_template(engine: Engine) -> ChatTemplate:

@@ -12,7 +12,8 @@ from crossette.api.dialect import Dialect
 from crossette.api.extras import Extras
 from crossette.api.generate import Call, encode_off_loop
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
-from crossette.api.schema.completions import Completion, CompletionChoice, CompletionRequest
+from crossette.api.schema.common import check_token_ids
+from crossette.api.schema.completions import Completion, CompletionChoice, CompletionRequest, Prompt
 from crossette.api.schema.response_format import OutputFormatBuilder, output_format_of
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest, Unsupported
@@ -28,10 +29,8 @@ async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> 
     """Validate the request and build its prompts. Raises before anything is sent."""
     gap = _gap(body, engine) if body.suffix else None
     prompts = [
-        tuple(prompt)
-        if isinstance(prompt, list)
-        else await encode_off_loop(len(prompt), encode_text, engine.tokenizer, prompt)
-        for prompt in (_with_gap(body, gap) if gap else body.prompts())
+        _latest(await _tokens(prompt, body.prompt_path(index), engine), body.truncate_prompt_tokens or 0, engine)
+        for index, prompt in enumerate(_with_gap(body, gap) if gap else body.prompts())
     ]
     build_format = output_format_of(body)
     ends = (token_id(engine.tokenizer, end) for end in (gap.ends if gap else ()))
@@ -41,6 +40,27 @@ async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> 
         end_token_ids=frozenset(end for end in ends if end is not None),
         plan=partial(_plan, build_format) if build_format is not None else None,
     )
+
+
+async def _tokens(prompt: Prompt, path: str, engine: Engine) -> tuple[int, ...]:
+    """The tokens of one prompt, which is at `path`. Raises InvalidRequest for a prompt without tokens."""
+    if isinstance(prompt, list):
+        check_token_ids(path, prompt, engine.info)
+        tokens = tuple(prompt)
+    else:
+        tokens = await encode_off_loop(len(prompt), encode_text, engine.tokenizer, prompt)
+    if not tokens:
+        reason = "is an empty list" if isinstance(prompt, list) else "is empty, and this model has no BOS token"
+        raise InvalidRequest(f"'{path}' {reason}: there is nothing to continue.", param=path)
+    return tokens
+
+
+def _latest(tokens: tuple[int, ...], limit: int, engine: Engine) -> tuple[int, ...]:
+    """The last `limit` tokens of a prompt, its BOS token included; 0 for all."""
+    if not limit or len(tokens) <= limit:
+        return tokens
+    first = tokens[:1] if tokens[0] == engine.tokenizer.bos_token_id else ()
+    return first + tokens[len(tokens) - limit + len(first) :]
 
 
 def _plan(build_format: OutputFormatBuilder) -> OutputPlan:

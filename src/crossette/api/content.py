@@ -9,7 +9,7 @@ MAX_CONTENT = 2**20
 
 
 class Content:
-    """The bodies of a request and its response as sent, each up to `MAX_CONTENT` bytes."""
+    """The bodies of a request and its response, each up to `MAX_CONTENT` bytes, without a content coding."""
 
     def __init__(self) -> None:
         self._request = bytearray()
@@ -22,6 +22,11 @@ class Content:
     @property
     def answer(self) -> str:
         return _text(self._answer)
+
+    def replace_request(self, body: bytes) -> None:
+        """Keep `body` instead of the bytes received, which were compressed."""
+        self._request.clear()
+        _keep(self._request, body)
 
     def receiving(self, receive: Receive) -> Receive:
         async def kept() -> Message:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from crossette.errors import Code
+
 ErrorNames = Mapping[str, tuple[str, str | None]]
 """Maps `ServingError.kind` to the `type` and `code` in the body of an error."""
 
@@ -43,7 +45,16 @@ class Dialect:
     """`openai`: one header with the processing time. `fireworks`: one for each count and time, and sampling options."""
     limit_headers: Literal["openai", "fireworks"]
     """`openai`: limits of requests and tokens. `fireworks`: of requests and each kind of token, and `over-limit`."""
+    default_efforts: tuple[str, ...]
+    """Values of `reasoning_effort` that mean the model's default."""
+    specific_codes: bool
+    """Whether an error has OpenAI's code of its cause, such as `invalid_type`, where it has one."""
     errors: ErrorNames
+
+    def error_names(self, kind: str, code: Code | None = None) -> tuple[str, str | None]:
+        """The `type` and `code` of an error of this kind, with OpenAI's more specific `code` if it has one."""
+        error_type, general = self.errors[kind]
+        return error_type, code if code and self.specific_codes else general
 
 
 _INVALID = "invalid_request_error"
@@ -64,6 +75,8 @@ OPENAI = Dialect(
     detailed_logprobs=False,
     metric_headers="openai",
     limit_headers="openai",
+    default_efforts=(),
+    specific_codes=True,
     errors={
         "invalid_request": (_INVALID, None),
         "unknown_field": (_INVALID, "unknown_parameter"),
@@ -77,6 +90,7 @@ OPENAI = Dialect(
         "method_not_allowed": (_INVALID, "method_not_allowed"),
         "timeout": ("timeout_error", "request_timeout"),
         "too_large": (_INVALID, "request_too_large"),
+        "unsupported_coding": (_INVALID, "unsupported_content_encoding"),
         "rate_limited": ("rate_limit_error", "rate_limit_exceeded"),
         "budget_spent": ("insufficient_quota", "insufficient_quota"),
         "internal": ("server_error", "internal_error"),
@@ -102,6 +116,8 @@ FIREWORKS = Dialect(
     detailed_logprobs=True,
     metric_headers="fireworks",
     limit_headers="fireworks",
+    default_efforts=("auto", "adaptive"),
+    specific_codes=False,
     errors={
         "invalid_request": ("error", "INVALID_ARGUMENT"),
         "unknown_field": ("error", "INVALID_ARGUMENT"),
@@ -115,6 +131,7 @@ FIREWORKS = Dialect(
         "method_not_allowed": ("error", "METHOD_NOT_ALLOWED"),
         "timeout": ("error", "REQUEST_TIMEOUT"),
         "too_large": ("error", "REQUEST_TOO_LARGE"),
+        "unsupported_coding": ("error", "UNSUPPORTED_CONTENT_ENCODING"),
         "rate_limited": ("error", "RESOURCE_EXHAUSTED"),
         "budget_spent": ("error", "RESOURCE_EXHAUSTED"),
         "internal": ("error", "INTERNAL"),

@@ -71,6 +71,11 @@ class Exchange:
         """Start a new trace, unless the caller sent a trace id."""
         self.trace_id = self.trace_id or new_trace_id()
 
+    def note_decoded(self, body: bytes) -> None:
+        """Keep the body without its content coding, if the ledger keeps content."""
+        if self.content is not None:
+            self.content.replace_request(body)
+
     def note_finish_reasons(self, body: Any) -> None:  # Any: a chunk or a complete answer of any endpoint
         """Record the finish reasons in a chunk or a complete answer."""
         for choice in body.choices:

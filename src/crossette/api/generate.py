@@ -20,8 +20,9 @@ from crossette.api.exchange import Exchange
 from crossette.api.extras import Extras
 from crossette.api.guards.admission import Admission
 from crossette.api.guards.sizes import check_sizes
-from crossette.api.http import EventStream, cancel_on_disconnect, json_response, read_json
+from crossette.api.http import EventStream, cancel_on_disconnect, json_response
 from crossette.api.perf_headers import metric_headers
+from crossette.api.request_body import read_json
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
 from crossette.api.schema_headers import schema_headers
@@ -37,6 +38,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 BodyT = TypeVar("BodyT", bound=GenerationFields)
 
+_ISOLATION_HEADER = "x-prompt-cache-isolation-key"
 _LONG_TEXT = 10_000
 """Texts of this many characters or more are encoded outside the event loop: about a millisecond of work."""
 
@@ -96,7 +98,7 @@ async def create(
     for name, value in schema_headers(plan).items():
         log.info("%s: %s", name, value)
     call = _within_budget(call, body.num_generated * max_attempts, admission)
-    requests = _requests(exchange.answer_id, body, call, engine, dialect, plan.constraint, exchange.caller.id)
+    requests = _requests(body, call, engine, dialect, plan.constraint, exchange)
     admission.begin(engine, requests, max_attempts)
     exchange.answer = answer = start(
         engine,
@@ -150,22 +152,22 @@ def _within_budget(call: Call, num_generated: int, admission: Admission) -> Call
 
 
 def _requests(
-    answer_id: str,
     body: GenerationFields,
     call: Call,
     engine: Engine,
     dialect: Dialect,
     constraint: Constraint | None,
-    tenant: str,
+    exchange: Exchange,
 ) -> list[GenerationRequest]:
     drafts, logprobs = body.drafts(), body.logprobs_options
     if isinstance(drafts, str):
         drafts = engine.tokenizer.encode(drafts, specials=False) if drafts else []
+    isolation_key = body.isolation_key(exchange.headers.get(_ISOLATION_HEADER, ""), exchange.answer_id)
     ranked = body.num_generated > body.num_choices
     end_token_ids = body.end_token_ids(engine.info) | call.end_token_ids
     return [
         GenerationRequest(
-            id=f"{answer_id}-{index}",
+            id=f"{exchange.answer_id}-{index}",
             prompt=prompt,
             sampling=body.sampling(
                 dialect,
@@ -180,8 +182,8 @@ def _requests(
             end_token_ids=end_token_ids,
             constraint=constraint,
             prediction=tuple(drafts),
-            tenant=tenant,
-            isolation_key=body.prompt_cache_isolation_key or "",
+            tenant=exchange.caller.id,
+            isolation_key=isolation_key,
             priority=body.engine_priority,
         )
         for index, prompt in enumerate(call.prompts)

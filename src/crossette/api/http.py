@@ -1,40 +1,26 @@
-"""Request bodies, JSON responses and event streams: the only file that handles JSON bytes and SSE frames."""
+"""JSON responses and event streams: the only file that writes JSON bytes and SSE frames."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
-from crossette.errors import (
-    EngineFailure,
-    InvalidRequest,
-    RequestTimeout,
-    RequestTooLarge,
-    ServingError,
-    UnknownField,
-)
+from crossette.errors import EngineFailure, ServingError
 from crossette.settings import Count, Interval, Seconds, setting
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Body = TypeVar("Body", bound=msgspec.Struct)
-
-_BODY_GRACE_S = 10.0
-_BODY_BYTES_PER_S = 10_000
-"""A body may take ten seconds, plus one second for every 10 kB; a slower upload is rejected."""
 
 
 class ClientDisconnected(Exception):
@@ -64,78 +50,6 @@ class HttpSettings:
     comment_interval: Interval = setting(15.0, "Seconds between comment lines that keep an idle stream open.")
 
 
-async def read_json(request: Request, body_type: type[Body], settings: HttpSettings) -> Body:
-    """The request's body as `body_type`. Raises an error with status 400, 408 or 413 for an invalid body."""
-    raw = await _read_body(request, settings.max_body_bytes)
-    try:
-        return msgspec.json.decode(raw, type=body_type)
-    except msgspec.ValidationError as error:
-        raise _explain(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}") from error
-
-
-async def _read_body(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(int(declared), limit)
-    body = bytearray()
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    try:
-        async with asyncio.timeout_at(start + _BODY_GRACE_S) as deadline:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise _too_large(len(body), limit)
-                deadline.reschedule(start + _BODY_GRACE_S + len(body) / _BODY_BYTES_PER_S)
-    except TimeoutError:
-        raise RequestTimeout(f"The body arrived too slowly: {len(body)} bytes so far. Send it again.") from None
-    except ClientDisconnect:
-        raise ClientDisconnected from None
-    return bytes(body)
-
-
-def _too_large(size: int, limit: int) -> RequestTooLarge:
-    return RequestTooLarge(
-        f"The body has {size} bytes or more, and the limit is {limit}. "
-        "Send less, or start the server with a larger --max-body-bytes."
-    )
-
-
-_ERROR = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
-_WRONG_TYPE = re.compile(r"^Expected `(?P<wanted>[^`]*)`, got `(?P<given>[^`]*)`$")
-_FIELD = re.compile(r"(?:unknown|missing required) field `(?P<name>[^`]*)`")
-_TYPES = {
-    "str": "string",
-    "int": "integer",
-    "float": "number",
-    "bool": "boolean",
-    "array": "list",
-    "object": "object",
-    "null": "null",
-}
-
-
-def _explain(message: str) -> ServingError:
-    """Convert an error message of msgspec to an error with a field path such as `messages[2].content`."""
-    matched = _ERROR.match(message)
-    what = matched["what"] if matched else message
-    path = ((matched["path"] if matched else None) or "$").removeprefix("$").removeprefix(".").replace("[...]", "")
-    field = _FIELD.search(what)
-    if field:
-        path = f"{path}.{field['name']}" if path else field["name"]
-        if "unknown" in what:
-            return UnknownField(f"Extra inputs are not permitted, field: '{path}'", param=path)
-        return InvalidRequest(f"Field required, field: '{path}'", param=path)
-    types = _WRONG_TYPE.match(what)
-    if types:
-        wanted = " or ".join(_TYPES.get(kind, kind) for kind in types["wanted"].split(" | "))
-        given = _TYPES.get(types["given"], types["given"])
-        return InvalidRequest(f"Input should be a valid {wanted}, not {given}, field: '{path}'", param=path or None)
-    return InvalidRequest(f"{what}, field: '{path}'", param=path or None)
-
-
 def json_response(content: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(msgspec.json.encode(content), status, headers, media_type="application/json")
 
@@ -156,8 +70,8 @@ class ErrorBody(msgspec.Struct):
 
 
 def error_body(error: ServingError, dialect: Dialect, request_id: str) -> ErrorBody:
-    kind, code = dialect.errors[error.kind]
-    return ErrorBody(ErrorDetail(error.message, kind, error.param, code), request_id)
+    error_type, code = dialect.error_names(error.kind, error.code)
+    return ErrorBody(ErrorDetail(error.message, error_type, error.param, code), request_id)
 
 
 def frame(content: Any) -> bytes:

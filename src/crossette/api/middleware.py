@@ -13,6 +13,7 @@ from crossette import log as logs
 from crossette.accounts.access import ANONYMOUS, Authenticator
 from crossette.accounts.ledger import Ledger
 from crossette.api.content import Content
+from crossette.api.content_coding import ACCEPTED
 from crossette.api.dialect import Dialect, dialect_of
 from crossette.api.exchange import Exchange
 from crossette.api.guards.admission import admission_headers, end_admission
@@ -20,7 +21,14 @@ from crossette.api.guards.credentials import key_of
 from crossette.api.guards.origins import check_host, check_origin
 from crossette.api.guards.rate_limit_headers import retry_headers
 from crossette.api.http import ClientDisconnected, as_serving_error, error_body, json_response
-from crossette.errors import MethodNotAllowed, NotFound, RequestTimeout, ServingError, Unauthorized
+from crossette.errors import (
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    ServingError,
+    Unauthorized,
+    UnsupportedCoding,
+)
 from crossette.observability.metrics import CLIENT_CLOSED_REQUEST
 
 log = logging.getLogger(__name__)
@@ -94,6 +102,8 @@ class Errors:
             headers = {"connection": "close"}  # or the slow upload could hold it open for ever
         elif isinstance(error, Unauthorized):
             headers = {"www-authenticate": "Bearer"}
+        elif isinstance(error, UnsupportedCoding):
+            headers = {"accept-encoding": ACCEPTED}
         body = error_body(error, dialect_of(exchange.path, self._dialects), exchange.request_id)
         return json_response(body, status=error.status, headers=headers)
 

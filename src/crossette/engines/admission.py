@@ -21,7 +21,7 @@ def check(request: GenerationRequest, info: ModelInfo) -> None:
         if not 0 <= token < info.vocab_size:
             raise InvalidRequest(
                 f"'logit_bias' has token id {token}, but the vocabulary ends at {info.vocab_size - 1}.",
-                param="logit_bias",
+                param=f"logit_bias.{token}",
             )
     if len(request.prompt) >= info.context_length:
         raise ContextLengthExceeded(

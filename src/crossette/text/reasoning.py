@@ -5,7 +5,7 @@ The options of a request become variables of the template, and a grammar that pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from crossette.text.lark import MarkerId, literal, text_without
 from crossette.text.template.jinja_environment import variables_of
 from crossette.text.template.messages import Message
 
+Effort = bool | int | str
+"""A level of `EFFORTS`, or a budget in tokens. True is the model's default effort, False is `none`."""
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 History = Literal["disabled", "interleaved", "preserved"]
 
@@ -94,32 +96,32 @@ class Thinking:
     """The field of the request, for errors."""
 
 
-def thinking(reasoning: Reasoning | None, effort: bool | int | str | None, param: str = "reasoning_effort") -> Thinking:
-    """Translate a reasoning effort for a model. A number is a budget in tokens; True is `medium`, False is `none`.
+def thinking(reasoning: Reasoning | None, effort: Effort | None, param: str = "reasoning_effort") -> Thinking:
+    """Translate a reasoning effort for a model.
 
     Raises Unsupported for an effort that the model does not support, and InvalidRequest for an invalid effort.
     """
     if effort is None:
         return Thinking(param=param)
-    if isinstance(effort, bool):
-        effort = "medium" if effort else "none"
     name = effort if isinstance(effort, str) else "none" if effort == 0 else None
-    budget = _BUDGETS.get(effort) if isinstance(effort, str) else effort
+    budget = _BUDGETS.get(name) if name is not None else None if effort is True else int(effort)
     if (budget is not None and budget < 0) or (name is not None and name not in EFFORTS):
         raise InvalidRequest(
-            f"A reasoning effort is one of {', '.join(EFFORTS)}, or a number of tokens, not {effort!r}.", param=param
+            f"A reasoning effort is one of {', '.join(EFFORTS)}, or a number of tokens, not {effort!r}.",
+            param=param,
+            code="invalid_value",
         )
     if reasoning is None:
         if name == "none":
             return Thinking(param=param)
-        raise Unsupported(f"This model does not reason, so '{param}' can only be 'none', not {effort!r}.", param=param)
-    if reasoning.efforts and name not in reasoning.efforts:
+        raise Unsupported(f"This model does not reason, so '{param}' can only disable reasoning.", param=param)
+    if reasoning.efforts and effort is not True and name not in reasoning.efforts:
         raise Unsupported(
             f"This model supports the reasoning efforts {', '.join(reasoning.efforts)}, not {effort!r}.", param=param
         )
     variables: dict[str, Any] = {reasoning.switch: name != "none"} if reasoning.switch else {}
     if reasoning.efforts:
-        return Thinking(variables | {"reasoning_effort": name}, param=param)
+        return Thinking(variables if name is None else variables | {"reasoning_effort": name}, param=param)
     return Thinking(variables, budget, param)
 
 
@@ -186,6 +188,10 @@ def reasoning_of(template: str) -> Reasoning | None:
     if found is None:
         return None
     variables = variables_of(template)
-    switch = next((name for name in ("enable_thinking", "thinking") if name in variables), None)
     efforts = found.efforts or (EFFORTS if "reasoning_effort" in variables else ())
-    return replace(found, switch=switch, efforts=efforts)
+    return replace(found, switch=switch_of(variables), efforts=efforts)
+
+
+def switch_of(variables: Collection[str]) -> str | None:
+    """The variable that turns reasoning on and off, among those of a template."""
+    return next((name for name in ("enable_thinking", "thinking") if name in variables), None)

@@ -87,7 +87,7 @@ def test_the_length_of_a_stop_string_is_limited(prefix: str) -> None:
             answer = api.post(f"{prefix}/completions", {"model": "fake", "prompt": say("Hello"), "stop": stop})
             assert answer.status_code == status
             if status == 400:
-                assert answer.json()["error"]["param"] == "stop"
+                assert answer.json()["error"]["param"] == ("stop" if isinstance(stop, str) else "stop[1]")
                 assert "up to 4096 characters, not 4097" in answer.json()["error"]["message"]
 
 

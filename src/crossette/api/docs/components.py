@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from crossette.api.dialect import Dialect
-from crossette.api.schema.chat import ChatRequest, ThinkingSent
+from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import Prediction, PredictionPart, StreamOptions
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.messages import ROLES, FunctionCall, Message, Part, ToolCall
+from crossette.api.schema.reasoning import ReasoningSent, ThinkingSent
 from crossette.api.schema.response_format import ResponseFormat, StructuredOutputs
 from crossette.api.schema.table import REQUIRED, Description, Field, Table
 from crossette.api.schema.tools import AllowedTool, AllowedTools, Function, Named, ToolChoiceSent, ToolSent
@@ -25,7 +26,7 @@ _REF = "#/components/schemas/{name}"
 
 _REQUESTED = (
     *(CompletionRequest, StreamOptions, Prediction, PredictionPart, ResponseFormat, StructuredOutputs),
-    *(ChatRequest, Message, Part, ToolCall, FunctionCall, ThinkingSent),
+    *(ChatRequest, Message, Part, ToolCall, FunctionCall, ThinkingSent, ReasoningSent),
     *(ToolSent, Function, ToolChoiceSent, AllowedTools, AllowedTool, Named),
 )
 
@@ -35,6 +36,7 @@ _PROMPTS: list[Json] = [
     {"type": "array", "items": {"type": "string"}, "minItems": 1},
     _TOKENS,
     {"type": "array", "items": _TOKENS, "minItems": 1},
+    {"type": "null"},
 ]
 """The wire type has one list type for all of these: msgspec cannot distinguish lists by their items."""
 
@@ -62,10 +64,12 @@ def components(answers: Iterable[type], dialects: Sequence[Dialect]) -> Json:
         del schema["title"]
         if name in tables:
             schema["properties"] = _described(schema["properties"], tables[name], dialects)
+            schema.setdefault("additionalProperties", True)  # in messages
         else:
             _require_fields_with_defaults(schema)
     schemas["Logprobs"] = {"description": Logprobs.__doc__, "anyOf": [ref(logprobs) for logprobs in formats]}
-    schemas["Message"]["properties"]["role"]["enum"] = list(ROLES)
+    role = schemas["Message"]["properties"]["role"]
+    role["anyOf"] = [{"type": role.pop("type"), "enum": list(ROLES)}, {"type": "string"}]
     schemas["CompletionRequest"]["properties"]["prompt"]["anyOf"] = _PROMPTS
     return schemas
 

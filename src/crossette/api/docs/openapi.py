@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from crossette import __version__
 from crossette.accounts.ledger import GROUP_BY_PATTERN
@@ -18,6 +18,7 @@ from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
 from crossette.api.usage import UsageReport
 from crossette.errors import (
+    Code,
     EngineFailure,
     Forbidden,
     InvalidRequest,
@@ -210,6 +211,8 @@ def _refusal(dialect: Dialect, status: int) -> Json:
     """The response for an error status, with the dialect's types and codes."""
     names = [dialect.errors[error.kind] for error in _GENERATING if error.status == status]
     types, codes = (list(dict.fromkeys(column)) for column in zip(*names, strict=True))
+    if status == InvalidRequest.status and dialect.specific_codes:
+        codes += get_args(Code)
     detail = {"properties": {"type": {"enum": types}, "code": {"enum": codes}}}
     schema = {"allOf": [ref(ErrorBody), {"properties": {"error": detail}}]}
     return _response(f"{HTTPStatus(status).phrase}.", {"application/json": {"schema": schema}})

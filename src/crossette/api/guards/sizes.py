@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from crossette.api.http import HttpSettings
-from crossette.api.schema.fields import MAX_STOP
+from crossette.api.schema.fields import MAX_STOP, MAX_STOP_TOTAL
 from crossette.errors import InvalidRequest
 
 _OUTPUT_FORMATS = (
@@ -23,7 +23,7 @@ _TOOLS = ("tools", "functions")
 
 def check_sizes(body: msgspec.Struct, settings: HttpSettings) -> None:
     """Raise InvalidRequest for too many messages, a large response format or tool list, or a long stop string."""
-    num_messages = len(getattr(body, "messages", ()))
+    num_messages = len(getattr(body, "messages", None) or ())
     if num_messages > settings.max_messages:
         raise InvalidRequest(
             f"The conversation has {num_messages} messages, and the limit is {settings.max_messages}. "
@@ -44,6 +44,16 @@ def check_sizes(body: msgspec.Struct, settings: HttpSettings) -> None:
 
 def _check_stops(stop: str | Sequence[str]) -> None:
     """Long stop strings are expensive: every piece of output is compared with each of them."""
-    for text in (stop,) if isinstance(stop, str) else stop:
+    stops = (stop,) if isinstance(stop, str) else stop
+    for index, text in enumerate(stops):
         if len(text) > MAX_STOP:
-            raise InvalidRequest(f"A stop string may have up to {MAX_STOP} characters, not {len(text)}.", param="stop")
+            raise InvalidRequest(
+                f"A stop string may have up to {MAX_STOP} characters, not {len(text)}.",
+                param="stop" if isinstance(stop, str) else f"stop[{index}]",
+                code="string_above_max_length",
+            )
+    total = sum(map(len, stops))
+    if total > MAX_STOP_TOTAL:
+        raise InvalidRequest(
+            f"The stop strings may have up to {MAX_STOP_TOTAL} characters together, not {total}.", param="stop"
+        )

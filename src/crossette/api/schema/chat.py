@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from crossette.api.schema import fields, nested_fields
+from crossette.api.schema import fields
 from crossette.api.schema.answer import PerfMetrics, UsageBody
 from crossette.api.schema.common import GenerationFields, alias_conflict
 from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.messages import Message
 from crossette.api.schema.raw_output import RawOutput
+from crossette.api.schema.reasoning import ReasoningSent, ThinkingSent
 from crossette.api.schema.table import Refused, Table
 from crossette.api.schema.tools import (
     Function,
@@ -28,23 +28,6 @@ from crossette.api.schema.tools import (
 )
 from crossette.errors import InvalidRequest
 from crossette.text.tool_calls.tools import Tool, ToolChoice
-from crossette.types import within
-
-
-class ThinkingSent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    table: ClassVar[Table] = nested_fields.THINKING
-
-    type: Literal["enabled", "disabled"]
-    budget_tokens: int | None = None
-
-    @property
-    def effort(self) -> bool | int:
-        if self.budget_tokens is None:
-            return self.type == "enabled"
-        if self.type == "disabled":
-            raise InvalidRequest("thinking is disabled, so it has no budget_tokens.", param="thinking.budget_tokens")
-        within("thinking.budget_tokens", self.budget_tokens, (0, math.inf))
-        return self.budget_tokens
 
 
 class ChatRequest(GenerationFields, kw_only=True, forbid_unknown_fields=True):
@@ -62,7 +45,9 @@ class ChatRequest(GenerationFields, kw_only=True, forbid_unknown_fields=True):
     functions: list[Function] | None = None
     function_call: str | Named | None = None
     reasoning_effort: bool | int | str | None = None
-    thinking: ThinkingSent | None = None
+    thinking: ThinkingSent | bool | None = None
+    reasoning: ReasoningSent | None = None
+    enable_thinking: bool | None = None
     reasoning_history: Literal["disabled", "interleaved", "preserved"] | None = None
     include_reasoning: bool | None = None
     add_generation_prompt: bool | None = None
@@ -70,6 +55,11 @@ class ChatRequest(GenerationFields, kw_only=True, forbid_unknown_fields=True):
     # refused
     chat_template: Refused = None
     custom_chat_template: Refused = None
+    # fields of completions
+    prompt: Refused = None
+    suffix: Refused = None
+    best_of: Refused = None
+    images: Refused = None
 
     @property
     def prompt_field(self) -> str:
@@ -105,13 +95,16 @@ class ChatRequest(GenerationFields, kw_only=True, forbid_unknown_fields=True):
         check_names(choice, tools, param)
         return tools, choice
 
-    def effort(self) -> tuple[bool | int | str | None, str]:
-        """The reasoning effort, None if it is unset, and the field that sets it."""
-        if self.thinking is None:
-            return self.reasoning_effort, "reasoning_effort"
-        if self.reasoning_effort is not None:
-            raise alias_conflict("reasoning_effort", "thinking", of="thing")
-        return self.thinking.effort, "thinking"
+    @property
+    def shows_reasoning(self) -> bool:
+        """Whether reasoning is in the answer. Raises InvalidRequest if two fields contradict each other."""
+        excluded = self.reasoning.exclude if self.reasoning is not None else None
+        if self.include_reasoning is not None and self.include_reasoning is excluded:
+            raise InvalidRequest(
+                "include_reasoning and reasoning.exclude contradict each other: send one of them.",
+                param="include_reasoning",
+            )
+        return self.include_reasoning is not False and not excluded
 
 
 class CallBody(msgspec.Struct):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -19,8 +19,10 @@ from crossette.generation.choice import Stops
 from crossette.numerals import parse_count
 from crossette.types import SamplingParams
 
-TIERS = {"auto": 0, "default": 0, "flex": -1, "priority": 1}
-"""`service_tier` to the priority of an engine."""
+TIERS = {"default": 0, "flex": -1, "priority": 1}
+"""The service tiers, each with its priority for an engine."""
+_SERVED_AS = {"auto": "default", "scale": "default", "fast": "priority"}
+"""Other values of `service_tier`, and the tiers that serve them. OpenAI's answers name `fast` `priority`, too."""
 
 
 class StreamOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -94,7 +96,12 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     stream_options: StreamOptions | None = None
     prompt_cache_isolation_key: str | None = None
     prompt_cache_key: str | None = None
-    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    cache_prompt: bool | None = None
+    prompt_cache_options: dict[str, Any] | None = None  # Any: any JSON value
+    prompt_cache_retention: str | None = None
+    prompt_cache_breakpoint: dict[str, Any] | None = None  # Any: any JSON value
+    cache_control: dict[str, Any] | None = None  # Any: any JSON value
+    service_tier: Literal["auto", "default", "flex", "priority", "fast", "scale"] | None = None
     priority: int | None = None
     user: str | None = None
     safety_identifier: str | None = None
@@ -111,6 +118,7 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     use_beam_search: Refused = None
     length_penalty: Refused = None
     rewrite_speculation: Refused = None
+    prompt_logprobs: Refused = None
     skip_special_tokens: Refused = None
     spaces_between_special_tokens: Refused = None
     add_special_tokens: Refused = None
@@ -124,8 +132,6 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     forced_generation: Refused = None
     guided_decoding_backend: Refused = None
     prompt_cache_max_len: Refused = None
-    prompt_cache_options: Refused = None
-    prompt_cache_retention: Refused = None
     store: Refused = None
     moderation: Refused = None
     modalities: Refused = None
@@ -155,21 +161,13 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     def _check_recorded(self) -> None:
         """Check the lengths of the fields that are logged."""
         for name in self.table.recorded:
-            text = getattr(self, name)
-            if isinstance(text, str) and len(text) > fields.MAX_RECORDED:
-                raise InvalidRequest(
-                    f"{name} may have up to {fields.MAX_RECORDED} characters, not {len(text)}.", param=name
-                )
-        for key, value in (self.metadata or {}).items():
-            for kind, text, maximum in (
-                ("key", key, fields.MAX_METADATA_KEY),
-                ("value", value, fields.MAX_METADATA_VALUE),
-            ):
-                if len(text) > maximum:
-                    raise InvalidRequest(
-                        f"A {kind} of metadata may have up to {maximum} characters, not {len(text)}: '{text[:20]}…'",
-                        param="metadata",
-                    )
+            value = getattr(self, name)
+            if value is not None and name != "metadata":
+                text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+                _check_length(name, text, fields.MAX_RECORDED, param=name)
+        for key, text in (self.metadata or {}).items():
+            _check_length("a key of metadata", key, fields.MAX_METADATA_KEY, param="metadata")
+            _check_length("a value of metadata", text, fields.MAX_METADATA_VALUE, param=f"metadata.{key}")
 
     @property
     def logprobs_options(self) -> LogprobsOptions | None:
@@ -199,24 +197,32 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
 
     def end_token_ids(self, info: ModelInfo) -> frozenset[int]:
         """The tokens that end an answer: those of the request, and the model's unless the request ignores them."""
-        for token in self.stop_token_ids or ():
-            if not 0 <= token < info.vocab_size:
-                raise InvalidRequest(
-                    f"'stop_token_ids' has token id {token}, but the vocabulary ends at {info.vocab_size - 1}.",
-                    param="stop_token_ids",
-                )
+        check_token_ids("stop_token_ids", self.stop_token_ids or (), info)
         own = frozenset(self.stop_token_ids or ())
         return own if self.ignore_eos else own | info.end_token_ids
 
     @property
     def engine_priority(self) -> int:
         """Higher is earlier, the inverse of `priority` on the wire."""
-        return -self.priority if self.priority is not None else TIERS[self.service_tier or "default"]
+        return -self.priority if self.priority is not None else TIERS[self.tier_used or "default"]
 
     @property
     def tier_used(self) -> str | None:
         """The `service_tier` of the answer; None if it was not sent."""
-        return "default" if self.service_tier == "auto" else self.service_tier
+        return None if self.service_tier is None else _SERVED_AS.get(self.service_tier, self.service_tier)
+
+    def isolation_key(self, header: str, answer_id: str) -> str:
+        """The part of the prefix cache that the prompts use: "" is shared by all without a key.
+
+        `header` is the header's value, "" for none; `answer_id` is a key that no other request has.
+        """
+        field = self.prompt_cache_isolation_key or ""
+        if field and header and field != header:
+            raise InvalidRequest(
+                "prompt_cache_isolation_key and the header x-prompt-cache-isolation-key differ: send one of them.",
+                param="prompt_cache_isolation_key",
+            )
+        return answer_id if self.cache_prompt is False else field or header
 
     def sampling(
         self, dialect: Dialect, *, prompt_tokens: int, window: int, default: int | None, defaults: Mapping[str, float]
@@ -228,6 +234,8 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         makes that an error.
         """
         given = {name: value for name in fields.SAMPLING if (value := getattr(self, name)) is not None}
+        if self.top_k == -1:  # as in vLLM
+            given["top_k"] = 0
         if (
             self.stop_token_ids
         ):  # an engine that ignores end tokens would ignore these too; the model's are left out instead
@@ -273,6 +281,25 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     def prompt_field(self) -> str:
         """The name of the field that holds the prompt."""
         raise NotImplementedError
+
+
+def check_token_ids(path: str, tokens: Sequence[int], info: ModelInfo) -> None:
+    """Raise InvalidRequest for the first token id that is not in the vocabulary. `path` is the field of the list."""
+    invalid = next((index for index, token in enumerate(tokens) if not 0 <= token < info.vocab_size), None)
+    if invalid is not None:
+        raise InvalidRequest(
+            f"{path}[{invalid}] is {tokens[invalid]}, but the vocabulary ends at {info.vocab_size - 1}.",
+            param=f"{path}[{invalid}]",
+        )
+
+
+def _check_length(name: str, text: str, maximum: int, *, param: str) -> None:
+    if len(text) > maximum:
+        raise InvalidRequest(
+            f"{name} may have up to {maximum} characters, not {len(text)}: '{text[:20]}…'",
+            param=param,
+            code="string_above_max_length",
+        )
 
 
 def _token_id(text: str) -> int:

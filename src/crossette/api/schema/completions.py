@@ -24,26 +24,50 @@ Prompt = str | list[int]
 class CompletionRequest(GenerationFields, kw_only=True, forbid_unknown_fields=True):
     table: ClassVar[Table] = Table({**fields.COMPLETIONS, **fields.BOTH})
 
-    prompt: str | list[str | int | list[int]]
+    prompt: str | list[str | int | list[int]] | None
     suffix: str | None = None
     best_of: int | None = None
+    truncate_prompt_tokens: int | None = None
     # refused
     reasoning_effort: Refused = None
     reasoning_history: Refused = None
     thinking: Refused = None
     include_reasoning: Refused = None
     images: Refused = None
-    truncate_prompt_tokens: Refused = None
+    enable_thinking: Refused = None
+    reasoning: Refused = None
+    # fields of chat
+    messages: Refused = None
+    safe_tokenization: Refused = None
+    tools: Refused = None
+    tool_choice: Refused = None
+    parallel_tool_calls: Refused = None
+    functions: Refused = None
+    function_call: Refused = None
+    prompt_truncate_len: Refused = None
+    prompt_token_ids: Refused = None
+    chat_template: Refused = None
+    custom_chat_template: Refused = None
+    chat_template_kwargs: Refused = None
+    add_generation_prompt: Refused = None
+    continue_final_message: Refused = None
 
     def check(self, dialect: Dialect) -> None:
         super().check(dialect)
         if self.suffix and self.num_echoed:
             raise InvalidRequest("suffix cannot be combined with echo: leave out echo or suffix.", param="suffix")
+        if self.suffix and self.truncate_prompt_tokens:
+            raise InvalidRequest(
+                "truncate_prompt_tokens would drop the tokens of suffix that the model needs: leave out one of them.",
+                param="truncate_prompt_tokens",
+            )
         if self.best_of is None:
             return
         if self.best_of < self.num_choices:
             raise InvalidRequest(
-                f"best_of must be at least n, which is {self.num_choices}: {self.best_of}", param="best_of"
+                f"best_of must be at least n, which is {self.num_choices}: {self.best_of}",
+                param="best_of",
+                code="integer_below_min_value",
             )
         if self.stream and self.best_of > self.num_choices:
             raise InvalidRequest("best_of cannot be streamed: leave out best_of or stream.", param="best_of")
@@ -57,9 +81,12 @@ class CompletionRequest(GenerationFields, kw_only=True, forbid_unknown_fields=Tr
         return "prompt"
 
     def prompts(self) -> list[Prompt]:
-        """The prompts, sent in one of four formats: a text, texts, the token ids of one prompt, or of several."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
+        """The prompts, sent in one of four formats: a text, texts, the token ids of one prompt, or of several.
+
+        Null is an empty text.
+        """
+        if self.prompt is None or isinstance(self.prompt, str):
+            return [self.prompt or ""]
         kind = _one_kind(self.prompt)
         prompts = [self.prompt] if kind is int else self.prompt
         if len(prompts) * self.num_generated > MAX_CHOICES_TOTAL:
@@ -70,11 +97,18 @@ class CompletionRequest(GenerationFields, kw_only=True, forbid_unknown_fields=Tr
             )
         return prompts  # type: ignore[return-value]  # _one_kind has checked that all items have one type
 
+    def prompt_path(self, index: int) -> str:
+        """The path of one of `prompts()`: `prompt`, or `prompt[1]` if they are a list."""
+        is_list = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
+        return f"prompt[{index}]" if is_list else "prompt"
+
 
 def _one_kind(prompt: list[str | int | list[int]]) -> type:
     """The type of all items. Raises InvalidRequest for an empty or a mixed list."""
     if not prompt:
-        raise InvalidRequest("The prompt is an empty list: there is nothing to continue.", param="prompt")
+        raise InvalidRequest(
+            "The prompt is an empty list: there is nothing to continue.", param="prompt", code="empty_array"
+        )
     kind = type(prompt[0])
     for index, item in enumerate(prompt):
         if type(item) is not kind:

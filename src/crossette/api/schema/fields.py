@@ -10,12 +10,15 @@ import dataclasses
 import math
 from typing import Final
 
-from crossette.api.schema.table import REQUIRED, Description, Field, Table, recorded, refused
+from crossette.api.schema.table import REQUIRED, Description, Field, Table, elsewhere, recorded, refused
 from crossette.types import BIAS_RANGE, RANGES, SamplingParams
 
 MAX_RECORDED: Final = 512
-"""Maximum characters of a text that is logged."""
+"""Maximum characters of a text, or of the JSON of an object, that is logged."""
+MAX_STOPS: Final = 128
 MAX_STOP: Final = 4096
+MAX_STOP_TOTAL: Final = 16384
+"""Maximum characters of all stop strings together: every piece of output is compared with each of them."""
 MAX_METADATA_KEY: Final = 64
 MAX_METADATA_VALUE: Final = 512
 
@@ -31,7 +34,7 @@ def _sampling(**notes: str) -> dict[str, Field]:
 SAMPLING = _sampling(
     temperature="0 selects the most probable token. A model may have another default.",
     top_p="Keep the fewest tokens whose probabilities sum to this value. A model may have another default.",
-    top_k="Keep the k most probable tokens; 0 keeps all. A model may have another default.",
+    top_k="Keep the k most probable tokens; 0 and -1 keep all. A model may have another default.",
     min_p="Keep tokens with at least this fraction of the highest probability. A model may have another default.",
     typical_p="Keep the tokens whose surprise is nearest to the entropy, up to this total probability; 1 keeps all.",
     mirostat_target="Target surprise of mirostat, in bits. It replaces the four filters above.",
@@ -44,8 +47,14 @@ SAMPLING = _sampling(
     seed="Choice j with seed s equals the answer to n=1 with seed s+j. Random by default.",
 )
 
+SAMPLING["top_k"] = dataclasses.replace(SAMPLING["top_k"], limits=(-1, math.inf))
+
 _MAX_TOKENS = "Maximum tokens of an answer. At least 1, or 0 with `echo`."
 _ALIAS = "The same as `max_tokens`: send one of them."
+
+_CACHED = (
+    f"Every prompt is cached as long as memory allows, with or without it. Up to {MAX_RECORDED} characters, as JSON."
+)
 
 BOTH = Table(
     {
@@ -56,7 +65,11 @@ BOTH = Table(
             default=lambda dialect: dialect.overflow,
         ),
         "n": Field("Number of choices for each prompt.", default=1, limits=(1, 128), engine="n"),
-        "stop": Field(f"Strings that end an answer, of up to {MAX_STOP} characters each.", limits=(0, 4)),
+        "stop": Field(
+            f"Strings that end an answer, of up to {MAX_STOP} characters each and {MAX_STOP_TOTAL} together. "
+            "OpenAI's own API accepts up to 4.",
+            limits=(0, MAX_STOPS),
+        ),
         "stop_token_ids": Field(
             "Tokens that end an answer. Their text is included or not, as with stop strings.", engine="end_token_ids"
         ),
@@ -79,7 +92,8 @@ BOTH = Table(
         "rewrite_speculation": refused("How a prediction is realigned with the output."),
         # probabilities and raw data
         "logprobs": Field(
-            "An integer requests the legacy arrays with that many alternatives, true the content list.",
+            "An integer requests the legacy arrays with that many alternatives and the token itself, true the content "
+            "list.",
             limits=(0, 5),
             engine="logprobs",
         ),
@@ -100,6 +114,7 @@ BOTH = Table(
         "raw_output": Field("Add the raw prompt and output of the model, as text and as token ids.", default=False),
         "return_token_ids": Field("Add the token ids of prompts and answers.", default=False),
         "perf_metrics_in_response": Field("Add counts and times to the body, as `perf_metrics`.", default=False),
+        "prompt_logprobs": refused("The logprobs of the prompt by token id: send `echo` with `logprobs` instead."),
         "skip_special_tokens": refused("Special tokens are never in the text of an answer.", True),
         "spaces_between_special_tokens": refused("Special tokens are never in the text of an answer.", True),
         "add_special_tokens": refused("A prompt starts with exactly one BOS token if the model uses one.", True),
@@ -134,13 +149,23 @@ BOTH = Table(
         "stream_options": Field("Options of a stream. Needs `stream`."),
         # cache and service
         "prompt_cache_isolation_key": Field(
-            "Prompts share cached prefixes only with prompts of the same key.", engine="isolation_key"
+            "Prompts share cached prefixes only with prompts of the same key. The header "
+            "`x-prompt-cache-isolation-key` is the same.",
+            engine="isolation_key",
+        ),
+        "cache_prompt": Field(
+            "False: this prompt uses no cached prefix, and no other prompt uses its own.",
+            default=True,
+            engine="isolation_key",
         ),
         "prompt_cache_max_len": refused("Maximum number of prompt tokens to cache.", 0),
-        "prompt_cache_options": refused("How a prompt is cached."),
-        "prompt_cache_retention": refused("How long a prompt is cached.", "in_memory"),
+        "prompt_cache_options": recorded(f"How a prompt is cached. {_CACHED}"),
+        "prompt_cache_retention": recorded(f"How long a prompt is cached. {_CACHED}"),
+        "prompt_cache_breakpoint": recorded(f"The end of a prefix to cache. {_CACHED}"),
+        "cache_control": recorded(f"The end of a prefix to cache, and for how long. {_CACHED}"),
         "service_tier": Field(
-            "`priority` runs before `default`, and `flex` after it; `auto` is `default`. The answer repeats it.",
+            "`priority` and `fast` run before `default`, `flex` after it; `auto` and `scale` are `default`. The answer "
+            "has the tier that was used: `priority`, `default` or `flex`.",
             default="default",
             engine="priority",
         ),
@@ -167,9 +192,13 @@ BOTH = Table(
     }
 )
 
-COMPLETIONS = Table(
+_COMPLETIONS = Table(
     {
-        "prompt": Field("A text, token ids, or a list of either for several prompts.", default=REQUIRED),
+        "prompt": Field(
+            "A text, token ids, or a list of either for several prompts. Null or an empty text begins from the model's "
+            "BOS token; a model without one rejects it.",
+            default=REQUIRED,
+        ),
         "suffix": Field("The text after the gap to fill. Needs a model that was trained to fill in the middle."),
         "max_tokens": Field(
             _MAX_TOKENS,
@@ -188,12 +217,18 @@ COMPLETIONS = Table(
         "reasoning_history": refused("Which earlier reasoning is in the prompt.", "disabled"),
         "thinking": refused("Whether to reason, and for how many tokens.", {"type": "disabled"}),
         "include_reasoning": refused("Whether reasoning is in the answer: it is part of its text.", True),
+        "enable_thinking": refused("Whether to reason: part of a plain prompt itself.", False),
+        "reasoning": refused("How long to reason: part of a plain prompt itself.", {}),
         "images": refused("Images in the prompt.", []),
-        "truncate_prompt_tokens": refused("Drop the first tokens of a longer prompt."),
+        "truncate_prompt_tokens": Field(
+            "Maximum tokens of each prompt. The first tokens of a longer one are dropped, but not its BOS token. "
+            "`usage.prompt_tokens` counts the rest. 0 drops nothing.",
+            limits=(0, math.inf),
+        ),
     }
 )
 
-CHAT = Table(
+_CHAT = Table(
     {
         "messages": Field("The conversation.", default=REQUIRED),
         "max_tokens": Field(
@@ -224,12 +259,23 @@ CHAT = Table(
             engine="constraint",
         ),
         "reasoning_effort": Field(
-            "`none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`; true is `medium` and false `none`; a number "
-            "limits the tokens of reasoning. A model without reasoning accepts `none` only.",
+            "`none`, `minimal`, `low`, `medium` (or true), `high`, `xhigh`, `max`, or a limit in tokens. `auto`, in "
+            "the Fireworks dialect, is the default. A model without reasoning accepts `none` only.",
+            default=Description("the template's"),
+            engine="constraint",
+        ),
+        "thinking": Field(
+            "The same as `reasoning_effort`, as an object: send one of them. Or the same as `enable_thinking`, as a "
+            "boolean.",
+            engine="constraint",
+        ),
+        "reasoning": Field("The same as `reasoning_effort`, as an object: send one of them.", engine="constraint"),
+        "enable_thinking": Field(
+            'False is `reasoning_effort: "none"`, true is the model\'s default effort. It may accompany an effort that '
+            "does not contradict it.",
             default=Description("the default of the model's template"),
             engine="constraint",
         ),
-        "thinking": Field("The same as `reasoning_effort`, as an object: send one of them.", engine="constraint"),
         "reasoning_history": Field(
             "The earlier reasoning that the template gets: `disabled` none, `interleaved` all since the last user "
             "message, `preserved` all.",
@@ -249,10 +295,23 @@ CHAT = Table(
         "custom_chat_template": refused(
             "A template that replaces the model's own. Templates are programs, and requests may not send any."
         ),
-        "chat_template_kwargs": Field("Variables of the model's template, such as `enable_thinking`."),
+        "chat_template_kwargs": Field(
+            "Variables of the template; others are rejected by name. `enable_thinking`, `thinking`, "
+            "`reasoning_effort`, `reasoning_budget` and `low_effort` work with every template, as the fields for "
+            "reasoning do."
+        ),
         "add_generation_prompt": Field("Whether the prompt ends with the start of an assistant message.", default=True),
         "continue_final_message": Field(
             "Whether the answer continues the last message, which must be an assistant message.", default=False
         ),
     }
 )
+
+
+def _completed(own: Table, other: Table, endpoint: str) -> Table:
+    """The fields of an endpoint, with those of the other one."""
+    return Table({**own, **{name: elsewhere(endpoint) for name in other if name not in own}})
+
+
+COMPLETIONS = _completed(_COMPLETIONS, _CHAT, "/chat/completions")
+CHAT = _completed(_CHAT, _COMPLETIONS, "/completions")

@@ -32,7 +32,7 @@ class Logprobs(msgspec.Struct):
 class LegacyLogprobs(Logprobs):
     tokens: list[str]
     token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float] | None] | None
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
     token_ids: list[int]
 
@@ -76,7 +76,7 @@ def _legacy(tokens: Sequence[TokenText], bytes_of: BytesOfToken, num_top: int) -
     return LegacyLogprobs(
         tokens=[token_string(token.data, "bytes:") for token in tokens],
         token_logprobs=[None if token.logprob is None else token.logprob.logprob for token in tokens],
-        top_logprobs=[_alternatives(token, bytes_of, num_top) for token in tokens] if num_top else None,
+        top_logprobs=[_alternatives(token, bytes_of, num_top) for token in tokens],
         text_offset=[token.offset for token in tokens],
         token_ids=[token.id for token in tokens],
     )

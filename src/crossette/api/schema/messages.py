@@ -1,15 +1,18 @@
-"""Wire types of chat messages, and their conversion for chat templates."""
+"""Wire types of chat messages, and their conversion for chat templates.
+
+A message is the client's own record of a conversation: keys that are unknown here are dropped, not rejected.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from crossette.api.schema import nested_fields
-from crossette.api.schema.table import Refused, Table, refuse_unsupported
-from crossette.errors import InvalidRequest, Unsupported
+from crossette.api.schema.table import Refused, Table, Unused, refuse_unsupported
+from crossette.errors import InvalidRequest, Unsupported, invalid_value
 from crossette.text.template.messages import Arguments
 
 MAX_DEPTH = 64
@@ -20,7 +23,7 @@ _MAY_BE_NULL = ("assistant", "function")
 _ASSISTANTS_ONLY = ("tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
 
 
-class Part(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Part(msgspec.Struct, kw_only=True):
     table: ClassVar[Table] = nested_fields.PART
 
     type: str
@@ -32,7 +35,9 @@ class Part(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     audio_url: Refused = None
     input_audio: Refused = None
     file: Refused = None
-    cache_control: Refused = None
+    # without effect
+    cache_control: Unused = None
+    prompt_cache_breakpoint: Unused = None
 
     def text_or_refusal(self, path: str) -> str:
         """The text of the part. `path` is its position in errors: `messages[2].content[0].`"""
@@ -44,16 +49,20 @@ class Part(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         refuse_unsupported(self, self.table, path)
         text = self.text if self.type == "text" else self.refusal
         if text is None:
-            raise InvalidRequest(f"Field required, field: '{path}{self.type}'", param=f"{path}{self.type}")
+            raise InvalidRequest(
+                f"Field required, field: '{path}{self.type}'",
+                param=f"{path}{self.type}",
+                code="missing_required_parameter",
+            )
         return text
 
 
-class FunctionCall(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class FunctionCall(msgspec.Struct, kw_only=True):
     table: ClassVar[Table] = nested_fields.FUNCTION_CALL
 
     name: str
     arguments: str | dict[str, Any] | None = None  # Any: any JSON value
-    parsed_arguments: Any = None
+    parsed_arguments: Unused = None
 
     def for_template(self, path: str) -> dict[str, Any]:
         arguments = self._arguments()
@@ -75,15 +84,14 @@ class FunctionCall(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             return text
 
 
-class ToolCall(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class ToolCall(msgspec.Struct, kw_only=True):
     table: ClassVar[Table] = nested_fields.TOOL_CALL
 
     function: FunctionCall | str
     """The call, or the function's name alone."""
     id: str | None = None
     type: str | None = None
-    index: int | None = None
-    """The index in a stream's deltas, which clients that accumulate deltas send back."""
+    index: Unused = None
 
     def for_template(self, path: str) -> dict[str, Any]:
         if self.type not in (None, "function"):
@@ -95,7 +103,7 @@ class ToolCall(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return call if self.id is None else {"id": self.id, **call}
 
 
-class Message(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Message(msgspec.Struct, kw_only=True):
     table: ClassVar[Table] = nested_fields.MESSAGE
 
     role: str
@@ -107,16 +115,23 @@ class Message(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
-    id: str | None = None
-    parsed: Any = None  # Any: any JSON value
     # refused
-    annotations: Refused = None
     audio: Refused = None
+    # without effect
+    id: Unused = None
+    type: Unused = None
+    annotations: Unused = None
+    reasoning_details: Unused = None
+    parsed: Unused = None
+    cache_control: Unused = None
 
-    def for_template(self, path: str) -> dict[str, Any]:
-        """The message in the format of chat templates. `path` is its position in errors: `messages[2].`"""
-        if self.role not in ROLES:
-            raise InvalidRequest(f"role must be one of {', '.join(ROLES)}: {self.role!r}", param=f"{path}role")
+    def for_template(self, path: str, own_roles: Collection[str]) -> dict[str, Any]:
+        """The message in the format of chat templates. `path` is its position in errors: `messages[2].`
+
+        `own_roles` are those that the template knows besides `ROLES`.
+        """
+        if self.role not in ROLES and self.role not in own_roles:
+            raise invalid_value(f"{path}role", [*ROLES, *sorted(own_roles)], repr(self.role))
         refuse_unsupported(self, self.table, path)
         self._check_role(path)
         reasoning = self.reasoning_content or self.reasoning or None
@@ -153,17 +168,22 @@ class Message(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def _text(self, path: str) -> str:
         """The content as one text, as templates of text-only models do not support parts."""
         if isinstance(self.content, list):
-            return "\n".join(part.text_or_refusal(f"{path}content[{i}].") for i, part in enumerate(self.content))
+            texts = (part.text_or_refusal(f"{path}content[{i}].") for i, part in enumerate(self.content))
+            return "\n".join(text for text in texts if text)
         if self.content is None and self.role not in _MAY_BE_NULL:
             raise InvalidRequest(f"A {self.role} message needs content.", param=f"{path}content")
         return self.content or self.refusal or ""
 
 
-def conversation(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """The messages in the format of chat templates. Raises InvalidRequest, naming the invalid message."""
+def conversation(messages: Sequence[Message], template_roles: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The messages in the format of chat templates. Raises InvalidRequest, naming the invalid message.
+
+    `template_roles` are those that the model's template knows.
+    """
+    own_roles = set(template_roles).difference(ROLES)
     if not messages:
-        raise InvalidRequest("messages is empty: there is nothing to answer.", param="messages")
-    converted = [message.for_template(f"messages[{index}].") for index, message in enumerate(messages)]
+        raise InvalidRequest("messages is empty: there is nothing to answer.", param="messages", code="empty_array")
+    converted = [message.for_template(f"messages[{index}].", own_roles) for index, message in enumerate(messages)]
     _link_results(converted)
     return converted
 

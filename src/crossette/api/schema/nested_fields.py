@@ -6,13 +6,20 @@ import math
 
 from crossette.api.schema.table import REQUIRED, Description, Field, Table, refused
 
+_UNUSED = "It has no effect."
+_MARKER = "A marker for a prompt cache, with any `ttl`. It has no effect: every prompt is cached anyway."
+
 MESSAGE = Table(
     {
         "role": Field(
-            "`system`, `developer` (same as `system`), `user`, `assistant`, `tool` or `function` (same as `tool`).",
+            "`system`, `developer` (same as `system`), `user`, `assistant`, `tool` or `function` (same as `tool`), or "
+            "another role that the model's chat template knows.",
             default=REQUIRED,
         ),
-        "content": Field("A text, or parts, which are joined with line breaks. Null only in an assistant message."),
+        "content": Field(
+            "A text, or parts, which are joined with line breaks; an empty part adds nothing. Null only in an "
+            "assistant message."
+        ),
         "name": Field("Passed to the chat template."),
         "tool_calls": Field(
             "The calls of the assistant, passed to the chat template, or as text if it does not support tools."
@@ -22,10 +29,13 @@ MESSAGE = Table(
         "reasoning_content": Field("The reasoning of the assistant, passed to the chat template."),
         "reasoning": Field("The same as `reasoning_content`."),
         "refusal": Field("The text of an assistant message without content."),
-        "annotations": refused("The sources of an answer.", []),
         "audio": refused("A spoken answer."),
-        "id": Field("The id of an earlier answer. It has no effect."),
-        "parsed": Field("What a client parsed from the content and sends back. It has no effect."),
+        "id": Field(f"The id of an earlier answer. {_UNUSED}"),
+        "type": Field(f"The kind of a client's record. {_UNUSED}"),
+        "annotations": Field(f"The sources of an earlier answer. {_UNUSED}"),
+        "reasoning_details": Field(f"The reasoning of an earlier answer in the format of another API. {_UNUSED}"),
+        "parsed": Field(f"What a client parsed from the content and sends back. {_UNUSED}"),
+        "cache_control": Field(_MARKER),
     }
 )
 
@@ -34,7 +44,7 @@ TOOL_CALL = Table(
         "id": Field("The `tool_call_id` of the result."),
         "type": Field("`function`.", default="function"),
         "function": Field("The call, or the function's name alone.", default=REQUIRED),
-        "index": Field("The index in a stream, which clients send back. It has no effect."),
+        "index": Field(f"The index in a stream, which clients send back. {_UNUSED}"),
     }
 )
 
@@ -42,7 +52,7 @@ FUNCTION_CALL = Table(
     {
         "name": Field("The name of the function.", default=REQUIRED),
         "arguments": Field("An object, or its JSON text."),
-        "parsed_arguments": Field("What a client parsed from the arguments and sends back. It has no effect."),
+        "parsed_arguments": Field(f"What a client parsed from the arguments and sends back. {_UNUSED}"),
     }
 )
 
@@ -51,6 +61,8 @@ TOOL = Table(
         "type": Field("`function`.", default="function"),
         "function": Field("The function.", default=REQUIRED),
         "custom": refused("A tool with free-text input."),
+        "cache_control": Field(_MARKER),
+        "prompt_cache_breakpoint": Field(_MARKER),
     }
 )
 
@@ -64,6 +76,7 @@ FUNCTION = Table(
             "checked when the call is complete: `docs/structured-output.md`.",
             default=False,
         ),
+        "cache_control": Field(_MARKER),
     }
 )
 
@@ -106,6 +119,17 @@ THINKING = Table(
     }
 )
 
+REASONING = Table(
+    {
+        "effort": Field("The same as `reasoning_effort`: send one of them."),
+        "max_tokens": Field("Maximum tokens of reasoning. Send it or `effort`.", limits=(0, math.inf)),
+        "enabled": Field("The same as `enable_thinking`."),
+        "exclude": Field("True leaves reasoning out of the answer, as `include_reasoning: false` does.", default=False),
+        "summary": refused("A summary of the reasoning."),
+        "generate_summary": refused("A summary of the reasoning."),
+    }
+)
+
 PART = Table(
     {
         "type": Field("`text`, or an assistant's `refusal`.", default=REQUIRED),
@@ -116,7 +140,8 @@ PART = Table(
         "audio_url": refused("Audio."),
         "input_audio": refused("Audio."),
         "file": refused("A file."),
-        "cache_control": refused("A marker for a prompt cache: every prompt is cached anyway.", {"type": "ephemeral"}),
+        "cache_control": Field(_MARKER),
+        "prompt_cache_breakpoint": Field(_MARKER),
     }
 )
 

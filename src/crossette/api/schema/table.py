@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from crossette.api.dialect import Dialect
-from crossette.errors import Unsupported
+from crossette.errors import Code, Unsupported
 from crossette.types import Range, within
 
 Neutral = tuple[Any, ...]
@@ -39,6 +39,8 @@ class Field:
     """The field of `GenerationRequest` or `SamplingParams` that it sets; None if the engine does not receive it."""
     neutral: Neutral = ()
     """The values that an unsupported field may have."""
+    endpoint: str | None = None
+    """The endpoint that has the field, if this one has not."""
 
     def default_in(self, dialect: Dialect) -> Any:
         return self.default(dialect) if callable(self.default) else self.default
@@ -69,6 +71,9 @@ class Table(Mapping[str, Field]):
 Refused: TypeAlias = Any
 """The wire type of an unsupported field: any value is decoded, and `refuse_unsupported` checks it."""
 
+Unused: TypeAlias = Any
+"""The wire type of a field of a client's record that has no effect: any value is accepted."""
+
 
 def recorded(note: str, limits: Range | None = None) -> Field:
     """A field that is only logged."""
@@ -80,15 +85,19 @@ def refused(note: str, *neutral: Any) -> Field:
     return Field(note, "refused", neutral=neutral)
 
 
+def elsewhere(endpoint: str) -> Field:
+    """A field of another endpoint: null is accepted, as everywhere."""
+    return Field(f"A field of {endpoint}.", "refused", endpoint=endpoint)
+
+
 def refuse_unsupported(body: msgspec.Struct, table: Table, path: str = "") -> None:
     """Raise Unsupported for the first unsupported field that has an effect."""
     for name, field in table.refused.items():
         value = getattr(body, name)
         if value is not None and not any(_same(value, other) for other in field.neutral):
             allowed = ", ".join(["null", *(msgspec.json.encode(other).decode() for other in field.neutral)])
-            raise Unsupported(
-                f"'{path}{name}' is not supported yet: leave it out, or send {allowed}.", param=f"{path}{name}"
-            )
+            reason = f"is a field of {field.endpoint}" if field.endpoint else "is not supported yet"
+            raise Unsupported(f"'{path}{name}' {reason}: leave it out, or send {allowed}.", param=f"{path}{name}")
 
 
 def check_limits(body: msgspec.Struct, table: Table, dialect: Dialect) -> None:
@@ -99,7 +108,8 @@ def check_limits(body: msgspec.Struct, table: Table, dialect: Dialect) -> None:
             continue
         limits = limits_or_rule(dialect) if callable(limits_or_rule) else limits_or_rule
         if isinstance(value, list | dict):
-            within(f"the length of {name}", len(value), limits, param=name)
+            code: Code = "array_above_max_length" if isinstance(value, list) else "object_above_max_properties"
+            within(f"the length of {name}", len(value), limits, param=name, code=code)
         else:
             within(name, value, limits)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from crossette.api.schema import nested_fields
-from crossette.api.schema.table import Refused, Table, refuse_unsupported
+from crossette.api.schema.table import Refused, Table, Unused, refuse_unsupported
 from crossette.errors import InvalidRequest, Unsupported
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 
@@ -29,6 +29,7 @@ class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     description: str | None = None
     parameters: dict[str, Any] | None = None  # Any: a schema is any JSON until it is validated
     strict: bool | None = None
+    cache_control: Unused = None
 
     def tool(self, path: str) -> Tool:
         """`path` is its position in errors: `tools[0].function.`"""
@@ -49,6 +50,9 @@ class ToolSent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     function: Function | None = None
     # refused
     custom: Refused = None
+    # without effect
+    cache_control: Unused = None
+    prompt_cache_breakpoint: Unused = None
 
     def tool(self, path: str) -> Tool:
         if self.type != "function":
@@ -77,7 +81,7 @@ class AllowedTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def named(self, path: str) -> str:
         if self.type != "function":
             raise Unsupported(
-                f"'{path}type' is '{self.type}': only tools of type 'function' are supported.", param=path
+                f"'{path}type' is '{self.type}': only tools of type 'function' are supported.", param=f"{path}type"
             )
         name = self.name if self.function is None else self.function.name
         if name is None:
@@ -153,14 +157,17 @@ def _one(name: str) -> ToolChoice:
 def _by_mode(mode: str, names: tuple[str, ...], param: str) -> ToolChoice:
     if mode not in _MODES:
         raise InvalidRequest(
-            f"{param} must be one of {', '.join(_MODES)}, or an object that names a function: {mode!r}", param=param
+            f"{param} must be one of {', '.join(_MODES)}, or an object that names a function: {mode!r}",
+            param=param,
+            code="invalid_value",
         )
     return ToolChoice(_MODES[mode], names)
 
 
 def _distinct(tools: list[Tool], param: str) -> list[Tool]:
     names = [tool.name for tool in tools]
-    duplicate = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    duplicate = next((index for index, name in enumerate(names) if name in names[:index]), None)
     if duplicate is not None:
-        raise InvalidRequest(f"{param} has two functions with the name '{duplicate}'.", param=param)
+        path = f"{param}[{duplicate}].function.name" if param == "tools" else f"{param}[{duplicate}].name"
+        raise InvalidRequest(f"{param} has two functions with the name '{names[duplicate]}'.", param=path)
     return tools

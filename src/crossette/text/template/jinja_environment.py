@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from jinja2 import TemplateError, meta, nodes
@@ -24,7 +25,32 @@ def environment() -> ImmutableSandboxedEnvironment:
 def variables_of(source: str) -> frozenset[str]:
     """The variables that a template uses. Raises TemplateError for an invalid template."""
     jinja = environment()
-    return frozenset(meta.find_undeclared_variables(jinja.parse(source)))
+    return frozenset(meta.find_undeclared_variables(jinja.parse(source)) - jinja.globals.keys())
+
+
+def roles_of(source: str) -> frozenset[str]:
+    """The texts with which a template compares the role of a message. Raises TemplateError for an invalid template."""
+    compared = (
+        node for node in environment().parse(source).find_all(nodes.Compare) if any(map(_is_role, _parts(node)))
+    )
+    texts = (part.value for node in compared for part in _parts(node) if isinstance(part, nodes.Const))
+    return frozenset(text for text in texts if isinstance(text, str))
+
+
+def _parts(compare: nodes.Compare) -> Iterator[nodes.Expr]:
+    """Both sides of a comparison; the items of a list."""
+    for side in (compare.expr, *(operand.expr for operand in compare.ops)):
+        yield from side.items if isinstance(side, nodes.List | nodes.Tuple) else (side,)
+
+
+def _is_role(node: nodes.Expr) -> bool:
+    match node:
+        case nodes.Getattr(attr="role") | nodes.Getitem(arg=nodes.Const(value="role")) | nodes.Name(name="role"):
+            return True
+        case nodes.Filter(node=nodes.Expr() as filtered):
+            return _is_role(filtered)
+        case _:
+            return False
 
 
 class _Generation(Extension):
