@@ -41,8 +41,8 @@ def test_schemas_and_instances_are_counted(tmp_path: Path) -> None:
     results = measured(
         tmp_path,
         line(OPEN, ({"a": "é", "b": 1.0}, True), ({"a": "x", "c": 1}, True), ({"b": 1}, False), ({"b": 1}, True)),
-        line({"type": "array", "items": {"type": "boolean"}, "minItems": 7000}),
-        line({"type": "string", "pattern": "^(?=a)a$"}, family="two"),
+        line({"type": "array", "items": {"type": "boolean"}, "minItems": 1200}),
+        line({"type": "array", "items": {"$ref": "#/$defs/none"}}, family="two"),
     )
 
     text = report(results, "cases.jsonl", "scripts/schemas cases.jsonl")
@@ -56,7 +56,7 @@ def test_a_step_that_does_not_end_ends_no_other(tmp_path: Path) -> None:
     from schemas.report import failures
 
     slow = line(SLOW_IN_PYTHON, ("a" * 60 + "!", False))
-    results = measured(tmp_path, slow, line(OPEN, ({"a": "x"}, True)), limit_s=5)
+    results = measured(tmp_path, slow, line(OPEN, ({"a": "x"}, True)), limit_s=10)
 
     assert failures(results) == ["one/a.json: walking its instances takes too long"]
     assert [walked.walk for walked in results[1].walks] == ["valid, allowed"]

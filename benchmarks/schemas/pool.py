@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 import threading
@@ -89,6 +90,7 @@ def _end(status: int | None) -> str:
 
 def _work(pipe: Connection, limit_s: int, seed: int) -> None:
     """The main function of a worker process: the results of each case, one message a step."""
+    logging.disable(logging.CRITICAL)  # of every answer that validation rejects
     server, instances = Server(seed), Instances()
     while True:
         try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import jsonschema
@@ -15,6 +17,9 @@ from referencing.exceptions import Unresolvable
 
 Schema = Any
 Errors = Iterator[jsonschema.ValidationError]
+
+
+_OF_OBJECTS = ("properties", "required", "patternProperties", "additionalProperties")
 
 
 class Validators:
@@ -44,7 +49,7 @@ class Validators:
             return f"not JSON: {error}"
         if not self._rs.is_valid(data):
             return f"jsonschema-rs: {next(self._rs.iter_errors(data)).message[:200]}"
-        if message := self._fault_in_python(data):
+        if message := self._fault_in_python(data, is_ascii=text.isascii()):
             return f"jsonschema: {message[:200]}"
         return ""
 
@@ -52,15 +57,21 @@ class Validators:
         """What the schema declares of the objects in an instance, which must stay alive as long as the result."""
         return Objects(self._python, self._schema, data)
 
-    def _fault_in_python(self, data: Any) -> str:
-        """Empty also where jsonschema cannot tell: patterns in another syntax, references that it does not resolve."""
+    def _fault_in_python(self, data: Any, *, is_ascii: bool) -> str:
+        """Empty also where jsonschema cannot tell.
+
+        These are references that it does not resolve, and patterns: Python's syntax is not JavaScript's, and beyond
+        ASCII its classes are not either.
+        """
         checker = self._python.FORMAT_CHECKER
         validator = self._python(self._schema, format_checker=checker, registry=REGISTRY)
         try:
             error = next(validator.iter_errors(data), None)
         except (re.error, Unresolvable, RecursionError):
             return ""
-        return "" if error is None else f"{error.json_path}: {error.message}"
+        if error is None or (error.validator == "pattern" and not is_ascii):
+            return ""
+        return f"{error.json_path}: {error.message}"
 
 
 class Objects:
@@ -68,30 +79,19 @@ class Objects:
 
     def __init__(self, base: Any, schema: Schema, data: Any) -> None:
         self._base = base
-        self._properties: dict[int, dict[str, None]] = {}
-        self._required: dict[int, dict[str, None]] = {}
-        self._patterns: dict[int, list[str]] = {}
-        self._with_rule: set[int] = set()
-        """Objects with a schema's own rule for additional properties."""
-        hooks = {
-            "properties": self._hooked("properties", self._note_properties),
-            "required": self._hooked("required", self._note_required),
-            "patternProperties": self._hooked("patternProperties", self._note_patterns),
-            "additionalProperties": self._hooked("additionalProperties", self._note_rule),
-        }
+        self._notes: list[tuple[str, int, Any]] = []
+        """Keywords with the objects that they apply to, by `id`, and their values."""
+        hooks = {name: self._noting(name) for name in _OF_OBJECTS} | {"anyOf": self._any_of, "oneOf": self._any_of}
         validator = extend(base, {name: hook for name, hook in hooks.items() if name in base.VALIDATORS})
-        try:
-            for _ in validator(schema, registry=REGISTRY).iter_errors(data):
-                pass
-        except (re.error, Unresolvable, RecursionError):
-            pass  # what was declared until here is known
+        with suppress(re.error, Unresolvable, RecursionError):  # what was declared until there is known
+            deque(validator(schema, registry=REGISTRY).iter_errors(data), maxlen=0)
 
     def ordered(self, data: Any) -> Any:
         """The instance with its keys in the order in which a grammar generates them, and integers without `.0`."""
         if isinstance(data, dict):
-            declared = self._properties.get(id(data), {}) | self._required.get(id(data), {})
-            rank = {name: index for index, name in enumerate(declared)}
-            names = sorted(data, key=lambda name: rank.get(name, len(rank)))
+            declared = [name for keyword in ("properties", "required") for name in self._names(keyword, data)]
+            rank = {name: index for index, name in reversed(list(enumerate(declared)))}
+            names = sorted(data, key=lambda name: rank.get(name, len(declared)))
             return {name: self.ordered(data[name]) for name in names}
         if isinstance(data, list):
             return [self.ordered(item) for item in data]
@@ -101,36 +101,39 @@ class Objects:
         """Whether an object has a key that no schema with `properties` declares, without a rule for such keys."""
         if isinstance(data, list):
             return any(map(self.has_undeclared_keys, data))
-        if not isinstance(data, dict):
+        return isinstance(data, dict) and (
+            self._is_closed_to(data) or any(map(self.has_undeclared_keys, data.values()))
+        )
+
+    def _is_closed_to(self, data: dict[str, Any]) -> bool:
+        keywords = {keyword for keyword, key, _ in self._notes if key == id(data)}
+        if "additionalProperties" in keywords or keywords.isdisjoint(("properties", "patternProperties")):
             return False
-        known = self._properties.get(id(data))
-        is_closed = (known is not None or id(data) in self._patterns) and id(data) not in self._with_rule
-        if is_closed and any(not self._is_declared(id(data), name) for name in data):
-            return True
-        return any(map(self.has_undeclared_keys, data.values()))
+        declared, patterns = self._names("properties", data), self._names("patternProperties", data)
+        return any(name not in declared and not any(re.search(one, name) for one in patterns) for name in data)
 
-    def _is_declared(self, key: int, name: str) -> bool:
-        patterns = self._patterns.get(key, ())
-        return name in self._properties.get(key, {}) or any(re.search(pattern, name) for pattern in patterns)
+    def _names(self, keyword: str, data: dict[str, Any]) -> list[str]:
+        values = [value for one, key, value in self._notes if (one, key) == (keyword, id(data))]
+        return [name for value in values if isinstance(value, dict | list) for name in value]
 
-    def _hooked(self, keyword: str, note: Callable[[int, Any], None]) -> Callable[..., Errors]:
+    def _noting(self, keyword: str) -> Callable[..., Errors]:
         check = self._base.VALIDATORS.get(keyword)
 
         def hook(validator: Any, value: Any, data: Any, schema: Schema) -> Errors:
             if isinstance(data, dict):
-                note(id(data), value)
+                self._notes.append((keyword, id(data), value))
             yield from check(validator, value, data, schema) or ()
 
         return hook
 
-    def _note_properties(self, key: int, value: dict[str, Schema]) -> None:
-        self._properties.setdefault(key, {}).update(dict.fromkeys(value))
-
-    def _note_required(self, key: int, value: Any) -> None:
-        self._required.setdefault(key, {}).update(dict.fromkeys(value if isinstance(value, list) else ()))
-
-    def _note_patterns(self, key: int, value: dict[str, Schema]) -> None:
-        self._patterns.setdefault(key, []).extend(value)
-
-    def _note_rule(self, key: int, value: Schema) -> None:
-        self._with_rule.add(key)
+    def _any_of(self, validator: Any, branches: list[Schema], data: Any, schema: Schema) -> Errors:
+        """Forget what a branch that does not apply has declared."""
+        num_valid = 0
+        for branch in branches:
+            begin = len(self._notes)
+            if next(iter(validator.descend(data, branch)), None) is None:
+                num_valid += 1
+            else:
+                del self._notes[begin:]
+        if num_valid == 0:
+            yield jsonschema.ValidationError("no branch applies")
