@@ -354,3 +354,23 @@ def test_an_exclusive_bound_cannot_be_generated(schema: Any, text: str) -> None:
     assert answer_format.validator.fault(text) is not None
     assert not allows(answer_format, text)
     assert check(schema, answer_format, range(20), STEERS) > 10
+
+
+# --- classes of patterns ---
+
+
+@pytest.mark.parametrize(
+    ("pattern", "valid", "invalid"),
+    [
+        (r"^[^\\]+$", ["ab", "a\n", 'a"b'], ["a\\b", "\\"]),
+        (r'^[^"]+$', ["ab", "a\tb", "a\\b"], ['a"b', '"']),
+        (r"^[\x00-\x20a-z]+$", ["a b", "\n"], ['"', "a\\"]),
+        (r"^[^a\\/]*$", ["b", ""], ["\\", "b\\"]),
+        (r"^[^\D]+$", ["12"], ["1\\", "a"]),
+    ],
+)
+def test_a_class_allows_only_its_own_escapes(pattern: str, valid: list[str], invalid: list[str]) -> None:
+    answer_format = format_of({"type": "string", "pattern": pattern})
+
+    assert [text for text in valid if not allows(answer_format, json.dumps(text))] == []
+    assert [text for text in invalid if allows(answer_format, json.dumps(text))] == []

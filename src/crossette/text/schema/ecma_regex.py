@@ -81,6 +81,12 @@ def _class_of(items: list[str], *, negated: bool) -> str:
         return "(?s:.)" if negated else "[^\\x{0}-\\x{10ffff}]"
     for edge in (0, -1):
         items[edge] = _plain(ord("-")) if items[edge] == "-" else items[edge]
+    # A class with all control characters allows every escape of JSON, also those of characters that are not in it.
+    # JSON as it is generated has no NUL, so leaving it out excludes no text.
+    if negated:
+        items = [*items, _plain(0)]
+    elif items[0] == _plain(0) and items[1:2] == ["-"]:
+        items[0] = _plain(1)
     return f"[{'^' if negated else ''}{''.join(_item(items, index) for index in range(len(items)))}]"
 
 
