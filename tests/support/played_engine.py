@@ -52,7 +52,7 @@ class PlayedEngine:
 
     def __init__(self, tokenizer: TokenTable) -> None:
         self.tokenizer = tokenizer
-        self.info = ModelInfo("played", "none", "none", 10**6, 0, frozenset({tokenizer.end}), CHAT_TEMPLATE)
+        self.info = ModelInfo("played", "none", "none", 10**6, 10**6, frozenset({tokenizer.end}), CHAT_TEMPLATE)
         self._takes: list[Sequence[TokenOutput]] = []
 
     def play(self, *takes: Sequence[TokenOutput]) -> None:
