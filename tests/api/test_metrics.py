@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from crossette.accounts.ledger import NoLedger
-from crossette.api import app
+from crossette.api import reporter
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ApiServer, has, parrot, say, serving
 from support.metrics_page import example, shown_name
@@ -157,7 +157,7 @@ def test_a_failure_after_an_answer_does_not_close_the_connection(
         raise RuntimeError("the disk is full")
 
     if broken == "record":
-        monkeypatch.setattr(app, "record_of", fail)
+        monkeypatch.setattr(reporter, "record_of", fail)
     with serving(ledger=_FullLedger()) as server, server.one_connection() as ask:
         answers = [ask("/v1/completions", BODIES["completions"]) for _ in range(3)]
 

@@ -19,7 +19,7 @@ from support.tiny_model import write_tiny_gguf
 
 pytestmark = pytest.mark.model
 
-PROSE = Path(__file__).parents[3] / "data" / "prose.txt"
+PROSE = Path(__file__).parents[2] / "data" / "prose.txt"
 NUM_TOKENS = 512
 """Tokens of the text that are compared."""
 LAYERS = 3
