@@ -180,8 +180,11 @@ def start(
             asyncio.get_running_loop().create_task(generation.aclose())
         raise
 
+    # One for all choices of a prompt: the first output of one choice has the logprobs of the prompt.
+    echoes = [Echo(engine.tokenizer, request.prompt, echo_last) if echo_last else None for request in requests]
+
     def choice(index: int, request: GenerationRequest, previous: Choice | None = None) -> Choice:
-        echo = Echo(engine.tokenizer, request.prompt, echo_last) if echo_last else None
+        echo = echoes[index // request.n]
         return Choice(index, engine.tokenizer, stops, plan, traced=traced, echo=echo, previous=previous)
 
     choices = [
