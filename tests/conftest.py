@@ -42,19 +42,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("default", deadline=None)  # no deadline: the machine may be busy
     settings.register_profile("long", max_examples=2000, deadline=None)  # --hypothesis-profile long
+    settings.register_profile("fast", max_examples=10, deadline=None)
     settings.load_profile(config.getoption("--hypothesis-profile") or "default")
     config.addinivalue_line("markers", "all: requires more than Python; runs only with --all")
     config.addinivalue_line("markers", "corpus: takes minutes with a model; runs only with --corpus")
     config.addinivalue_line(
         "markers", "model: computes with a model, real or random; scripts/test --fast leaves it out"
     )
+    config.addinivalue_line(
+        "markers", "fireworks: the same test in Fireworks' dialect; scripts/test --fast leaves it out"
+    )
     config.addinivalue_line("markers", "slow: takes long without a model; scripts/test --fast leaves it out")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and not _MODELS.isdisjoint(item.fixturenames):
-            item.add_marker("model")
+        if isinstance(item, pytest.Function):
+            if not _MODELS.isdisjoint(item.fixturenames):
+                item.add_marker("model")
+            if hasattr(item, "callspec") and item.callspec.params.get("prefix") == PREFIXES[-1]:
+                item.add_marker("fireworks")
     for name in ("all", "corpus"):
         if not config.getoption(f"--{name}"):
             for item in items:

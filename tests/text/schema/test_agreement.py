@@ -374,3 +374,12 @@ def test_a_class_allows_only_its_own_escapes(pattern: str, valid: list[str], inv
 
     assert [text for text in valid if not allows(answer_format, json.dumps(text))] == []
     assert [text for text in invalid if allows(answer_format, json.dumps(text))] == []
+
+
+def test_a_keyword_that_the_draft_does_not_know_changes_nothing() -> None:
+    schema = {"type": "array", "contains": False, "minContains": 0}
+    older = {"$schema": "http://json-schema.org/draft-06/schema#", **schema}
+
+    assert allows(output_format.json_schema(schema, "p", strict=True), "[]")
+    with pytest.raises(InvalidRequest, match="contains"):
+        output_format.json_schema(older, "p", strict=True)

@@ -27,10 +27,16 @@ _TOKEN = re.compile(
 )
 
 
-def to_rust(pattern: str) -> str:
-    """Translate a pattern to Rust's syntax. Raises ValueError for an unterminated class."""
+def to_rust(pattern: str, *, for_json: bool = False) -> str:
+    """Translate a pattern to Rust's syntax. Raises ValueError for an unterminated class.
+
+    `for_json` leaves NUL out of classes. A class with all control characters would allow every escape of JSON, also
+    those of characters that are not in it. JSON as it is generated has no NUL, so this excludes no text.
+    """
     tokens = _TOKEN.finditer(pattern)
-    return "".join(_class(tokens) if token["bare"] == "[" else _outside_class(token) for token in tokens)
+    return "".join(
+        _class(tokens, for_json=for_json) if token["bare"] == "[" else _outside_class(token) for token in tokens
+    )
 
 
 def _outside_class(token: re.Match[str]) -> str:
@@ -56,14 +62,14 @@ def _character(token: re.Match[str]) -> str:
     return token[0]
 
 
-def _class(tokens: Iterator[re.Match[str]]) -> str:
+def _class(tokens: Iterator[re.Match[str]], *, for_json: bool) -> str:
     """Translate the rest of a class, after its `[`."""
     items: list[str] = []
     negated = False
     for index, token in enumerate(tokens):
         bare, escaped = token["bare"], token["escaped"] or ""
         if bare == "]":
-            return _class_of(items, negated=negated)
+            return _class_of(items, negated=negated, for_json=for_json)
         if bare == "^" and index == 0:
             negated = True
         elif bare:
@@ -76,16 +82,14 @@ def _class(tokens: Iterator[re.Match[str]]) -> str:
     raise ValueError("unterminated character class '['")
 
 
-def _class_of(items: list[str], *, negated: bool) -> str:
+def _class_of(items: list[str], *, negated: bool, for_json: bool) -> str:
     if not items:  # `[^]` is any character, and `[]` is none
         return "(?s:.)" if negated else "[^\\x{0}-\\x{10ffff}]"
     for edge in (0, -1):
         items[edge] = _plain(ord("-")) if items[edge] == "-" else items[edge]
-    # A class with all control characters allows every escape of JSON, also those of characters that are not in it.
-    # JSON as it is generated has no NUL, so leaving it out excludes no text.
-    if negated:
+    if for_json and negated:
         items = [*items, _plain(0)]
-    elif items[0] == _plain(0) and items[1:2] == ["-"]:
+    elif for_json and items[:2] == [_plain(0), "-"] and items[2:3] != [_plain(0)]:
         items[0] = _plain(1)
     return f"[{'^' if negated else ''}{''.join(_item(items, index) for index in range(len(items)))}]"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from crossette.text.schema.part import Part
+from crossette.text.schema.part import Context, Part
 
 ANNOTATIONS: Final = frozenset(
     {"title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly", "discriminator"}
@@ -111,7 +111,7 @@ _SPELLED: Final = {
 } | {"type", "enum"}
 
 
-def has_no_effect(part: Part, keyword: str) -> bool:
+def has_no_effect(part: Part, keyword: str, context: Context) -> bool:
     """Whether the value of a keyword of `REPLACED` is one that every output matches."""
     value = part.schema[keyword]
     match keyword:
@@ -124,7 +124,7 @@ def has_no_effect(part: Part, keyword: str) -> bool:
         case "minContains" | "maxContains":
             return not part.has("contains") or (keyword == "minContains" and value in (0, 1))
         case "contains":
-            return bool(part.schema.get("minContains") == 0)
+            return bool(part.schema.get("minContains") == 0) and not context.ignores(part, "minContains")
         case "unevaluatedItems":
             return value is True or value == {}
         case "dependentRequired" | "dependentSchemas" | "dependencies":

@@ -33,7 +33,7 @@ def conjuncts_of(pattern: str) -> list[str]:
     Raises ValueError for an unterminated class, and for an assertion that is no difference of regular languages.
     """
     if not has_assertion(pattern) or _has_choice(pattern):
-        return [to_rust(pattern)]
+        return [to_rust(pattern, for_json=True)]
     start, rest = ("^", pattern[1:]) if pattern.startswith("^") else ("", pattern)
     rest, end = (rest[:-1], "$") if rest.endswith("$") and not rest.endswith("\\$") else (rest, "")
     conjuncts: list[str] = []
@@ -43,7 +43,7 @@ def conjuncts_of(pattern: str) -> list[str]:
     while end and (group := _last_group(rest)).startswith(("(?<=", "(?<!")):
         conjuncts.append(_behind(group))
         rest = rest[: -len(group)]
-    return [to_rust(one) for one in (*conjuncts, _without_boundaries(start, rest, end))]
+    return [to_rust(one, for_json=True) for one in (*conjuncts, _without_boundaries(start, rest, end))]
 
 
 def _ahead(group: str) -> str:

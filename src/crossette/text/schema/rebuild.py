@@ -128,7 +128,7 @@ class _Rebuilder:
             if keyword in COPIED and reason is None:
                 is_size = keyword.startswith(("min", "max"))
                 out[keyword] = int(value) if is_size else value
-            elif reason is not None and keyword != "propertyNames" and not has_no_effect(part, keyword):
+            elif reason is not None and keyword != "propertyNames" and not has_no_effect(part, keyword, self._document):
                 self._report.leave_out(part, keyword, reason)
                 writable = [one for one in value if unwritable("enum", one) is None] if keyword == "enum" else []
                 out |= {"enum": writable} if writable else {}
@@ -183,7 +183,7 @@ class _Rebuilder:
             out["additionalProperties"] = self._independent(part.at("additionalProperties"), depth)
         elif {"properties", "patternProperties", "unevaluatedProperties"} & schema.keys() and OPEN not in schema:
             self._close(part, out, outer_names, own_names)
-        if part.has("propertyNames") and not has_no_effect(part, "propertyNames"):
+        if part.has("propertyNames") and not has_no_effect(part, "propertyNames", self._document):
             names = property_names(part, self._document)
             if names is None or not names.restrict(out):
                 self._report.leave_out(part, "propertyNames", REPLACED["propertyNames"].advice)
@@ -195,7 +195,7 @@ class _Rebuilder:
     def _pattern_properties(self, part: Part, out: dict[str, Any], depth: int) -> bool:
         """Whether the compiler can tell the names apart. They are left out if not, and the object is open then."""
         try:
-            patterns = [to_rust(pattern) for pattern in part.schema["patternProperties"]]
+            patterns = [to_rust(pattern, for_json=True) for pattern in part.schema["patternProperties"]]
             fault = fault_of_names(list(part.schema.get("properties", ())), patterns)
         except ValueError as error:
             fault = f"{error}."
