@@ -1,8 +1,8 @@
-"""Test what talks to crossette, without a model: `FakeEngine` runs the server's code with scripted or seeded text.
+"""Test programs that use crossette, without a model.
 
-An engine of these gives the same answers on every machine, loads in no time, and can be paused, stepped and made to
-fail by a test. `FakeTokenizer` makes a token of each byte, so that prompts and outputs can be written by hand. Both
-names are public: they stay where they are from one release to the next.
+`FakeEngine` implements the engine interface with scripted or seeded text. It starts at once, gives the same output on
+every machine, and a test can pause it, run single steps and make a step fail. `FakeTokenizer` has a token per byte, so
+that tests can write prompts and outputs as bytes. Both names are public API: later releases keep them.
 """
 
 from crossette.testing.fake_engine import FakeEngine
