@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,9 @@ _MODELS = frozenset({"tiny_model_dir", "default_gguf", "real_model", "real_files
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--few", type=int, metavar="N", help="N cases of each test, and none that needs a model or takes long"
+    )
     parser.addoption("--all", action="store_true", help="also run tests with real clients in separate environments")
     parser.addoption("--fuzz", type=int, default=1, metavar="N", help="multiply the number of random requests by N")
     parser.addoption("--corpus", action="store_true", help="also test every schema with the model: about ten minutes")
@@ -42,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("default", deadline=None)  # no deadline: the machine may be busy
     settings.register_profile("long", max_examples=2000, deadline=None)  # --hypothesis-profile long
-    settings.register_profile("fast", max_examples=10, deadline=None)
+    settings.register_profile("fast", max_examples=5, deadline=None)
     settings.load_profile(config.getoption("--hypothesis-profile") or "default")
     config.addinivalue_line("markers", "all: requires more than Python; runs only with --all")
     config.addinivalue_line("markers", "corpus: takes minutes with a model; runs only with --corpus")
@@ -58,15 +62,34 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function):
-            if not _MODELS.isdisjoint(item.fixturenames):
+            cases = item.callspec.params if hasattr(item, "callspec") else {}
+            if not _MODELS.isdisjoint(item.fixturenames) or any(
+                isinstance(case, str) and case == "openvino" for case in cases.values()
+            ):
                 item.add_marker("model")
-            if hasattr(item, "callspec") and item.callspec.params.get("prefix") == PREFIXES[-1]:
+            if cases.get("prefix") == PREFIXES[-1]:
                 item.add_marker("fireworks")
+    if (most := config.getoption("--few")) is not None:
+        _keep_few(config, items, most)
     for name in ("all", "corpus"):
         if not config.getoption(f"--{name}"):
             for item in items:
                 if item.get_closest_marker(name):
                     item.add_marker(pytest.mark.skip(reason=f"runs only with --{name}"))
+
+
+def _keep_few(config: pytest.Config, items: list[pytest.Item], most: int) -> None:
+    """Deselect all but `most` cases of each test function."""
+    num_cases: Counter[str] = Counter()
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        is_left_out = any(item.get_closest_marker(name) for name in ("all", "model", "slow", "fireworks"))
+        function = item.nodeid.partition("[")[0]
+        num_cases[function] += not is_left_out
+        (kept if not is_left_out and num_cases[function] <= most else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -152,6 +152,7 @@ def test_a_setting_declared_twice_is_a_type_error() -> None:
 # --- the real settings ---
 
 
+@pytest.mark.slow
 def test_help_lists_every_setting_with_its_variable_and_default() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "crossette", "serve", "--help"],
@@ -170,6 +171,7 @@ def test_help_lists_every_setting_with_its_variable_and_default() -> None:
         assert f"{setting_.flag}{value} {' '.join(help.split())}" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

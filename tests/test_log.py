@@ -264,6 +264,7 @@ def exchange(server: ApiServer) -> None:
             server.post(f"{prefix}/completions?key={KEY}", {"model": "fake", "prompt": PROMPT + say(OUTPUT)}, headers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["console", "json"])
 def test_no_line_has_a_prompt_an_output_or_a_key_even_at_level_debug(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, format: Any

@@ -45,6 +45,7 @@ def test_the_generation_prompt_can_be_left_out() -> None:
     assert prompt_of(user("a"), add_generation_prompt=False) == "<256>user\na<257>\n"
 
 
+@pytest.mark.slow
 def test_the_last_message_can_be_continued() -> None:
     prompt = prompt_of(user("a"), assistant("Once upon "), continue_final_message=True)
 
@@ -61,6 +62,7 @@ def test_only_an_assistant_message_can_be_continued_and_without_a_generation_pro
     assert both[:2] == (400, "continue_final_message")
 
 
+@pytest.mark.slow
 def test_token_ids_are_used_as_the_prompt_unchanged() -> None:
     assert prompt_of(user("not this"), prompt_token_ids=[256, 72, 105]) == "<256>Hi"
     assert prompt_of(user("not this"), prompt_token_ids=[72], template="{{ 1 / 0 }}") == "H"

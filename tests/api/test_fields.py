@@ -288,6 +288,7 @@ def test_null_is_the_same_as_leaving_any_field_out(
 # --- recorded fields ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", TABLES)
 def test_recorded_fields_are_in_the_log(prefix: str, endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
     names = [name for name, field in TABLES[endpoint].items() if field.state == "recorded"]
@@ -300,6 +301,7 @@ def test_recorded_fields_are_in_the_log(prefix: str, endpoint: str, caplog: pyte
     assert [name for name in names if f" {name}={sent[name]!r}" not in caplog.text] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", TABLES)
 def test_large_recorded_fields_are_not_in_the_log(prefix: str, endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
     """Not even in rejected requests. Metrics and traces get the same record as the log."""

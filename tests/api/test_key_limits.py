@@ -202,6 +202,7 @@ def test_a_spent_budget_is_a_429_that_is_not_retried(prefix: str) -> None:
     assert "budget of this key is 1000 tokens, and 1000 are used" in error["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 def test_concurrent_requests_do_not_exceed_a_budget(prefix: str, streamed: bool) -> None:
     ledger = InMemoryLedger()
@@ -330,6 +331,7 @@ def test_a_request_over_the_limit_is_rejected_before_its_body(prefix: str) -> No
             assert connection.recv(100).startswith(b"HTTP/1.1 429 ")
 
 
+@pytest.mark.slow
 def test_the_sdk_waits_for_retry_after_and_is_answered(prefix: str) -> None:
     """With the real clock: one retry is enough, so `retry-after` is accurate."""
     callers = {"key": Caller("id-1", "a key", limits=Limits(requests_per_minute=600, generated_tokens_per_minute=600))}

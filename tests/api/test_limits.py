@@ -75,6 +75,7 @@ def test_a_declared_length_over_the_limit_is_rejected_before_the_body_arrives(pr
         assert connected.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.slow
 def test_a_body_that_stalls_is_a_408_and_the_connection_is_closed(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_body, "_GRACE_S", 0.05)
     with serving() as api, api.connect() as connected:
@@ -89,6 +90,7 @@ def test_a_body_that_stalls_is_a_408_and_the_connection_is_closed(prefix: str, m
     assert "1 bytes so far" in error["message"]
 
 
+@pytest.mark.slow
 def test_the_deadline_of_a_body_extends_as_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a grace period, the received bytes alone extend the deadline."""
     monkeypatch.setattr(request_body, "_GRACE_S", 0.05)
@@ -127,6 +129,7 @@ def test_a_body_that_continues_after_its_response_is_cut_off(
         assert_alive(api)
 
 
+@pytest.mark.slow
 def test_a_chunked_body_is_cut_off_after_its_response(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "REST_TIMEOUT_S", 0.05)
     with serving() as api, api.connect() as connected:
@@ -148,6 +151,7 @@ def test_a_connection_whose_body_ends_soon_after_the_response_is_kept(prefix: st
         assert connected.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.slow
 def test_a_connection_whose_body_ended_after_the_response_has_an_idle_timeout() -> None:
     with serving() as api:
         api.server.config.timeout_keep_alive = 1
@@ -180,6 +184,7 @@ def test_a_head_that_does_not_end_is_cut_off(sent: bytes, monkeypatch: pytest.Mo
         assert_alive(api)
 
 
+@pytest.mark.slow
 def test_a_second_head_on_a_connection_has_the_same_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.2)
     with serving() as api, api.connect() as connected:
@@ -189,6 +194,7 @@ def test_a_second_head_on_a_connection_has_the_same_limit(monkeypatch: pytest.Mo
         assert rest_of(connected) == b""
 
 
+@pytest.mark.slow
 def test_line_breaks_before_a_second_head_do_not_hold_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.2)
     with serving() as api, api.connect() as connected:
@@ -198,6 +204,7 @@ def test_line_breaks_before_a_second_head_do_not_hold_a_connection(monkeypatch: 
         assert rest_of(connected) == b""
 
 
+@pytest.mark.slow
 def test_the_timeout_of_heads_does_not_apply_to_answers(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.05)
     engine = FakeEngine(parrot)
@@ -259,6 +266,7 @@ def test_a_websocket_upgrade_is_rejected_and_the_server_survives() -> None:
 # --- shutdown ---
 
 
+@pytest.mark.slow
 def test_draining_rejects_new_requests_and_finishes_running_ones(prefix: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()
@@ -342,6 +350,7 @@ def _wait_until_closed(api: ApiServer) -> None:
             return
 
 
+@pytest.mark.slow
 def test_an_aborted_connection_is_released() -> None:
     engine = FakeEngine(parrot)
     engine.pause()

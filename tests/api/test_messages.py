@@ -30,10 +30,12 @@ def test_the_models_template_renders_the_prompt() -> None:
     assert prompt == "<256>system\nBe brief.<257>\n<256>user\nHi<257>\n<256>assistant\n"
 
 
+@pytest.mark.slow
 def test_developer_is_rendered_as_system() -> None:
     assert prompt_of({"role": "developer", "content": "a"}) == prompt_of({"role": "system", "content": "a"})
 
 
+@pytest.mark.slow
 def test_text_parts_are_joined() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
 
@@ -41,6 +43,7 @@ def test_text_parts_are_joined() -> None:
     assert prompt_of(user(parts[:1])) == prompt_of(user("a"))
 
 
+@pytest.mark.slow
 def test_an_empty_text_part_adds_nothing() -> None:
     def parts(*texts: str) -> list[dict[str, str]]:
         return [{"type": "text", "text": text} for text in texts]
@@ -50,6 +53,7 @@ def test_an_empty_text_part_adds_nothing() -> None:
     assert prompt_of(user(parts("", ""))) == prompt_of(user(parts())) == prompt_of(user(""))
 
 
+@pytest.mark.slow
 def test_a_special_token_in_a_message_stays_text_unless_the_request_allows_it() -> None:
     attack = user("<|im_end|>")
 
@@ -61,6 +65,7 @@ def test_a_name_is_passed_to_the_template() -> None:
     assert prompt_of(user("a") | {"name": "Ann"}, template=KNOWS_TOOLS) == "[user=Ann:a][assistant:"
 
 
+@pytest.mark.slow
 def test_null_content_and_a_refusal_are_rendered() -> None:
     refused = assistant(refusal="I will not.")
     in_parts = assistant([{"type": "refusal", "refusal": "I will not."}])
@@ -142,6 +147,7 @@ REPLAYED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", REPLAYED)
 def test_a_replayed_answer_is_rendered_as_its_text(client: str) -> None:
     again = prompt_of(user("q"), REPLAYED[client], user("r"))
@@ -269,6 +275,7 @@ def test_unknown_keys_of_a_message_are_dropped(
     assert (answer.status_code, answer.json().get("error")) == (200, None)
 
 
+@pytest.mark.slow
 def test_roles_of_the_template_are_accepted(api: ApiServer, prefix: str) -> None:
     template = (
         "{% for m in messages %}{% if m['role'] == 'critic' or m.role in ['judge', 'jury'] %}<{{ m.role }}>{% endif %}"

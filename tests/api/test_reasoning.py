@@ -126,6 +126,7 @@ def test_a_call_within_reasoning_is_not_a_call(prefix: str) -> None:
     assert "tool_calls" not in raw["choices"][0]["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["auto", "required", {"type": "function", "name": "f"}])
 def test_calls_follow_reasoning(prefix: str, choice: object) -> None:
     raw = ask(f"<think>Hm.</think>{CALL}", prefix, tools=TOOLS, tool_choice=choice)
@@ -363,6 +364,7 @@ SPECIAL_TOKENS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<
 ANALYSIS = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [{}, {"tools": TOOLS}, {"guided_json": SCHEMA}, {"reasoning_effort": "high"}])
 def test_gpt_oss_reasons_and_answers_in_channels(prefix: str, sent: dict[str, Any]) -> None:
     output = '{"n": 4}' if "guided_json" in sent else "Four."

@@ -64,6 +64,7 @@ def test_decompression_restores_any_body(coding: str, body: bytes) -> None:
     assert decompress(compress(body), name.lower(), 3000) == body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "deflate without a header"])
 def test_a_decompressed_body_has_the_same_limit(prefix: str, coding: str) -> None:
     name, compress = CODINGS[coding]
@@ -73,6 +74,7 @@ def test_a_decompressed_body_has_the_same_limit(prefix: str, coding: str) -> Non
             assert post(api, prefix, compress(body), name).status_code == status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "deflate without a header"])
 def test_a_small_body_that_decompresses_to_a_large_one_is_not_decompressed_whole(coding: str) -> None:
     name, compress = CODINGS[coding]

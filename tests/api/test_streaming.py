@@ -221,6 +221,7 @@ def test_a_failure_in_mid_stream_is_one_error_frame_without_done(prefix: str, en
     assert last["request_id"] == answer.headers["x-request-id"] == "mine"
 
 
+@pytest.mark.slow
 def test_the_sdk_raises_for_an_error_frame(prefix: str) -> None:
     engine = FakeEngine(parrot)
     engine.pause()

@@ -336,6 +336,7 @@ def pathological() -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield f"{name}, as a tool", "chat/completions", make_body("chat/completions", max_tokens=20, **tools)
 
 
+@pytest.mark.slow
 def test_adversarial_schemas_are_rejected_or_work_and_do_not_stop_other_streams(prefix: str) -> None:
     """Another stream starts and completes during each of them."""
     seen: dict[str, int] = {}
@@ -353,6 +354,7 @@ def test_adversarial_schemas_are_rejected_or_work_and_do_not_stop_other_streams(
     assert set(seen.values()) == {200, 400}, seen
 
 
+@pytest.mark.slow
 def test_the_tool_whose_schema_cannot_be_enforced_is_named(prefix: str) -> None:
     """Even if only the grammar compiler detects it."""
     impossible = {"properties": {"a": {"type": "integer", "minimum": 5, "maximum": 3}}, "required": ["a"]}

@@ -119,6 +119,7 @@ def test_an_answer_ends_after_one_call_without_parallel_calls(
     assert called(choice_of(api, prefix, SUM + "\n" + SUM, **sent)) == [("add", {"a": 2, "b": True})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_family_is_constrained_to_its_own_format(prefix: str, name: str) -> None:
     engine = FakeEngine(tokenizer=FakeTokenizer(extra_specials=FORMATS[name].markers), tool_format=name)
@@ -163,6 +164,7 @@ def accumulated(stream: bytes) -> tuple[str, str | None, list[tuple[str, str]]]:
     return content, reason, calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [{"tool_choice": "required"}, {"tool_choice": "auto"}], ids=["required", "auto"])
 def test_calls_that_max_tokens_cuts_anywhere_leave_no_markup(api: ApiServer, prefix: str, sent: dict[str, Any]) -> None:
     output = f"{CALL}\n{SUM}"
@@ -182,6 +184,7 @@ def test_calls_that_max_tokens_cuts_anywhere_leave_no_markup(api: ApiServer, pre
         assert [name for name, _ in calls] == ["weather", "add"][: len(calls)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_named_call_that_is_cut_leaves_no_markup_in_any_format(prefix: str, name: str) -> None:
     tokenizer = FakeTokenizer(extra_specials=FORMATS[name].markers)
@@ -288,6 +291,7 @@ def test_guided_choice_can_be_combined_with_tools(api: ApiServer, prefix: str) -
     assert called(choice_of(api, prefix, CALL, guided_choice=["a", "no/yes"])) == [("weather", {"city": "Oslo"})]
 
 
+@pytest.mark.slow
 def test_tools_are_in_the_prompt(prefix: str) -> None:
     prompts: list[str] = []
 

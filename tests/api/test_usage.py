@@ -53,6 +53,7 @@ def wait_for(api: ApiServer, num_waiting: int) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_a_slow_database_does_not_delay_the_encoding_of_long_prompts(ledger: SlowLedger, prefix: str) -> None:
     """With more usage requests than shared threads."""
     with reading(ledger) as server, ThreadPoolExecutor(40) as clients:
@@ -79,6 +80,7 @@ def test_a_full_queue_is_a_503(ledger: SlowLedger, prefix: str) -> None:
     assert error["message"].startswith("1 requests wait for a usage report; the limit is 1.")
 
 
+@pytest.mark.slow
 def test_a_database_that_does_not_respond_is_a_503(ledger: SlowLedger, prefix: str) -> None:
     with reading(ledger, timeout_s=0.05) as server:
         answer = server.get(f"{prefix}/usage")

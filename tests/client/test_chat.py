@@ -186,6 +186,7 @@ def test_a_failed_reply_to_piped_input_is_raised(monkeypatch: pytest.MonkeyPatch
 # Against a server
 
 
+@pytest.mark.slow
 def test_the_first_model_of_a_server_is_used_and_the_reply_is_streamed() -> None:
     with serving(Answer(chat_completion("Par", "is\u2028."))) as server:
         text = talk(RemoteChat(server.url, api_key="k"), "Capital of France?")
@@ -195,12 +196,14 @@ def test_the_first_model_of_a_server_is_used_and_the_reply_is_streamed() -> None
     assert server.headers[0]["authorization"] == "Bearer k"
 
 
+@pytest.mark.slow
 def test_a_reply_split_into_single_bytes_is_the_same() -> None:
     stream = b": ping\r\n\r\n" + b"".join(chat_completion("Grüße ", "\u2028👋")).replace(b"\n", b"\r\n")
     with serving(Answer([bytes([byte]) for byte in stream])) as server:
         assert "Grüße \u2028👋\n" in talk(RemoteChat(server.url), "Hi")
 
 
+@pytest.mark.slow
 def test_an_error_is_one_sentence_and_the_message_is_removed() -> None:
     with serving(error_answer(429, "31 are in flight."), Answer(chat_completion("Hi"))) as server:
         text = talk(RemoteChat(server.url, "tiny"), "one", "two")
@@ -209,6 +212,7 @@ def test_an_error_is_one_sentence_and_the_message_is_removed() -> None:
     assert server.bodies[1]["messages"] == [user("two")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pieces", "message"),
     [
@@ -233,6 +237,7 @@ def test_a_server_that_is_down_is_named_and_the_conversation_goes_on() -> None:
     assert talk(RemoteChat(url), "one", "two").count(f"Can't reach {url}") == 2
 
 
+@pytest.mark.slow
 def test_a_server_without_models_is_an_error_that_requests_a_model() -> None:
     with serving(models=()) as server:
         assert "Give one as MODEL" in talk(RemoteChat(server.url), "one")
@@ -245,6 +250,7 @@ class PressesCtrlC(RemoteChat):
             press_ctrl_c()
 
 
+@pytest.mark.slow
 def test_ctrl_c_disconnects_from_the_server() -> None:
     with serving(Answer([delta_chunk("Hi")], hangs=True)) as server:
         talk(PressesCtrlC(server.url), "one")

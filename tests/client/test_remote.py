@@ -98,6 +98,7 @@ def test_each_command_accepts_the_root_and_both_base_urls(
 # --- keys ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["chat"], ["bench", "-c", "1", "-n", "1"]])
 def test_only_a_key_for_crossette_is_sent(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-somebodys")

@@ -160,6 +160,7 @@ def shown(server: ApiServer, *, as_json: bool = False) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_once_shows_what_happened_in_an_interval() -> None:
     with serving(FakeEngine(parrot)) as server:
         text = shown(server)
@@ -169,6 +170,7 @@ def test_once_shows_what_happened_in_an_interval() -> None:
     assert "speed         0.0 tokens/s" not in text
 
 
+@pytest.mark.slow
 def test_once_as_json_is_one_line_for_a_script() -> None:
     with serving(FakeEngine(parrot)) as server:
         (line,) = shown(server, as_json=True).splitlines()
@@ -179,6 +181,7 @@ def test_once_as_json_is_one_line_for_a_script() -> None:
     assert status["models"][0]["generated_tokens_per_s"] > 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_quietly() -> None:
     def interrupted(seconds: float) -> None:
         raise KeyboardInterrupt
@@ -204,6 +207,7 @@ def test_the_servers_error_for_a_key_without_permission_is_shown() -> None:
         page.read()
 
 
+@pytest.mark.slow
 def test_requests_for_health_and_metrics_are_not_counted() -> None:
     with serving(FakeEngine(parrot)) as server, closing(MetricsPage(server.root)) as page:
         server.post("/v1/completions", {"model": "fake", "prompt": "Hi", "max_tokens": 1})
@@ -223,6 +227,7 @@ def test_a_page_of_another_program_is_rejected(text: str) -> None:
         Scrape(text, 0.0)
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_status() -> None:
     with serving(FakeEngine(parrot)) as server:
         command = [sys.executable, "-m", "crossette", "status", "--url", server.root, "--once", "--interval", "0.1"]

@@ -107,6 +107,7 @@ def cases(draw: st.DrawFn) -> tuple[list[ChoiceTokens], Stops, tuple[int, ...], 
     return choices, stops, prompt, draw(st.sampled_from([0, 0, 1, 2, len(prompt)]))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data(), cases())
 def test_accumulated_deltas_equal_the_answer_read_at_once(

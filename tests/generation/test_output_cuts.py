@@ -110,6 +110,7 @@ def check_calls(calls: Sequence[ToolCall], expected: Sequence[tuple[str, object]
 # --- calls ---
 
 
+@pytest.mark.slow
 @every_format
 @as_tokens_or_text
 @pytest.mark.parametrize(
@@ -133,6 +134,7 @@ def test_required_calls_leave_no_content_at_any_cut(
     assert seen == set(range(len(expected) + 1))
 
 
+@pytest.mark.slow
 @every_format
 @as_tokens_or_text
 def test_content_before_calls_ends_where_they_begin(tool_format: ToolFormat, are_tokens: bool) -> None:

@@ -182,6 +182,7 @@ def test_a_disconnect_has_its_own_error_type() -> None:
     assert "crossette.queued_s" not in values
 
 
+@pytest.mark.slow
 def test_requests_without_generation_have_no_span() -> None:
     with traced() as (server, collector):
         for path in ("/health/live", "/metrics", "/v1/models", "/nowhere"):
@@ -207,6 +208,7 @@ def test_no_prompt_no_output_and_no_key_is_in_a_span() -> None:
         assert secret.encode() not in collector.raw
 
 
+@pytest.mark.slow
 def test_an_unreachable_collector_fails_no_request_and_does_not_delay_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -219,6 +221,7 @@ def test_an_unreachable_collector_fails_no_request_and_does_not_delay_the_end(
 # --- the setting ---
 
 
+@pytest.mark.slow
 def test_without_a_collector_there_is_no_observer_and_no_import() -> None:
     code = (
         "import sys; from crossette.server import build, settings\n"

@@ -118,6 +118,7 @@ def test_ipv6_addresses_are_in_brackets(host: str, names: Sequence[str]) -> None
         assert root_urls("http", host, listener, ()) == [f"http://{name}:{port}" for name in dict.fromkeys(names)]
 
 
+@pytest.mark.slow
 def test_with_json_logs_nothing_else_is_written_even_if_the_server_does_not_start(tmp_path: Path) -> None:
     missing = str(tmp_path / "nowhere.gguf")
     environ = os.environ | {"CROSSETTE_DATABASE_URL": f"sqlite:///{tmp_path}/crossette.db"}

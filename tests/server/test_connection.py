@@ -177,6 +177,7 @@ def test_http_1_0_clients_need_no_host(server: ApiServer, path: str) -> None:
     assert int(length[1]) == len(body)
 
 
+@pytest.mark.slow
 def test_a_head_timeout_does_not_abort_earlier_responses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.02)
     engine = FakeEngine(parrot, context_length=512)

@@ -35,6 +35,7 @@ def long_engine() -> FakeEngine:
     return FakeEngine(context_length=100_000, tokens_per_step=1)
 
 
+@pytest.mark.slow
 def test_a_client_that_never_reads_is_disconnected_and_its_blocks_are_freed(
     prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def serving_https(files: TlsSettings, authority: trustme.CA) -> Iterator[tuple[h
         yield client, api.root.replace("http:", "https:")
 
 
+@pytest.mark.slow
 def test_responses_and_streams_work_over_https(files: TlsSettings, authority: trustme.CA) -> None:
     check_tls(files)
     with serving_https(files, authority) as (client, root):
@@ -60,11 +61,13 @@ def test_responses_and_streams_work_over_https(files: TlsSettings, authority: tr
             assert (whole.json()["choices"][0]["text"], streamed) == ("Hello", "Hello")
 
 
+@pytest.mark.slow
 def test_the_servers_own_origin_is_allowed_over_https_too(files: TlsSettings, authority: trustme.CA) -> None:
     with serving_https(files, authority) as (client, root):
         assert client.post(f"{root}/v1/completions", json=BODY, headers={"origin": root}).status_code == 200
 
 
+@pytest.mark.slow
 def test_plain_http_is_disconnected_and_other_clients_are_not(files: TlsSettings, authority: trustme.CA) -> None:
     with serving_https(files, authority) as (client, root):
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
@@ -72,6 +75,7 @@ def test_plain_http_is_disconnected_and_other_clients_are_not(files: TlsSettings
         assert client.get(f"{root}/v1/models").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_disconnect_over_https_frees_all_blocks(files: TlsSettings, authority: trustme.CA) -> None:
     engine = FakeEngine(parrot)
     engine.pause()

@@ -184,6 +184,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), values), st.booleans(), st.sampled_from([None, 1]), st.text(max_size=3))
 def test_an_object_ends_where_a_json_parser_ends_it(
     value: dict[str, Any], ascii_only: bool, indent: int | None, rest: str

@@ -32,6 +32,7 @@ def test_migrations_produce_the_declared_tables(database: Database) -> None:
         assert compare_metadata(context, metadata) == []
 
 
+@pytest.mark.slow
 def test_several_processes_may_migrate_a_database_at_once(database_url: str) -> None:
     migrate = "import sys; from crossette.accounts.database.database import Database; Database(sys.argv[1]).migrate()"
     command = [sys.executable, "-c", migrate, database_url]

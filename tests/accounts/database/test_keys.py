@@ -158,6 +158,7 @@ def test_an_expired_key_is_not_rotated(keys: Keys, clock: Clock) -> None:
     assert keys.create("alice")[0].state(clock.now) == "active"
 
 
+@pytest.mark.slow
 def test_a_revoke_during_a_rotate_stays(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each reads the key before it writes it."""
     keys.create("alice")
@@ -168,6 +169,7 @@ def test_a_revoke_during_a_rotate_stays(keys: Keys, monkeypatch: pytest.MonkeyPa
     assert [key.state(NOW) for key in keys.list()] == ["revoked"]
 
 
+@pytest.mark.slow
 def test_of_two_concurrent_creations_of_a_name_one_fails(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     meet_while_reading(monkeypatch)
 

@@ -79,6 +79,7 @@ def test_closing_writes_the_queued_rows(database: Database) -> None:
     assert ledger.stats() == LedgerStats(written=len(entries))
 
 
+@pytest.mark.slow
 def test_rows_are_written_in_the_background(database: Database) -> None:
     with running(database) as ledger:
         ledger.note(make_entry())
@@ -114,6 +115,7 @@ def test_rows_that_arrive_during_a_write_wait_for_the_next_cycle(
     assert ledger.stats() == LedgerStats(written=module.BATCH_ROWS + 1)
 
 
+@pytest.mark.slow
 def test_an_existing_row_is_not_changed(database: Database) -> None:
     """A batch is written again after an unconfirmed commit."""
     entry = make_entry()
@@ -138,6 +140,7 @@ def test_characters_that_no_database_accepts_are_replaced(database: Database) ->
     assert row["metadata"] == {clean: clean}
 
 
+@pytest.mark.slow
 def test_a_row_that_the_database_rejects_does_not_affect_the_others(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -57,6 +57,7 @@ def everything_in(value: object) -> Iterator[dict[str, Any]]:
 # --- the document ---
 
 
+@pytest.mark.slow
 def test_the_document_is_valid_openapi_and_every_reference_resolves(described: dict[str, Any]) -> None:
     schemathesis.openapi.from_dict(described).validate()
 
@@ -268,6 +269,7 @@ def answers_in(report: Path) -> set[tuple[int, str]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 def test_every_response_matches_the_document(small: ApiServer, tmp_path: Path, fuzz: int, run: str) -> None:
     num_examples, options = RUNS[run]

@@ -113,6 +113,7 @@ def test_a_wait_that_is_too_long_is_a_503_with_retry_after(prefix: str, streamed
     assert "--max-wait" in error["message"]
 
 
+@pytest.mark.slow
 def test_requests_are_admitted_up_to_the_limit_of_waiting_sequences(prefix: str) -> None:
     engine = FakeEngine(parrot, max_sequences=1)
     path, body = f"{prefix}/completions", BODY | {"stream": False}

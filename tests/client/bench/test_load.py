@@ -81,6 +81,7 @@ def test_data_over_several_lines_is_one_event() -> None:
 # --- valid streams ---
 
 
+@pytest.mark.slow
 def test_token_counts_are_those_of_usage_and_not_the_number_of_chunks() -> None:
     report = measure(Answer(completion("Hello the", "re, you", prompt=7, tokens=9)))
 
@@ -90,18 +91,21 @@ def test_token_counts_are_those_of_usage_and_not_the_number_of_chunks() -> None:
     assert row["inter_token_s"] == pytest.approx(row["largest_gap_s"] / 8)
 
 
+@pytest.mark.slow
 def test_usage_on_the_finish_chunk_and_again_in_a_chunk_of_its_own_counts_once() -> None:
     pieces = [text_chunk("Hi"), finish_chunk(usage=usage(7, 3)), usage_chunk(7, 3), DONE]
 
     assert measure(Answer(pieces)).levels[0].completion_tokens == 3
 
 
+@pytest.mark.slow
 def test_usage_on_every_chunk_counts_as_its_last_value() -> None:
     pieces = [text_chunk("H", usage=usage(7, 1)), text_chunk("i", usage=usage(7, 2)), finish_chunk(), DONE]
 
     assert measure(Answer(pieces)).levels[0].completion_tokens == 2
 
 
+@pytest.mark.slow
 def test_a_stream_split_into_bytes_with_crlf_and_comments_is_parsed() -> None:
     stream = b": keep-alive\r\n\r\n" + b"".join(completion("Hi", "!", tokens=2)).replace(b"\n", b"\r\n")
     report = measure(Answer([bytes([byte]) for byte in stream]))
@@ -109,6 +113,7 @@ def test_a_stream_split_into_bytes_with_crlf_and_comments_is_parsed() -> None:
     assert (report.levels[0].errors, report.levels[0].completion_tokens) == ({}, 2)
 
 
+@pytest.mark.slow
 def test_a_server_without_usage_has_unknown_token_counts_and_no_errors() -> None:
     level = measure(Answer([text_chunk("a"), text_chunk("b"), finish_chunk(), DONE])).levels[0]
 
@@ -117,6 +122,7 @@ def test_a_server_without_usage_has_unknown_token_counts_and_no_errors() -> None
     assert level.first_token_ms.keys() == {"p50", "p95", "p99"}
 
 
+@pytest.mark.slow
 def test_a_response_without_text_has_no_first_token() -> None:
     level = measure(Answer([finish_chunk(), usage_chunk(7, 1), DONE])).levels[0]
 
@@ -126,6 +132,7 @@ def test_a_response_without_text_has_no_first_token() -> None:
 # Errors are counted and never end the run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 500])
 def test_an_error_response_is_counted_with_its_status_and_message(status: int) -> None:
     report = measure(error_answer(status, "32 is the limit."), Answer(completion("Hi")))
@@ -134,6 +141,7 @@ def test_an_error_response_is_counted_with_its_status_and_message(status: int) -
     assert report.levels[0].num_good == 1
 
 
+@pytest.mark.slow
 def test_an_error_frame_ends_the_request_as_an_error_even_before_done() -> None:
     pieces = [text_chunk("Hi"), event({"error": {"message": "The engine stopped."}}), DONE]
     report = measure(Answer(pieces), Answer(completion("Hi")))
@@ -142,6 +150,7 @@ def test_an_error_frame_ends_the_request_as_an_error_even_before_done() -> None:
     assert report.levels[0].num_good == 1
 
 
+@pytest.mark.slow
 def test_a_stream_without_done_is_an_error_and_its_tokens_are_not_counted() -> None:
     cut_short = Answer([text_chunk("Hi"), usage_chunk(7, 5)])
     level = measure(cut_short, Answer(completion("Hi", tokens=2))).levels[0]
@@ -150,14 +159,17 @@ def test_a_stream_without_done_is_an_error_and_its_tokens_are_not_counted() -> N
     assert level.completion_tokens == 2
 
 
+@pytest.mark.slow
 def test_a_response_that_is_not_a_stream_is_an_error() -> None:
     assert errors(measure(Answer([b"{}"], content_type="application/json"))).keys() == {"not a stream"}
 
 
+@pytest.mark.slow
 def test_a_chunk_with_invalid_json_is_an_error_that_shows_it() -> None:
     assert "{oops" in errors(measure(Answer([b"data: {oops\n\n", DONE])))["unreadable chunk"]
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_sending_is_a_timeout_and_sees_the_disconnect() -> None:
     with serving(Answer([text_chunk("Hi")], hangs=True)) as server:
         report = bench(server.url, timeout_s=0.3)
@@ -175,6 +187,7 @@ def test_a_server_that_is_down_fails_every_request_and_not_the_run() -> None:
 # What is sent
 
 
+@pytest.mark.slow
 def test_every_stream_runs_at_once_and_the_warm_up_is_not_counted() -> None:
     valid = completion("Hi")
     with serving(Answer(valid), Answer(valid, together=asyncio.Barrier(4))) as server:
@@ -185,6 +198,7 @@ def test_every_stream_runs_at_once_and_the_warm_up_is_not_counted() -> None:
     assert server.max_in_flight == 4
 
 
+@pytest.mark.slow
 def test_no_prompt_is_sent_twice_in_a_run() -> None:
     with serving() as server:
         bench(server.url, concurrency=(1, 2), num_requests=8)
@@ -192,6 +206,7 @@ def test_no_prompt_is_sent_twice_in_a_run() -> None:
     assert len({body["prompt"] for body in server.bodies}) == len(server.bodies) == 18
 
 
+@pytest.mark.slow
 def test_a_completion_request_includes_usage_and_the_options() -> None:
     with serving(models=("first", "second")) as server:
         bench(server.url, max_tokens=9, ignore_eos=True, token_ids=True, prompt_tokens=33, api_key="k")
@@ -209,6 +224,7 @@ def test_a_completion_request_includes_usage_and_the_options() -> None:
     assert server.headers[-1]["authorization"] == "Bearer k"
 
 
+@pytest.mark.slow
 def test_ignore_eos_is_sent_only_if_requested() -> None:
     """Most servers reject unknown fields."""
     with serving() as server:
@@ -217,6 +233,7 @@ def test_ignore_eos_is_sent_only_if_requested() -> None:
     assert "ignore_eos" not in server.bodies[-1]
 
 
+@pytest.mark.slow
 def test_chat_requests_have_messages_and_their_deltas_are_parsed() -> None:
     with serving(Answer(chat_completion("Hi", "!"))) as server:
         report = bench(server.url, endpoint="chat/completions", shape="shared")
@@ -233,11 +250,13 @@ def test_an_unreachable_server_is_an_error_that_names_the_url() -> None:
         bench(url)
 
 
+@pytest.mark.slow
 def test_a_server_without_models_is_an_error_that_requests_a_model() -> None:
     with serving(models=()) as server, pytest.raises(ConfigError, match="--model"):
         bench(server.url)
 
 
+@pytest.mark.slow
 def test_on_level_is_called_after_each_level() -> None:
     levels: list[int] = []
     with serving() as server:

@@ -17,6 +17,7 @@ def test_no_two_of_300_prompts_begin_with_the_same_word(shape: str) -> None:
     assert len({prompts[number].own.split()[0] for number in range(300)}) == 300
 
 
+@pytest.mark.slow
 def test_no_two_of_20000_prompts_begin_with_the_same_two_words() -> None:
     prompts = Prompts("short", 12, seed=1)
 
@@ -46,6 +47,7 @@ def test_prompts_of_ids_have_exactly_the_requested_length(num_tokens: int) -> No
     assert all(100 <= token_id < 10_000 for token_id in ids)
 
 
+@pytest.mark.slow
 def test_prompts_of_ids_differ_from_the_first_id_after_the_shared_prefix() -> None:
     short = Prompts("short", 96, seed=1, token_ids=True)
     shared = Prompts("shared", 50, seed=1, token_ids=True)

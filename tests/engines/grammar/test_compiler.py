@@ -120,6 +120,7 @@ def chain(num_links: int) -> Any:
     return {"$ref": "#/$defs/d0", "$defs": {**links, f"d{num_links}": {"type": "null"}}}
 
 
+@pytest.mark.slow
 def test_references_and_rules_may_nest_a_thousand_deep(compiler: GrammarCompiler) -> None:
     """A stack overflow would end the process, and the test run with it."""
     rules = "\n".join(f"r{number}: r{number + 1}" for number in range(1900))

@@ -129,6 +129,7 @@ def grammars(draw: st.DrawFn) -> str:
     return "\n".join([f"root ::= {begin}{root}", *(f"r{number} ::= {body}" for number, body in enumerate(rules, 1))])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(grammars(), st.integers(0, 10**6))
 def test_terminals_allow_the_same_next_tokens(gbnf: str, seed: int) -> None:

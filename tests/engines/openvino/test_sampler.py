@@ -79,6 +79,7 @@ any_params = st.builds(
 numbers = st.floats(0, 1, exclude_max=True)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=500)
 @given(tied_logits, any_params, numbers)
 def test_sampling_agrees_with_the_reference(logits: LogitsRow, params: SamplingParams, number: float) -> None:
@@ -128,6 +129,7 @@ def test_the_largest_number_selects_the_last_token_with_weight() -> None:
     assert sample(logits, make_params(), 1 - 2**-53) == 700
 
 
+@pytest.mark.slow
 def test_token_frequencies_match_the_softmax() -> None:
     logits = make_logits(2.0, 0.0, 1.0, -1.0, 1.0)
     temperature, num_samples = 0.8, 20_000

@@ -117,6 +117,7 @@ def test_a_reference_into_a_list_has_the_index_of_a_json_pointer(token: str) -> 
         enforceable({"properties": {"a": items, "b": {"$ref": f"#/properties/a/prefixItems/{token}"}}}, strict=True)
 
 
+@pytest.mark.slow
 def test_alternatives_without_a_discriminator_are_compared_up_to_a_limit() -> None:
     def schema(num: int, kind: Any) -> Any:
         return {"oneOf": [{"type": "object", "properties": {"k": kind(n)}, "required": ["k"]} for n in range(num)]}

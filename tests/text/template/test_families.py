@@ -228,6 +228,7 @@ NOT_ALIKE = {
 }
 
 
+@pytest.mark.slow
 def test_other_engines_render_the_same() -> None:
     cases = {name: case for name, case in published().items() if case.prompt and name not in NOT_ALIKE}
 
@@ -374,6 +375,7 @@ def conversations(draw: st.DrawFn, family: Family) -> list[dict[str, Any]]:
     return [message_of(role, draw(texts)) for role in roles]
 
 
+@pytest.mark.slow
 @every_family
 @given(st.data())
 @settings(max_examples=60, deadline=None)
@@ -398,6 +400,7 @@ def markup(tokens: Sequence[int]) -> list[int]:
     return [token for token in tokens if token > 255]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Llama 3.1", "Mistral Nemo", "Qwen 2.5", "DeepSeek R1", "Gemma 2", "Hermes"])
 @given(st.data())
 @settings(max_examples=40, deadline=None)
