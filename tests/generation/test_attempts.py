@@ -155,3 +155,18 @@ def test_an_answer_that_is_closed_after_a_second_attempt_began_leaves_nothing() 
     assert run(work()) >= 6
     run(settle(engine))
     assert is_empty(engine)
+
+
+def test_a_second_attempt_does_not_wait_for_the_other_choices() -> None:
+    class TwoLengths(Texts):
+        def _attempt(self, request: GenerationRequest, index: int) -> bytes:
+            long = b"[" + b", ".join(b"%d" % number for number in range(12)) + b"]"
+            return long if index == 1 else super()._attempt(request, index)
+
+    engine = TwoLengths("[1, 1]", "[1, 2]")
+
+    async def ends() -> list[int]:
+        answer = start(engine, [ask(n=2)], Stops(), plan=PLAN, max_attempts=2)
+        return [delta.index async for delta in answer.deltas() if delta.finish_reason is not None]
+
+    assert run(ends()) == [0, 1]

@@ -24,9 +24,9 @@ grammar, and only the validator checks them. The header `x-crossette-checked` li
 An answer that fails the check is sampled again within the same request, up to `--max-attempts` times in all (3). The
 seed of attempt k is derived from the request's seed, the choice's index and k, so the same request gives the same text.
 The tokens of all attempts count, in `usage` (`completion_tokens_details.retried_tokens` are those of failed attempts),
-limits, budgets and the ledger; a key's budget is reserved for all attempts. At `temperature` 0 another attempt would give the same text, so the request ends at
-once. After the last attempt the request ends with the error `constraint_failed`, a 500 or an event of the stream,
-which names the pointer and the keyword.
+limits, budgets and the ledger; a key's budget is reserved for all attempts. At `temperature` 0 another attempt would
+give the same text, so the request ends at once. After the last attempt the request ends with the error
+`constraint_failed`, a 500 or an event of the stream, which names the pointer and the keyword.
 
 A stream cannot take back what it sent, so the value, or a call, is held until it is valid; comment lines keep the
 connection open meanwhile. Reasoning, and text before a call, stream as they come. Once some of it was sent, a failed

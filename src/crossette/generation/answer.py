@@ -117,7 +117,10 @@ class Answer:
                     self._note_end()
                     if output.finish_reason is None:
                         self._generations[source].finish(output.index)
-                for released in [delta] if self._retry is None else self._retry.held[index].release(delta):
+                if self._retry is None:
+                    yield delta
+                    continue
+                for released in self._retry.held[index].release(delta):
                     yield released
 
     def _choice_of(self, source: int, output: TokenOutput) -> int:
@@ -204,11 +207,14 @@ async def merge(generations: Sequence[Generation]) -> AsyncGenerator[tuple[int, 
 
     Generations may be appended while it runs.
     """
-    num_begun = 0
     if len(generations) == 1:
-        num_begun = 1
         async for first_output in generations[0]:
             yield 0, first_output
+            if len(generations) > 1:  # the new one must not wait for the other choices of this one
+                break
+        else:
+            return
+    num_begun = 0
     pending: dict[asyncio.Future[TokenOutput | None], int] = {}
     try:
         while pending or num_begun < len(generations):
