@@ -206,7 +206,7 @@ def _name(tool: dict[str, Any]) -> str:
 def test_a_response_format_beside_tools_is_enforced_if_nothing_is_called(
     sent: dict[str, Any], schema: Any, model: str, prefix: str, seed: int
 ) -> None:
-    response_format = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    response_format = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": True}}
     messages = [{"role": "user", "content": "Go."}]
     body = {
         "model": model,
