@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
 from support.api_server import ApiServer, serving
@@ -140,3 +142,54 @@ def test_a_misspelled_keyword_is_an_annotation_and_is_reported(api: ApiServer, p
     answer = api.post(f"{prefix}/chat/completions", body(guided_json=schema))
 
     assert "additonalProperties" in answer.headers["x-crossette-schema-notes"]
+
+
+# --- the real model ---
+
+DRAWS = {
+    "type": "object",
+    "properties": {
+        "draws": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 1, "maximum": 30},
+            "minItems": 5,
+            "maxItems": 5,
+            "uniqueItems": True,
+        }
+    },
+    "required": ["draws"],
+}
+"""A small model repeats a number in about every second answer."""
+
+
+def test_a_retried_answer_is_the_same_alone_and_among_eight(real_engine: OpenVINOEngine, prefix: str) -> None:
+    with serving(real_engine) as api:
+
+        def ask(seed: int) -> tuple[int, str, int]:
+            """The status, the text and the tokens of the failed attempts."""
+            answer = api.post(
+                f"{prefix}/chat/completions",
+                {
+                    "model": real_engine.info.name,
+                    "messages": [{"role": "user", "content": f"Draw five numbers, please. ({seed})"}],
+                    "temperature": 1,
+                    "seed": seed,
+                    "max_tokens": 60,
+                    "guided_json": DRAWS,
+                },
+            )
+            told = answer.json()
+            if answer.status_code != 200:
+                return answer.status_code, told["error"]["message"], 0
+            details = told["usage"]["completion_tokens_details"]
+            return 200, told["choices"][0]["message"]["content"], details.get("retried_tokens", 0)
+
+        seeds = range(8)
+        with ThreadPoolExecutor(len(seeds)) as threads:
+            together = list(threads.map(ask, seeds))
+        alone = [ask(seed) for seed in seeds]
+
+    assert alone == together
+    assert sum(retried > 0 for _, _, retried in alone) >= 1
+    for status, text, _ in alone:
+        assert status == 500 or len(set(json.loads(text)["draws"])) == 5
