@@ -1,12 +1,13 @@
 """How many JSON Schemas of a file are served, refused or answered wrongly, by family.
 
     scripts/schemas FILE [--families JME,Snowplow] [--limit 60] [--workers 2] [--seed 0] [--details FILE]
-                         [--write docs/benchmarks.md]
+                         [--model] [--write docs/benchmarks.md]
 
 FILE is .jsonl or .jsonl.gz, with lines {family, name, schema, tests: [{data, valid}]}. Each schema is sent to the app
 as a response format, without and with `strict`, and as the parameters of a tool. The engine walks the grammar at
 random, and two validators read the result. Then the instances of `tests` are walked through the mask, with their keys
 in the order of the schema and in the server's notation; llguidance alone compiles the same schema beside it.
+With --model, the default model answers those of which a keyword is left to validation, at temperature 1.
 Objects with undeclared keys are counted apart: where a schema has `properties`, the server closes it.
 """
 
@@ -24,6 +25,7 @@ from common import write
 from schemas.cases import read_cases
 from schemas.pool import Measured, measure
 from schemas.report import MARK, failures, report
+from schemas.sampled import sampled
 
 _PROGRESS = 50
 
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=0, help="of the random walks")
     parser.add_argument("--details", type=Path, help="a .jsonl file for the results of each schema")
+    parser.add_argument("--model", action="store_true", help="sample the default model, too")
     parser.add_argument("--write", type=Path, help="a page with the marks of this report")
     options = parser.parse_args()
     only = set(filter(None, options.families.split(",")))
@@ -45,6 +48,8 @@ def main() -> None:
     results = measure(cases, num_workers=options.workers, limit_s=options.limit, seed=options.seed)
     measured = list(_with_progress(results, len(cases)))
     text = report(measured, options.file.name, _command(options.file))
+    if options.model:
+        text = "\n".join([text, "", *sampled(measured, options.seed)])
     print(text)
     print(*failures(measured), sep="\n", file=sys.stderr)
     if options.details is not None:

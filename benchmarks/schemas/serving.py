@@ -86,30 +86,29 @@ class Server:
     def ask(self, case: Case, way: Way) -> tuple[Answer, Constraint | None]:
         """Send a schema. Returns what became of it, and the constraint that the engine got."""
         self._engine.constraint = None
-        response = asyncio.run(self._post(self._body(case, way)))
-        return _answer(case, response), self._engine.constraint
+        sampling = {"max_tokens": MAX_TOKENS, "seed": self._seed}
+        response = asyncio.run(self._post(request_body(case, way, self._engine.info.name) | sampling))
+        return answer_of(case, response), self._engine.constraint
 
     async def _post(self, body: dict[str, Any]) -> httpx.Response:
         transport = httpx.ASGITransport(app=self._app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://bench", timeout=None) as client:
             return await client.post("/v1/chat/completions", json=body)
 
-    def _body(self, case: Case, way: Way) -> dict[str, Any]:
-        body = {
-            "model": self._engine.info.name,
-            "messages": [{"role": "user", "content": "Answer."}],
-            "max_tokens": MAX_TOKENS,
-            "seed": self._seed,
-        }
-        if way == Way.TOOL:
-            function = {"name": "f", "parameters": case.schema}
-            named = {"type": "function", "function": {"name": "f"}}
-            return body | {"tools": [{"type": "function", "function": function}], "tool_choice": named}
-        wrapped = {"name": "n", "schema": case.schema, "strict": way == Way.STRICT}
-        return body | {"response_format": {"type": "json_schema", "json_schema": wrapped}}
+
+def request_body(case: Case, way: Way, model: str) -> dict[str, Any]:
+    """The request that sends a schema, without sampling parameters."""
+    body = {"model": model, "messages": [{"role": "user", "content": "Answer."}]}
+    if way == Way.TOOL:
+        function = {"name": "f", "parameters": case.schema}
+        named = {"type": "function", "function": {"name": "f"}}
+        return body | {"tools": [{"type": "function", "function": function}], "tool_choice": named}
+    wrapped = {"name": "n", "schema": case.schema, "strict": way == Way.STRICT}
+    return body | {"response_format": {"type": "json_schema", "json_schema": wrapped}}
 
 
-def _answer(case: Case, response: httpx.Response) -> Answer:
+def answer_of(case: Case, response: httpx.Response) -> Answer:
+    """What became of a schema, by the response of the server."""
     if response.status_code == 200:
         return _generated(case, response.json()["choices"][0])
     if response.status_code < 500:
