@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from crossette.api.dialect import Dialect
+from crossette.api.docs.values import Json, complete, exactly
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import Prediction, PredictionPart, StreamOptions
 from crossette.api.schema.completions import CompletionRequest
@@ -19,8 +20,6 @@ from crossette.api.schema.response_format import ResponseFormat, StructuredOutpu
 from crossette.api.schema.table import REQUIRED, Description, Field, Table
 from crossette.api.schema.tools import AllowedTool, AllowedTools, Function, Named, ToolChoiceSent, ToolSent
 from crossette.types import Range
-
-Json = dict[str, Any]
 
 _REF = "#/components/schemas/{name}"
 
@@ -71,6 +70,7 @@ def components(answers: Iterable[type], dialects: Sequence[Dialect]) -> Json:
     role = schemas["Message"]["properties"]["role"]
     role["anyOf"] = [{"type": role.pop("type"), "enum": list(ROLES)}, {"type": "string"}]
     schemas["CompletionRequest"]["properties"]["prompt"]["anyOf"] = _PROMPTS
+    complete(schemas)
     return schemas
 
 
@@ -92,15 +92,14 @@ def _described(properties: Json, table: Table, dialects: Sequence[Dialect]) -> J
 
 
 def _refused(field: Field) -> Json:
-    return {"description": f"Not supported. {field.note}", "enum": [None, *field.neutral]}
+    return {"description": f"Not supported. {field.note}", **exactly([*field.neutral, None])}
 
 
 def _accepted(schema: Json, field: Field, dialects: Sequence[Dialect]) -> Json:
-    default, default_note = _default(field, dialects)
     limits, limits_note = _limits(schema, field, dialects)
     recorded = ["Recorded in the log only."] if field.state == "recorded" else []
-    description = " ".join([field.note, *recorded, *default_note, *limits_note])
-    return {"description": description, **_without_default(schema), **default, **limits}
+    description = " ".join([field.note, *recorded, *_default(field, dialects), *limits_note])
+    return {"description": description, **_without_default(schema), **limits}
 
 
 def _without_default(schema: Json) -> Json:
@@ -108,16 +107,20 @@ def _without_default(schema: Json) -> Json:
     return {key: value for key, value in schema.items() if key != "default"}
 
 
-def _default(field: Field, dialects: Sequence[Dialect]) -> tuple[Json, list[str]]:
-    """A field's default, as a keyword or as text."""
+def _default(field: Field, dialects: Sequence[Dialect]) -> list[str]:
+    """A field's default as text.
+
+    Generated clients send a default that is a keyword with every request: it would replace a model's own default, and
+    conflict with another name of the same field.
+    """
     values = [field.default_in(dialect) for dialect in dialects]
     if values[0] is REQUIRED or values[0] is None:
-        return {}, []
+        return []
     if isinstance(values[0], Description):
-        return {}, [f"By default {values[0]}."]
+        return [f"By default {values[0]}."]
     if any(value != values[0] for value in values):
-        return {}, [f"By default {_by_dialect(values, dialects)}."]
-    return {"default": values[0]}, []
+        return [f"By default {_by_dialect(values, dialects)}."]
+    return [f"By default `{_json(values[0])}`."]
 
 
 def _limits(schema: Json, field: Field, dialects: Sequence[Dialect]) -> tuple[Json, list[str]]:
@@ -142,8 +145,9 @@ def _bounds(keywords: tuple[str, str], limits: Range) -> Json:
 
 def _by_dialect(values: Sequence[Any], dialects: Sequence[Dialect]) -> str:
     """`16` (openai) or `2048` (fireworks)."""
-    parts = (
-        f"`{msgspec.json.encode(value).decode()}` ({dialect.name})"
-        for value, dialect in zip(values, dialects, strict=True)
-    )
+    parts = (f"`{_json(value)}` ({dialect.name})" for value, dialect in zip(values, dialects, strict=True))
     return " or ".join(parts)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

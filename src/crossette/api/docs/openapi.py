@@ -10,7 +10,8 @@ from typing import Any, get_args
 from crossette import __version__
 from crossette.accounts.ledger import GROUP_BY_PATTERN
 from crossette.api.dialect import Dialect
-from crossette.api.docs.components import Json, components, ref
+from crossette.api.docs.components import components, ref
+from crossette.api.docs.values import Json, exactly
 from crossette.api.health import Live, Ready
 from crossette.api.http import ErrorBody
 from crossette.api.models import ModelEntry, ModelList
@@ -213,7 +214,7 @@ def _refusal(dialect: Dialect, status: int) -> Json:
     types, codes = (list(dict.fromkeys(column)) for column in zip(*names, strict=True))
     if status == InvalidRequest.status and dialect.specific_codes:
         codes += get_args(Code)
-    detail = {"properties": {"type": {"enum": types}, "code": {"enum": codes}}}
+    detail = {"properties": {"type": exactly(types), "code": exactly(codes)}}
     schema = {"allOf": [ref(ErrorBody), {"properties": {"error": detail}}]}
     return _response(f"{HTTPStatus(status).phrase}.", {"application/json": {"schema": schema}})
 

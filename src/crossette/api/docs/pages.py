@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from crossette.api.dialect import Dialect
-from crossette.api.docs.components import Json
 from crossette.api.docs.openapi import document
+from crossette.api.docs.values import Json
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
 
