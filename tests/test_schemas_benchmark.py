@@ -52,6 +52,26 @@ def test_schemas_and_instances_are_counted(tmp_path: Path) -> None:
     assert failures(results) == []
 
 
+@pytest.mark.parametrize(
+    ("schema", "ordered"),
+    [
+        ({"anyOf": [{"required": ["c"]}], "properties": {"b": {}, "a": {}}}, ["b", "a", "c"]),
+        ({"dependencies": {"a": {"properties": {"a": {}}}}, "properties": {"b": {}, "a": {}}}, ["b", "a", "c"]),
+        (
+            {"allOf": [{"$schema": "http://json-schema.org/draft-04/schema", "properties": {"c": {}, "b": {}}}]},
+            ["c", "b", "a"],
+        ),
+    ],
+)
+def test_keys_of_an_instance_get_the_order_of_the_schema(schema: Any, ordered: list[str]) -> None:
+    from schemas.validators import Validators
+
+    data = dict.fromkeys("abc", 1)
+    sent = {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
+
+    assert list(Validators(sent).objects(data).ordered(data)) == ordered
+
+
 def test_a_step_that_does_not_end_ends_no_other(tmp_path: Path) -> None:
     from schemas.report import failures
 

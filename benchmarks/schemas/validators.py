@@ -20,6 +20,8 @@ Errors = Iterator[jsonschema.ValidationError]
 
 
 _OF_OBJECTS = ("properties", "required", "patternProperties", "additionalProperties")
+_CONDITIONAL = ("dependencies", "dependentSchemas", "if")
+"""Keywords whose schemas apply to some objects only: their names come last."""
 
 
 class Validators:
@@ -81,10 +83,13 @@ class Objects:
         self._base = base
         self._notes: list[tuple[str, int, Any]] = []
         """Keywords with the objects that they apply to, by `id`, and their values."""
+        self._conditional_notes: list[tuple[str, int, Any]] = []
         hooks = {name: self._noting(name) for name in _OF_OBJECTS} | {"anyOf": self._any_of, "oneOf": self._any_of}
+        hooks |= {name: self._noting_last(name) for name in _CONDITIONAL}
         validator = extend(base, {name: hook for name, hook in hooks.items() if name in base.VALIDATORS})
         with suppress(re.error, Unresolvable, RecursionError):  # what was declared until there is known
-            deque(validator(schema, registry=REGISTRY).iter_errors(data), maxlen=0)
+            deque(validator(_without_drafts(schema), registry=REGISTRY).iter_errors(data), maxlen=0)
+        self._notes += self._conditional_notes
 
     def ordered(self, data: Any) -> Any:
         """The instance with its keys in the order in which a grammar generates them, and integers without `.0`."""
@@ -126,6 +131,17 @@ class Objects:
 
         return hook
 
+    def _noting_last(self, keyword: str) -> Callable[..., Errors]:
+        check = self._base.VALIDATORS.get(keyword)
+
+        def hook(validator: Any, value: Any, data: Any, schema: Schema) -> Errors:
+            begin = len(self._notes)
+            yield from check(validator, value, data, schema) or ()
+            self._conditional_notes += self._notes[begin:]
+            del self._notes[begin:]
+
+        return hook
+
     def _any_of(self, validator: Any, branches: list[Schema], data: Any, schema: Schema) -> Errors:
         """Forget what a branch that does not apply has declared."""
         num_valid = 0
@@ -137,3 +153,12 @@ class Objects:
                 del self._notes[begin:]
         if num_valid == 0:
             yield jsonschema.ValidationError("no branch applies")
+
+
+def _without_drafts(schema: Schema) -> Schema:
+    """The schema without `$schema`, at which jsonschema would go on with a validator of its own."""
+    if isinstance(schema, list):
+        return [_without_drafts(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {name: _without_drafts(one) for name, one in schema.items() if name != "$schema" or not isinstance(one, str)}

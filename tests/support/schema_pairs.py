@@ -17,7 +17,7 @@ PATTERNS: Final = (
 )
 FORMATS: Final = (
     *("date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid"),
-    *("json-pointer", "relative-json-pointer", "base64", "base64url", "byte", "e164", "uri-reference"),
+    *("json-pointer", "relative-json-pointer", "base64", "base64url", "e164", "uri-reference"),
 )
 ASSERTIONS: Final = (
     *(r"^(?!a)[a-c]*$", r"^(?=.*b)[a-c]{1,6}$", r"\bab", r"ab\b", r"^(?!.*aa)[ab]+(?<!b)$", r"^(?!^x*$).*", "(?=a)b"),

@@ -55,6 +55,27 @@ def test_schemas_of_one_object_are_closed_together() -> None:
     assert second == {"type": "object", "properties": {"b": FLAG, "a": True}, "additionalProperties": False}
 
 
+def properties_of(*names: str) -> Any:
+    return {"type": "object", "properties": dict.fromkeys(names, FLAG)}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [properties_of("z", "y"), properties_of("x"), {"required": ["w"]}]},
+        {"anyOf": [properties_of("z", "y")], **properties_of("x", "w")},
+        {"allOf": [{"required": ["w", "x"]}, properties_of("z", "y", "x")]},
+        {**properties_of("z", "y"), "required": ["w", "y"], "allOf": [properties_of("x")]},
+        {**properties_of("z", "y", "x"), "dependentRequired": {"w": ["z"]}},
+    ],
+)
+def test_names_that_several_schemas_know_keep_the_order_of_the_schema(schema: Any) -> None:
+    enforced = rebuilt(schema)
+    first = next(one for one in (enforced, *enforced.get("allOf", ())) if "properties" in one)
+
+    assert list(first["properties"]) == ["z", "y", "x", "w"]
+
+
 def test_a_reference_next_to_properties_knows_their_names() -> None:
     base = {"type": "object", "properties": {"id": FLAG}}
     beside = {"$ref": "#/$defs/base", "properties": {"own": FLAG}, "$defs": {"base": base}}
@@ -74,12 +95,13 @@ def test_only_referenced_definitions_must_be_enforceable() -> None:
         ({"minimum": -(2**63), "maximum": 2**63 - 1}, {"minimum": -(2**53), "maximum": 2**53}),
         ({"minimum": 3, "exclusiveMinimum": True}, {"minimum": 3.00000000000001}),
         ({"minimum": 3, "exclusiveMinimum": False}, {"minimum": 3}),
-        ({"exclusiveMinimum": 0, "exclusiveMaximum": 10}, {"minimum": 1e-15, "maximum": 9.9999999999999}),
+        ({"exclusiveMinimum": 0, "maximum": 10}, {"minimum": 1e-15, "maximum": 10}),
         ({"type": "integer", "exclusiveMinimum": 3, "maximum": 7.5}, {"type": "integer", "minimum": 4, "maximum": 7}),
         ({"minimum": 2, "exclusiveMinimum": 3}, {"minimum": 3.00000000000001}),
+        ({"maximum": 11, "exclusiveMaximum": 12}, {"maximum": 11}),
         (
-            {"minimum": 0.1 + 0.2, "maximum": 99999999.99999999},
-            {"minimum": 0.300000000000001, "maximum": 99999999.9999999},
+            {"minimum": 0.1 + 0.2, "maximum": 3.1},
+            {"minimum": 0.300000000000001, "maximum": 3.1},
         ),
     ],
 )

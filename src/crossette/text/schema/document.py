@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from crossette.text.schema.keywords import ANNOTATIONS, IN_PLACE
-from crossette.text.schema.part import OPEN, Names, Part, Schema, uses_draft
+from crossette.text.schema.names import NO_NAMES, Names, conditional, own_names, union
+from crossette.text.schema.part import Part, Schema, uses_draft
 from crossette.text.schema.references import References
 from crossette.text.schema.simplify import simplified
 
 MAX_DEPTH = 50
-_CONDITIONAL = ("if", "then", "else", "dependentSchemas", "dependencies")
-"""Keywords with schemas of the same value that the grammar may not enforce."""
-
-_MAX_PAIRS = 6
+_MAX_BRANCHES = 2**6
+"""The most alternatives of one value that follow from keywords."""
 _MAX_COMPLEMENTS = 200
 _IN_PLACE_STEPS = re.compile(
     r"(?:/(?:allOf|anyOf|oneOf)/\d+|/(?:if|then|else|not)|/(?:dependencies|dependentSchemas)/[^/]*)+$"
@@ -63,14 +61,16 @@ class Document:
             return False
         return any(uses_draft(one, drafts) for one in self.path_to(part.pointer))
 
-    def may_branch(self, part: Part) -> bool:
-        """Whether the value of a part may have one more pair of alternatives; if so, it is counted.
+    def may_branch(self, part: Part, num_alternatives: int = 2) -> bool:
+        """Whether the value of a part may have so many more alternatives; if so, they are counted.
 
         The compiler multiplies the alternatives of one value.
         """
         value = _IN_PLACE_STEPS.sub("", part.pointer)
-        self._num_branches[value] = self._num_branches.get(value, 0) + 1
-        return self._num_branches[value] <= _MAX_PAIRS
+        num_branches = self._num_branches.get(value, 1) * num_alternatives
+        if num_branches <= _MAX_BRANCHES:
+            self._num_branches[value] = num_branches
+        return num_branches <= _MAX_BRANCHES
 
     def may_complement(self) -> bool:
         """Whether one more pattern may be complemented; if so, it is counted. Each may take 20 ms."""
@@ -95,7 +95,7 @@ class Document:
 
     def _gather(self, part: Part, path: tuple[str, ...], without: str) -> Names:
         if not isinstance(part.schema, dict):
-            return frozenset()
+            return NO_NAMES
         if part.key in path:
             raise part.error("$ref", "it refers to itself.")
         if len(path) > MAX_DEPTH:
@@ -104,43 +104,23 @@ class Document:
             return self._names[part.key]
         simple = self.simple(part)
         if not isinstance(simple.schema, dict):
-            return frozenset()
-        names = _own_names(simple.schema, is_required_known=not self.has_unevaluated)
-        for one in self._in_place(simple, without):
-            names = union(names, self._gather(one, (*path, part.key), ""))
-        for one in _conditional(simple) if not self.has_unevaluated else ():
-            names = union(names, self._gather(one, (*path, part.key), "") or frozenset())
+            return NO_NAMES
+        names: Names = NO_NAMES
+        own = own_names(simple.schema, is_required_known=not self.has_unevaluated)
+        for keyword in simple.schema:
+            names = union(names, own) if keyword == "properties" else names
+            for one in self._in_place(simple, keyword) if keyword != without else ():
+                names = union(names, self._gather(one, (*path, part.key), ""))
+        names = union(names, own)
+        for one in conditional(simple) if not self.has_unevaluated else ():
+            names = union(names, self._gather(one, (*path, part.key), "") or NO_NAMES)
         if not without:
             self._names[part.key] = names
         return names
 
-    def _in_place(self, part: Part, without: str) -> Iterator[Part]:
-        for keyword in IN_PLACE[:3]:
-            if keyword != without:
-                yield from part.members(keyword)
-        target = self.target(part) if part.has("$ref") else None
-        if target is not None:
-            yield target
-
-
-def _own_names(schema: dict[str, Any], *, is_required_known: bool) -> Names:
-    """The names of properties that are listed, and perhaps of those that are required."""
-    if OPEN in schema:
-        return frozenset(schema["properties"])
-    if "patternProperties" in schema or schema.get("additionalProperties", False) is not False:
-        return None
-    if not is_required_known:
-        return frozenset(schema.get("properties", ()))
-    lists = [schema.get("required", ()), *schema.get("dependentRequired", {}).values()]
-    lists += [one for one in schema.get("dependencies", {}).values() if isinstance(one, list)]
-    return frozenset(schema.get("properties", ())).union(*lists)
-
-
-def _conditional(part: Part) -> Iterator[Part]:
-    for keyword in _CONDITIONAL:
-        if part.has(keyword):
-            yield from part.members(keyword) if keyword.startswith("depend") else [part.at(keyword)]
-
-
-def union(one: Names, other: Names) -> Names:
-    return None if one is None or other is None else one | other
+    def _in_place(self, part: Part, keyword: str) -> list[Part]:
+        """The further schemas of the same value in a keyword."""
+        if keyword == "$ref":
+            target = self.target(part)
+            return [] if target is None else [target]
+        return part.members(keyword) if keyword in IN_PLACE else []

@@ -60,7 +60,6 @@ FORMAT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
     "json-pointer": {"pattern": f"^{_POINTER}$"},
     "relative-json-pointer": {"pattern": f"^(?:0|[1-9][0-9]*)(?:#|{_POINTER})$"},
     "base64": {"pattern": f"^{_BASE64}$"},
-    "byte": {"pattern": f"^{_BASE64}$"},
     "base64url": {"pattern": "^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2}(?:==)?|[A-Za-z0-9_-]{3}=?)?$"},
     "uri-reference": {"anyOf": [{"format": "uri"}, {"pattern": f"^{_PATH}{_TAIL}$"}]},
     "e164": {"pattern": "^\\+[1-9][0-9]{6,14}$"},

@@ -5,7 +5,8 @@ The compiler parses 64-bit floats, with an error in the last digit of long ones,
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 from typing import Final, Literal
 
 EXACT: Final = 2**53
@@ -38,6 +39,18 @@ def tightened(bound: float, side: Side, *, is_exclusive: bool, is_integer: bool)
     if is_exclusive and exact == value:
         exact += unit if up else -unit
     return int(exact) if exact == exact.to_integral_value() else float(exact)
+
+
+def shorter_numbers(bounds: Mapping[str, float]) -> list[float]:
+    """The numbers of fewer digits that the compiler excludes although they are within the bounds: 199.9 for 199.95.
+
+    It compares digits from the left, and requires as many as the bound has if they begin like those of the bound.
+    """
+    outward = [Decimal(repr(value)) for side, value in bounds.items() if (value > 0) == (side == "maximum")]
+    num_digits = [(value, -int(value.as_tuple().exponent)) for value in outward]
+    cut = [value.quantize(Decimal(1).scaleb(-num), ROUND_DOWN) for value, most in num_digits for num in range(1, most)]
+    low, high = bounds.get("minimum", -EXACT), bounds.get("maximum", EXACT)
+    return [number for number in map(float, cut) if low <= number <= high]
 
 
 def digits_of_step(step: float) -> int:

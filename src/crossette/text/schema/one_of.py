@@ -13,7 +13,8 @@ from itertools import permutations
 from typing import Any, Final
 
 from crossette.text.schema.document import Document
-from crossette.text.schema.part import OPEN, Names, Part, uses_draft
+from crossette.text.schema.names import Names
+from crossette.text.schema.part import OPEN, Part, uses_draft
 
 _KINDS: Final = frozenset({"null", "boolean", "number", "string", "array", "object"})
 _WITHOUT_CONST: Final = ("draft-04",)

@@ -9,9 +9,6 @@ from typing import Any, Final, Protocol
 Schema = Any
 """A JSON schema: an object, true or false. Any JSON until it is validated. Subschemas may be of type Part."""
 
-Names = frozenset[str] | None
-"""The property names that the schemas of one value know together; None if they know any name."""
-
 OPEN: Final = "~open"
 """Marks a derived schema whose properties do not close the object."""
 
@@ -91,8 +88,8 @@ class Context(Protocol):
     def ignores(self, part: Part, keyword: str) -> bool:
         """Whether a keyword has no meaning in the draft of `$schema`."""
 
-    def may_branch(self, part: Part) -> bool:
-        """Whether the value of a part may have one more pair of alternatives; if so, it is counted."""
+    def may_branch(self, part: Part, num_alternatives: int = 2) -> bool:
+        """Whether the value of a part may have so many more alternatives; if so, they are counted."""
 
     def may_complement(self) -> bool:
         """Whether one more pattern may be complemented; if so, it is counted."""

@@ -14,13 +14,14 @@ from math import lcm
 from typing import Any
 
 from crossette.text.schema.compiles import GUIDANCE, fault_of_names
-from crossette.text.schema.document import MAX_DEPTH, Document, union
+from crossette.text.schema.document import MAX_DEPTH, Document
 from crossette.text.schema.ecma_regex import to_rust
 from crossette.text.schema.keywords import COPIED, IN_PLACE, REPLACED, has_no_effect, misspelled
+from crossette.text.schema.names import NO_NAMES, Names, NameSet, union
 from crossette.text.schema.negation import negated
 from crossette.text.schema.numbers import digits_of_step
 from crossette.text.schema.one_of import Alternatives
-from crossette.text.schema.part import OPEN, Names, Part, Schema, Unenforceable, uses_draft
+from crossette.text.schema.part import OPEN, Part, Schema, Unenforceable, uses_draft
 from crossette.text.schema.property_names import property_names
 from crossette.text.schema.report import Report
 from crossette.text.schema.termination import check_terminates
@@ -75,20 +76,20 @@ class _Rebuilder:
         self._one_of = Alternatives(document)
 
     def root(self) -> dict[str, Any]:
-        rebuilt = self._rebuild(self._document.root, frozenset(), 0)
+        rebuilt = self._rebuild(self._document.root, NO_NAMES, 0)
         if rebuilt is False:
             raise Unenforceable("the schema is false, which no value matches.")
         definitions: dict[str, Any] = {}
         while len(definitions) < len(self._targets):  # a target may refer to others
             target = list(self._targets.values())[len(definitions)]
-            definitions[str(len(definitions))] = self._rebuild(target, frozenset(), 0)
+            definitions[str(len(definitions))] = self._rebuild(target, NO_NAMES, 0)
         rebuilt = {} if rebuilt is True else rebuilt
         check_terminates(rebuilt, definitions)
         return rebuilt | ({"$defs": definitions} if definitions else {}) | {"x-guidance": GUIDANCE}
 
     def _independent(self, part: Part, depth: int) -> Schema:
         """Rebuild a schema to whose value no other schema applies."""
-        return self._rebuild(part, frozenset(), depth)
+        return self._rebuild(part, NO_NAMES, depth)
 
     def _refer(self, target: Part) -> dict[str, str]:
         name = self._names.setdefault(target.key, str(len(self._names)))
@@ -110,9 +111,9 @@ class _Rebuilder:
         own_names = self._document.names_of(sent)
         out: dict[str, Any] = {"$comment": part.pointer}
         self._copy(part, out)
-        read_bounds(part, out, self._report)
+        conjuncts: list[Schema] = [*read_bounds(part, out, self._document, self._report)]
         self._multiple_of(part, out)
-        conjuncts: list[Schema] = list(read_text(part, out, self._document, self._report))
+        conjuncts += read_text(part, out, self._document, self._report)
         self._items(part, out, depth + 1)
         self._properties(part, out, outer_names, own_names, depth + 1)
         conjuncts += self._alternatives(part, out, outer_names, depth + 1)
@@ -211,13 +212,13 @@ class _Rebuilder:
     def _close(self, part: Part, out: dict[str, Any], outer_names: Names, own_names: Names) -> None:
         """Exclude additional properties. Required ones that are not listed may have any value."""
         properties = out.get("properties", {})
-        is_alone = outer_names == frozenset() and not any(part.has(keyword) for keyword in IN_PLACE)
+        is_alone = outer_names == NO_NAMES and not any(part.has(keyword) for keyword in IN_PLACE)
         # Names that only other schemas of the object know are unevaluated here.
-        names = own_names if part.schema.get("unevaluatedProperties") is False else union(own_names, outer_names)
+        names = own_names if part.schema.get("unevaluatedProperties") is False else union(outer_names, own_names)
         if names is None and is_alone:
-            names = frozenset(filter(is_writable, part.schema.get("required", ())))
+            names = NameSet(properties, filter(is_writable, part.schema.get("required", ())))
         if names is not None:
-            out["properties"] = properties | dict.fromkeys(sorted(names - properties.keys()), True)
+            out["properties"] = {name: properties.get(name, True) for name in names} | properties
             out["additionalProperties"] = False
         elif part.has("unevaluatedProperties"):
             self._report.leave_out(

@@ -83,13 +83,18 @@ def _dependencies(part: Part, schema: dict[str, Any], context: Context) -> list[
             if not context.may_branch(part):
                 kept[name] = value
                 continue
-            needed = {"required": value} if isinstance(value, list) else part.at(keyword, name)
+            needed = {"required": [name, *value]} if isinstance(value, list) else _with(name, part.at(keyword, name))
             absent = {"properties": {name: False}, OPEN: True}
             cases = part.at(keyword).derived({"anyOf": [absent, needed]}, name)
             conditions += [cases] if value != [] else []
         if keyword in schema:
             schema[keyword] = kept
     return conditions
+
+
+def _with(name: str, needed: Part) -> Schema:
+    """Objects with a property that match a schema."""
+    return all_of([{"required": [name]}, needed])
 
 
 def _contains(part: Part, schema: dict[str, Any], context: Context) -> list[Schema]:

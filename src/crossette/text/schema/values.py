@@ -15,7 +15,7 @@ from crossette.text.schema.formats import (
     INTEGER_FORMATS,
     LONGEST,
 )
-from crossette.text.schema.numbers import EXACT, Side, is_exact, tightened
+from crossette.text.schema.numbers import EXACT, Side, is_exact, shorter_numbers, tightened
 from crossette.text.schema.part import Context, Part
 from crossette.text.schema.patterns import conjuncts_of, has_assertion
 from crossette.text.schema.report import Report
@@ -54,11 +54,22 @@ def _leaves(value: Any) -> Iterator[Any]:
 _TIGHTER: Final[dict[Side, Callable[[float, float], float]]] = {"minimum": max, "maximum": min}
 
 
-def read_bounds(part: Part, out: dict[str, Any], report: Report) -> None:
-    """Copy the bounds of a number as inclusive bounds. Bounds beyond 2**53 become 2**53: its numbers match both.
+def read_bounds(part: Part, out: dict[str, Any], context: Context, report: Report) -> list[dict[str, Any]]:
+    """Copy the bounds of a number as inclusive bounds. Return the schemas that apply as well.
 
-    A bound that no number up to 2**53 is within is left out.
+    Bounds beyond 2**53 become 2**53: its numbers match both. A bound that no number up to 2**53 is within is left out.
     """
+    bounds = _inclusive_bounds(part, report)
+    is_listed = part.has("enum") or part.has("const")
+    shorter = [] if is_listed or "number" not in (part.types() or ["number"]) else shorter_numbers(bounds)
+    if shorter and context.may_branch(part, len(shorter) + 1):
+        return [{"anyOf": [bounds, {"enum": shorter}]}]
+    out |= bounds
+    return []
+
+
+def _inclusive_bounds(part: Part, report: Report) -> dict[str, float]:
+    bounds: dict[str, float] = {}
     is_integer = part.schema.get("type") == "integer"
     for side, tighter in _TIGHTER.items():
         limit = -EXACT if side == "minimum" else EXACT
@@ -71,7 +82,8 @@ def read_bounds(part: Part, out: dict[str, Any], report: Report) -> None:
             if abs(bound) > EXACT:
                 report.leave_out(part, keyword, f"numbers beyond {value} are not exact in JSON; {EXACT} is the limit.")
             else:
-                out[side] = tighter(out.get(side, bound), bound)
+                bounds[side] = tighter(bounds.get(side, bound), bound)
+    return bounds
 
 
 def _bounds(part: Part, side: Side) -> Iterator[tuple[str, float, bool]]:
