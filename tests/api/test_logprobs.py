@@ -11,6 +11,8 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from crossette.engines.openvino.engine import OpenVINOEngine
+from crossette.testing.fake_engine import FakeEngine
+from crossette.testing.fake_tokenizer import IM_END, IM_START
 from support.api_server import ApiServer, events, say, serving, strictly
 
 PROMPT = say("Hä!")
@@ -160,6 +162,29 @@ def test_every_choice_has_the_echo_and_its_logprobs(api: ApiServer, prefix: str)
     assert [choice["text"] for choice in choices] == [say("A", "B") + "A", say("A", "B") + "B"]
     assert choices[0]["logprobs"]["token_logprobs"][:-1] == choices[1]["logprobs"]["token_logprobs"][:-1]
     assert None not in choices[1]["logprobs"]["token_logprobs"][1:]
+
+
+@pytest.mark.parametrize("output", [[IM_END], [*b"x", IM_END], [0xE2, IM_END], []])
+@pytest.mark.parametrize("max_tokens", [1, 5])
+def test_with_an_echo_every_counted_token_has_an_entry(prefix: str, output: list[int], max_tokens: int) -> None:
+    """A harness removes the entry of the one token that it has to request: an end token too must have one."""
+    prompts = [[*b"ab"], [*b"c", IM_START, IM_END], [*b"d", 0xC3]]
+    with serving(FakeEngine(lambda request, index: output)) as server:
+        raw = completion(server, prefix, prompts, echo=True, logprobs=1, max_tokens=max_tokens)
+
+    for prompt, choice in zip(prompts, raw["choices"], strict=True):
+        records = choice["logprobs"]
+        assert records["token_ids"] == prompt + output[:max_tokens]
+        assert {len(entries) for entries in records.values()} == {len(prompt) + len(output[:max_tokens])}
+    assert raw["usage"]["completion_tokens"] == len(prompts) * len(output[:max_tokens])
+
+
+def test_without_an_echo_the_end_token_has_no_entry(prefix: str) -> None:
+    with serving(FakeEngine(lambda request, index: [*b"x", IM_END])) as server:
+        raw = completion(server, prefix, "a", logprobs=1, max_tokens=5)
+
+    assert raw["choices"][0]["logprobs"]["token_ids"] == [*b"x"]
+    assert raw["usage"]["completion_tokens"] == 2
 
 
 # --- best_of ---

@@ -80,8 +80,8 @@ def read_at_once(choice: ChoiceTokens, stops: Stops, prompt: tuple[int, ...], nu
     tokens = []
     for index, token in enumerate((*echoed, *choice.tokens[:num_tokens])):
         offset = sum(begin <= ends[index] for begin in begins) - 1 if data[index] else len(texts[index])
-        # Without a stop, bytes of an incomplete character are listed at the end; the end token is not.
-        if offset < length or (stop is None and data[index]):
+        # Without a stop, bytes of an incomplete character are listed at the end; the end token only after an echo.
+        if offset < length or (stop is None and (data[index] or echoed)):
             tokens.append((token, TABLE.token_text(token), offset, scores[index]))
     return Result(text[:length], choice.reason if stop is None else FinishReason.STOP, tokens, num_tokens)
 

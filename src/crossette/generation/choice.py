@@ -99,6 +99,7 @@ class Choice:
         self._excluded_token_ids = frozenset() if stops.include else stops.token_ids
         self._trace = Trace() if traced else None
         self._echo = echo
+        self._is_echoed = echo is not None
         self._num_echoed = 0
         self._text = ""
         """Text that was read and not released."""
@@ -222,5 +223,13 @@ class Choice:
         tokens = self._trace.release(self._num_released)
         if finish_reason is not None and not self._stops.stopped:
             # The remaining tokens began no released character: an incomplete character, or the end of the sequence.
-            tokens += tuple(token for token in self._trace.flush() if self._tokenizer.token_bytes(token.id))
+            tokens += tuple(token for token in self._trace.flush() if self._is_listed(token))
         return Delta(self.index, text, tuple(pieces), finish_reason, tokens)
+
+    def _is_listed(self, token: TokenText) -> bool:
+        """Whether a token after the last character is listed: bytes of an incomplete character are.
+
+        The end token is only with an echo and its logprobs. Evaluation harnesses request one token after a prompt, and
+        remove the last entry: without the end token, that would be a token of the prompt.
+        """
+        return bool(self._tokenizer.token_bytes(token.id)) or (self._is_echoed and token.logprob is not None)

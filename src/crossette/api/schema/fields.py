@@ -104,7 +104,9 @@ BOTH = Table(
             engine="logprobs",
         ),
         "echo": Field(
-            "Start each answer with its prompt; logprobs then include it.", default=False, engine="prompt_logprobs"
+            "Start each answer with its prompt; logprobs then include it, and the end token.",
+            default=False,
+            engine="prompt_logprobs",
         ),
         "echo_last": Field(
             "Start each answer with this many of the last tokens of its prompt.",
