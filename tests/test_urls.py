@@ -66,10 +66,12 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root_logger: None)
     monkeypatch.setattr(sys, "argv", [])
 
 
-COMMANDS = [
+CLIENTS = [
     ["status", "--once", "--url"],
     ["bench", "-n", "1", "--model", "m", "--url"],
     ["chat", "--url"],
+]
+COMMANDS = [
     ["serve", "--port", "0", "--otlp-endpoint"],
     ["serve", "--port", "0", "--cors-origin"],
     ["serve", "--port", "0", "--allowed-host"],
@@ -89,6 +91,17 @@ def test_an_invalid_url_is_an_error_of_one_sentence_that_names_its_flag(
     output = capsys.readouterr()
     (sentence,) = output.err.splitlines()
     assert sentence.startswith("Error: ") and command[-1] in sentence
+    assert output.out == ""
+
+
+@pytest.mark.parametrize("url", INVALID)
+@pytest.mark.parametrize("command", CLIENTS, ids=lambda command: command[0])
+def test_an_invalid_url_of_a_client_is_an_invalid_command_line(command: list[str], url: str, capsys: Capture) -> None:
+    assert run(*command, url) == 2
+
+    output = capsys.readouterr()
+    usage, _, _, sentence = output.err.splitlines()
+    assert usage.startswith("Usage: ") and sentence.startswith("Error: --url must be the URL of a server")
     assert output.out == ""
 
 

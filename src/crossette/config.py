@@ -18,17 +18,21 @@ import msgspec
 from msgspec import inspect
 
 from crossette.errors import ConfigError
+from crossette.settings import Panel
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: its `--help` text, its type and its default. Every source is validated against it."""
+    """One setting: its type, its default and its `--help` text. Every source is validated against it."""
 
     section: str
     name: str
     type: Any
     default: Any
     help: str
+    placeholder: str = ""
+    unset: str = ""
+    panel: Panel | None = None
 
     @property
     def flag(self) -> str:
@@ -50,8 +54,17 @@ class Setting:
     @property
     def metavar(self) -> str:
         """The placeholder of the value in `--help`."""
-        kinds: dict[type, str] = {inspect.IntType: "<integer>", inspect.FloatType: "<number>"}
-        return "|".join(self.choices) or kinds.get(type(_info(self.type)), "<text>")
+        kinds: dict[type, str] = {inspect.IntType: "INTEGER", inspect.FloatType: "NUMBER"}
+        return self.placeholder or "|".join(self.choices) or kinds.get(type(_info(self.type)), "TEXT")
+
+    @property
+    def shown_default(self) -> str:
+        """The default in `--help`."""
+        if isinstance(self.default, bool):
+            return self.unset or ("on" if self.default else "off")
+        if isinstance(self.default, float):
+            return f"{self.default:g}"
+        return self.unset or ("none" if self.default in (None, "", ()) else str(self.default))
 
     @property
     def expected(self) -> str:
@@ -71,15 +84,29 @@ Sections = Mapping[str, type]
 """Settings classes by the name of their section."""
 
 
-def table(sections: Sections) -> dict[str, Setting]:
-    """All settings of the sections, by name. Raises TypeError for a name that is declared twice."""
+def table(sections: Sections, panels: Mapping[str, Panel] | None = None) -> dict[str, Setting]:
+    """All settings of the sections, by name; `panels` are those of the sections.
+
+    Raises TypeError for a name that is declared twice.
+    """
     found: dict[str, Setting] = {}
     for section, declared in sections.items():
         hints = get_type_hints(declared, include_extras=True)
         for field in dataclasses.fields(declared):
             if field.name in found:
                 raise TypeError(f"The setting {field.name} is declared twice")
-            found[field.name] = Setting(section, field.name, hints[field.name], field.default, field.metadata["help"])
+            about = field.metadata
+            panel = about["panel"] or (panels or {}).get(section)
+            found[field.name] = Setting(
+                section,
+                field.name,
+                hints[field.name],
+                field.default,
+                about["help"],
+                about["metavar"],
+                about["unset"],
+                panel,
+            )
     return found
 
 
@@ -105,9 +132,9 @@ def load(
         text = (environ or {}).get(setting.variable, "")
         if text:
             given = [part.strip() for part in text.split(",")] if setting.repeatable else text
-            values[setting.name] = _convert(setting, given, setting.variable)
+            values[setting.name] = convert(setting, given, setting.variable)
     for name, value in (flags or {}).items():
-        values[name] = _convert(settings[name], value, settings[name].flag)
+        values[name] = convert(settings[name], value, settings[name].flag)
     return {
         section: declared(**{field.name: values[field.name] for field in dataclasses.fields(declared)})
         for section, declared in sections.items()
@@ -144,7 +171,7 @@ def _from_file(sections: Sections, settings: Mapping[str, Setting], path: Path) 
             setting = settings.get(key.replace("-", "_"))
             if setting is None or setting.section != section:
                 raise _unknown_key(key, section, settings, path)
-            values[setting.name] = _convert(setting, value, f"{key} in [{section}] of {path}")
+            values[setting.name] = convert(setting, value, f"{key} in [{section}] of {path}")
     return values
 
 
@@ -170,7 +197,8 @@ def _near(name: str, known: Sequence[str], listing: str) -> str:
     return f". Did you mean {near[0]}?" if near else f". Known: {listing}."
 
 
-def _convert(setting: Setting, value: Any, source: str) -> Any:
+def convert(setting: Setting, value: Any, source: str) -> Any:
+    """Convert the value of a setting to its type. Raises ConfigError that names `source`."""
     if setting.repeatable and isinstance(value, Mapping):  # [alias] name = "model"
         value = [f"{key}={item}" for key, item in value.items()]
     try:

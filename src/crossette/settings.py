@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from enum import StrEnum
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -21,6 +22,27 @@ Interval = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds, more than 0 and at most a year."""
 
 
-def setting(default: Any, help: str) -> Any:
-    """A field of a frozen settings dataclass. A tuple as `default` makes the setting repeatable."""
-    return dataclasses.field(default=default, metadata={"help": help})
+class Panel(StrEnum):
+    """The panels of `crossette serve --help`, in their order."""
+
+    NETWORK = "Network"
+    MODEL = "Model"
+    ENGINE = "Engine"
+    LIMITS = "Limits and timeouts"
+    KEYS = "Keys and usage"
+    LOGS = "Logs and traces"
+
+
+def setting(default: Any, help: str, *, metavar: str = "", unset: str = "", panel: Panel | None = None) -> Any:
+    """A field of a frozen settings dataclass. A tuple as `default` makes the setting repeatable.
+
+    In `--help`, `metavar` stands for the value, `unset` for a default that does not explain itself, and `panel`
+    replaces the panel of the section.
+    """
+    metadata = {"help": help, "metavar": metavar, "unset": unset, "panel": panel}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def section(declared: type, panel: Panel) -> Any:
+    """A field of the settings tree: a section, and the panel of its settings in `--help`."""
+    return dataclasses.field(default_factory=declared, metadata={"panel": panel})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crossette.settings import Days, setting
+from crossette.settings import Days, Panel, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,14 +12,25 @@ class AccountSettings:
     """Where keys and usage are stored, and what is recorded of a request."""
 
     database_url: str | None = setting(
-        None, "Database of keys and usage: postgresql://… or sqlite:///FILE. By default a file in the data folder."
+        None,
+        "Store keys and usage in this database: postgresql://… or sqlite:///FILE.",
+        metavar="URL",
+        unset="a file in the data folder",
     )
     log_content: bool = setting(
-        False, "Store request bodies and responses in the ledger, up to 1 MiB each. They may contain secrets."
+        False,
+        "Store request bodies and responses with the usage, up to 1 MiB each. They may contain secrets.",
+        panel=Panel.LOGS,
     )
     ledger_days: Days | None = setting(
-        None, "Days to keep ledger rows; daily totals are kept forever. By default no rows are deleted."
+        None,
+        "Delete the usage of single requests after this many days. Totals per day are kept.",
+        unset="never",
     )
     price: tuple[str, ...] = setting(
-        (), "MODEL=PROMPT/CACHED/COMPLETION: prices per million tokens, for the ledger. Repeatable."
+        (),
+        "Record what each request costs, by the prices of a million tokens: of the prompt, of its cached part, and of"
+        " the completion. Repeatable.",
+        metavar="MODEL=PROMPT/CACHED/COMPLETION",
+        unset="no costs",
     )

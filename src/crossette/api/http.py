@@ -32,22 +32,27 @@ class HttpSettings:
     """Limits of requests, and timeouts of streams."""
 
     max_body_bytes: Count = setting(
-        16 * 2**20, "Maximum size of a request body in bytes; larger ones are rejected with 413."
+        16 * 2**20, "Reject a request with 413 if its body has more bytes.", unset=f"{16 * 2**20}, which is 16 MiB"
     )
-    max_messages: Count = setting(2048, "Maximum number of messages in a conversation; more are rejected with 400.")
+    max_messages: Count = setting(2048, "Reject a conversation of more messages with 400.")
     max_schema_bytes: Count = setting(
         2**20,
-        "Maximum bytes of a schema, pattern or grammar for structured output, and of a list of tools, as JSON; "
-        "larger ones are rejected with 400.",
+        "Reject a request with 400 if its schema, pattern or grammar, or its list of tools, has more bytes of JSON.",
+        unset=f"{2**20}, which is 1 MiB",
     )
     max_attempts: Count = setting(
         3,
-        "Most times an answer is sampled whose schema has keywords that no grammar can enforce, until it is valid.",
+        "Sample an answer at most this many times until it is valid, where its schema has keywords that no grammar can"
+        " enforce.",
     )
     first_byte_timeout: Seconds = setting(
-        15.0, "Seconds that a stream's status waits for the first token; then 200 and comment lines are sent."
+        15.0,
+        "Seconds that a stream waits for its first token before it sends status 200. Until then an error still has its"
+        " own status.",
     )
-    comment_interval: Interval = setting(15.0, "Seconds between comment lines that keep an idle stream open.")
+    comment_interval: Interval = setting(
+        15.0, "Seconds of silence after which a stream sends a comment line, so that proxies keep it open."
+    )
 
 
 def json_response(content: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

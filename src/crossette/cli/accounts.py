@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from crossette.cli.options import config_file
-from crossette.errors import ConfigError, DatabaseError
+from crossette.errors import DatabaseError
 
 if TYPE_CHECKING:
     from crossette.accounts.database.database import Database
@@ -22,7 +22,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def database_options(command: F) -> F:
     """Add the options `--database-url` and `--config` of `serve`."""
-    url = click.option("--database-url", metavar="URL", help="As for serve.  [env: CROSSETTE_DATABASE_URL]")
+    url = click.option(
+        "--database-url", metavar="URL", help="The database, as in serve.  [env: CROSSETTE_DATABASE_URL]"
+    )
     return url(config_file(command))
 
 
@@ -58,12 +60,3 @@ def _settings(url: str | None, file: Path | None) -> AccountSettings:
         return load_settings(flags, os.environ, chosen).accounts
     accounts: AccountSettings = config.load({"accounts": AccountSettings}, flags=flags, environ=os.environ)["accounts"]
     return accounts
-
-
-@contextmanager
-def errors_of(flag: str) -> Iterator[None]:
-    """Convert a ValueError to a ConfigError that names the flag."""
-    try:
-        yield
-    except ValueError as error:
-        raise ConfigError(f"{flag}: {error}") from None

@@ -14,9 +14,11 @@ import click
 from rich.table import Table
 
 from crossette.accounts.access import Limits
-from crossette.cli.accounts import database_options, errors_of, open_database
+from crossette.cli.accounts import database_options, open_database
 from crossette.cli.console import err, out, wide_console
+from crossette.cli.help import Group
 from crossette.cli.numbers import integer
+from crossette.cli.options import usage_errors
 from crossette.timespec import parse_duration, parse_future
 
 if TYPE_CHECKING:
@@ -28,9 +30,13 @@ _LARGEST_LIMIT = 2**53
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group(no_args_is_help=True)
+@click.group(cls=Group, no_args_is_help=True)
 def keys() -> None:
-    """Manage the API keys of the server."""
+    """Manage the API keys of the server.
+
+    Without any key the server accepts requests from this machine without one. The commands use the database of
+    serve, and running servers follow within two seconds.
+    """
 
 
 @contextmanager
@@ -41,18 +47,33 @@ def _keys(url: str | None, file: Path | None, *, read_only: bool = False) -> Ite
         yield Keys(database)
 
 
+_LIMITS = {
+    "requests_per_minute": "Allow at most this many requests per minute.",
+    "prompt_tokens_per_minute": "Allow at most this many prompt tokens per minute, cached ones included.",
+    "cached_tokens_per_minute": "Allow at most this many prompt tokens per minute from the prefix cache.",
+    "generated_tokens_per_minute": "Allow at most this many generated tokens per minute.",
+    "concurrent_requests": "Allow at most this many requests at the same time.",
+    "total_tokens": "The budget: allow at most this many tokens over the life of the key, prompts included.",
+}
+"""The help of each limit."""
+
+
 def _limit_options(command: F) -> F:
     """Add a flag for each limit."""
-    for field in reversed(dataclasses.fields(Limits)):
-        flag, what = "--" + field.name.replace("_", "-"), field.name.replace("_", " ")
-        command = click.option(flag, type=integer(1, _LARGEST_LIMIT), help=f"Maximum {what}.")(command)
+    for name, help in reversed(_LIMITS.items()):
+        flag = "--" + name.replace("_", "-")
+        command = click.option(flag, type=integer(1, _LARGEST_LIMIT), help=f"{help}  [default: no limit]")(command)
     return command
 
 
 @keys.command("create")
 @click.argument("name")
-@click.option("--expires", help="Expiry: 30d, 24h, 2027-01-31.")
-@click.option("--model", multiple=True, help="A model that the key may use. Repeatable. By default all.")
+@click.option(
+    "--expires", metavar="TIME", help="Reject the key from then on: in 30d or 24h, or 2027-01-31.  [default: never]"
+)
+@click.option(
+    "--model", multiple=True, metavar="NAME", help="Allow this model or alias only. Repeatable.  [default: all]"
+)
 @click.option("--admin", is_flag=True, help="Allow the key to read the usage of all keys and the metrics.")
 @_limit_options
 @database_options
@@ -65,8 +86,11 @@ def create_key(
     file: Path | None,
     **limits: int | None,
 ) -> None:
-    """Create a key and show it once."""
-    with errors_of("--expires"):
+    """Create a key and show it once.
+
+    NAME is for you: it stands in lists and usage reports.
+    """
+    with usage_errors("--expires"):
         moment = parse_future(expires, datetime.now(UTC)) if expires is not None else None
     models = frozenset(model) if model else None
     with _keys(database_url, file) as table:
@@ -81,7 +105,7 @@ def create_key(
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
 @database_options
 def list_keys(as_json: bool, database_url: str | None, file: Path | None) -> None:
-    """List all keys, including revoked and expired ones."""
+    """List all keys, also revoked and expired ones."""
     with _keys(database_url, file, read_only=True) as table:
         found = table.list()
     now = datetime.now(UTC)
@@ -131,7 +155,7 @@ def _print_keys(found: Sequence[Key], now: datetime) -> None:
 @click.argument("name", metavar="NAME|ID")
 @database_options
 def revoke_key(name: str, database_url: str | None, file: Path | None) -> None:
-    """Revoke a key. Running servers reject it within two seconds."""
+    """Revoke a key for good. Running servers reject it within two seconds."""
     with _keys(database_url, file) as table:
         key = table.revoke(name)
     out.print(f"{key.id} ({key.name}) is revoked.", markup=False)
@@ -139,11 +163,20 @@ def revoke_key(name: str, database_url: str | None, file: Path | None) -> None:
 
 @keys.command("rotate")
 @click.argument("name", metavar="NAME|ID")
-@click.option("--overlap", default="0h", show_default=True, help="How long the old secret stays valid: 24h, 7d.")
+@click.option(
+    "--overlap",
+    default="0h",
+    show_default=True,
+    metavar="TIME",
+    help="Accept the old secret as well for so long: 24h, 7d.",
+)
 @database_options
 def rotate_key(name: str, overlap: str, database_url: str | None, file: Path | None) -> None:
-    """Replace the secret of a key and show it once; its id, limits and usage do not change."""
-    with errors_of("--overlap"):
+    """Replace the secret of a key, and show it once.
+
+    Id, name, limits and usage stay.
+    """
+    with usage_errors("--overlap"):
         duration = parse_duration(overlap)
     with _keys(database_url, file) as table:
         key, text = table.rotate(name, duration)

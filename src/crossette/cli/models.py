@@ -7,6 +7,7 @@ from rich.table import Table
 
 from crossette.cli.console import out, wide_console
 from crossette.cli.console import pull as pull_model
+from crossette.cli.help import Group
 from crossette.machine import format_memory
 from crossette.models.store import ModelRecord, ModelStore, default_root
 
@@ -19,10 +20,10 @@ def pull(reference: str) -> None:
     out.print(f"{stored.name} is ready in {stored.path}", soft_wrap=True)
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def models(context: click.Context) -> None:
-    """List the models in the store."""
+    """List the downloaded models, or remove one."""
     if context.invoked_subcommand is None:
         _list(ModelStore(default_root()))
 
@@ -51,6 +52,6 @@ def _quantization(record: ModelRecord) -> str:
 @models.command("rm")
 @click.argument("name")
 def remove(name: str) -> None:
-    """Remove a model from the store."""
+    """Delete a downloaded model."""
     ModelStore(default_root()).remove(name)
     out.print(f"{name} was removed.")

@@ -35,9 +35,9 @@ class _Number(click.ParamType[float]):
 
 def integer(least: float = -math.inf, most: float = math.inf) -> click.ParamType[float]:
     """An integer."""
-    return _Number("<integer>", parse_integer, least, most)
+    return _Number("integer", parse_integer, least, most)
 
 
 def decimal(least: float = -math.inf, most: float = math.inf) -> click.ParamType[float]:
     """A finite number."""
-    return _Number("<number>", parse_decimal, least, most)
+    return _Number("number", parse_decimal, least, most)

@@ -14,28 +14,35 @@ from crossette import config, log
 from crossette.accounts.open import open_accounts
 from crossette.api.guards.origins import check_origins
 from crossette.cli.console import err, out, pull
+from crossette.cli.help import PanelCommand
 from crossette.cli.options import config_file, given_flags, options
 from crossette.engines.registry import load_engine
-from crossette.errors import ConfigError, CrossetteError
+from crossette.errors import CrossetteError
 from crossette.log import FIELDS
 from crossette.server import build, draining
 from crossette.server.banner import Banner
 from crossette.server.listener import bind, check_exposure
-from crossette.server.settings import SECTIONS, Settings, load_settings
+from crossette.server.settings import PANELS, SECTIONS, Settings, load_settings
 from crossette.server.tls import check_tls
 
 logger = logging.getLogger(__name__)
 
-_TABLE = config.table(SECTIONS)
+_TABLE = config.table(SECTIONS, PANELS)
 
 
-@click.command(help="Serve a model over HTTP: OpenAI API at /v1, Fireworks API at /inference/v1.")
+@click.command(
+    cls=PanelCommand,
+    help="Serve a model over HTTP, to clients of OpenAI and Fireworks. The base URL ends in /v1 for the API of OpenAI,"
+    " and in /inference/v1 for that of Fireworks. Without MODEL, the default one is served.",
+    epilog="An option on the command line replaces its variable in the environment, and that replaces the value in the"
+    " file of --config.",
+)
 @click.argument("reference", metavar="[MODEL]", required=False)
 @config_file
 def serve(reference: str | None, file: Path | None, **flags: Any) -> None:
     """Run the server. MODEL can be given with or without its flag."""
     if reference is not None and flags["model"] is not None:
-        raise ConfigError(f"MODEL is {reference!r} and --model is {flags['model']!r}. Give one of them.")
+        raise click.UsageError(f"MODEL is {reference!r} and --model is {flags['model']!r}. Give one of them.")
     flags["model"] = flags["model"] if reference is None else reference
     settings = load_settings(given_flags(flags), os.environ, config.chosen_file(file, os.environ))
     log.configure(settings.server.log_level, settings.server.log_format)

@@ -16,25 +16,32 @@ from rich.table import Table
 from crossette.accounts.ledger import GROUPS, UsageRow, parse_query
 from crossette.cli.accounts import database_options, open_database
 from crossette.cli.console import wide_console
-from crossette.errors import ConfigError
+from crossette.cli.options import usage_errors
 from crossette.log import escape_controls
 
 
 @click.command()
 @click.option(
-    "--by", default="key,model", show_default=True, help="Groups of the totals: a list of key, model and day."
+    "--by",
+    default="key,model",
+    show_default=True,
+    metavar="LIST",
+    help="One line for each of these: any of key, model and day, with commas.",
 )
-@click.option("--since", help="Start of the period: 7d, 24h, 2026-11-01.")
-@click.option("--json", "as_json", is_flag=True, help="Print the response of GET /usage.")
+@click.option(
+    "--since", metavar="TIME", help="Count requests from this time on: 7d or 24h ago, or 2026-11-01.  [default: all]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as GET /usage returns it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header line.")
 @database_options
 def usage(by: str, since: str | None, as_json: bool, as_csv: bool, database_url: str | None, file: Path | None) -> None:
-    """Show the usage of keys."""
+    """Show the requests, tokens and costs of each key and model."""
     from crossette.accounts.database.daily_usage import usage_rows
 
     if as_json and as_csv:
-        raise ConfigError("--json and --csv exclude each other. Give one of them.")
-    query = parse_query(by, since, datetime.now(UTC), names=("--by", "--since"))
+        raise click.UsageError("--json and --csv exclude each other. Give one of them.")
+    with usage_errors():
+        query = parse_query(by, since, datetime.now(UTC), names=("--by", "--since"))
     with open_database(database_url, file, read_only=True) as database, database.read() as connection:
         rows = usage_rows(connection, query)
     if as_json:

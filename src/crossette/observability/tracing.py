@@ -32,7 +32,10 @@ class TracingSettings:
     """Settings of trace export."""
 
     otlp_endpoint: str | None = setting(
-        None, "URL of an OpenTelemetry collector (OTLP over HTTP) that receives a span for each request."
+        None,
+        "Send a span for each request to this OpenTelemetry collector (OTLP over HTTP).",
+        metavar="URL",
+        unset="no traces",
     )
 
 

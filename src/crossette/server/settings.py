@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -16,7 +16,7 @@ from crossette.engines.registry import BACKENDS
 from crossette.models.catalogue import DEFAULT
 from crossette.observability.tracing import TracingSettings
 from crossette.server.tls import TlsSettings
-from crossette.settings import Port, Seconds, setting
+from crossette.settings import Panel, Port, Seconds, section, setting
 from crossette.text.tool_calls.families import FORMATS
 
 
@@ -24,39 +24,61 @@ from crossette.text.tool_calls.families import FORMATS
 class ServerSettings:
     """The served model and the address."""
 
-    model: str = setting(DEFAULT.name, "Catalogue name, hf:ORG/REPO[:FILE.gguf], .gguf file or OpenVINO folder.")
-    host: str = setting("127.0.0.1", "Address to listen on.")
-    port: Port = setting(8000, "Port to listen on; 0 for a free one.")
+    model: str = setting(
+        DEFAULT.name,
+        "The model to serve: a name of `crossette pull` or `crossette models`, hf:ORG/REPO[:FILE.gguf], a .gguf file,"
+        " or a folder with an OpenVINO model. Can be given without --model.",
+        metavar="MODEL",
+        panel=Panel.MODEL,
+    )
+    host: str = setting(
+        "127.0.0.1", "Listen on this address. 0.0.0.0 accepts connections from other machines.", metavar="ADDRESS"
+    )
+    port: Port = setting(8000, "Listen on this port; 0 chooses a free one.")
     alias: tuple[str, ...] = setting(
         (),
-        "NAME=MODEL: also serve the model under another name. Repeatable. Replaces the [server.alias] table of"
-        " --config.",
+        "Serve a model under another name as well; without =MODEL the served one. Repeatable. Replaces the"
+        " [server.alias] table of --config.",
+        metavar="NAME[=MODEL]",
+        panel=Panel.MODEL,
     )
     allow_anonymous: bool = setting(
-        False, "Accept requests without a key, also from other machines and when keys exist."
+        False, "Accept requests without a key, also from other machines and when keys exist.", panel=Panel.KEYS
     )
     fireworks_stop: Literal["include", "omit"] = setting(
-        "include", "Whether text under /inference/v1 includes the stop string (as in 2023) or not (as today)."
+        "include",
+        "Under /inference/v1, include the stop string in the text (as Fireworks did in 2023) or omit it (as today).",
+        panel=Panel.MODEL,
     )
     tool_format: str = setting(
-        "", f"Tool call format, if it is not detected from the chat template: {', '.join(FORMATS)}."
+        "",
+        f"The format in which the model writes tool calls: {', '.join(FORMATS)}.",
+        metavar="FORMAT",
+        unset="detected from the chat template",
+        panel=Panel.MODEL,
     )
-    drain_timeout: Seconds = setting(30.0, "Seconds for running requests to finish after SIGTERM or Ctrl-C.")
-    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Minimum level of log lines.")
-    log_format: Literal["console", "json"] = setting("console", "Format of log lines: text or JSON.")
+    drain_timeout: Seconds = setting(
+        30.0, "Seconds for running requests to finish after SIGTERM or Ctrl-C.", panel=Panel.LIMITS
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "Log lines of this level and above.", panel=Panel.LOGS
+    )
+    log_format: Literal["console", "json"] = setting(
+        "console", "Write log lines as text for people, or as JSON for programs.", panel=Panel.LOGS
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of a server. Each field is a section; `engines` has the sections of the backends."""
 
-    server: ServerSettings = field(default_factory=ServerSettings)
-    http: HttpSettings = field(default_factory=HttpSettings)
-    accounts: AccountSettings = field(default_factory=AccountSettings)
-    queue: QueueSettings = field(default_factory=QueueSettings)
-    origins: OriginSettings = field(default_factory=OriginSettings)
-    tls: TlsSettings = field(default_factory=TlsSettings)
-    tracing: TracingSettings = field(default_factory=TracingSettings)
+    server: ServerSettings = section(ServerSettings, Panel.NETWORK)
+    http: HttpSettings = section(HttpSettings, Panel.LIMITS)
+    accounts: AccountSettings = section(AccountSettings, Panel.KEYS)
+    queue: QueueSettings = section(QueueSettings, Panel.LIMITS)
+    origins: OriginSettings = section(OriginSettings, Panel.NETWORK)
+    tls: TlsSettings = section(TlsSettings, Panel.NETWORK)
+    tracing: TracingSettings = section(TracingSettings, Panel.LOGS)
     engines: Mapping[str, Any] = field(
         default_factory=lambda: {name: backend.settings() for name, backend in BACKENDS.items()}
     )
@@ -64,6 +86,11 @@ class Settings:
 
 _OWN: Mapping[str, type] = {name: kind for name, kind in get_type_hints(Settings).items() if name != "engines"}
 SECTIONS: Mapping[str, type] = {**_OWN, **{name: backend.settings for name, backend in BACKENDS.items()}}
+PANELS: Mapping[str, Panel] = {
+    **{field.name: field.metadata["panel"] for field in fields(Settings) if field.name in _OWN},
+    **dict.fromkeys(BACKENDS, Panel.ENGINE),
+}
+"""The panel of each section's settings in `--help`."""
 
 
 def load_settings(

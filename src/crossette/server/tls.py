@@ -17,8 +17,10 @@ _MISMATCH_REASONS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE
 class TlsSettings:
     """TLS settings: both or neither. With them the server accepts HTTPS only."""
 
-    tls_cert: str | None = setting(None, "File with the server's certificate chain (PEM).")
-    tls_key: str | None = setting(None, "File with the certificate's private key (PEM), without a password.")
+    tls_cert: str | None = setting(
+        None, "Serve HTTPS with this certificate chain (PEM). Requires --tls-key.", metavar="FILE", unset="HTTP"
+    )
+    tls_key: str | None = setting(None, "The certificate's private key (PEM), without a password.", metavar="FILE")
 
     @property
     def scheme(self) -> str:

@@ -21,10 +21,10 @@ class QueueSettings:
     """Limits of the queue of an engine."""
 
     max_wait: Seconds = setting(
-        60.0, "Maximum estimated seconds in the queue; a request that would wait longer is rejected with 503."
+        60.0, "Reject a request with 503 if it is expected to wait longer than this many seconds in the queue."
     )
     max_waiting: Count = setting(
-        512, "Maximum number of waiting sequences; beyond it, requests that cannot start at once are rejected with 503."
+        512, "Reject a request with 503 if it cannot start at once and this many choices wait in the queue already."
     )
 
 

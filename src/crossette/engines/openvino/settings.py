@@ -11,10 +11,39 @@ from crossette.settings import Amount, Count, Interval, setting
 class OpenVINOSettings:
     """Resource limits and step sizes of the engine."""
 
-    kv_cache: str = setting("30%", "Size of the KV cache: bytes (2GiB), or a share of free memory (30%).")
-    max_model_len: Count | None = setting(None, "Longest context to serve, in tokens, if shorter than the model's.")
-    max_sequences: Count = setting(64, "Most sequences in the running batch; further ones wait.")
-    max_step_tokens: Count = setting(256, "Most tokens in one step; reduced to the measured exact width of this CPU.")
-    step_time: Interval = setting(0.15, "Target seconds per step while sequences decode; bounds their token gaps.")
-    max_draft_rows: Amount = setting(8, "Tokens up to which draft tokens fill a narrow step; 0 for no drafts.")
-    threads: Count | None = setting(None, "Kernel threads; by default as many as CPU affinity and cgroup allow.")
+    kv_cache: str = setting(
+        "30%",
+        "Memory for the KV cache, in bytes (2GiB) or as a share of the free memory (30%). With more of it, more"
+        " requests run at once and more prompts are reused.",
+        metavar="SIZE",
+    )
+    max_model_len: Count | None = setting(
+        None,
+        "Serve at most this many tokens of context, prompt and answer together. Fewer keep a single request from"
+        " filling the KV cache.",
+        unset="what the model supports",
+    )
+    max_sequences: Count = setting(
+        64,
+        "Generate at most this many choices at the same time; further ones wait. More raise the total speed, and make"
+        " each one slower.",
+    )
+    max_step_tokens: Count = setting(
+        256,
+        "Compute at most this many tokens in one step. Wider steps can read long prompts faster. The server narrows"
+        " them to the width up to which this CPU gives the same text in any batch.",
+    )
+    step_time: Interval = setting(
+        0.15,
+        "Seconds that a step should take while answers are generated. Less makes streams smoother when a long prompt"
+        " arrives, and the first token of that prompt later.",
+    )
+    max_draft_rows: Amount = setting(
+        8,
+        "Speed up answers that repeat text of their prompt: draft tokens copied from it are verified in steps of at"
+        " most this many tokens, so that one step can yield several. The text stays the same. 0 turns it off; more than"
+        " the default pays only on a CPU where wide steps are cheap.",
+    )
+    threads: Count | None = setting(
+        None, "CPU threads of the model's computation.", unset="as many as this process may use"
+    )
