@@ -275,22 +275,86 @@ def test_keys_do_not_share_their_limits() -> None:
     rejection(limiter, caller("a", requests_per_minute=1), 0)
 
 
-def test_a_key_whose_limits_change_starts_afresh() -> None:
+def test_running_requests_count_after_a_change_of_limits() -> None:
     limiter = Limiter()
-    reservation = begin(limiter, caller(requests_per_minute=1, concurrent_requests=1), 0)
+    reservation = begin(limiter, caller(concurrent_requests=2), 0)
+    begin(limiter, caller(concurrent_requests=2, requests_per_minute=9), 0)
 
-    begin(limiter, caller(requests_per_minute=5, concurrent_requests=1), 0)
+    rejection(limiter, caller(concurrent_requests=2, requests_per_minute=9), 0)
     reservation.end(cached_tokens=0, generated_tokens=0, now=0)
 
-    rejection(limiter, caller(requests_per_minute=5, concurrent_requests=1), 0)
+    begin(limiter, caller(concurrent_requests=2, requests_per_minute=9), 0)
+    rejection(limiter, caller(concurrent_requests=2, requests_per_minute=9), 0)
 
 
-def test_a_key_whose_limits_were_removed_meanwhile_starts_afresh() -> None:
+def test_what_running_requests_reserve_of_a_budget_stays_after_a_change_of_limits() -> None:
+    limiter = Limiter()
+    begin(limiter, caller(total_tokens=100), 0, prompt_tokens=10, most_generated=70)
+    changed = caller(total_tokens=100, requests_per_minute=9)
+
+    with pytest.raises(RateLimited, match="80 are reserved by running requests"):
+        begin(limiter, changed, 0, prompt_tokens=10, most_generated=11)
+    begin(limiter, changed, 0, prompt_tokens=10, most_generated=10)
+
+
+def test_a_larger_budget_applies_to_the_next_request() -> None:
+    limiter = Limiter(lambda key_id: 100)
+    with pytest.raises(BudgetSpent):
+        begin(limiter, caller(total_tokens=100), 0)
+
+    begin(limiter, caller(total_tokens=102), 0)
+
+
+def test_a_budget_that_is_set_meanwhile_applies_to_a_running_request() -> None:
+    limiter, before = Limiter(lambda key_id: 100), caller(requests_per_minute=9)
+    reservation = limiter.begin(before, 0)
+    assert reservation is not None
+    begin(limiter, caller(total_tokens=101), 0)
+
+    with pytest.raises(BudgetSpent):
+        reservation.admit(2, 0, limiter.used_tokens(before), 0)
+
+
+def test_a_rate_that_changes_is_as_full_as_before() -> None:
+    limiter = Limiter()
+    for _ in range(30):
+        begin(limiter, caller(requests_per_minute=60), 0)
+
+    for most, left in ((10, 5), (60, 24), (6, 2)):  # one more request is taken by each
+        begin(limiter, caller(requests_per_minute=most), 0)
+        allowances = limiter.key_limiter(caller(requests_per_minute=most), 0)
+        assert allowances is not None
+        assert [allowance.remaining for allowance in allowances.allowances(0)] == [left - 1]
+
+
+def test_a_debt_takes_as_long_after_a_change_of_limits() -> None:
+    limiter = Limiter()
+    begin(limiter, caller(generated_tokens_per_minute=60), 0).end(cached_tokens=0, generated_tokens=90, now=0)
+    before = rejection(limiter, caller(generated_tokens_per_minute=60), 0).retry_after
+    after = rejection(limiter, caller(generated_tokens_per_minute=6_000), 0).retry_after
+
+    assert before == pytest.approx(31)
+    assert after == pytest.approx(30.01)
+
+
+def test_a_request_that_began_before_a_change_of_limits_does_not_revert_it() -> None:
+    limiter, old, new = Limiter(), caller(requests_per_minute=2), caller(requests_per_minute=4)
+    begin(limiter, old, 0)
+    begin(limiter, new, 0)
+
+    for earlier in (old, caller()):  # its response headers state the limits at its end
+        limiter.key_limiter(earlier, 0)
+
+    limits = limiter.key_limiter(new, 0)
+    assert limits is not None and limits.limits == new.limits
+
+
+def test_limits_that_were_removed_for_a_while_count_what_was_used_before() -> None:
     limiter, key = Limiter(), caller(requests_per_minute=1)
     begin(limiter, key, 0)
     assert limiter.begin(caller(), 0) is None
 
-    begin(limiter, key, 0)
+    rejection(limiter, key, 0)
 
 
 def test_a_rejection_mentions_the_prompt_only_if_it_was_read() -> None:

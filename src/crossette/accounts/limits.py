@@ -50,6 +50,17 @@ class KeyLimiter:
         self._seconds = MovingAverage()
         self._costs: dict[Rate, MovingAverage] = {"cached_tokens": MovingAverage(), "generated_tokens": MovingAverage()}
 
+    def change(self, limits: Limits, now: float) -> None:
+        """Change the limits. Running requests keep their reservations, and a rate keeps its level in proportion."""
+        if limits == self.limits:
+            return
+        self.limits = limits
+        before, self._buckets = self._buckets, {}
+        for rate in RATES:
+            if (most := _per_minute(limits, rate)) is not None:
+                old = before.get(rate)
+                self._buckets[rate] = old.resized(most, now) if old is not None else TokenBucket(most, now)
+
     def allowances(self, now: float) -> list[Allowance]:
         return [
             Allowance(rate, b.per_minute, max(0, int(b.level(now) + TOLERANCE)), b.wait_s(b.per_minute, now))
@@ -227,23 +238,29 @@ class Limiter:
         self._limiters: dict[str, KeyLimiter] = {}
 
     def key_limiter(self, caller: Caller, now: float) -> KeyLimiter | None:
-        """The limiter of the caller's key; None without limits. A change of limits resets it."""
+        """The limiter of the caller's key; None without limits."""
         if caller.limits == _UNLIMITED:
-            self._limiters.pop(caller.id, None)
             return None
-        limiter = self._limiters.get(caller.id)
-        if limiter is None or limiter.limits != caller.limits:
-            limiter = self._limiters[caller.id] = KeyLimiter(caller.limits, now)
-        return limiter
+        if caller.id not in self._limiters:
+            self._limiters[caller.id] = KeyLimiter(caller.limits, now)
+        return self._limiters[caller.id]
 
     def used_tokens(self, caller: Caller) -> int:
-        """The usage that counts against the caller's budget; 0 without a budget."""
-        return self._used_tokens(caller.id) if caller.limits.total_tokens is not None else 0
+        """The usage that counts against the budget of the caller's key; 0 without a budget."""
+        limiter = self._limiters.get(caller.id)
+        limits = caller.limits if limiter is None else limiter.limits  # newer than those of a running request
+        return self._used_tokens(caller.id) if limits.total_tokens is not None else 0
 
     def begin(self, caller: Caller, now: float) -> Reservation | None:
-        """Reserve a request. Raises RateLimited, BudgetSpent or Forbidden. Returns None for a key without limits."""
+        """Reserve a request. Raises RateLimited, BudgetSpent or Forbidden. Returns None for a key without limits.
+
+        A new request has the newest limits of its key: they apply from then on, and to running requests as well.
+        """
         limiter = self.key_limiter(caller, now)
-        return limiter.begin(self.used_tokens(caller), now) if limiter is not None else None
+        if limiter is None:
+            return None
+        limiter.change(caller.limits, now)
+        return limiter.begin(self.used_tokens(caller), now)
 
 
 _UNLIMITED = Limits()

@@ -20,6 +20,13 @@ class TokenBucket:
         gained = max(0.0, now - self._updated) * self.per_minute / 60
         return min(float(self.per_minute), self._level + gained)
 
+    def resized(self, per_minute: int, now: float) -> TokenBucket:
+        """A bucket of another size that is as full in proportion, or as far in debt: it is full at the same time."""
+        bucket = TokenBucket(per_minute, now)
+        if self.per_minute:
+            bucket._level = self.level(now) * per_minute / self.per_minute
+        return bucket
+
     def take(self, amount: float, now: float) -> None:
         """Take an amount; a negative amount is given back."""
         self._level = self.level(now) - amount
