@@ -162,6 +162,23 @@ def test_keys_are_created_and_revoked_while_the_server_runs(tmp_path: Path) -> N
     assert key.rpartition("-")[2] not in shown
 
 
+def test_an_update_of_a_key_takes_effect_while_the_server_runs(tmp_path: Path) -> None:
+    file = tmp_path / "crossette.db"
+    url = f"sqlite:///{file}"
+    key = crossette("keys", "create", "alice", "--total-tokens", "3", url=url).stdout.strip()
+    with serving(file, tmp_path / "log") as served:
+        assert (served.post(key), served.post(key)) == (200, 429)
+
+        assert crossette("keys", "update", "alice", "--total-tokens", "6", url=url).returncode == 0
+        wait_until(lambda: served.post(key) == 200, lambda: "the larger budget has no effect")
+        assert served.post(key) == 429
+
+        assert crossette("keys", "update", "alice", "--total-tokens", "none", "--model", "x", url=url).returncode == 0
+        wait_until(lambda: served.post(key) == 404, lambda: "the allowed model has no effect")
+        assert crossette("keys", "update", "alice", "--all-models", url=url).returncode == 0
+        wait_until(lambda: served.post(key) == 200, lambda: "the key is still limited")
+
+
 @pytest.mark.all
 def test_a_server_loses_no_row_while_postgres_stops_and_starts_again(tmp_path: Path) -> None:
     with cluster() as postgres, serving(postgres.url, tmp_path / "log") as served:

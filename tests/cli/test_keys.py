@@ -132,6 +132,68 @@ def test_rotating_shows_a_new_secret_and_the_old_one_may_overlap(database: Datab
     assert (key.matches(old, now), key.matches(new, now), key.hash) == (True, True, hash_of(new))
 
 
+def test_an_update_keeps_what_no_option_names(database: Database) -> None:
+    text = crossette("keys", "create", "alice", "--model", "a", "--total-tokens", "7", "--expires", "2999-01-01")[0]
+
+    out, err = crossette("keys", "update", "alice", "--requests-per-minute", "5")
+
+    key = only_key(database)
+    assert key.matches(text.strip(), datetime.now(UTC))
+    assert key.limits == Limits(total_tokens=7, requests_per_minute=5)
+    assert (key.models, key.expires_at, key.is_admin) == (frozenset("a"), datetime(2999, 1, 1, tzinfo=UTC), False)
+    assert out.startswith(f"{key.id} (alice) is updated:\n")
+    assert "requests_per_minute=5, total_tokens=7" in out
+    assert err == ""
+
+
+def test_an_update_removes_limits_and_restrictions(database: Database) -> None:
+    names = [field.name for field in dataclasses.fields(Limits)]
+    flags = ["--" + name.replace("_", "-") for name in names]
+    crossette("keys", "create", "alice", "--admin", "--model", "a", "--expires", "2999-01-01", *_with(flags, "3"))
+
+    crossette("keys", "update", "alice", "--expires", "never", "--all-models", "--no-admin", *_with(flags[1:], "none"))
+
+    key = only_key(database)
+    assert key.limits == Limits(**{names[0]: 3})
+    assert (key.models, key.expires_at, key.is_admin) == (None, None, False)
+
+
+def _with(flags: list[str], value: str) -> list[str]:
+    return [text for flag in flags for text in (flag, value)]
+
+
+def test_an_update_renames_a_key_and_replaces_its_models(database: Database) -> None:
+    crossette("keys", "create", "alice", "--model", "a")
+
+    err = crossette("keys", "update", "alice", "--name", "bob", "--model", "b", "--model", "c", "--admin")[1]
+
+    key = only_key(database)
+    assert (key.name, key.models, key.is_admin) == ("bob", frozenset("bc"), True)
+    assert "Model names are not validated here" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Nothing to change. Give at least one option"),
+        (["--model", "a", "--all-models"], "--model and --all-models exclude each other"),
+        (["--expires", "soon"], "--expires: 'soon' is not a time"),
+        (["--total-tokens", "0"], "0 is not at least 1"),
+        (["--total-tokens", "all"], "'all' is not an integer"),
+        (["--total-tokens", "None"], "'None' is not an integer"),
+    ],
+)
+def test_an_invalid_update_is_an_invalid_command_line(database: Database, arguments: list[str], message: str) -> None:
+    crossette("keys", "create", "alice")
+    before = only_key(database)
+
+    ended = CliRunner().invoke(cli.app, ["keys", "update", "alice", *arguments])
+
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert message in ended.stderr
+    assert only_key(database) == before
+
+
 def test_revoking_prints_the_key(database: Database) -> None:
     crossette("keys", "create", "alice")
     key = only_key(database)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +17,12 @@ from crossette.accounts.access import Limits
 from crossette.cli.accounts import database_options, open_database
 from crossette.cli.console import err, out, wide_console
 from crossette.cli.help import Group
-from crossette.cli.numbers import integer
+from crossette.cli.numbers import integer, or_none
 from crossette.cli.options import usage_errors
 from crossette.timespec import parse_duration, parse_future
 
 if TYPE_CHECKING:
-    from crossette.accounts.database.keys import Key, Keys
+    from crossette.accounts.database.keys import Key, KeyChanges, Keys
 
 _LARGEST_LIMIT = 2**53
 """Larger integers are not exact as JSON numbers, and no useful limits."""
@@ -47,6 +47,7 @@ def _keys(url: str | None, file: Path | None, *, read_only: bool = False) -> Ite
         yield Keys(database)
 
 
+_ADMIN = "Allow the key to read the usage of all keys and the metrics."
 _LIMITS = {
     "requests_per_minute": "Allow at most this many requests per minute.",
     "prompt_tokens_per_minute": "Allow at most this many prompt tokens per minute, cached ones included.",
@@ -58,12 +59,18 @@ _LIMITS = {
 """The help of each limit."""
 
 
-def _limit_options(command: F) -> F:
-    """Add a flag for each limit."""
-    for name, help in reversed(_LIMITS.items()):
-        flag = "--" + name.replace("_", "-")
-        command = click.option(flag, type=integer(1, _LARGEST_LIMIT), help=f"{help}  [default: no limit]")(command)
-    return command
+_LIMIT = integer(1, _LARGEST_LIMIT)
+
+
+def _limit_options(kind: click.ParamType[Any], default: str = "") -> Callable[[F], F]:
+    """Flags of this kind for all limits."""
+
+    def add(command: F) -> F:
+        for name, help in reversed(_LIMITS.items()):
+            command = click.option("--" + name.replace("_", "-"), type=kind, help=help + default)(command)
+        return command
+
+    return add
 
 
 @keys.command("create")
@@ -74,8 +81,8 @@ def _limit_options(command: F) -> F:
 @click.option(
     "--model", multiple=True, metavar="NAME", help="Allow this model or alias only. Repeatable.  [default: all]"
 )
-@click.option("--admin", is_flag=True, help="Allow the key to read the usage of all keys and the metrics.")
-@_limit_options
+@click.option("--admin", is_flag=True, help=_ADMIN)
+@_limit_options(_LIMIT, "  [default: no limit]")
 @database_options
 def create_key(
     name: str,
@@ -90,15 +97,75 @@ def create_key(
 
     NAME is for you: it stands in lists and usage reports.
     """
-    with usage_errors("--expires"):
-        moment = parse_future(expires, datetime.now(UTC)) if expires is not None else None
+    moment = _future(expires) if expires is not None else None
     models = frozenset(model) if model else None
     with _keys(database_url, file) as table:
         key, text = table.create(name, expires_at=moment, models=models, limits=Limits(**limits), is_admin=admin)
-    if models:
-        err.print("Model names are not validated here: GET /models of a server lists its models.")
+    _note_models(models)
     err.print(f"{key.id} ({key.name}). The key is shown only this once:", markup=False)
     print(text)
+
+
+def _future(expires: str) -> datetime:
+    with usage_errors("--expires"):
+        return parse_future(expires, datetime.now(UTC))
+
+
+def _note_models(models: Collection[str] | None) -> None:
+    if models:
+        err.print("Model names are not validated here: GET /models of a server lists its models.")
+
+
+@keys.command("update")
+@click.argument("name", metavar="NAME|ID")
+@click.option("--name", "new_name", metavar="NAME", help="Rename the key.")
+@click.option(
+    "--expires", metavar="TIME|never", help="Reject the key from then on: in 30d or 24h, or 2027-01-31; or never."
+)
+@click.option(
+    "--model",
+    multiple=True,
+    metavar="NAME",
+    help="Allow this model or alias only, instead of those before. Repeatable.",
+)
+@click.option("--all-models", is_flag=True, help="Allow all models.")
+@click.option("--admin/--no-admin", default=None, help=_ADMIN)
+@_limit_options(or_none(_LIMIT), " Or none, to remove the limit.")
+@database_options
+def update_key(
+    name: str,
+    new_name: str | None,
+    expires: str | None,
+    model: tuple[str, ...],
+    all_models: bool,
+    admin: bool | None,
+    database_url: str | None,
+    file: Path | None,
+    **limits: int | str | None,
+) -> None:
+    """Change the limits, models, expiry or name of a key.
+
+    Its secret, id and usage stay, and so does what no option names. Running servers follow within two seconds.
+    """
+    if model and all_models:
+        raise click.UsageError("--model and --all-models exclude each other. Give one of them.")
+    changes: KeyChanges = {}
+    if new_name is not None:
+        changes["name"] = new_name
+    if expires is not None:
+        changes["expires_at"] = None if expires == "never" else _future(expires)
+    if model or all_models:
+        changes["models"] = frozenset(model) or None
+    if admin is not None:
+        changes["is_admin"] = admin
+    new_limits = {limit: None if isinstance(bound, str) else bound for limit, bound in limits.items() if bound}
+    if not changes and not new_limits:
+        raise click.UsageError("Nothing to change. Give at least one option, such as --total-tokens or --expires.")
+    with _keys(database_url, file) as table:
+        key = table.update(name, changes, new_limits)
+    _note_models(model)
+    out.print(f"{key.id} ({key.name}) is updated:", markup=False)
+    _print_keys([key], datetime.now(UTC))
 
 
 @keys.command("list")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
 
 import click
 
 from crossette.numerals import parse_decimal, parse_integer
+
+NONE: Final = "none"
 
 
 class _Number(click.ParamType[float]):
@@ -36,6 +39,25 @@ class _Number(click.ParamType[float]):
 def integer(least: float = -math.inf, most: float = math.inf) -> click.ParamType[float]:
     """An integer."""
     return _Number("integer", parse_integer, least, most)
+
+
+class _NoneOr(click.ParamType[float | str]):
+    """A value, or `none`."""
+
+    def __init__(self, kind: click.ParamType[float]) -> None:
+        self.name = f"{kind.name}|none"
+        self._kind = kind
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        return NONE if value == NONE else self._kind.convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"{self._kind.name.upper()}|{NONE}"
+
+
+def or_none(kind: click.ParamType[float]) -> click.ParamType[float | str]:
+    """A value of that kind, or `NONE`, which removes the one that is set."""
+    return _NoneOr(kind)
 
 
 def decimal(least: float = -math.inf, most: float = math.inf) -> click.ParamType[float]:

@@ -53,6 +53,15 @@ def test_a_key_authenticates_its_caller(keys: Keys, auth: KeyAuthenticator) -> N
     assert caller(auth, other) == Caller(boss.id, "boss", True)
 
 
+def test_an_updated_key_authenticates_its_caller_as_updated(keys: Keys, auth: KeyAuthenticator) -> None:
+    key, text = keys.create("alice", limits=Limits(requests_per_minute=3))
+    assert caller(auth, text).limits == Limits(requests_per_minute=3)
+
+    keys.update("alice", {"name": "bob", "models": frozenset({"a"})}, {"requests_per_minute": 4})
+
+    assert caller(auth, text) == Caller(key.id, "bob", False, frozenset({"a"}), Limits(requests_per_minute=4))
+
+
 def test_once_a_key_was_created_a_key_is_required(keys: Keys, auth: KeyAuthenticator) -> None:
     _, text = keys.create("alice")
 

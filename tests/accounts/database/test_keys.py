@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select, update
 from crossette.accounts.access import Limits
 from crossette.accounts.database import keys as keys_module
 from crossette.accounts.database.database import Database
-from crossette.accounts.database.keys import Key, Keys, hash_of
+from crossette.accounts.database.keys import Key, KeyChanges, Keys, hash_of
 from crossette.accounts.database.tables import keys as table
 from crossette.errors import ConfigError
 from support.key_clock import NOW, Clock
@@ -73,7 +73,7 @@ def test_a_name_that_is_the_id_of_a_key_is_rejected(keys: Keys, is_revoked: bool
     if is_revoked:
         keys.revoke("alice")
 
-    with pytest.raises(ConfigError, match=f"'{key.id}' is the id of another key. Choose another name."):
+    with pytest.raises(ConfigError, match=f"'{key.id}' is the id of a key. Choose another name."):
         keys.create(key.id)
     keys.create(key.id + "0")
 
@@ -148,9 +148,7 @@ def test_an_expired_key_is_not_rotated(keys: Keys, clock: Clock) -> None:
     key, _ = keys.create("alice", expires_at=NOW + timedelta(hours=1))
     clock.now += timedelta(hours=1)
 
-    with pytest.raises(
-        ConfigError, match=r"expired on 2026-11-23 and cannot .*Revoke it and create a new key with its name"
-    ):
+    with pytest.raises(ConfigError, match=rf"expired on 2026-11-23 and cannot .*keys update {key.id} --expires 30d`"):
         keys.rotate("alice")
 
     assert keys.list() == [key]
@@ -177,6 +175,16 @@ def test_of_two_concurrent_creations_of_a_name_one_fails(keys: Keys, monkeypatch
 
     assert [str(error)[:26] for error in failed] == ["A key named 'alice' exists"]
     assert [key.name for key in keys.list()] == ["alice"]
+
+
+@pytest.mark.slow
+def test_a_revoke_during_an_update_stays(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys.create("alice")
+    meet_while_reading(monkeypatch)
+
+    both(lambda: keys.update("alice", {"is_admin": True}), lambda: keys.revoke("alice"))
+
+    assert [key.state(NOW) for key in keys.list()] == ["revoked"]
 
 
 def meet_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,10 +214,108 @@ def test_every_change_changes_the_version(keys: Keys) -> None:
     versions.append(keys.version())
     keys.rotate(key.id)
     versions.append(keys.version())
+    keys.update(key.id, {"is_admin": True})
+    versions.append(keys.version())
     keys.revoke(key.id)
     versions.append(keys.version())
     keys.create("bob")
     versions.append(keys.version())
 
-    assert len(set(versions)) == len(versions) == 5
+    assert len(set(versions)) == len(versions) == 6
     assert keys.version() == versions[-1]
+
+
+# --- updates ---
+
+CHANGES: list[KeyChanges] = [
+    {"name": "bob"},
+    {"is_admin": True},
+    {"models": frozenset({"b"})},
+    {"models": None},
+    {"expires_at": NOW + timedelta(days=9)},
+    {"expires_at": None},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_an_update_changes_what_it_names_and_nothing_else(keys: Keys, changes: KeyChanges) -> None:
+    before, _ = keys.create(
+        "alice",
+        expires_at=NOW + timedelta(days=1),
+        models=frozenset({"a"}),
+        limits=Limits(total_tokens=5, requests_per_minute=7),
+    )
+
+    after = keys.update("alice", changes)
+
+    assert after == dataclasses.replace(before, **changes)
+    assert keys.list() == [after]
+
+
+def test_single_limits_are_changed_added_and_removed(keys: Keys) -> None:
+    keys.create("alice", limits=Limits(total_tokens=5, requests_per_minute=7, concurrent_requests=2))
+
+    key = keys.update("alice", {}, {"total_tokens": None, "requests_per_minute": 8, "generated_tokens_per_minute": 9})
+
+    assert key.limits == Limits(requests_per_minute=8, generated_tokens_per_minute=9, concurrent_requests=2)
+
+
+def test_an_update_keeps_the_secret_and_the_one_before_it(keys: Keys, clock: Clock) -> None:
+    _, old = keys.create("alice")
+    _, new = keys.rotate("alice", timedelta(hours=1))
+
+    key = keys.update("alice", {"name": "bob"})
+
+    assert key.matches(old, clock.now) and key.matches(new, clock.now)
+
+
+def test_an_expired_key_is_valid_again_with_a_later_expiry(keys: Keys, clock: Clock) -> None:
+    keys.create("alice", expires_at=NOW + timedelta(hours=1))
+    clock.now += timedelta(hours=2)
+
+    assert keys.update("alice", {"expires_at": clock.now + timedelta(days=1)}).state(clock.now) == "active"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "bob"}, "A key named 'bob' exists"),
+        ({"name": ""}, "1 to 100 printable characters"),
+        ({"name": "sk-crossette-a-b"}, "is a secret key"),
+        ({"expires_at": NOW}, "is in the past"),
+    ],
+)
+def test_an_invalid_update_changes_nothing(keys: Keys, changes: KeyChanges, message: str) -> None:
+    keys.create("bob")
+    keys.create("alice")
+    before = keys.list(), keys.version()
+
+    with pytest.raises(ConfigError, match=message):
+        keys.update("alice", changes)
+
+    assert (keys.list(), keys.version()) == before
+
+
+def test_a_key_cannot_be_renamed_to_the_id_of_another_one(keys: Keys) -> None:
+    bob, _ = keys.create("bob")
+    keys.create("alice")
+
+    with pytest.raises(ConfigError, match="is the id of a key"):
+        keys.update("alice", {"name": bob.id})
+
+
+def test_a_key_may_keep_its_name_and_take_that_of_a_revoked_one(keys: Keys) -> None:
+    keys.create("bob")
+    keys.revoke("bob")
+    keys.create("alice")
+
+    assert keys.update("alice", {"name": "alice"}).name == "alice"
+    assert keys.update("alice", {"name": "bob"}).name == "bob"
+
+
+def test_a_revoked_key_is_not_updated(keys: Keys) -> None:
+    keys.create("alice")
+    keys.revoke("alice")
+
+    with pytest.raises(ConfigError, match="No active key is named 'alice'"):
+        keys.update("alice", {"is_admin": True})

@@ -1,4 +1,4 @@
-"""API keys: created, listed, rotated and revoked. A key is shown once; the database stores its hash."""
+"""API keys: created, listed, updated, rotated and revoked. A key is shown once; the database stores its hash."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import hmac
 import logging
 import secrets
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from sqlalchemy import ColumnElement, Connection, String, cast, func, insert, select, update
 
@@ -81,6 +81,15 @@ class KeysVersion(NamedTuple):
     fingerprint: str
 
 
+class KeyChanges(TypedDict, total=False):
+    """New values of a key. What is left out stays."""
+
+    name: str
+    expires_at: datetime | None
+    is_admin: bool
+    models: frozenset[str] | None
+
+
 class Keys:
     """The keys in a database. Raises DatabaseError; ConfigError for an invalid request."""
 
@@ -98,18 +107,11 @@ class Keys:
         is_admin: bool = False,
     ) -> tuple[Key, str]:
         """Create a key. Returns its record and its text, which cannot be shown again."""
-        _reject_secret(name)
-        if not name or len(name) > 100 or not name.isprintable():
-            raise ConfigError(f"A key's name is 1 to 100 printable characters, not {name!r}.")
         now = self._clock()
-        if expires_at is not None and expires_at <= now:
-            raise ConfigError(f"The expiry {expires_at:%Y-%m-%d %H:%M} UTC is in the past.")
+        _check_expiry(expires_at, now)
         with self._database.write_exclusively() as connection:
             taken = _taken(connection)
-            if name in taken.names:
-                raise ConfigError(f"A key named {name!r} exists. Rotate or revoke it, or choose another name.")
-            if name in taken.ids:
-                raise ConfigError(f"{name!r} is the id of another key. Choose another name.")
+            _check_name(name, taken)
             key_id = _new_id(taken)
             text = _new_text(key_id)
             key = Key(key_id, name, hash_of(text), now, None, None, expires_at, None, is_admin, models, limits)
@@ -125,6 +127,17 @@ class Keys:
         """Revoke a key at once."""
         return self._change(name_or_id, lambda key: dataclasses.replace(key, revoked_at=self._clock()))
 
+    def update(self, name_or_id: str, changes: KeyChanges, limits: Mapping[str, int | None] | None = None) -> Key:
+        """Change a key in place: its secret, its id and its usage stay.
+
+        `limits` has the changed limits by name, None for one that is removed.
+        """
+        _check_expiry(changes.get("expires_at"), self._clock())
+        return self._change(
+            name_or_id,
+            lambda key: dataclasses.replace(key, **changes, limits=dataclasses.replace(key.limits, **(limits or {}))),
+        )
+
     def rotate(self, name_or_id: str, overlap: timedelta = timedelta()) -> tuple[Key, str]:
         """Replace a key's secret. The old one stays valid for `overlap`; id, limits and usage do not change."""
         texts: list[str] = []
@@ -133,7 +146,7 @@ class Keys:
             if key.state(self._clock()) == "expired":
                 raise ConfigError(
                     f"The key {key.name!r} expired on {key.expires_at:%Y-%m-%d} and cannot be rotated. "
-                    "Revoke it and create a new key with its name."
+                    f"Extend it with `crossette keys update {key.id} --expires 30d`, or revoke it."
                 )
             texts.append(_new_text(key.id))
             return dataclasses.replace(
@@ -165,6 +178,8 @@ class Keys:
                 names = ", ".join(key.name for key in known) or "none"
                 raise ConfigError(f"No active key is named {name_or_id!r}. Keys: {names}.")
             key = change(found[0])
+            if key.name != found[0].name:
+                _check_name(key.name, _taken(connection))
             values = {**_row(key), "version": keys.c.version + 1}
             connection.execute(update(keys).where(keys.c.id == key.id).values(values))
         return key
@@ -174,6 +189,22 @@ def _reject_secret(name: str) -> None:
     """Raise ConfigError for a key's secret in place of a name, so that it is neither stored nor shown."""
     if PREFIX in name:
         raise ConfigError(f"Text with {PREFIX} is a secret key. Give the key's name or id: crossette keys list.")
+
+
+def _check_name(name: str, taken: _Taken) -> None:
+    """Raise ConfigError for an invalid name, or one that refers to another key."""
+    _reject_secret(name)
+    if not name or len(name) > 100 or not name.isprintable():
+        raise ConfigError(f"A key's name is 1 to 100 printable characters, not {name!r}.")
+    if name in taken.names:
+        raise ConfigError(f"A key named {name!r} exists. Rotate, update or revoke it, or choose another name.")
+    if name in taken.ids:
+        raise ConfigError(f"{name!r} is the id of a key. Choose another name.")
+
+
+def _check_expiry(expires_at: datetime | None, now: datetime) -> None:
+    if expires_at is not None and expires_at <= now:
+        raise ConfigError(f"The expiry {expires_at:%Y-%m-%d %H:%M} UTC is in the past.")
 
 
 class _Taken(NamedTuple):
