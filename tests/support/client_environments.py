@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -101,7 +102,11 @@ def _unpinned_python(name: str) -> set[str]:
     pip = [str(python_of(name)), "-m", "pip", "--disable-pip-version-check"]
     listed = _printed([*pip, "list", "--format=json", "--exclude=pip", "--exclude=setuptools"])
     pinned = _pinned_python(name)
-    return {item["name"] for item in listed if pinned.get(item["name"].lower().replace("_", "-")) != item["version"]}
+    return {item["name"] for item in listed if pinned.get(_normal(item["name"])) != item["version"]}
+
+
+def _normal(package: str) -> str:
+    return re.sub("[-_.]+", "-", package).lower()
 
 
 def _pinned_python(name: str) -> dict[str, str]:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from crossette.api.docs.values import complete, exactly
 
-VALUES = (
+VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -2, 1.5, 2.5, "", "a", "true"),
     *([], ["a"], [0], [False], [None], {}, {"a": 1}, {"a": True}, {"type": "disabled"}, {"a": {}}, {"a": ["b"]}),
 )
-OTHERS = (
+OTHERS: tuple[Any, ...] = (
     *VALUES,
     2,
     "b",
@@ -62,10 +62,11 @@ def test_a_list_of_several_items_is_rejected() -> None:
         exactly([["a", "b"]])
 
 
-def test_lists_get_items_and_enums_their_type() -> None:
+def test_lists_get_items_enums_their_type_and_objects_properties() -> None:
     schema = {
         "properties": {"type": {"type": "array"}, "items": {"anyOf": [{"enum": ["a"]}, {"enum": [1]}]}},
         "items": {"type": "array", "items": {"type": "array"}},
+        "anyOf": [{"type": "object"}, {"type": "object", "properties": {}}, exactly([{}])],
     }
 
     complete(schema)
@@ -76,4 +77,9 @@ def test_lists_get_items_and_enums_their_type() -> None:
             "items": {"anyOf": [{"type": "string", "enum": ["a"]}, {"enum": [1]}]},
         },
         "items": {"type": "array", "items": {"type": "array", "items": {}}},
+        "anyOf": [
+            {"type": "object", "additionalProperties": True},
+            {"type": "object", "properties": {}},
+            {"type": "object", "maxProperties": 0, "additionalProperties": False},
+        ],
     }

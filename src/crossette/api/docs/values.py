@@ -1,6 +1,7 @@
 """Schemas of fixed JSON values, and completion of schemas, in the keywords that client generators support.
 
-JSON Schema allows any values in `enum`, and lists without `items`. Generators skip every operation that uses them.
+JSON Schema allows any values in `enum`, and lists without `items`: generators skip every operation that uses them. An
+object without keywords may have any properties: generators make it a type that has none.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ def exactly(values: Sequence[Any]) -> Json:
 
 
 def complete(schema: Any) -> None:
-    """Add what generators require, in place: `items` to each list, and the type to each `enum` of strings."""
+    """Add in place what generators require of lists, objects and `enum`, without a change of meaning."""
     for child in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
         complete(child)
     if not isinstance(schema, dict):
         return
     if schema.get("type") == "array":
         schema.setdefault("items", {})
+    if schema.get("type") == "object" and "properties" not in schema:
+        schema.setdefault("additionalProperties", True)
     values = schema.get("enum")
     if isinstance(values, list) and all(isinstance(value, str) for value in values):
         schema.setdefault("type", "string")
@@ -57,6 +60,6 @@ def _list(value: Sequence[Any]) -> Json:
 
 def _object(value: Json) -> Json:
     if not value:
-        return {"type": "object", "maxProperties": 0}
+        return {"type": "object", "maxProperties": 0, "additionalProperties": False}
     properties = {name: exactly([item]) for name, item in value.items()}
     return {"type": "object", "properties": properties, "required": list(value), "additionalProperties": False}
