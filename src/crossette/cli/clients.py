@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from crossette.cli.completion import complete_model
 from crossette.cli.console import err, out, pull
 from crossette.cli.numbers import decimal, integer
 from crossette.cli.options import admin_key, api_key, url_option, usage_errors
@@ -22,7 +23,7 @@ _PROMPT_TOKENS = ", ".join(f"{tokens} for {shape}" for shape, tokens in SHAPES.i
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete_model)
 @url_option(more="  [default: no server, the model runs in this process]")
 @api_key
 def chat(model: str | None, url: str | None, api_key: str | None) -> None:

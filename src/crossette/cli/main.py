@@ -9,6 +9,7 @@ import click
 from rich.markup import escape
 
 from crossette import __version__
+from crossette.cli.completion import PROGRAM, completion_options
 from crossette.cli.console import err
 from crossette.cli.help import Group, write_commands
 from crossette.errors import CrossetteError
@@ -62,10 +63,13 @@ def app() -> None:
     """The command line."""
 
 
+completion_options(app)
+
+
 def main() -> None:
     """Run a command. A CrossetteError is printed as a message, without a stack trace."""
     try:
-        app(prog_name="crossette")
+        app(prog_name=PROGRAM)
     except CrossetteError as error:
         err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, markup=True)
         sys.exit(1)

@@ -13,6 +13,7 @@ import click
 from crossette import config, log
 from crossette.accounts.open import open_accounts
 from crossette.api.guards.origins import check_origins
+from crossette.cli.completion import complete_model
 from crossette.cli.console import err, out, pull
 from crossette.cli.help import PanelCommand
 from crossette.cli.options import config_file, given_flags, options
@@ -37,7 +38,7 @@ _TABLE = config.table(SECTIONS, PANELS)
     epilog="An option on the command line replaces its variable in the environment, and that replaces the value in the"
     " file of --config.",
 )
-@click.argument("reference", metavar="[MODEL]", required=False)
+@click.argument("reference", metavar="[MODEL]", required=False, shell_complete=complete_model)
 @config_file
 def serve(reference: str | None, file: Path | None, **flags: Any) -> None:
     """Run the server. MODEL can be given with or without its flag."""
