@@ -21,6 +21,7 @@ def sha256(data: bytes) -> str:
 def entry(gguf: bytes = b"GGUF fake", wheel_size: int = 10) -> CatalogueEntry:
     return CatalogueEntry(
         name="toy",
+        description="a toy",
         requirement="toy-model==1.0",
         member="toy_model/toy.gguf",
         wheel_size=wheel_size,

