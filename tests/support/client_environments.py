@@ -63,7 +63,10 @@ def python_of(name: str) -> Path:
         file = folder / "constraints.txt"
         file.write_text("\n".join(constraints))
         pip = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
-        _install([*pip, "--constraint", str(file), *pins], pins)
+        alone = [pin for pin in pins if pin.split("==")[0] in PINS["alone"]]
+        _install([*pip, "--constraint", str(file), *(pin for pin in pins if pin not in alone)], pins)
+        if alone:
+            _install([*pip, "--no-deps", *alone], pins)
         (folder / "ready").touch()
     return python
 
