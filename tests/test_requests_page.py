@@ -30,7 +30,7 @@ def named(column: int) -> set[str]:
 def full_record() -> RequestRecord:
     """A record with all optional values."""
     work = replace(WORK, sampling=SamplingParams(16, top_k=40, seed=7))
-    return make_record(work=work, error="internal", recorded={"user": "ann"})
+    return make_record(work=work, error="internal", hint="--x", recorded={"user": "ann"})
 
 
 @pytest.mark.usefixtures("root_logger")

@@ -51,6 +51,9 @@ Code = Literal[
 """OpenAI's codes for causes that are more specific than a kind of error."""
 
 
+ADMIN_HINT = "crossette keys create NAME --admin creates an admin key"
+
+
 class CrossetteError(Exception):
     """The base class, never raised itself. `str(error)` is a readable message."""
 
@@ -59,17 +62,19 @@ class ServingError(CrossetteError):
     """An error that is returned over HTTP.
 
     `param` is the path of the invalid field of the request, if any: `messages[2].content`. `code` is OpenAI's name of
-    the cause, if it is more specific than the kind.
+    the cause, if it is more specific than the kind. `hint` is what an operator can change, for the log: callers have
+    no use for command-line flags.
     """
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "internal"
 
-    def __init__(self, message: str, *, param: str | None = None, code: Code | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, code: Code | None = None, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.code = code
+        self.hint = hint
 
 
 class InvalidRequest(ServingError):
@@ -148,8 +153,8 @@ class UnsupportedCoding(ServingError):
 class RetryLater(ServingError):
     """The request is valid and can be retried later. `retry_after` is in seconds."""
 
-    def __init__(self, message: str, *, retry_after: float, param: str | None = None) -> None:
-        super().__init__(message, param=param)
+    def __init__(self, message: str, *, retry_after: float, param: str | None = None, hint: str = "") -> None:
+        super().__init__(message, param=param, hint=hint)
         self.retry_after = retry_after
 
 

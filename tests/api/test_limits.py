@@ -65,7 +65,8 @@ def test_a_body_over_the_limit_is_a_413(prefix: str, path: str, size: int, decla
 
     error = answer.json()["error"]
     assert (answer.status_code, error["type"], error["code"]) == (413, *DIALECTS[prefix].errors["too_large"])
-    assert "--max-body-bytes" in error["message"]
+    assert "the limit is 1000" in error["message"]
+    assert "--max-body-bytes" in api.observed.records[0].hint
 
 
 def test_a_declared_length_over_the_limit_is_rejected_before_the_body_arrives(prefix: str) -> None:

@@ -191,7 +191,7 @@ def _ai_sdk(wire: Wire) -> Promises:
         "completion stream": transcript,
         "chat stream": chat,
         "prompt too long": [400, wire.too_long, "messages"],
-        "broken stream": {"text": "Half", "error": Matching("log has the cause")},
+        "broken stream": {"text": "Half", "error": Matching("The engine failed in this request's step")},
     }
 
 

@@ -28,8 +28,8 @@ def decompress(body: bytes, coding: str, limit: int) -> bytes:
         raise InvalidRequest(f"content-encoding is {coding}, but the body is not valid {coding}: {error}") from None
     if len(plain) > limit:
         raise RequestTooLarge(
-            f"The decompressed body has more than {limit} bytes, the limit. "
-            "Send less, or start the server with a larger --max-body-bytes."
+            f"The decompressed body has more than {limit} bytes, the limit. Send less.",
+            hint="--max-body-bytes is the limit",
         )
     if not stream.eof:
         raise InvalidRequest(f"The {coding} body is incomplete: it ends before its compressed data does.")

@@ -13,7 +13,7 @@ from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
 from crossette.engine import Engine, Speeds
-from crossette.errors import Forbidden
+from crossette.errors import ADMIN_HINT, Forbidden
 from crossette.observability.metrics import Metrics
 
 
@@ -76,6 +76,6 @@ def _health(name: str, engine: Engine) -> ModelHealth:
 async def metrics(request: Request, metrics: Metrics) -> Response:
     """All metrics in a Prometheus format. Raises Forbidden for a key that is not an admin key."""
     if not Exchange.of(request.scope).caller.is_admin:
-        raise Forbidden("Only an admin key may read metrics. Create one with: crossette keys create NAME --admin")
+        raise Forbidden("Only an admin key may read metrics. Ask the administrator for one.", hint=ADMIN_HINT)
     page, media_type = metrics.page(request.headers.get("accept", ""))
     return Response(page, headers={"content-type": media_type})

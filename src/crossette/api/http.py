@@ -177,7 +177,9 @@ def as_serving_error(error: Exception) -> ServingError:
     if isinstance(error, ServingError):
         return error
     log.error("A request failed unexpectedly", exc_info=error)
-    return EngineFailure("The server failed while answering this request. Its log has the cause.")
+    return EngineFailure(
+        "The server failed while answering this request. Retry it, or report its request id to the administrator."
+    )
 
 
 async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

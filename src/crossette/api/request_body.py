@@ -54,6 +54,6 @@ async def _read(request: Request, limit: int) -> bytes:
 
 def _too_large(size: int, limit: int) -> RequestTooLarge:
     return RequestTooLarge(
-        f"The body has {size} bytes or more, and the limit is {limit}. "
-        "Send less, or start the server with a larger --max-body-bytes."
+        f"The body has {size} bytes or more, and the limit is {limit}. Send less.",
+        hint="--max-body-bytes is the limit",
     )

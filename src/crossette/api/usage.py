@@ -14,7 +14,7 @@ from crossette.accounts.ledger import Ledger, UsageQuery, UsageRow, parse_query
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.worker_pool import WorkerPool
-from crossette.errors import DatabaseError, Forbidden, InvalidRequest, Overloaded
+from crossette.errors import ADMIN_HINT, DatabaseError, Forbidden, InvalidRequest, Overloaded
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class UsageReader:
 async def report_usage(request: Request, reader: UsageReader) -> Response:
     """Sum the ledger. Raises Forbidden for a key that is not an admin key, Overloaded while it cannot be read."""
     if not Exchange.of(request.scope).caller.is_admin:
-        raise Forbidden("Only an admin key may read usage. Create one with: crossette keys create NAME --admin")
+        raise Forbidden("Only an admin key may read usage. Ask the administrator for one.", hint=ADMIN_HINT)
     given = request.query_params
     for name in given:
         if name not in ("group_by", "since"):

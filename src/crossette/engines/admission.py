@@ -36,4 +36,4 @@ def shutting_down() -> ShuttingDown:
 
 def step_failed() -> EngineFailure:
     """The error for the client. The cause goes to the log only: it may contain paths."""
-    return EngineFailure("The engine failed in this request's step; its log has the cause. Retry the request.")
+    return EngineFailure("The engine failed in this request's step. Retry the request.")

@@ -70,6 +70,8 @@ class RequestRecord:
     """The requested model name: arbitrary client input."""
     error: str = ""
     """The kind of the error that was sent, as a status or in a stream (`ServingError.kind`)."""
+    hint: str = ""
+    """What an operator can change to avoid the error; never sent."""
     mismatch: str = ""
     """How a finished answer violates its response format or tool choice, if that is the error."""
     work: GenerationRecord | None = None

@@ -25,7 +25,7 @@ def note(record: RequestRecord) -> None:
     if record.key_id:
         line += f" {record.key_id}"
     if record.error:
-        line += f" {record.error}"
+        line += f" {record.error}" + (f" ({escape_controls(record.hint)})" if record.hint else "")
     if record.work is not None:
         line += _work(record.work)
     line += "".join(f" {name}={value!r}" for name, value in record.recorded.items())
@@ -59,6 +59,8 @@ def _fields(record: RequestRecord) -> dict[str, object]:
         fields["model_asked"] = record.model_asked
     if record.error:
         fields["error"] = record.error
+    if record.hint:
+        fields["hint"] = record.hint
     if record.work is not None:
         fields |= _work_fields(record.work)
     return fields | ({"recorded": record.recorded} if record.recorded else {})

@@ -110,7 +110,8 @@ def test_a_wait_that_is_too_long_is_a_503_with_retry_after(prefix: str, streamed
     assert (refused.status_code, error["type"], error["code"]) == (503, *DIALECTS[prefix].errors["overloaded"])
     # 199 tokens of the first and 200 of each of the others take 11.98 s.
     assert (refused.headers["retry-after"], refused.headers["retry-after-ms"]) == ("2", "1500")
-    assert "--max-wait" in error["message"]
+    assert "the limit is 10 s" in error["message"]
+    assert [record.hint for record in api.observed.records if record.status == 503] == ["--max-wait is the limit"]
 
 
 @pytest.mark.slow

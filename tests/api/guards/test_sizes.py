@@ -26,7 +26,7 @@ def test_the_number_of_messages_is_limited(prefix: str, num_messages: int, statu
         assert (error["type"], error["code"]) == DIALECTS[prefix].errors["invalid_request"]
         assert error["param"] == "messages"
         assert "has 4 messages, and the limit is 3" in error["message"]
-        assert "--max-messages" in error["message"]
+        assert api.observed.records[0].hint == "--max-messages is the limit"
 
 
 @pytest.mark.parametrize("endpoint", ["completions", "chat/completions"])
@@ -53,7 +53,7 @@ def test_the_size_of_a_response_format_is_limited_in_every_notation(endpoint: st
             error = answer.json()["error"]
             assert (answer.status_code, error["param"]) == (400, name)
             assert "the limit is 500" in error["message"]
-            assert "--max-schema-bytes" in error["message"]
+        assert {record.hint for record in api.observed.records} == {"--max-schema-bytes is the limit"}
 
 
 @pytest.mark.parametrize(

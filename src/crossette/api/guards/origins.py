@@ -113,8 +113,8 @@ def check_host(scope: Scope, hosts: Sequence[str]) -> None:
     host = Headers(scope=scope).get("host", "")
     if hosts and host and not scope["path"].startswith("/health/") and not _is_one_of(_name(host), hosts):
         raise Forbidden(
-            f"The host name '{_name(host)}' is not allowed. Allowed: {', '.join(hosts)}. "
-            "Use one of these, or start the server with --allowed-host."
+            f"The host name '{_name(host)}' is not allowed. Use one of these: {', '.join(hosts)}.",
+            hint="--allowed-host allows further names",
         )
 
 
@@ -124,7 +124,10 @@ def check_origin(scope: Scope, origins: Sequence[str]) -> None:
     origin = headers.get("origin")
     if origin is None or origin in origins or "*" in origins or origin.partition("://")[2] == headers.get("host", ""):
         return
-    raise Forbidden(f"The origin '{origin}' is not allowed. Start the server with --cors-origin to allow it.")
+    raise Forbidden(
+        f"Web pages of the origin '{origin}' may not send requests to this server.",
+        hint="--cors-origin allows further origins",
+    )
 
 
 def _is_one_of(name: str, hosts: Sequence[str]) -> bool:

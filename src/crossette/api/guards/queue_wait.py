@@ -53,13 +53,13 @@ def check_queue(wait: WaitEstimate, settings: QueueSettings, retries: RetrySched
     if wait.waiting >= settings.max_waiting:
         excess = wait.waiting - settings.max_waiting + 1
         raise Overloaded(
-            f"{wait.waiting} sequences are waiting, and the limit is {settings.max_waiting}. Retry later, "
-            "or start the server with a larger --max-waiting.",
+            f"{wait.waiting} sequences are waiting, and the limit is {settings.max_waiting}. Retry later.",
+            hint="--max-waiting is the limit",
             retry_after=retries.after_s(excess * wait.slot_s or _UNKNOWN_S, wait.slot_s, now),
         )
     if wait.seconds > settings.max_wait:
         raise Overloaded(
-            f"The estimated wait is {wait.seconds:.0f} s, and the limit is {settings.max_wait:.0f} s. Retry later, "
-            "or start the server with a larger --max-wait.",
+            f"The estimated wait is {wait.seconds:.0f} s, and the limit is {settings.max_wait:.0f} s. Retry later.",
+            hint="--max-wait is the limit",
             retry_after=retries.after_s(wait.seconds - settings.max_wait, wait.slot_s, now),
         )

@@ -26,18 +26,18 @@ def check_sizes(body: msgspec.Struct, settings: HttpSettings) -> None:
     num_messages = len(getattr(body, "messages", None) or ())
     if num_messages > settings.max_messages:
         raise InvalidRequest(
-            f"The conversation has {num_messages} messages, and the limit is {settings.max_messages}. "
-            "Send fewer, or start the server with a larger --max-messages.",
+            f"The conversation has {num_messages} messages, and the limit is {settings.max_messages}. Send fewer.",
             param="messages",
+            hint="--max-messages is the limit",
         )
     for name in (*_OUTPUT_FORMATS, *_TOOLS):
         value = getattr(body, name, None)
         size = len(msgspec.json.encode(value)) if value is not None else 0
         if size > settings.max_schema_bytes:
             raise InvalidRequest(
-                f"'{name}' has {size} bytes, and the limit is {settings.max_schema_bytes}. "
-                "Send a smaller one, or start the server with a larger --max-schema-bytes.",
+                f"'{name}' has {size} bytes, and the limit is {settings.max_schema_bytes}. Send a smaller one.",
                 param=name,
+                hint="--max-schema-bytes is the limit",
             )
     _check_stops(getattr(body, "stop", None) or ())
 

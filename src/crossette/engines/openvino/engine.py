@@ -155,8 +155,9 @@ class OpenVINOEngine:
             raise InvalidRequest(
                 f"A prompt of {len(request.prompt)} tokens with n={request.n} needs "
                 f"{blocks_for(len(request.prompt)) + request.n} KV blocks, and the cache has "
-                f"{self._pool.num_blocks}. Lower n or start the server with a larger --kv-cache.",
+                f"{self._pool.num_blocks}. Lower n, or shorten the prompt.",
                 param="n",
+                hint="--kv-cache is the size of the cache",
             )
 
     def _sequences(self, request: GenerationRequest) -> list[Sequence]:
