@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 
 from starlette.exceptions import HTTPException
@@ -18,7 +19,7 @@ from crossette.api.dialect import Dialect, dialect_of
 from crossette.api.exchange import Exchange
 from crossette.api.guards.admission import admission_headers, end_admission
 from crossette.api.guards.credentials import key_of
-from crossette.api.guards.origins import check_host, check_origin
+from crossette.api.guards.origins import any_origin_of, check_host, check_origin
 from crossette.api.guards.rate_limit_headers import retry_headers
 from crossette.api.http import ClientDisconnected, as_serving_error, error_body, json_response
 from crossette.errors import (
@@ -125,7 +126,7 @@ class Origins:
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
         self._app = app
-        self._allowed = allowed
+        self._allowed = re.compile(any_origin_of(allowed))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         check_origin(scope, self._allowed)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import closing
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
 from crossette.api.app import App
-from crossette.api.guards.origins import LOOPBACK, OriginSettings, allowed_hosts, check_origins
+from crossette.api.guards.origins import LOOPBACK, OriginSettings, allowed_hosts, any_origin_of, check_origins
 from crossette.errors import ConfigError
 from crossette.server import build
 from crossette.server.listener import bind
@@ -40,7 +44,7 @@ def test_another_origin_is_rejected_before_any_work(api: ApiServer, prefix: str,
         content = json.dumps(BODY).encode()
         head = [(b"origin", origin.encode("latin-1")), *((k.encode(), v.encode()) for k, v in headers.items())]
         refused = api.http.post(api.url(f"{prefix}/completions"), content=content, headers=head)
-        assert_forbidden(refused, prefix, "--cors-origin")
+        assert_forbidden(refused, prefix, "may not send requests")
     assert api.engine.stats().steps == steps
 
 
@@ -120,6 +124,131 @@ def test_forwarding_headers_do_not_change_client_or_scheme(monkeypatch: pytest.M
     assert (scope["client"][0], scope["scheme"]) == ("127.0.0.1", "http")
 
 
+# --- patterns of origins ---
+
+MATCHES = [
+    ("http://localhost:*", "http://localhost:3000", True),
+    ("http://localhost:*", "http://localhost", True),
+    ("http://localhost:*", "https://localhost:3000", False),
+    ("http://localhost:*", "http://localhost.evil.net:80", False),
+    ("http://localhost:*", "http://localhost:80.evil.net", False),
+    ("http://localhost:*", "http://localhost:80@evil.net", False),
+    ("http://localhost:*", "http://localhost:", False),
+    ("http://localhost:*", "http://evil-localhost:1", False),
+    ("http://[::1]:*", "http://[::1]:8080", True),
+    ("http://[::1]:*", "http://[::2]:8080", False),
+    ("https://*.example.org", "https://a.example.org", True),
+    ("https://*.example.org", "https://a.b-c.xn--d.example.org", True),
+    ("https://*.example.org", "https://example.org", False),
+    ("https://*.example.org", "https://evilexample.org", False),
+    ("https://*.example.org", "https://.example.org", False),
+    ("https://*.example.org", "https://example.org.evil.net", False),
+    ("https://*.example.org", "https://a.example.org.evil.net", False),
+    ("https://*.example.org", "https://evil.org/.example.org", False),
+    ("https://*.example.org", "https://evil.org?.example.org", False),
+    ("https://*.example.org", "https://evil.org#.example.org", False),
+    ("https://*.example.org", "https://evil.org:80.example.org", False),
+    ("https://*.example.org", "https://me@a.example.org", False),
+    ("https://*.example.org", "https://a.exampleXorg", False),
+    ("https://*.example.org", "http://a.example.org", False),
+    ("https://*.example.org", "https://a.example.org:8443", False),
+    ("https://*.example.org:8443", "https://a.example.org:8443", True),
+    ("https://*.example.org:*", "https://a.example.org:1", True),
+    ("vscode-webview://*", "vscode-webview://1b7j0k2a3d", True),
+    ("vscode-webview://*", "vscode-webview-x://1b7j0k2a3d", False),
+    ("vscode-webview://*", "https://vscode-webview", False),
+    ("vscode-webview://*", "vscode-webview://", False),
+    ("chrome-extension://*", "chrome-extension://abcdefghijklmnop", True),
+    ("chrome-extension://*", "chrome-extension://a/b", False),
+    ("safari-web-extension://*", "safari-web-extension://0A1B-2C", True),
+    ("http://*:*", "http://[fe80::1]:3000", True),
+    ("https://*", "https://any.example", True),
+    ("https://*", "https://any.example:1", False),
+    ("https://*", "https://", False),
+    ("null", "null", True),
+    ("null", "https://null", False),
+]
+
+
+@pytest.mark.parametrize(("pattern", "origin", "allowed"), MATCHES)
+def test_a_pattern_allows_only_what_it_says(pattern: str, origin: str, allowed: bool) -> None:
+    check_origins(OriginSettings(cors_origin=(pattern,)))
+
+    assert bool(re.fullmatch(any_origin_of([PAGE, pattern]), origin)) is allowed
+
+
+@pytest.mark.parametrize(
+    ("pattern", "origin", "other"),
+    [
+        ("http://localhost:*", "http://localhost:5173", "http://localhost.evil.net:5173"),
+        ("https://*.example.org", "https://a.example.org", "https://a.example.org.evil.net"),
+        ("vscode-webview://*", "vscode-webview://1b7j0k2a3d", "https://1b7j0k2a3d"),
+    ],
+)
+def test_a_page_whose_origin_matches_a_pattern_gets_answers_and_preflights(
+    prefix: str, pattern: str, origin: str, other: str
+) -> None:
+    preflight = {"access-control-request-method": "POST"}
+    with serving(origins=OriginSettings(cors_origin=(pattern,))) as api:
+        url = api.url(f"{prefix}/completions")
+        for streamed in (False, True):
+            answer = api.post(f"{prefix}/completions", BODY | {"stream": streamed}, {"origin": origin})
+            assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
+            assert "Origin" in answer.headers["vary"]
+        asked = api.http.options(url, headers=preflight | {"origin": origin})
+        refused = api.http.options(url, headers=preflight | {"origin": other})
+        assert_forbidden(api.post(f"{prefix}/completions", BODY, {"origin": other}), prefix, other)
+
+    assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (200, origin)
+    assert "Origin" in asked.headers["vary"]
+    assert refused.status_code == 400
+    assert "access-control-allow-origin" not in refused.headers
+    assert "Origin" in refused.headers["vary"]
+
+
+labels = st.from_regex("[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+hosts = st.lists(labels, min_size=1, max_size=3).map(".".join)
+ports = st.one_of(st.just(""), st.integers(1, 65535).map(lambda port: f":{port}"))
+junk = st.text("/?#@:.[]*\\ax-0", max_size=6)
+
+
+@given(hosts, ports, hosts, junk, junk)
+def test_no_text_around_a_host_makes_another_host_match(
+    host: str, port: str, other: str, before: str, after: str
+) -> None:
+    """An origin that matches is a scheme, a host and a port, and the host is the pattern's or under it."""
+    sent = f"https://{before}{other}{after}.{host}{port}"
+    if re.fullmatch(any_origin_of([f"https://*.{host}:*"]), sent):
+        parts = urlsplit(sent)
+        assert (parts.path, parts.query, parts.fragment, parts.username) == ("", "", "", None)
+        assert parts.hostname is not None
+        assert parts.hostname.endswith(f".{host}")
+    assert re.fullmatch(any_origin_of([f"https://*.{host}:*"]), f"https://{other}.{host}{port}")
+    assert not re.fullmatch(any_origin_of([f"https://*.{host}:*"]), f"https://{host}{port}")
+    assert not re.fullmatch(any_origin_of([f"https://{host}:*"]), f"https://{host}.{other}{port}")
+
+
+@given(st.text("htps:/*.[]1a-@# ", max_size=14).map(lambda text: f"http{text}"))
+def test_an_entry_is_rejected_or_a_pattern_without_surprises(entry: str) -> None:
+    """Any text is an error or an expression that matches no more than one scheme."""
+    try:
+        check_origins(OriginSettings(cors_origin=(entry,)))
+    except ConfigError:
+        return
+    scheme = entry.partition("://")[0]
+    expression = any_origin_of([entry])
+    assert not re.fullmatch(expression, f"x{scheme}://a")
+    assert not re.fullmatch(expression, f"{scheme}://a/b")
+    assert "*" in entry or re.fullmatch(expression, entry)
+
+
+def test_a_long_origin_takes_no_longer_than_its_length() -> None:
+    expression = re.compile(any_origin_of(["https://*.example.org", "http://*:*"]))
+
+    for text in ("a" * 60_000, "a." * 30_000, ":1" * 30_000, ".example.org" * 5000):
+        assert not expression.fullmatch(f"https://{text}!")
+
+
 # --- host names ---
 
 
@@ -146,7 +275,7 @@ def test_on_loopback_only_loopback_names_are_allowed(prefix: str, host: str, sta
 
     assert answer.status_code == status
     if status == 403:
-        assert_forbidden(answer, prefix, "--allowed-host")
+        assert_forbidden(answer, prefix, *LOOPBACK)
 
 
 def test_dns_rebinding_is_rejected_even_with_the_same_origin(prefix: str) -> None:
@@ -223,7 +352,29 @@ def test_default_host_names_depend_on_the_address(
         ("https://app.example?x", "browsers send https://app.example"),
         ("app.example", "host is missing"),
         ("https://b\u00fccher.example", "xn--"),
-        ("https://*.example", "neither a name nor an address"),
+        ("*.example.org", "scheme is missing"),
+        ("**", "scheme is missing"),
+        ("*://localhost", "a scheme cannot be a pattern"),
+        ("http*://localhost", "a scheme cannot be a pattern"),
+        ("https://a*.example", "in a host, * stands for"),
+        ("https://*app.example", "in a host, * stands for"),
+        ("https://app.*", "in a host, * stands for"),
+        ("https://*.*", "in a host, * stands for"),
+        ("https://*.*.example", "in a host, * stands for"),
+        ("https://*.", "in a host, * stands for"),
+        ("https://*/path", "in a host, * stands for"),
+        ("https://me@*", "in a host, * stands for"),
+        ("http://localhost:*/", "in a host, * stands for"),
+        ("https://*..example", "neither a name nor an address"),
+        ("http://localhost:8*", "a port is a number or *"),
+        ("http://localhost:**", "a port is a number or *"),
+        ("http://localhost:", "followed by something other than a port"),
+        ("http://*.127.0.0.1:*", "an address has no subdomains"),
+        ("http://*.[::1]", "an address has no subdomains"),
+        ("HTTPS://*", "browsers send https://*"),
+        ("https://*:443", "browsers send https://*"),
+        ("https://*.App.example", "browsers send https://*.app.example"),
+        ("https://*.app.example/", "browsers send https://*.app.example"),
     ],
 )
 def test_an_origin_that_no_browser_sends_is_rejected(origin: str, reason: str) -> None:

@@ -7,6 +7,7 @@ header reveals a page whose own name resolves to this server (DNS rebinding).
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,11 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 """An origin omits the default port of its scheme."""
 _NOT_ASCII = "browsers send non-ASCII letters as xn--…"
+_LABEL = "[A-Za-z0-9_~-]+"
+_SOME_LABEL = "any--label"
+"""Replaces the * of a host for its validation."""
+_ANY_HOST = f"(?:{_LABEL}(?:[.]{_LABEL})*|\\[[0-9a-f:.]+\\])"
+_PORT = re.compile(":[0-9*]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,10 @@ class OriginSettings:
     """The origins and host names that browsers may use."""
 
     cors_origin: tuple[str, ...] = setting(
-        (), "Origin of web pages that may send requests, as https://app.example, or * for all. Repeatable."
+        (),
+        "Origin of web pages that may send requests, as https://app.example, or * for all. Patterns are "
+        "http://localhost:* for any port, https://*.example.org for all subdomains, and vscode-webview://* or "
+        "chrome-extension://* for all pages of a scheme. Repeatable.",
     )
     allowed_host: tuple[str, ...] = setting(
         (),
@@ -42,10 +51,11 @@ class OriginSettings:
 def check_origins(settings: OriginSettings) -> None:
     """Raise ConfigError for an entry that no browser sends, so that it could never match."""
     for origin in settings.cors_origin:
-        if origin not in ("*", "null") and (wrong := _why_no_origin(origin)):
+        if origin not in ("*", "null") and (wrong := _why_no_pattern(origin)):
             raise ConfigError(
-                f"--cors-origin {origin!r} is not an origin: {wrong}. Give it as browsers send it: "
-                "https://app.example, http://localhost:3000, null, or * for all."
+                f"--cors-origin {origin!r} is not an origin or a pattern: {wrong}. Give it as browsers send it: "
+                "https://app.example, http://localhost:3000, null, or * for all; or as a pattern: "
+                "http://localhost:*, https://*.example.org, chrome-extension://*."
             )
     for name in settings.allowed_host:
         if name != "*" and (wrong := _why_no_name(name.removeprefix("*."))):
@@ -56,6 +66,50 @@ def check_origins(settings: OriginSettings) -> None:
 
 
 def _why_no_origin(text: str) -> str:
+def _why_no_pattern(text: str) -> str:
+    """Why `text` is neither an origin nor a pattern; "" if it is."""
+    scheme, host, port = _parts(text)
+    parent = "" if host == "*" else host.removeprefix("*.")
+    if "*" in scheme:
+        return "a scheme cannot be a pattern" if "://" in text else "its scheme is missing"
+    if "*" in parent or host == "*.":
+        return "in a host, * stands for the whole host or, as its first label, for subdomains"
+    if "*" in port and port != ":*":
+        return "a port is a number or *"
+    if parent != host and _is_address(parent):
+        return "an address has no subdomains"
+    example = f"{scheme}://{host.replace('*', _SOME_LABEL)}{port.removesuffix(':*')}"
+    return _why_no_origin(example).replace(_SOME_LABEL, "*")
+
+
+def origin_pattern(text: str) -> str:
+    """The regular expression of the origins that an entry of `--cors-origin` allows, for a full match."""
+    if text == "*":
+        return ".*"
+    scheme, host, port = _parts(text)
+    if host == "*":
+        host_pattern = _ANY_HOST
+    elif host.startswith("*."):
+        host_pattern = f"{_LABEL}(?:[.]{_LABEL})*{re.escape(host[1:])}"
+    else:
+        host_pattern = re.escape(host)
+    separator = "://" if host else ""  # `null` has none
+    return re.escape(scheme + separator) + host_pattern + ("(?::[0-9]{1,5})?" if port == ":*" else re.escape(port))
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    """Scheme, host and port of an origin or a pattern. The port has its colon; `null` is a scheme alone."""
+    scheme, _, authority = text.partition("://")
+    found = _PORT.search(authority)
+    port = found[0] if found else ""
+    return scheme, authority.removesuffix(port), port
+
+
+def _is_address(host: str) -> bool:
+    """Whether a host is an IP address, as URLs are read: its last label is a number, or it has brackets."""
+    return host.startswith("[") or host.rpartition(".")[2].isdecimal()
+
+
     """Why `text` is not an origin in the notation of RFC 6454, which browsers use; "" if it is."""
     try:
         parts = split_url(text)
@@ -101,11 +155,21 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         return app
     # Keys are in a header that pages set themselves, so credentials such as cookies are not allowed.
     return CORSMiddleware(
-        app, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"], expose_headers=["*"]
+        app,
+        allow_origins=["*"] if "*" in origins else [],
+        allow_origin_regex=any_origin_of(origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=["*"],
     )
 
 
 def check_host(scope: Scope, hosts: Sequence[str]) -> None:
+def any_origin_of(origins: Sequence[str]) -> str:
+    """The regular expression of all origins that these entries allow, for a full match; of none without entries."""
+    return "|".join(map(origin_pattern, origins)) or "(?!)"
+
+
     """Raise Forbidden for a `Host` that is not allowed.
 
     Health checks are exempt: monitoring may use any address of the server.
@@ -118,11 +182,11 @@ def check_host(scope: Scope, hosts: Sequence[str]) -> None:
         )
 
 
-def check_origin(scope: Scope, origins: Sequence[str]) -> None:
+def check_origin(scope: Scope, allowed: re.Pattern[str]) -> None:
     """Raise Forbidden for a web page of another origin that is not allowed. Requests without `Origin` pass."""
     headers = Headers(scope=scope)
     origin = headers.get("origin")
-    if origin is None or origin in origins or "*" in origins or origin.partition("://")[2] == headers.get("host", ""):
+    if origin is None or allowed.fullmatch(origin) or origin.partition("://")[2] == headers.get("host", ""):
         return
     raise Forbidden(
         f"Web pages of the origin '{origin}' may not send requests to this server.",
