@@ -49,6 +49,8 @@ class Dialect:
     """Values of `reasoning_effort` that mean the model's default."""
     specific_codes: bool
     """Whether an error has OpenAI's code of its cause, such as `invalid_type`, where it has one."""
+    model_details: bool
+    """Whether entries of /models have kind, supports_chat, supports_tools and supports_image_input."""
     errors: ErrorNames
 
     def error_names(self, kind: str, code: Code | None = None) -> tuple[str, str | None]:
@@ -79,6 +81,7 @@ OPENAI = Dialect(
     specific_codes=True,
     errors={
         "invalid_request": (_INVALID, None),
+    model_details=False,
         "unknown_field": (_INVALID, "unknown_parameter"),
         "unsupported": (_INVALID, "unsupported_parameter"),
         "context_length": (_INVALID, "context_length_exceeded"),
@@ -120,6 +123,7 @@ FIREWORKS = Dialect(
     specific_codes=False,
     errors={
         "invalid_request": ("error", "INVALID_ARGUMENT"),
+    model_details=True,
         "unknown_field": ("error", "INVALID_ARGUMENT"),
         "unsupported": ("error", "INVALID_ARGUMENT"),
         "context_length": ("error", "INVALID_ARGUMENT"),

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from copy import copy
+from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.engine import Engine
 from crossette.errors import ConfigError, ModelNotFound
 
 _MAX_SHOWN = 200
-"""Maximum characters of a model's name in an error message."""
+"""Maximum characters of a model's name in an error message. The search for similar names is slow."""
+_MAX_LISTED = 20
+"""Maximum names in an error message."""
+_PREFIX = re.compile("^(?:accounts/[^/]+/(?:models|deployments|routers)|fireworks|openai|models)/")
+"""What clients put before a name: Fireworks' resource names, and the names of providers and of Gemini's API."""
+_MAX_PREFIXES = 2
 
 
 class ServedModels:
@@ -30,55 +41,100 @@ class ServedModels:
                     f"--alias {alias}={target}: {target} is not served. Served: {', '.join(engines) or 'nothing'}."
                 )
 
-        self._names: Collection[str] = (*self.engines, *self.aliases)
+        self._names = dict.fromkeys((*self.engines, *self.aliases))
+        self._by_case: dict[str, list[str]] = defaultdict(list)
+        for name in self._names:
+            self._by_case[name.casefold()].append(name)
+        self._allowed = frozenset(self._names)
 
     def only(self, names: frozenset[str] | None) -> ServedModels:
-        """These models restricted to `names` (None: all). A model's name includes its aliases."""
+        """These models restricted to `names` (None: all). A model's name includes its aliases.
+
+        What a request's model refers to does not depend on it: a name that is served but not allowed is unknown.
+        """
         if names is None:
             return self
-        some = ServedModels(self.engines, self.aliases)
-        some._names = [name for name in self._names if not names.isdisjoint((name, self.aliases.get(name, name)))]
+        some = copy(self)
+        some._allowed = frozenset(name for name in self.names() if not names.isdisjoint((name, self._target(name))))
         return some
 
     def find(self, name: str) -> Engine:
-        """The engine for a request's model: a name, an alias, or the last part of `accounts/…/models/…`.
+        """The engine for a request's model: a name or an alias, in any notation of `_candidates` and in any case.
 
         Raises ModelNotFound, listing what is served.
         """
         if (served := self.name_of(name)) is not None:
             return self.engines[served]
-        name = name if len(name) <= _MAX_SHOWN else name[:_MAX_SHOWN] + "…"  # the search for similar names is slow
-        near = difflib.get_close_matches(name, self._names, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        served = ", ".join(self._names) or "nothing"
-        raise ModelNotFound(f"The model '{name}' is not served here.{hint} Served: {served}.", param="model")
+        shown = name if len(name) <= _MAX_SHOWN else name[:_MAX_SHOWN] + "…"
+        if several := self._matches(name):
+            raise ModelNotFound(
+                f"The model '{shown}' is ambiguous: it differs only in case from {' and '.join(several)}, which are "
+                "different models. Use one of these names.",
+                param="model",
+            )
+        hint = f" Did you mean {near}?" if (near := self._nearest(shown)) else ""
+        raise ModelNotFound(
+            f"The model '{shown}' is not served here.{hint} Served: {self._listed()}. "
+            "A server that is started with --alias NAME=MODEL serves MODEL as NAME too.",
+            param="model",
+        )
 
     def name_of(self, name: str) -> str | None:
-        """The model name that a request's model resolves to; None if it is not served."""
-        for candidate in _candidates(name):
+        """The model name that a request's model resolves to; None if it is not served, or ambiguous."""
+        targets = set(map(self._target, self._matches(name)))
+        return targets.pop() if len(targets) == 1 else None
+
+    def _matches(self, name: str) -> list[str]:
+        """The allowed names that a request's model refers to: several if it differs from each of them in case."""
+        candidates = _candidates(name)
+        for candidate in candidates:
             if candidate in self._names:
-                return self.aliases.get(candidate, candidate)
-        return None
+                return [candidate] if candidate in self._allowed else []
+        for candidate in candidates:
+            if same := self._by_case.get(candidate.casefold()):
+                return [name for name in same if name in self._allowed]
+        return []
 
-    def entries(self) -> list[ModelEntry]:
-        """An entry for every name that a client may use, models first."""
-        return [self.entry(name) for name in self._names]
+    def _target(self, name: str) -> str:
+        return self.aliases.get(name, name)
 
-    def entry(self, name: str) -> ModelEntry:
+    def _nearest(self, name: str) -> str:
+        """The most similar name, without regard to case; "" if none is similar."""
+        wanted = (_candidates(name) or [name])[-1].casefold()
+        names = {name.casefold(): name for name in self.names()}
+        near = difflib.get_close_matches(wanted, names, n=1)
+        return names[near[0]] if near else ""
+
+    def _listed(self) -> str:
+        names = self.names()
+        more = f" and {len(names) - _MAX_LISTED} more in GET /models" if len(names) > _MAX_LISTED else ""
+        return ", ".join(names[:_MAX_LISTED]) + more if names else "nothing"
+
+    def names(self) -> list[str]:
+        """Every name that a client may use, models first."""
+        return [name for name in self._names if name in self._allowed]
+
+    def entry(self, name: str, dialect: Dialect) -> ModelEntry:
+        """The entry of GET /models. Raises ModelNotFound."""
         info = self.find(name).info
-        return ModelEntry(
-            id=name,
-            created=info.created,
-            context_length=info.context_length,
-            root=info.name,
-        )
+        entry = ModelEntry(id=name, created=info.created, context_length=info.context_length, root=info.name)
+        if dialect.model_details:
+            is_chat = info.chat_template is not None
+            entry.kind = "HF_BASE_MODEL"
+            entry.supports_chat = entry.supports_tools = is_chat
+            entry.supports_image_input = False
+        return entry
 
 
 def _candidates(name: str) -> list[str]:
-    """The names that a request's model may refer to, in order of preference."""
-    bare = name.partition("#")[0]
-    short = bare.partition("/models/")[2] if bare.startswith("accounts/") else ""
-    return [candidate for candidate in (name, bare, short) if candidate]
+    """The names that a request's model may refer to, in order of preference: without deployment, without prefixes.
+
+    `accounts/x/models/llama#x/d1` may be `accounts/x/models/llama` or `llama`.
+    """
+    candidates = [name, name.partition("#")[0]]
+    for _ in range(_MAX_PREFIXES):
+        candidates.append(_PREFIX.sub("", candidates[-1]))
+    return [candidate for candidate in dict.fromkeys(candidates) if candidate]
 
 
 class ModelEntry(msgspec.Struct, kw_only=True):
@@ -89,6 +145,13 @@ class ModelEntry(msgspec.Struct, kw_only=True):
     context_length: int
     root: str
     """The name of the model: differs from `id` for an alias."""
+    kind: Literal["HF_BASE_MODEL"] | UnsetType = UNSET
+    """Fireworks' name for a model that is no adapter of another. It is only in that dialect, as are the next fields."""
+    supports_chat: bool | UnsetType = UNSET
+    """Whether the model has a chat template."""
+    supports_tools: bool | UnsetType = UNSET
+    """As `supports_chat`: every chat model can be given tools."""
+    supports_image_input: bool | UnsetType = UNSET
 
 
 class ModelList(msgspec.Struct, kw_only=True):
@@ -96,9 +159,11 @@ class ModelList(msgspec.Struct, kw_only=True):
     data: list[ModelEntry]
 
 
-async def list_models(request: Request, models: ServedModels) -> Response:
-    return json_response(ModelList(data=models.only(Exchange.of(request.scope).caller.models).entries()))
+async def list_models(request: Request, models: ServedModels, dialect: Dialect) -> Response:
+    models = models.only(Exchange.of(request.scope).caller.models)
+    return json_response(ModelList(data=[models.entry(name, dialect) for name in models.names()]))
 
 
-async def retrieve_model(request: Request, models: ServedModels) -> Response:
-    return json_response(models.only(Exchange.of(request.scope).caller.models).entry(request.path_params["name"]))
+async def retrieve_model(request: Request, models: ServedModels, dialect: Dialect) -> Response:
+    models = models.only(Exchange.of(request.scope).caller.models)
+    return json_response(models.entry(request.path_params["name"], dialect))

@@ -66,8 +66,8 @@ def _dialect_routes(services: Services, dialect: Dialect, prefix: str) -> list[R
     return [
         *generating,
         Route(f"{prefix}/usage", partial(report_usage, reader=services.usage)),
-        Route(f"{prefix}/models", partial(list_models, models=services.models)),
-        Route(f"{prefix}/models/{{name:path}}", partial(retrieve_model, models=services.models)),
+        Route(f"{prefix}/models", partial(list_models, models=services.models, dialect=dialect)),
+        Route(f"{prefix}/models/{{name:path}}", partial(retrieve_model, models=services.models, dialect=dialect)),
     ]
 
 

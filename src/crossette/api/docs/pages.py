@@ -38,7 +38,7 @@ class Docs:
 
     @cached_property
     def _document(self) -> Json:
-        return document([entry.id for entry in self._models.entries()], self._dialects)
+        return document(self._models.names(), self._dialects)
 
     @cached_property
     def _page(self) -> str:
