@@ -336,10 +336,6 @@ def test_an_unknown_path_is_a_404_that_names_it(api: ApiServer, prefix: str, pat
         assert error["message"].startswith("Path not found: ")
 
 
-def test_the_root_is_a_404_that_names_the_base_urls(api: ApiServer) -> None:
-    assert "OpenAI's API is under /v1, Fireworks' under /inference/v1" in error_in(api.get("/"))["message"]
-
-
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [

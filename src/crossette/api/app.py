@@ -18,6 +18,7 @@ from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.api.reporter import Reporter, add_ledger_metrics
 from crossette.api.services import Services
+from crossette.api.unserved import UnservedPaths
 from crossette.api.usage import UsageReader
 from crossette.observability import request_log
 from crossette.observability.metrics import Metrics
@@ -70,7 +71,7 @@ class App:
         reporter = Reporter(all_observers, ledger, models, dialects, patterns)
         traced_paths = frozenset(routes.generating_paths(dialects)) if begins_traces else frozenset[str]()
         # The middleware, innermost first.
-        app: ASGIApp = Router(self.routes, redirect_slashes=False)
+        app: ASGIApp = Router(self.routes, redirect_slashes=False, default=UnservedPaths(self.routes, dialects))
         app = middleware.Authentication(app, access or NoAuthentication(), open_paths)
         app = middleware.Origins(app, origins.cors_origin)
         app = middleware.Errors(app, dialects)  # inside CORS, so that pages can read the error
@@ -85,5 +86,5 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"This server supports HTTP, not {scope['type']}.")
-        scope["app"] = self  # makes the router raise for an unknown path instead of responding in plain text
+        scope["app"] = self  # makes routes raise for a wrong method instead of responding in plain text
         await self._entry(scope, receive, send)

@@ -17,8 +17,10 @@ class Dialect:
     """One API, as its clients expect it."""
 
     name: str
-    prefixes: tuple[str, ...]
-    """Where its routes are mounted."""
+    title: str
+    """The name of the company whose API it is."""
+    prefix: str
+    """The base path: where its routes are mounted."""
     include_stop: bool
     """Whether the text includes the stop string that ended it."""
     overflow: Literal["truncate", "error"]
@@ -47,10 +49,10 @@ class Dialect:
     """`openai`: limits of requests and tokens. `fireworks`: of requests and each kind of token, and `over-limit`."""
     default_efforts: tuple[str, ...]
     """Values of `reasoning_effort` that mean the model's default."""
-    specific_codes: bool
-    """Whether an error has OpenAI's code of its cause, such as `invalid_type`, where it has one."""
     model_details: bool
     """Whether entries of /models have kind, supports_chat, supports_tools and supports_image_input."""
+    specific_codes: bool
+    """Whether an error has OpenAI's code of its cause, such as `invalid_type`, where it has one."""
     errors: ErrorNames
 
     def error_names(self, kind: str, code: Code | None = None) -> tuple[str, str | None]:
@@ -63,7 +65,8 @@ _INVALID = "invalid_request_error"
 
 OPENAI = Dialect(
     name="openai",
-    prefixes=("/v1",),
+    title="OpenAI",
+    prefix="/v1",
     include_stop=False,
     overflow="error",
     completion_max_tokens=16,
@@ -78,10 +81,10 @@ OPENAI = Dialect(
     metric_headers="openai",
     limit_headers="openai",
     default_efforts=(),
+    model_details=False,
     specific_codes=True,
     errors={
         "invalid_request": (_INVALID, None),
-    model_details=False,
         "unknown_field": (_INVALID, "unknown_parameter"),
         "unsupported": (_INVALID, "unsupported_parameter"),
         "context_length": (_INVALID, "context_length_exceeded"),
@@ -104,8 +107,8 @@ OPENAI = Dialect(
 
 FIREWORKS = Dialect(
     name="fireworks",
-    # Twice: the fireworks SDK adds /v1 to a base URL that may end in it already.
-    prefixes=("/inference/v1", "/inference/v1/v1"),
+    title="Fireworks",
+    prefix="/inference/v1",
     include_stop=True,
     overflow="truncate",
     completion_max_tokens=2048,
@@ -120,10 +123,10 @@ FIREWORKS = Dialect(
     metric_headers="fireworks",
     limit_headers="fireworks",
     default_efforts=("auto", "adaptive"),
+    model_details=True,
     specific_codes=False,
     errors={
         "invalid_request": ("error", "INVALID_ARGUMENT"),
-    model_details=True,
         "unknown_field": ("error", "INVALID_ARGUMENT"),
         "unsupported": ("error", "INVALID_ARGUMENT"),
         "context_length": ("error", "INVALID_ARGUMENT"),
@@ -148,6 +151,6 @@ FIREWORKS = Dialect(
 def dialect_of(path: str, dialects: tuple[Dialect, ...]) -> Dialect:
     """The dialect of a path; the first one if the path belongs to none."""
     for dialect in dialects:
-        if any(path == prefix or path.startswith(prefix + "/") for prefix in dialect.prefixes):
+        if path == dialect.prefix or path.startswith(dialect.prefix + "/"):
             return dialect
     return dialects[0]

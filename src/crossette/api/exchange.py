@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from crossette.accounts.access import ANONYMOUS, Caller
 from crossette.api.content import Content
+from crossette.api.paths import canonical_path
 from crossette.api.trace_context import new_trace_id, sent_trace, trace_id_of
 from crossette.errors import ServingError
 from crossette.generation.answer import Answer
@@ -31,7 +32,10 @@ class Exchange:
         self.begun_at = time.time()
         self.begun = time.perf_counter()
         self.method: str = scope["method"]
-        self.path: str = scope["path"].rstrip("/") or "/"
+        self.sent_path: str = scope["path"]
+        """As sent, for the log. Everything else uses `path`."""
+        self.path, self.path_model = canonical_path(self.sent_path)
+        """The path without doubled parts, and the model that an older path names; "" for none."""
         self.headers = Headers(scope=scope)
         self.answer_id = _answer_id(self.path)
         """The `id` in the body of an answer."""

@@ -1,4 +1,4 @@
-"""GET /health/live, /health/ready and /metrics: endpoints for monitoring."""
+"""GET /health, /health/live, /health/ready, /ping and /metrics: endpoints for monitoring."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ from crossette.observability.metrics import Metrics
 
 class Live(msgspec.Struct):
     status: Literal["ok", "failed"]
+
+
+class Health(msgspec.Struct):
+    status: Literal["ok", "failed", "draining", "stalled"]
 
 
 class EngineCounts(msgspec.Struct):
@@ -53,6 +57,23 @@ class Ready(msgspec.Struct):
     models: list[ModelHealth]
     ledger: LedgerStats
     """Whether the ledger keeps up."""
+
+
+PROBES = frozenset({"/health", "/health/live", "/health/ready", "/ping"})
+"""Paths that load balancers request, by any address of the server."""
+
+
+async def health(request: Request, models: ServedModels, *, draining: bool) -> Response:
+    """/health and /ping, as monitors of vLLM, llama-server and SageMaker request them: 200 if requests are accepted.
+
+    503 while the server shuts down, or an engine has stopped or is stalled.
+    """
+    stats = [engine.stats() for engine in models.engines.values()]
+    if not all(engine.alive for engine in stats):
+        body = Health("failed")
+    else:
+        body = Health("draining" if draining else "stalled" if any(engine.stalled for engine in stats) else "ok")
+    return json_response(body, status=200 if body.status == "ok" else 503)
 
 
 async def live(request: Request, models: ServedModels) -> Response:

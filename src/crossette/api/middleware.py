@@ -24,7 +24,6 @@ from crossette.api.guards.rate_limit_headers import retry_headers
 from crossette.api.http import ClientDisconnected, as_serving_error, error_body, json_response
 from crossette.errors import (
     MethodNotAllowed,
-    NotFound,
     RequestTimeout,
     ServingError,
     Unauthorized,
@@ -149,13 +148,8 @@ class Authentication:
 
 
 def _serving_error(error: Exception, scope: Scope) -> ServingError:
-    """Any exception as a `ServingError`."""
+    """Any exception as a `ServingError`. The only `HTTPException` is the router's 405."""
     if not isinstance(error, HTTPException):
         return as_serving_error(error)
-    target = f"{scope['method']} {scope['path']}"
-    if error.status_code == 405:
-        allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-        return MethodNotAllowed(f"{target}: this path allows {allow}.", allow=allow)
-    return NotFound(
-        f"Path not found: {target}. OpenAI's API is under /v1, Fireworks' under /inference/v1.",
-    )
+    allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+    return MethodNotAllowed(f"{scope['method']} {scope['path']}: this path allows {allow}.", allow=allow)

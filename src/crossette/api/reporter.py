@@ -57,12 +57,12 @@ class Reporter:
 
     def _record(self, exchange: Exchange, route: str) -> RequestRecord:
         dialect = dialect_of(exchange.path, self._dialects)
-        prefix = next((prefix for prefix in dialect.prefixes[::-1] if route.startswith(prefix + "/")), "")
+        prefix = dialect.prefix if route.startswith(dialect.prefix + "/") else ""
         return record_of(exchange, route=route, dialect=dialect.name if prefix else "", prefix=prefix)
 
     def _note_in_ledger(self, exchange: Exchange, record: RequestRecord) -> None:
         """Add a request that generates to the ledger, even if it was rejected before it was routed."""
-        dialect, endpoint = self._generating.get(record.path, ("", ""))
+        dialect, endpoint = self._generating.get(exchange.path, ("", ""))
         if endpoint and record.method == "POST":
             served = self._models.name_of(record.model_asked)
             self._ledger.note(entry_of(exchange, record, dialect, endpoint, served))

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from crossette.api.content_coding import decompress
 from crossette.api.exchange import Exchange
 from crossette.api.http import ClientDisconnected, HttpSettings
-from crossette.api.schema.decoding import decode
+from crossette.api.schema.decoding import decode, with_model
 from crossette.errors import RequestTimeout, RequestTooLarge
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -28,6 +28,8 @@ async def read_json(request: Request, body_type: type[Body], settings: HttpSetti
     if coding:
         raw = await asyncio.to_thread(decompress, raw, coding, settings.max_body_bytes)
         Exchange.of(request.scope).note_decoded(raw)
+    if model := Exchange.of(request.scope).path_model:
+        raw = with_model(raw, model)
     return decode(raw, body_type)
 
 

@@ -18,7 +18,7 @@ def record_of(exchange: Exchange, *, route: str, dialect: str, prefix: str) -> R
     return RequestRecord(
         id=exchange.request_id,
         method=exchange.method,
-        path=exchange.path[:MAX_CLIENT_TEXT],
+        path=exchange.sent_path[:MAX_CLIENT_TEXT],
         route=route,
         endpoint=route.removeprefix(prefix).removeprefix("/"),
         dialect=dialect,

@@ -15,10 +15,12 @@ from crossette.api.dialect import Dialect
 from crossette.api.docs.pages import Docs
 from crossette.api.exchange import Exchange
 from crossette.api.generate import Endpoint, create
+from crossette.api.home import Home, version
 from crossette.api.models import list_models, retrieve_model
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.services import Services
+from crossette.api.unserved import endpoint_name
 from crossette.api.usage import report_usage
 from crossette.errors import ShuttingDown
 
@@ -31,34 +33,34 @@ GENERATING: Mapping[str, Endpoint[Any]] = {"/completions": COMPLETIONS, "/chat/c
 def open_routes(services: Services) -> list[Route]:
     """Routes that need no key."""
     docs = Docs(services.models, services.dialects)
-    return [
+    routes = [
         Route("/openapi.json", docs.json),
         Route("/docs", docs.page),
+        Route("/health", partial(_health, services)),
         Route("/health/live", partial(health.live, models=services.models)),
         Route("/health/ready", partial(_ready, services)),
+        Route("/ping", partial(_health, services), methods=["GET", "POST"]),
+        Route("/version", version),
     ]
+    home = Home(services.dialects, [endpoint_name(route) for route in (*routes, *closed_routes(services))])
+    return [Route("/", home.respond), *routes]
 
 
 def closed_routes(services: Services) -> list[Route]:
     """Routes that need a key, if the server has any."""
     routes = [Route("/metrics", partial(health.metrics, metrics=services.metrics))]
     for dialect in services.dialects:
-        for prefix in dialect.prefixes:
-            routes += _dialect_routes(services, dialect, prefix)
+        routes += _dialect_routes(services, dialect)
     return routes
 
 
 def generating_paths(dialects: Sequence[Dialect]) -> dict[str, tuple[str, str]]:
     """Dialect and endpoint of each path that generates."""
-    return {
-        prefix + endpoint: (dialect.name, endpoint)
-        for dialect in dialects
-        for prefix in dialect.prefixes
-        for endpoint in GENERATING
-    }
+    return {dialect.prefix + endpoint: (dialect.name, endpoint) for dialect in dialects for endpoint in GENERATING}
 
 
-def _dialect_routes(services: Services, dialect: Dialect, prefix: str) -> list[Route]:
+def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
+    prefix = dialect.prefix
     generating = [
         Route(prefix + path, partial(_generate, services, dialect, endpoint), methods=["POST"])
         for path, endpoint in GENERATING.items()
@@ -78,6 +80,10 @@ async def _generate(services: Services, dialect: Dialect, endpoint: Endpoint[Any
     exchange.admission = admission = services.admissions.admission(exchange.caller, dialect)
     admission.enter()
     return await create(request, endpoint, services, dialect, admission)
+
+
+async def _health(services: Services, request: Request) -> Response:
+    return await health.health(request, services.models, draining=services.is_draining())
 
 
 async def _ready(services: Services, request: Request) -> Response:

@@ -10,7 +10,7 @@ from crossette.observability.record import GenerationRecord, RequestRecord
 
 log = logging.getLogger(__name__)
 
-_POLLED = {"/health/live", "/health/ready", "/metrics"}
+_POLLED = {"/health", "/health/live", "/health/ready", "/ping", "/metrics"}
 """Polled routes: logged at level debug unless they fail."""
 
 

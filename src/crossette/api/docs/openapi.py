@@ -12,7 +12,8 @@ from crossette.accounts.ledger import GROUP_BY_PATTERN
 from crossette.api.dialect import Dialect
 from crossette.api.docs.components import components, ref
 from crossette.api.docs.values import Json, exactly
-from crossette.api.health import Live, Ready
+from crossette.api.health import Health, Live, Ready
+from crossette.api.home import Version
 from crossette.api.http import ErrorBody
 from crossette.api.models import ModelEntry, ModelList
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
@@ -33,7 +34,19 @@ from crossette.errors import (
 )
 from crossette.timespec import PATTERN as MOMENT_PATTERN
 
-_ANSWERS = (Completion, ChatCompletion, ChatChunk, ModelList, ModelEntry, UsageReport, Live, Ready, ErrorBody)
+_ANSWERS = (
+    Completion,
+    ChatCompletion,
+    ChatChunk,
+    ModelList,
+    ModelEntry,
+    UsageReport,
+    Health,
+    Live,
+    Ready,
+    Version,
+    ErrorBody,
+)
 
 
 def _kinds(error: type[ServingError]) -> Iterator[type[ServingError]]:
@@ -108,6 +121,9 @@ IN_EACH_DIALECT = (
 def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
     """The OpenAPI document of a server that serves these models, in these dialects."""
     paths = {
+        "/health": {"get": _probe("check")},
+        "/ping": {"get": _probe("ping"), "post": _probe("ping_post")},
+        "/version": {"get": _version()},
         "/health/live": {"get": _live()},
         "/health/ready": {"get": _ready()},
         "/metrics": {"get": _metrics()},
@@ -115,7 +131,7 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
     for dialect in dialects:
         for operation in IN_EACH_DIALECT:
             method = "post" if operation.body else "get"
-            paths[dialect.prefixes[0] + operation.path] = {method: _described(operation, dialect, model_names)}
+            paths[dialect.prefix + operation.path] = {method: _described(operation, dialect, model_names)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -222,6 +238,17 @@ def _refusal(dialect: Dialect, status: int) -> Json:
 def _response(description: str, content: Json) -> Json:
     headers = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
     return {"description": description, "headers": headers, "content": content}
+
+
+def _probe(name: str) -> Json:
+    statuses = {"200": "The server accepts requests.", "503": "It is shutting down, or an engine failed or is stalled."}
+    return _health(name, "Check whether the server accepts requests, as monitors do.", statuses, Health)
+
+
+def _version() -> Json:
+    content = {"application/json": {"schema": ref(Version)}}
+    responses = {"200": _response("The version.", content)}
+    return {"operationId": "version", "tags": ["health"], "summary": "Read the version.", "responses": responses}
 
 
 def _live() -> Json:

@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Scope
 
+from crossette.api.health import PROBES
 from crossette.errors import ConfigError, Forbidden
 from crossette.settings import setting
 from crossette.urls import check_hostname, split_url
@@ -23,12 +24,12 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 """An origin omits the default port of its scheme."""
-_NOT_ASCII = "browsers send non-ASCII letters as xn--…"
 _LABEL = "[A-Za-z0-9_~-]+"
 _SOME_LABEL = "any--label"
 """Replaces the * of a host for its validation."""
 _ANY_HOST = f"(?:{_LABEL}(?:[.]{_LABEL})*|\\[[0-9a-f:.]+\\])"
 _PORT = re.compile(":[0-9*]*$")
+_NOT_ASCII = "browsers send non-ASCII letters as xn--…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,6 @@ def check_origins(settings: OriginSettings) -> None:
             )
 
 
-def _why_no_origin(text: str) -> str:
 def _why_no_pattern(text: str) -> str:
     """Why `text` is neither an origin nor a pattern; "" if it is."""
     scheme, host, port = _parts(text)
@@ -110,6 +110,7 @@ def _is_address(host: str) -> bool:
     return host.startswith("[") or host.rpartition(".")[2].isdecimal()
 
 
+def _why_no_origin(text: str) -> str:
     """Why `text` is not an origin in the notation of RFC 6454, which browsers use; "" if it is."""
     try:
         parts = split_url(text)
@@ -164,18 +165,18 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     )
 
 
-def check_host(scope: Scope, hosts: Sequence[str]) -> None:
 def any_origin_of(origins: Sequence[str]) -> str:
     """The regular expression of all origins that these entries allow, for a full match; of none without entries."""
     return "|".join(map(origin_pattern, origins)) or "(?!)"
 
 
+def check_host(scope: Scope, hosts: Sequence[str]) -> None:
     """Raise Forbidden for a `Host` that is not allowed.
 
     Health checks are exempt: monitoring may use any address of the server.
     """
     host = Headers(scope=scope).get("host", "")
-    if hosts and host and not scope["path"].startswith("/health/") and not _is_one_of(_name(host), hosts):
+    if hosts and host and scope["path"] not in PROBES and not _is_one_of(_name(host), hosts):
         raise Forbidden(
             f"The host name '{_name(host)}' is not allowed. Use one of these: {', '.join(hosts)}.",
             hint="--allowed-host allows further names",

@@ -47,6 +47,18 @@ def decode(raw: bytes, wire: type[Body]) -> Body:
         raise _invalid_json(raw, error) from error
 
 
+def with_model(raw: bytes, model: str) -> bytes:
+    """A JSON body with the model that its path names. Raises InvalidRequest if the body names another one."""
+    try:
+        fields = msgspec.json.decode(raw.removeprefix(_BOM), type=dict[str, msgspec.Raw])
+        sent = msgspec.json.decode(fields.get("model", b"null"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return raw  # `decode` reports what is wrong with it
+    if isinstance(sent, str) and sent != model:
+        raise InvalidRequest("The path and the body name different models. Send one of the two.", param="model")
+    return raw if sent is not None else msgspec.json.encode({**fields, "model": model})
+
+
 @lru_cache(maxsize=32)
 def type_info(wire: type[msgspec.Struct]) -> inspect.Type:
     return inspect.type_info(wire)
