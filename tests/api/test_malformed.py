@@ -78,7 +78,7 @@ CHUNKED = HEAD + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n"
         b"POST /v1/completions\r\n\r\n",
         b"PO\x00ST /v1/completions HTTP/1.1\r\n\r\n",
         b"GET /v1/models/\x80 HTTP/1.1\r\nhost: a\r\n\r\n",
-        b"GET " + b"/" * 30_000 + b" HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        b"GET " + b"/" * 30_000 + b"x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
         b"GET http://[ HTTP/1.1\r\nhost: a\r\n\r\n",
         HEAD + b"x-bad\x00name: 1\r\n\r\n",
         HEAD + b" folded: 1\r\n\r\n",

@@ -202,7 +202,7 @@ def test_the_servers_error_for_a_key_without_permission_is_shown() -> None:
     with (
         serving(callers={"k": Caller("key-a", "alice")}) as server,
         closing(MetricsPage(server.root, "k")) as page,
-        pytest.raises(StatusFailed, match=r"returned 403: Only an admin key may read metrics\. Create one with"),
+        pytest.raises(StatusFailed, match=r"returned 403: Only an admin key may read metrics\. Ask the administrator"),
     ):
         page.read()
 
