@@ -23,6 +23,7 @@ BASE = {
     "urls",
     "folders",
     "moving_average",
+    "deep_stack",
 }
 """Modules that all layers may import, except each other."""
 
@@ -38,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "histogram": set(),
     "folders": set(),
     "moving_average": set(),
+    "deep_stack": set(),
     "types": {"errors"},
     "accounts": {"types"},
     # the engine interface, and the layers above and below it

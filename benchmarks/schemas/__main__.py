@@ -6,8 +6,8 @@
 FILE is .jsonl or .jsonl.gz, with lines {family, name, schema, tests: [{data, valid}]}. Each schema is sent to the app
 as a response format, without and with `strict`, and as the parameters of a tool. The engine walks the grammar at
 random, and two validators read the result. Then the instances of `tests` are walked through the mask, with their keys
-in the order of the schema and in the server's notation; llguidance alone compiles the same schema beside it.
-With --model, the default model answers those of which a keyword is left to validation, at temperature 1.
+in the order of the schema or in their own, and in the server's notation; llguidance alone compiles the same schema
+beside it. With --model, the default model answers those of which a keyword is left to validation, at temperature 1.
 Objects with undeclared keys are counted apart: where a schema has `properties`, the server closes it.
 """
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import llguidance
 import numpy as np
 import numpy.typing as npt
 
+from crossette.deep_stack import on_deep_stack
 from crossette.engine import Tokenizer
 from crossette.engines.grammar.gbnf import to_lark
 from crossette.engines.grammar.json_numbers import NumberEnds, NumberTokens
@@ -32,22 +32,12 @@ _MAX_PARTS_TRIED = 300
 """Parts of a refused schema that are compiled alone, to locate the part at fault."""
 
 _MAX_RULES = 2000
-_STACK_BYTES = 256 * 2**20
-"""Stack of the compiling thread: llguidance follows rules and references recursively, thousands deep, and a stack
-overflow ends the process. A thousand nested objects, each a reference, need more than 8 MiB; a schema has at most five
-thousand parts. Unused stack takes no memory."""
-
 _LIMITS = llguidance.LLParserLimits(
     max_items_in_row=8000,  # four for each optional property: text/schema/rebuild.py lets an object have a thousand
     # Refuses `((a{100}){100}){100}` in half a second, not in five. Allows enums of 10,000 strings.
     initial_lexer_fuel=200_000,
     verbose_errors=False,  # else errors show the whole grammar
 )
-
-
-T = TypeVar("T")
-_stack_size = threading.Lock()
-"""Held while the stack size of new threads, a setting of the whole process, is changed."""
 
 
 class GrammarCompiler:
@@ -73,7 +63,7 @@ class GrammarCompiler:
             if compiled is not None:
                 self._compiled.move_to_end(constraint)
         if compiled is None:
-            compiled = _on_deep_stack(lambda: self._compile(constraint))
+            compiled = on_deep_stack(lambda: self._compile(constraint))
             with self._lock:
                 self._compiled[constraint] = compiled
                 if len(self._compiled) > _MAX_COMPILED:
@@ -241,25 +231,6 @@ def _parts(schema: Any) -> Iterator[dict[str, Any]]:
             yield from _parts(inner)
     if isinstance(schema, dict) and isinstance(schema.get("$comment"), str):
         yield schema
-
-
-def _on_deep_stack(work: Callable[[], T]) -> T:
-    """Run `work` in a new thread with a large stack, and wait for it."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    with _stack_size:
-        before = threading.stack_size(_STACK_BYTES)
-        try:
-            threading.Thread(target=run, name="crossette-grammar", daemon=True).start()
-        finally:
-            threading.stack_size(before)
-    return future.result()
 
 
 _KINDS = {"json_schema": "JSON schema", "regex": "regular expression"}

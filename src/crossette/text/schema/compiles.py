@@ -1,13 +1,17 @@
-"""Whether the grammar compiler accepts the keywords of a string, or the names of an object's properties."""
+"""Whether the grammar compiler accepts a schema, the keywords of a string, or the names of an object's properties."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 import llguidance
+
+from crossette.deep_stack import on_deep_stack
 
 GUIDANCE: Final = {
     # Fixed white space: else models generate pages of it, and almost no token of an object is forced.
@@ -18,6 +22,57 @@ GUIDANCE: Final = {
     "json_allowed_escapes": '"\\nrtbf',
 }
 """The notation of generated JSON, as `x-guidance` of the compiler."""
+
+_UNSATISFIABLE: Final = "Unsatisfiable schema"
+
+
+@dataclass(frozen=True, slots=True)
+class CompilerFault:
+    """Why the compiler rejects a schema."""
+
+    message: str
+    """In the compiler's words."""
+
+    @property
+    def is_unsatisfiable(self) -> bool:
+        """Whether no value matches the schema."""
+        return self.message.startswith(_UNSATISFIABLE)
+
+    @property
+    def is_circular(self) -> bool:
+        """Whether a schema refers back to itself next to other schemas of the same value."""
+        return "circular references" in self.message
+
+    @property
+    def reason(self) -> str:
+        """The reason, as the end of a sentence."""
+        for pattern, reason in _REASONS:
+            if found := re.search(pattern, self.message):
+                return reason.format(*found.groups())
+        return "it is too complex to combine with the other keywords of the value."
+
+
+_REASONS: Final = (
+    (r"required property '(.*)' is unsatisfiable", "no value matches its required property '{}'."),
+    (r"minimum \((.*?)\) is greater than maximum \((.*?)\)", "its minimum of {} exceeds its maximum of {}."),
+    (r"(min\w+) \((.*?)\) is greater than (max\w+) \((.*?)\)", "its {} of {} exceeds its {} of {}."),
+    (_UNSATISFIABLE, "no value matches it."),
+    (r"not disjoint", "a name may match two of its patterns, which must be disjoint."),
+    (r"circular references", "it refers back to itself next to other keywords of the same value."),
+    (r"intersection stack level", "too many schemas of the same value are nested in each other."),
+    (r"is empty", "it is too complex to combine with the other keywords of the string."),
+)
+
+
+def fault_of_schema(schema: dict[str, Any]) -> CompilerFault | None:
+    """Why the compiler rejects a rebuilt schema; None if it accepts it. May take a second for a large one."""
+    return _schema_fault(json.dumps(schema))
+
+
+@lru_cache(maxsize=256)
+def _schema_fault(schema: str) -> CompilerFault | None:
+    message = on_deep_stack(lambda: _message(json.loads(schema)))
+    return None if message is None else CompilerFault(message)
 
 
 def fault_of(conjuncts: Sequence[dict[str, Any]]) -> str | None:
@@ -36,11 +91,14 @@ def fault_of_names(properties: Sequence[str], patterns: Sequence[str]) -> str | 
 
 @lru_cache(maxsize=1000)
 def _fault(schema: str) -> str | None:
-    grammar = {"json_schema": json.loads(schema) | {"x-guidance": GUIDANCE}}
-    is_rejected, messages = llguidance.LLMatcher.validate_grammar_with_warnings(json.dumps({"grammars": [grammar]}))
-    if not is_rejected or messages[0].startswith("Unsatisfiable schema"):
-        return None
-    return _reason(messages[0])
+    message = _message(json.loads(schema) | {"x-guidance": GUIDANCE})
+    return None if message is None or message.startswith(_UNSATISFIABLE) else _reason(message)
+
+
+def _message(schema: dict[str, Any]) -> str | None:
+    grammar = json.dumps({"grammars": [{"json_schema": schema}]})
+    is_rejected, messages = llguidance.LLMatcher.validate_grammar_with_warnings(grammar)
+    return messages[0] if is_rejected else None
 
 
 def _reason(message: str) -> str:

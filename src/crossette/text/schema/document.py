@@ -109,8 +109,11 @@ class Document:
         own = own_names(simple.schema, is_required_known=not self.has_unevaluated)
         for keyword in simple.schema:
             names = union(names, own) if keyword == "properties" else names
+            inner: Names = NO_NAMES
             for one in self._in_place(simple, keyword) if keyword != without else ():
-                names = union(names, self._gather(one, (*path, part.key), ""))
+                found = self._gather(one, (*path, part.key), "")
+                inner = union(inner, found, are_alternatives=keyword in ("anyOf", "oneOf"))
+            names = union(names, inner)
         names = union(names, own)
         for one in conditional(simple) if not self.has_unevaluated else ():
             names = union(names, self._gather(one, (*path, part.key), "") or NO_NAMES)

@@ -102,6 +102,9 @@ NO_EFFECT_ALONE: Final = {
 }
 """Keywords that only have a meaning next to another one."""
 
+MEANINGFUL: Final = frozenset({*COPIED, *REWRITTEN, *REPLACED, "nullable"})
+"""Keywords that a value may violate."""
+
 _KNOWN: Final = {*ANNOTATIONS, *COPIED, *REWRITTEN, *REPLACED, *NO_EFFECT_ALONE}
 _SHORTEST_MISSPELLED: Final = 5
 """Names shorter than this are one edit away from too many words."""

@@ -34,6 +34,17 @@ class NameSet(Set[str]):
         """The names of both, those of this set first."""
         return NameSet(chain(self._listed, other._listed), chain(self._required, other._required))
 
+    def merged(self, other: NameSet) -> NameSet:
+        """The names of both, in an order that also keeps that of the other set where the two do not contradict."""
+        listed = list(self._listed)
+        position = len(listed)
+        for name in reversed(other._listed):
+            if name in self._listed:
+                position = listed.index(name)
+            else:
+                listed.insert(position, name)
+        return NameSet(listed, chain(self._required, other._required))
+
 
 Names = NameSet | None
 """The property names that the schemas of one value know together; None if they know any name."""
@@ -41,8 +52,10 @@ Names = NameSet | None
 NO_NAMES = NameSet()
 
 
-def union(one: Names, other: Names) -> Names:
-    return None if one is None or other is None else one.union(other)
+def union(one: Names, other: Names, *, are_alternatives: bool = False) -> Names:
+    if one is None or other is None:
+        return None
+    return one.merged(other) if are_alternatives else one.union(other)
 
 
 def own_names(schema: dict[str, Any], *, is_required_known: bool) -> Names:

@@ -7,12 +7,11 @@ from itertools import pairwise
 from typing import Any, Final
 
 from crossette.text.schema.automata import complement
-from crossette.text.schema.keywords import COPIED, REPLACED, REWRITTEN
+from crossette.text.schema.keywords import MEANINGFUL
 from crossette.text.schema.part import OPEN, Context, Part, Schema
 
 KINDS: Final = ("null", "boolean", "number", "string", "array", "object")
 
-_MEANINGFUL: Final = {*COPIED, *REWRITTEN, *REPLACED, "nullable"}
 _MAX_SCHEMAS: Final = 50
 """The most schemas in a complement."""
 _MAX_VALUES: Final = 30
@@ -37,7 +36,7 @@ def _negated(part: Part, context: Context, steps: Iterator[int]) -> Schema | Non
     if isinstance(schema, bool) or next(steps, None) is None:
         return not schema if isinstance(schema, bool) else None
     options: list[Schema] = []
-    for keyword in (one for one in schema if one in _MEANINGFUL):
+    for keyword in (one for one in schema if one in MEANINGFUL):
         if context.ignores(part, keyword):
             return None
         option = _negated_keyword(part, keyword, context, steps)

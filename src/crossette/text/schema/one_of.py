@@ -97,6 +97,14 @@ class Alternatives:
             "'additionalProperties': false, or distinguish them by type or by a required 'const'."
         )
 
+    def imply_types(self, parts: Sequence[Part], types: Sequence[str], *, all_apply: bool) -> bool:
+        """Whether every value of these schemas certainly has one of the types: of each, or of all if they all apply."""
+        allowed = frozenset(types)
+        if "integer" in allowed and "number" not in allowed:
+            return False
+        implied = [self._facts(part).kinds <= allowed for part in parts]
+        return any(implied) if all_apply else all(implied)
+
     def _have_discriminator(self, facts: Sequence[_Facts]) -> bool:
         """Whether a required property has another value in each: the common case, and fast to detect."""
         names = frozenset.intersection(*(frozenset(one.required & one.properties.keys()) for one in facts))

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from math import lcm
 from typing import Any
 
-from crossette.text.schema.compiles import GUIDANCE, fault_of_names
+import jsonschema_rs
+
+from crossette.text.schema.compiles import GUIDANCE, fault_of_names, fault_of_schema
 from crossette.text.schema.document import MAX_DEPTH, Document
 from crossette.text.schema.ecma_regex import to_rust
-from crossette.text.schema.keywords import COPIED, IN_PLACE, REPLACED, has_no_effect, misspelled
+from crossette.text.schema.keywords import COPIED, IN_PLACE, MEANINGFUL, REPLACED, has_no_effect, misspelled
+from crossette.text.schema.loosen import loosen
 from crossette.text.schema.names import NO_NAMES, Names, NameSet, union
 from crossette.text.schema.negation import negated
 from crossette.text.schema.numbers import digits_of_step
@@ -59,14 +62,34 @@ def enforceable(schema: Schema, *, strict: bool = False) -> Enforced:
     """
     report = Report(strict=strict)
     rebuilt = _Rebuilder(Document(schema), report).root()
+    fault = fault_of_schema(rebuilt)
+    if fault is not None and fault.is_circular:
+        rebuilt, report = _inlined(schema, strict=strict) or (rebuilt, report)
+    loosen(rebuilt, report)
     report.raise_faults()
     return Enforced(rebuilt, report.checked, report.notes)
 
 
+def _inlined(schema: Schema, *, strict: bool) -> tuple[dict[str, Any], Report] | None:
+    """Rebuild a schema with copies of the targets of references that other keywords are next to.
+
+    None if there are too many.
+    """
+    report = Report(strict=strict)
+    try:
+        return _Rebuilder(Document(schema), report, inlines=True).root(), report
+    except Unenforceable:
+        return None
+
+
 class _Rebuilder:
-    def __init__(self, document: Document, report: Report) -> None:
+    def __init__(self, document: Document, report: Report, *, inlines: bool = False) -> None:
         self._document = document
         self._report = report
+        self._inlines = inlines
+        """Whether targets of references are copied where other schemas apply to the same value."""
+        self._open: set[str] = set()
+        """The schemas that are being rebuilt, and to whose values no others apply."""
         self._targets: dict[str, Part] = {}
         """The targets of references, in the order of their names in `$defs`."""
         self._names: dict[str, str] = {}
@@ -76,28 +99,36 @@ class _Rebuilder:
         self._one_of = Alternatives(document)
 
     def root(self) -> dict[str, Any]:
-        rebuilt = self._rebuild(self._document.root, NO_NAMES, 0)
+        rebuilt = self._independent(self._document.root, 0)
         if rebuilt is False:
             raise Unenforceable("the schema is false, which no value matches.")
         definitions: dict[str, Any] = {}
         while len(definitions) < len(self._targets):  # a target may refer to others
             target = list(self._targets.values())[len(definitions)]
-            definitions[str(len(definitions))] = self._rebuild(target, NO_NAMES, 0)
+            definitions[str(len(definitions))] = self._independent(target, 0)
         rebuilt = {} if rebuilt is True else rebuilt
         check_terminates(rebuilt, definitions)
         return rebuilt | ({"$defs": definitions} if definitions else {}) | {"x-guidance": GUIDANCE}
 
     def _independent(self, part: Part, depth: int) -> Schema:
-        """Rebuild a schema to whose value no other schema applies."""
-        return self._rebuild(part, NO_NAMES, depth)
+        """Rebuild a schema to whose value no other schema applies. Within itself it is a reference."""
+        if part.key in self._open:
+            return self._refer(part)
+        self._open.add(part.key)
+        rebuilt = self._rebuild(part, NO_NAMES, depth)
+        self._open.remove(part.key)
+        return rebuilt
 
     def _refer(self, target: Part) -> dict[str, str]:
         name = self._names.setdefault(target.key, str(len(self._names)))
         self._targets.setdefault(target.key, target)
         return {"$ref": f"#/$defs/{name}"}
 
-    def _rebuild(self, sent: Part, outer_names: Names, depth: int) -> Schema:
-        """Rebuild a schema. `outer_names` are the property names that other schemas of the same value know."""
+    def _rebuild(self, sent: Part, outer_names: Names, depth: int, *, is_alone: bool = True) -> Schema:
+        """Rebuild a schema. `outer_names` are the property names that other schemas of the same value know.
+
+        `is_alone`: no other schema restricts the same value.
+        """
         self._num_parts += 1
         if self._num_parts > MAX_PARTS:
             raise Unenforceable(f"the schema has more than {MAX_PARTS} parts, including targets of references.")
@@ -116,11 +147,11 @@ class _Rebuilder:
         conjuncts += read_text(part, out, self._document, self._report)
         self._items(part, out, depth + 1)
         self._properties(part, out, outer_names, own_names, depth + 1)
-        conjuncts += self._alternatives(part, out, outer_names, depth + 1)
-        conjuncts += self._conjuncts(part, out, outer_names, own_names, depth + 1)
+        conjuncts += self._alternatives(part, out, outer_names, depth + 1, is_alone=is_alone)
+        conjuncts += self._conjuncts(part, out, outer_names, own_names, depth + 1, is_alone=is_alone)
         if conjuncts:
             out["allOf"] = conjuncts
-        return out
+        return out if "properties" in out and out.get("additionalProperties") is False else _in_order_of(part, out)
 
     def _copy(self, part: Part, out: dict[str, Any]) -> None:
         """Copy what the compiler enforces as it is, and report what is left out."""
@@ -207,6 +238,11 @@ class _Rebuilder:
         out["patternProperties"] = {
             pattern: self._independent(one, depth) for pattern, one in zip(patterns, members, strict=True)
         }
+        for pattern, one in zip(part.schema["patternProperties"], out["patternProperties"].values(), strict=True):
+            has_match = jsonschema_rs.validator_for({"pattern": pattern}).is_valid
+            for name in out.get("properties", ()):
+                if has_match(name) and _bare(out["properties"][name]) == _bare(one):
+                    out["properties"][name] = True  # the compiler cannot intersect a reference with itself
         return True
 
     def _close(self, part: Part, out: dict[str, Any], outer_names: Names, own_names: Names) -> None:
@@ -248,7 +284,24 @@ class _Rebuilder:
 
     # --- several schemas of one value ---
 
-    def _alternatives(self, part: Part, out: dict[str, Any], outer_names: Names, depth: int) -> list[Schema]:
+    def _is_alone(self, part: Part, keyword: str, members: list[Part], out: dict[str, Any]) -> bool:
+        """Whether no other keyword of a schema restricts the values that the schemas of this one allow.
+
+        A type that they imply is dropped.
+        """
+        if not self._inlines:
+            return True
+        rest = part.schema.keys() & MEANINGFUL - {keyword}
+        if rest == {"type"} and self._one_of.imply_types(
+            members, part.types(), all_apply=keyword not in ("anyOf", "oneOf")
+        ):
+            out.pop("type", None)
+            rest = set()
+        return not rest and (keyword in ("anyOf", "oneOf") or len(members) == 1)
+
+    def _alternatives(
+        self, part: Part, out: dict[str, Any], outer_names: Names, depth: int, *, is_alone: bool
+    ) -> list[Schema]:
         """Rebuild `anyOf` and `oneOf`. Return a further schema that applies as well, if there are both."""
         rebuilt: list[Schema] = []
         for keyword in ("anyOf", "oneOf"):
@@ -257,9 +310,12 @@ class _Rebuilder:
                 raise part.error(keyword, f"it has {len(branches)} alternatives, and {MAX_BRANCHES} is the limit.")
             if branches:
                 sibling_names = union(outer_names, self._document.names_of(part, without=keyword))
+                alone = is_alone and self._is_alone(part, keyword, branches, out)
                 if keyword == "oneOf" and len(branches) > 1:
                     branches = self._exclusive(part, branches, sibling_names)
-                rebuilt.append({"anyOf": [self._rebuild(one, sibling_names, depth) for one in branches]})
+                rebuilt.append(
+                    {"anyOf": [self._rebuild(one, sibling_names, depth, is_alone=alone) for one in branches]}
+                )
         if rebuilt:
             out |= rebuilt.pop(0)
         return rebuilt
@@ -281,19 +337,48 @@ class _Rebuilder:
         ]
 
     def _conjuncts(
-        self, part: Part, out: dict[str, Any], outer_names: Names, own_names: Names, depth: int
+        self,
+        part: Part,
+        out: dict[str, Any],
+        outer_names: Names,
+        own_names: Names,
+        depth: int,
+        *,
+        is_alone: bool,
     ) -> list[Schema]:
         """The schemas that all apply. A `$ref` stays a reference if no keyword next to it changes its meaning."""
         all_names = union(outer_names, own_names)
-        conjuncts = [self._rebuild(one, all_names, depth) for one in part.members("allOf")]
+        members = part.members("allOf")
+        alone = is_alone and self._is_alone(part, "allOf", members, out)
+        conjuncts = [self._rebuild(one, all_names, depth, is_alone=alone) for one in members]
         if part.has("$ref"):
             target = self._document.target(part)
             if target is None:
                 self._report.leave_out(part, "$ref", f"the schema has nothing at '{part.schema['$ref']}'.")
                 return conjuncts
             target_names = self._document.names_of(target)
-            if target_names == all_names or not target_names:
+            alone = is_alone and self._is_alone(part, "$ref", [target], out)
+            if (alone or not self._inlines) and (target_names == all_names or target_names is None):
                 out |= self._refer(target)
             else:
-                conjuncts.append(self._rebuild(target, all_names, depth))
+                conjuncts.append(self._rebuild(target, all_names, depth, is_alone=False))
         return conjuncts
+
+
+def _bare(rebuilt: Any) -> Any:
+    """A rebuilt schema without its pointers."""
+    if isinstance(rebuilt, dict):
+        return {key: _bare(one) for key, one in rebuilt.items() if key != "$comment"}
+    return [_bare(one) for one in rebuilt] if isinstance(rebuilt, list) else rebuilt
+
+
+def _in_order_of(part: Part, out: dict[str, Any]) -> dict[str, Any]:
+    """The keywords in the order of the schema as sent: objects have their properties in this order."""
+    position = {keyword: index for index, keyword in enumerate(part.schema)}
+    sent = {"$comment": ("",), "anyOf": ("anyOf", "oneOf"), "allOf": ("allOf", "$ref")}
+    position[""] = -1
+
+    def first(keyword: str) -> int:
+        return min((position[one] for one in sent.get(keyword, (keyword,)) if one in position), default=len(position))
+
+    return {keyword: out[keyword] for keyword in sorted(out, key=first)}

@@ -24,6 +24,13 @@ class Report:
         else:
             self._checked[part.pointer_of(keyword)] = None
 
+    def leave_out_schema(self, pointer: str, reason: str) -> None:
+        """Leave out all keywords of a schema, or some of them, that the compiler cannot combine with others."""
+        if self._strict:
+            self._faults[f"the schema at '{pointer}': {reason}"] = None
+        else:
+            self._checked[pointer] = None
+
     def note(self, sentence: str) -> None:
         self._notes[sentence] = None
 
