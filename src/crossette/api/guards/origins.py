@@ -38,9 +38,9 @@ class OriginSettings:
 
     cors_origin: tuple[str, ...] = setting(
         (),
-        "Origin of web pages that may send requests, as https://app.example, or * for all. Patterns are "
-        "http://localhost:* for any port, https://*.example.org for all subdomains, and vscode-webview://* or "
-        "chrome-extension://* for all pages of a scheme. Repeatable.",
+        "Origin of web pages that may send requests, as https://app.example, or * for all. A pattern is "
+        "http://localhost:* (any port), https://*.example.org (subdomains) or vscode-webview://* (any host). "
+        "Repeatable.",
     )
     allowed_host: tuple[str, ...] = setting(
         (),
