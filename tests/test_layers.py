@@ -23,7 +23,7 @@ BASE = {
     "urls",
     "folders",
     "moving_average",
-    "deep_stack",
+    "compiler_limits",
 }
 """Modules that all layers may import, except each other."""
 
@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "histogram": set(),
     "folders": set(),
     "moving_average": set(),
-    "deep_stack": set(),
+    "compiler_limits": set(),
     "types": {"errors"},
     "accounts": {"types"},
     # the engine interface, and the layers above and below it

@@ -511,6 +511,50 @@ def names_and_items() -> Iterator[Schema]:
         "minItems": 2,
     }
     yield {"type": "array", "items": FLAG, "contains": {"type": "string"}, "minContains": 0}
+    yield {"type": "array", "items": INTEGER, "contains": {"const": 3}}
+    yield {"type": ["array", "null"], "contains": {"type": "array", "contains": INTEGER}}
+
+
+def sizes() -> Iterator[Schema]:
+    """Bounds on the number of properties of objects with optional ones."""
+    shape = {"type": "object", "properties": dict.fromkeys("abcd", FLAG)}
+    for least, most in ((2, 4), (0, 2), (2, 3), (3, 3), (4, 9), (1, 2)):
+        yield {**shape, "minProperties": least, "maxProperties": most}
+        yield {**shape, "required": ["b"], "minProperties": least, "maxProperties": most}
+    yield {"type": ["object", "null"], "properties": {"a": FLAG, "b": FLAG}, "minProperties": 3}
+    yield {"allOf": [shape, {"minProperties": 2}, {"maxProperties": 3}]}
+    yield {"type": "object", "patternProperties": {"^[ab]x?$": FLAG}, "additionalProperties": False, "minProperties": 3}
+    yield {
+        "type": "object",
+        "properties": {"z": FLAG},
+        "patternProperties": {"^(?:a|b)$": FLAG},
+        "additionalProperties": False,
+        "minProperties": 2,
+    }
+
+
+def negated_shapes() -> Iterator[Schema]:
+    """`not` of arrays and objects."""
+    items = {"type": "array", "items": INTEGER, "maxItems": 6}
+    inner: Schema
+    for inner in (
+        {"contains": {"minimum": 50}},
+        {"items": {"minimum": 50}},
+        {"prefixItems": [{"minimum": 50}, {"maximum": 9}]},
+        {"oneOf": [{"minItems": 2}, {"items": {"minimum": 10}}]},
+    ):
+        yield {**items, "not": inner}
+    yield {"$schema": DRAFTS[7], **items, "not": {"items": [{"maximum": 9}]}}
+    names = {"type": "object", "propertyNames": {"pattern": "^[a-c]{1,2}$"}, "additionalProperties": FLAG}
+    for inner in (
+        {"propertyNames": {"not": {"enum": ["a", "bb"]}}},
+        {"propertyNames": {"not": {"pattern": "^c?a$"}}},
+        {"propertyNames": False},
+        {"patternProperties": {"^[ab]$": {"const": True}}},
+        {"patternProperties": {"^a$": False, "^b$": False}},
+    ):
+        yield {**names, "not": inner}
+    yield {"oneOf": [{"type": "array", "items": {"type": "string"}}, {"type": "array", "contains": WORD}]}
 
 
 def assertions() -> Iterator[Schema]:
@@ -547,6 +591,8 @@ ACCEPTED: list[Schema] = [
                 assertions,
                 identified,
                 exclusive,
+                sizes,
+                negated_shapes,
             ),
         )
         for schema in family()
@@ -557,7 +603,11 @@ DOMAIN = "^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z0-9][a-z0-9-]{0,61}[a
 
 CHECKED: list[tuple[Schema, str, str]] = [
     ({"type": "array", "items": INTEGER, "uniqueItems": True, "maxItems": 3}, "/uniqueItems", "uniqueItems"),
-    (closed(a={"type": "array", "items": INTEGER, "contains": {"const": 3}}), "/properties/a/contains", "contains"),
+    (
+        closed(a={"type": "array", "prefixItems": [INTEGER], "contains": {"const": 3}}),
+        "/properties/a/contains",
+        "contains",
+    ),
     ({"type": "number", "minimum": 0, "maximum": 9, "not": {"type": "integer"}}, "/not", "not"),
     ({"type": "number", "if": {"type": "integer"}, "then": {"minimum": 3}}, "/if", "if"),
     ({"type": "object", "propertyNames": {"format": "uri"}}, "/propertyNames", "propertyNames"),
@@ -567,8 +617,8 @@ CHECKED: list[tuple[Schema, str, str]] = [
         "dependentRequired",
     ),
     ({"type": "object", "additionalProperties": FLAG, "minProperties": 2}, "/minProperties", "minProperties"),
-    ({"type": "object", "properties": dict.fromkeys("abc", FLAG), "minProperties": 2}, "/minProperties", "count"),
-    ({"type": "object", "properties": dict.fromkeys("abc", FLAG), "maxProperties": 2}, "/maxProperties", "count"),
+    ({"type": "object", "properties": dict.fromkeys("abcdefgh", FLAG), "minProperties": 4}, "/minProperties", "count"),
+    ({"type": "object", "properties": dict.fromkeys("abcdefgh", FLAG), "maxProperties": 4}, "/maxProperties", "count"),
     ({"type": "string", "format": "regex", "maxLength": 2}, "/format", "regex"),
     ({"anyOf": [FLAG, {"type": "string", "pattern": "(?=a)b?", "maxLength": 3}]}, "/anyOf/1/pattern", "look-around"),
     ({"type": "string", "pattern": r"^(a|b)\1$", "maxLength": 2}, "/pattern", "backreferences"),

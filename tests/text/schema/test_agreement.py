@@ -274,6 +274,22 @@ COMPLETE: list[tuple[Schema, list[Any]]] = [
         [{}, {"k": "y"}, {"n": 1}, {"k": "x", "n": 1}],
     ),
     ({"type": "object", "properties": {"a": True}, "required": ["b"]}, [{"b": [1]}, {"a": 1, "b": {"c": None}}]),
+    ({"type": "array", "contains": {"const": 7}}, [[7], [1, 2, 7, 3], [[], "a", {}, 7], [1] * 7 + [7] + [2] * 9]),
+    ({"type": "array", "not": {"items": {"type": "string"}}}, [[1], ["a", 1], ["a", "b", None, "c"]]),
+    ({"not": {"contains": {"type": "string"}}, "type": ["array", "null"]}, [[], [1], [1, None, True]]),
+    (
+        {"type": "object", "properties": dict.fromkeys("abc", True), "minProperties": 2},
+        [{"a": 1, "c": 2}, {"b": 1, "c": 2}, {"a": 1, "b": 2, "c": 3}],
+    ),
+    (
+        {"type": "object", "properties": dict.fromkeys("abcd", True), "maxProperties": 2, "required": ["b"]},
+        [{"b": 1}, {"a": 1, "b": 2}, {"b": 1, "d": 2}],
+    ),
+    ({"type": "object", "not": {"propertyNames": {"not": {"enum": ["a", "b"]}}}}, [{"a": 1}, {"b": 1, "x": 2}]),
+    (
+        {"type": "object", "not": {"patternProperties": {"^[ab]$": {"const": 1}}}},
+        [{"a": 2}, {"b": 2, "a": 1}, {"a": 0, "x": 1}],
+    ),
     ({"type": "string", "nullable": True, "enum": ["a"]}, ["a", None]),
     ({"type": "array", "items": [{"type": "integer"}], "additionalItems": False}, [[], [1]]),
     ({"type": "integer", "format": "uint8"}, [0, 255]),

@@ -13,6 +13,7 @@ from crossette.text.schema.automata import complement
 from crossette.text.schema.compiles import fault_of
 from crossette.text.schema.ecma_regex import to_rust
 from crossette.text.schema.patterns import conjuncts_of
+from crossette.text.schema.regex_tree import listed
 from support.schema_pairs import ASSERTIONS, PATTERNS
 
 TEXTS = st.text("abcxfo-._ 17Aé\n{},@", max_size=8)
@@ -106,3 +107,25 @@ def test_conjuncts_match_what_the_pattern_matches(pattern: str, text: str) -> No
 )
 def test_only_assertions_at_the_ends_become_conjuncts(pattern: str, num: int) -> None:
     assert len(conjuncts_of(pattern)) == num
+
+
+@pytest.mark.parametrize(
+    ("pattern", "texts"),
+    [
+        ("^[a-c]$", ["a", "b", "c"]),
+        ("^(1|3|22)$", ["1", "3", "22"]),
+        ("^x-(?:a|b)?$", ["x-", "x-a", "x-b"]),
+        ("^a$|^b{2,3}$", ["a", "bb", "bbb"]),
+        ("^$", [""]),
+        ("^(a|a)$", ["a"]),
+        ("a", None),
+        ("^a", None),
+        ("^a*$", None),
+        ("^.$", None),
+        ("^[a-z]$", None),
+        (r"^\bab$", None),
+    ],
+)
+def test_the_strings_of_a_pattern_are_listed_if_they_are_few(pattern: str, texts: list[str] | None) -> None:
+    assert listed(pattern) == texts
+    assert all(matches(pattern, text) for text in texts or ())

@@ -18,7 +18,7 @@ import llguidance
 import numpy as np
 import numpy.typing as npt
 
-from crossette.deep_stack import on_deep_stack
+from crossette.compiler_limits import LIMITS, on_deep_stack
 from crossette.engine import Tokenizer
 from crossette.engines.grammar.gbnf import to_lark
 from crossette.engines.grammar.json_numbers import NumberEnds, NumberTokens
@@ -32,12 +32,6 @@ _MAX_PARTS_TRIED = 300
 """Parts of a refused schema that are compiled alone, to locate the part at fault."""
 
 _MAX_RULES = 2000
-_LIMITS = llguidance.LLParserLimits(
-    max_items_in_row=8000,  # four for each optional property: text/schema/rebuild.py lets an object have a thousand
-    # Refuses `((a{100}){100}){100}` in half a second, not in five. Allows enums of 10,000 strings.
-    initial_lexer_fuel=200_000,
-    verbose_errors=False,  # else errors show the whole grammar
-)
 
 
 class GrammarCompiler:
@@ -94,7 +88,7 @@ class GrammarCompiler:
 
     def _begin(self, grammar: str) -> llguidance.LLMatcher:
         """A matcher at the start of its grammar; in error if the grammar or its first step exceeds the limits."""
-        compiled = llguidance.LLMatcher(self._tokens(), grammar, log_level=0, limits=_LIMITS)
+        compiled = llguidance.LLMatcher(self._tokens(), grammar, log_level=0, limits=LIMITS)
         if compiled.is_error():
             return compiled
         trial = compiled.deep_copy()

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import llguidance
 
-from crossette.deep_stack import on_deep_stack
+from crossette.compiler_limits import LIMITS, on_deep_stack
 
 GUIDANCE: Final = {
     # Fixed white space: else models generate pages of it, and almost no token of an object is forced.
@@ -60,6 +60,7 @@ _REASONS: Final = (
     (r"not disjoint", "a name may match two of its patterns, which must be disjoint."),
     (r"circular references", "it refers back to itself next to other keywords of the same value."),
     (r"intersection stack level", "too many schemas of the same value are nested in each other."),
+    (r"too (?:big|large)", "it needs a grammar that is too large; simplify it."),
     (r"is empty", "it is too complex to combine with the other keywords of the string."),
 )
 
@@ -97,7 +98,7 @@ def _fault(schema: str) -> str | None:
 
 def _message(schema: dict[str, Any]) -> str | None:
     grammar = json.dumps({"grammars": [{"json_schema": schema}]})
-    is_rejected, messages = llguidance.LLMatcher.validate_grammar_with_warnings(grammar)
+    is_rejected, messages = llguidance.LLMatcher.validate_grammar_with_warnings(grammar, limits=LIMITS)
     return messages[0] if is_rejected else None
 
 

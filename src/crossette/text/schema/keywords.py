@@ -57,7 +57,8 @@ REPLACED: Final = {
         "items of up to four listed strings or booleans", "a grammar cannot compare items; omit it, or send false."
     ),
     "contains": Limited(
-        "in arrays of up to eight items", "a grammar cannot look for an item; describe the items by 'prefixItems'."
+        "as one of the first eight items, two for each array",
+        "a grammar cannot look for an item; describe the items by 'prefixItems'.",
     ),
     "minContains": Limited("0 and 1", "a grammar cannot count some of the items; omit it."),
     "maxContains": Limited("never", "a grammar cannot count some of the items; omit it."),
@@ -79,8 +80,8 @@ LIMITED: Final = {
     "maxLength": Limited("yes; next to a `pattern` if the compiler can combine the two"),
     "format": Limited("formats of the table below"),
     "multipleOf": Limited("if the least common multiple of all of them has at most 10,000 steps"),
-    "minProperties": Limited("1, or if the properties are required"),
-    "maxProperties": Limited("1, or if there are no optional properties"),
+    "minProperties": Limited("1, or up to 64 sets of names that have as many"),
+    "maxProperties": Limited("if there are no optional properties, or up to 64 sets of names that have as many"),
     "patternProperties": Limited("if no name matches two of the patterns"),
     "enum": Limited("strings without control characters, and numbers that are exact in JSON"),
     "const": Limited("strings without control characters, and numbers that are exact in JSON"),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any, Final
 
 from crossette.text.schema.automata import complement
 from crossette.text.schema.keywords import MEANINGFUL
 from crossette.text.schema.part import OPEN, Context, Part, Schema
+from crossette.text.schema.regex_tree import MAX_LISTED, listed
 
 KINDS: Final = ("null", "boolean", "number", "string", "array", "object")
 
 _MAX_SCHEMAS: Final = 50
 """The most schemas in a complement."""
 _MAX_VALUES: Final = 30
+_MAX_BRANCHES: Final = 3
 _LOWEST: Final = {"minLength": "string", "minItems": "array", "minProperties": "object"}
 _HIGHEST: Final = {"maxLength": "string", "maxItems": "array", "maxProperties": "object"}
 _BEYOND: Final = {
@@ -93,6 +95,17 @@ def _negated_keyword(part: Part, keyword: str, context: Context, steps: Iterator
             return _other_texts(value, context)
         case "additionalProperties" | "items" if value is True or value == {}:
             return False
+        case "oneOf":
+            return _negated_one_of(part.members(keyword), context, steps)
+        case "items" | "prefixItems":
+            return _negated_items(part, context, steps)
+        case "contains" if not part.has("minContains") and not part.has("maxContains"):
+            other = _negated(part.at("contains"), context, steps)
+            return None if other is None else {"type": "array", "items": other}
+        case "propertyNames":
+            return _excluded_name(part.at("propertyNames"), context)
+        case "patternProperties":
+            return _negated_patterns(part, context, steps)
     return _beyond(keyword, value)
 
 
@@ -166,9 +179,77 @@ def _negated_properties(part: Part, context: Context, steps: Iterator[int]) -> S
         other = _negated(one, context, steps)
         if other is None:
             return None
-        if other is not False:
-            options.append({"type": "object", "required": [name], "properties": {name: other}, OPEN: True})
+        options.append(_with(name, other))
     return any_of(options)
+
+
+def _negated_patterns(part: Part, context: Context, steps: Iterator[int]) -> Schema | None:
+    """Objects with a property of one of the patterns that does not match, if the names are few."""
+    options: list[Schema] = []
+    for pattern, one in zip(part.schema["patternProperties"], part.members("patternProperties"), strict=True):
+        other = _negated(one, context, steps)
+        names = listed(pattern) if other is not False else []
+        if other is None or names is None:
+            return None
+        options += [_with(name, other) for name in names]
+    return any_of(options)
+
+
+def _with(name: str, value: Schema) -> Schema:
+    """Objects with a property that matches a schema."""
+    if value is False:
+        return False
+    return {"type": "object", "required": [name], "properties": {name: value}, OPEN: True}
+
+
+def _excluded_name(names: Part, context: Context) -> Schema | None:
+    """Objects with a name that `propertyNames` does not allow, if there are few such names."""
+    if names.schema is False:
+        return {"type": "object", "minProperties": 1}
+    excluded = names.at("not") if names.has("not") and names.schema.keys() & MEANINGFUL <= {"not", "type"} else None
+    while excluded is not None and excluded.has("$ref"):
+        excluded = context.target(excluded)
+    values = None if excluded is None else _texts_of(excluded)
+    return None if values is None else any_of([{"type": "object", "required": [name]} for name in values])
+
+
+def _texts_of(part: Part) -> list[str] | None:
+    """The strings that match a schema, if a single keyword lists them."""
+    keywords = part.schema.keys() & MEANINGFUL - {"type"} if isinstance(part.schema, dict) else set()
+    if part.types() not in ([], ["string"]) or len(keywords) != 1:
+        return None
+    (keyword,) = keywords
+    match keyword:
+        case "const" | "enum":
+            values = part.schema[keyword] if keyword == "enum" else [part.schema[keyword]]
+            return [value for value in values if isinstance(value, str)] if len(values) <= MAX_LISTED else None
+        case "pattern":
+            return listed(part.schema[keyword])
+    return None
+
+
+def _negated_items(part: Part, context: Context, steps: Iterator[int]) -> Schema | None:
+    """Arrays with an item that does not match."""
+    first = part.members("prefixItems") or (part.members("items") if isinstance(part.schema.get("items"), list) else [])
+    if not first:
+        other = _negated(part.at("items"), context, steps)
+        return other if other is None or other is False else {"type": "array", "contains": other}
+    if part.has("additionalItems") or (part.has("prefixItems") and part.has("items")):
+        return None
+    others = [_negated(one, context, steps) for one in first]
+    options = [
+        False if other is False else {"type": "array", "prefixItems": [*[True] * index, other], "minItems": index + 1}
+        for index, other in enumerate(others)
+    ]
+    return None if None in others else any_of(options)
+
+
+def _negated_one_of(branches: Sequence[Part], context: Context, steps: Iterator[int]) -> Schema | None:
+    """The values of none or of several alternatives."""
+    if len(branches) > _MAX_BRANCHES:
+        return None
+    none = _all_or_none([_negated(one, context, steps) for one in branches], all_of)
+    return None if none is None else any_of([none, *(all_of(pair) for pair in combinations(branches, 2))])
 
 
 def _beyond(keyword: str, value: Any) -> Schema | None:

@@ -27,6 +27,7 @@ from crossette.text.schema.one_of import Alternatives
 from crossette.text.schema.part import OPEN, Part, Schema, Unenforceable, uses_draft
 from crossette.text.schema.property_names import property_names
 from crossette.text.schema.report import Report
+from crossette.text.schema.sizes import check_sizes
 from crossette.text.schema.termination import check_terminates
 from crossette.text.schema.values import is_writable, read_bounds, read_text, unwritable
 
@@ -147,6 +148,7 @@ class _Rebuilder:
         conjuncts += read_text(part, out, self._document, self._report)
         self._items(part, out, depth + 1)
         self._properties(part, out, outer_names, own_names, depth + 1)
+        conjuncts += check_sizes(part, out, union(outer_names, own_names), self._document, self._report)
         conjuncts += self._alternatives(part, out, outer_names, depth + 1, is_alone=is_alone)
         conjuncts += self._conjuncts(part, out, outer_names, own_names, depth + 1, is_alone=is_alone)
         if conjuncts:
@@ -222,7 +224,7 @@ class _Rebuilder:
         num_optional = len(schema.get("properties", {}).keys() - set(schema.get("required", ())))
         if num_optional > MAX_BRANCHES:
             raise part.error("properties", f"{num_optional} of them are optional, and {MAX_BRANCHES} is the limit.")
-        self._check_names(part, out)
+        self._forbid_unlisted(out)
 
     def _pattern_properties(self, part: Part, out: dict[str, Any], depth: int) -> bool:
         """Whether the compiler can tell the names apart. They are left out if not, and the object is open then."""
@@ -261,26 +263,11 @@ class _Rebuilder:
                 part, "unevaluatedProperties", "another schema of the same object allows additional properties."
             )
 
-    def _check_names(self, part: Part, out: dict[str, Any]) -> None:
-        required = out.get("required", ())
+    def _forbid_unlisted(self, out: dict[str, Any]) -> None:
+        """A required name that a closed object does not list has no value."""
         closed = out.get("additionalProperties") is False and "patternProperties" not in out
-        for name in required if closed else ():
-            out.setdefault("properties", {}).setdefault(name, False)  # so no object matches
-        self._check_sizes(part, out, closed=closed)
-
-    def _check_sizes(self, part: Part, out: dict[str, Any], *, closed: bool) -> None:
-        """Leave out bounds on the number of properties that the compiler does not support."""
-        required = set(out.get("required", ()))
-        if not closed and out.get("minProperties", 0) > len(required) + 1:
-            del out["minProperties"]
-            self._report.leave_out(part, "minProperties", "free keys may repeat; list the keys in 'required'.")
-        optional = {name for name, one in out.get("properties", {}).items() if one is not False} - required
-        least = out.get("minProperties", 0) - len(required)
-        most = out["maxProperties"] - len(required) if "maxProperties" in out else None
-        is_supported = (least <= 0 and most is None) or (closed and least <= 1 and most in (None, 1))
-        for keyword in ("minProperties", "maxProperties") if optional and not is_supported else ():
-            if out.pop(keyword, None) is not None:
-                self._report.leave_out(part, keyword, "a grammar cannot count optional properties; require them.")
+        for name in out.get("required", ()) if closed else ():
+            out.setdefault("properties", {}).setdefault(name, False)
 
     # --- several schemas of one value ---
 

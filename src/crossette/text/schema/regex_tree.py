@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from crossette.text.schema.ecma_regex import ANY, to_rust
 
 LAST: Final = 0x10FFFF
 """The last code point."""
+
+MAX_LISTED: Final = 16
+"""The most strings of a pattern that are listed."""
 
 Ranges = tuple[tuple[int, int], ...]
 """Ranges of code points: first and last."""
@@ -65,6 +69,51 @@ def parsed(pattern: str) -> Node:
     if parser.rest:
         raise parser.unsupported()
     return node
+
+
+def listed(pattern: str) -> list[str] | None:
+    """All strings that match a pattern; None if there are more than a few, or its syntax is not supported."""
+    try:
+        return _texts(_anchored(parsed(pattern)), MAX_LISTED)
+    except ValueError:
+        return None
+
+
+def _anchored(tree: Node) -> Node:
+    """The tree between the edges of a pattern. Raises ValueError for one that matches parts of strings."""
+    match tree:
+        case Concatenation((Edge(is_start=True), *inner, Edge(is_start=False))):
+            return Concatenation(tuple(inner))
+        case Concatenation((Choice() as only,)) | (Choice() as only):
+            return Choice(tuple(map(_anchored, only.nodes)))
+    raise ValueError("it matches parts of strings")
+
+
+def _texts(node: Node, limit: int) -> list[str] | None:
+    """The strings of a tree, in the order of its alternatives."""
+    match node:
+        case Characters(ranges):
+            codes = [code for first, last in ranges for code in islice(range(first, last + 1), limit + 1)]
+            texts: list[str] | None = [chr(code) for code in codes]
+        case Concatenation(nodes):
+            texts = [""]
+            for one in nodes:
+                texts = _joined(texts, _texts(one, limit), limit)
+        case Choice(nodes):
+            found = [_texts(one, limit) for one in nodes]
+            texts = None if None in found else [text for some in found for text in some or ()]
+        case Repetition(inner, least, most) if most is not None and most <= limit:
+            powers = [_texts(Concatenation((inner,) * num), limit) for num in range(least, most + 1)]
+            texts = None if None in powers else [text for some in powers for text in some or ()]
+        case _:
+            return None
+    return None if texts is None or len(texts) > limit else list(dict.fromkeys(texts))
+
+
+def _joined(before: list[str] | None, after: list[str] | None, limit: int) -> list[str] | None:
+    if before is None or after is None or len(before) * len(after) > limit:
+        return None
+    return [one + other for one in before for other in after]
 
 
 class _Parser:

@@ -11,7 +11,7 @@ from crossette.text.schema.part import OPEN, Context, Part, Schema
 _MAX_UNIQUE: Final = 4
 """The most values of unique items: their arrangements are listed."""
 _MAX_POSITIONS: Final = 8
-"""The most positions of the item that an array must contain."""
+"""The most positions of the item that an array must contain. Real schemas have it among the first."""
 
 
 def simplified(part: Part, context: Context) -> Part:
@@ -98,16 +98,20 @@ def _with(name: str, needed: Part) -> Schema:
 
 
 def _contains(part: Part, schema: dict[str, Any], context: Context) -> list[Schema]:
-    """Replace an item that a short array must contain by its positions."""
-    most = schema.get("maxItems", _MAX_POSITIONS + 1)
+    """Replace an item that an array must contain by its position, which is one of the first.
+
+    No keyword says that it follows any number of other items.
+    """
     is_simple = {"prefixItems", "maxContains"}.isdisjoint(schema) and not isinstance(schema.get("items"), list)
-    if "contains" not in schema or most > _MAX_POSITIONS or not is_simple or schema.get("minContains", 1) != 1:
+    if "contains" not in schema or not is_simple or schema.get("minContains", 1) != 1:
         return []
-    if context.ignores(part, "contains") or part.types() != ["array"] or not context.may_branch(part):
+    num_positions = int(min(schema.get("maxItems", _MAX_POSITIONS), _MAX_POSITIONS))
+    is_unknown = not part.variant and context.ignores(part, "contains")  # a derived keyword has the newest meaning
+    if is_unknown or not context.may_branch(part, num_positions):
         return []
     del schema["contains"]
     inner = part.at("contains")
-    cases = [{"prefixItems": [*[True] * index, inner], "minItems": index + 1} for index in range(int(most))]
+    cases = [{"prefixItems": [*[True] * index, inner], "minItems": index + 1} for index in range(num_positions)]
     return [_derived(inner, any_of(cases), "contains")]
 
 

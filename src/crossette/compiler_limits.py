@@ -1,11 +1,20 @@
-"""Calls of a native library that recurses as deep as its input."""
+"""The limits of the grammar compiler, and calls of it on a deep stack."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Final, TypeVar
+
+import llguidance
+
+LIMITS: Final = llguidance.LLParserLimits(
+    max_items_in_row=8000,  # four for each optional property: text/schema/rebuild.py lets an object have a thousand
+    # Refuses `((a{100}){100}){100}` in half a second, not in five. Allows enums of 10,000 strings.
+    initial_lexer_fuel=200_000,
+    verbose_errors=False,  # else errors show the whole grammar
+)
 
 _STACK_BYTES = 256 * 2**20
 """llguidance follows rules and references recursively, and a stack overflow ends the process.
