@@ -205,3 +205,16 @@ def test_any_bytes_are_answered_or_rejected(server: ApiServer, fuzz: int, kind: 
 
     send()
     assert_alive(server)
+
+
+@pytest.mark.parametrize(
+    "number", [2**64, -(2**64), 10**25, 10**400, -(10**400)], ids=["2e19", "-2e19", "1e25", "1e400", "-1e400"]
+)
+@pytest.mark.parametrize("ok", [{"metadata": "x"}, {"logit_bias": 1}], ids=lambda ok: next(iter(ok)))
+def test_a_map_with_too_large_a_number_names_its_key(
+    api: ApiServer, prefix: str, ok: dict[str, object], number: int
+) -> None:
+    ((field, value),) = ok.items()
+    answer = api.post(f"{prefix}/completions", BODY | {field: {"1": value, "2": number}})
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, f"{field}.2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import Any, TypeVar
 
 from msgspec import inspect
@@ -85,9 +86,19 @@ def _follow(steps: str, kind: inspect.Type, sent: Any, given: str) -> tuple[str,
         else:
             (values,) = _options(kind, inspect.DictType)
             kind = values.value_type
-            key, sent = next(item for item in sent.items() if _TYPES[type(item[1])] == given)
+            key, sent = _entry_of(sent, given)
             path += f".{key[:_MAX_KEY]}"
     return path, kind
+
+
+def _entry_of(sent: dict[str, Any], given: str) -> tuple[str, Any]:
+    """The first entry of a map whose value is of JSON type `given`.
+
+    msgspec calls an integer beyond 64 bits a float, or a number out of range without a type.
+    """
+    exact = (item for item in sent.items() if _TYPES[type(item[1])] == given)
+    large = (item for item in sent.items() if isinstance(item[1], int | float) and abs(item[1]) >= 2**63)
+    return next(chain(exact, large))
 
 
 def _options(kind: inspect.Type, wanted: type[KindT]) -> list[KindT]:
