@@ -78,6 +78,10 @@ NOTES = """\
 - `openai` 0.28 does not retry by itself. Its tools are `functions`, and their choice is `function_call`.
 - The AI SDK's completion models turn a prompt into a transcript, and stop where the next turn begins.
 - Answers have keys that an SDK's types do not have, such as `token_id` beside a logprob under `/inference/v1`.
+- `lm-eval` 0.4.11 and 0.4.13 run with `local-completions` and `local-chat-completions`. Under `/inference/v1` \
+generated texts include their stop string: `--gen_kwargs include_stop_str_in_output=false` cuts it.
+- `openapi-python-client`, and `openapi-typescript` with `openapi-fetch`, make clients from `/openapi.json`. \
+In TypeScript, `createClient<paths, "application/json">` selects the answers that are not streams.
 """
 
 
