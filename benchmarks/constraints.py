@@ -35,7 +35,7 @@ from crossette.generation.prompt import token_id
 from crossette.models.catalogue import DEFAULT
 from crossette.models.pull import pull
 from crossette.models.store import ModelStore, default_root
-from crossette.server.build import model_files
+from crossette.server.served import model_files
 from crossette.text import output_format
 from crossette.text.output_plan import output_plan
 from crossette.text.tool_calls.families import HERMES, LLAMA_3

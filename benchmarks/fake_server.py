@@ -23,6 +23,7 @@ from crossette.api.guards.admission import AdmissionController
 from crossette.api.models import ServedModels
 from crossette.observability import request_log
 from crossette.observability.record import RequestRecord
+from crossette.pool.pool import ModelPool
 from crossette.server.draining import DrainingServer
 from crossette.server.listener import bind
 from crossette.testing.fake_engine import FakeEngine
@@ -61,8 +62,9 @@ def run(
 ) -> None:
     engine = FakeEngine()
     admissions = AdmissionController(Limiter(ledger.used_tokens)) if ledger is not None else None
-    app = app_class(ServedModels({engine.info.name: engine}), access=access, ledger=ledger, admissions=admissions)
-    DrainingServer(app, engine, drain_timeout=5).run(sockets=[listener])
+    models = ServedModels(ModelPool.of({engine.info.name: engine}))
+    app = app_class(models, access=access, ledger=ledger, admissions=admissions)
+    DrainingServer(app, drain_timeout=5).run(sockets=[listener])
 
 
 if __name__ == "__main__":

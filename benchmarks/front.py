@@ -32,7 +32,7 @@ from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.models.catalogue import DEFAULT
 from crossette.models.pull import pull
 from crossette.models.store import ModelStore, default_root
-from crossette.server.build import model_files
+from crossette.server.served import model_files
 from crossette.types import GenerationRequest, SamplingParams
 
 PROMPT_TOKENS = 96

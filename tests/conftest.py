@@ -23,7 +23,7 @@ from crossette.models.fetch import sha256_of
 from crossette.models.pull import no_progress, pull
 from crossette.models.sources import Sources
 from crossette.models.store import ModelStore, StoredModel, default_root
-from crossette.server.build import model_files
+from crossette.server.served import model_files
 from support.api_server import ALIASES, PREFIXES, ApiServer
 from support.api_server import serving as serving_api
 from support.engine_calls import TINY_CONTEXT

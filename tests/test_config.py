@@ -16,7 +16,9 @@ import pytest
 
 from crossette import config
 from crossette.accounts.open import open_accounts
+from crossette.api.models import ServedModels
 from crossette.errors import ConfigError
+from crossette.pool.pool import ModelPool
 from crossette.server import build, settings
 from crossette.server.listener import bind
 from crossette.settings import setting
@@ -248,16 +250,6 @@ def test_a_port_in_use_is_named() -> None:
             bind("127.0.0.1", port)
 
 
-def test_aliases_without_a_model_are_names_of_the_served_model() -> None:
-    assert build.parse_aliases(["a=m", "b", "accounts/x/models/c=m"], "default") == {
-        "a": "m",
-        "b": "default",
-        "accounts/x/models/c": "m",
-    }
-    with pytest.raises(ConfigError, match="has no name"):
-        build.parse_aliases(["=m"], "m")
-
-
 def test_a_price_of_a_model_that_is_not_served_is_rejected(tmp_path: Path) -> None:
     environ = {"CROSSETTE_DATABASE_URL": f"sqlite:///{tmp_path}/crossette.db", "CROSSETTE_PRICE": "other=1/1/1"}
     loaded = settings.load_settings(environ=environ)
@@ -267,4 +259,4 @@ def test_a_price_of_a_model_that_is_not_served_is_rejected(tmp_path: Path) -> No
         closing(bind("127.0.0.1", 0)) as listener,
         pytest.raises(ConfigError, match=r"--price names 'other', which is not served\. Served: fake\."),
     ):
-        build.build_app(FakeEngine(), loaded, store, listener)
+        build.build_app(ServedModels(ModelPool.of({"fake": FakeEngine()})), loaded, store, listener)

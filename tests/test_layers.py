@@ -45,18 +45,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the engine interface, and the layers above and below it
     "engine": {"types"},
     "text": {"types"},
-    "observability": {"engine", "types"},
+    "observability": {"engine", "pool", "types"},
     "generation": {"engine", "text", "types"},
-    "api": {"accounts", "observability", "generation", "text", "engine", "types"},
+    "api": {"accounts", "observability", "generation", "pool", "text", "engine", "types"},
     "engines": {"engine", "types"},
     "testing": {"engines", "engine", "types"},
+    "pool": {"engine", "types"},
     "models": {"types"},
     # the commands
     "config": {"types"},
     "client": {"types"},
     # composition
     "server": {
-        *("config", "accounts", "api", "engines", "testing", "models", "text", "engine", "observability"),
+        *("config", "accounts", "api", "engines", "testing", "models", "pool", "text", "engine", "observability"),
         "types",
     },
     "cli": {

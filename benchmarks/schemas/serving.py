@@ -15,6 +15,7 @@ import httpx
 from crossette.api.app import App
 from crossette.api.models import ServedModels
 from crossette.engine import Generation
+from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from crossette.testing.fake_tokenizer import END_OF_TEXT, IM_END
 from crossette.types import Constraint, GenerationRequest
@@ -81,7 +82,7 @@ class Server:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._engine = Walker()
-        self._app = App(ServedModels({self._engine.info.name: self._engine}))
+        self._app = App(ServedModels(ModelPool.of({self._engine.info.name: self._engine})))
 
     def ask(self, case: Case, way: Way) -> tuple[Answer, Constraint | None]:
         """Send a schema. Returns what became of it, and the constraint that the engine got."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -122,12 +122,17 @@ def load(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     file: Path | None = None,
+    tables: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Load an instance of each section's class. `flags` holds given flags only. Raises ConfigError with the source."""
+    """Load an instance of each section's class. `flags` holds given flags only.
+
+    `tables` are further sections of the file, which `load_tables` reads. Raises ConfigError with the source.
+    """
     settings = table(sections)
     values = {name: setting.default for name, setting in settings.items()}
     if file is not None:
-        values |= _from_file(sections, settings, file)
+        content = {name: given for name, given in _content(file).items() if name not in tables}
+        values |= _from_file(sections, settings, content, file)
     for setting in settings.values():
         text = (environ or {}).get(setting.variable, "")
         if text:
@@ -139,6 +144,26 @@ def load(
         section: declared(**{field.name: values[field.name] for field in dataclasses.fields(declared)})
         for section, declared in sections.items()
     }
+
+
+def load_tables(file: Path, section: str, settings: Mapping[str, Setting]) -> dict[str, dict[str, Any]]:
+    """The tables `[section.NAME]` of a file by NAME, each with the values that it sets.
+
+    Raises ConfigError with the source.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, given in _content(file).get(section, {}).items():
+        where = f"[{section}.{name}] of {file}"
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"{file} sets '{name}' in [{section}]. It must be a table, [{section}.{name}].")
+        found[name] = {}
+        for key, value in given.items():
+            setting = settings.get(key.replace("-", "_"))
+            if setting is None:
+                near = _near(key.replace("-", "_"), tuple(settings), ", ".join(settings))
+                raise ConfigError(f"{where} sets '{key}', which is an unknown setting{near}")
+            found[name][setting.name] = convert(setting, value, f"{key} in {where}")
+    return found
 
 
 def _info(kind: Any) -> inspect.Type:
@@ -158,11 +183,16 @@ def _bounds(info: inspect.IntType | inspect.FloatType) -> Iterator[str]:
         yield f"at most {info.le}"
 
 
-def _from_file(sections: Sections, settings: Mapping[str, Setting], path: Path) -> dict[str, Any]:
+def _content(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"Can't read the configuration file {path}: {error}") from error
+
+
+def _from_file(
+    sections: Sections, settings: Mapping[str, Setting], content: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
     values = {}
     for section, given in content.items():
         if section not in sections or not isinstance(given, Mapping):
@@ -201,6 +231,8 @@ def convert(setting: Setting, value: Any, source: str) -> Any:
     """Convert the value of a setting to its type. Raises ConfigError that names `source`."""
     if setting.repeatable and isinstance(value, Mapping):  # [alias] name = "model"
         value = [f"{key}={item}" for key, item in value.items()]
+    if setting.repeatable and isinstance(value, str):  # model = "name" in a file
+        value = [value]
     try:
         return msgspec.convert(value, setting.type, strict=False)
     except msgspec.ValidationError as error:

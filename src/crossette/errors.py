@@ -12,13 +12,16 @@
     │   │   ├── ModelNotFound        model_not_found
     │   │   └── NoChatTemplate       no_chat_template  a chat request for a base model
     │   ├── MethodNotAllowed    405  method_not_allowed
+    │   ├── ModelInUse          409  model_in_use      a model that cannot be unloaded now
     │   ├── RequestTimeout      408  timeout           the body arrived too slowly
     │   ├── RequestTooLarge     413  too_large
     │   ├── UnsupportedCoding   415  unsupported_coding  a content-encoding that cannot be decoded
     │   ├── RetryLater                   has a Retry-After
     │   │   ├── RateLimited     429  rate_limited      a limit of the key is reached
     │   │   ├── Overloaded      503  overloaded        the queue is full
-    │   │   └── ShuttingDown    503  overloaded
+    │   │   ├── ShuttingDown    503  overloaded
+    │   │   ├── ModelLoading    503  model_loading     the model is not in memory yet
+    │   │   └── ModelUnavailable  503  model_unavailable  the model cannot be loaded
     │   ├── BudgetSpent         429  budget_spent      the key's total budget is used up
     │   └── EngineFailure       500  internal
     │       └── ConstraintFailed     constraint_failed  the output constraint could not be enforced
@@ -135,6 +138,11 @@ class MethodNotAllowed(ServingError):
         """The methods that the path supports, in the format of the `Allow` header."""
 
 
+class ModelInUse(ServingError):
+    status = 409
+    kind = "model_in_use"
+
+
 class RequestTimeout(ServingError):
     status = 408
     kind = "timeout"
@@ -201,6 +209,20 @@ class ShuttingDown(RetryLater):
 
     def __init__(self, message: str, *, retry_after: float = 5.0) -> None:
         super().__init__(message, retry_after=retry_after)
+
+
+class ModelLoading(RetryLater):
+    """The model is not in memory yet, and loading it takes longer than the request may wait."""
+
+    status = 503
+    kind = "model_loading"
+
+
+class ModelUnavailable(RetryLater):
+    """The model cannot be loaded. The message has the reason."""
+
+    status = 503
+    kind = "model_unavailable"
 
 
 class ModelError(CrossetteError):

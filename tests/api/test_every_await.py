@@ -19,6 +19,7 @@ from crossette.api.app import App
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
+from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import PREFIXES, parrot, say
 from support.engine_calls import is_empty
@@ -155,7 +156,7 @@ def test_a_fault_at_any_await_ends_the_request_once_and_releases_everything(
     engine = FakeEngine(parrot)
     limiter, ledger = Limiter(), InMemoryLedger()
     app = App(
-        ServedModels({"fake": engine}),
+        ServedModels(ModelPool.of({"fake": engine})),
         settings,
         access=OnlyCaller(),
         ledger=ledger,

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from crossette.api.app import App
 from crossette.api.models import ServedModels
+from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from crossette.testing.fake_tokenizer import IM_END
 from crossette.text.schema.drafts import of_one_draft
@@ -66,7 +67,7 @@ def make_app() -> tuple[App, list[FakeEngine]]:
         engine = FakeEngine(rambling((*tool_format.openings, tool_format.render([("get", '{"a": true}')]))), name=name)
         engine.info = replace(engine.info, tool_format=name)
         engines.append(engine)
-    return App(ServedModels({engine.info.name: engine for engine in engines})), engines
+    return App(ServedModels(ModelPool.of({engine.info.name: engine for engine in engines}))), engines
 
 
 APP, ENGINES = make_app()

@@ -12,12 +12,13 @@ from openai.types import Model
 
 from crossette.api.models import ServedModels
 from crossette.errors import ConfigError, ModelNotFound
+from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ApiServer, parrot, say, serving, strictly
 
 STARCODER = "accounts/fireworks/models/starcoder-16b-w8a16"
 SERVED = ["fake", "gpt-3.5-turbo", STARCODER]
-OURS = {"context_length", "root"}
+OURS = {"context_length", "root", "state"}
 OF_FIREWORKS = {"kind", "supports_chat", "supports_tools", "supports_image_input"}
 
 NAMES = [
@@ -148,7 +149,7 @@ def test_a_similar_name_is_suggested(api: ApiServer, prefix: str, name: str) -> 
 
 
 def models(*names: str, **aliases: str) -> ServedModels:
-    return ServedModels({name: engine_of(name) for name in names}, aliases)
+    return ServedModels(ModelPool.of({name: engine_of(name) for name in names}), aliases)
 
 
 def engine_of(name: str) -> FakeEngine:

@@ -203,7 +203,7 @@ def test_a_named_call_that_is_cut_leaves_no_markup_in_any_format(prefix: str, na
 
 
 def test_a_required_call_that_a_stop_token_ends_is_the_requests_error(api: ApiServer, prefix: str) -> None:
-    before = len(api.observed.records)
+    before = api.observed.count()
     request = body(CALL, tool_choice="required", stop_token_ids=[ord("n")])
 
     answer = api.post(f"{prefix}/chat/completions", request)

@@ -20,8 +20,10 @@ from crossette.client.status.summary import ModelStatus, Status, status_of
 from crossette.engine import EngineStats
 from crossette.engines.meter import Meter
 from crossette.observability.metrics import Metrics
+from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ApiServer, parrot, say, serving
+from support.model_loads import Loads
 from support.records import make_record
 
 STATUS = Status(
@@ -32,6 +34,8 @@ STATUS = Status(
     models=[
         ModelStatus(
             model="smollm2",
+            awake=True,
+            users=5,
             running=3,
             waiting=2,
             stalled=False,
@@ -81,7 +85,7 @@ def printed(status: Status) -> str:
 
 def test_rates_and_means_are_those_between_two_scrapes() -> None:
     engine = CountingEngine(completion_tokens=1000, prompt_tokens=50)
-    metrics = Metrics({"a": engine})
+    metrics = Metrics(ModelPool.of({"a": engine}))
     engine.meter.observe_step(10.0, num_tokens=1, num_sequences=1)
     before = scrape(metrics, 100.0)
     engine.counts = {"completion_tokens": 1300, "prompt_tokens": 90}
@@ -95,7 +99,7 @@ def test_rates_and_means_are_those_between_two_scrapes() -> None:
 
 
 def test_a_median_is_between_the_bounds_of_its_bucket() -> None:
-    metrics = Metrics({"fake": CountingEngine()})
+    metrics = Metrics(ModelPool.of({"fake": CountingEngine()}))
     before = scrape(metrics, 0.0)
     metrics.note(make_record())  # its first token came after half a second
 
@@ -106,16 +110,27 @@ def test_a_median_is_between_the_bounds_of_its_bucket() -> None:
     assert model.token_gap_s is None
 
 
+def test_a_model_that_is_not_loaded_has_one_line() -> None:
+    loads = Loads()
+    pool = ModelPool([loads.source("a"), loads.source("b")])
+    pool.start("b")
+    metrics = Metrics(pool)
+
+    status = status_of(scrape(metrics, 1.0), scrape(metrics, 0.0))
+    assert [(model.model, model.awake) for model in status.models] == [("a", False), ("b", True)]
+    assert "not loaded, 0 requests wait for it" in printed(status)
+
+
 def test_a_restarted_server_has_no_negative_rates() -> None:
-    metrics = Metrics({"a": CountingEngine(completion_tokens=5)})
-    before = scrape(Metrics({"a": CountingEngine(completion_tokens=1000)}), 0.0)
+    metrics = Metrics(ModelPool.of({"a": CountingEngine(completion_tokens=5)}))
+    before = scrape(Metrics(ModelPool.of({"a": CountingEngine(completion_tokens=1000)})), 0.0)
 
     assert status_of(scrape(metrics, 1.0), before).models[0].generated_tokens_per_s == 5
 
 
 def test_ratios_cover_all_requests_since_the_start() -> None:
     engine = CountingEngine(lookup_tokens=200, hit_tokens=50, drafts=8, accepted_drafts=6)
-    now = scrape(Metrics({"a": engine}), 0.0)
+    now = scrape(Metrics(ModelPool.of({"a": engine})), 0.0)
 
     (model,) = status_of(now, now).models
 
@@ -138,7 +153,7 @@ def test_the_output() -> None:
 
 def test_a_stalled_engine_is_shown_in_capitals() -> None:
     engine = CountingEngine(running=1, stalled=True)
-    now = scrape(Metrics({"a": engine}), 0.0)
+    now = scrape(Metrics(ModelPool.of({"a": engine})), 0.0)
 
     assert "STALLED" in printed(status_of(now, now))
 

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from crossette.engine import EngineStats
 from crossette.histogram import Histogram
 from crossette.observability.metrics import Metrics
+from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.metrics_page import example
 from support.records import make_record
@@ -46,7 +47,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_a_request_counts_with_its_tokens_and_times() -> None:
-    metrics = Metrics({})
+    metrics = Metrics(ModelPool.of({}))
     metrics.note(make_record())
 
     of_endpoint = {"model": "fake", "endpoint": "chat/completions"}
@@ -60,7 +61,7 @@ def test_a_request_counts_with_its_tokens_and_times() -> None:
 
 
 def test_an_error_counts_by_kind_also_within_a_stream() -> None:
-    metrics = Metrics({})
+    metrics = Metrics(ModelPool.of({}))
     metrics.note(make_record(status=200, error="internal"))
     metrics.note(make_record(status=503, error="overloaded", work=None))
 
@@ -69,7 +70,7 @@ def test_an_error_counts_by_kind_also_within_a_stream() -> None:
 
 
 def test_engine_stats_are_read_on_each_scrape() -> None:
-    metrics = Metrics({"a": StalledEngine()})
+    metrics = Metrics(ModelPool.of({"a": StalledEngine()}))
 
     expected = {
         "sequences_running": 1,
@@ -101,7 +102,7 @@ def test_a_histogram_counts_a_value_at_a_bound_below_it() -> None:
 
 
 def test_two_servers_of_one_process_share_no_metrics() -> None:
-    one, other = Metrics({}), Metrics({})
+    one, other = Metrics(ModelPool.of({})), Metrics(ModelPool.of({}))
     one.note(make_record())
 
     assert value(one, "prompt_tokens_total", model="fake") == 20
@@ -109,7 +110,7 @@ def test_two_servers_of_one_process_share_no_metrics() -> None:
 
 
 def test_client_input_is_never_a_label() -> None:
-    metrics = Metrics({})
+    metrics = Metrics(ModelPool.of({}))
     metrics.note(make_record(method="EVIL", route="", status=404, model_asked="evil", path="/evil", work=None))
 
     page = metrics.page("")[0].decode()
@@ -118,7 +119,7 @@ def test_client_input_is_never_a_label() -> None:
 
 
 def test_registered_gauges_and_counters_are_read_on_each_scrape() -> None:
-    metrics = Metrics({})
+    metrics = Metrics(ModelPool.of({}))
     lag = 3.0
     metrics.gauge("ledger_lag_seconds", "Age of the oldest row that is not written.", lambda: lag)
     metrics.counter("ledger_rows_lost", "Rows that were lost.", lambda: 7)

@@ -15,9 +15,11 @@ from types import MappingProxyType
 import pytest
 
 from crossette.errors import ConfigError
+from crossette.pool.pool import ModelPool
 from crossette.server.banner import Banner, root_urls
 from crossette.server.listener import bind
 from crossette.testing.fake_engine import FakeEngine
+from support.model_loads import Loads
 
 LIMIT_S = 120
 
@@ -30,7 +32,7 @@ class WarningEngine(FakeEngine):
 
 
 def banner(*roots: str, needs_key: bool = False) -> Banner:
-    return Banner(WarningEngine(), roots, needs_key)
+    return Banner(ModelPool.of({"fake": WarningEngine()}), roots, needs_key)
 
 
 def test_without_keys_the_example_request_has_no_key() -> None:
@@ -77,6 +79,17 @@ def test_the_log_fields_are_valid_json() -> None:
 
     assert (fields["url"], fields["model"], fields["needs_key"]) == ("http://localhost:1", "fake", True)
     assert fields["warnings"] == ["wide steps are not exact here"]
+
+
+def test_models_that_are_not_loaded_yet_are_listed() -> None:
+    loads = Loads()
+    pool = ModelPool([loads.source("a"), loads.source("b", keep=True)])
+    pool.start("b")
+    shown = Banner(pool, ["http://localhost:1"], needs_key=False)
+
+    assert "  model      a (fake, none, loaded on demand)\n  model      b (fake, none)\n" in shown.text()
+    assert '"model": "a"' in shown.text()
+    assert [(model["model"], "state" in model) for model in shown.fields()["models"]] == [("a", True), ("b", False)]
 
 
 HERE = socket.gethostname()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from openai import OpenAI
 from crossette.models.store import StoredModel
 from support.api_server import DIALECTS, PREFIXES
 from support.otlp_collector import attributes, collecting
+from support.tiny_model import write_tiny_gguf
 
 LIMIT_S = 120
 """The limit of all waits: loading the model takes seconds, on a busy machine more."""
@@ -40,22 +42,19 @@ class Served:
 
 
 @contextmanager
-def serving(model: StoredModel, *arguments: str, log: Path | None = None) -> Iterator[Served]:
+def serving(
+    model: StoredModel, *arguments: str, log: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Iterator[Served]:
     """A server whose address is read from its banner, or from its JSON log file."""
-    command = [
-        sys.executable,
-        "-m",
-        "crossette",
-        "serve",
-        model.name,
-        "--port",
-        "0",
-        "--kv-cache",
-        "256MiB",
-        *arguments,
-    ]
+    command = ["serve", model.name, "--port", "0", "--kv-cache", "256MiB", *arguments]
     with log.open("w") if log else nullcontext() as stderr:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "crossette", *command],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env={**os.environ, **(environ or {})},
+        )
     assert process.stdout is not None
     try:
         root, banner = _address_in_log(process, log) if log else _address_in_banner(process.stdout)
@@ -198,6 +197,39 @@ def test_a_small_model_calls_the_required_tool(served: Served, prefix: str) -> N
         assert call.function.name == "weather"
         arguments = json.loads(call.function.arguments)
         assert (arguments.keys(), arguments["unit"] in ("C", "F")) == ({"city", "unit"}, True)
+
+
+def test_two_models_take_turns_in_the_memory_of_one_and_give_it_back(real_model: StoredModel, tmp_path: Path) -> None:
+    tiny = write_tiny_gguf(tmp_path / "tiny.gguf", layers=2, width=128)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / real_model.name).symlink_to(real_model.path)
+    config = tmp_path / "crossette.toml"
+    config.write_text(f'[loading]\nmemory = "355MiB"\n[models.tiny]\nref = "{tiny}"\nalias = "small"\n')
+    with (
+        serving(real_model, "--config", str(config), environ={"CROSSETTE_HOME": str(tmp_path)}) as served,
+        httpx.Client(base_url=f"{served.root}/v1", timeout=LIMIT_S) as client,
+    ):
+
+        def states() -> list[tuple[str, str]]:
+            return [(entry["id"], entry["state"]) for entry in client.get("/models").json()["data"]]
+
+        def resident_bytes() -> float:
+            page = client.get(f"{served.root}/metrics").text
+            return float(re.findall(r"^process_resident_memory_bytes (\S+)", page, re.MULTILINE)[0])
+
+        def use(model: str) -> None:
+            body = {"model": model, "prompt": "Once", "max_tokens": 4}
+            assert client.post("/completions", json=body).status_code == 200
+
+        assert states() == [(served.model, "cold"), ("tiny", "cold"), ("small", "cold")]
+        use(served.model)
+        use("small")
+        assert states() == [(served.model, "asleep"), ("tiny", "awake"), ("small", "awake")]
+        without = resident_bytes()
+        use(served.model)
+        loaded = resident_bytes()
+        use("tiny")
+        assert resident_bytes() < without + (loaded - without) / 10
 
 
 def test_a_port_in_use_is_an_error_of_one_sentence(real_model: StoredModel, served: Served) -> None:

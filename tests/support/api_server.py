@@ -30,6 +30,7 @@ from crossette.api.models import ServedModels
 from crossette.api.usage import UsageReader
 from crossette.engine import Engine, EngineStats
 from crossette.observability.record import Observer, RequestRecord
+from crossette.pool.pool import ModelPool
 from crossette.server.draining import DrainingServer
 from crossette.server.tls import TlsSettings
 from crossette.testing.fake_engine import FakeEngine
@@ -110,9 +111,10 @@ class RecordKeeper:
     def wait_for(self, count: int) -> None:
         """Wait for this many records, without those of /metrics."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self._count() >= count, LIMIT_S), self.records
+            assert self._changed.wait_for(lambda: self.count() >= count, LIMIT_S), self.records
 
-    def _count(self) -> int:
+    def count(self) -> int:
+        """The number of records, without those of /metrics."""
         return sum(record.route != "/metrics" for record in self.records)
 
 
@@ -201,15 +203,16 @@ def serving(
     tls: TlsSettings | None = None,
     observers: Sequence[Observer] = (),
     begins_traces: bool = False,
+    pool: ModelPool | None = None,
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
-    """Run a server for one test, with a fake engine and `parrot` by default.
+    """Run a server for one test, with a fake engine and `parrot` by default, or the models of a `pool`.
 
     `callers` are by bearer token.
     """
     engine = engine or FakeEngine(parrot)
     observed = RecordKeeper()
-    models = ServedModels({engine.info.name: engine}, aliases)
+    models = ServedModels(pool or ModelPool.of({engine.info.name: engine}), aliases)
     app = App(
         models,
         HttpSettings(**settings),
@@ -223,7 +226,7 @@ def serving(
         observers=(*observers, observed.note),
         begins_traces=begins_traces,
     )
-    server = _Server(app, engine, drain_timeout, tls)
+    server = _Server(app, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -251,8 +254,8 @@ class _Callers:
 
 
 class _Server(DrainingServer):
-    def __init__(self, app: App, engine: Engine, drain_timeout: float, tls: TlsSettings | None) -> None:
-        super().__init__(app, engine, drain_timeout, tls)
+    def __init__(self, app: App, drain_timeout: float, tls: TlsSettings | None) -> None:
+        super().__init__(app, drain_timeout, tls)
         self.ready = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

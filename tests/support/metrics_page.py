@@ -10,6 +10,7 @@ from prometheus_client.core import Metric
 from crossette.api.app import App
 from crossette.api.models import ServedModels
 from crossette.observability.metrics import Metrics
+from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.records import make_record
 
@@ -50,7 +51,7 @@ def page() -> str:
 
 def example() -> Metrics:
     """The metrics of a server with a completed and a failed request."""
-    metrics = App(ServedModels({"fake": FakeEngine()})).metrics
+    metrics = App(ServedModels(ModelPool.of({"fake": FakeEngine()}))).metrics
     metrics.note(make_record())
     metrics.note(make_record(status=500, error="internal", work=None))
     return metrics
@@ -59,7 +60,7 @@ def example() -> Metrics:
 def is_of_engine(family: Metric) -> bool:
     """Whether it is an engine metric."""
     return family.name in {
-        metric.name for metric in App(ServedModels({"fake": FakeEngine()})).metrics.engines.collect()
+        metric.name for metric in App(ServedModels(ModelPool.of({"fake": FakeEngine()}))).metrics.engines.collect()
     }
 
 

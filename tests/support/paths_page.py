@@ -10,6 +10,7 @@ from crossette.api.app import App
 from crossette.api.dialect import OPENAI
 from crossette.api.models import ServedModels
 from crossette.api.unserved import AT_THE_ROOT, BASE, IN_A_DIALECT, Unserved, endpoint_name
+from crossette.pool.pool import ModelPool
 
 PAGE = Path(__file__).parents[2] / "docs/paths.md"
 
@@ -76,7 +77,7 @@ def page() -> str:
 
 
 def _served() -> Iterator[str]:
-    services = App(ServedModels({})).services
+    services = App(ServedModels(ModelPool.of({}))).services
     served = [*routes.open_routes(services), *routes.closed_routes(services)]
     needs_key = {route.path for route in routes.closed_routes(services)}
     yield from ("| endpoint | a key, if the server has any |", "|---|---|")

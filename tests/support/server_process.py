@@ -123,6 +123,7 @@ def running(*, max_sequences: int = 64) -> Iterator[ServerProcess]:
 def main(max_sequences: int) -> None:
     from crossette.api.app import App
     from crossette.api.models import ServedModels
+    from crossette.pool.pool import ModelPool
     from crossette.server.draining import DrainingServer
     from crossette.server.listener import bind
     from crossette.testing.fake_engine import FakeEngine
@@ -136,7 +137,7 @@ def main(max_sequences: int) -> None:
             print(listener.getsockname()[1], flush=True)
 
     engine = FakeEngine(parrot, context_length=100_000, max_sequences=max_sequences)
-    server = Server(App(ServedModels({"fake": engine})), engine, drain_timeout=LIMIT_S)
+    server = Server(App(ServedModels(ModelPool.of({"fake": engine}))), drain_timeout=LIMIT_S)
     listener = bind("127.0.0.1", 0)
     threading.Thread(target=_run_commands, args=(engine, sys.stdin), daemon=True).start()
     server.run(sockets=[listener])

@@ -48,7 +48,7 @@ class App:
     ) -> None:
         self.models = models
         ledger = ledger or NoLedger()
-        self.metrics = Metrics(models.engines)
+        self.metrics = Metrics(models.pool)
         add_ledger_metrics(self.metrics, ledger)
         self._is_draining = False
         self.services = Services(

@@ -12,8 +12,8 @@ from msgspec.structs import asdict
 
 from crossette.api.chat_prompt import ChatOptions, chat_prompt
 from crossette.api.dialect import Dialect
+from crossette.api.endpoint import Call
 from crossette.api.extras import Extras
-from crossette.api.generate import Call
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.chat import (
     AssistantMessage,

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from crossette.api.dialect import Dialect
-from crossette.api.generate import encode_off_loop
+from crossette.api.endpoint import encode_off_loop
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import check_token_ids
 from crossette.api.schema.messages import conversation

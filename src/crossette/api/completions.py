@@ -9,8 +9,8 @@ from functools import partial
 from msgspec.structs import asdict
 
 from crossette.api.dialect import Dialect
+from crossette.api.endpoint import Call, encode_off_loop
 from crossette.api.extras import Extras
-from crossette.api.generate import Call, encode_off_loop
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.common import check_token_ids
 from crossette.api.schema.completions import Completion, CompletionChoice, CompletionRequest, Prompt

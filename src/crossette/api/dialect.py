@@ -94,6 +94,7 @@ OPENAI = Dialect(
         "model_not_found": (_INVALID, "model_not_found"),
         "no_chat_template": (_INVALID, None),
         "method_not_allowed": (_INVALID, "method_not_allowed"),
+        "model_in_use": (_INVALID, "model_in_use"),
         "timeout": ("timeout_error", "request_timeout"),
         "too_large": (_INVALID, "request_too_large"),
         "unsupported_coding": (_INVALID, "unsupported_content_encoding"),
@@ -102,6 +103,8 @@ OPENAI = Dialect(
         "internal": ("server_error", "internal_error"),
         "constraint_failed": ("server_error", "constraint_failed"),
         "overloaded": ("server_error", "overloaded"),
+        "model_loading": ("server_error", "model_loading"),
+        "model_unavailable": ("server_error", "model_unavailable"),
     },
 )
 
@@ -136,6 +139,7 @@ FIREWORKS = Dialect(
         "model_not_found": ("error", "NOT_FOUND"),
         "no_chat_template": ("error", "NOT_FOUND"),
         "method_not_allowed": ("error", "METHOD_NOT_ALLOWED"),
+        "model_in_use": ("error", "MODEL_IN_USE"),
         "timeout": ("error", "REQUEST_TIMEOUT"),
         "too_large": ("error", "REQUEST_TOO_LARGE"),
         "unsupported_coding": ("error", "UNSUPPORTED_CONTENT_ENCODING"),
@@ -144,6 +148,8 @@ FIREWORKS = Dialect(
         "internal": ("error", "INTERNAL"),
         "constraint_failed": ("error", "CONSTRAINT_FAILED"),
         "overloaded": ("error", "UNAVAILABLE"),
+        "model_loading": ("error", "MODEL_LOADING"),
+        "model_unavailable": ("error", "MODEL_UNAVAILABLE"),
     },
 )
 

@@ -1,14 +1,12 @@
-"""The request handling that both completion endpoints share: read, prepare, admit, answer."""
+"""A request that generates, from its body to the end of its answer: read, load, prepare, admit, answer."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic
 
 from msgspec import UNSET
 from starlette.requests import Request
@@ -16,6 +14,7 @@ from starlette.responses import Response
 
 from crossette import __version__
 from crossette.api.dialect import Dialect
+from crossette.api.endpoint import BodyT, Call, Endpoint, Reply
 from crossette.api.exchange import Exchange
 from crossette.api.extras import Extras
 from crossette.api.guards.admission import Admission
@@ -29,50 +28,13 @@ from crossette.api.schema_headers import schema_headers
 from crossette.api.services import Services
 from crossette.engine import Engine, ModelInfo
 from crossette.generation.answer import Answer, Timings, start
+from crossette.pool.pool import Lease
 from crossette.text.output_plan import PLAIN, OutputPlan
 from crossette.types import Constraint, GenerationRequest
 
 log = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-T = TypeVar("T")
-BodyT = TypeVar("BodyT", bound=GenerationFields)
-
 _ISOLATION_HEADER = "x-prompt-cache-isolation-key"
-_LONG_TEXT = 10_000
-"""Texts of this many characters or more are encoded outside the event loop: about a millisecond of work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A prepared request body: prompts as tokens, and the default of max_tokens.
-
-    A default of None is the rest of the context window.
-    """
-
-    prompts: list[tuple[int, ...]]
-    default_max_tokens: int | None
-    end_token_ids: frozenset[int] = frozenset()
-    """Additional end tokens that the kind of prompt requires."""
-    plan: Callable[[], OutputPlan] | None = None
-    """Builds the output parser and the output constraint; None if all output is plain content."""
-
-
-class Reply(Protocol):
-    """Converts an answer to the wire types of an endpoint."""
-
-    def chunks(self, answer: Answer) -> AsyncGenerator[Any, None]: ...
-
-    async def completion(self, answer: Answer) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint(Generic[BodyT]):
-    """A completion endpoint: its body type, and how a body is prepared and answered."""
-
-    body_type: type[BodyT]
-    prepare: Callable[[BodyT, Engine, Dialect], Awaitable[Call]]
-    reply: Callable[[Head, BodyT, Dialect, Extras | None], Reply]
 
 
 async def create(
@@ -82,53 +44,111 @@ async def create(
     dialect: Dialect,
     admission: Admission,
 ) -> Response:
-    """Answer one request. All checks run before the first byte of the answer."""
+    """Answer one request. All checks run before the first byte of the answer.
+
+    Except for a stream whose model must be loaded first: its status waits as it does for a first token.
+    """
     exchange = Exchange.of(request.scope)
     exchange.body = body = await read_json(request, endpoint.body_type, services.settings)
     timings = Timings()
     body.check(dialect)
     check_sizes(body, services.settings)
-    engine = services.models.only(exchange.caller.models).find(body.model)
-    exchange.model = engine.info.name
-    call = await endpoint.prepare(body, engine, dialect)
-    plan = await services.grammars.plan(call.plan, engine) if call.plan is not None else PLAIN
-    extras = Extras.of(body, engine.tokenizer, dialect)
-    reply = endpoint.reply(_head(exchange.answer_id, body, engine.info, dialect), body, dialect, extras)
-    max_attempts = services.settings.max_attempts if plan.checked else 1
-    for name, value in schema_headers(plan).items():
-        log.info("%s: %s", name, value)
-    call = _within_budget(call, body.num_generated * max_attempts, admission)
-    requests = _requests(body, call, engine, dialect, plan.constraint, exchange)
-    admission.begin(engine, requests, max_attempts)
-    exchange.answer = answer = start(
-        engine,
-        requests,
-        body.stops(dialect),
-        echo_last=body.num_echoed,
-        traced=extras is not None and extras.needs_tokens,
-        plan=plan,
-        timings=timings,
-        max_attempts=max_attempts,
-        holds_all=not body.stream,
-    )
-    headers = partial(_headers, answer, dialect, plan)
-
-    async def close() -> None:
-        await answer.aclose()
-        admission.end(answer.usage)
-
+    model = services.models.only(exchange.caller.models).find(body.model)
+    exchange.model = model.name
+    run = _Run(body, endpoint, services, dialect, admission, exchange, timings)
+    if model.engine is not None:
+        await run.begin()
     if body.stream:
-        return EventStream(reply.chunks(answer), close, dialect, exchange.request_id, services.settings, headers)
+        return EventStream(run.chunks(), run.close, dialect, exchange.request_id, services.settings, run.headers)
     try:
-        completion = await cancel_on_disconnect(request.receive, reply.completion(answer))
+        completion = await cancel_on_disconnect(request.receive, run.completion())
         exchange.note_finish_reasons(completion)
-        return json_response(completion, headers=headers())
+        return json_response(completion, headers=run.headers())
     finally:
-        await close()  # a coroutine that was cancelled before it started has closed nothing
+        await run.close()  # a coroutine that was cancelled before it started has closed nothing
 
 
-def _headers(answer: Answer, dialect: Dialect, plan: OutputPlan) -> dict[str, str]:
-    return metric_headers(answer, dialect) | schema_headers(plan)
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What a request has once the engine has accepted it."""
+
+    lease: Lease
+    answer: Answer
+    reply: Reply
+    plan: OutputPlan
+
+
+@dataclass(slots=True)
+class _Run(Generic[BodyT]):
+    """A request with a valid body. `close` ends what `begin` began, and may be called more than once."""
+
+    body: BodyT
+    endpoint: Endpoint[BodyT]
+    services: Services
+    dialect: Dialect
+    admission: Admission
+    exchange: Exchange
+    timings: Timings
+    begun: _Begun | None = None
+
+    async def begin(self) -> _Begun:
+        """Load the model if necessary, prepare the prompts, and pass the request to the engine."""
+        lease = await self.services.models.pool.acquire(self.exchange.model)
+        try:
+            self.begun = await self._begin(lease)
+        except BaseException:
+            lease.release()
+            raise
+        return self.begun
+
+    async def _begin(self, lease: Lease) -> _Begun:
+        body, dialect, exchange, services = self.body, self.dialect, self.exchange, self.services
+        engine = lease.engine
+        call = await self.endpoint.prepare(body, engine, dialect)
+        plan = await services.grammars.plan(call.plan, engine) if call.plan is not None else PLAIN
+        extras = Extras.of(body, engine.tokenizer, dialect)
+        reply = self.endpoint.reply(_head(exchange.answer_id, body, engine.info, dialect), body, dialect, extras)
+        max_attempts = services.settings.max_attempts if plan.checked else 1
+        for name, value in schema_headers(plan).items():
+            log.info("%s: %s", name, value)
+        call = _within_budget(call, body.num_generated * max_attempts, self.admission)
+        requests = _requests(body, call, engine, dialect, plan.constraint, exchange)
+        self.admission.begin(engine, requests, max_attempts)
+        exchange.answer = answer = start(
+            engine,
+            requests,
+            body.stops(dialect),
+            echo_last=body.num_echoed,
+            traced=extras is not None and extras.needs_tokens,
+            plan=plan,
+            timings=self.timings,
+            max_attempts=max_attempts,
+            holds_all=not body.stream,
+        )
+        return _Begun(lease, answer, reply, plan)
+
+    async def chunks(self) -> AsyncGenerator[Any, None]:
+        """The chunks of a stream."""
+        begun = self.begun or await self.begin()
+        async for chunk in begun.reply.chunks(begun.answer):
+            yield chunk
+
+    async def completion(self) -> Any:  # Any: the wire type of the endpoint
+        """The complete answer."""
+        begun = self.begun or await self.begin()
+        return await begun.reply.completion(begun.answer)
+
+    def headers(self) -> dict[str, str]:
+        """The headers that depend on the answer so far; none before the engine has accepted the request."""
+        if self.begun is None:
+            return {}
+        return metric_headers(self.begun.answer, self.dialect) | schema_headers(self.begun.plan)
+
+    async def close(self) -> None:
+        if self.begun is not None:
+            await self.begun.answer.aclose()
+            self.admission.end(self.begun.answer.usage)
+            self.begun.lease.release()
 
 
 def _head(answer_id: str, body: GenerationFields, info: ModelInfo, dialect: Dialect) -> Head:
@@ -188,10 +208,3 @@ def _requests(
         )
         for index, prompt in enumerate(call.prompts)
     ]
-
-
-async def encode_off_loop(size: int, encode: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call `encode`, in a worker thread if `size`, the characters of its text, is large."""
-    if size < _LONG_TEXT:
-        return encode(*args, **kwargs)
-    return await asyncio.to_thread(encode, *args, **kwargs)

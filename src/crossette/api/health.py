@@ -12,9 +12,10 @@ from crossette.accounts.ledger import Ledger, LedgerStats
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
-from crossette.engine import Engine, Speeds
+from crossette.engine import Speeds
 from crossette.errors import ADMIN_HINT, Forbidden
 from crossette.observability.metrics import Metrics
+from crossette.pool.model import ModelState, PooledModel
 
 
 class Live(msgspec.Struct):
@@ -47,9 +48,13 @@ class EngineCounts(msgspec.Struct):
 
 class ModelHealth(msgspec.Struct):
     id: str
+    state: ModelState
+    error: str | None
+    """Why the last attempt to load it failed."""
     warnings: tuple[str, ...]
     """Where the model falls short of what this server documents."""
-    stats: EngineCounts
+    stats: EngineCounts | None
+    """None for a model that is not in memory."""
 
 
 class Ready(msgspec.Struct):
@@ -68,7 +73,7 @@ async def health(request: Request, models: ServedModels, *, draining: bool) -> R
 
     503 while the server shuts down, or an engine has stopped or is stalled.
     """
-    stats = [engine.stats() for engine in models.engines.values()]
+    stats = [engine.stats() for engine in models.pool.engines.values()]
     if not all(engine.alive for engine in stats):
         body = Health("failed")
     else:
@@ -78,20 +83,24 @@ async def health(request: Request, models: ServedModels, *, draining: bool) -> R
 
 async def live(request: Request, models: ServedModels) -> Response:
     """Liveness: 200, or 503 if an engine has stopped. Then the process must be restarted."""
-    alive = all(engine.stats().alive for engine in models.engines.values())
+    alive = all(engine.stats().alive for engine in models.pool.engines.values())
     return json_response(Live("ok" if alive else "failed"), status=200 if alive else 503)
 
 
 async def ready(request: Request, models: ServedModels, ledger: Ledger, *, draining: bool) -> Response:
     """Readiness: 200, or 503 while the server shuts down or an engine is stalled."""
-    health = [_health(name, engine) for name, engine in models.engines.items()]
-    stalled = any(model.stats.stalled for model in health)
+    health = [_health(model) for model in models.pool.models.values()]
+    stalled = any(model.stats.stalled for model in health if model.stats is not None)
     body = Ready("draining" if draining else "stalled" if stalled else "ok", health, ledger.stats())
     return json_response(body, status=200 if body.status == "ok" else 503)
 
 
-def _health(name: str, engine: Engine) -> ModelHealth:
-    return ModelHealth(name, engine.warnings, msgspec.convert(engine.stats(), EngineCounts, from_attributes=True))
+def _health(model: PooledModel) -> ModelHealth:
+    engine, error = model.engine, model.error or None
+    if engine is None:
+        return ModelHealth(model.name, model.state, error, (), None)
+    counts = msgspec.convert(engine.stats(), EngineCounts, from_attributes=True)
+    return ModelHealth(model.name, model.state, error, engine.warnings, counts)
 
 
 async def metrics(request: Request, metrics: Metrics) -> Response:

@@ -7,18 +7,10 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from copy import copy
-from typing import Literal
 
-import msgspec
-from msgspec import UNSET, UnsetType
-from starlette.requests import Request
-from starlette.responses import Response
-
-from crossette.api.dialect import Dialect
-from crossette.api.exchange import Exchange
-from crossette.api.http import json_response
-from crossette.engine import Engine
 from crossette.errors import ConfigError, ModelNotFound
+from crossette.pool.model import PooledModel
+from crossette.pool.pool import ModelPool
 
 _MAX_SHOWN = 200
 """Maximum characters of a model's name in an error message. The search for similar names is slow."""
@@ -30,18 +22,18 @@ _MAX_PREFIXES = 2
 
 
 class ServedModels:
-    """The engines by model name, and their aliases. Raises ConfigError for an alias of a model that is not served."""
+    """The models of a pool, and their aliases. Raises ConfigError for an alias of a model that is not served."""
 
-    def __init__(self, engines: Mapping[str, Engine], aliases: Mapping[str, str] | None = None) -> None:
-        self.engines = engines
+    def __init__(self, pool: ModelPool, aliases: Mapping[str, str] | None = None) -> None:
+        self.pool = pool
         self.aliases = dict(aliases or {})
         for alias, target in self.aliases.items():
-            if target not in engines:
+            if target not in pool.models:
                 raise ConfigError(
-                    f"--alias {alias}={target}: {target} is not served. Served: {', '.join(engines) or 'nothing'}."
+                    f"--alias {alias}={target}: {target} is not served. Served: {', '.join(pool.models) or 'nothing'}."
                 )
 
-        self._names = dict.fromkeys((*self.engines, *self.aliases))
+        self._names = dict.fromkeys((*pool.models, *self.aliases))
         self._by_case: dict[str, list[str]] = defaultdict(list)
         for name in self._names:
             self._by_case[name.casefold()].append(name)
@@ -58,13 +50,13 @@ class ServedModels:
         some._allowed = frozenset(name for name in self.names() if not names.isdisjoint((name, self._target(name))))
         return some
 
-    def find(self, name: str) -> Engine:
-        """The engine for a request's model: a name or an alias, in any notation of `_candidates` and in any case.
+    def find(self, name: str) -> PooledModel:
+        """The model that a request names: a name or an alias, in any notation of `_candidates` and in any case.
 
         Raises ModelNotFound, listing what is served.
         """
         if (served := self.name_of(name)) is not None:
-            return self.engines[served]
+            return self.pool.models[served]
         shown = name if len(name) <= _MAX_SHOWN else name[:_MAX_SHOWN] + "…"
         if several := self._matches(name):
             raise ModelNotFound(
@@ -114,17 +106,6 @@ class ServedModels:
         """Every name that a client may use, models first."""
         return [name for name in self._names if name in self._allowed]
 
-    def entry(self, name: str, dialect: Dialect) -> ModelEntry:
-        """The entry of GET /models. Raises ModelNotFound."""
-        info = self.find(name).info
-        entry = ModelEntry(id=name, created=info.created, context_length=info.context_length, root=info.name)
-        if dialect.model_details:
-            is_chat = info.chat_template is not None
-            entry.kind = "HF_BASE_MODEL"
-            entry.supports_chat = entry.supports_tools = is_chat
-            entry.supports_image_input = False
-        return entry
-
 
 def _candidates(name: str) -> list[str]:
     """The names that a request's model may refer to, in order of preference: without deployment, without prefixes.
@@ -135,35 +116,3 @@ def _candidates(name: str) -> list[str]:
     for _ in range(_MAX_PREFIXES):
         candidates.append(_PREFIX.sub("", candidates[-1]))
     return [candidate for candidate in dict.fromkeys(candidates) if candidate]
-
-
-class ModelEntry(msgspec.Struct, kw_only=True):
-    id: str
-    object: str = "model"
-    created: int
-    owned_by: str = "crossette"
-    context_length: int
-    root: str
-    """The name of the model: differs from `id` for an alias."""
-    kind: Literal["HF_BASE_MODEL"] | UnsetType = UNSET
-    """Fireworks' name for a model that is no adapter of another. It is only in that dialect, as are the next fields."""
-    supports_chat: bool | UnsetType = UNSET
-    """Whether the model has a chat template."""
-    supports_tools: bool | UnsetType = UNSET
-    """As `supports_chat`: every chat model can be given tools."""
-    supports_image_input: bool | UnsetType = UNSET
-
-
-class ModelList(msgspec.Struct, kw_only=True):
-    object: str = "list"
-    data: list[ModelEntry]
-
-
-async def list_models(request: Request, models: ServedModels, dialect: Dialect) -> Response:
-    models = models.only(Exchange.of(request.scope).caller.models)
-    return json_response(ModelList(data=[models.entry(name, dialect) for name in models.names()]))
-
-
-async def retrieve_model(request: Request, models: ServedModels, dialect: Dialect) -> Response:
-    models = models.only(Exchange.of(request.scope).caller.models)
-    return json_response(models.entry(request.path_params["name"], dialect))

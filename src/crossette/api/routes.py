@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,10 +13,11 @@ from starlette.routing import Route
 from crossette.api import chat, completions, health
 from crossette.api.dialect import Dialect
 from crossette.api.docs.pages import Docs
+from crossette.api.endpoint import Endpoint
 from crossette.api.exchange import Exchange
-from crossette.api.generate import Endpoint, create
+from crossette.api.generate import create
 from crossette.api.home import Home, version
-from crossette.api.models import list_models, retrieve_model
+from crossette.api.model_list import list_models, load_model, retrieve_model, unload_model
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.services import Services
@@ -65,11 +66,17 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
         Route(prefix + path, partial(_generate, services, dialect, endpoint), methods=["POST"])
         for path, endpoint in GENERATING.items()
     ]
+
+    def of_models(endpoint: Callable[..., Awaitable[Response]]) -> partial[Awaitable[Response]]:
+        return partial(endpoint, models=services.models, dialect=dialect)
+
     return [
         *generating,
         Route(f"{prefix}/usage", partial(report_usage, reader=services.usage)),
-        Route(f"{prefix}/models", partial(list_models, models=services.models, dialect=dialect)),
-        Route(f"{prefix}/models/{{name:path}}", partial(retrieve_model, models=services.models, dialect=dialect)),
+        Route(f"{prefix}/models", of_models(list_models)),
+        Route(f"{prefix}/models/{{name:path}}/load", of_models(load_model), methods=["POST"]),
+        Route(f"{prefix}/models/{{name:path}}/unload", of_models(unload_model), methods=["POST"]),
+        Route(f"{prefix}/models/{{name:path}}", of_models(retrieve_model)),
     ]
 
 

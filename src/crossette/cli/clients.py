@@ -40,7 +40,7 @@ def chat(model: str | None, url: str | None, api_key: str | None) -> None:
     else:
         from crossette.cli.local_chat import LocalChat
         from crossette.engines.registry import load_engine
-        from crossette.server.build import model_files
+        from crossette.server.served import model_files
         from crossette.server.settings import Settings
 
         stored = pull(model or DEFAULT.name)

@@ -13,16 +13,18 @@ import click
 from crossette import config, log
 from crossette.accounts.open import open_accounts
 from crossette.api.guards.origins import check_origins
+from crossette.api.models import ServedModels
 from crossette.cli.completion import complete_model
 from crossette.cli.console import err, out, pull
 from crossette.cli.help import PanelCommand
 from crossette.cli.options import config_file, given_flags, options
-from crossette.engines.registry import load_engine
 from crossette.errors import CrossetteError
 from crossette.log import FIELDS
+from crossette.models.store import ModelStore, default_root
 from crossette.server import build, draining
 from crossette.server.banner import Banner
 from crossette.server.listener import bind, check_exposure
+from crossette.server.served import aliases, choose_models, loaded_at_start, model_pool
 from crossette.server.settings import PANELS, SECTIONS, Settings, load_settings
 from crossette.server.tls import check_tls
 
@@ -33,18 +35,19 @@ _TABLE = config.table(SECTIONS, PANELS)
 
 @click.command(
     cls=PanelCommand,
-    help="Serve a model over HTTP, to clients of OpenAI and Fireworks. The base URL ends in /v1 for the API of OpenAI,"
+    help="Serve models over HTTP, to clients of OpenAI and Fireworks. The base URL ends in /v1 for the API of OpenAI,"
     " and in /inference/v1 for that of Fireworks. Without MODEL, the default one is served.",
     epilog="An option on the command line replaces its variable in the environment, and that replaces the value in the"
     " file of --config.",
 )
-@click.argument("reference", metavar="[MODEL]", required=False, shell_complete=complete_model)
+@click.argument("references", metavar="[MODEL]...", nargs=-1, shell_complete=complete_model)
 @config_file
-def serve(reference: str | None, file: Path | None, **flags: Any) -> None:
-    """Run the server. MODEL can be given with or without its flag."""
-    if reference is not None and flags["model"] is not None:
-        raise click.UsageError(f"MODEL is {reference!r} and --model is {flags['model']!r}. Give one of them.")
-    flags["model"] = flags["model"] if reference is None else reference
+def serve(references: tuple[str, ...], file: Path | None, **flags: Any) -> None:
+    """Run the server. Models can be given with or without the flag."""
+    if references and flags["model"]:
+        given = f"MODEL is {' '.join(references)!r} and --model is {' '.join(flags['model'])!r}"
+        raise click.UsageError(f"{given}. Give one of them.")
+    flags["model"] = references or flags["model"]
     settings = load_settings(given_flags(flags), os.environ, config.chosen_file(file, os.environ))
     log.configure(settings.server.log_level, settings.server.log_format)
     if settings.server.log_format == "json":
@@ -74,13 +77,16 @@ def _run(settings: Settings) -> None:
     bound = closing(bind(server.host, server.port))
     with bound as listener, opening as accounts, build.tracing(settings) as observers:
         check_exposure(listener, accounts.access, server)
-        stored = pull(server.model)
-        with err.status(f"Loading {stored.name}"):
-            engine = load_engine(build.model_files(stored, server.tool_format), settings.engines)
-        app = build.build_app(engine, settings, accounts, listener, observers)
+        chosen = choose_models(settings, pull, ModelStore(default_root()))
+        pool = model_pool(chosen, settings)
+        models = ServedModels(pool, aliases(chosen, server.alias))
+        for name in loaded_at_start(chosen):
+            with err.status(f"Loading {name}"):
+                pool.start(name)
+        app = build.build_app(models, settings, accounts, listener, observers)
         listener.listen()  # before the banner: clients may connect once they have read the address
-        _announce(build.banner(engine, listener, settings, accounts.access), server.log_format)
-        draining.run(engine, app, listener, settings)
+        _announce(build.banner(pool, listener, settings, accounts.access), server.log_format)
+        draining.run(app, listener, settings)
 
 
 def _announce(banner: Banner, log_format: str) -> None:

@@ -5,7 +5,7 @@ Requests are counted when they finish (`note`); engine metrics are collected on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -14,10 +14,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from crossette import __version__
-from crossette.engine import Engine
 from crossette.histogram import SECONDS
 from crossette.observability.engine_metrics import EngineCollector
+from crossette.observability.model_metrics import ModelCollector
 from crossette.observability.record import GenerationRecord, RequestRecord
+from crossette.pool.pool import ModelPool
 
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -45,12 +46,13 @@ class _Series(NamedTuple):
 class Metrics:
     """All metrics of one server."""
 
-    def __init__(self, engines: Mapping[str, Engine]) -> None:
+    def __init__(self, pool: ModelPool) -> None:
         self.registry = _Registry()
         ProcessCollector(registry=self.registry)
         self.registry.register(_Build())
-        self.engines = EngineCollector(engines)
+        self.engines = EngineCollector(pool.engines)
         self.registry.register(self.engines)
+        self.registry.register(ModelCollector(pool.models))
         counter, histogram = self._counter, self._histogram
         self._requests = counter(
             "http_requests",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from crossette import __version__
-from crossette.engine import Engine
 from crossette.machine import format_memory
+from crossette.pool.model import PooledModel
+from crossette.pool.pool import ModelPool
 
 _ANY_HOST = "*"
 
@@ -19,46 +20,60 @@ _ANY_HOST = "*"
 class Banner:
     """The startup banner. `roots` are root URLs such as http://localhost:8000, the preferred one first."""
 
-    engine: Engine
+    pool: ModelPool
     roots: Sequence[str]
     needs_key: bool
 
     def text(self) -> str:
         """The banner for the console, with an example request."""
-        engine, info, stats, base = self.engine, self.engine.info, self.engine.stats(), self.roots[0]
+        base, first = self.roots[0], next(iter(self.pool.models))
         lines = [
             f"crossette {__version__}",
-            f"  model      {info.name} ({info.architecture}, {info.quantization})",
-            f"  context    {info.context_length} tokens",
-            *(f"  {name:<9}  {value}" for name, value in engine.details.items()),
-            f"  KV cache   {format_memory(stats.kv_bytes)}, {stats.blocks_total} blocks",
+            *(line for model in self.pool.models.values() for line in self._about(model)),
             f"  OpenAI     {base}/v1",
             f"  Fireworks  {base}/inference/v1  (fireworks-ai SDK: {base}/inference)",
             *(f"  also at    {root}" for root in self.roots[1:]),
             *(["  key        required: crossette keys create NAME"] if self.needs_key else []),
-            *(f"  warning    {warning}" for warning in engine.warnings),
+            *(f"  warning    {warning}" for engine in self.pool.engines.values() for warning in engine.warnings),
             "",
             f"curl {base}/v1/chat/completions -H 'content-type: application/json' \\",
             *(["""  -H "authorization: Bearer $KEY" \\"""] if self.needs_key else []),
-            f"""  -d '{{"model": "{info.name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'""",
+            f"""  -d '{{"model": "{first}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'""",
             "",
         ]
         return "\n".join(lines)
 
     def fields(self) -> dict[str, Any]:
         """The banner as JSON fields, without the example request."""
-        engine, info = self.engine, self.engine.info
-        return {
+        models = list(self.pool.models.values())
+        common = {
             "version": __version__,
             "url": self.roots[0],
             "urls": list(self.roots),
             "needs_key": self.needs_key,
-            "model": info.name,
-            "context_length": info.context_length,
-            **engine.details,
-            "kv_cache_bytes": engine.stats().kv_bytes,
-            "warnings": list(engine.warnings),
         }
+        if len(models) > 1:
+            return common | {"models": [_fields(model) for model in models]}
+        return common | _fields(models[0])
+
+    def _about(self, model: PooledModel) -> Iterator[str]:
+        """The lines of a model; one of several has details only if it is loaded."""
+        info, engine = model.info, model.engine
+        unloaded = "" if engine is not None else ", loaded on demand"
+        yield f"  model      {info.name} ({info.architecture}, {info.quantization}{unloaded})"
+        if engine is not None:
+            stats = engine.stats()
+            yield f"  context    {info.context_length} tokens"
+            yield from (f"  {name:<9}  {value}" for name, value in engine.details.items())
+            yield f"  KV cache   {format_memory(stats.kv_bytes)}, {stats.blocks_total} blocks"
+
+
+def _fields(model: PooledModel) -> dict[str, Any]:
+    info, engine = model.info, model.engine
+    fields: dict[str, Any] = {"model": info.name, "context_length": info.context_length}
+    if engine is None:
+        return fields | {"state": model.state}
+    return fields | {**engine.details, "kv_cache_bytes": engine.stats().kv_bytes, "warnings": list(engine.warnings)}
 
 
 def root_urls(scheme: str, host: str, listener: socket.socket, allowed: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Graceful shutdown: the server drains running requests before it stops, and then stops the engine."""
+"""Graceful shutdown: the server drains running requests before it stops, and then stops the engines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from types import FrameType
 import uvicorn
 
 from crossette.api.app import App
-from crossette.engine import Engine
 from crossette.server.connection import BoundedProtocol
 from crossette.server.settings import Settings
 from crossette.server.tls import TlsSettings
@@ -23,13 +22,13 @@ _ERROR_FRAMES_TIMEOUT_S = 5.0
 """Seconds after the drain timeout for aborted streams to send their error frames."""
 
 
-def run(engine: Engine, app: App, listener: socket.socket, settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C, then drain. Returns after the engine has stopped."""
-    server = DrainingServer(app, engine, settings.server.drain_timeout, settings.tls)
+def run(app: App, listener: socket.socket, settings: Settings) -> None:
+    """Serve until SIGTERM or Ctrl-C, then drain. Returns after all engines have stopped."""
+    server = DrainingServer(app, settings.server.drain_timeout, settings.tls)
     try:
         server.run(sockets=[listener])
     finally:
-        engine.close()
+        app.models.pool.close()
 
 
 class DrainingServer(uvicorn.Server):
@@ -39,7 +38,7 @@ class DrainingServer(uvicorn.Server):
     immediately.
     """
 
-    def __init__(self, app: App, engine: Engine, drain_timeout: Seconds, tls: TlsSettings | None = None) -> None:
+    def __init__(self, app: App, drain_timeout: Seconds, tls: TlsSettings | None = None) -> None:
         tls = tls or TlsSettings()
         super().__init__(
             uvicorn.Config(
@@ -58,7 +57,7 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self._app = app
-        self._engine = engine
+        self._pool = app.models.pool
         self._drain_timeout = drain_timeout
         self._is_aborting = False
         self._abort_requests: Callable[[], object] = lambda: None
@@ -78,14 +77,18 @@ class DrainingServer(uvicorn.Server):
             yield
             self._captured_signals.clear()
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._pool.plan_unloads()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.drain()
-        running = self._engine.stats().running
+        running = sum(engine.stats().running for engine in self._pool.engines.values())
         if running:
             logging.getLogger(__name__).info("Draining: %d requests are running", running)
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(0 if self._is_aborting else self._drain_timeout, self._engine.close)
-        self._abort_requests = partial(loop.call_soon_threadsafe, self._engine.close)
+        timer = loop.call_later(0 if self._is_aborting else self._drain_timeout, self._pool.close)
+        self._abort_requests = partial(loop.call_soon_threadsafe, self._pool.close)
         try:
             await super().shutdown(sockets)
         finally:

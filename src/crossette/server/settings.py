@@ -15,6 +15,8 @@ from crossette.api.http import HttpSettings
 from crossette.engines.registry import BACKENDS
 from crossette.models.catalogue import DEFAULT
 from crossette.observability.tracing import TracingSettings
+from crossette.pool.settings import LoadingSettings
+from crossette.server.model_settings import MODEL_SETTINGS
 from crossette.server.tls import TlsSettings
 from crossette.settings import Panel, Port, Seconds, section, setting
 from crossette.text.tool_calls.families import FORMATS
@@ -22,14 +24,19 @@ from crossette.text.tool_calls.families import FORMATS
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """The served model and the address."""
+    """The served models and the address."""
 
-    model: str = setting(
-        DEFAULT.name,
-        "The model to serve: a name of `crossette pull` or `crossette models`, hf:ORG/REPO[:FILE.gguf], a .gguf file,"
-        " or a folder with an OpenVINO model. Can be given without --model.",
+    model: tuple[str, ...] = setting(
+        (),
+        "A model to serve: a name of `crossette pull` or `crossette models`, hf:ORG/REPO[:FILE.gguf], a .gguf file,"
+        " or a folder with an OpenVINO model. Can be given without --model. Repeatable: one of several models is loaded"
+        " when a request asks for it.",
         metavar="MODEL",
+        unset=DEFAULT.name,
         panel=Panel.MODEL,
+    )
+    all: bool = setting(
+        False, "Serve all models of `crossette models`. Each is loaded when a request asks for it.", panel=Panel.MODEL
     )
     host: str = setting(
         "127.0.0.1", "Listen on this address. 0.0.0.0 accepts connections from other machines.", metavar="ADDRESS"
@@ -76,15 +83,20 @@ class Settings:
     http: HttpSettings = section(HttpSettings, Panel.LIMITS)
     accounts: AccountSettings = section(AccountSettings, Panel.KEYS)
     queue: QueueSettings = section(QueueSettings, Panel.LIMITS)
+    loading: LoadingSettings = section(LoadingSettings, Panel.MODEL)
     origins: OriginSettings = section(OriginSettings, Panel.NETWORK)
     tls: TlsSettings = section(TlsSettings, Panel.NETWORK)
     tracing: TracingSettings = section(TracingSettings, Panel.LOGS)
     engines: Mapping[str, Any] = field(
         default_factory=lambda: {name: backend.settings() for name, backend in BACKENDS.items()}
     )
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The tables `[models.NAME]` of the file by NAME, each with the values that it sets."""
 
 
-_OWN: Mapping[str, type] = {name: kind for name, kind in get_type_hints(Settings).items() if name != "engines"}
+_OWN: Mapping[str, type] = {
+    name: kind for name, kind in get_type_hints(Settings).items() if name not in ("engines", "models")
+}
 SECTIONS: Mapping[str, type] = {**_OWN, **{name: backend.settings for name, backend in BACKENDS.items()}}
 PANELS: Mapping[str, Panel] = {
     **{field.name: field.metadata["panel"] for field in fields(Settings) if field.name in _OWN},
@@ -97,5 +109,9 @@ def load_settings(
     flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None, file: Path | None = None
 ) -> Settings:
     """Load the settings of a server. `flags` holds given flags only. Raises ConfigError with the source."""
-    loaded = config.load(SECTIONS, flags=flags, environ=environ, file=file)
-    return Settings(**{name: loaded[name] for name in _OWN}, engines={name: loaded[name] for name in BACKENDS})
+    loaded = config.load(SECTIONS, flags=flags, environ=environ, file=file, tables=("models",))
+    return Settings(
+        **{name: loaded[name] for name in _OWN},
+        engines={name: loaded[name] for name in BACKENDS},
+        models=config.load_tables(file, "models", MODEL_SETTINGS) if file else {},
+    )

@@ -27,6 +27,7 @@ from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.fields import MAX_STOPS
 from crossette.api.schema.table import Table
+from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ALIASES, DIALECTS, ApiServer, parrot, serving
 from support.fields_page import nested
@@ -108,7 +109,7 @@ def test_operations_have_names_of_their_own(described: dict[str, Any]) -> None:
 def test_routes_and_documented_paths_are_the_same(described: dict[str, Any]) -> None:
     routes = {
         (route.path.replace(":path", ""), method.lower())
-        for route in App(ServedModels({})).routes
+        for route in App(ServedModels(ModelPool.of({}))).routes
         if isinstance(route, Route) and route.methods
         for method in route.methods - {"HEAD"}
     }

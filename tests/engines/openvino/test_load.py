@@ -15,7 +15,7 @@ from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.engines.registry import load_engine
 from crossette.errors import ModelError
 from crossette.models.store import ModelRecord, StoredModel
-from crossette.server.build import model_files
+from crossette.server.served import model_files
 from support.choosing_graphs import factor_beyond, longest, write_choosing
 from support.engine_calls import TINY_CONTEXT
 

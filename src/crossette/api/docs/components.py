@@ -76,7 +76,7 @@ def components(answers: Iterable[type], dialects: Sequence[Dialect]) -> Json:
 
 def _require_fields_with_defaults(schema: Json) -> None:
     """Make an answer's fields with defaults required: they are always sent. Fields that may be unset have none."""
-    for name, field in schema["properties"].items():
+    for name, field in schema.get("properties", {}).items():
         if "default" in field:
             del field["default"]
             schema["required"].append(name)

@@ -15,7 +15,7 @@ from crossette.api.docs.values import Json, exactly
 from crossette.api.health import Health, Live, Ready
 from crossette.api.home import Version
 from crossette.api.http import ErrorBody
-from crossette.api.models import ModelEntry, ModelList
+from crossette.api.model_list import ModelEntry, ModelList
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
 from crossette.api.usage import UsageReport
@@ -25,7 +25,9 @@ from crossette.errors import (
     Forbidden,
     InvalidRequest,
     MethodNotAllowed,
+    ModelInUse,
     ModelNotFound,
+    ModelUnavailable,
     NotFound,
     Overloaded,
     RetryLater,
@@ -57,13 +59,13 @@ def _kinds(error: type[ServingError]) -> Iterator[type[ServingError]]:
 
 
 _ANYWHERE = (Unauthorized, EngineFailure)
-_ROUTING = (ServingError, RetryLater, NotFound, MethodNotAllowed)
-"""Errors that no operation returns: base classes, and errors of paths without an operation."""
+_OTHERS = (ServingError, RetryLater, NotFound, MethodNotAllowed, ModelInUse)
+"""Errors that no request for an answer gets: base classes, and errors of other paths."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    """One method of one path: POST if it has a `body`; with a `chunk` it can stream."""
+    """One method of one path: with a `chunk` it can stream."""
 
     name: str
     path: str
@@ -75,6 +77,12 @@ class _Operation:
     example: Mapping[str, Any] | None = None
     query: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
     """Query parameters: description, pattern and example of each."""
+    is_command: bool = False
+    """Whether it is a POST without a body."""
+
+    @property
+    def method(self) -> str:
+        return "post" if self.body or self.is_command else "get"
 
 
 _USAGE_QUERY = {
@@ -82,7 +90,7 @@ _USAGE_QUERY = {
     "since": ("Count requests since this time, or since this long ago.", MOMENT_PATTERN, "7d"),
 }
 
-_GENERATING = tuple(kind for kind in _kinds(ServingError) if kind not in _ROUTING)
+_GENERATING = tuple(kind for kind in _kinds(ServingError) if kind not in _OTHERS)
 
 IN_EACH_DIALECT = (
     _Operation(
@@ -108,6 +116,22 @@ IN_EACH_DIALECT = (
     _Operation("listModels", "/models", "List the models and their aliases.", ModelList),
     _Operation("retrieveModel", "/models/{name}", "Retrieve a model.", ModelEntry, (ModelNotFound, *_ANYWHERE)),
     _Operation(
+        "loadModel",
+        "/models/{name}/load",
+        "Load a model now. Requires an admin key if the server has keys.",
+        ModelEntry,
+        (ModelNotFound, ModelUnavailable, Forbidden, *_ANYWHERE),
+        is_command=True,
+    ),
+    _Operation(
+        "unloadModel",
+        "/models/{name}/unload",
+        "Unload a model that no request uses. Requires an admin key if the server has keys.",
+        ModelEntry,
+        (ModelNotFound, ModelInUse, Forbidden, *_ANYWHERE),
+        is_command=True,
+    ),
+    _Operation(
         "reportUsage",
         "/usage",
         "Report usage by key, model or day. Requires an admin key if the server has keys.",
@@ -116,6 +140,10 @@ IN_EACH_DIALECT = (
         query=_USAGE_QUERY,
     ),
 )
+
+
+_REFUSALS = tuple(dict.fromkeys(error for operation in IN_EACH_DIALECT for error in operation.errors))
+"""All errors of operations."""
 
 
 def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
@@ -130,8 +158,7 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
     }
     for dialect in dialects:
         for operation in IN_EACH_DIALECT:
-            method = "post" if operation.body else "get"
-            paths[dialect.prefix + operation.path] = {method: _described(operation, dialect, model_names)}
+            paths[dialect.prefix + operation.path] = {operation.method: _described(operation, dialect, model_names)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -148,7 +175,7 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
             "responses": {
                 _refusal_name(dialect, status): _refusal(dialect, status)
                 for dialect in dialects
-                for status in sorted({error.status for error in _GENERATING})
+                for status in sorted({error.status for error in _REFUSALS})
             },
             "headers": {"RequestId": _REQUEST_ID},
             "securitySchemes": _SECURITY_SCHEMES,
@@ -226,7 +253,7 @@ def _refusal_name(dialect: Dialect, status: int) -> str:
 
 def _refusal(dialect: Dialect, status: int) -> Json:
     """The response for an error status, with the dialect's types and codes."""
-    names = [dialect.errors[error.kind] for error in _GENERATING if error.status == status]
+    names = [dialect.errors[error.kind] for error in _REFUSALS if error.status == status]
     types, codes = (list(dict.fromkeys(column)) for column in zip(*names, strict=True))
     if status == InvalidRequest.status and dialect.specific_codes:
         codes += get_args(Code)

@@ -27,7 +27,7 @@ class Scrape:
         self.version = self._labels("crossette_build_info", "version")[0]
 
     def models(self) -> list[str]:
-        return self._labels("crossette_model_info", "model")
+        return self._labels("crossette_model_awake", "model")
 
     def total(self, name: str, **labels: str) -> float:
         """The sum of the series with this name and these labels."""

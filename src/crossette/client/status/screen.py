@@ -78,6 +78,9 @@ def _table(model: ModelStatus) -> Table:
 
 
 def _rows(model: ModelStatus) -> Iterator[tuple[str, str]]:
+    if not model.awake:
+        yield "memory", f"not loaded, {model.users} requests wait for it"
+        return
     stalled = ", STALLED: no progress" if model.stalled else ""
     yield "streams", f"{model.running} running, {model.waiting} waiting{stalled}"
     yield "speed", f"{model.generated_tokens_per_s:.1f} tokens/s, prompts {model.prompt_tokens_per_s:.1f} tokens/s"

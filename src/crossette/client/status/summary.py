@@ -15,6 +15,10 @@ class ModelStatus:
     """The status of a model, now and between two scrapes. None: no data."""
 
     model: str
+    awake: bool
+    """Whether it is in memory; otherwise the counts are 0."""
+    users: int
+    """Requests that use it or wait until it is loaded."""
     running: int
     waiting: int
     stalled: bool
@@ -74,6 +78,8 @@ def _model_status(model: str, now: Scrape, before: Scrape) -> ModelStatus:
 
     return ModelStatus(
         model=model,
+        awake=bool(value("model_awake")),
+        users=value("model_users"),
         running=value("sequences_running"),
         waiting=value("sequences_waiting"),
         stalled=bool(value("engine_stalled")),

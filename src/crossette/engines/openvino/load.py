@@ -13,7 +13,7 @@ from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_fo
 from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
 from crossette.engines.openvino.scheduler import Scheduler
-from crossette.engines.openvino.settings import OpenVINOSettings
+from crossette.engines.openvino.settings import DEFAULT_KV_CACHE, OpenVINOSettings
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from crossette.errors import ConfigError
 from crossette.machine import format_memory, free_memory, parse_memory, usable_cpus
@@ -104,11 +104,12 @@ def _scheduler(pool: BlockPool, width: int, settings: OpenVINOSettings) -> Sched
 def _num_blocks(block_bytes: int, window: int, settings: OpenVINOSettings) -> int:
     """Number of KV blocks: what the setting allows, and at most what a full batch of full windows needs."""
     free = free_memory()
-    budget = parse_memory(settings.kv_cache, free)
+    requested = settings.kv_cache or DEFAULT_KV_CACHE
+    budget = parse_memory(requested, free)
     num_blocks = min(budget // block_bytes, settings.max_sequences * (blocks_for(window) + 1))
     if budget > free or num_blocks < MIN_BLOCKS:
         raise ConfigError(
-            f"--kv-cache {settings.kv_cache} is {format_memory(budget)}. This model needs at least "
+            f"--kv-cache {requested} is {format_memory(budget)}. This model needs at least "
             f"{format_memory(MIN_BLOCKS * block_bytes)}, and {format_memory(free)} are free."
         )
     return num_blocks

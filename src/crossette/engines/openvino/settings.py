@@ -6,16 +6,19 @@ from dataclasses import dataclass
 
 from crossette.settings import Amount, Count, Interval, setting
 
+DEFAULT_KV_CACHE = "30%"
+
 
 @dataclass(frozen=True, slots=True)
 class OpenVINOSettings:
     """Resource limits and step sizes of the engine."""
 
     kv_cache: str = setting(
-        "30%",
-        "Memory for the KV cache, in bytes (2GiB) or as a share of the free memory (30%). With more of it, more"
-        " requests run at once and more prompts are reused.",
+        "",
+        "Memory for the KV cache of a model, in bytes (2GiB) or as a share of the free memory (30%). With more of it,"
+        " more requests run at once and more prompts are reused.",
         metavar="SIZE",
+        unset=f"{DEFAULT_KV_CACHE}, or less with several models",
     )
     max_model_len: Count | None = setting(
         None,

@@ -1,0 +1,94 @@
+"""GET /models, and loading and unloading of models by admins."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from crossette.api.dialect import Dialect
+from crossette.api.exchange import Exchange
+from crossette.api.http import json_response
+from crossette.api.models import ServedModels
+from crossette.errors import ADMIN_HINT, Forbidden, ModelInUse
+from crossette.pool.model import ModelState, PooledModel
+
+
+class ModelEntry(msgspec.Struct, kw_only=True):
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str = "crossette"
+    context_length: int
+    root: str
+    """The name of the model: differs from `id` for an alias."""
+    state: ModelState
+    """Whether the model is in memory. A request for one that is not waits until it is loaded."""
+    error: str | UnsetType = UNSET
+    """Why the last attempt to load it failed."""
+    kind: Literal["HF_BASE_MODEL"] | UnsetType = UNSET
+    """Fireworks' name for a model that is no adapter of another. It is only in that dialect, as are the next fields."""
+    supports_chat: bool | UnsetType = UNSET
+    """Whether the model has a chat template."""
+    supports_tools: bool | UnsetType = UNSET
+    """As `supports_chat`: every chat model can be given tools."""
+    supports_image_input: bool | UnsetType = UNSET
+
+
+class ModelList(msgspec.Struct, kw_only=True):
+    object: str = "list"
+    data: list[ModelEntry]
+
+
+async def list_models(request: Request, models: ServedModels, dialect: Dialect) -> Response:
+    models = models.only(Exchange.of(request.scope).caller.models)
+    return json_response(ModelList(data=[_entry(name, models, dialect) for name in models.names()]))
+
+
+async def retrieve_model(request: Request, models: ServedModels, dialect: Dialect) -> Response:
+    models = models.only(Exchange.of(request.scope).caller.models)
+    return json_response(_entry(request.path_params["name"], models, dialect))
+
+
+async def load_model(request: Request, models: ServedModels, dialect: Dialect) -> Response:
+    """Load a model now. Raises Forbidden for a key that is not an admin key, ModelUnavailable if the load fails."""
+    name, model = _named_by_admin(request, models)
+    await models.pool.load(model.name)
+    return json_response(_entry(name, models, dialect))
+
+
+async def unload_model(request: Request, models: ServedModels, dialect: Dialect) -> Response:
+    """Unload a model now. Raises Forbidden for a key that is not an admin key, ModelInUse while requests use it."""
+    name, model = _named_by_admin(request, models)
+    if not await models.pool.unload(model.name) and model.num_users:
+        raise ModelInUse(f"The model '{model.name}' is used by {model.num_users} requests. Retry later.")
+    return json_response(_entry(name, models, dialect))
+
+
+def _named_by_admin(request: Request, models: ServedModels) -> tuple[str, PooledModel]:
+    if not Exchange.of(request.scope).caller.is_admin:
+        raise Forbidden("Only an admin key may load and unload models.", hint=ADMIN_HINT)
+    name: str = request.path_params["name"]
+    return name, models.find(name)
+
+
+def _entry(name: str, models: ServedModels, dialect: Dialect) -> ModelEntry:
+    """The entry of a name. Raises ModelNotFound."""
+    model = models.find(name)
+    info = model.info
+    entry = ModelEntry(
+        id=name,
+        created=info.created,
+        context_length=info.context_length,
+        root=info.name,
+        state=model.state,
+        error=model.error or UNSET,
+    )
+    if dialect.model_details:
+        entry.kind = "HF_BASE_MODEL"
+        entry.supports_chat = entry.supports_tools = info.chat_template is not None
+        entry.supports_image_input = False
+    return entry

@@ -1,0 +1,1 @@
+"""Models that are loaded when they are asked for, and unloaded for lack of memory or use."""

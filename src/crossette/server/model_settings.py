@@ -1,0 +1,29 @@
+"""The settings of one model: a table `[models.NAME]` of the configuration file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from crossette import config
+from crossette.engines.registry import BACKENDS, DEFAULT_BACKEND
+from crossette.settings import Seconds, setting
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """How a model is served, if not as all others."""
+
+    ref: str = setting("", "The model, as for --model; NAME if it is left out.")
+    engine: Literal["openvino"] = setting(DEFAULT_BACKEND, "The engine that runs it.")
+    alias: tuple[str, ...] = setting((), "Further names.")
+    keep: bool = setting(False, "Whether it is loaded at the start, and never unloaded.")
+    idle_unload: Seconds | None = setting(None, "As --idle-unload, for this model.")
+    tool_format: str = setting("", "As --tool-format, for this model.")
+
+
+MODEL_SETTINGS: Mapping[str, config.Setting] = config.table(
+    {"models": ModelSettings, **{name: backend.settings for name, backend in BACKENDS.items()}}
+)
+"""The keys of such a table: those of the model, and those of its engine."""

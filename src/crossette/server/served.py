@@ -1,0 +1,180 @@
+"""Which models a server serves, how each is loaded, and under which names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from crossette.engine import Engine, ModelFiles, ModelInfo
+from crossette.engines.registry import load_engine
+from crossette.errors import ConfigError
+from crossette.folders import cache_folder
+from crossette.machine import free_memory, parse_memory
+from crossette.models.catalogue import DEFAULT
+from crossette.models.facts import sampling_defaults
+from crossette.models.store import ModelStore, StoredModel
+from crossette.models.window import window_limits
+from crossette.pool.model import ModelSource
+from crossette.pool.pool import ModelPool
+from crossette.server.model_settings import MODEL_SETTINGS, ModelSettings
+from crossette.server.settings import Settings
+from crossette.text.tool_calls.families import FORMATS
+
+_KV_SHARE = 30.0
+"""The most that the KV cache of one of several models takes by default, in percent of the free memory."""
+_ALL_KV_SHARES = 60.0
+"""What the KV caches of several models take together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model of the store, served under `name`."""
+
+    name: str
+    stored: StoredModel
+    settings: ModelSettings
+    options: Mapping[str, Any]
+    """Settings of its engine that differ from those of the server."""
+
+
+def choose_models(settings: Settings, pull: Callable[[str], StoredModel], store: ModelStore) -> list[Served]:
+    """The models that the settings name, the default first; `pull` downloads those that are not in the store.
+
+    Raises ModelError or ConfigError.
+    """
+    chosen: dict[str, Served] = {}
+    for name, reference in _references(settings):
+        given = settings.models.get(name, {})
+        own = ModelSettings(**{key: value for key, value in given.items() if _is_own(key)})
+        check_tool_format(own.tool_format)
+        stored = pull(own.ref or reference)
+        served = Served(name or stored.name, stored, own, {k: v for k, v in given.items() if not _is_own(k)})
+        if served.name in chosen:
+            raise ConfigError(f"Two models have the name {served.name!r}. Give each a table [models.NAME] with a ref.")
+        chosen[served.name] = served
+    if settings.server.all:
+        for stored in store.models():
+            chosen.setdefault(stored.name, Served(stored.name, stored, ModelSettings(), {}))
+    if not chosen:
+        raise ConfigError("--all serves the models of the store, and it has none. Add one with: crossette pull MODEL")
+    return list(chosen.values())
+
+
+def model_pool(chosen: Sequence[Served], settings: Settings) -> ModelPool:
+    """The pool of these models, with those loaded that must be before the server is ready: kept ones, or the only one.
+
+    Raises ConfigError.
+    """
+    check_tool_format(settings.server.tool_format)
+    free = free_memory()
+    return ModelPool(
+        [_source(served, settings, free=free, num_models=len(chosen)) for served in chosen],
+        memory=parse_memory(settings.loading.memory, free) if len(chosen) > 1 else None,
+        max_wait_s=settings.loading.max_load_wait,
+        max_waiting=settings.queue.max_waiting,
+    )
+
+
+def loaded_at_start(chosen: Sequence[Served]) -> list[str]:
+    """The models that are loaded before the server is ready: those that are kept, or the only one."""
+    return [served.name for served in chosen if served.settings.keep or len(chosen) == 1]
+
+
+def aliases(chosen: Sequence[Served], pairs: Sequence[str]) -> dict[str, str]:
+    """Further names of models: `NAME=MODEL` pairs of --alias, a bare NAME for the first one, and those of the tables.
+
+    Raises ConfigError.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, _, target = pair.partition("=")
+        if not name:
+            raise ConfigError(f"--alias {pair!r} has no name. Give NAME=MODEL.")
+        found[name] = target or chosen[0].name
+    for served in chosen:
+        for name in served.settings.alias:
+            if name in found:
+                raise ConfigError(f"{name!r} is an alias of two models: {found[name]} and {served.name}.")
+            found[name] = served.name
+    return found
+
+
+def check_tool_format(name: str) -> None:
+    """Raise ConfigError for an unknown tool format."""
+    if name and name not in FORMATS:
+        raise ConfigError(f"--tool-format {name!r} is unknown. It must be one of {', '.join(FORMATS)}.")
+
+
+def model_files(stored: StoredModel, *, name: str = "", tool_format: str = "") -> ModelFiles:
+    """The files and metadata of a stored model for an engine; `name` is the name under which it is served."""
+    record = stored.record
+    return ModelFiles(
+        path=stored.path,
+        cache=cache_folder() / "notes",
+        add_bos=record.add_bos,
+        name=name or stored.name,
+        architecture=record.architecture,
+        quantization=record.quantization,
+        context_length=record.context_length,
+        end_token_ids=frozenset(record.end_token_ids),
+        chat_template=stored.chat_template,
+        tool_format=tool_format,
+        sampling_defaults=sampling_defaults(stored.path),
+        limits=window_limits(stored.path),
+        created=record.created,
+    )
+
+
+def _references(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The models by the name of their table, "" for none, and their reference."""
+    named = settings.server.model
+    if not named and not settings.models and not settings.server.all:
+        named = (DEFAULT.name,)
+    for reference in named:
+        yield (reference if reference in settings.models else ""), reference
+    for name in settings.models:
+        if name not in named:
+            yield name, name
+
+
+def _is_own(key: str) -> bool:
+    return MODEL_SETTINGS[key].section == "models"
+
+
+def _source(served: Served, settings: Settings, *, free: int, num_models: int) -> ModelSource:
+    own = served.settings
+    engines = dict(settings.engines)
+    options = dataclasses.replace(engines[own.engine], **served.options)
+    share = min(_KV_SHARE, _ALL_KV_SHARES / num_models)
+    kv_bytes = parse_memory(options.kv_cache or f"{share:g}%", free)
+    if num_models > 1:  # the free memory depends on the models that are loaded already
+        options = dataclasses.replace(options, kv_cache=str(kv_bytes))
+    engines[own.engine] = options
+    files = partial(
+        model_files,
+        served.stored,
+        name=served.name,
+        tool_format=own.tool_format or settings.server.tool_format,
+    )
+
+    def load() -> Engine:
+        return load_engine(files(), engines, own.engine)
+
+    def describe() -> ModelInfo:
+        found = files()
+        length = min(found.context_length, options.max_model_len or found.context_length)
+        return found.info(context_length=length, vocab_size=0)
+
+    weights = served.stored.size
+    return ModelSource(
+        served.name,
+        load=load,
+        describe=describe,
+        weights=weights,
+        memory=weights + kv_bytes,
+        keep=own.keep,
+        idle_unload_s=settings.loading.idle_unload if own.idle_unload is None else own.idle_unload,
+    )
