@@ -98,8 +98,12 @@ def test_a_broken_model_harms_only_its_own_requests(api: ApiServer, prefix: str,
     assert (entry["state"], entry["error"]) == ("failed", "the file is cut")
     ready = api.get("/health/ready")
     assert ready.status_code == 200
-    told = {model["id"]: (model["state"], model["error"]) for model in ready.json()["models"]}
-    assert told == {"a": ("awake", None), "b": ("failed", "the file is cut"), "c": ("cold", None)}
+    assert {model["id"]: model["state"] for model in ready.json()["models"]} == {
+        "a": "awake",
+        "b": "failed",
+        "c": "cold",
+    }
+    assert "the file is cut" not in ready.text  # it needs no key
 
 
 def test_a_disconnect_ends_the_wait_for_a_load(api: ApiServer, prefix: str, loads: Loads) -> None:

@@ -49,8 +49,6 @@ class EngineCounts(msgspec.Struct):
 class ModelHealth(msgspec.Struct):
     id: str
     state: ModelState
-    error: str | None
-    """Why the last attempt to load it failed."""
     warnings: tuple[str, ...]
     """Where the model falls short of what this server documents."""
     stats: EngineCounts | None
@@ -96,11 +94,11 @@ async def ready(request: Request, models: ServedModels, ledger: Ledger, *, drain
 
 
 def _health(model: PooledModel) -> ModelHealth:
-    engine, error = model.engine, model.error or None
+    engine = model.engine
     if engine is None:
-        return ModelHealth(model.name, model.state, error, (), None)
+        return ModelHealth(model.name, model.state, (), None)
     counts = msgspec.convert(engine.stats(), EngineCounts, from_attributes=True)
-    return ModelHealth(model.name, model.state, error, engine.warnings, counts)
+    return ModelHealth(model.name, model.state, engine.warnings, counts)
 
 
 async def metrics(request: Request, metrics: Metrics) -> Response:
