@@ -23,6 +23,7 @@
     │   │   ├── ModelLoading    503  model_loading     the model is not in memory yet
     │   │   └── ModelUnavailable  503  model_unavailable  the model cannot be loaded
     │   ├── BudgetSpent         429  budget_spent      the key's total budget is used up
+    │   ├── PullFailed          502  pull_failed       a model cannot be downloaded or converted
     │   └── EngineFailure       500  internal
     │       └── ConstraintFailed     constraint_failed  the output constraint could not be enforced
     ├── ModelError                   a model that cannot be fetched, read or converted
@@ -185,6 +186,13 @@ class BudgetSpent(ServingError):
 
     status = 429
     kind = "budget_spent"
+
+
+class PullFailed(ServingError):
+    """A model cannot be downloaded or converted. The message has the reason."""
+
+    status = 502
+    kind = "pull_failed"
 
 
 class EngineFailure(ServingError):

@@ -27,6 +27,7 @@ from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
+from crossette.api.puller import Puller
 from crossette.api.usage import UsageReader
 from crossette.engine import Engine, EngineStats
 from crossette.observability.record import Observer, RequestRecord
@@ -204,6 +205,8 @@ def serving(
     observers: Sequence[Observer] = (),
     begins_traces: bool = False,
     pool: ModelPool | None = None,
+    models: ServedModels | None = None,
+    puller: Puller | None = None,
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
     """Run a server for one test, with a fake engine and `parrot` by default, or the models of a `pool`.
@@ -212,7 +215,7 @@ def serving(
     """
     engine = engine or FakeEngine(parrot)
     observed = RecordKeeper()
-    models = ServedModels(pool or ModelPool.of({engine.info.name: engine}), aliases)
+    models = models or ServedModels(pool or ModelPool.of({engine.info.name: engine}), aliases)
     app = App(
         models,
         HttpSettings(**settings),
@@ -225,6 +228,7 @@ def serving(
         origins=origins,
         observers=(*observers, observed.note),
         begins_traces=begins_traces,
+        puller=puller,
     )
     server = _Server(app, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:

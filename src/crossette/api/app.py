@@ -16,6 +16,7 @@ from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings, with_cors
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
+from crossette.api.puller import NoPuller, Puller
 from crossette.api.reporter import Reporter, add_ledger_metrics
 from crossette.api.services import Services
 from crossette.api.unserved import UnservedPaths
@@ -45,6 +46,7 @@ class App:
         origins: OriginSettings | None = None,
         observers: Sequence[Observer] = (),
         begins_traces: bool = False,
+        puller: Puller | None = None,
     ) -> None:
         self.models = models
         ledger = ledger or NoLedger()
@@ -61,6 +63,7 @@ class App:
             is_draining=lambda: self._is_draining,
             usage=usage or UsageReader(ledger),
             grammars=grammars or GrammarPool(),
+            puller=puller or NoPuller(),
         )
         open_routes = routes.open_routes(self.services)
         self.routes = [*open_routes, *routes.closed_routes(self.services)]

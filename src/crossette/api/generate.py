@@ -62,7 +62,6 @@ async def create(
         return EventStream(run.chunks(), run.close, dialect, exchange.request_id, services.settings, run.headers)
     try:
         completion = await cancel_on_disconnect(request.receive, run.completion())
-        exchange.note_finish_reasons(completion)
         return json_response(completion, headers=run.headers())
     finally:
         await run.close()  # a coroutine that was cancelled before it started has closed nothing
@@ -131,12 +130,15 @@ class _Run(Generic[BodyT]):
         """The chunks of a stream."""
         begun = self.begun or await self.begin()
         async for chunk in begun.reply.chunks(begun.answer):
+            self.exchange.note_finish_reasons(chunk)
             yield chunk
 
     async def completion(self) -> Any:  # Any: the wire type of the endpoint
         """The complete answer."""
         begun = self.begun or await self.begin()
-        return await begun.reply.completion(begun.answer)
+        completion = await begun.reply.completion(begun.answer)
+        self.exchange.note_finish_reasons(completion)
+        return completion
 
     def headers(self) -> dict[str, str]:
         """The headers that depend on the answer so far; none before the engine has accepted the request."""

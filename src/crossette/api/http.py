@@ -143,11 +143,9 @@ class EventStream(Response):
         try:
             chunk = await first
             if chunk is not None:
-                exchange.note_finish_reasons(chunk)
                 await _send_frame(send, frame(chunk))
             async for chunk in self._chunks:
                 self._quiet = False
-                exchange.note_finish_reasons(chunk)
                 await _send_frame(send, frame(chunk))
             last = DONE
         except Exception as error:

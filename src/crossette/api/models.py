@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy
 
 from crossette.errors import ConfigError, ModelNotFound
-from crossette.pool.model import PooledModel
+from crossette.pool.model import ModelSource, PooledModel
 from crossette.pool.pool import ModelPool
 
 _MAX_SHOWN = 200
@@ -33,9 +33,20 @@ class ServedModels:
                     f"--alias {alias}={target}: {target} is not served. Served: {', '.join(pool.models) or 'nothing'}."
                 )
 
-        self._names = dict.fromkeys((*pool.models, *self.aliases))
+        self._names: dict[str, None] = {}
         self._by_case: dict[str, list[str]] = defaultdict(list)
-        for name in self._names:
+        self._allowed: frozenset[str] = frozenset()
+        self._add((*pool.models, *self.aliases))
+
+    def add(self, source: ModelSource) -> None:
+        """Serve another model as well; has no effect if its name is served already."""
+        if source.name not in self._names:
+            self.pool.add(source)
+            self._add((source.name,))
+
+    def _add(self, names: Iterable[str]) -> None:
+        for name in dict.fromkeys(names):
+            self._names[name] = None
             self._by_case[name.casefold()].append(name)
         self._allowed = frozenset(self._names)
 

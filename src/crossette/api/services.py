@@ -11,6 +11,7 @@ from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
+from crossette.api.puller import Puller
 from crossette.api.usage import UsageReader
 from crossette.observability.metrics import Metrics
 
@@ -26,3 +27,4 @@ class Services:
     is_draining: Callable[[], bool]
     usage: UsageReader
     grammars: GrammarPool
+    puller: Puller

@@ -38,11 +38,16 @@ def progress() -> Iterator[ProgressCallback]:
 
 def pull(reference: str) -> Any:
     """Return the stored model of a reference, downloading and converting it if necessary."""
+    with progress() as show:
+        return pull_with_progress(reference, show)
+
+
+def pull_with_progress(reference: str, show: ProgressCallback) -> Any:
+    """As `pull`, with another progress callback."""
     from crossette.models.pull import pull as pull_model
     from crossette.models.store import ModelStore, default_root
 
-    with progress() as show:
-        return pull_model(ModelStore(default_root()), reference, _convert, show)
+    return pull_model(ModelStore(default_root()), reference, _convert, show)
 
 
 def _convert(gguf: Path, folder: Path) -> Any:

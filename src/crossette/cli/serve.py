@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from crossette.accounts.open import open_accounts
 from crossette.api.guards.origins import check_origins
 from crossette.api.models import ServedModels
 from crossette.cli.completion import complete_model
-from crossette.cli.console import err, out, pull
+from crossette.cli.console import err, out, pull, pull_with_progress
 from crossette.cli.help import PanelCommand
 from crossette.cli.options import config_file, given_flags, options
 from crossette.errors import CrossetteError
@@ -24,7 +25,8 @@ from crossette.models.store import ModelStore, default_root
 from crossette.server import build, draining
 from crossette.server.banner import Banner
 from crossette.server.listener import bind, check_exposure
-from crossette.server.served import aliases, choose_models, loaded_at_start, model_pool
+from crossette.server.pulling import ModelPuller
+from crossette.server.served import added_source, aliases, choose_models, loaded_at_start, model_pool
 from crossette.server.settings import PANELS, SECTIONS, Settings, load_settings
 from crossette.server.tls import check_tls
 
@@ -83,7 +85,8 @@ def _run(settings: Settings) -> None:
         for name in loaded_at_start(chosen):
             with err.status(f"Loading {name}"):
                 pool.start(name)
-        app = build.build_app(models, settings, accounts, listener, observers)
+        puller = ModelPuller(models, pull_with_progress, partial(added_source, settings=settings, pool=pool))
+        app = build.build_app(models, settings, accounts, listener, observers, puller)
         listener.listen()  # before the banner: clients may connect once they have read the address
         _announce(build.banner(pool, listener, settings, accounts.access), server.log_format)
         draining.run(app, listener, settings)

@@ -62,7 +62,7 @@ class ModelPool:
         min_idle_s: float = MIN_IDLE_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.models: Mapping[str, PooledModel] = {source.name: PooledModel(source) for source in sources}
+        self.models: dict[str, PooledModel] = {source.name: PooledModel(source) for source in sources}
         self.engines: dict[str, Engine] = {}
         """Those of the loaded models, by name."""
         self.memory = memory
@@ -83,6 +83,9 @@ class ModelPool:
         for name in engines:
             pool.start(name)
         return pool
+
+    def add(self, source: ModelSource) -> None:
+        self.models[source.name] = PooledModel(source)
 
     def start(self, name: str) -> Engine:
         """Load a model before the event loop runs. Raises ModelError or ConfigError."""

@@ -16,6 +16,7 @@ from crossette.api.dialect import FIREWORKS, OPENAI
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings, allowed_hosts
 from crossette.api.models import ServedModels
+from crossette.api.puller import Puller
 from crossette.errors import ConfigError
 from crossette.observability.record import Observer
 from crossette.observability.tracing import Tracer
@@ -36,6 +37,7 @@ def build_app(
     accounts: Accounts,
     listener: socket.socket,
     observers: Sequence[Observer] = (),
+    puller: Puller | None = None,
 ) -> App:
     """The application for these models, served at the listener's address.
 
@@ -55,6 +57,7 @@ def build_app(
         origins=origins(listener, settings),
         observers=observers,
         begins_traces=bool(settings.tracing.otlp_endpoint),
+        puller=puller,
     )
 
 

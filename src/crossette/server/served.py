@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -35,8 +35,8 @@ class Served:
 
     name: str
     stored: StoredModel
-    settings: ModelSettings
-    options: Mapping[str, Any]
+    settings: ModelSettings = field(default_factory=ModelSettings)
+    options: Mapping[str, Any] = field(default_factory=dict)
     """Settings of its engine that differ from those of the server."""
 
 
@@ -57,7 +57,7 @@ def choose_models(settings: Settings, pull: Callable[[str], StoredModel], store:
         chosen[served.name] = served
     if settings.server.all:
         for stored in store.models():
-            chosen.setdefault(stored.name, Served(stored.name, stored, ModelSettings(), {}))
+            chosen.setdefault(stored.name, Served(stored.name, stored))
     if not chosen:
         raise ConfigError("--all serves the models of the store, and it has none. Add one with: crossette pull MODEL")
     return list(chosen.values())
@@ -71,8 +71,8 @@ def model_pool(chosen: Sequence[Served], settings: Settings) -> ModelPool:
     check_tool_format(settings.server.tool_format)
     free = free_memory()
     return ModelPool(
-        [_source(served, settings, free=free, num_models=len(chosen)) for served in chosen],
-        memory=parse_memory(settings.loading.memory, free) if len(chosen) > 1 else None,
+        [source_of(served, settings, free=free, num_models=len(chosen)) for served in chosen],
+        memory=parse_memory(settings.loading.memory, free),
         max_wait_s=settings.loading.max_load_wait,
         max_waiting=settings.queue.max_waiting,
     )
@@ -81,6 +81,11 @@ def model_pool(chosen: Sequence[Served], settings: Settings) -> ModelPool:
 def loaded_at_start(chosen: Sequence[Served]) -> list[str]:
     """The models that are loaded before the server is ready: those that are kept, or the only one."""
     return [served.name for served in chosen if served.settings.keep or len(chosen) == 1]
+
+
+def added_source(stored: StoredModel, *, settings: Settings, pool: ModelPool) -> ModelSource:
+    """How a model is loaded that joins those of the pool."""
+    return source_of(Served(stored.name, stored), settings, free=free_memory(), num_models=len(pool.models) + 1)
 
 
 def aliases(chosen: Sequence[Served], pairs: Sequence[str]) -> dict[str, str]:
@@ -144,7 +149,8 @@ def _is_own(key: str) -> bool:
     return MODEL_SETTINGS[key].section == "models"
 
 
-def _source(served: Served, settings: Settings, *, free: int, num_models: int) -> ModelSource:
+def source_of(served: Served, settings: Settings, *, free: int, num_models: int) -> ModelSource:
+    """How a model is loaded: one of `num_models`, with `free` bytes of memory for all."""
     own = served.settings
     engines = dict(settings.engines)
     options = dataclasses.replace(engines[own.engine], **served.options)

@@ -65,7 +65,7 @@ def components(answers: Iterable[type], dialects: Sequence[Dialect]) -> Json:
             schema["properties"] = _described(schema["properties"], tables[name], dialects)
             schema.setdefault("additionalProperties", True)  # in messages
         else:
-            _require_fields_with_defaults(schema)
+            _drop_defaults(schema)
     schemas["Logprobs"] = {"description": Logprobs.__doc__, "anyOf": [ref(logprobs) for logprobs in formats]}
     role = schemas["Message"]["properties"]["role"]
     role["anyOf"] = [{"type": role.pop("type"), "enum": list(ROLES)}, {"type": "string"}]
@@ -74,12 +74,17 @@ def components(answers: Iterable[type], dialects: Sequence[Dialect]) -> Json:
     return schemas
 
 
-def _require_fields_with_defaults(schema: Json) -> None:
-    """Make an answer's fields with defaults required: they are always sent. Fields that may be unset have none."""
+def _drop_defaults(schema: Json) -> None:
+    """Make an answer's fields with defaults required: they are always sent. Fields that may be unset have none.
+
+    In a request, whose unknown fields are rejected, they stay optional.
+    """
+    is_request = schema.get("additionalProperties") is False
     for name, field in schema.get("properties", {}).items():
         if "default" in field:
             del field["default"]
-            schema["required"].append(name)
+            if not is_request:
+                schema["required"].append(name)
 
 
 def _described(properties: Json, table: Table, dialects: Sequence[Dialect]) -> Json:

@@ -16,6 +16,8 @@ from crossette.api.health import Health, Live, Ready
 from crossette.api.home import Version
 from crossette.api.http import ErrorBody
 from crossette.api.model_list import ModelEntry, ModelList
+from crossette.api.pull import PullRequest
+from crossette.api.puller import PullEvent
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
 from crossette.api.usage import UsageReport
@@ -30,9 +32,15 @@ from crossette.errors import (
     ModelUnavailable,
     NotFound,
     Overloaded,
+    PullFailed,
+    RequestTimeout,
+    RequestTooLarge,
     RetryLater,
     ServingError,
     Unauthorized,
+    UnknownField,
+    Unsupported,
+    UnsupportedCoding,
 )
 from crossette.timespec import PATTERN as MOMENT_PATTERN
 
@@ -47,6 +55,8 @@ _ANSWERS = (
     Live,
     Ready,
     Version,
+    PullEvent,
+    PullRequest,
     ErrorBody,
 )
 
@@ -59,8 +69,11 @@ def _kinds(error: type[ServingError]) -> Iterator[type[ServingError]]:
 
 
 _ANYWHERE = (Unauthorized, EngineFailure)
-_OTHERS = (ServingError, RetryLater, NotFound, MethodNotAllowed, ModelInUse)
+_OTHERS = (ServingError, RetryLater, NotFound, MethodNotAllowed, ModelInUse, PullFailed)
 """Errors that no request for an answer gets: base classes, and errors of other paths."""
+
+
+_BODY = (RequestTimeout, RequestTooLarge, UnsupportedCoding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +128,16 @@ IN_EACH_DIALECT = (
     ),
     _Operation("listModels", "/models", "List the models and their aliases.", ModelList),
     _Operation("retrieveModel", "/models/{name}", "Retrieve a model.", ModelEntry, (ModelNotFound, *_ANYWHERE)),
+    _Operation(
+        "pullModel",
+        "/models/pull",
+        "Download a model and serve it. Requires an admin key if the server has keys.",
+        PullEvent,
+        (InvalidRequest, UnknownField, Unsupported, Forbidden, Overloaded, PullFailed, *_BODY, *_ANYWHERE),
+        PullRequest,
+        PullEvent,
+        {"model": "smollm2-135m-instruct"},
+    ),
     _Operation(
         "loadModel",
         "/models/{name}/load",
