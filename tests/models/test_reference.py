@@ -41,7 +41,21 @@ def test_hub_references_are_parsed_named_and_formatted_canonically(text: str, re
     assert reference.source == text
 
 
-@pytest.mark.parametrize("text", ["hf:", "hf:r", "hf:o/r:m.bin", "hf:../r", "hf:o/r/x", "hf:o/r:", "hf:o/r@"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf:",
+        "hf:r",
+        "hf:o/r:m.bin",
+        "hf:../r",
+        "hf:o/r/x",
+        "hf:o/r:",
+        "hf:o/r@",
+        "hf:o/r:../m.gguf",
+        "hf:o/r:/m.gguf",
+        "hf:o/r:a/../m.gguf",
+    ],
+)
 def test_the_error_for_an_invalid_hub_reference_has_the_valid_forms(text: str) -> None:
     with pytest.raises(ModelError, match=r"hf:ORG/REPO, hf:ORG/REPO:FILE\.gguf"):
         parse(text)

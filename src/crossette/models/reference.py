@@ -113,7 +113,7 @@ def parse(text: str, stored: Collection[str] = ()) -> Reference:
 
 def _hub(text: str) -> HubRef:
     match = _HUB.fullmatch(text)
-    if match is None:
+    if match is None or not {"", ".", ".."}.isdisjoint((match["file"] or "x").split("/")):
         raise ModelError(
             f"Can't parse '{text}'. Valid references to the Hugging Face Hub are hf:ORG/REPO,"
             " hf:ORG/REPO:FILE.gguf, and with a revision hf:ORG/REPO@REVISION and"

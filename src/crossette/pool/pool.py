@@ -230,7 +230,7 @@ class ModelPool:
     # --- memory ---
 
     async def _has_room(self, model: PooledModel) -> bool:
-        """Unload others, or wait until they may be, until the model fits. False if nobody waits for it any more."""
+        """Unload others, or wait until they may be, until the model fits. False if no request waits for it any more."""
         while self.memory is not None:
             if not model.num_users:
                 model.state = ModelState.ASLEEP if model.load_s is not None else ModelState.COLD
