@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from crossette.api.grammar_pool import GrammarPool
+from crossette.errors import InvalidRequest
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import Constraint
 from support.api_server import DIALECTS, LIMIT_S, parrot, say, serving
@@ -16,6 +17,8 @@ from support.api_server import DIALECTS, LIMIT_S, parrot, say, serving
 pytestmark = pytest.mark.slow
 
 BODY = {"model": "fake", "prompt": say("12"), "max_tokens": 8, "guided_regex": "[0-9]{2}"}
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
 class SlowEngine(FakeEngine):
@@ -33,6 +36,27 @@ class SlowEngine(FakeEngine):
         assert self.held.wait(LIMIT_S)
         time.sleep(self._seconds)
         super().prepare(constraint)
+
+
+class LimitedEngine(FakeEngine):
+    """Compiles no constraint."""
+
+    def __init__(self) -> None:
+        super().__init__(parrot)
+
+    def prepare(self, constraint: Constraint) -> None:
+        raise InvalidRequest("The JSON schema is too large.", param=constraint.param)
+
+
+def test_the_faults_of_all_tools_that_the_engine_finds_are_one_error(prefix: str) -> None:
+    tools = [{"type": "function", "function": {"name": f"f{n}", "parameters": {"type": "object"}}} for n in range(3)]
+    with serving(LimitedEngine()) as api:
+        answer = api.post(f"{prefix}/chat/completions", {"model": "fake", "messages": MESSAGES, "tools": tools})
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "tools[0].function.parameters")
+    for index in range(3):
+        assert f"tools[{index}].function.parameters: The JSON schema is too large." in error["message"]
 
 
 def wait_for(pool: GrammarPool, num_waiting: int) -> None:

@@ -9,6 +9,7 @@ from crossette.engine import Engine
 from crossette.errors import InvalidRequest
 from crossette.machine import usable_cpus
 from crossette.text.output_plan import OutputPlan
+from crossette.text.schema.report import MAX_FAULTS
 from crossette.types import Constraint
 
 
@@ -45,10 +46,20 @@ class GrammarPool:
 
 
 def _compile(plan: OutputPlan, constraint: Constraint, engine: Engine) -> None:
-    """Raises InvalidRequest, which names the tool and the path in its schema if a tool's schema is invalid."""
+    """Raises InvalidRequest. If parts of the plan are at fault, it has the faults of all of them."""
     try:
         engine.prepare(constraint)
     except InvalidRequest:
-        for part in plan.parts:
-            engine.prepare(part)
-        raise
+        faults = [fault for part in plan.parts if (fault := _fault(part, engine)) is not None]
+        if not faults:
+            raise
+        messages = [f"{fault.param}: {fault.message}" if len(faults) > 1 else fault.message for fault in faults]
+        raise InvalidRequest(" ".join(messages[:MAX_FAULTS]), param=faults[0].param) from None
+
+
+def _fault(constraint: Constraint, engine: Engine) -> InvalidRequest | None:
+    try:
+        engine.prepare(constraint)
+    except InvalidRequest as error:
+        return error
+    return None

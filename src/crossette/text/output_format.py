@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossette.errors import InvalidRequest, OutputMismatch
+from crossette.text.schema.drafts import of_draft_3
 from crossette.text.schema.part import Unenforceable
 from crossette.text.schema.rebuild import enforceable
 from crossette.text.schema.validator import JsonValidator
@@ -43,32 +44,40 @@ class OutputFormat:
         raise OutputMismatch(f"The answer does not match {self.constraint.param}: {fault}. Retry the request.")
 
 
-class UnenforceableSchema(InvalidRequest):
-    """A schema that cannot be enforced. Each fault names a keyword and its JSON pointer."""
+class UnusableSchema(InvalidRequest):
+    """A schema that is not valid, or cannot be enforced. Each fault is a sentence about a keyword and its pointer."""
 
-    def __init__(self, faults: Sequence[str], param: str) -> None:
-        super().__init__(f"The JSON schema cannot be enforced: {' '.join(faults)}", param=param)
+    def __init__(self, message: str, faults: Sequence[str], param: str) -> None:
+        super().__init__(message, param=param)
         self.faults = tuple(faults)
 
 
 def json_schema(schema: Any, param: str, *, strict: bool = False) -> OutputFormat:
     """JSON of a schema. Keywords that a grammar cannot enforce are only checked, or refused if it is `strict`.
 
-    Raises InvalidRequest, with `param`, for a schema that is not valid; UnenforceableSchema for one that cannot be
-    enforced.
+    In a schema that is not strict, booleans as `required` have their meaning of draft 3.
+
+    Raises UnusableSchema, with `param`, for a schema that is not valid, or cannot be enforced.
     """
+    notes: list[str] = []
+    if not strict:
+        schema, notes = of_draft_3(schema)
     try:
         validator = JsonValidator(schema)
     except ValueError as error:
-        raise InvalidRequest(f"{param} is not a valid JSON schema: {error}", param=param) from None
+        fault = f"it is not a valid JSON schema: {error}."
+        raise UnusableSchema(f"{param} is not a valid JSON schema: {error}", [fault], param) from None
     try:
         enforced = enforceable(schema, strict=strict)
         source = json.dumps(enforced.schema, ensure_ascii=False, allow_nan=False)
     except Unenforceable as error:
-        raise UnenforceableSchema(error.faults, param) from None
+        message = f"The JSON schema cannot be enforced: {' '.join(error.faults)}"
+        raise UnusableSchema(message, error.faults, param) from None
     except ValueError:
-        raise InvalidRequest(f"{param} contains a number that is not finite.", param=param) from None
-    return OutputFormat(Constraint("json_schema", source, param=param), validator, enforced.checked, enforced.notes)
+        fault = "it contains a number that is not finite."
+        raise UnusableSchema(f"{param} contains a number that is not finite.", [fault], param) from None
+    constraint = Constraint("json_schema", source, param=param)
+    return OutputFormat(constraint, validator, enforced.checked, (*notes, *enforced.notes))
 
 
 def json_object(param: str) -> OutputFormat:

@@ -112,7 +112,7 @@ def test_what_cannot_be_combined_is_refused_if_it_is_strict(schema: Schema, poin
 def test_all_faults_of_combinations_are_reported() -> None:
     sent = closed(**dict.fromkeys("abc", LOOSENED[0][0]))
 
-    with pytest.raises(output_format.UnenforceableSchema) as raised:
+    with pytest.raises(output_format.UnusableSchema) as raised:
         output_format.json_schema(sent, "p", strict=True)
 
     assert [fault.split("'")[1] for fault in raised.value.faults] == [f"/properties/{name}/allOf/1" for name in "abc"]

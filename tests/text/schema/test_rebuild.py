@@ -208,6 +208,12 @@ def test_the_validator_finds_texts_that_violate_the_schema(schema: Any, text: st
     assert fault is None or fault in str(found)
 
 
+@pytest.mark.parametrize("schema", [None, 5, 1.5, "x", "{}", [], [{}]])
+def test_a_schema_is_an_object_or_a_boolean(schema: Any) -> None:
+    with pytest.raises(ValueError, match="a schema is an object, true or false"):
+        JsonValidator(schema)
+
+
 @pytest.mark.parametrize(
     "schema", [{"type": 7}, {"minLength": -1}, {"$ref": "https://example.com"}, {"$schema": "x:y"}]
 )

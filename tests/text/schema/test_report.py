@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crossette.text.schema.drafts import of_one_draft
+from crossette.text.schema.drafts import of_draft_3, of_one_draft
 from crossette.text.schema.keywords import misspelled
 from crossette.text.schema.part import Part, Unenforceable
 from crossette.text.schema.rebuild import enforceable
@@ -107,6 +107,33 @@ def test_names_of_a_condition_that_is_only_checked_can_be_generated() -> None:
 )
 def test_a_schema_is_converted_to_one_draft(sent: Any, converted: Any) -> None:
     assert of_one_draft(sent) == converted
+
+
+@pytest.mark.parametrize(
+    ("sent", "converted", "pointers"),
+    [
+        (
+            {"properties": {"a": {"required": True}, "b": {"required": False, "type": "null"}}, "required": False},
+            {"properties": {"a": {}, "b": {"type": "null"}}, "required": ["a"]},
+            ["/properties/a/required", "/properties/b/required", "/required"],
+        ),
+        (
+            {"items": {"properties": {"a/b": {"required": True, "type": "any"}}, "required": ["c"]}},
+            {"items": {"properties": {"a/b": {}}, "required": ["c", "a/b"]}},
+            ["/items/properties/a~1b/required", "/items/properties/a~1b/type"],
+        ),
+        ({"properties": {"required": {"enum": [{"required": True}]}}}, None, []),
+        ({"properties": [], "required": "a"}, None, []),
+        (True, None, []),
+    ],
+)
+def test_required_properties_of_draft_3_are_those_of_their_object(
+    sent: Any, converted: Any, pointers: list[str]
+) -> None:
+    schema, notes = of_draft_3(sent)
+
+    assert schema == (sent if converted is None else converted)
+    assert [note.split("'")[1] for note in notes] == pointers
 
 
 @pytest.mark.parametrize(

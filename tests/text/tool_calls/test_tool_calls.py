@@ -263,6 +263,30 @@ def test_the_faults_of_all_tools_are_one_error() -> None:
     assert "f0" not in raised.value.message
 
 
+def test_faults_of_all_kinds_are_one_error() -> None:
+    never = {
+        "type": "object",
+        "properties": {"a": {"allOf": [{"type": "null"}, {"type": "string"}]}},
+        "required": ["a"],
+    }
+    names: dict[str, Any] = {"allOf": [{"patternProperties": {name: {}}} for name in ("a", "b")]}
+    schemas: list[dict[str, Any]] = [{"properties": []}, {"type": "array"}, never, names, UNIQUE]
+    tools = [Tool(f"f{n}", parameters=one, param=f"tools[{n}]", strict=True) for n, one in enumerate(schemas)]
+
+    with pytest.raises(InvalidRequest) as raised:
+        ToolSet.of(HERMES, tools, ToolChoice())
+
+    assert raised.value.param == "tools[0]"
+    for fault in (
+        "'f0', tools[0]: it is not a valid JSON schema: at '/properties'",
+        "'f1', tools[1]: the parameters of a function are an object",
+        "'f2', tools[2]: the schema at '/properties/a': no value matches it.",
+        "'f3', tools[3]: the schema at '/allOf/1': a name may match two of its patterns",
+        "'f4', tools[4]: 'uniqueItems' at",
+    ):
+        assert fault in raised.value.message
+
+
 def test_an_error_has_the_first_twenty_faults_of_tools() -> None:
     tools = [Tool(f"f{n}", parameters=UNIQUE, param=f"p{n}", strict=True) for n in range(15)]
 
@@ -405,5 +429,5 @@ def test_parameters_whose_schema_is_false_are_left_out(compiler: GrammarCompiler
     }
 
     assert {re.sub(r"[^\w(=)]|tool_code", "", text) for text in outputs} == {"f(b=1)"}
-    with pytest.raises(InvalidRequest, match="required property 'a'"):
+    with pytest.raises(InvalidRequest, match="no value matches its required property"):
         FORMATS[name].arguments_of(Tool("f", parameters={**never, "required": ["a"]}))

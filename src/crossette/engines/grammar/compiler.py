@@ -7,6 +7,7 @@ step are llguidance's own: a grammar beyond them is refused when it is compiled,
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -240,11 +241,8 @@ def _refused(constraint: Constraint, reason: str, culprit: tuple[str, str] | Non
 
 def _reason(error: str) -> str:
     """The reason in an llguidance error, as a sentence."""
-    if "coerce_one_of" in error:
-        return (
-            "'oneOf' has alternatives that may match at once, or cannot be proven disjoint. "
-            "Send 'anyOf', or distinguish them by type or by a required 'const'."
-        )
+    if re.search(r"too (?:big|large)", error):
+        return "it needs a grammar that is too large."
     lines = [line.strip() for line in error.splitlines() if line.strip()] or ["no reason is known"]
     reason = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[0])
     return f"{reason[:300].rstrip('.')}."

@@ -49,6 +49,9 @@ class CompilerFault:
         for pattern, reason in _REASONS:
             if found := re.search(pattern, self.message):
                 return reason.format(*found.groups())
+        lines = [line.strip() for line in self.message.splitlines() if line.strip().startswith("error: ")]
+        if lines:  # of a regular expression
+            return f"{lines[0].removeprefix('error: ')[:300].rstrip('.')}."
         return "it is too complex to combine with the other keywords of the value."
 
 
@@ -93,18 +96,12 @@ def fault_of_names(properties: Sequence[str], patterns: Sequence[str]) -> str | 
 @lru_cache(maxsize=1000)
 def _fault(schema: str) -> str | None:
     message = _message(json.loads(schema) | {"x-guidance": GUIDANCE})
-    return None if message is None or message.startswith(_UNSATISFIABLE) else _reason(message)
+    if message is None or message.startswith(_UNSATISFIABLE):
+        return None
+    return CompilerFault(message).reason
 
 
 def _message(schema: dict[str, Any]) -> str | None:
     grammar = json.dumps({"grammars": [{"json_schema": schema}]})
     is_rejected, messages = llguidance.LLMatcher.validate_grammar_with_warnings(grammar, limits=LIMITS)
     return messages[0] if is_rejected else None
-
-
-def _reason(message: str) -> str:
-    if "is empty" in message:
-        return "it is too complex to combine with the other keywords of the string."
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    reason = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[0])
-    return f"{reason[:300].rstrip('.')}."

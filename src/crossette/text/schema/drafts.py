@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from crossette.text.schema.part import escaped
+
 _ANNOTATIONS: Final = ("contentEncoding", "contentMediaType")
 """Annotations that validators of drafts 6 and 7 enforce."""
 _VALUES: Final = ("enum", "const", "default", "examples", "example", "required")
@@ -15,6 +17,42 @@ _LISTS_ARE_TUPLES: Final = ("draft-04", "draft-06", "draft-07", "2019-09")
 """Drafts in which `items` may be a list."""
 
 _TUPLE_ITEM: Final = re.compile(r"(?<!/properties)(?<!/definitions)(?<!/\$defs)/items/(\d+)(?=/|$)")
+
+
+def of_draft_3(schema: Any) -> tuple[Any, list[str]]:
+    """A schema with the keywords of draft 3 that newer drafts contradict as their own, and a note about each.
+
+    A boolean `required` belongs to the property that has it, and the type `any` is none.
+    """
+    notes: list[str] = []
+    return _from_draft_3(schema, "", notes), notes
+
+
+def _from_draft_3(schema: Any, pointer: str, notes: list[str]) -> Any:
+    if isinstance(schema, list):
+        return [_from_draft_3(one, f"{pointer}/{index}", notes) for index, one in enumerate(schema)]
+    if not isinstance(schema, dict):
+        return schema
+    out: dict[str, Any] = {}
+    required = [name for name, one in _members(schema.get("properties")) if one.get("required") is True]
+    for keyword, value in schema.items():
+        at = f"{pointer}/{escaped(keyword)}"
+        if keyword == "required" and isinstance(value, bool):
+            notes.append(f"'{at}' is a boolean, as in draft 3. Send the names of required properties, as a list.")
+        elif keyword == "type" and value == "any":
+            notes.append(f"'{at}' is 'any', as in draft 3. Omit it.")
+        elif keyword in _NAMED and isinstance(value, dict):
+            out[keyword] = {name: _from_draft_3(one, f"{at}/{escaped(name)}", notes) for name, one in value.items()}
+        else:
+            out[keyword] = value if keyword in _VALUES else _from_draft_3(value, at, notes)
+    if required and isinstance(out.get("required", []), list):
+        out["required"] = list(dict.fromkeys([*out.get("required", []), *required]))
+    return out
+
+
+def _members(properties: Any) -> list[tuple[str, dict[str, Any]]]:
+    found = properties.items() if isinstance(properties, dict) else ()
+    return [(name, one) for name, one in found if isinstance(one, dict)]
 
 
 def of_one_draft(schema: Any) -> Any:

@@ -20,6 +20,8 @@ class JsonValidator:
     """Validates JSON texts. Raises ValueError, with pointer and reason, for a schema that violates its meta-schema."""
 
     def __init__(self, schema: Any) -> None:
+        if not isinstance(schema, dict | bool):
+            raise ValueError("a schema is an object, true or false")
         try:
             self._validator = jsonschema_rs.validator_for(
                 of_one_draft(schema),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crossette.errors import InvalidRequest, Unsupported
+from crossette.errors import Unsupported
 from crossette.text.lark import json_of
 from crossette.text.python_reader import python_value
 from crossette.text.reader import SPACE, Malformed, Reader, Reading
@@ -75,11 +75,6 @@ def _parameters(schema: Mapping[str, Any], tool: Tool, format_name: str) -> Mapp
     """The properties of an enforced schema that has only properties, with valid Python names."""
     properties: Mapping[str, Any] = schema.get("properties", {})
     never = {name for name, value in properties.items() if value is False}
-    if never & set(schema.get("required", ())):
-        raise InvalidRequest(
-            f"The function '{tool.name}' requires a parameter whose schema is false, which no value matches.",
-            param=tool.param,
-        )
     is_closed = schema.get("additionalProperties") is False
     if schema.keys() - _PROPERTIES_ALONE or not is_closed or not all(name.isidentifier() for name in properties):
         raise Unsupported(

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from crossette.errors import InvalidRequest, OutputMismatch
-from crossette.text.output_format import OutputFormat, UnenforceableSchema
+from crossette.text.output_format import OutputFormat, UnusableSchema
 from crossette.text.pieces import ToolCall
+from crossette.text.schema.report import MAX_FAULTS
 from crossette.text.tool_calls.format import ToolFormat
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 
@@ -63,25 +64,22 @@ class ToolSet:
         return None if unknown is None else f"it calls '{unknown}', which is not allowed"
 
 
-_MAX_FAULTS = 20
-
-
 def _argument_formats(tools: Sequence[Tool]) -> dict[str, OutputFormat]:
     formats: dict[str, OutputFormat] = {}
-    faulty: list[tuple[Tool, UnenforceableSchema]] = []
+    faulty: list[tuple[Tool, UnusableSchema]] = []
     for tool in tools:
         try:
             formats[tool.name] = tool.argument_format()
-        except UnenforceableSchema as error:
+        except UnusableSchema as error:
             faulty.append((tool, error))
     if faulty:
         raise _unenforceable(faulty)
     return formats
 
 
-def _unenforceable(faulty: Sequence[tuple[Tool, UnenforceableSchema]]) -> InvalidRequest:
+def _unenforceable(faulty: Sequence[tuple[Tool, UnusableSchema]]) -> InvalidRequest:
     """The first faults of all tools as one error, with the field of the first tool."""
     faults = [f"'{tool.name}', {tool.param}: {fault}" for tool, error in faulty for fault in error.faults]
-    more = f" There are {len(faults) - _MAX_FAULTS} more." if len(faults) > _MAX_FAULTS else ""
-    listed = " ".join(faults[:_MAX_FAULTS])
+    more = f" There are {len(faults) - MAX_FAULTS} more." if len(faults) > MAX_FAULTS else ""
+    listed = " ".join(faults[:MAX_FAULTS])
     return InvalidRequest(f"The parameters of functions cannot be enforced. {listed}{more}", param=faulty[0][0].param)

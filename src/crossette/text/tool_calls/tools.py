@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from crossette.errors import InvalidRequest
-from crossette.text.output_format import OutputFormat, json_schema
+from crossette.text.output_format import OutputFormat, UnusableSchema, json_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +30,11 @@ class Tool:
         return {"type": "function", "function": function}
 
     def argument_format(self) -> OutputFormat:
-        """The format of its arguments. Raises InvalidRequest, with `param`, for a schema that cannot be enforced."""
+        """The format of its arguments. Raises UnusableSchema for a schema that cannot be enforced."""
         kinds = self.parameters.get("type", "object")
         if kinds != "object" and (not isinstance(kinds, list) or "object" not in kinds):
-            raise InvalidRequest(
-                f"The parameters of a function are an object, but those of '{self.name}' have the type {kinds!r}.",
-                param=self.param,
-            )
+            fault = f"the parameters of a function are an object, but those of '{self.name}' have the type {kinds!r}."
+            raise UnusableSchema(f"{fault[0].upper()}{fault[1:]}", [fault], self.param)
         return json_schema(self._object, self.param, strict=self.strict)
 
     def enforced_schema(self) -> dict[str, Any]:
