@@ -25,6 +25,7 @@ from crossette.text.tool_calls.prompt import with_tools
 from crossette.text.tool_calls.tool_set import ToolSet
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 from crossette.types import Constraint
+from support.schema_walks import accepts
 from support.template_corpus import published
 
 END = 257
@@ -296,11 +297,66 @@ def test_an_error_has_the_first_twenty_faults_of_tools() -> None:
     assert raised.value.message.count(" at '/properties") == 20
 
 
-def test_parameters_that_keyword_arguments_cannot_express_are_rejected() -> None:
-    tool = Tool("f", "", {"type": "object", "additionalProperties": {"type": "string"}})
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        {"type": "object", "allOf": [{"patternProperties": {"^a": {"type": "string"}}}]},
+        {"type": "object", "properties": {"a b": {}}},
+    ],
+)
+def test_parameters_that_keyword_arguments_cannot_express_are_rejected(parameters: Any) -> None:
+    tool = Tool("f", "", parameters)
 
     with pytest.raises(Unsupported, match="'f' are more than named properties"):
         tool_grammar(FORMATS["llama-pythonic"], [tool], ToolChoice(), lambda text: None)
+
+
+WHERE = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 9}}, "required": ["city"]}
+SHAPED: list[tuple[dict[str, Any], list[str], list[str]]] = [
+    (
+        {"allOf": [WHERE, {"properties": {"days": {"type": "integer"}, "city": {"minLength": 2}}}]},
+        ['[f(city="Rome")]', '[f(city="Rome", days=3)]'],
+        ['[f(city="R")]', "[f(days=3)]", '[f(city="Rome", town="Rome")]'],
+    ),
+    (
+        {"anyOf": [WHERE, {"properties": {"zip": {"type": "integer"}}, "required": ["zip"]}]},
+        ['[f(city="Rome")]', "[f(zip=80331)]"],
+        ["[f()]", '[f(city="Rome", zip=80331)]'],
+    ),
+    (
+        {
+            "properties": {"a": {"type": "boolean"}, "b": {"type": "integer"}},
+            "anyOf": [{"required": ["a"]}, {"required": ["b"]}],
+        },
+        ["[f(a=True)]", "[f(b=1)]", "[f(a=False, b=1)]"],
+        ["[f()]"],
+    ),
+    (
+        {"$ref": "#/$defs/where", "properties": {"own": {"type": "null"}}, "$defs": {"where": WHERE}},
+        ['[f(city="Rome")]', '[f(city="Rome", own=null)]'],
+        ["[f(own=null)]"],
+    ),
+    (
+        {"properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "dependentRequired": {"a": ["b"]}},
+        ["[f()]", "[f(b=1)]", "[f(a=1, b=1)]"],
+        ["[f(a=1)]"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("parameters", "allowed", "forbidden"), SHAPED)
+def test_keyword_arguments_may_have_several_shapes(
+    compiler: GrammarCompiler, parameters: dict[str, Any], allowed: list[str], forbidden: list[str]
+) -> None:
+    tool = Tool("f", "", {"type": "object", **parameters}, strict=True)
+    source = tool_grammar(FORMATS["llama-pythonic"], [tool], ToolChoice("required"), lambda text: None)
+
+    def accepts_call(text: str) -> bool:
+        return accepts(compiler.matcher(Constraint("lark", source)), text)
+
+    assert [text for text in allowed if not accepts_call(text)] == []
+    assert [text for text in forbidden if accepts_call(text)] == []
 
 
 # --- detection of the format ---

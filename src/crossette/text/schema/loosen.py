@@ -78,7 +78,7 @@ class _Loosener:
             if found is None:
                 kept.append(piece)
                 continue
-            if found.is_unsatisfiable or not kept:  # it is no combination
+            if found.is_unsatisfiable or not (kept or found.is_circular):  # it is no combination
                 raise _unenforceable(node, found)
             self._report.leave_out_schema(pointer, found.reason)
             left_out += 1

@@ -13,12 +13,10 @@ from crossette.text.lark import json_of
 from crossette.text.python_reader import python_value
 from crossette.text.reader import SPACE, Malformed, Reader, Reading
 from crossette.text.tool_calls.format import NAME, Calls, ToolFormat
+from crossette.text.tool_calls.shapes import SCHEMA_WIDE, Shape, shapes_of
 from crossette.text.tool_calls.tools import Tool
 
 _MAX_NAME = 64
-_SCHEMA_WIDE = ("$defs", "x-guidance")
-"""Keywords of an enforced schema that apply to all its parts."""
-_PROPERTIES_ALONE = frozenset(("type", "properties", "required", "additionalProperties", "$comment", *_SCHEMA_WIDE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +37,8 @@ class PythonicCalls(ToolFormat):
     def arguments_of(self, tool: Tool) -> str:
         """Parameters in schema order, the required ones first. Their values are JSON, except for booleans."""
         schema = tool.enforced_schema()
-        required = schema.get("required", ())
-        properties = _parameters(schema, tool, self.name)
-        expressions = {name: f'"{name}=" {_value(value, schema)}' for name, value in properties.items()}
-        required_expressions = [expressions[name] for name in expressions if name in required]
-        optional_expressions = [expressions[name] for name in expressions if name not in required]
-        rest = [f'(", " {value})?' for value in optional_expressions]
-        if required_expressions:
-            return " ".join([' ", " '.join(required_expressions), *rest])
-        # The first parameter has no comma before it.
-        beginnings = [" ".join([value, *rest[index + 1 :]]) for index, value in enumerate(optional_expressions)]
-        return f"({' | '.join(beginnings)})?" if beginnings else '""'
+        expressions = [_arguments(shape, schema) for shape in _shapes(schema, tool, self.name)]
+        return f"({' | '.join(expressions)})" if len(expressions) > 1 else expressions[0]
 
     @property
     def bare_pattern(self) -> str:
@@ -71,24 +60,35 @@ class PythonicCalls(ToolFormat):
             reader.hold()
 
 
-def _parameters(schema: Mapping[str, Any], tool: Tool, format_name: str) -> Mapping[str, Any]:
-    """The properties of an enforced schema that has only properties, with valid Python names."""
-    properties: Mapping[str, Any] = schema.get("properties", {})
-    never = {name for name, value in properties.items() if value is False}
-    is_closed = schema.get("additionalProperties") is False
-    if schema.keys() - _PROPERTIES_ALONE or not is_closed or not all(name.isidentifier() for name in properties):
+def _shapes(schema: Mapping[str, Any], tool: Tool, format_name: str) -> list[Shape]:
+    """The shapes of an enforced schema whose properties are all named, by valid Python names."""
+    shapes = shapes_of(schema)
+    if not shapes or not all(name.isidentifier() for shape in shapes for name in shape.properties):
         raise Unsupported(
             f"The parameters of the function '{tool.name}' are more than named properties, and the model's tool "
             f"format '{format_name}' supports keyword arguments only. Describe them by 'properties' and 'required' "
             "alone.",
             param=tool.param,
         )
-    return {name: value for name, value in properties.items() if name not in never}
+    return shapes
+
+
+def _arguments(shape: Shape, schema: Mapping[str, Any]) -> str:
+    """The arguments of one shape as a Lark expression."""
+    expressions = {name: f'"{name}=" {_value(value, schema)}' for name, value in shape.properties.items()}
+    required = [expressions[name] for name in expressions if name in shape.required]
+    optional = [expressions[name] for name in expressions if name not in shape.required]
+    rest = [f'(", " {value})?' for value in optional]
+    if required:
+        return " ".join([' ", " '.join(required), *rest])
+    # The first parameter has no comma before it.
+    beginnings = [" ".join([value, *rest[index + 1 :]]) for index, value in enumerate(optional)]
+    return f"({' | '.join(beginnings)})?" if beginnings else '""'
 
 
 def _value(schema: Any, root: Mapping[str, Any]) -> str:
     """A property's value as a Lark expression. It carries the definitions of the whole schema, for its references."""
-    schema_wide = {key: root[key] for key in _SCHEMA_WIDE if key in root}
+    schema_wide = {key: root[key] for key in SCHEMA_WIDE if key in root}
     if not isinstance(schema, Mapping):
         return json_of(schema_wide)
     if schema.get("type") == "boolean" and not {"enum", "const"} & schema.keys():
