@@ -82,6 +82,15 @@ def _keywords(inner: Strategy) -> dict[str, Strategy]:
         "unevaluatedProperties": st.just(False),
         "nullable": st.booleans(),
         "x-note": values,
+        "maxProperties": counts,
+        "contains": inner,
+        "propertyNames": inner,
+        "dependentRequired": st.dictionaries(
+            st.sampled_from(NAMES[:3]), st.lists(st.sampled_from(NAMES[:3]), max_size=2, unique=True), max_size=2
+        ),
+        "dependentSchemas": st.dictionaries(st.sampled_from(NAMES[:3]), inner, max_size=2),
+        "then": inner,
+        "else": inner,
     }
 
 
@@ -128,11 +137,13 @@ parameters: Strategy = (
     | schemas().filter(lambda schema: isinstance(schema, dict))
     | schemas().map(lambda schema: {"type": "object", "properties": {"a": schema, "b": {"type": "boolean"}}})
 )
-functions: Strategy = st.fixed_dictionaries(
-    # strict: else an answer may violate a keyword that is only checked, which is an error
-    {"name": tool_names, "strict": st.just(True)},
-    optional={"description": texts, "parameters": parameters},
-)
+
+
+def functions(*, strict: bool) -> Strategy:
+    """Functions. If they are not strict, an answer may violate a keyword that is only checked, which is an error."""
+    return st.fixed_dictionaries(
+        {"name": tool_names, "strict": st.just(strict)}, optional={"description": texts, "parameters": parameters}
+    )
 
 
 def choices(names: list[str]) -> Strategy:
@@ -159,12 +170,15 @@ def choices(names: list[str]) -> Strategy:
 
 
 @st.composite
-def tools_sent(draw: st.DrawFn) -> dict[str, Any]:
+def tools_sent(draw: st.DrawFn, *, strict: bool = True) -> dict[str, Any]:
     """The fields of a request with tools and a tool choice: the current ones, or the deprecated ones."""
     has_duplicates = draw(st.integers(0, 19)) == 0
     functions_sent = draw(
         st.lists(
-            functions, min_size=1, max_size=3, unique_by=None if has_duplicates else lambda function: function["name"]
+            functions(strict=strict),
+            min_size=1,
+            max_size=3,
+            unique_by=None if has_duplicates else lambda function: function["name"],
         )
     )
     names = [function["name"] for function in functions_sent]
