@@ -91,16 +91,11 @@ class Objects:
             deque(validator(_without_drafts(schema), registry=REGISTRY).iter_errors(data), maxlen=0)
         self._notes += self._conditional_notes
 
-    def ordered(self, data: Any) -> Any:
-        """The instance with its keys in the order in which a grammar generates them, and integers without `.0`."""
-        if isinstance(data, dict):
-            declared = [name for keyword in ("properties", "required") for name in self._names(keyword, data)]
-            rank = {name: index for index, name in reversed(list(enumerate(declared)))}
-            names = sorted(data, key=lambda name: rank.get(name, len(declared)))
-            return {name: self.ordered(data[name]) for name in names}
-        if isinstance(data, list):
-            return [self.ordered(item) for item in data]
-        return int(data) if isinstance(data, float) and data.is_integer() and abs(data) < 2**53 else data
+    def keys(self, data: dict[str, Any]) -> list[str]:
+        """The keys of an object in the order in which a grammar generates them."""
+        declared = [name for keyword in ("properties", "required") for name in self._names(keyword, data)]
+        rank = {name: index for index, name in reversed(list(enumerate(declared)))}
+        return sorted(data, key=lambda name: rank.get(name, len(declared)))
 
     def has_undeclared_keys(self, data: Any) -> bool:
         """Whether an object has a key that no schema with `properties` declares, without a rule for such keys."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import llguidance
 
@@ -13,7 +15,7 @@ from crossette.errors import ConstraintFailed
 from crossette.testing.fake_tokenizer import IM_END, FakeTokenizer
 from crossette.types import Constraint
 from schemas.cases import Case, Instance
-from schemas.validators import Validators
+from schemas.validators import Objects, Validators
 
 
 class Walk(StrEnum):
@@ -54,13 +56,7 @@ class Instances:
         if validators.is_valid(data) != instance.is_valid:
             return Walked(Walk.DISPUTED)
         objects = validators.objects(data)
-        text = json.dumps(objects.ordered(data), ensure_ascii=False)
-        num_allowed = self._num_allowed(text.encode(), constraint)
-        if (
-            num_allowed is not None
-            and self._num_allowed(json.dumps(data, ensure_ascii=False).encode(), constraint) is None
-        ):
-            num_allowed = None  # several schemas of an object may disagree about the order
+        text, num_allowed = self._tried(data, objects, constraint)
         if num_allowed is None:
             return Walked(Walk.ALLOWED) if instance.is_valid else Walked(Walk.UNCHECKED, text[:300])
         if not instance.is_valid:
@@ -68,6 +64,21 @@ class Instances:
         before, after = text.encode()[:num_allowed].decode(errors="replace"), text.encode()[num_allowed:]
         detail = f"{before[-80:]} >>> {after[:60].decode(errors='replace')}"
         return Walked(Walk.CLOSED if objects.has_undeclared_keys(data) else Walk.FORBIDDEN, detail)
+
+    def _tried(self, data: Any, objects: Objects, constraint: Constraint) -> tuple[str, int | None]:
+        """The text of an instance, and how many of its bytes the mask allows; None if it allows all.
+
+        An object gets its own order of keys if the mask forbids that of the schema: several schemas may disagree.
+        """
+        own_order: set[int] = set()
+        while True:
+            notation = Notation(objects, own_order)
+            notation.write(data)
+            num_allowed = self._num_allowed(notation.text, constraint)
+            reordered = None if num_allowed is None else notation.innermost(num_allowed)
+            if reordered is None:
+                return notation.text.decode(), num_allowed
+            own_order.add(reordered)
 
     def _num_allowed(self, text: bytes, constraint: Constraint) -> int | None:
         """How many bytes the mask allows; None if it allows all, and an end after them."""
@@ -80,6 +91,40 @@ class Instances:
             return None if matcher.is_accepting else len(text)
         except ConstraintFailed:
             return index
+
+
+class Notation:
+    """An instance in the server's notation: integers without `.0`, and keys in the order of the schema or their own."""
+
+    def __init__(self, objects: Objects, own_order: Set[int]) -> None:
+        self.text = b""
+        self._objects = objects
+        self._own_order = own_order
+        self._spans: list[tuple[int, int, int]] = []
+        """The first and the last byte of each object that has another order, and its `id`; inner ones first."""
+
+    def write(self, data: Any) -> None:
+        if isinstance(data, dict):
+            begin, own = len(self.text), list(data)
+            keys = own if id(data) in self._own_order else self._objects.keys(data)
+            items = [(f"{json.dumps(key, ensure_ascii=False)}: ", data[key]) for key in keys]
+            self._write_all("{}", items)
+            self._spans += [(begin, len(self.text), id(data))] if keys != own else []
+        elif isinstance(data, list):
+            self._write_all("[]", [("", item) for item in data])
+        else:
+            is_integer = isinstance(data, float) and data.is_integer() and abs(data) < 2**53
+            self.text += json.dumps(int(data) if is_integer else data, ensure_ascii=False).encode()
+
+    def _write_all(self, brackets: str, items: Sequence[tuple[str, Any]]) -> None:
+        for index, (before, item) in enumerate(items):
+            self.text += ((", " if index else brackets[0]) + before).encode()
+            self.write(item)
+        self.text += (brackets[1] if items else brackets).encode()
+
+    def innermost(self, position: int) -> int | None:
+        """The `id` of the innermost object around a byte whose keys are not in their own order."""
+        return next((key for begin, end, key in self._spans if begin <= position < end), None)
 
 
 def compiles_alone(case: Case) -> str:
