@@ -142,7 +142,7 @@ def test_gbnf_beyond_the_limits_with_terminals_is_compiled_without_them(compiler
     doubled = "\n".join(f"r{number} ::= r{number + 1} [b-d]? r{number + 1}" for number in range(20))
     gbnf = f'root ::= r0\n{doubled}\nr20 ::= "a" | "0"'
 
-    with pytest.raises(InvalidRequest, match="too big"):
+    with pytest.raises(InvalidRequest, match="too large"):
         compiler.matcher(Constraint("lark", to_lark(gbnf)))
     assert compiler.matcher(Constraint("gbnf", gbnf)).allowed()[ord("0")]
 
