@@ -58,6 +58,8 @@ class PooledModel:
     """Requests that use the model or wait for it."""
     last_used: float = 0
     """When the last request ended or the model was loaded, in seconds of a monotonic clock."""
+    is_expected: bool = False
+    """Whether a request was answered that it can retry once the model is loaded."""
     loading_since: float = 0
     failed_at: float = 0
     num_loads: int = 0

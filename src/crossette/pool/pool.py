@@ -57,7 +57,7 @@ class ModelPool:
         sources: Iterable[ModelSource],
         *,
         memory: int | None = None,
-        max_wait_s: float = 120.0,
+        max_wait_s: float = 60.0,
         max_waiting: int = 512,
         min_idle_s: float = MIN_IDLE_S,
         clock: Callable[[], float] = monotonic,
@@ -169,8 +169,11 @@ class ModelPool:
         return max(0, begun + model.load_s - self._clock())
 
     def _still_loading(self, model: PooledModel, expected: float) -> ModelLoading:
+        model.is_expected = True
         return ModelLoading(
-            f"The model '{model.name}' is being loaded. Retry later.", retry_after=expected or _UNKNOWN_S
+            f"The model '{model.name}' is being loaded. Retry later.",
+            hint="--max-wait and --max-waiting are the limits",
+            retry_after=expected or _UNKNOWN_S,
         )
 
     def _failure(self, model: PooledModel) -> ModelUnavailable | ShuttingDown:
@@ -196,7 +199,7 @@ class ModelPool:
                 if await self._has_room(model):
                     await self._load_in_thread(model)
         finally:
-            model.loading, model.loading_since = None, 0
+            model.loading, model.loading_since, model.is_expected = None, 0, False
 
     async def _load_in_thread(self, model: PooledModel) -> None:
         model.loading_since = begun = self._clock()
@@ -232,7 +235,7 @@ class ModelPool:
     async def _has_room(self, model: PooledModel) -> bool:
         """Unload others, or wait until they may be, until the model fits. False if no request waits for it any more."""
         while self.memory is not None:
-            if not model.num_users:
+            if not model.num_users and not model.is_expected:
                 model.state = ModelState.ASLEEP if model.load_s is not None else ModelState.COLD
                 return False
             room = room_for(

@@ -20,6 +20,3 @@ class LoadingSettings:
     idle_unload: Seconds = setting(
         0.0, "Unload a model after this many seconds without a request; the next one loads it again. 0 turns it off."
     )
-    max_load_wait: Seconds = setting(
-        120.0, "Most seconds that a request waits until its model is loaded; then it is rejected with 503."
-    )

@@ -73,7 +73,7 @@ def model_pool(chosen: Sequence[Served], settings: Settings) -> ModelPool:
     return ModelPool(
         [source_of(served, settings, free=free, num_models=len(chosen)) for served in chosen],
         memory=parse_memory(settings.loading.memory, free),
-        max_wait_s=settings.loading.max_load_wait,
+        max_wait_s=settings.queue.max_wait,
         max_waiting=settings.queue.max_waiting,
     )
 
