@@ -22,8 +22,8 @@ class QueueSettings:
 
     max_wait: Seconds = setting(
         60.0,
-        "Reject a request with 503 if it is expected to wait longer than this many seconds in the queue, or waits longer"
-        " until its model is loaded.",
+        "Reject a request with 503 if it is expected to wait longer than this many seconds in the queue, or waits"
+        " longer until its model is loaded.",
     )
     max_waiting: Count = setting(
         512, "Reject a request with 503 if it cannot start at once and this many choices wait in the queue already."
