@@ -21,6 +21,10 @@ Some keywords cannot be enforced token by token. `strict: true`, in `response_fo
 refuses them: the error is a 400 with the JSON pointer and the keyword of each. Otherwise they are left out of the
 grammar, and only the validator checks them. The header `x-crossette-checked` lists them, the log does, too.
 
+Nor can all schemas of one value be combined: overlapping patterns of names, or several long patterns of a string, from
+different parts of an `allOf`. As many as possible are enforced together. The others are treated in the same way, with
+the pointer of the schema in place of a keyword.
+
 An answer that fails the check is sampled again within the same request, up to `--max-attempts` times in all (3). The
 seed of attempt k is derived from the request's seed, the choice's index and k, so the same request gives the same text.
 The tokens of all attempts count, in `usage` (`completion_tokens_details.retried_tokens` are those of failed attempts),
@@ -34,9 +38,11 @@ check ends the request. What `max_tokens` cuts is not checked.
 
 The grammar closes an object with `properties` and no rule for additional ones, as with `additionalProperties: false`:
 small models fill an open object with endless keys. A property that is required and not listed may have any value.
+Objects have their properties in the order of the schema, and required ones that it does not list after them.
 
 Without `$schema` a schema is of draft 2020-12, and may have `items` as a list, `dependencies`, and exclusive bounds as
-booleans, of older drafts, and `nullable` next to `type`, of OpenAPI 3.0. `$ref` resolves against the nearest `$id`;
+booleans, of older drafts, and `nullable` next to `type`, of OpenAPI 3.0. A boolean as `required`, of draft 3, names a
+required property; the notes report it, and `strict` refuses it. `$ref` resolves against the nearest `$id`;
 a reference to anything outside the schema is an error.
 
 Names of keywords are compared as they are. A misspelled one is an annotation, which the header

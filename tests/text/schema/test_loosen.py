@@ -141,10 +141,10 @@ def test_the_compiler_is_called_a_limited_number_of_times(monkeypatch: pytest.Mo
         return fault_of_schema(schema)
 
     monkeypatch.setattr(loosen, "fault_of_schema", counted)
-    overlapping = {"allOf": [{"patternProperties": {f"{number}": NUMBERS}} for number in range(30)]}
-    schema = closed(**{f"p{number}": overlapping for number in range(30)})
+    overlapping = {"allOf": [{"patternProperties": {f"{number}": NUMBERS}} for number in range(40)]}
+    schema = closed(**{f"p{number}": overlapping for number in range(40)})
 
     with pytest.raises(InvalidRequest, match="a name may match two of its patterns"):
         output_format.json_schema(schema, "p")
 
-    assert num_compiled < 250
+    assert num_compiled < 1100

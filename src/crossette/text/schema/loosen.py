@@ -14,9 +14,9 @@ from crossette.text.schema.compiles import CompilerFault, fault_of_schema
 from crossette.text.schema.part import Unenforceable
 from crossette.text.schema.report import Report
 
-_MAX_COMPILED: Final = 200
-_MAX_CHARACTERS: Final = 3_000_000
-"""Of all schemas that are compiled to find what to leave out, together."""
+_MAX_COMPILED: Final = 1000
+_MAX_CHARACTERS: Final = 20_000_000
+"""Of all schemas that are compiled to find what to leave out, together: some seconds."""
 _SCHEMA_WIDE: Final = ("$defs", "x-guidance")
 _NO_KEYWORDS: Final = ("$comment", *_SCHEMA_WIDE)
 _VALUES: Final = ("enum", "const")
@@ -44,15 +44,13 @@ class _Loosener:
         self._num_characters = 0
 
     def fault_of(self, node: Node) -> CompilerFault | None:
-        fault = fault_of_schema(self._whole(node))
+        whole = node | {key: self._root[key] for key in _SCHEMA_WIDE if key in self._root}
+        fault = fault_of_schema(whole)
         self._num_compiled += 1
-        self._num_characters += len(json.dumps(node)) if fault else 0
+        self._num_characters += len(json.dumps(whole)) if fault or self._num_compiled > 1 else 0
         if fault and (self._num_compiled > _MAX_COMPILED or self._num_characters > _MAX_CHARACTERS):
             raise _unenforceable(self._root, fault)
         return fault
-
-    def _whole(self, node: Node) -> Node:
-        return node | {key: self._root[key] for key in _SCHEMA_WIDE if key in self._root}
 
     def culprit(self, node: Node, fault: CompilerFault, path: tuple[str, ...] = ()) -> Node:
         """The innermost schema with a fault of this kind. `path`: the references on the way to it."""
