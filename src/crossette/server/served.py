@@ -23,10 +23,10 @@ from crossette.server.model_settings import MODEL_SETTINGS, ModelSettings
 from crossette.server.settings import Settings
 from crossette.text.tool_calls.families import FORMATS
 
-_KV_SHARE = 30.0
-"""The most that the KV cache of one of several models takes by default, in percent of the free memory."""
-_ALL_KV_SHARES = 60.0
-"""What the KV caches of several models take together."""
+_KV_SHARE = 0.30
+"""The most that the KV cache of one of several models takes by default, of the free memory."""
+_ALL_KV_SHARES = 0.75
+"""What the KV caches of several models take together by default, of the memory for all models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +154,9 @@ def source_of(served: Served, settings: Settings, *, free: int, num_models: int)
     own = served.settings
     engines = dict(settings.engines)
     options = dataclasses.replace(engines[own.engine], **served.options)
-    share = min(_KV_SHARE, _ALL_KV_SHARES / num_models)
-    kv_bytes = parse_memory(options.kv_cache or f"{share:g}%", free)
+    memory = parse_memory(settings.loading.memory, free)
+    default = int(min(_KV_SHARE * free, _ALL_KV_SHARES * memory / num_models))
+    kv_bytes = parse_memory(options.kv_cache, free) if options.kv_cache else default
     if num_models > 1:  # the free memory depends on the models that are loaded already
         options = dataclasses.replace(options, kv_cache=str(kv_bytes))
     engines[own.engine] = options
