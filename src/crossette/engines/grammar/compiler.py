@@ -242,7 +242,7 @@ def _refused(constraint: Constraint, reason: str, culprit: tuple[str, str] | Non
 def _reason(error: str) -> str:
     """The reason in an llguidance error, as a sentence."""
     if re.search(r"too (?:big|large)", error):
-        return "it needs a grammar that is too large."
+        return "it is too large for the grammar compiler."
     lines = [line.strip() for line in error.splitlines() if line.strip()] or ["no reason is known"]
     reason = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[0])
     return f"{reason[:300].rstrip('.')}."

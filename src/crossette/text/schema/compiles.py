@@ -63,7 +63,7 @@ _REASONS: Final = (
     (r"not disjoint", "a name may match two of its patterns, which must be disjoint."),
     (r"circular references", "it refers back to itself next to other keywords of the same value."),
     (r"intersection stack level", "too many schemas of the same value are nested in each other."),
-    (r"too (?:big|large)", "it needs a grammar that is too large; simplify it."),
+    (r"too (?:big|large)", "it is too large for the grammar compiler."),
     (r"is empty", "it is too complex to combine with the other keywords of the string."),
 )
 
