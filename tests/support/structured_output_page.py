@@ -42,8 +42,8 @@ Objects have their properties in the order of the schema, and required ones that
 
 Without `$schema` a schema is of draft 2020-12, and may have `items` as a list, `dependencies`, and exclusive bounds as
 booleans, of older drafts, and `nullable` next to `type`, of OpenAPI 3.0. A boolean as `required`, of draft 3, names a
-required property; the notes report it, and `strict` refuses it. `$ref` resolves against the nearest `$id`;
-a reference to anything outside the schema is an error.
+required property, and an unknown `$schema` is ignored; the notes report both, and `strict` refuses them.
+`$ref` resolves against the nearest `$id`; a reference to anything outside the schema is an error.
 
 Names of keywords are compared as they are. A misspelled one is an annotation, which the header
 `x-crossette-schema-notes` and the log report.

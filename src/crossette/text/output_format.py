@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossette.errors import InvalidRequest, OutputMismatch
-from crossette.text.schema.drafts import of_draft_3
+from crossette.text.schema.drafts import of_known_draft
 from crossette.text.schema.part import Unenforceable
 from crossette.text.schema.rebuild import enforceable
 from crossette.text.schema.validator import JsonValidator
@@ -55,13 +55,14 @@ class UnusableSchema(InvalidRequest):
 def json_schema(schema: Any, param: str, *, strict: bool = False) -> OutputFormat:
     """JSON of a schema. Keywords that a grammar cannot enforce are only checked, or refused if it is `strict`.
 
-    In a schema that is not strict, booleans as `required` have their meaning of draft 3.
+    In a schema that is not strict, booleans as `required` have their meaning of draft 3, and an unknown `$schema` is
+    ignored.
 
     Raises UnusableSchema, with `param`, for a schema that is not valid, or cannot be enforced.
     """
     notes: list[str] = []
     if not strict:
-        schema, notes = of_draft_3(schema)
+        schema, notes = of_known_draft(schema)
     try:
         validator = JsonValidator(schema)
     except ValueError as error:

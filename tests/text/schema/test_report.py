@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crossette.text.schema.drafts import of_draft_3, of_one_draft
+from crossette.text.schema.drafts import of_known_draft, of_one_draft
 from crossette.text.schema.keywords import misspelled
 from crossette.text.schema.part import Part, Unenforceable
 from crossette.text.schema.rebuild import enforceable
@@ -125,12 +125,27 @@ def test_a_schema_is_converted_to_one_draft(sent: Any, converted: Any) -> None:
         ({"properties": {"required": {"enum": [{"required": True}]}}}, None, []),
         ({"properties": [], "required": "a"}, None, []),
         (True, None, []),
+        ({"$schema": "https://json-schema.org/draft/2019-09/schema", "divisibleBy": 2}, None, []),
+        ({"$schema": "https://example.com/own", "divisibleBy": 2}, {"divisibleBy": 2}, ["/$schema"]),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-03/schema#",
+                "properties": {"a": {"divisibleBy": 2, "required": True}, "extends": {"disallow": ["string", "null"]}},
+                "extends": {"dependencies": {"a": "b", "c": ["d"]}},
+            },
+            {
+                "properties": {"a": {"multipleOf": 2}, "extends": {"not": {"type": ["string", "null"]}}},
+                "allOf": [{"dependencies": {"a": ["b"], "c": ["d"]}}],
+                "required": ["a"],
+            },
+            ["/properties/a/required", "/$schema"],
+        ),
     ],
 )
-def test_required_properties_of_draft_3_are_those_of_their_object(
+def test_required_properties_of_known_draft_are_those_of_their_object(
     sent: Any, converted: Any, pointers: list[str]
 ) -> None:
-    schema, notes = of_draft_3(sent)
+    schema, notes = of_known_draft(sent)
 
     assert schema == (sent if converted is None else converted)
     assert [note.split("'")[1] for note in notes] == pointers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from crossette.text.schema.part import escaped
@@ -19,32 +20,61 @@ _LISTS_ARE_TUPLES: Final = ("draft-04", "draft-06", "draft-07", "2019-09")
 _TUPLE_ITEM: Final = re.compile(r"(?<!/properties)(?<!/definitions)(?<!/\$defs)/items/(\d+)(?=/|$)")
 
 
-def of_draft_3(schema: Any) -> tuple[Any, list[str]]:
-    """A schema with the keywords of draft 3 that newer drafts contradict as their own, and a note about each.
+def of_known_draft(schema: Any) -> tuple[Any, list[str]]:
+    """A schema in a draft that validators know, and a note about each change of its meaning.
 
-    A boolean `required` belongs to the property that has it, and the type `any` is none.
+    A boolean `required`, of draft 3, belongs to the property that has it, and the type `any` is none. An unknown
+    `$schema` is dropped.
     """
     notes: list[str] = []
-    return _from_draft_3(schema, "", notes), notes
+    declared = schema.get("$schema") if isinstance(schema, dict) else None
+    is_draft_3 = isinstance(declared, str) and "draft-03" in declared
+    converted = _from_draft_3(schema, "", notes, _OF_DRAFT_3 if is_draft_3 else {})
+    if isinstance(declared, str) and not _KNOWN_DRAFT.search(declared):
+        notes.append(f"'/$schema' is '{declared[:80]}': the schema is read as one of draft 2020-12.")
+        del converted["$schema"]
+    return converted, notes
 
 
-def _from_draft_3(schema: Any, pointer: str, notes: list[str]) -> Any:
+_KNOWN_DRAFT: Final = re.compile(r"^https?://json-schema\.org/(draft-0[467]|draft/2019-09|draft/2020-12)/schema#?$")
+_OF_DRAFT_3: Final[dict[str, Callable[[Any], tuple[str, Any]]]] = {
+    "divisibleBy": lambda value: ("multipleOf", value),
+    "extends": lambda value: ("allOf", value if isinstance(value, list) else [value]),
+    "disallow": lambda value: ("not", {"type": value}),
+    "dependencies": lambda value: ("dependencies", _lists(value)),
+}
+"""Keywords of draft 3 under their later names."""
+
+
+def _lists(dependencies: Any) -> Any:
+    if not isinstance(dependencies, dict):
+        return dependencies
+    return {name: [one] if isinstance(one, str) else one for name, one in dependencies.items()}
+
+
+def _from_draft_3(
+    schema: Any, pointer: str, notes: list[str], renamed: Mapping[str, Callable[[Any], tuple[str, Any]]]
+) -> Any:
     if isinstance(schema, list):
-        return [_from_draft_3(one, f"{pointer}/{index}", notes) for index, one in enumerate(schema)]
+        return [_from_draft_3(one, f"{pointer}/{index}", notes, renamed) for index, one in enumerate(schema)]
     if not isinstance(schema, dict):
         return schema
     out: dict[str, Any] = {}
     required = [name for name, one in _members(schema.get("properties")) if one.get("required") is True]
     for keyword, value in schema.items():
+        if keyword in renamed:
+            keyword, value = renamed[keyword](value)
         at = f"{pointer}/{escaped(keyword)}"
         if keyword == "required" and isinstance(value, bool):
             notes.append(f"'{at}' is a boolean, as in draft 3. Send the names of required properties, as a list.")
         elif keyword == "type" and value == "any":
             notes.append(f"'{at}' is 'any', as in draft 3. Omit it.")
         elif keyword in _NAMED and isinstance(value, dict):
-            out[keyword] = {name: _from_draft_3(one, f"{at}/{escaped(name)}", notes) for name, one in value.items()}
+            out[keyword] = {
+                name: _from_draft_3(one, f"{at}/{escaped(name)}", notes, renamed) for name, one in value.items()
+            }
         else:
-            out[keyword] = value if keyword in _VALUES else _from_draft_3(value, at, notes)
+            out[keyword] = value if keyword in _VALUES else _from_draft_3(value, at, notes, renamed)
     if required and isinstance(out.get("required", []), list):
         out["required"] = list(dict.fromkeys([*out.get("required", []), *required]))
     return out

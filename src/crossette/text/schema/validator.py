@@ -50,6 +50,8 @@ class JsonValidator:
 
 
 def _message(error: jsonschema_rs.ValidationError | jsonschema_rs.ReferencingError) -> str:
+    if error.message.startswith("Unknown meta-schema"):
+        return "'$schema' is not of draft 4, 6, 7, 2019-09 or 2020-12; send one of them, or omit it"
     pointer = "".join(f"/{step}" for step in getattr(error, "instance_path", ()))
     message = error.message.splitlines()[0][:300]
     return f"at '{pointer}': {message}" if pointer else message
