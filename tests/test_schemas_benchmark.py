@@ -109,6 +109,8 @@ def test_a_step_that_does_not_end_ends_no_other(tmp_path: Path) -> None:
         ("The JSON schema cannot be enforced: 'uniqueItems' at '/a/uniqueItems': omit it.", "`uniqueItems`"),
         ("The JSON schema cannot be enforced: '$ref' at '/$ref': it refers to itself.", "`$ref`"),
         ("The JSON schema cannot be enforced at '/a': 'oneOf' has alternatives.", "`oneOf`, by the compiler"),
+        ("The JSON schema cannot be enforced: the schema at '/a': a name may match.", "schemas that cannot be"),
+        ("The JSON schema cannot be enforced: the schema at '/a': no value matches it.", "the schema at"),
         (
             "The JSON schema cannot be enforced: '/a/b' is nested more than 50 schemas deep",
             "… is nested more than … schemas deep",

@@ -67,6 +67,8 @@ def failures(measured: Sequence[Measured]) -> list[str]:
 
 def keyword_of(message: str) -> str:
     """The keyword that a refusal names, or what it says without the names that it quotes."""
+    if "cannot be enforced: the schema at '" in message and "no value matches" not in message:
+        return "schemas that cannot be combined"
     if found := re.search(r"'([$\w]+)' at '", message):
         return f"`{found[1]}`"
     if found := re.search(r"cannot be enforced at '[^']*': (.*)", message):
@@ -106,7 +108,8 @@ def _refusals(measured: Sequence[Measured]) -> Iterable[str]:
     for keyword, _ in totals.most_common(NUM_REFUSALS):
         yield _row(keyword, *(counts[keyword, way] for way in Way))
     rest = [keyword for keyword, _ in totals.most_common()[NUM_REFUSALS:]]
-    yield _row(f"{len(rest)} others", *(sum(counts[keyword, way] for keyword in rest) for way in Way))
+    if rest:
+        yield _row(f"{len(rest)} others", *(sum(counts[keyword, way] for keyword in rest) for way in Way))
 
 
 def _instances(measured: Sequence[Measured]) -> Iterable[str]:
