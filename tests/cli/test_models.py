@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from crossette.cli import main as cli
 from crossette.machine import format_memory
 from crossette.models.catalogue import CATALOGUE, DEFAULT
-from crossette.models.store import ModelRecord, ModelStore
+from crossette.models.store import ModelStore
+from support.stored_models import add_model
 
 
 @pytest.fixture
@@ -27,23 +28,6 @@ def listed() -> dict[str, str]:
     return {line.split()[0]: line for line in ended.stdout.splitlines()}
 
 
-def add(store: ModelStore, name: str, source: str) -> None:
-    record = ModelRecord(
-        source=source,
-        revision=None,
-        sha256=None,
-        architecture="llama",
-        quantization="Q4_1",
-        context_length=8,
-        end_token_ids=frozenset({2}),
-        add_bos=False,
-        converter=None,
-        created=0,
-    )
-    with store.add(name) as folder:
-        store.write_record(folder, record)
-
-
 def test_every_model_of_the_catalogue_is_listed_with_size_licence_and_description(store: ModelStore) -> None:
     lines = listed()
 
@@ -55,12 +39,12 @@ def test_every_model_of_the_catalogue_is_listed_with_size_licence_and_descriptio
 def test_the_list_states_which_models_are_in_the_store(store: ModelStore) -> None:
     assert " no " in listed()[DEFAULT.name]
 
-    add(store, DEFAULT.name, DEFAULT.name)
+    add_model(store, DEFAULT.name, source=DEFAULT.name)
     assert " yes " in listed()[DEFAULT.name]
 
 
 def test_a_stored_model_of_the_same_name_from_elsewhere_is_another_one(store: ModelStore) -> None:
-    add(store, DEFAULT.name, f"/somewhere/{DEFAULT.name}.gguf")
+    add_model(store, DEFAULT.name, source=f"/somewhere/{DEFAULT.name}.gguf")
 
     assert " no " in listed()[DEFAULT.name]
 

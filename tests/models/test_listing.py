@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from crossette.cli import main as cli
-from crossette.models.store import ModelRecord, ModelStore
+from crossette.models.store import ModelStore
 from crossette.types import Difference
+from support.stored_models import add_model
 
 
 @pytest.mark.parametrize(
@@ -25,23 +26,7 @@ def test_the_difference_of_converted_weights_is_listed(
 ) -> None:
     monkeypatch.setenv("CROSSETTE_HOME", str(tmp_path))
     store = ModelStore(tmp_path / "models")
-    with store.add("tiny") as folder:
-        store.write_record(
-            folder,
-            ModelRecord(
-                source="here",
-                revision=None,
-                sha256=None,
-                architecture="llama",
-                quantization="Q2_K",
-                context_length=8192,
-                end_token_ids=frozenset({2}),
-                add_bos=False,
-                converter="fake 1",
-                created=1,
-                difference=difference,
-            ),
-        )
+    add_model(store, "tiny", quantization="Q2_K", converter="fake 1", difference=difference)
 
     listed = CliRunner().invoke(cli.app, ["models"])
 

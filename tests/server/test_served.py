@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ import pytest
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.errors import ConfigError
 from crossette.machine import parse_memory
-from crossette.models.store import ModelRecord, ModelStore, StoredModel
+from crossette.models.store import ModelStore, StoredModel
 from crossette.server import served
 from crossette.server.served import aliases, choose_models, loaded_at_start, model_pool
 from crossette.server.settings import Settings, load_settings
+from support.stored_models import add_model
 
 GIB = 2**30
 FREE = 20 * GIB
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> ModelStore:
     """A store with the models `small` and `large`."""
     store = ModelStore(tmp_path / "models")
     for name in ("small", "large"):
-        _add(store, name)
+        add_model(store, name, weights=b"\0" * 1000)
     return store
 
 
@@ -41,32 +41,9 @@ def pull(store: ModelStore) -> Callable[[str], StoredModel]:
 
     def pull(reference: str) -> StoredModel:
         name = reference.rpartition("/")[2]
-        found = store.find(name) or _add(store, name)
-        assert found is not None
-        return found
+        return store.find(name) or add_model(store, name, weights=b"\0" * 1000)
 
     return pull
-
-
-def _add(store: ModelStore, name: str) -> StoredModel:
-    record = ModelRecord(
-        source=name,
-        revision=None,
-        sha256=None,
-        architecture="llama",
-        quantization="Q4_0",
-        context_length=4096,
-        end_token_ids=frozenset({2}),
-        add_bos=False,
-        converter=None,
-        created=int(time.time()),
-    )
-    with store.add(name) as folder:
-        store.write_record(folder, record)
-        (folder / "openvino_model.bin").write_bytes(b"\0" * 1000)
-    found = store.find(name)
-    assert found is not None
-    return found
 
 
 def settings(tmp_path: Path, text: str = "", **flags: Any) -> Settings:  # Any: values of flags
