@@ -89,12 +89,34 @@ def test_an_unsupported_field_with_an_effect_is_rejected_by_name(api: ApiServer,
             )
 
 
+@pytest.mark.parametrize("name", ["allowed_token_ids", "bad_words", "prompt_logprobs", "skip_special_tokens", "store"])
+def test_the_error_of_an_unsupported_field_has_its_reason(
+    api: ApiServer, prefix: str, endpoint: str, name: str
+) -> None:
+    error = error_in(api.post(f"{prefix}/{endpoint}", BODIES[endpoint] | {name: SOMETHING}))
+
+    assert error["message"].endswith(fields.BOTH[name].note)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("raw_output", 0), ("store", 0), ("length_penalty", True), ("frequency_penalty", False), ("best_of", True)],
 )
 def test_true_is_not_one_and_false_is_not_zero(api: ApiServer, prefix: str, name: str, value: object) -> None:
     assert refused(api, f"{prefix}/completions", BODIES["completions"] | {name: value}) == (400, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("thinking", {"type": "disabled", "budget_tokens": None}),
+        ("reasoning", {"effort": None}),
+        ("reasoning", {"effort": "none", "summary": None}),
+        ("length_penalty", 1.0),
+    ],
+)
+def test_a_null_in_a_neutral_value_is_the_same_as_no_entry(api: ApiServer, prefix: str, name: str, value: Any) -> None:
+    assert api.post(f"{prefix}/completions", BODIES["completions"] | {name: value}).status_code == 200
 
 
 @pytest.mark.parametrize("name", MESSAGE)

@@ -294,6 +294,23 @@ def test_a_model_without_reasoning_accepts_fields_that_disable_it(
     assert message(raw) == (None, "Four.")
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *(sent for sent in OFF if "chat_template_kwargs" not in sent),
+        {"reasoning": {}},
+        {"reasoning": {"effort": None}},
+        {"reasoning_effort": "auto"},
+    ],
+)
+def test_a_plain_prompt_accepts_fields_that_disable_reasoning(
+    api: ApiServer, prefix: str, sent: dict[str, Any]
+) -> None:
+    answer = api.post(f"{prefix}/completions", {"model": "fake", "prompt": say("Four.")} | sent)
+
+    assert answer.status_code == 200, answer.text
+
+
 @pytest.mark.parametrize("effort", ["auto", "adaptive"])
 @pytest.mark.parametrize(
     "notation", [lambda effort: {"reasoning_effort": effort}, lambda effort: {"reasoning": {"effort": effort}}]

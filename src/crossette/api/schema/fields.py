@@ -82,14 +82,21 @@ BOTH = Table(
             f"Token ids, as decimal digits, to values from {BIAS_RANGE[0]} to {BIAS_RANGE[1]} added to their logits.",
             engine="logit_bias",
         ),
-        "allowed_token_ids": refused("The only tokens that may be sampled."),
-        "bad_words": refused("Strings that must not be generated.", []),
-        "use_beam_search": refused("Beam search instead of sampling.", False),
-        "length_penalty": refused("How beam search ranks answers of different lengths.", 1),
+        "allowed_token_ids": refused(
+            "The only tokens that may be sampled. Send `guided_choice` or `guided_regex` to restrict the text, or "
+            "`logit_bias` to favour tokens."
+        ),
+        "bad_words": refused(
+            "Strings that must not be generated: a filter of tokens cannot exclude every way to write them. Send "
+            "`logit_bias` to exclude tokens, or `stop` to end an answer at a string.",
+            [],
+        ),
+        "use_beam_search": refused("Beam search instead of sampling. Send `best_of` to rank several answers.", False),
+        "length_penalty": refused("How beam search ranks answers of different lengths: there is no beam search.", 1),
         # speculative decoding
         "prediction": Field("The predicted output, as text. It affects only speed.", engine="prediction"),
         "speculation": Field("The same as `prediction`, as text or token ids: send one of them.", engine="prediction"),
-        "rewrite_speculation": refused("How a prediction is realigned with the output."),
+        "rewrite_speculation": refused("How a prediction is realigned with the output: this cannot be set."),
         # probabilities and raw data
         "logprobs": Field(
             "An integer requests the legacy arrays with that many alternatives and the token itself, true the content "
@@ -121,13 +128,17 @@ BOTH = Table(
         "spaces_between_special_tokens": refused("Special tokens are never in the text of an answer.", True),
         "add_special_tokens": refused("A prompt starts with exactly one BOS token if the model uses one.", True),
         "detokenize": refused("Answers are always text.", True),
-        "top_sampling_logprobs": refused("Alternatives of the distribution after the filters."),
+        "top_sampling_logprobs": refused("Alternatives after the filters. Send `top_logprobs` for those before them."),
         "top_sampling_format": refused("The format of `top_sampling_logprobs`."),
-        "sampling_mask": refused("The tokens that the filters kept."),
-        "include_routing_matrix": refused("The experts that processed each token.", False),
-        "routing_matrix_format": refused("The format of the routing matrix."),
-        "acceptance_probs_override": refused("For measurements of speculative decoding."),
-        "forced_generation": refused("An output to score instead of sampling one."),
+        "sampling_mask": refused("The tokens that the filters kept: answers do not have them."),
+        "include_routing_matrix": refused("The experts that processed each token: engines do not report them.", False),
+        "routing_matrix_format": refused("The format of the routing matrix, which answers do not have."),
+        "acceptance_probs_override": refused(
+            "For measurements of speculative decoding with a draft model: there is none."
+        ),
+        "forced_generation": refused(
+            "An output to score instead of sampling one. Send it as a prompt with `echo` and `logprobs`."
+        ),
         # structured output and reasoning
         "response_format": Field(
             "The format that the answer must match.", default={"type": "text"}, engine="constraint"
@@ -160,7 +171,9 @@ BOTH = Table(
             default=True,
             engine="isolation_key",
         ),
-        "prompt_cache_max_len": refused("Maximum number of prompt tokens to cache.", 0),
+        "prompt_cache_max_len": refused(
+            "Maximum number of prompt tokens to cache: all are. Send `cache_prompt: false` for none.", 0
+        ),
         "prompt_cache_options": recorded(f"How a prompt is cached. {_CACHED}"),
         "prompt_cache_retention": recorded(f"How long a prompt is cached. {_CACHED}"),
         "prompt_cache_breakpoint": recorded(f"The end of a prefix to cache. {_CACHED}"),
@@ -174,8 +187,8 @@ BOTH = Table(
         "priority": Field(
             "Scheduling priority: lower is earlier. Send it or `service_tier`.", default=0, engine="priority"
         ),
-        "store": refused("Store the answer.", False),
-        "moderation": refused("Moderate the answer."),
+        "store": refused("Store the answer: there is no API to retrieve it.", False),
+        "moderation": refused("Moderate the answer: there is no moderation model."),
         "prompt_cache_key": recorded(
             f"Identifies a conversation, in up to {MAX_RECORDED} characters. Prompts are cached without it too."
         ),
@@ -186,11 +199,11 @@ BOTH = Table(
             (0, 16),
         ),
         # other media and services
-        "modalities": refused("The media of an answer.", ["text"]),
-        "audio": refused("The voice and format of spoken answers."),
-        "verbosity": refused("How verbose an answer is.", "medium"),
-        "web_search_options": refused("Web search before the answer."),
-        "nvext": refused("Extensions of another server."),
+        "modalities": refused("The media of an answer: answers are text.", ["text"]),
+        "audio": refused("The voice and format of spoken answers: answers are text."),
+        "verbosity": refused("How verbose an answer is. Ask for it in the prompt.", "medium"),
+        "web_search_options": refused("Web search before the answer: the server has none. Send a tool that searches."),
+        "nvext": refused("Extensions of another server: they have no meaning here."),
     }
 )
 
@@ -215,13 +228,23 @@ _COMPLETIONS = Table(
             limits=(1, 20),
             engine="n",
         ),
-        "reasoning_effort": refused("How long to reason: part of a plain prompt itself.", "none", False),
-        "reasoning_history": refused("Which earlier reasoning is in the prompt.", "disabled"),
-        "thinking": refused("Whether to reason, and for how many tokens.", {"type": "disabled"}),
+        "reasoning_effort": refused(
+            "How long to reason: part of a plain prompt itself.", "none", False, 0, "auto", "adaptive"
+        ),
+        "reasoning_history": refused("Which earlier reasoning is in the prompt: all that it contains.", "disabled"),
+        "thinking": refused(
+            "Whether to reason, and for how many tokens: part of a plain prompt itself.", {"type": "disabled"}, False
+        ),
         "include_reasoning": refused("Whether reasoning is in the answer: it is part of its text.", True),
         "enable_thinking": refused("Whether to reason: part of a plain prompt itself.", False),
-        "reasoning": refused("How long to reason: part of a plain prompt itself.", {}),
-        "images": refused("Images in the prompt.", []),
+        "reasoning": refused(
+            "How long to reason: part of a plain prompt itself.",
+            {},
+            {"effort": "none"},
+            {"max_tokens": 0},
+            {"enabled": False},
+        ),
+        "images": refused("Images in the prompt: prompts are text.", []),
         "truncate_prompt_tokens": Field(
             "Maximum tokens of each prompt. The first tokens of a longer one are dropped, but not its BOS token. "
             "`usage.prompt_tokens` counts the rest. 0 drops nothing.",

@@ -29,7 +29,7 @@ MESSAGE = Table(
         "reasoning_content": Field("The reasoning of the assistant, passed to the chat template."),
         "reasoning": Field("The same as `reasoning_content`."),
         "refusal": Field("The text of an assistant message without content."),
-        "audio": refused("A spoken answer."),
+        "audio": refused("A spoken answer: models get text. Leave it out, and send its transcript as `content`."),
         "id": Field(f"The id of an earlier answer. {_UNUSED}"),
         "type": Field(f"The kind of a client's record. {_UNUSED}"),
         "annotations": Field(f"The sources of an earlier answer. {_UNUSED}"),
@@ -60,7 +60,7 @@ TOOL = Table(
     {
         "type": Field("`function`.", default="function"),
         "function": Field("The function.", default=REQUIRED),
-        "custom": refused("A tool with free-text input."),
+        "custom": refused("A tool with free-text input. Send a function with a text as its parameter."),
         "cache_control": Field(_MARKER),
         "prompt_cache_breakpoint": Field(_MARKER),
     }
@@ -125,8 +125,8 @@ REASONING = Table(
         "max_tokens": Field("Maximum tokens of reasoning. Send it or `effort`.", limits=(0, math.inf)),
         "enabled": Field("The same as `enable_thinking`."),
         "exclude": Field("True leaves reasoning out of the answer, as `include_reasoning: false` does.", default=False),
-        "summary": refused("A summary of the reasoning."),
-        "generate_summary": refused("A summary of the reasoning."),
+        "summary": refused("A summary of the reasoning: it is returned whole."),
+        "generate_summary": refused("A summary of the reasoning: it is returned whole."),
     }
 )
 
@@ -135,11 +135,11 @@ PART = Table(
         "type": Field("`text`, or an assistant's `refusal`.", default=REQUIRED),
         "text": Field("The text."),
         "refusal": Field("The reason why the assistant did not answer."),
-        "image_url": refused("An image."),
-        "video_url": refused("A video."),
-        "audio_url": refused("Audio."),
-        "input_audio": refused("Audio."),
-        "file": refused("A file."),
+        "image_url": refused("An image: models get text."),
+        "video_url": refused("A video: models get text."),
+        "audio_url": refused("Audio: models get text."),
+        "input_audio": refused("Audio: models get text."),
+        "file": refused("A file: models get text."),
         "cache_control": Field(_MARKER),
         "prompt_cache_breakpoint": Field(_MARKER),
     }
@@ -152,10 +152,10 @@ STREAM_OPTIONS = Table(
             "Left out: none in the OpenAI dialect; in the Fireworks dialect, in the chunk that ends the last choice."
         ),
         "continuous_usage_stats": Field("Usage so far in every chunk, unless `include_usage` is false.", default=False),
-        "include_obfuscation": refused("Padding that hides the lengths of chunks.", False),
-        "buffer_tokens": refused("Send chunks of this many tokens."),
-        "buffer_ms": refused("Send a chunk after this many milliseconds."),
-        "buffer_mode": refused("How chunks are combined."),
+        "include_obfuscation": refused("Padding that hides the lengths of chunks: there is none.", False),
+        "buffer_tokens": refused("Chunks of this many tokens: each token is sent at once."),
+        "buffer_ms": refused("A chunk after this many milliseconds: each token is sent at once."),
+        "buffer_mode": refused("How chunks are combined: each token is sent at once."),
     }
 )
 
@@ -182,7 +182,7 @@ STRUCTURED_OUTPUTS = Table(
         "disable_any_whitespace": refused("JSON output has a fixed whitespace format.", True, False),
         "disable_additional_properties": refused("An object with `properties` never has additional ones.", True, False),
         "whitespace_pattern": refused("JSON output has a fixed whitespace format."),
-        "structural_tag": refused("Formats that start at a tag."),
+        "structural_tag": refused("Formats that start at a tag. Send `tools`, or a grammar for the whole answer."),
     }
 )
 

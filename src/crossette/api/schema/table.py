@@ -96,8 +96,10 @@ def refuse_unsupported(body: msgspec.Struct, table: Table, path: str = "") -> No
         value = getattr(body, name)
         if value is not None and not any(_same(value, other) for other in field.neutral):
             allowed = ", ".join(["null", *(msgspec.json.encode(other).decode() for other in field.neutral)])
-            reason = f"is a field of {field.endpoint}" if field.endpoint else "is not supported yet"
-            raise Unsupported(f"'{path}{name}' {reason}: leave it out, or send {allowed}.", param=f"{path}{name}")
+            what = f"is a field of {field.endpoint}" if field.endpoint else "is not supported yet"
+            reason = "" if field.endpoint else f" {field.note}"
+            message = f"'{path}{name}' {what}: leave it out, or send {allowed}.{reason}"
+            raise Unsupported(message, param=f"{path}{name}")
 
 
 def check_limits(body: msgspec.Struct, table: Table, dialect: Dialect) -> None:
@@ -115,5 +117,7 @@ def check_limits(body: msgspec.Struct, table: Table, dialect: Dialect) -> None:
 
 
 def _same(value: Any, neutral: Any) -> bool:
-    """Equal as JSON values: true is not 1."""
+    """Equal as JSON values: true is not 1, and a null of an object is the same as no entry."""
+    if isinstance(value, dict):
+        value = {name: entry for name, entry in value.items() if entry is not None}
     return isinstance(value, bool) == isinstance(neutral, bool) and bool(value == neutral)
