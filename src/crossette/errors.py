@@ -51,6 +51,7 @@ Code = Literal[
     "empty_array",
     "array_above_max_length",
     "object_above_max_properties",
+    "invalid_parameter_combination",
 ]
 """OpenAI's codes for causes that are more specific than a kind of error."""
 
@@ -92,6 +93,11 @@ def invalid_value(param: str, allowed: Iterable[str], given: str) -> InvalidRequ
     return InvalidRequest(
         f"Input should be one of {values}, not {given}, field: '{param}'", param=param, code="invalid_value"
     )
+
+
+def missing(param: str) -> InvalidRequest:
+    """The error of a field that is required."""
+    return InvalidRequest(f"Field required, field: '{param}'", param=param, code="missing_required_parameter")
 
 
 class UnknownField(InvalidRequest):

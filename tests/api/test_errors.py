@@ -89,6 +89,24 @@ def test_an_unsupported_field_with_an_effect_is_rejected_by_name(api: ApiServer,
             )
 
 
+@pytest.mark.parametrize(
+    ("sent", "param", "code"),
+    [
+        ({"tools": [{"type": "function"}]}, "tools[0].function", "missing_required_parameter"),
+        ({"tools": [{"function": {"name": ""}}]}, "tools[0].function.name", "invalid_value"),
+        ({"tools": [{"function": {"name": "a" * 65}}]}, "tools[0].function.name", "string_above_max_length"),
+        ({"tool_choice": {"type": "function"}}, "tool_choice.function", "missing_required_parameter"),
+        ({"tool_choice": {"type": "tool", "name": "f"}}, "tool_choice.type", "invalid_value"),
+        ({"tool_choice": {"type": "custom", "custom": {"name": "f"}}}, "tool_choice.custom", "unknown_parameter"),
+        ({"reasoning_effort": "none", "thinking": {"type": "disabled"}}, "thinking", "invalid_parameter_combination"),
+    ],
+)
+def test_openai_s_codes_name_the_cause_in_a_chat(api: ApiServer, sent: dict[str, Any], param: str, code: str) -> None:
+    error = error_in(api.post("/v1/chat/completions", BODIES["chat/completions"] | sent))
+
+    assert (error["param"], error["code"]) == (param, code)
+
+
 @pytest.mark.parametrize("name", ["allowed_token_ids", "bad_words", "prompt_logprobs", "skip_special_tokens", "store"])
 def test_the_error_of_an_unsupported_field_has_its_reason(
     api: ApiServer, prefix: str, endpoint: str, name: str
@@ -243,6 +261,7 @@ def test_other_fields_of_a_chat_list_their_values_too(api: ApiServer, prefix: st
         ({"messages": [USER | {"role": "wizard"}]}, "messages[0].role", "developer"),
         ({"thinking": {"type": "on"}}, "thinking.type", "enabled"),
         ({"tool_choice": "some"}, "tool_choice", "required"),
+        ({"tool_choice": {"type": "some"}}, "tool_choice.type", "'allowed_tools', 'auto'"),
         ({"reasoning_effort": "most"}, "reasoning_effort", "minimal"),
         ({"reasoning_history": "all"}, "reasoning_history", "interleaved"),
     ):
@@ -268,6 +287,10 @@ def test_other_fields_of_a_chat_list_their_values_too(api: ApiServer, prefix: st
         ({"metadata": dict.fromkeys(map(str, range(17)), "")}, "object_above_max_properties"),
         ({"user": "x" * 513}, "string_above_max_length"),
         ({"temprature": 1}, "unknown_parameter"),
+        ({"max_tokens": 0}, "integer_below_min_value"),
+        ({"max_tokens": 5, "max_completion_tokens": 5}, "invalid_parameter_combination"),
+        ({"response_format": {"type": "json_schema"}}, "missing_required_parameter"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "missing_required_parameter"),
         ({"store": True}, "unsupported_parameter"),
     ],
 )

@@ -41,6 +41,9 @@ def test_text_parts_are_joined() -> None:
 
     assert prompt_of(user(parts)) == prompt_of(user("a\nb"))
     assert prompt_of(user(parts[:1])) == prompt_of(user("a"))
+    assert prompt_of(user([{"type": "input_text", "text": "a"}, {"type": "output_text", "text": "b"}])) == prompt_of(
+        user(parts)
+    )
 
 
 @pytest.mark.slow
@@ -333,6 +336,7 @@ def test_too_deeply_nested_arguments_are_rejected(api: ApiServer, prefix: str, a
         ([user(5)], "messages[0].content", "string"),
         ([user([5])], "messages[0].content[0]", "object"),
         ([user([{"type": "text"}])], "messages[0].content[0].text", "required"),
+        ([user([{"type": "input_text"}])], "messages[0].content[0].text", "required"),
         ([user([{"text": "a"}])], "messages[0].content[0].type", "required"),
         ([user([{"type": "text", "text": 1}])], "messages[0].content[0].text", "string"),
         ([user([{"type": "image_url", "image_url": {"url": "x"}}])], "messages[0].content[0].type", "image_url"),
@@ -355,6 +359,8 @@ def test_too_deeply_nested_arguments_are_rejected(api: ApiServer, prefix: str, a
         ([assistant(audio={"id": "a"})], "messages[0].audio", "not supported yet"),
         ([assistant(tool_calls=[{"function": {}}])], "messages[0].tool_calls[0].function.name", "required"),
         ([assistant(tool_calls=[{"type": "custom", "function": "f"}])], "messages[0].tool_calls[0].type", "custom"),
+        ([assistant(tool_calls=[{"type": "custom", "custom": {}}])], "messages[0].tool_calls[0].type", "custom"),
+        ([assistant(tool_calls=[{"id": "a"}])], "messages[0].tool_calls[0].function", "required"),
         (
             [assistant(tool_calls=[{"function": {"name": "f", "arguments": [1]}}])],
             "messages[0].tool_calls[0].function.arguments",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -17,7 +18,7 @@ from crossette.engine import ModelInfo
 from crossette.errors import ContextLengthExceeded, InvalidRequest
 from crossette.generation.choice import Stops
 from crossette.numerals import parse_count
-from crossette.types import SamplingParams
+from crossette.types import SamplingParams, within
 
 TIERS = {"default": 0, "flex": -1, "priority": 1}
 """The service tiers, each with its priority for an engine."""
@@ -265,9 +266,11 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         if requested is None:
             return room if default is None else min(default, room)
         minimum = 0 if self.num_echoed else 1  # an echo without output is useful for its logprobs
-        if requested < minimum:
-            name = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
-            raise InvalidRequest(f"{name} must be at least {minimum}: {requested}", param=name)
+        within(
+            "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens",
+            requested,
+            (minimum, math.inf),
+        )
         if requested > room and (self.context_length_exceeded_behavior or dialect.overflow) == "error":
             raise ContextLengthExceeded(
                 f"This model's maximum context length is {window} tokens, and {prompt_tokens + requested} were "
@@ -313,4 +316,8 @@ def _token_id(text: str) -> int:
 
 
 def alias_conflict(first: str, second: str, *, of: str) -> InvalidRequest:
-    return InvalidRequest(f"{first} and {second} are two names of one {of}: send one of them.", param=second)
+    return InvalidRequest(
+        f"{first} and {second} are two names of one {of}: send one of them.",
+        param=second,
+        code="invalid_parameter_combination",
+    )

@@ -12,7 +12,7 @@ import msgspec
 
 from crossette.api.schema import nested_fields
 from crossette.api.schema.table import Refused, Table, Unused, refuse_unsupported
-from crossette.errors import InvalidRequest, Unsupported, invalid_value
+from crossette.errors import InvalidRequest, Unsupported, invalid_value, missing
 from crossette.text.template.messages import Arguments
 
 MAX_DEPTH = 64
@@ -20,6 +20,7 @@ MAX_DEPTH = 64
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _TEMPLATE_ROLES = {"developer": "system", "function": "tool"}
 _MAY_BE_NULL = ("assistant", "function")
+_TEXTS = ("text", "input_text", "output_text")
 _ASSISTANTS_ONLY = ("tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
 
 
@@ -41,19 +42,15 @@ class Part(msgspec.Struct, kw_only=True):
 
     def text_or_refusal(self, path: str) -> str:
         """The text of the part. `path` is its position in errors: `messages[2].content[0].`"""
-        if self.type not in ("text", "refusal"):
+        if self.type not in (*_TEXTS, "refusal"):
             raise Unsupported(
                 f"This model accepts text only, and '{path}type' is '{self.type}'. Send parts of type 'text'.",
                 param=f"{path}type",
             )
         refuse_unsupported(self, self.table, path)
-        text = self.text if self.type == "text" else self.refusal
+        name, text = ("text", self.text) if self.type in _TEXTS else ("refusal", self.refusal)
         if text is None:
-            raise InvalidRequest(
-                f"Field required, field: '{path}{self.type}'",
-                param=f"{path}{self.type}",
-                code="missing_required_parameter",
-            )
+            raise missing(path + name)
         return text
 
 
@@ -87,7 +84,7 @@ class FunctionCall(msgspec.Struct, kw_only=True):
 class ToolCall(msgspec.Struct, kw_only=True):
     table: ClassVar[Table] = nested_fields.TOOL_CALL
 
-    function: FunctionCall | str
+    function: FunctionCall | str | None = None
     """The call, or the function's name alone."""
     id: str | None = None
     type: str | None = None
@@ -98,6 +95,8 @@ class ToolCall(msgspec.Struct, kw_only=True):
             raise Unsupported(
                 f"'{path}type' is '{self.type}': only calls of type 'function' are supported.", param=f"{path}type"
             )
+        if self.function is None:
+            raise missing(f"{path}function")
         function = FunctionCall(name=self.function) if isinstance(self.function, str) else self.function
         call = {"type": "function", "function": function.for_template(f"{path}function.")}
         return call if self.id is None else {"id": self.id, **call}

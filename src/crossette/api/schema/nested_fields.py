@@ -77,6 +77,7 @@ FUNCTION = Table(
             default=False,
         ),
         "cache_control": Field(_MARKER),
+        "prompt_cache_breakpoint": Field(_MARKER),
     }
 )
 
@@ -132,7 +133,11 @@ REASONING = Table(
 
 PART = Table(
     {
-        "type": Field("`text`, or an assistant's `refusal`.", default=REQUIRED),
+        "type": Field(
+            "`text`, also as `input_text` or `output_text`, its names in OpenAI's newer API; or an assistant's "
+            "`refusal`.",
+            default=REQUIRED,
+        ),
         "text": Field("The text."),
         "refusal": Field("The reason why the assistant did not answer."),
         "image_url": refused("An image: models get text."),

@@ -10,7 +10,7 @@ import msgspec
 
 from crossette.api.schema import nested_fields
 from crossette.api.schema.table import Refused, Table, refuse_unsupported
-from crossette.errors import InvalidRequest, UnknownField
+from crossette.errors import Code, InvalidRequest, UnknownField
 from crossette.text import output_format
 from crossette.text.output_format import OutputFormat
 
@@ -39,7 +39,7 @@ class ResponseFormat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             if given and name != expected:
                 raise _invalid(name, f"cannot be combined with type '{self.type}'.")
             if not given and name == expected and self.type != "json_object":
-                raise _invalid(name, f"is missing: type '{self.type}' requires it.")
+                raise _missing(name, f"type '{self.type}' requires it.")
         if self.grammar is not None:
             return partial(output_format.gbnf, self.grammar, "response_format.grammar")
         if self.json_schema is not None:
@@ -126,7 +126,7 @@ def _unwrapped(sent: Any) -> tuple[Any, str]:
     for name in sent.keys() - _WRAPPER:
         raise UnknownField(f"Extra inputs are not permitted, field: '{path}.{name}'", param=f"{path}.{name}")
     if sent.get("schema") is None:
-        raise _invalid("json_schema.schema", "is missing: there is nothing to enforce.")
+        raise _missing("json_schema.schema", "there is nothing to enforce.")
     for name, kind, type_name in (("name", str, "string"), ("description", str, "string"), ("strict", bool, "boolean")):
         if not isinstance(sent.get(name), kind | None):
             raise InvalidRequest(f"Input should be a valid {type_name}, field: '{path}.{name}'", param=f"{path}.{name}")
@@ -143,5 +143,9 @@ def _decoded(sent: Any, path: str) -> Any:
         raise InvalidRequest(f"{path} is not valid JSON: {error}", param=path) from None
 
 
-def _invalid(name: str, what: str) -> InvalidRequest:
-    return InvalidRequest(f"response_format.{name} {what}", param=f"response_format.{name}")
+def _invalid(name: str, what: str, code: Code | None = None) -> InvalidRequest:
+    return InvalidRequest(f"response_format.{name} {what}", param=f"response_format.{name}", code=code)
+
+
+def _missing(name: str, why: str) -> InvalidRequest:
+    return _invalid(name, f"is missing: {why}", "missing_required_parameter")

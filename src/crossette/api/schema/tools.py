@@ -10,10 +10,11 @@ import msgspec
 
 from crossette.api.schema import nested_fields
 from crossette.api.schema.table import Refused, Table, Unused, refuse_unsupported
-from crossette.errors import InvalidRequest, Unsupported
+from crossette.errors import InvalidRequest, Unsupported, invalid_value, missing
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MAX_NAME = 64
+_NAME = re.compile(f"[A-Za-z0-9_.-]{{1,{_MAX_NAME}}}")
 _MODES: dict[str, Literal["auto", "none", "required"]] = {
     "auto": "auto",
     "none": "none",
@@ -29,14 +30,17 @@ class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     description: str | None = None
     parameters: dict[str, Any] | None = None  # Any: a schema is any JSON until it is validated
     strict: bool | None = None
+    # without effect
     cache_control: Unused = None
+    prompt_cache_breakpoint: Unused = None
 
     def tool(self, path: str) -> Tool:
         """`path` is its position in errors: `tools[0].function.`"""
         if not _NAME.fullmatch(self.name):
             raise InvalidRequest(
-                f"A function's name must have 1 to 64 letters, digits, '_', '-' and '.': {self.name!r}",
+                f"A function's name must have 1 to {_MAX_NAME} letters, digits, '_', '-' and '.': {self.name!r}",
                 param=f"{path}name",
+                code="string_above_max_length" if len(self.name) > _MAX_NAME else "invalid_value",
             )
         return Tool(
             self.name, self.description or "", self.parameters or {}, f"{path}parameters", strict=self.strict is True
@@ -61,7 +65,7 @@ class ToolSent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             )
         refuse_unsupported(self, self.table, path)
         if self.function is None:
-            raise InvalidRequest(f"Field required, field: '{path}function'", param=f"{path}function")
+            raise missing(f"{path}function")
         return self.function.tool(f"{path}function.")
 
 
@@ -85,7 +89,7 @@ class AllowedTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             )
         name = self.name if self.function is None else self.function.name
         if name is None:
-            raise InvalidRequest(f"Field required, field: '{path}function'", param=f"{path}function")
+            raise missing(f"{path}function")
         return name
 
 
@@ -108,6 +112,8 @@ class ToolChoiceSent(AllowedTool, kw_only=True, forbid_unknown_fields=True):
             return _by_mode(self.type, (), "tool_choice.type")
         if self.type == "allowed_tools":
             return self._allowed()
+        if self.type != "function":
+            raise invalid_value("tool_choice.type", ["function", "allowed_tools", *_MODES], repr(self.type))
         return _one(self.named("tool_choice."))
 
     def _allowed(self) -> ToolChoice:
@@ -156,10 +162,9 @@ def _one(name: str) -> ToolChoice:
 
 def _by_mode(mode: str, names: tuple[str, ...], param: str) -> ToolChoice:
     if mode not in _MODES:
+        objects = [] if names else ["an object that names a function"]
         raise InvalidRequest(
-            f"{param} must be one of {', '.join(_MODES)}, or an object that names a function: {mode!r}",
-            param=param,
-            code="invalid_value",
+            f"{param} must be one of {', '.join([*_MODES, *objects])}: {mode!r}", param=param, code="invalid_value"
         )
     return ToolChoice(_MODES[mode], names)
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from msgspec import inspect
 
-from crossette.errors import InvalidRequest, ServingError, UnknownField, invalid_value
+from crossette.errors import InvalidRequest, ServingError, UnknownField, invalid_value, missing
 
 KindT = TypeVar("KindT", bound=inspect.Type)
 
@@ -53,7 +53,7 @@ def explain(message: str, kind: inspect.Type, sent: Any) -> ServingError:  # Any
 def _wrong_name(path: str, *, is_unknown: bool) -> InvalidRequest:
     if is_unknown:
         return UnknownField(f"Extra inputs are not permitted, field: '{path}'", param=path)
-    return InvalidRequest(f"Field required, field: '{path}'", param=path, code="missing_required_parameter")
+    return missing(path)
 
 
 def _wrong_type(path: str, wanted: list[str], given: str, allowed: list[str]) -> InvalidRequest:
