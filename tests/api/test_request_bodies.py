@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -85,6 +86,16 @@ def test_a_small_body_that_decompresses_to_a_large_one_is_not_decompressed_whole
         decompress(bomb, name.lower(), 1000)
 
 
+@pytest.mark.parametrize("num_members", [2, 3, 64])
+def test_the_members_of_a_gzip_body_are_one_body(api: ApiServer, prefix: str, num_members: int) -> None:
+    ends = [len(BODY) * number // num_members for number in range(num_members + 1)]
+    members = b"".join(gzip.compress(BODY[start:end]) for start, end in pairwise(ends))
+
+    assert post(api, prefix, members, "gzip").status_code == 200
+    with pytest.raises(RequestTooLarge):
+        decompress(members, "gzip", len(BODY) - 1)
+
+
 @pytest.mark.parametrize(
     ("body", "coding", "text"),
     [
@@ -94,10 +105,23 @@ def test_a_small_body_that_decompresses_to_a_large_one_is_not_decompressed_whole
         (gzip.compress(BODY)[:-1], "gzip", "incomplete"),
         (zlib.compress(BODY)[:-5], "deflate", "incomplete"),
         (gzip.compress(BODY) + b"more", "gzip", "4 bytes follow"),
-        (gzip.compress(BODY) * 2, "gzip", "bytes follow"),
+        (gzip.compress(b"") * 64 + gzip.compress(BODY), "gzip", "bytes follow"),
+        (zlib.compress(BODY) + gzip.compress(BODY), "deflate", "bytes follow"),
+        (gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])[:-1], "gzip", "incomplete"),
         (b"", "gzip", "incomplete"),
     ],
-    ids=["plain", "plain, deflate", "zlib", "cut", "cut, deflate", "more", "twice", "empty"],  # gzip has the time in it
+    ids=[
+        "plain",
+        "plain, deflate",
+        "zlib",
+        "cut",
+        "cut, deflate",
+        "more",
+        "members",
+        "mixed",
+        "cut member",
+        "empty",
+    ],  # gzip has the time in it
 )
 def test_an_invalid_compressed_body_is_a_400(api: ApiServer, prefix: str, body: bytes, coding: str, text: str) -> None:
     status, param, message = error_of(post(api, prefix, body, coding))
@@ -196,6 +220,11 @@ def test_a_whole_surrogate_pair_is_one_character(api: ApiServer, prefix: str) ->
         (b"5.5", "The body is a JSON number."),
         (b"true", "The body is a JSON boolean."),
         ("{}".encode("utf-16"), "The body is UTF-16"),
+        ("{ }".encode("utf-16-be"), "The body is UTF-16"),
+        ('{"a": 1}'.encode("utf-16-le"), "The body is UTF-16"),
+        ("{}".encode("utf-32"), "The body is UTF-32"),
+        ("{}".encode("utf-32-be"), "The body is UTF-32"),
+        (gzip.compress(b"{}"), "The body is compressed. Send the header content-encoding: gzip"),
         (b'{"model": "a\xff"}', "The body is not valid UTF-8: byte 0xff at position 12."),
         (b'{"model": "\xed\xa0\xbd"}', "The body is not valid UTF-8: byte 0xed at position 11."),
         (b'{"model": ', "The body is not valid JSON: "),

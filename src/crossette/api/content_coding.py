@@ -9,6 +9,10 @@ from crossette.errors import InvalidRequest, RequestTooLarge, UnsupportedCoding
 ACCEPTED = "gzip, deflate"
 _GZIP = 16 + zlib.MAX_WBITS
 _RAW = -zlib.MAX_WBITS
+_GZIP_MAGIC = b"\x1f\x8b"
+"""The start of each member of a gzip body."""
+_MAX_MEMBERS = 64
+"""Maximum members of a gzip body: each one costs a copy of what follows it."""
 
 
 def decompress(body: bytes, coding: str, limit: int) -> bytes:
@@ -21,11 +25,13 @@ def decompress(body: bytes, coding: str, limit: int) -> bytes:
         return body
     if coding not in ("gzip", "x-gzip", "deflate"):
         raise UnsupportedCoding(f"content-encoding {coding[:40]!r} is not supported. Send {ACCEPTED}, or leave it out.")
-    stream = zlib.decompressobj(_GZIP if coding != "deflate" else zlib.MAX_WBITS if _has_zlib_header(body) else _RAW)
-    try:
-        plain = stream.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise InvalidRequest(f"content-encoding is {coding}, but the body is not valid {coding}: {error}") from None
+    window = _GZIP if coding != "deflate" else zlib.MAX_WBITS if _has_zlib_header(body) else _RAW
+    stream, plain = _inflated(body, window, coding, limit)
+    for _ in range(_MAX_MEMBERS - 1):
+        if not (window == _GZIP and stream.eof and stream.unused_data.startswith(_GZIP_MAGIC)) or len(plain) > limit:
+            break
+        stream, more = _inflated(stream.unused_data, window, coding, limit - len(plain))
+        plain += more
     if len(plain) > limit:
         raise RequestTooLarge(
             f"The decompressed body has more than {limit} bytes, the limit. Send less.",
@@ -36,6 +42,15 @@ def decompress(body: bytes, coding: str, limit: int) -> bytes:
     if stream.unused_data:
         raise InvalidRequest(f"{len(stream.unused_data)} bytes follow the end of the {coding} body.")
     return plain
+
+
+def _inflated(body: bytes, window: int, coding: str, limit: int) -> tuple[zlib._Decompress, bytes]:
+    """The first stream in a body, and up to `limit` + 1 bytes of its plain text."""
+    stream = zlib.decompressobj(window)
+    try:
+        return stream, stream.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise InvalidRequest(f"content-encoding is {coding}, but the body is not valid {coding}: {error}") from None
 
 
 def _has_zlib_header(body: bytes) -> bool:

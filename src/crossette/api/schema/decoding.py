@@ -18,6 +18,8 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_UTF_32 = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
+_GZIP = b"\x1f\x8b"
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_EXACT = 2**53
@@ -90,8 +92,10 @@ def _invalid_json(raw: bytes, error: Exception) -> InvalidRequest:
     """The error of a body that is not JSON."""
     if not raw or raw.isspace():
         return InvalidRequest("The body is empty. Send a JSON object with the fields of the request.")
-    if raw.startswith(_UTF_16):
-        return InvalidRequest("The body is UTF-16, and JSON is UTF-8. Encode it as UTF-8.")
+    if other := _other_encoding(raw):
+        return InvalidRequest(f"The body is {other}, and JSON is UTF-8. Encode it as UTF-8.")
+    if raw.startswith(_GZIP):
+        return InvalidRequest("The body is compressed. Send the header content-encoding: gzip with it.")
     if isinstance(error, UnicodeDecodeError):
         return _invalid_utf_8(raw, error)
     if _SURROGATE_ESCAPE.search(raw) and (found := _lone_surrogate(raw)) is not None:
@@ -103,6 +107,14 @@ def _invalid_json(raw: bytes, error: Exception) -> InvalidRequest:
             param=path or None,
         )
     return InvalidRequest(f"The body is not valid JSON: {error}")
+
+
+def _other_encoding(raw: bytes) -> str:
+    """UTF-16 or UTF-32, by its byte order mark or the zero bytes of its first characters; "" for neither."""
+    zeros = raw[:4].count(0)
+    if raw.startswith(_UTF_32) or zeros == 3:
+        return "UTF-32"
+    return "UTF-16" if raw.startswith(_UTF_16) or zeros == 2 else ""
 
 
 def _invalid_utf_8(raw: bytes, error: UnicodeDecodeError) -> InvalidRequest:
