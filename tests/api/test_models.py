@@ -40,6 +40,9 @@ NAMES = [
     "GPT-3.5-Turbo",
     "accounts/x/models/FAKE",
     "Accounts/Fireworks/Models/StarCoder-16b-w8a16",
+    "Accounts/X/Deployments/Fake",
+    "OpenAI/fake",
+    "FIREWORKS/gpt-3.5-turbo",
 ]
 
 
@@ -139,7 +142,9 @@ def test_an_unknown_model_in_a_path_is_the_same_404(api: ApiServer, prefix: str,
     assert answer.json()["error"] == posted.json()["error"]
 
 
-@pytest.mark.parametrize("name", ["fakes", "FAKES", "accounts/x/models/Fakes", "openai/fakes#x/d1"])
+@pytest.mark.parametrize(
+    "name", ["fakes", "FAKES", "accounts/x/models/Fakes", "openai/fakes#x/d1", "fireworks_ai/accounts/x/models/fake"]
+)
 def test_a_similar_name_is_suggested(api: ApiServer, prefix: str, name: str) -> None:
     with pytest.raises(NotFoundError, match=r"Did you mean fake\?"):
         api.sdk(prefix).completions.create(model=name, prompt="a")

@@ -16,7 +16,7 @@ _MAX_SHOWN = 200
 """Maximum characters of a model's name in an error message. The search for similar names is slow."""
 _MAX_LISTED = 20
 """Maximum names in an error message."""
-_PREFIX = re.compile("^(?:accounts/[^/]+/(?:models|deployments|routers)|fireworks|openai|models)/")
+_PREFIX = re.compile("^(?:accounts/[^/]+/(?:models|deployments|routers)|fireworks|openai|models)/", re.IGNORECASE)
 """What clients put before a name: Fireworks' resource names, and the names of providers and of Gemini's API."""
 _MAX_PREFIXES = 2
 
@@ -105,8 +105,10 @@ class ServedModels:
         """The most similar name, without regard to case; "" if none is similar."""
         wanted = (_candidates(name) or [name])[-1].casefold()
         names = {name.casefold(): name for name in self.names()}
-        near = difflib.get_close_matches(wanted, names, n=1)
-        return names[near[0]] if near else ""
+        for part in (wanted, wanted.rpartition("/")[2]):
+            if near := difflib.get_close_matches(part, names, n=1):
+                return names[near[0]]
+        return ""
 
     def _listed(self) -> str:
         names = self.names()
