@@ -156,6 +156,7 @@ def test_a_response_format_applies_after_reasoning(prefix: str) -> None:
         {"reasoning": {"max_tokens": 5}},
         {"reasoning": {"max_tokens": 5, "enabled": True}, "enable_thinking": True},
         {"chat_template_kwargs": {"reasoning_budget": 5}},
+        {"chat_template_kwargs": {"reasoning_budget": 5.0}},
     ],
 )
 @pytest.mark.parametrize("more", [{}, {"guided_json": SCHEMA}, {"tools": TOOLS, "tool_choice": "required"}])
@@ -181,6 +182,7 @@ OFF: list[dict[str, Any]] = [
     {"chat_template_kwargs": {"thinking": False}},
     {"chat_template_kwargs": {"thinking": False, "enable_thinking": False}, "enable_thinking": False},
     {"chat_template_kwargs": {"reasoning_effort": "none"}},
+    {"chat_template_kwargs": {"reasoning_budget": 0.0}},
 ]
 
 
@@ -309,6 +311,25 @@ def test_a_plain_prompt_accepts_fields_that_disable_reasoning(
     answer = api.post(f"{prefix}/completions", {"model": "fake", "prompt": say("Four.")} | sent)
 
     assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "types"),
+    [
+        ("enable_thinking", "false", "boolean"),
+        ("thinking", 0, "boolean"),
+        ("reasoning_budget", 5.5, "integer"),
+        ("reasoning_budget", "5", "integer"),
+        ("reasoning_effort", ["low"], "boolean or string"),
+    ],
+)
+def test_the_error_of_an_effort_of_another_type_has_its_type(
+    api: ApiServer, prefix: str, name: str, value: object, types: str
+) -> None:
+    answer = api.post(f"{prefix}/chat/completions", body(chat_template_kwargs={name: value}))
+
+    assert answer.json()["error"]["param"] == f"chat_template_kwargs.{name}"
+    assert answer.json()["error"]["message"].endswith(f"it must be of type {types}.")
 
 
 @pytest.mark.parametrize("effort", ["auto", "adaptive"])

@@ -12,7 +12,7 @@ from crossette.api.endpoint import encode_off_loop
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import check_token_ids
 from crossette.api.schema.messages import conversation
-from crossette.api.schema.reasoning import EffortSent, effort_of, is_effort
+from crossette.api.schema.reasoning import EffortSent, effort_of, expected_types, is_effort
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest, NoChatTemplate, Unsupported
 from crossette.generation.prompt import encode_chat, encode_latest
@@ -140,6 +140,13 @@ def _template_options(body: ChatRequest, options: ChatOptions) -> TemplateOption
     return TemplateOptions(continue_final_message=True, variables=variables, tools=tools)
 
 
+def _no_variable(name: str, param: str) -> Unsupported:
+    """The error of a variable that the template does not use, and that is no effort in its type."""
+    types = expected_types(name)
+    hint = f" As a reasoning option, it must be of type {types}." if types else ""
+    return Unsupported(f"'{param}' has no effect: the model's template has no such variable.{hint}", param=param)
+
+
 def _variables(given: Mapping[str, Any], options: ChatOptions) -> dict[str, Any]:
     """The template variables of `chat_template_kwargs` and of the reasoning effort."""
     used = options.template_variables
@@ -148,7 +155,7 @@ def _variables(given: Mapping[str, Any], options: ChatOptions) -> dict[str, Any]
         if name in RESERVED:
             raise InvalidRequest(f"'{name}' cannot be set by chat_template_kwargs: the server sets it.", param=param)
         if name not in used and value is not None and not is_effort(name, value):
-            raise Unsupported(f"'{param}' has no effect: the model's template has no such variable.", param=param)
+            raise _no_variable(name, param)
     variables = {name: value for name, value in given.items() if name in used}
     for name, value in options.thinking.variables.items():
         # Efforts have been compared, but not the values that only the template knows.

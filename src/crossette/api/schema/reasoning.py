@@ -26,6 +26,7 @@ _VARIABLES: Mapping[str, tuple[type, ...]] = {
     "low_effort": (bool,),
 }
 """Variables of published templates that mean the same for every model, with their types."""
+_TYPE_NAMES = {bool: "boolean", str: "string", int: "integer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,8 @@ def _in_variables(given: Mapping[str, Any], used: Collection[str]) -> Iterator[E
         value: Any = given.get(name)
         if not is_effort(name, value):
             continue
+        if isinstance(value, float):
+            value = int(value)
         if name == "low_effort":
             value = "low" if value else None
         elif name == "reasoning_effort":
@@ -133,7 +136,13 @@ def _in_variables(given: Mapping[str, Any], used: Collection[str]) -> Iterator[E
 
 def is_effort(name: str, value: Any) -> bool:  # Any: JSON
     """Whether a variable of `chat_template_kwargs` is an effort, also for templates that do not use it."""
-    return type(value) in _VARIABLES.get(name, ())
+    kinds = _VARIABLES.get(name, ())
+    return type(value) in kinds or (isinstance(value, float) and value.is_integer() and int in kinds)
+
+
+def expected_types(name: str) -> str:
+    """The types of a variable that is an effort, for error messages; "" for another variable."""
+    return " or ".join(_TYPE_NAMES[kind] for kind in _VARIABLES.get(name, ()))
 
 
 def _level(effort: Effort) -> Effort:
