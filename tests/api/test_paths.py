@@ -252,6 +252,25 @@ def test_a_missing_base_path_is_named(api: ApiServer, path: str, rest: str) -> N
     assert f"Its base path is missing. Use /v1{rest} (OpenAI) or /inference/v1{rest} (Fireworks)." in text
 
 
+@pytest.mark.parametrize("endpoint", ["/chat/completions", "/completions"])
+@pytest.mark.parametrize(
+    "rest", ["/chat/completions", "/completions", "/models", "/v1/chat/completions", "/models/a/b"]
+)
+def test_a_base_url_that_ends_in_an_endpoint_is_named(api: ApiServer, prefix: str, endpoint: str, rest: str) -> None:
+    meant = prefix + rest.removeprefix("/v1")
+    text = message(api, "POST", f"{prefix}{endpoint}{rest}")
+
+    assert f"Its base path is followed by two endpoints. Use {meant}: a base URL ends in {prefix}." in text
+
+
+@pytest.mark.parametrize("before", ["/api", "/openai", "/x/y"])
+@pytest.mark.parametrize("rest", ["/chat/completions", "/models", "/models/a/v1/b"])
+def test_a_base_path_after_another_one_is_named(api: ApiServer, prefix: str, before: str, rest: str) -> None:
+    text = message(api, "POST", before + prefix + rest)
+
+    assert f"Its base path is not at its start. Use {prefix}{rest}." in text
+
+
 def test_two_base_paths_are_a_404_that_offers_both(api: ApiServer) -> None:
     text = message(api, "POST", "/v1/v1/inference/v1/completions")
 
@@ -275,7 +294,16 @@ def test_a_path_without_a_route_needs_a_key_first(guarded: tuple[ApiServer, InMe
 
 
 def test_the_start_page_is_json_for_programs(api: ApiServer) -> None:
-    for accept in ("*/*", "application/json", "application/json, text/plain, */*"):
+    for accept in (
+        "*/*",
+        "",
+        "image/png",
+        "application/json",
+        "application/json, text/plain, */*",
+        "text/plain;q=0.5, application/json; q=0.9",
+        "application/json, text/html;q=0.1",
+        "text/html;q=0, text/plain;q=x",
+    ):
         answer = api.get("/", {"accept": accept})
         assert answer.headers["content-type"] == "application/json"
         assert answer.json()["base_paths"] == {"openai": "/v1", "fireworks": "/inference/v1"}
@@ -285,7 +313,12 @@ def test_the_start_page_is_json_for_programs(api: ApiServer) -> None:
 
 @pytest.mark.parametrize(
     ("accept", "media_type"),
-    [("text/html,application/xhtml+xml,*/*;q=0.8", "text/html"), ("text/plain", "text/plain")],
+    [
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html"),
+        ("application/json;q=0.5, TEXT/HTML;charset=utf-8", "text/html"),
+        ("text/plain", "text/plain"),
+        ("text/plain, application/json;q=0.9", "text/plain"),
+    ],
 )
 def test_the_start_page_is_a_few_lines_for_people(api: ApiServer, accept: str, media_type: str) -> None:
     answer = api.get("/", {"accept": accept})

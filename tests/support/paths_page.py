@@ -30,6 +30,8 @@ them, so keys, limits, metrics and the ledger do not depend on how a path is wri
 | `/v1/engines/MODEL/completions`, also `…/chat/completions` | `/v1/completions`, with MODEL as its `model` |
 | `/chat/completions`, `/inference/chat/completions` | 404: the base path is missing, and it selects the dialect |
 | `/v1/inference/v1/chat/completions` | 404: two base paths, which are two dialects |
+| `/v1/chat/completions/models` | 404: a base URL ends in its base path, not in an endpoint |
+| `/openai/v1/models` | 404: the base path is not at the start |
 
 ## What is served
 
@@ -86,7 +88,7 @@ def _served() -> Iterator[str]:
             name = endpoint_name(route).replace(OPENAI.prefix + "/", "…/")
             yield f"| `{name}` | {'needed' if route.path in needs_key else 'not needed'} |"
     yield from ("", "`…` is `/v1` or `/inference/v1`. HEAD works wherever GET does.", "")
-    yield "`GET /` is a page in a browser, text for `accept: text/plain`, and JSON otherwise. It names no model."
+    yield "`GET /` is a page in a browser, text or JSON, as `accept` prefers, and JSON otherwise. It names no model."
     yield "`/health` and `/ping` have status 503 while the server shuts down, or an engine failed or is stalled."
     yield "`/health/live` and `/health/ready` tell these apart; the latter describes the engines."
     yield ""

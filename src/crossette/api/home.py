@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -14,6 +15,9 @@ from crossette.api.dialect import Dialect
 from crossette.api.http import json_response
 
 _SUMMARY = "The OpenAI API and the Fireworks API for open models."
+_TYPES = ("text/html", "application/json", "text/plain")
+"""The formats of the start page. Of equal preferences the first applies."""
+_QUALITY = re.compile("q=([01](?:[.][0-9]{0,3})?)")
 _VARY = {"vary": "accept"}
 _PAGE_HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'", **_VARY}
 _PAGE = """<!doctype html>
@@ -52,7 +56,7 @@ class HomeDocument(msgspec.Struct):
 
 
 class Home:
-    """GET /: a page for a browser, text for a client that accepts text only, JSON for all others."""
+    """GET /: a page for a browser, text for a client that prefers text, JSON for all others."""
 
     def __init__(self, dialects: Sequence[Dialect], paths: Sequence[str]) -> None:
         bases = {dialect.name: dialect.prefix for dialect in dialects}
@@ -61,10 +65,10 @@ class Home:
         self._bases = "; ".join(f"{dialect.title}: base URL …{dialect.prefix}" for dialect in dialects)
 
     async def respond(self, request: Request) -> Response:
-        accept = request.headers.get("accept", "")
-        if "text/html" in accept:
+        preferred = _preferred(request.headers.get("accept", ""))
+        if preferred == "text/html":
             return HTMLResponse(self._page(), headers=_PAGE_HEADERS)
-        if "text/plain" in accept and "json" not in accept:
+        if preferred == "text/plain":
             return PlainTextResponse(self._text(), headers=_VARY)
         return json_response(self._document, headers=dict(_VARY))
 
@@ -74,6 +78,23 @@ class Home:
     def _text(self) -> str:
         lines = [self._title, _SUMMARY, self._bases, "Documentation: /docs", "For programs: /openapi.json"]
         return "\n".join([*lines, ""])
+
+
+def _preferred(accept: str) -> str:
+    """The media type of `_TYPES` that an Accept header prefers; JSON if it names none of them."""
+    qualities = dict.fromkeys(_TYPES, 0.0)
+    for entry in accept.lower().split(","):
+        media_type, *parameters = (part.strip() for part in entry.split(";"))
+        if media_type in qualities:
+            qualities[media_type] = max((_quality(one) for one in parameters if one.startswith("q=")), default=1.0)
+    preferred = max(_TYPES, key=qualities.__getitem__)  # the first of equals
+    return preferred if qualities[preferred] > 0 else "application/json"
+
+
+def _quality(parameter: str) -> float:
+    """The value of `q=0.5`; 0 for one that is not a number."""
+    found = _QUALITY.fullmatch(parameter)
+    return float(found[1]) if found else 0.0
 
 
 async def version(request: Request) -> Response:

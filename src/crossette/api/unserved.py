@@ -27,6 +27,8 @@ class Unserved(NamedTuple):
     """The endpoint that serves the same purpose, if there is one."""
 
 
+_ENDPOINTS = ("/chat/completions", "/completions")
+"""The endpoints that people give as a base URL."""
 BASE = "{base}"
 """In `Unserved.instead`: the base path of the dialect."""
 _CHAT, _COMPLETIONS, _MODELS = f"POST {BASE}/chat/completions", f"POST {BASE}/completions", f"GET {BASE}/models"
@@ -134,7 +136,10 @@ class UnservedPaths:
         for dialect in self._dialects:
             if path.startswith(dialect.prefix + "/"):
                 rest = path.removeprefix(dialect.prefix)
-                return _not_built(rest, IN_A_DIALECT, dialect) or self._two_base_paths(rest)
+                after = self._after_an_endpoint(rest, dialect)
+                return after or _not_built(rest, IN_A_DIALECT, dialect) or self._two_base_paths(rest)
+        if within := self._within(path):
+            return f"Its base path is not at its start. Use {within}."
         return _not_built(path, AT_THE_ROOT, self._dialects[0]) or self._no_base_path(path.removeprefix("/inference"))
 
     def _two_base_paths(self, rest: str) -> str:
@@ -143,9 +148,27 @@ class UnservedPaths:
                 return f"It has two base paths. {self._choice(rest.removeprefix(dialect.prefix))}"
         return ""
 
+    def _after_an_endpoint(self, rest: str, dialect: Dialect) -> str:
+        """What to use if a base URL ends in an endpoint, so that a client appends another; "" if none does."""
+        for endpoint in _ENDPOINTS:
+            meant = canonical_path(dialect.prefix + rest.removeprefix(endpoint)).path
+            if rest.startswith(endpoint + "/") and self._is_served(meant):
+                base = dialect.prefix
+                return f"Its base path is followed by two endpoints. Use {meant}: a base URL ends in {base}."
+        return ""
+
+    def _within(self, path: str) -> str:
+        """The part of a path that is served, from its base path on; "" if there is none."""
+        starts = (path.find(dialect.prefix + "/") for dialect in reversed(self._dialects))
+        parts = (canonical_path(path[start:]).path for start in starts if start > 0)
+        return next(filter(self._is_served, parts), "")
+
+    def _is_served(self, path: str) -> bool:
+        meant = {"type": "http", "method": "GET", "path": path}
+        return any(route.matches(meant)[0] != Match.NONE for route in self._routes)
+
     def _no_base_path(self, path: str) -> str:
-        meant = {"type": "http", "method": "GET", "path": canonical_path(self._dialects[0].prefix + path).path}
-        if any(route.matches(meant)[0] != Match.NONE for route in self._routes):
+        if self._is_served(canonical_path(self._dialects[0].prefix + path).path):
             return f"Its base path is missing. {self._choice(path)}"
         return _not_built(path, IN_A_DIALECT, self._dialects[0])
 
