@@ -45,9 +45,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the engine interface, and the layers above and below it
     "engine": {"types"},
     "text": {"types"},
-    "observability": {"engine", "pool", "types"},
+    "observability": {"engine", "pool", "remote", "types"},
+    "remote": {"pool", "types"},
     "generation": {"engine", "text", "types"},
-    "api": {"accounts", "observability", "generation", "pool", "text", "engine", "types"},
+    "api": {"accounts", "observability", "generation", "pool", "remote", "text", "engine", "types"},
     "engines": {"engine", "types"},
     "testing": {"engines", "engine", "types"},
     "pool": {"engine", "types"},
@@ -58,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # composition
     "server": {
         *("config", "accounts", "api", "engines", "testing", "models", "pool", "text", "engine", "observability"),
-        "types",
+        *("remote", "types"),
     },
     "cli": {
         *("server", "config", "accounts", "client", "api", "engines", "testing", "models"),

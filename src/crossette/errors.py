@@ -24,6 +24,8 @@
     │   │   └── ModelUnavailable  503  model_unavailable  the model cannot be loaded
     │   ├── BudgetSpent         429  budget_spent      the key's total budget is used up
     │   ├── PullFailed          502  pull_failed       a model cannot be downloaded or converted
+    │   ├── UpstreamFailed      502  upstream_failed   the server that runs the model failed
+    │   ├── UpstreamTimeout     504  upstream_timeout  it took too long
     │   └── EngineFailure       500  internal
     │       └── ConstraintFailed     constraint_failed  the output constraint could not be enforced
     ├── ModelError                   a model that cannot be fetched, read or converted
@@ -199,6 +201,20 @@ class PullFailed(ServingError):
 
     status = 502
     kind = "pull_failed"
+
+
+class UpstreamFailed(ServingError):
+    """The server that runs a remote model failed, or rejected this server. `hint` names it."""
+
+    status = 502
+    kind = "upstream_failed"
+
+
+class UpstreamTimeout(ServingError):
+    """The server that runs a remote model took too long to answer."""
+
+    status = 504
+    kind = "upstream_timeout"
 
 
 class EngineFailure(ServingError):

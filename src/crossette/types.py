@@ -16,6 +16,8 @@ class FinishReason(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    """The filter of an upstream cut the text; no engine of this server has one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,14 @@ def test_an_admin_loads_and_unloads(loads: Loads, prefix: str) -> None:
         assert post("c/unload").json()["state"] == "cold"
 
 
+def test_a_kept_model_is_not_unloaded_on_request(prefix: str) -> None:
+    with serving() as api:
+        answer = api.post(f"{prefix}/models/fake/unload", {})
+
+        error = answer.json()["error"]
+        assert (answer.status_code, error["message"]) == (409, "The model 'fake' is kept in memory.")
+
+
 def test_a_stream_is_never_interrupted_for_another_model(prefix: str) -> None:
     loads = Loads()
     pool = ModelPool(map(loads.source, MODELS), memory=GIB, min_idle_s=0)

@@ -208,6 +208,18 @@ def test_a_broken_model_harms_only_its_own_requests(fault: Exception, reason: st
     run(main())
 
 
+def test_a_kept_model_is_not_unloaded_on_request() -> None:
+    loads = Loads()
+    pool = ModelPool([loads.source("a", keep=True)])
+    pool.start("a")
+
+    async def main() -> None:
+        assert not await pool.unload("a")
+
+    run(main())
+    assert loads.closed == []
+
+
 def test_an_idle_model_is_unloaded() -> None:
     loads = Loads()
     sources = [loads.source("a", idle_unload_s=0.05), loads.source("b"), loads.source("c", idle_unload_s=0.05)]

@@ -9,7 +9,14 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-UNNEEDED = ("gguf", "huggingface_hub", "openvino.tools.ovc", "crossette.client.bench", "crossette.client.chat")
+UNNEEDED = (
+    "gguf",
+    "huggingface_hub",
+    "openvino.tools.ovc",
+    "crossette.client.bench",
+    "crossette.client.chat",
+    "crossette.remote.upstream",
+)
 
 
 @pytest.fixture(scope="module")

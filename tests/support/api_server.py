@@ -32,6 +32,7 @@ from crossette.api.usage import UsageReader
 from crossette.engine import Engine, EngineStats
 from crossette.observability.record import Observer, RequestRecord
 from crossette.pool.pool import ModelPool
+from crossette.remote.model import RemoteModel
 from crossette.server.draining import DrainingServer
 from crossette.server.tls import TlsSettings
 from crossette.testing.fake_engine import FakeEngine
@@ -207,15 +208,17 @@ def serving(
     pool: ModelPool | None = None,
     models: ServedModels | None = None,
     puller: Puller | None = None,
+    remotes: Sequence[RemoteModel] = (),
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
-    """Run a server for one test, with a fake engine and `parrot` by default, or the models of a `pool`.
+    """Run a server for one test, with a fake engine and `parrot` by default, or the models of a `pool`, or `remotes`.
 
     `callers` are by bearer token.
     """
     engine = engine or FakeEngine(parrot)
     observed = RecordKeeper()
-    models = models or ServedModels(pool or ModelPool.of({engine.info.name: engine}), aliases)
+    pool = pool or ModelPool.of({} if remotes else {engine.info.name: engine})
+    models = models or ServedModels(pool, aliases, {remote.name: remote for remote in remotes})
     app = App(
         models,
         HttpSettings(**settings),

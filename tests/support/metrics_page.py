@@ -13,6 +13,7 @@ from crossette.observability.metrics import Metrics
 from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.records import make_record
+from support.remotes import remote
 
 PAGE = Path(__file__).parents[2] / "docs/metrics.md"
 
@@ -51,7 +52,8 @@ def page() -> str:
 
 def example() -> Metrics:
     """The metrics of a server with a completed and a failed request."""
-    metrics = App(ServedModels(ModelPool.of({"fake": FakeEngine()}))).metrics
+    remotes = {"large": remote("http://127.0.0.1:8080/v1", name="large")}
+    metrics = App(ServedModels(ModelPool.of({"fake": FakeEngine()}), remotes=remotes)).metrics
     metrics.note(make_record())
     metrics.note(make_record(status=500, error="internal", work=None))
     return metrics

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +28,7 @@ class Answer:
     pieces: Sequence[bytes] = ()
     status: int = 200
     content_type: str = "text/event-stream"
+    headers: Mapping[str, str] = field(default_factory=dict)
     hangs: bool = False
     together: asyncio.Barrier | None = None
     """Start once as many requests are in flight as the barrier has parties."""
@@ -42,6 +43,8 @@ class ScriptedServer:
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
+    """The client's port of each request: one for each connection."""
     disconnected: threading.Event = field(default_factory=threading.Event)
     max_in_flight: int = 0
     _in_flight: int = 0
@@ -57,8 +60,10 @@ class ScriptedServer:
         answer = self.answers[min(len(self.bodies), len(self.answers) - 1)]
         self.bodies.append(await request.json())
         self.headers.append(dict(request.headers))
+        assert request.client is not None
+        self.ports.append(request.client.port)
         pieces = self._pieces(request, answer)
-        return StreamingResponse(pieces, answer.status, media_type=answer.content_type)
+        return StreamingResponse(pieces, answer.status, answer.headers, media_type=answer.content_type)
 
     async def _pieces(self, request: Request, answer: Answer) -> AsyncIterator[bytes]:
         self._in_flight += 1
@@ -155,6 +160,6 @@ def chat_completion(*texts: str) -> list[bytes]:
     return [*(delta_chunk(text) for text in texts), finish_chunk(), DONE]
 
 
-def error_answer(status: int, message: str) -> Answer:
+def error_answer(status: int, message: str, **headers: str) -> Answer:
     body = json.dumps({"error": {"message": message}}).encode()
-    return Answer([body], status=status, content_type="application/json")
+    return Answer([body], status=status, content_type="application/json", headers=headers)

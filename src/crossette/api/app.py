@@ -50,7 +50,7 @@ class App:
     ) -> None:
         self.models = models
         ledger = ledger or NoLedger()
-        self.metrics = Metrics(models.pool)
+        self.metrics = Metrics(models.pool, tuple(models.remotes.values()))
         add_ledger_metrics(self.metrics, ledger)
         self._is_draining = False
         self.services = Services(

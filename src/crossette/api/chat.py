@@ -28,7 +28,7 @@ from crossette.api.schema.response_format import OutputFormatBuilder, output_for
 from crossette.api.tool_calls import CallWriter
 from crossette.engine import Engine
 from crossette.generation.accumulator import Accumulator, ChoiceResult, collect
-from crossette.generation.answer import Answer
+from crossette.generation.answer import DeltaSource
 from crossette.generation.choice import Delta
 from crossette.generation.prompt import decode_tokens, token_id
 from crossette.text.output_plan import OutputPlan, ReasoningPlan, output_plan
@@ -47,7 +47,7 @@ async def prepare(body: ChatRequest, engine: Engine, dialect: Dialect) -> Call:
     prompt = await chat_prompt(body, engine, options)
     is_plain = not options.tools and options.reasoning is None and build_format is None
     plan = None if is_plain else partial(_plan, engine, options, build_format, prompt)
-    return Call([prompt], default_max_tokens=None, plan=plan)
+    return Call([prompt], default_max_tokens=body.default_max_tokens(dialect), plan=plan)
 
 
 def _plan(
@@ -81,7 +81,7 @@ class ChatReply:
         self._new_chunk = partial(ChatChunk, object="chat.completion.chunk", **asdict(head))
         self._new_completion = partial(ChatCompletion, object="chat.completion", **asdict(head))
 
-    async def chunks(self, answer: Answer) -> AsyncGenerator[ChatChunk, None]:
+    async def chunks(self, answer: DeltaSource) -> AsyncGenerator[ChatChunk, None]:
         accumulator, is_first_chunk = Accumulator(len(answer.choices)), True
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
@@ -100,7 +100,7 @@ class ChatReply:
 
     @staticmethod
     def _add_extras(
-        extras: Extras, body: ChatChunk | ChatCompletion, answer: Answer, *, is_first: bool, is_last: bool
+        extras: Extras, body: ChatChunk | ChatCompletion, answer: DeltaSource, *, is_first: bool, is_last: bool
     ) -> None:
         if is_first:
             extras.add_prompt_ids(body, answer, 0)
@@ -108,7 +108,7 @@ class ChatReply:
             extras.add_perf_metrics(body, answer)
 
     def _choices(
-        self, delta: Delta, accumulator: Accumulator, answer: Answer, *, is_first: bool
+        self, delta: Delta, accumulator: Accumulator, answer: DeltaSource, *, is_first: bool
     ) -> Iterator[ChunkChoice]:
         """The chunk choices of a delta: the role, each piece, the finish reason."""
         if is_first:
@@ -131,7 +131,7 @@ class ChatReply:
                 self._extras.add_raw_output(choice, answer, result)
             yield choice
 
-    def _usage_at(self, choice: ChunkChoice, accumulator: Accumulator, answer: Answer) -> Usage:
+    def _usage_at(self, choice: ChunkChoice, accumulator: Accumulator, answer: DeltaSource) -> Usage:
         """The usage up to a chunk. The role's chunk is before the first token, although that token triggers it."""
         is_role = choice.delta is self._first
         return answer.usage_of(accumulator.begun - {choice.index} if is_role else accumulator.begun)
@@ -147,14 +147,14 @@ class ChatReply:
             case ToolCallArguments():
                 return self._calls.arguments(piece)
 
-    async def completion(self, answer: Answer) -> ChatCompletion:
+    async def completion(self, answer: DeltaSource) -> ChatCompletion:
         choices = [self._choice(result, answer) for result in await collect(answer)]
         completion = self._new_completion(choices=choices, usage=usage_body(answer.usage))
         if self._extras is not None:
             self._add_extras(self._extras, completion, answer, is_first=True, is_last=True)
         return completion
 
-    def _choice(self, result: ChoiceResult, answer: Answer) -> ChatChoice:
+    def _choice(self, result: ChoiceResult, answer: DeltaSource) -> ChatChoice:
         calls = result.calls
         message = AssistantMessage(
             "assistant",

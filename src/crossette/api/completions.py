@@ -18,7 +18,7 @@ from crossette.api.schema.response_format import OutputFormatBuilder, output_for
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest, Unsupported
 from crossette.generation.accumulator import Accumulator, ChoiceResult, collect
-from crossette.generation.answer import Answer
+from crossette.generation.answer import DeltaSource
 from crossette.generation.choice import Delta
 from crossette.generation.prompt import encode_text, token_id
 from crossette.text.output_plan import OutputPlan
@@ -36,7 +36,7 @@ async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> 
     ends = (token_id(engine.tokenizer, end) for end in (gap.ends if gap else ()))
     return Call(
         prompts,
-        default_max_tokens=dialect.completion_max_tokens,
+        default_max_tokens=body.default_max_tokens(dialect),
         end_token_ids=frozenset(end for end in ends if end is not None),
         plan=partial(_plan, build_format) if build_format is not None else None,
     )
@@ -101,7 +101,7 @@ class CompletionReply:
         self._usage = StreamUsage(dialect, body.stream_options)
         self._new_completion = partial(Completion, object="text_completion", **asdict(head))
 
-    async def chunks(self, answer: Answer) -> AsyncGenerator[Completion, None]:
+    async def chunks(self, answer: DeltaSource) -> AsyncGenerator[Completion, None]:
         accumulator = Accumulator(len(answer.choices))
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
@@ -118,7 +118,9 @@ class CompletionReply:
         if self._usage.at_end:
             yield self._new_completion(choices=[], usage=usage_body(answer.usage))
 
-    def _chunk(self, answer: Answer, delta: Delta, accumulator: Accumulator, *, is_first: bool) -> CompletionChoice:
+    def _chunk(
+        self, answer: DeltaSource, delta: Delta, accumulator: Accumulator, *, is_first: bool
+    ) -> CompletionChoice:
         choice = CompletionChoice(delta.index, delta.text, delta.finish_reason)
         if self._extras is not None:
             self._extras.add_tokens(choice, delta.tokens)
@@ -128,7 +130,7 @@ class CompletionReply:
                 self._extras.add_raw_output(choice, answer, accumulator.result(delta.index))
         return choice
 
-    async def completion(self, answer: Answer) -> Completion:
+    async def completion(self, answer: DeltaSource) -> Completion:
         results = self._best(await collect(answer), answer)
         choices = [self._choice(index, result, answer) for index, result in enumerate(results)]
         completion = self._new_completion(choices=choices, usage=usage_body(answer.usage))
@@ -136,7 +138,7 @@ class CompletionReply:
             self._extras.add_perf_metrics(completion, answer)
         return completion
 
-    def _best(self, results: list[ChoiceResult], answer: Answer) -> list[ChoiceResult]:
+    def _best(self, results: list[ChoiceResult], answer: DeltaSource) -> list[ChoiceResult]:
         """The requested choices of each prompt: all, or those with the highest mean logprob, best first."""
         if self._num_generated == self._num_choices:
             return results
@@ -150,7 +152,7 @@ class CompletionReply:
             best += ranked[: self._num_choices]
         return best
 
-    def _choice(self, index: int, result: ChoiceResult, answer: Answer) -> CompletionChoice:
+    def _choice(self, index: int, result: ChoiceResult, answer: DeltaSource) -> CompletionChoice:
         choice = CompletionChoice(index, result.text, result.finish_reason)
         if self._extras is not None:
             self._extras.add_tokens(choice, result.tokens)

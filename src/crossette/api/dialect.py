@@ -106,6 +106,8 @@ OPENAI = Dialect(
         "overloaded": ("server_error", "overloaded"),
         "model_loading": ("server_error", "model_loading"),
         "model_unavailable": ("server_error", "model_unavailable"),
+        "upstream_failed": ("server_error", "upstream_failed"),
+        "upstream_timeout": ("server_error", "upstream_timeout"),
     },
 )
 
@@ -152,6 +154,8 @@ FIREWORKS = Dialect(
         "overloaded": ("error", "UNAVAILABLE"),
         "model_loading": ("error", "MODEL_LOADING"),
         "model_unavailable": ("error", "MODEL_UNAVAILABLE"),
+        "upstream_failed": ("error", "UPSTREAM_FAILED"),
+        "upstream_timeout": ("error", "UPSTREAM_TIMEOUT"),
     },
 )
 

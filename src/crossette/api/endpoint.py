@@ -12,7 +12,7 @@ from crossette.api.extras import Extras
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
 from crossette.engine import Engine
-from crossette.generation.answer import Answer
+from crossette.generation.answer import DeltaSource
 from crossette.text.output_plan import OutputPlan
 
 P = ParamSpec("P")
@@ -41,15 +41,17 @@ class Call:
 class Reply(Protocol):
     """Converts an answer to the wire types of an endpoint."""
 
-    def chunks(self, answer: Answer) -> AsyncGenerator[Any, None]: ...
+    def chunks(self, answer: DeltaSource) -> AsyncGenerator[Any, None]: ...
 
-    async def completion(self, answer: Answer) -> Any: ...
+    async def completion(self, answer: DeltaSource) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[BodyT]):
     """A completion endpoint: its body type, and how a body is prepared and answered."""
 
+    path: str
+    """Under the prefix of a dialect."""
     body_type: type[BodyT]
     prepare: Callable[[BodyT, Engine, Dialect], Awaitable[Call]]
     reply: Callable[[Head, BodyT, Dialect, Extras | None], Reply]

@@ -15,7 +15,7 @@ from crossette.api.content import Content
 from crossette.api.paths import canonical_path
 from crossette.api.trace_context import new_trace_id, sent_trace, trace_id_of
 from crossette.errors import ServingError
-from crossette.generation.answer import Answer
+from crossette.generation.answer import DeltaSource
 
 if TYPE_CHECKING:
     from crossette.api.guards.admission import Admission
@@ -52,7 +52,7 @@ class Exchange:
         self.body: GenerationFields | None = None
         self.model = ""
         """The name of the engine's model, once the body is validated and the model is found."""
-        self.answer: Answer | None = None
+        self.answer: DeltaSource | None = None
         self.finish_reasons: list[str] = []
         self.error: ServingError | None = None
         """The error sent to the client, as the response or within the stream."""

@@ -16,7 +16,7 @@ from crossette.api.schema.logprobs import Logprobs, LogprobsOptions, logprobs_bo
 from crossette.api.schema.raw_output import RawOutput, raw_output
 from crossette.engine import Tokenizer
 from crossette.generation.accumulator import ChoiceResult
-from crossette.generation.answer import Answer
+from crossette.generation.answer import DeltaSource
 from crossette.text.token_offsets import TokenText
 
 
@@ -67,16 +67,16 @@ class Extras:
         if self.token_ids:
             choice.token_ids = [token.id for token in tokens]
 
-    def add_prompt_ids(self, body: _HasPromptIds, answer: Answer, index: int) -> None:
+    def add_prompt_ids(self, body: _HasPromptIds, answer: DeltaSource, index: int) -> None:
         """Add the prompt tokens of choice `index`."""
         if self.token_ids:
             body.prompt_token_ids = list(answer.prompt_of(index))
 
-    def add_raw_output(self, choice: _Choice, answer: Answer, result: ChoiceResult) -> None:
+    def add_raw_output(self, choice: _Choice, answer: DeltaSource, result: ChoiceResult) -> None:
         if self.raw_output:
             choice.raw_output = raw_output(answer.prompt_of(result.index), result, self.tokenizer, self.logprobs)
 
-    def add_perf_metrics(self, body: _HasPerfMetrics, answer: Answer) -> None:
+    def add_perf_metrics(self, body: _HasPerfMetrics, answer: DeltaSource) -> None:
         """Add counts and times, if the answer has ended."""
         if self.perf_metrics and not answer.num_open:
             body.perf_metrics = perf_metrics(answer)

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
-from typing import Any, Generic
+from dataclasses import replace
 
-from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
-from crossette import __version__
 from crossette.api.dialect import Dialect
-from crossette.api.endpoint import BodyT, Call, Endpoint, Reply
+from crossette.api.endpoint import BodyT, Call, Endpoint
 from crossette.api.exchange import Exchange
 from crossette.api.extras import Extras
 from crossette.api.guards.admission import Admission
 from crossette.api.guards.sizes import check_sizes
 from crossette.api.http import EventStream, cancel_on_disconnect, json_response
 from crossette.api.perf_headers import metric_headers
+from crossette.api.remote.run import RemoteRun
 from crossette.api.request_body import read_json
-from crossette.api.schema.answer import Head
-from crossette.api.schema.common import GenerationFields
+from crossette.api.run import Begun, Run
+from crossette.api.schema.answer import head
+from crossette.api.schema.common import ISOLATION_HEADER, GenerationFields
 from crossette.api.schema_headers import schema_headers
 from crossette.api.services import Services
 from crossette.engine import Engine, ModelInfo
-from crossette.generation.answer import Answer, Timings, start
+from crossette.generation.answer import Timings, start
 from crossette.pool.pool import Lease
-from crossette.text.output_plan import PLAIN, OutputPlan
+from crossette.remote.model import RemoteModel
+from crossette.text.output_plan import PLAIN
 from crossette.types import Constraint, GenerationRequest
 
 log = logging.getLogger(__name__)
-
-_ISOLATION_HEADER = "x-prompt-cache-isolation-key"
 
 
 async def create(
@@ -55,9 +51,15 @@ async def create(
     check_sizes(body, services.settings)
     model = services.models.only(exchange.caller.models).find(body.model)
     exchange.model = model.name
-    run = _Run(body, endpoint, services, dialect, admission, exchange, timings)
-    if model.engine is not None:
+    given = body, endpoint, services, dialect, admission, exchange, timings
+    run: Run[BodyT]
+    if isinstance(model, RemoteModel):
+        run = RemoteRun(*given, remote=model)
         await run.begin()
+    else:
+        run = EngineRun(*given)
+        if model.engine is not None:
+            await run.begin()
     if body.stream:
         return EventStream(run.chunks(), run.close, dialect, exchange.request_id, services.settings, run.headers)
     try:
@@ -67,46 +69,26 @@ async def create(
         await run.close()  # a coroutine that was cancelled before it started has closed nothing
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """What a request has once the engine has accepted it."""
+class EngineRun(Run[BodyT]):
+    """A request that an engine of this server answers."""
 
-    lease: Lease
-    answer: Answer
-    reply: Reply
-    plan: OutputPlan
-
-
-@dataclass(slots=True)
-class _Run(Generic[BodyT]):
-    """A request with a valid body. `close` ends what `begin` began, and may be called more than once."""
-
-    body: BodyT
-    endpoint: Endpoint[BodyT]
-    services: Services
-    dialect: Dialect
-    admission: Admission
-    exchange: Exchange
-    timings: Timings
-    begun: _Begun | None = None
-
-    async def begin(self) -> _Begun:
+    async def _begin(self) -> Begun:
         """Load the model if necessary, prepare the prompts, and pass the request to the engine."""
         lease = await self.services.models.pool.acquire(self.exchange.model)
         try:
-            self.begun = await self._begin(lease)
+            return await self._begin_with(lease)
         except BaseException:
             lease.release()
             raise
-        return self.begun
 
-    async def _begin(self, lease: Lease) -> _Begun:
+    async def _begin_with(self, lease: Lease) -> Begun:
         body, dialect, exchange, services = self.body, self.dialect, self.exchange, self.services
         engine = lease.engine
         call = await self.endpoint.prepare(body, engine, dialect)
         plan = await services.grammars.plan(call.plan, engine) if call.plan is not None else PLAIN
         extras = Extras.of(body, engine.tokenizer, dialect)
-        reply = self.endpoint.reply(_head(exchange.answer_id, body, engine.info, dialect), body, dialect, extras)
+        first = head(exchange.answer_id, body, _identity(engine.info), dialect)
+        reply = self.endpoint.reply(first, body, dialect, extras)
         max_attempts = services.settings.max_attempts if plan.checked else 1
         for name, value in schema_headers(plan).items():
             log.info("%s: %s", name, value)
@@ -124,44 +106,16 @@ class _Run(Generic[BodyT]):
             max_attempts=max_attempts,
             holds_all=not body.stream,
         )
-        return _Begun(lease, answer, reply, plan)
 
-    async def chunks(self) -> AsyncGenerator[Any, None]:
-        """The chunks of a stream."""
-        begun = self.begun or await self.begin()
-        async for chunk in begun.reply.chunks(begun.answer):
-            self.exchange.note_finish_reasons(chunk)
-            yield chunk
+        def headers() -> dict[str, str]:
+            return metric_headers(answer, dialect) | schema_headers(plan)
 
-    async def completion(self) -> Any:  # Any: the wire type of the endpoint
-        """The complete answer."""
-        begun = self.begun or await self.begin()
-        completion = await begun.reply.completion(begun.answer)
-        self.exchange.note_finish_reasons(completion)
-        return completion
-
-    def headers(self) -> dict[str, str]:
-        """The headers that depend on the answer so far; none before the engine has accepted the request."""
-        if self.begun is None:
-            return {}
-        return metric_headers(self.begun.answer, self.dialect) | schema_headers(self.begun.plan)
-
-    async def close(self) -> None:
-        if self.begun is not None:
-            await self.begun.answer.aclose()
-            self.admission.end(self.begun.answer.usage)
-            self.begun.lease.release()
+        return Begun(answer, reply, headers, lease.release)
 
 
-def _head(answer_id: str, body: GenerationFields, info: ModelInfo, dialect: Dialect) -> Head:
-    fingerprint = _fingerprint(info) if dialect.fingerprints else UNSET
-    return Head(answer_id, body.model, system_fingerprint=fingerprint, service_tier=body.tier_used or UNSET)
-
-
-def _fingerprint(info: ModelInfo) -> str:
-    """A hash that changes when the server or the model changes, as outputs may then change too."""
-    identity = repr((__version__, info.name, info.architecture, info.quantization, info.vocab_size))
-    return "fp_" + hashlib.sha256(identity.encode()).hexdigest()[:10]
+def _identity(info: ModelInfo) -> tuple[object, ...]:
+    """What outputs depend on."""
+    return info.name, info.architecture, info.quantization, info.vocab_size
 
 
 def _within_budget(call: Call, num_generated: int, admission: Admission) -> Call:
@@ -184,7 +138,7 @@ def _requests(
     drafts, logprobs = body.drafts(), body.logprobs_options
     if isinstance(drafts, str):
         drafts = engine.tokenizer.encode(drafts, specials=False) if drafts else []
-    isolation_key = body.isolation_key(exchange.headers.get(_ISOLATION_HEADER, ""), exchange.answer_id)
+    isolation_key = body.isolation_key(exchange.headers.get(ISOLATION_HEADER, ""), exchange.answer_id)
     ranked = body.num_generated > body.num_choices
     end_token_ids = body.end_token_ids(engine.info) | call.end_token_ids
     return [

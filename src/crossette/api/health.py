@@ -11,7 +11,7 @@ from starlette.responses import Response
 from crossette.accounts.ledger import Ledger, LedgerStats
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
-from crossette.api.models import ServedModels
+from crossette.api.models import ServedModel, ServedModels
 from crossette.engine import Speeds
 from crossette.errors import ADMIN_HINT, Forbidden
 from crossette.observability.metrics import Metrics
@@ -87,14 +87,14 @@ async def live(request: Request, models: ServedModels) -> Response:
 
 async def ready(request: Request, models: ServedModels, ledger: Ledger, *, draining: bool) -> Response:
     """Readiness: 200, or 503 while the server shuts down or an engine is stalled."""
-    health = [_health(model) for model in models.pool.models.values()]
+    health = [_health(model) for model in models.by_name.values()]
     stalled = any(model.stats.stalled for model in health if model.stats is not None)
     body = Ready("draining" if draining else "stalled" if stalled else "ok", health, ledger.stats())
     return json_response(body, status=200 if body.status == "ok" else 503)
 
 
-def _health(model: PooledModel) -> ModelHealth:
-    engine = model.engine
+def _health(model: ServedModel) -> ModelHealth:
+    engine = model.engine if isinstance(model, PooledModel) else None
     if engine is None:
         return ModelHealth(model.name, model.state, (), None)
     counts = msgspec.convert(engine.stats(), EngineCounts, from_attributes=True)

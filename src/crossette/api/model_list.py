@@ -13,8 +13,9 @@ from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
-from crossette.errors import ADMIN_HINT, Forbidden, ModelInUse
+from crossette.errors import ADMIN_HINT, Forbidden, ModelInUse, Unsupported
 from crossette.pool.model import ModelState, PooledModel
+from crossette.remote.model import RemoteModel
 
 
 class ModelEntry(msgspec.Struct, kw_only=True):
@@ -22,7 +23,8 @@ class ModelEntry(msgspec.Struct, kw_only=True):
     object: str = "model"
     created: int
     owned_by: str = "crossette"
-    context_length: int
+    context_length: int | UnsetType = UNSET
+    """Absent for a model that another server runs."""
     root: str
     """The name of the model: differs from `id` for an alias."""
     state: ModelState
@@ -61,8 +63,13 @@ async def load_model(request: Request, models: ServedModels, dialect: Dialect) -
 
 
 async def unload_model(request: Request, models: ServedModels, dialect: Dialect) -> Response:
-    """Unload a model now. Raises Forbidden for a key that is not an admin key, ModelInUse while requests use it."""
+    """Unload a model now. Raises Forbidden for a key that is not an admin key, ModelInUse while requests use it.
+
+    Raises ModelInUse also for a kept model.
+    """
     name, model = _named_by_admin(request, models)
+    if model.source.keep:
+        raise ModelInUse(f"The model '{model.name}' is kept in memory.")
     if not await models.pool.unload(model.name) and model.num_users:
         raise ModelInUse(f"The model '{model.name}' is used by {model.num_users} requests. Retry later.")
     return json_response(_entry(name, models, dialect))
@@ -72,12 +79,17 @@ def _named_by_admin(request: Request, models: ServedModels) -> tuple[str, Pooled
     if not Exchange.of(request.scope).caller.is_admin:
         raise Forbidden("Only an admin key may load and unload models.", hint=ADMIN_HINT)
     name: str = request.path_params["name"]
-    return name, models.find(name)
+    model = models.find(name)
+    if isinstance(model, RemoteModel):
+        raise Unsupported(f"The model '{name}' is run by another server, which loads and unloads it.", param="model")
+    return name, model
 
 
 def _entry(name: str, models: ServedModels, dialect: Dialect) -> ModelEntry:
     """The entry of a name. Raises ModelNotFound."""
     model = models.find(name)
+    if isinstance(model, RemoteModel):
+        return _remote_entry(name, model, dialect)
     info = model.info
     entry = ModelEntry(
         id=name,
@@ -90,5 +102,14 @@ def _entry(name: str, models: ServedModels, dialect: Dialect) -> ModelEntry:
     if dialect.model_details:
         entry.kind = "HF_BASE_MODEL"
         entry.supports_chat = entry.supports_tools = info.chat_template is not None
+        entry.supports_image_input = False
+    return entry
+
+
+def _remote_entry(name: str, model: RemoteModel, dialect: Dialect) -> ModelEntry:
+    """The entry of a model that another server runs: what it supports is not known here."""
+    entry = ModelEntry(id=name, created=model.created, root=model.name, state=model.state, error=model.error or UNSET)
+    if dialect.model_details:
+        entry.kind = "HF_BASE_MODEL"
         entry.supports_image_input = False
     return entry

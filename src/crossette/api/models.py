@@ -11,6 +11,9 @@ from copy import copy
 from crossette.errors import ConfigError, ModelNotFound
 from crossette.pool.model import ModelSource, PooledModel
 from crossette.pool.pool import ModelPool
+from crossette.remote.model import RemoteModel
+
+ServedModel = PooledModel | RemoteModel
 
 _MAX_SHOWN = 200
 """Maximum characters of a model's name in an error message. The search for similar names is slow."""
@@ -22,26 +25,37 @@ _MAX_PREFIXES = 2
 
 
 class ServedModels:
-    """The models of a pool, and their aliases. Raises ConfigError for an alias of a model that is not served."""
+    """The models of a pool and of other servers, and their aliases.
 
-    def __init__(self, pool: ModelPool, aliases: Mapping[str, str] | None = None) -> None:
+    Raises ConfigError for an alias of a model that is not served.
+    """
+
+    def __init__(
+        self,
+        pool: ModelPool,
+        aliases: Mapping[str, str] | None = None,
+        remotes: Mapping[str, RemoteModel] | None = None,
+    ) -> None:
         self.pool = pool
+        self.remotes = dict(remotes or {})
+        """The models that other servers run."""
+        self.by_name: dict[str, ServedModel] = {**pool.models, **self.remotes}
         self.aliases = dict(aliases or {})
         for alias, target in self.aliases.items():
-            if target not in pool.models:
+            if target not in self.by_name:
                 raise ConfigError(
-                    f"--alias {alias}={target}: {target} is not served. Served: {', '.join(pool.models) or 'nothing'}."
+                    f"--alias {alias}={target}: {target} is not served. Served: {', '.join(self.by_name) or 'nothing'}."
                 )
 
         self._names: dict[str, None] = {}
         self._by_case: dict[str, list[str]] = defaultdict(list)
         self._allowed: frozenset[str] = frozenset()
-        self._add((*pool.models, *self.aliases))
+        self._add((*self.by_name, *self.aliases))
 
     def add(self, source: ModelSource) -> None:
         """Serve another model as well; has no effect if its name is served already."""
         if source.name not in self._names:
-            self.pool.add(source)
+            self.by_name[source.name] = self.pool.add(source)
             self._add((source.name,))
 
     def _add(self, names: Iterable[str]) -> None:
@@ -61,13 +75,13 @@ class ServedModels:
         some._allowed = frozenset(name for name in self.names() if not names.isdisjoint((name, self._target(name))))
         return some
 
-    def find(self, name: str) -> PooledModel:
+    def find(self, name: str) -> ServedModel:
         """The model that a request names: a name or an alias, in any notation of `_candidates` and in any case.
 
         Raises ModelNotFound, listing what is served.
         """
         if (served := self.name_of(name)) is not None:
-            return self.pool.models[served]
+            return self.by_name[served]
         shown = name if len(name) <= _MAX_SHOWN else name[:_MAX_SHOWN] + "…"
         if several := self._matches(name):
             raise ModelNotFound(
@@ -114,6 +128,17 @@ class ServedModels:
         names = self.names()
         more = f" and {len(names) - _MAX_LISTED} more in GET /models" if len(names) > _MAX_LISTED else ""
         return ", ".join(names[:_MAX_LISTED]) + more if names else "nothing"
+
+    def abort(self) -> None:
+        """Fail all running requests."""
+        self.pool.close()
+        for remote in self.remotes.values():
+            remote.abort()
+
+    async def close_remotes(self) -> None:
+        """Close the connections to other servers."""
+        for remote in self.remotes.values():
+            await remote.aclose()
 
     def names(self) -> list[str]:
         """Every name that a client may use, models first."""

@@ -48,7 +48,7 @@ def _work(exchange: Exchange) -> GenerationRecord | None:
         model=exchange.model,
         streamed=bool(body.stream),
         num_choices=len(answer.choices),
-        sampling=answer.requests[0].sampling,
+        sampling=answer.sampling,
         usage=answer.usage,
         finish_reasons=tuple(exchange.finish_reasons),
         read_s=timings.begun - exchange.begun,

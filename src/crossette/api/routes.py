@@ -26,9 +26,9 @@ from crossette.api.unserved import endpoint_name
 from crossette.api.usage import report_usage
 from crossette.errors import ShuttingDown
 
-COMPLETIONS = Endpoint(CompletionRequest, completions.prepare, completions.CompletionReply)
-CHAT = Endpoint(ChatRequest, chat.prepare, chat.ChatReply)
-GENERATING: Mapping[str, Endpoint[Any]] = {"/completions": COMPLETIONS, "/chat/completions": CHAT}
+COMPLETIONS = Endpoint("/completions", CompletionRequest, completions.prepare, completions.CompletionReply)
+CHAT = Endpoint("/chat/completions", ChatRequest, chat.prepare, chat.ChatReply)
+GENERATING: Mapping[str, Endpoint[Any]] = {endpoint.path: endpoint for endpoint in (COMPLETIONS, CHAT)}
 """Endpoints that generate, under a dialect's prefix. Their requests are charged and have a ledger entry."""
 
 

@@ -26,6 +26,7 @@ from crossette.server import build, draining
 from crossette.server.banner import Banner
 from crossette.server.listener import bind, check_exposure
 from crossette.server.pulling import ModelPuller
+from crossette.server.remote import remote_models
 from crossette.server.served import added_source, aliases, choose_models, loaded_at_start, model_pool
 from crossette.server.settings import PANELS, SECTIONS, Settings, load_settings
 from crossette.server.tls import check_tls
@@ -81,14 +82,17 @@ def _run(settings: Settings) -> None:
         check_exposure(listener, accounts.access, server)
         chosen = choose_models(settings, pull, ModelStore(default_root()))
         pool = model_pool(chosen, settings)
-        models = ServedModels(pool, aliases(chosen, server.alias))
+        remotes = remote_models(settings, os.environ)
+        models = ServedModels(
+            pool, aliases([*chosen, *remotes], server.alias), {remote.name: remote.model for remote in remotes}
+        )
         for name in loaded_at_start(chosen):
             with err.status(f"Loading {name}"):
                 pool.start(name)
         puller = ModelPuller(models, pull_with_progress, partial(added_source, settings=settings, pool=pool))
         app = build.build_app(models, settings, accounts, listener, observers, puller)
         listener.listen()  # before the banner: clients may connect once they have read the address
-        _announce(build.banner(pool, listener, settings, accounts.access), server.log_format)
+        _announce(build.banner(models, listener, settings, accounts.access), server.log_format)
         draining.run(app, listener, settings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from crossette.generation.answer import Answer
+from crossette.generation.answer import DeltaSource
 from crossette.generation.choice import Delta
 from crossette.text.pieces import Piece, ToolCall, calls_of, content_of, joined, reasoning_text
 from crossette.text.token_offsets import TokenText
@@ -73,7 +73,7 @@ class Accumulator:
         )
 
 
-async def collect(answer: Answer) -> list[ChoiceResult]:
+async def collect(answer: DeltaSource) -> list[ChoiceResult]:
     """Read an answer to its end. Return one result per choice, in order."""
     accumulator = Accumulator(len(answer.choices))
     async with aclosing(answer.deltas()) as deltas:

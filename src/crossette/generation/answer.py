@@ -7,13 +7,14 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Protocol
 
 from crossette.engine import Engine, Generation
 from crossette.errors import OutputMismatch
 from crossette.generation.attempts import HeldDeltas, Retry
 from crossette.generation.choice import Choice, Delta, Echo, Stops
 from crossette.text.output_plan import PLAIN, OutputPlan
-from crossette.types import GenerationRequest, TokenOutput, Usage
+from crossette.types import GenerationRequest, SamplingParams, TokenOutput, Usage
 
 
 @dataclass(slots=True)
@@ -23,6 +24,61 @@ class Timings:
     begun: float = field(default_factory=perf_counter)
     first_token: float | None = None
     ended: float | None = None
+
+
+class ChoiceState(Protocol):
+    """A choice in progress."""
+
+    @property
+    def only_calls(self) -> bool:
+        """Whether only calls can follow: content that is empty then is null."""
+
+    @property
+    def mean_logprob(self) -> float:
+        """The mean logprob of its tokens so far, if logprobs were requested."""
+
+
+class DeltaSource(Protocol):
+    """An answer as replies and records read it, whether an engine or an upstream generates it."""
+
+    timings: Timings
+    num_open: int
+    """The number of choices that have not ended."""
+
+    @property
+    def choices(self) -> Sequence[ChoiceState]: ...
+
+    @property
+    def num_prompts(self) -> int: ...
+
+    @property
+    def num_prompt_tokens(self) -> int: ...
+
+    @property
+    def num_predicted(self) -> int:
+        """The tokens of the predicted output; 0 for none."""
+
+    @property
+    def sampling(self) -> SamplingParams | None:
+        """The sampling parameters of all prompts; None if an upstream has its own."""
+
+    @property
+    def queued_s(self) -> float | None: ...
+
+    @property
+    def usage(self) -> Usage: ...
+
+    def usage_of(self, indices: Iterable[int]) -> Usage:
+        """The usage so far of all prompts and of these choices."""
+
+    def prompt_of(self, index: int) -> tuple[int, ...]:
+        """The prompt of a choice; () if its tokens are not known."""
+
+    def deltas(self) -> AsyncGenerator[Delta, None]:
+        """Yield the deltas of all choices, once. Closing the iterator ends the choices that still run."""
+
+    async def aclose(self) -> None:
+        """End all choices, even if `deltas` was never read. Counts do not change afterwards."""
 
 
 class Answer:
@@ -52,6 +108,20 @@ class Answer:
         """The waits of the prompts when the answer was closed; None while it is open."""
         self._per_prompt = requests[0].n
         self._predicts = bool(requests[0].prediction)
+
+    @property
+    def num_prompts(self) -> int:
+        return len(self.requests)
+
+    @property
+    def num_predicted(self) -> int:
+        """The tokens of the predicted output; 0 for none."""
+        return len(self.requests[0].prediction)
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """The sampling parameters of the first prompt; others may have a smaller limit."""
+        return self.requests[0].sampling
 
     def prompt_of(self, index: int) -> tuple[int, ...]:
         """The prompt of a choice."""

@@ -5,7 +5,7 @@ Requests are counted when they finish (`note`); engine metrics are collected on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -18,7 +18,9 @@ from crossette.histogram import SECONDS
 from crossette.observability.engine_metrics import EngineCollector
 from crossette.observability.model_metrics import ModelCollector
 from crossette.observability.record import GenerationRecord, RequestRecord
+from crossette.observability.upstream_metrics import UpstreamCollector
 from crossette.pool.pool import ModelPool
+from crossette.remote.model import RemoteModel
 
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -46,13 +48,14 @@ class _Series(NamedTuple):
 class Metrics:
     """All metrics of one server."""
 
-    def __init__(self, pool: ModelPool) -> None:
+    def __init__(self, pool: ModelPool, remotes: Sequence[RemoteModel] = ()) -> None:
         self.registry = _Registry()
         ProcessCollector(registry=self.registry)
         self.registry.register(_Build())
         self.engines = EngineCollector(pool.engines)
         self.registry.register(self.engines)
         self.registry.register(ModelCollector(pool.models))
+        self.registry.register(UpstreamCollector(remotes))
         counter, histogram = self._counter, self._histogram
         self._requests = counter(
             "http_requests",

@@ -21,7 +21,8 @@ class GenerationRecord:
     """The name of the served model, also if an alias was requested."""
     streamed: bool
     num_choices: int
-    sampling: SamplingParams
+    sampling: SamplingParams | None
+    """None if an upstream has its own."""
     usage: Usage
     finish_reasons: tuple[str, ...]
     """The finish reasons that were sent."""

@@ -14,6 +14,7 @@ from crossette import __version__
 from crossette.errors import ConfigError, how_to_install
 from crossette.observability.record import GenerationRecord, Observer, RequestRecord
 from crossette.settings import setting
+from crossette.types import SamplingParams
 from crossette.urls import split_http
 
 if TYPE_CHECKING:
@@ -139,7 +140,15 @@ def events(work: GenerationRecord | None) -> Iterator[tuple[str, float]]:
 
 
 def _request_attributes(work: GenerationRecord) -> Attributes:
-    sampling = work.sampling
+    return _sampling_attributes(work.sampling) | {
+        "gen_ai.request.choice.count": work.num_choices,
+        "gen_ai.request.stream": work.streamed,
+    }
+
+
+def _sampling_attributes(sampling: SamplingParams | None) -> Attributes:
+    if sampling is None:
+        return {}
     return {
         "gen_ai.request.max_tokens": sampling.max_tokens,
         "gen_ai.request.temperature": float(sampling.temperature),
@@ -149,8 +158,6 @@ def _request_attributes(work: GenerationRecord) -> Attributes:
         "gen_ai.request.presence_penalty": float(sampling.presence_penalty),
         # Attributes are signed 64-bit integers, and a seed may be larger.
         "gen_ai.request.seed": sampling.seed if (sampling.seed or 0) < 2**63 else None,
-        "gen_ai.request.choice.count": work.num_choices,
-        "gen_ai.request.stream": work.streamed,
     }
 
 

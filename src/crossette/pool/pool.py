@@ -84,8 +84,9 @@ class ModelPool:
             pool.start(name)
         return pool
 
-    def add(self, source: ModelSource) -> None:
-        self.models[source.name] = PooledModel(source)
+    def add(self, source: ModelSource) -> PooledModel:
+        self.models[source.name] = model = PooledModel(source)
+        return model
 
     def start(self, name: str) -> Engine:
         """Load a model before the event loop runs. Raises ModelError or ConfigError."""
@@ -125,9 +126,9 @@ class ModelPool:
             lease.release()
 
     async def unload(self, name: str) -> bool:
-        """Unload a model that is not in use. False if it is in use or not loaded."""
+        """Unload a model that is not in use. False if it is in use, kept, or not loaded."""
         model = self.models[name]
-        if not model.is_idle:
+        if not model.is_idle or model.source.keep:
             return False
         await asyncio.shield(self._begin_unload(model))
         return True

@@ -12,6 +12,7 @@ from crossette import __version__
 from crossette.machine import format_memory
 from crossette.pool.model import PooledModel
 from crossette.pool.pool import ModelPool
+from crossette.remote.model import RemoteModel
 
 _ANY_HOST = "*"
 
@@ -23,13 +24,15 @@ class Banner:
     pool: ModelPool
     roots: Sequence[str]
     needs_key: bool
+    remotes: Sequence[RemoteModel] = ()
 
     def text(self) -> str:
         """The banner for the console, with an example request."""
-        base, first = self.roots[0], next(iter(self.pool.models))
+        base, first = self.roots[0], next(iter([*self.pool.models, *(remote.name for remote in self.remotes)]))
         lines = [
             f"crossette {__version__}",
             *(line for model in self.pool.models.values() for line in self._about(model)),
+            *(f"  model      {remote.name} (remote, {_hosts(remote)})" for remote in self.remotes),
             f"  OpenAI     {base}/v1",
             f"  Fireworks  {base}/inference/v1  (fireworks-ai SDK: {base}/inference)",
             *(f"  also at    {root}" for root in self.roots[1:]),
@@ -45,7 +48,7 @@ class Banner:
 
     def fields(self) -> dict[str, Any]:
         """The banner as JSON fields, without the example request."""
-        models = list(self.pool.models.values())
+        models = [*map(_fields, self.pool.models.values()), *map(_remote_fields, self.remotes)]
         common = {
             "version": __version__,
             "url": self.roots[0],
@@ -53,8 +56,8 @@ class Banner:
             "needs_key": self.needs_key,
         }
         if len(models) > 1:
-            return common | {"models": [_fields(model) for model in models]}
-        return common | _fields(models[0])
+            return common | {"models": models}
+        return common | models[0]
 
     def _about(self, model: PooledModel) -> Iterator[str]:
         """The lines of a model; one of several has details only if it is loaded."""
@@ -74,6 +77,14 @@ def _fields(model: PooledModel) -> dict[str, Any]:
     if engine is None:
         return fields | {"state": model.state}
     return fields | {**engine.details, "kv_cache_bytes": engine.stats().kv_bytes, "warnings": list(engine.warnings)}
+
+
+def _remote_fields(remote: RemoteModel) -> dict[str, Any]:
+    return {"model": remote.name, "upstreams": [upstream.name for upstream in remote.upstreams]}
+
+
+def _hosts(remote: RemoteModel) -> str:
+    return ", ".join(upstream.name for upstream in remote.upstreams)
 
 
 def root_urls(scheme: str, host: str, listener: socket.socket, allowed: Sequence[str]) -> list[str]:

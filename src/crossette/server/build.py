@@ -20,7 +20,6 @@ from crossette.api.puller import Puller
 from crossette.errors import ConfigError
 from crossette.observability.record import Observer
 from crossette.observability.tracing import Tracer
-from crossette.pool.pool import ModelPool
 from crossette.server.banner import Banner, root_urls
 from crossette.server.settings import Settings
 
@@ -45,8 +44,8 @@ def build_app(
     """
     fireworks = dataclasses.replace(FIREWORKS, include_stop=settings.server.fireworks_stop == "include")
     for model in parse_prices(settings.accounts.price):
-        if model not in models.pool.models:
-            raise ConfigError(f"--price names {model!r}, which is not served. Served: {', '.join(models.pool.models)}.")
+        if model not in models.by_name:
+            raise ConfigError(f"--price names {model!r}, which is not served. Served: {', '.join(models.by_name)}.")
     return App(
         models,
         settings.http,
@@ -67,7 +66,8 @@ def origins(listener: socket.socket, settings: Settings) -> OriginSettings:
     return dataclasses.replace(settings.origins, allowed_host=names)
 
 
-def banner(pool: ModelPool, listener: socket.socket, settings: Settings, access: KeyAuthenticator) -> Banner:
+def banner(models: ServedModels, listener: socket.socket, settings: Settings, access: KeyAuthenticator) -> Banner:
     """The startup banner."""
     roots = root_urls(settings.tls.scheme, settings.server.host, listener, settings.origins.allowed_host)
-    return Banner(pool, roots, needs_key=access.has_keys and not settings.server.allow_anonymous)
+    needs_key = access.has_keys and not settings.server.allow_anonymous
+    return Banner(models.pool, roots, needs_key, tuple(models.remotes.values()))

@@ -57,6 +57,7 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self._app = app
+        self._models = app.models
         self._pool = app.models.pool
         self._drain_timeout = drain_timeout
         self._is_aborting = False
@@ -87,9 +88,10 @@ class DrainingServer(uvicorn.Server):
         if running:
             logging.getLogger(__name__).info("Draining: %d requests are running", running)
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(0 if self._is_aborting else self._drain_timeout, self._pool.close)
-        self._abort_requests = partial(loop.call_soon_threadsafe, self._pool.close)
+        timer = loop.call_later(0 if self._is_aborting else self._drain_timeout, self._models.abort)
+        self._abort_requests = partial(loop.call_soon_threadsafe, self._models.abort)
         try:
             await super().shutdown(sockets)
         finally:
             timer.cancel()
+            await self._models.close_remotes()

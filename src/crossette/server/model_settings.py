@@ -8,6 +8,7 @@ from typing import Literal
 
 from crossette import config
 from crossette.engines.registry import BACKENDS, DEFAULT_BACKEND
+from crossette.remote.settings import RemoteSettings
 from crossette.settings import Seconds, setting
 
 
@@ -16,7 +17,9 @@ class ModelSettings:
     """How a model is served, if not as all others."""
 
     ref: str = setting("", "The model, as for --model; NAME if it is left out.")
-    engine: Literal["openvino"] = setting(DEFAULT_BACKEND, "The engine that runs it.")
+    engine: Literal["openvino", "remote"] = setting(
+        DEFAULT_BACKEND, "The engine that runs it; remote: another server with the OpenAI API."
+    )
     alias: tuple[str, ...] = setting((), "Further names.")
     keep: bool = setting(False, "Whether it is loaded at the start, and never unloaded.")
     idle_unload: Seconds | None = setting(None, "As --idle-unload, for this model.")
@@ -24,6 +27,10 @@ class ModelSettings:
 
 
 MODEL_SETTINGS: Mapping[str, config.Setting] = config.table(
-    {"models": ModelSettings, **{name: backend.settings for name, backend in BACKENDS.items()}}
+    {
+        "models": ModelSettings,
+        "remote": RemoteSettings,
+        **{name: backend.settings for name, backend in BACKENDS.items()},
+    }
 )
 """The keys of such a table: those of the model, and those of its engine."""

@@ -20,6 +20,7 @@ from crossette.models.window import window_limits
 from crossette.pool.model import ModelSource
 from crossette.pool.pool import ModelPool
 from crossette.server.model_settings import MODEL_SETTINGS, ModelSettings
+from crossette.server.remote import Remote, check_local
 from crossette.server.settings import Settings
 from crossette.text.tool_calls.families import FORMATS
 
@@ -41,13 +42,14 @@ class Served:
 
 
 def choose_models(settings: Settings, pull: Callable[[str], StoredModel], store: ModelStore) -> list[Served]:
-    """The models that the settings name, the default first; `pull` downloads those that are not in the store.
+    """The models of this server that the settings name, the default first; `pull` downloads those that are missing.
 
     Raises ModelError or ConfigError.
     """
     chosen: dict[str, Served] = {}
     for name, reference in _references(settings):
         given = settings.models.get(name, {})
+        check_local(name, given)
         own = ModelSettings(**{key: value for key, value in given.items() if _is_own(key)})
         check_tool_format(own.tool_format)
         stored = pull(own.ref or reference)
@@ -58,7 +60,7 @@ def choose_models(settings: Settings, pull: Callable[[str], StoredModel], store:
     if settings.server.all:
         for stored in store.models():
             chosen.setdefault(stored.name, Served(stored.name, stored))
-    if not chosen:
+    if not chosen and settings.server.all:
         raise ConfigError("--all serves the models of the store, and it has none. Add one with: crossette pull MODEL")
     return list(chosen.values())
 
@@ -88,7 +90,7 @@ def added_source(stored: StoredModel, *, settings: Settings, pool: ModelPool) ->
     return source_of(Served(stored.name, stored), settings, free=free_memory(), num_models=len(pool.models) + 1)
 
 
-def aliases(chosen: Sequence[Served], pairs: Sequence[str]) -> dict[str, str]:
+def aliases(chosen: Sequence[Served | Remote], pairs: Sequence[str]) -> dict[str, str]:
     """Further names of models: `NAME=MODEL` pairs of --alias, a bare NAME for the first one, and those of the tables.
 
     Raises ConfigError.
@@ -139,10 +141,16 @@ def _references(settings: Settings) -> Iterator[tuple[str, str]]:
     if not named and not settings.models and not settings.server.all:
         named = (DEFAULT.name,)
     for reference in named:
+        if _is_remote(reference, settings):
+            continue
         yield (reference if reference in settings.models else ""), reference
     for name in settings.models:
-        if name not in named:
+        if name not in named and not _is_remote(name, settings):
             yield name, name
+
+
+def _is_remote(name: str, settings: Settings) -> bool:
+    return settings.models.get(name, {}).get("engine") == "remote"
 
 
 def _is_own(key: str) -> bool:

@@ -157,7 +157,21 @@ def test_every_error_status_has_the_types_and_codes_of_its_dialect(described: di
     dialect = DIALECTS[prefix_]
     for path in ("/completions", "/chat/completions"):
         answers = described["paths"][prefix_ + path]["post"]["responses"]
-        assert set(answers) == {"200", "400", "401", "403", "404", "408", "413", "415", "429", "500", "503"}
+        assert set(answers) == {
+            "200",
+            "400",
+            "401",
+            "403",
+            "404",
+            "408",
+            "413",
+            "415",
+            "429",
+            "500",
+            "502",
+            "503",
+            "504",
+        }
         refusal = described["components"]["responses"][answers["408"]["$ref"].rpartition("/")[2]]
         _, detail = refusal["content"]["application/json"]["schema"]["allOf"]
         kind, code = dialect.errors["timeout"]

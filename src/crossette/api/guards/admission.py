@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from crossette.accounts.access import ANONYMOUS, Caller
 from crossette.accounts.limits import Limiter, Reservation
@@ -58,14 +59,18 @@ class Admission:
     def begin(self, engine: Engine, requests: Sequence[GenerationRequest], max_attempts: int = 1) -> None:
         """Charge the prompts. Raises RateLimited, BudgetSpent or Overloaded, and then charges nothing."""
         now = self._controller.now()
-        try:
+        prompt_tokens = sum(len(request.prompt) for request in requests)
+        max_generated = max_attempts * sum(request.n * request.sampling.max_tokens for request in requests)
+        with self._cancelling(now):
             wait = engine.estimate_wait(requests[0])
             check_queue(wait, self._controller.queue, self._controller.retry_schedules[engine.info.name], now)
-            self._noting_refusal(lambda: self._admit(requests, max_attempts, now))
-        except (RetryLater, BudgetSpent):
-            if self._reservation is not None:
-                self._reservation.cancel(now, took_request=False)
-            raise
+            self._noting_refusal(lambda: self._admit(prompt_tokens, max_generated, now))
+
+    def begin_remote(self, prompt_tokens: int, max_generated: int) -> None:
+        """Charge an estimate of the prompts that an upstream gets. Raises RateLimited or BudgetSpent."""
+        now = self._controller.now()
+        with self._cancelling(now):
+            self._noting_refusal(lambda: self._admit(prompt_tokens, max_generated, now))
 
     def end(self, usage: Usage | None, error: ServingError | None = None) -> None:
         """Charge the answer. `usage` is None if no engine was called. A request that must be retried is not charged.
@@ -104,10 +109,18 @@ class Admission:
     def _enter(self) -> None:
         self._reservation = self._controller.limiter.begin(self.caller, self._controller.now())
 
-    def _admit(self, requests: Sequence[GenerationRequest], max_attempts: int, now: float) -> None:
+    @contextmanager
+    def _cancelling(self, now: float) -> Iterator[None]:
+        """Charge nothing if the request is refused."""
+        try:
+            yield
+        except (RetryLater, BudgetSpent):
+            if self._reservation is not None:
+                self._reservation.cancel(now, took_request=False)
+            raise
+
+    def _admit(self, prompt_tokens: int, max_generated: int, now: float) -> None:
         if self._reservation is not None:
-            prompt_tokens = sum(len(request.prompt) for request in requests)
-            max_generated = max_attempts * sum(request.n * request.sampling.max_tokens for request in requests)
             self._reservation.admit(prompt_tokens, max_generated, self._used_tokens, now)
 
     def _noting_refusal(self, step: Callable[[], None]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from crossette import __version__
 from crossette.api.dialect import Dialect
-from crossette.api.schema.common import StreamOptions
+from crossette.api.schema.common import GenerationFields, StreamOptions
 from crossette.types import Usage
 
 PerfMetrics = dict[str, int | float]
@@ -80,3 +82,11 @@ class Head(msgspec.Struct, frozen=True):
     created: int = msgspec.field(default_factory=lambda: int(time.time()))
     system_fingerprint: str | UnsetType = UNSET
     service_tier: str | UnsetType = UNSET
+
+
+def head(answer_id: str, body: GenerationFields, identity: tuple[object, ...], dialect: Dialect) -> Head:
+    """The head of an answer. Its fingerprint changes with the server and `identity`: outputs may then change too."""
+    fingerprint: str | UnsetType = UNSET
+    if dialect.fingerprints:
+        fingerprint = "fp_" + hashlib.sha256(repr((__version__, *identity)).encode()).hexdigest()[:10]
+    return Head(answer_id, body.model, system_fingerprint=fingerprint, service_tier=body.tier_used or UNSET)

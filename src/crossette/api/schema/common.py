@@ -20,6 +20,8 @@ from crossette.generation.choice import Stops
 from crossette.numerals import parse_count
 from crossette.types import SamplingParams, within
 
+ISOLATION_HEADER = "x-prompt-cache-isolation-key"
+
 TIERS = {"default": 0, "flex": -1, "priority": 1}
 """The service tiers, each with its priority for an engine."""
 _SERVED_AS = {"auto": "default", "scale": "default", "fast": "priority"}
@@ -262,15 +264,9 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
                 f"The prompt is too long: {prompt_tokens}, model maximum context length: {window - 1}",
                 param=self.prompt_field,
             )
-        requested = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        requested = self.requested_max_tokens()
         if requested is None:
             return room if default is None else min(default, room)
-        minimum = 0 if self.num_echoed else 1  # an echo without output is useful for its logprobs
-        within(
-            "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens",
-            requested,
-            (minimum, math.inf),
-        )
         if requested > room and (self.context_length_exceeded_behavior or dialect.overflow) == "error":
             raise ContextLengthExceeded(
                 f"This model's maximum context length is {window} tokens, and {prompt_tokens + requested} were "
@@ -279,6 +275,19 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
                 param=self.prompt_field,
             )
         return min(requested, room)
+
+    def requested_max_tokens(self) -> int | None:
+        """The limit of an answer, under either name. Raises InvalidRequest if it is too small."""
+        requested = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        if requested is not None:
+            name = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
+            minimum = 0 if self.num_echoed else 1  # an echo without output is useful for its logprobs
+            within(name, requested, (minimum, math.inf))
+        return requested
+
+    def default_max_tokens(self, dialect: Dialect) -> int | None:
+        """The limit of an answer if the request has none; None is the rest of the context window."""
+        return None
 
     @property
     def prompt_field(self) -> str:

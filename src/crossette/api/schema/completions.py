@@ -76,6 +76,9 @@ class CompletionRequest(GenerationFields, kw_only=True, forbid_unknown_fields=Tr
     def num_generated(self) -> int:
         return self.best_of or self.num_choices
 
+    def default_max_tokens(self, dialect: Dialect) -> int | None:
+        return dialect.completion_max_tokens
+
     @property
     def prompt_field(self) -> str:
         return "prompt"

@@ -52,6 +52,15 @@ class ResponseFormat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             return partial(output_format.json_schema, _decoded(self.schema, path), path)
         return partial(output_format.json_object, "response_format") if self.type == "json_object" else None
 
+    def schema_sent(self) -> tuple[Any, dict[str, Any]] | None:
+        """The schema in any notation, and the other keys of OpenAI's wrapper around it; None without a schema."""
+        if self.json_schema is not None:
+            sent = _decoded(self.json_schema, "response_format.json_schema")
+            schema, _ = _unwrapped(sent)
+            wrapper = {} if schema is sent else sent
+            return schema, {name: wrapper[name] for name in _WRAPPER if wrapper.get(name) is not None}
+        return None if self.schema is None else (_decoded(self.schema, "response_format.schema"), {})
+
 
 class StructuredOutputs(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     table: ClassVar[Table] = nested_fields.STRUCTURED_OUTPUTS

@@ -94,7 +94,7 @@ def refuse_unsupported(body: msgspec.Struct, table: Table, path: str = "") -> No
     """Raise Unsupported for the first unsupported field that has an effect."""
     for name, field in table.refused.items():
         value = getattr(body, name)
-        if value is not None and not any(_same(value, other) for other in field.neutral):
+        if value is not None and not is_neutral(value, field.neutral):
             allowed = ", ".join(["null", *(msgspec.json.encode(other).decode() for other in field.neutral)])
             what = f"is a field of {field.endpoint}" if field.endpoint else "is not supported yet"
             reason = "" if field.endpoint else f" {field.note}"
@@ -116,8 +116,11 @@ def check_limits(body: msgspec.Struct, table: Table, dialect: Dialect) -> None:
             within(name, value, limits)
 
 
-def _same(value: Any, neutral: Any) -> bool:
-    """Equal as JSON values: true is not 1, and a null of an object is the same as no entry."""
+def is_neutral(value: Any, neutral: Neutral) -> bool:
+    """Whether a value is one of those without effect, as JSON values.
+
+    True is not 1, and a null of an object is the same as no entry.
+    """
     if isinstance(value, dict):
         value = {name: entry for name, entry in value.items() if entry is not None}
-    return isinstance(value, bool) == isinstance(neutral, bool) and bool(value == neutral)
+    return any(isinstance(value, bool) == isinstance(other, bool) and bool(value == other) for other in neutral)

@@ -15,7 +15,7 @@ from crossette.text.tool_calls.tools import Tool, ToolChoice
 
 _MAX_NAME = 64
 _NAME = re.compile(f"[A-Za-z0-9_.-]{{1,{_MAX_NAME}}}")
-_MODES: dict[str, Literal["auto", "none", "required"]] = {
+MODES: dict[str, Literal["auto", "none", "required"]] = {
     "auto": "auto",
     "none": "none",
     "required": "required",
@@ -108,12 +108,12 @@ class ToolChoiceSent(AllowedTool, kw_only=True, forbid_unknown_fields=True):
     tools: list[AllowedTool] | None = None
 
     def choice(self) -> ToolChoice:
-        if self.type in _MODES:
+        if self.type in MODES:
             return _by_mode(self.type, (), "tool_choice.type")
         if self.type == "allowed_tools":
             return self._allowed()
         if self.type != "function":
-            raise invalid_value("tool_choice.type", ["function", "allowed_tools", *_MODES], repr(self.type))
+            raise invalid_value("tool_choice.type", ["function", "allowed_tools", *MODES], repr(self.type))
         return _one(self.named("tool_choice."))
 
     def _allowed(self) -> ToolChoice:
@@ -161,12 +161,12 @@ def _one(name: str) -> ToolChoice:
 
 
 def _by_mode(mode: str, names: tuple[str, ...], param: str) -> ToolChoice:
-    if mode not in _MODES:
+    if mode not in MODES:
         objects = [] if names else ["an object that names a function"]
         raise InvalidRequest(
-            f"{param} must be one of {', '.join([*_MODES, *objects])}: {mode!r}", param=param, code="invalid_value"
+            f"{param} must be one of {', '.join([*MODES, *objects])}: {mode!r}", param=param, code="invalid_value"
         )
-    return ToolChoice(_MODES[mode], names)
+    return ToolChoice(MODES[mode], names)
 
 
 def _distinct(tools: list[Tool], param: str) -> list[Tool]:

@@ -1,0 +1,1 @@
+"""Requests that an upstream answers: their bodies, and its chunks as deltas."""
