@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 from common import crossette, serving
 
+from crossette.api.http import HttpSettings
 from schemas.cases import Case
 from schemas.pool import Measured
 from schemas.serving import Outcome, Way, answer_of, request_body
@@ -26,8 +27,8 @@ def sampled(measured: Sequence[Measured], seed: int) -> list[str]:
     failed = counts[Outcome.CONSTRAINT_FAILED]
     listed = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
     return [
-        f"The default model at temperature 1, up to {MAX_TOKENS} tokens and three attempts, with the "
-        f"{len(asked)} requests of which a keyword is left to validation: {listed or 'none'}.",
+        f"The default model at temperature 1, up to {MAX_TOKENS} tokens and {HttpSettings().max_attempts} attempts, "
+        f"with the {len(asked)} requests of which a keyword is left to validation: {listed or 'none'}.",
         f"constraint_failed: {failed} of the {num_accepted} requests that are accepted, "
         f"{100 * failed / max(num_accepted, 1):.1f} %.",
     ]

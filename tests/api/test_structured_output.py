@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from crossette.testing.fake_engine import FakeEngine
 from crossette.text.schema.validator import JsonValidator
-from support.api_server import ApiServer, cut_short, events, say, serving
+from support.api_server import DIALECTS, ApiServer, cut_short, events, say, serving
 
 ENDPOINTS = ("completions", "chat/completions")
 SCHEMA = {
@@ -325,6 +325,10 @@ PATHOLOGICAL: dict[str, dict[str, Any]] = {
 }
 
 
+LEFT_TO_THE_CHECK = ("product", "smallest integer")
+"""Those of which a random answer may fail the check."""
+
+
 def pathological() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Each as a response format, and object schemas as function parameters too: name, path and body of each."""
     for name, sent in PATHOLOGICAL.items():
@@ -347,6 +351,9 @@ def test_adversarial_schemas_are_rejected_or_work_and_do_not_stop_other_streams(
             stream = api.post(f"{prefix}/completions", make_body("completions", max_tokens=20, stream=True))
             assert len([event for event in events(stream.content) if event["choices"][0]["text"]]) == 20, name
             answer = pending.result()
+            if answer.status_code == 500 and name.startswith(LEFT_TO_THE_CHECK):
+                assert answer.json()["error"]["code"] == DIALECTS[prefix].errors["constraint_failed"][1], name
+                continue
             seen[name] = answer.status_code
             assert answer.status_code == 200 or (len(answer.json()["error"]["message"]) < 700), name
         api.wait_until_idle()

@@ -25,7 +25,7 @@ Nor can all schemas of one value be combined: overlapping patterns of names, or 
 different parts of an `allOf`. As many as possible are enforced together. The others are treated in the same way, with
 the pointer of the schema in place of a keyword.
 
-An answer that fails the check is sampled again within the same request, up to `--max-attempts` times in all (3). The
+An answer that fails the check is sampled again within the same request, up to `--max-attempts` times in all (4). The
 seed of attempt k is derived from the request's seed, the choice's index and k, so the same request gives the same text.
 The tokens of all attempts count, in `usage` (`completion_tokens_details.retried_tokens` are those of failed attempts),
 limits, budgets and the ledger; a key's budget is reserved for all attempts. At `temperature` 0 another attempt would

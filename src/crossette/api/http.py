@@ -41,7 +41,7 @@ class HttpSettings:
         unset=f"{2**20}, which is 1 MiB",
     )
     max_attempts: Count = setting(
-        3,
+        4,
         "Sample an answer at most this many times until it is valid, where its schema has keywords that no grammar can"
         " enforce.",
     )
