@@ -148,7 +148,7 @@ def _openai_typed(wire: Wire) -> Promises:
             "call chunks": [],
             "completion": ["choices.logprobs.token_ids"],
             "completion chunks": ["choices.logprobs.token_ids"],
-            "model": ["context_length", "root"],
+            "model": ["context_length", "root", "state"],
             "error": [],
         }
     }

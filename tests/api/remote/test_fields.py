@@ -63,7 +63,7 @@ VALUES: dict[str, Any] = {
     "reasoning": {"effort": "low"},
     "enable_thinking": False,
     "reasoning_history": "disabled",
-    "chat_template_kwargs": {"a": None},
+    "chat_template_kwargs": {"a": 1, "b": None},
     "add_generation_prompt": False,
     "continue_final_message": True,
     "stop_token_ids": [5],
