@@ -39,6 +39,8 @@ class Wire(NamedTuple):
     broken: str
     beyond_openai: list[str]
     """Keys of logprobs that OpenAI's types do not have."""
+    model_details: list[str]
+    """Keys of models that OpenAI's types do not have."""
     beyond_fireworks: dict[str, list[str]]
     """Keys that Fireworks' types do not have, if logprobs are requested."""
 
@@ -56,6 +58,7 @@ OPENAI = Wire(
     too_long="context_length_exceeded",
     broken="internal_error",
     beyond_openai=[],
+    model_details=["context_length", "root", "state"],
     beyond_fireworks={
         "chat": [
             *_OPENAI_LOGPROBS,
@@ -82,6 +85,9 @@ FIREWORKS = Wire(
     beyond_openai=[
         f"choices.logprobs.content.{key}"
         for key in ("sampling_logprob", "text_offset", "token_id", "top_logprobs.token_id")
+    ],
+    model_details=[
+        *("context_length", "kind", "root", "state", "supports_chat", "supports_image_input", "supports_tools")
     ],
     beyond_fireworks={
         **{key: [_DETAILS] for key in ("chat", "chat chunks", "calls", "completion", "completion chunks")},
@@ -148,7 +154,7 @@ def _openai_typed(wire: Wire) -> Promises:
             "call chunks": [],
             "completion": ["choices.logprobs.token_ids"],
             "completion chunks": ["choices.logprobs.token_ids"],
-            "model": ["context_length", "root", "state"],
+            "model": wire.model_details,
             "error": [],
         }
     }
