@@ -1,4 +1,4 @@
-"""Served models, their names and aliases, and GET /models."""
+"""Served models, their names and aliases."""
 
 from __future__ import annotations
 

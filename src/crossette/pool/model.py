@@ -39,7 +39,7 @@ class ModelSource:
     weights: int = 0
     """The bytes of its files; 0 if `memory` is exact."""
     keep: bool = False
-    """Whether it is loaded at the start and never unloaded for others."""
+    """Whether it is loaded at the start and never unloaded."""
     idle_unload_s: float = 0
     """Seconds without a request after which it is unloaded; 0: never."""
 

@@ -66,10 +66,7 @@ def choose_models(settings: Settings, pull: Callable[[str], StoredModel], store:
 
 
 def model_pool(chosen: Sequence[Served], settings: Settings) -> ModelPool:
-    """The pool of these models, with those loaded that must be before the server is ready: kept ones, or the only one.
-
-    Raises ConfigError.
-    """
+    """The pool of these models, none of them loaded. Raises ConfigError."""
     check_tool_format(settings.server.tool_format)
     free = free_memory()
     return ModelPool(
