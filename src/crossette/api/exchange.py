@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -79,12 +79,6 @@ class Exchange:
         """Keep the body without its content coding, if the ledger keeps content."""
         if self.content is not None:
             self.content.replace_request(body)
-
-    def note_finish_reasons(self, body: Any) -> None:  # Any: a chunk or a complete answer of any endpoint
-        """Record the finish reasons in a chunk or a complete answer."""
-        for choice in body.choices:
-            if choice.finish_reason is not None:
-                self.finish_reasons.append(choice.finish_reason)
 
 
 def _answer_id(path: str) -> str:

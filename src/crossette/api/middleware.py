@@ -21,7 +21,8 @@ from crossette.api.guards.admission import admission_headers, end_admission
 from crossette.api.guards.credentials import key_of
 from crossette.api.guards.origins import any_origin_of, check_host, check_origin
 from crossette.api.guards.rate_limit_headers import retry_headers
-from crossette.api.http import ClientDisconnected, as_serving_error, error_body, json_response
+from crossette.api.http import ClientDisconnected, as_serving_error, json_response
+from crossette.api.wire import error_body
 from crossette.errors import (
     MethodNotAllowed,
     RequestTimeout,

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from crossette.api import chat, completions, health
 from crossette.api.dialect import Dialect
 from crossette.api.docs.pages import Docs
-from crossette.api.endpoint import Endpoint
+from crossette.api.endpoint import Endpoint, as_sent
 from crossette.api.exchange import Exchange
 from crossette.api.generate import create
 from crossette.api.home import Home, version
@@ -26,9 +26,9 @@ from crossette.api.unserved import endpoint_name
 from crossette.api.usage import report_usage
 from crossette.errors import ShuttingDown
 
-COMPLETIONS = Endpoint("/completions", CompletionRequest, completions.prepare, completions.CompletionReply)
-CHAT = Endpoint("/chat/completions", ChatRequest, chat.prepare, chat.ChatReply)
-GENERATING: Mapping[str, Endpoint[Any]] = {endpoint.path: endpoint for endpoint in (COMPLETIONS, CHAT)}
+COMPLETIONS = Endpoint("/completions", CompletionRequest, as_sent, completions.prepare, completions.CompletionReply)
+CHAT = Endpoint("/chat/completions", ChatRequest, as_sent, chat.prepare, chat.ChatReply)
+GENERATING: Mapping[str, Endpoint[Any, Any]] = {endpoint.path: endpoint for endpoint in (COMPLETIONS, CHAT)}
 """Endpoints that generate, under a dialect's prefix. Their requests are charged and have a ledger entry."""
 
 
@@ -82,7 +82,7 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
     ]
 
 
-async def _generate(services: Services, dialect: Dialect, endpoint: Endpoint[Any], request: Request) -> Response:
+async def _generate(services: Services, dialect: Dialect, endpoint: Endpoint[Any, Any], request: Request) -> Response:
     if services.is_draining():
         raise ShuttingDown("The server is shutting down. Retry in a moment.")
     exchange = Exchange.of(request.scope)

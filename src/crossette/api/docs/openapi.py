@@ -14,13 +14,13 @@ from crossette.api.docs.components import components, ref
 from crossette.api.docs.values import Json, exactly
 from crossette.api.health import Health, Live, Ready
 from crossette.api.home import Version
-from crossette.api.http import ErrorBody
 from crossette.api.model_list import ModelEntry, ModelList
 from crossette.api.pull import PullRequest
 from crossette.api.puller import PullEvent
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
 from crossette.api.usage import UsageReport
+from crossette.api.wire import ErrorBody
 from crossette.errors import (
     Code,
     EngineFailure,
