@@ -15,6 +15,7 @@ from crossette.api.schema import fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.table import Description, Field, Table
+from crossette.api.schema.tokenize import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
 from crossette.types import Range
 
 PAGE = Path(__file__).parents[2] / "docs/fields.md"
@@ -22,6 +23,12 @@ PAGE = Path(__file__).parents[2] / "docs/fields.md"
 DIALECTS = (OPENAI, FIREWORKS)
 
 Wire = type[msgspec.Struct]
+
+OF_TOKENIZER: dict[str, Wire] = {
+    "/tokenize": TokenizeRequest,
+    "/detokenize": DetokenizeRequest,
+    "/apply-template": ApplyTemplateRequest,
+}
 
 HEAD = """\
 # Fields
@@ -38,7 +45,7 @@ A body is JSON in UTF-8. A byte order mark is skipped; bodies with `content-enco
 decompressed, up to the size limit.
 A number without a fraction, such as 16.0, is an integer wherever one is expected, below 2**53.
 
-`scripts/docs` generates this page from the tables in `src/crossette/api/schema/fields.py`.
+`scripts/docs` generates this page from the tables in `src/crossette/api/schema/`.
 """
 
 
@@ -48,6 +55,7 @@ def page() -> str:
         ("POST /completions", CompletionRequest, fields.COMPLETIONS),
         ("POST /chat/completions", ChatRequest, fields.CHAT),
         *((f"`{path}`", wire, table_of(wire)) for path, wire in nested().items()),
+        *((f"POST {path}", wire, table_of(wire)) for path, wire in OF_TOKENIZER.items()),
     ]
     return "\n".join([HEAD, *(line for section in sections for line in _section(*section))])
 

@@ -22,6 +22,7 @@ from crossette.api.pull import pull_model
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.services import Services
+from crossette.api.tokenize import apply_template, detokenize, tokenize
 from crossette.api.unserved import endpoint_name
 from crossette.api.usage import report_usage
 from crossette.errors import ShuttingDown
@@ -71,11 +72,17 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
     def of_models(endpoint: Callable[..., Awaitable[Response]]) -> partial[Awaitable[Response]]:
         return partial(endpoint, models=services.models, dialect=dialect)
 
+    def of_services(endpoint: Callable[..., Awaitable[Response]]) -> partial[Awaitable[Response]]:
+        return partial(endpoint, services=services, dialect=dialect)
+
     return [
         *generating,
+        Route(f"{prefix}/tokenize", of_services(tokenize), methods=["POST"]),
+        Route(f"{prefix}/detokenize", of_services(detokenize), methods=["POST"]),
+        Route(f"{prefix}/apply-template", of_services(apply_template), methods=["POST"]),
         Route(f"{prefix}/usage", partial(report_usage, reader=services.usage)),
         Route(f"{prefix}/models", of_models(list_models)),
-        Route(f"{prefix}/models/pull", partial(pull_model, services=services, dialect=dialect), methods=["POST"]),
+        Route(f"{prefix}/models/pull", of_services(pull_model), methods=["POST"]),
         Route(f"{prefix}/models/{{name:path}}/load", of_models(load_model), methods=["POST"]),
         Route(f"{prefix}/models/{{name:path}}/unload", of_models(unload_model), methods=["POST"]),
         Route(f"{prefix}/models/{{name:path}}", of_models(retrieve_model)),

@@ -35,7 +35,6 @@ _CHAT, _COMPLETIONS, _MODELS = f"POST {BASE}/chat/completions", f"POST {BASE}/co
 _USAGE = f"GET {BASE}/usage"
 _EMBEDDINGS = Unserved("the embeddings API")
 _RERANK = Unserved("the rerank API")
-_TOKENIZER = Unserved("vLLM's and llama-server's tokenizer API")
 
 IN_A_DIALECT: Mapping[str, Unserved] = {
     "/embeddings": _EMBEDDINGS,
@@ -73,8 +72,6 @@ IN_A_DIALECT: Mapping[str, Unserved] = {
     "/score": Unserved("vLLM's scoring API"),
     "/classify": Unserved("vLLM's classification API"),
     "/pooling": Unserved("vLLM's pooling API"),
-    "/tokenize": _TOKENIZER,
-    "/detokenize": _TOKENIZER,
     "/load_lora_adapter": Unserved("vLLM's LoRA API"),
     "/unload_lora_adapter": Unserved("vLLM's LoRA API"),
     "/health": Unserved("a health endpoint under a base path", "GET /health"),
@@ -96,7 +93,6 @@ AT_THE_ROOT: Mapping[str, Unserved] = {
     "/completion": Unserved("llama-server's completion API", _COMPLETIONS),
     "/infill": Unserved("llama-server's infill API", f"POST {BASE}/completions with suffix"),
     "/embedding": _EMBEDDINGS,
-    "/apply-template": Unserved("llama-server's template API"),
     "/props": Unserved("llama-server's properties", _MODELS),
     "/slots": Unserved("llama-server's list of slots", "GET /health/ready"),
     "/lora-adapters": Unserved("llama-server's LoRA API"),

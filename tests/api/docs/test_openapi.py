@@ -30,12 +30,12 @@ from crossette.api.schema.table import Table
 from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ALIASES, DIALECTS, ApiServer, parrot, serving
-from support.fields_page import nested
+from support.fields_page import OF_TOKENIZER, nested
 
 BODIES = ("CompletionRequest", "ChatRequest")
 TABLES: dict[str, Table] = {
     wire.__name__: wire.table  # type: ignore[attr-defined]  # every wire type of a request has one
-    for wire in (CompletionRequest, ChatRequest, *nested().values())
+    for wire in (CompletionRequest, ChatRequest, *nested().values(), *OF_TOKENIZER.values())
 }
 OF_MESSAGES = ("Message", "Part", "ToolCall", "FunctionCall")
 """The types in which other keys are dropped."""
@@ -293,6 +293,8 @@ def narrowed(described: dict[str, Any]) -> dict[str, Any]:
                 schemas[name]["properties"][field]["example"] = EXAMPLES.get((name, field))
     for name in BODIES:
         schemas[name]["properties"]["model"] = {"enum": ["fake"]}
+    for wire in OF_TOKENIZER.values():
+        schemas[wire.__name__]["properties"]["model"]["enum"] = ["fake", None]
     return described
 
 

@@ -18,6 +18,7 @@ from crossette.api.schema.messages import ROLES, FunctionCall, Message, Part, To
 from crossette.api.schema.reasoning import ReasoningSent, ThinkingSent
 from crossette.api.schema.response_format import ResponseFormat, StructuredOutputs
 from crossette.api.schema.table import REQUIRED, Description, Field, Table
+from crossette.api.schema.tokenize import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
 from crossette.api.schema.tools import AllowedTool, AllowedTools, Function, Named, ToolChoiceSent, ToolSent
 from crossette.types import Range
 
@@ -27,6 +28,7 @@ _REQUESTED = (
     *(CompletionRequest, StreamOptions, Prediction, PredictionPart, ResponseFormat, StructuredOutputs),
     *(ChatRequest, Message, Part, ToolCall, FunctionCall, ThinkingSent, ReasoningSent),
     *(ToolSent, Function, ToolChoiceSent, AllowedTools, AllowedTool, Named),
+    *(TokenizeRequest, DetokenizeRequest, ApplyTemplateRequest),
 )
 
 _TOKENS: Json = {"type": "array", "items": {"type": "integer"}, "minItems": 1}

@@ -19,10 +19,19 @@ from crossette.api.pull import PullRequest
 from crossette.api.puller import PullEvent
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
+from crossette.api.schema.tokenize import (
+    AppliedTemplate,
+    ApplyTemplateRequest,
+    Detokenized,
+    DetokenizeRequest,
+    TokenizeRequest,
+    Tokens,
+)
 from crossette.api.usage import UsageReport
 from crossette.api.wire import ErrorBody
 from crossette.errors import (
     Code,
+    ConstraintFailed,
     EngineFailure,
     Forbidden,
     InvalidRequest,
@@ -41,6 +50,8 @@ from crossette.errors import (
     UnknownField,
     Unsupported,
     UnsupportedCoding,
+    UpstreamFailed,
+    UpstreamTimeout,
 )
 from crossette.timespec import PATTERN as MOMENT_PATTERN
 
@@ -57,6 +68,9 @@ _ANSWERS = (
     Version,
     PullEvent,
     PullRequest,
+    Tokens,
+    Detokenized,
+    AppliedTemplate,
     ErrorBody,
 )
 
@@ -104,6 +118,10 @@ _USAGE_QUERY = {
 }
 
 _GENERATING = tuple(kind for kind in _kinds(ServingError) if kind not in _OTHERS)
+
+_OF_TOKENIZER = tuple(
+    kind for kind in _GENERATING if not issubclass(kind, ConstraintFailed | UpstreamFailed | UpstreamTimeout)
+)
 
 IN_EACH_DIALECT = (
     _Operation(
@@ -153,6 +171,33 @@ IN_EACH_DIALECT = (
         ModelEntry,
         (ModelNotFound, ModelInUse, Forbidden, *_ANYWHERE),
         is_command=True,
+    ),
+    _Operation(
+        "tokenize",
+        "/tokenize",
+        "Tokenize a text or a conversation.",
+        Tokens,
+        _OF_TOKENIZER,
+        TokenizeRequest,
+        example={"prompt": "Once upon a time"},
+    ),
+    _Operation(
+        "detokenize",
+        "/detokenize",
+        "Convert tokens to text.",
+        Detokenized,
+        _OF_TOKENIZER,
+        DetokenizeRequest,
+        example={"tokens": [9690, 198]},
+    ),
+    _Operation(
+        "applyTemplate",
+        "/apply-template",
+        "Render a conversation with the model's template.",
+        AppliedTemplate,
+        _OF_TOKENIZER,
+        ApplyTemplateRequest,
+        example={"messages": [{"role": "user", "content": "What is the capital of France?"}]},
     ),
     _Operation(
         "reportUsage",
