@@ -17,7 +17,8 @@ from crossette.api.endpoint import Endpoint, as_sent
 from crossette.api.exchange import Exchange
 from crossette.api.generate import create
 from crossette.api.home import Home, version
-from crossette.api.model_list import list_models, load_model, retrieve_model, unload_model
+from crossette.api.model_list import list_models, retrieve_model
+from crossette.api.model_load import load_model, unload_model
 from crossette.api.pull import pull_model
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
@@ -83,8 +84,8 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
         Route(f"{prefix}/usage", partial(report_usage, reader=services.usage)),
         Route(f"{prefix}/models", of_models(list_models)),
         Route(f"{prefix}/models/pull", of_services(pull_model), methods=["POST"]),
-        Route(f"{prefix}/models/{{name:path}}/load", of_models(load_model), methods=["POST"]),
-        Route(f"{prefix}/models/{{name:path}}/unload", of_models(unload_model), methods=["POST"]),
+        Route(f"{prefix}/models/{{name:path}}/load", of_services(load_model), methods=["POST"]),
+        Route(f"{prefix}/models/{{name:path}}/unload", of_services(unload_model), methods=["POST"]),
         Route(f"{prefix}/models/{{name:path}}", of_models(retrieve_model)),
     ]
 

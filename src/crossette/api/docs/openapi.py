@@ -15,6 +15,7 @@ from crossette.api.docs.values import Json, exactly
 from crossette.api.health import Health, Live, Ready
 from crossette.api.home import Version
 from crossette.api.model_list import ModelEntry, ModelList
+from crossette.api.model_load import LoadEvent, LoadRequest
 from crossette.api.pull import PullRequest
 from crossette.api.puller import PullEvent
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
@@ -68,6 +69,8 @@ _ANSWERS = (
     Version,
     PullEvent,
     PullRequest,
+    LoadEvent,
+    LoadRequest,
     Tokens,
     Detokenized,
     AppliedTemplate,
@@ -104,12 +107,12 @@ class _Operation:
     example: Mapping[str, Any] | None = None
     query: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
     """Query parameters: description, pattern and example of each."""
-    is_command: bool = False
-    """Whether it is a POST without a body."""
+    needs_body: bool = True
+    """Whether a body that it can have is required, as is a model's name in it."""
 
     @property
     def method(self) -> str:
-        return "post" if self.body or self.is_command else "get"
+        return "post" if self.body else "get"
 
 
 _USAGE_QUERY = {
@@ -161,16 +164,20 @@ IN_EACH_DIALECT = (
         "/models/{name}/load",
         "Load a model now. Requires an admin key if the server has keys.",
         ModelEntry,
-        (ModelNotFound, ModelUnavailable, Forbidden, *_ANYWHERE),
-        is_command=True,
+        (InvalidRequest, UnknownField, Unsupported, ModelNotFound, ModelUnavailable, Forbidden, *_BODY, *_ANYWHERE),
+        LoadRequest,
+        LoadEvent,
+        needs_body=False,
     ),
     _Operation(
         "unloadModel",
         "/models/{name}/unload",
         "Unload a model that no request uses. Requires an admin key if the server has keys.",
         ModelEntry,
-        (ModelNotFound, ModelInUse, Forbidden, *_ANYWHERE),
-        is_command=True,
+        (InvalidRequest, UnknownField, Unsupported, ModelNotFound, ModelInUse, Forbidden, *_BODY, *_ANYWHERE),
+        LoadRequest,
+        LoadEvent,
+        needs_body=False,
     ),
     _Operation(
         "tokenize",
@@ -287,9 +294,9 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
     if operation.query:
         described["parameters"] = [_parameter(name, *details) for name, details in operation.query.items()]
     if operation.body:
-        example = {"model": next(iter(names), "model"), **(operation.example or {})}
-        body = {"schema": ref(operation.body), "example": example}
-        described["requestBody"] = {"required": True, "content": {"application/json": body}}
+        named = {"model": next(iter(names), "model")} if operation.needs_body else {}
+        body = {"schema": ref(operation.body), "example": {**named, **(operation.example or {})}}
+        described["requestBody"] = {"required": operation.needs_body, "content": {"application/json": body}}
     refusals = {
         str(error.status): {"$ref": f"#/components/responses/{_refusal_name(dialect, error.status)}"}
         for error in sorted(operation.errors, key=lambda error: error.status)
