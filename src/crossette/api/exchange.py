@@ -82,8 +82,8 @@ class Exchange:
 
 
 def _answer_id(path: str) -> str:
-    kind = "chatcmpl-" if path.endswith("/chat/completions") else "cmpl-" if path.endswith("/completions") else "req-"
-    return kind + uuid.uuid4().hex
+    kinds = {"/chat/completions": "chatcmpl-", "/completions": "cmpl-", "/messages": "msg_"}
+    return next((kind for end, kind in kinds.items() if path.endswith(end)), "req-") + uuid.uuid4().hex
 
 
 def _caller_id(headers: Headers) -> str | None:

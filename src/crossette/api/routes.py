@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crossette.api import chat, completions, health
+from crossette.api.anthropic.endpoint import MESSAGES, count_message_tokens
 from crossette.api.dialect import Dialect
 from crossette.api.docs.pages import Docs
 from crossette.api.endpoint import Endpoint, as_sent
@@ -26,11 +27,12 @@ from crossette.api.services import Services
 from crossette.api.tokenize import apply_template, detokenize, tokenize
 from crossette.api.unserved import endpoint_name
 from crossette.api.usage import report_usage
+from crossette.api.wire import CHUNKS, Wire
 from crossette.errors import ShuttingDown
 
 COMPLETIONS = Endpoint("/completions", CompletionRequest, as_sent, completions.prepare, completions.CompletionReply)
 CHAT = Endpoint("/chat/completions", ChatRequest, as_sent, chat.prepare, chat.ChatReply)
-GENERATING: Mapping[str, Endpoint[Any, Any]] = {endpoint.path: endpoint for endpoint in (COMPLETIONS, CHAT)}
+GENERATING: Mapping[str, Endpoint[Any, Any]] = {endpoint.path: endpoint for endpoint in (COMPLETIONS, CHAT, MESSAGES)}
 """Endpoints that generate, under a dialect's prefix. Their requests are charged and have a ledger entry."""
 
 
@@ -63,12 +65,24 @@ def generating_paths(dialects: Sequence[Dialect]) -> dict[str, tuple[str, str]]:
     return {dialect.prefix + endpoint: (dialect.name, endpoint) for dialect in dialects for endpoint in GENERATING}
 
 
+def wire_of(path: str, dialects: Sequence[Dialect]) -> Wire:
+    """The wire format of a path: that of the endpoint, also for the paths under it."""
+    for dialect in dialects:
+        for endpoint in GENERATING.values():
+            own = dialect.prefix + endpoint.path
+            if path == own or path.startswith(own + "/"):
+                return endpoint.wire
+    return CHUNKS
+
+
 def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
     prefix = dialect.prefix
     generating = [
         Route(prefix + path, partial(_generate, services, dialect, endpoint), methods=["POST"])
         for path, endpoint in GENERATING.items()
     ]
+
+    counting = partial(count_message_tokens, services=services, dialect=dialect)
 
     def of_models(endpoint: Callable[..., Awaitable[Response]]) -> partial[Awaitable[Response]]:
         return partial(endpoint, models=services.models, dialect=dialect)
@@ -81,6 +95,7 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
         Route(f"{prefix}/tokenize", of_services(tokenize), methods=["POST"]),
         Route(f"{prefix}/detokenize", of_services(detokenize), methods=["POST"]),
         Route(f"{prefix}/apply-template", of_services(apply_template), methods=["POST"]),
+        Route(f"{prefix}/messages/count_tokens", counting, methods=["POST"]),
         Route(f"{prefix}/usage", partial(report_usage, reader=services.usage)),
         Route(f"{prefix}/models", of_models(list_models)),
         Route(f"{prefix}/models/pull", of_services(pull_model), methods=["POST"]),

@@ -27,7 +27,7 @@ class Unserved(NamedTuple):
     """The endpoint that serves the same purpose, if there is one."""
 
 
-_ENDPOINTS = ("/chat/completions", "/completions")
+_ENDPOINTS = ("/chat/completions", "/completions", "/messages")
 """The endpoints that people give as a base URL."""
 BASE = "{base}"
 """In `Unserved.instead`: the base path of the dialect."""
@@ -40,7 +40,8 @@ IN_A_DIALECT: Mapping[str, Unserved] = {
     "/embeddings": _EMBEDDINGS,
     "/responses": Unserved("OpenAI's Responses API", _CHAT),
     "/conversations": Unserved("OpenAI's Conversations API", _CHAT),
-    "/messages": Unserved("Anthropic's Messages API", _CHAT),
+    "/messages": Unserved("Anthropic's API of stored messages", f"POST {BASE}/messages"),
+    "/messages/batches": Unserved("Anthropic's API of message batches", f"POST {BASE}/messages"),
     "/complete": Unserved("Anthropic's older completions API", _COMPLETIONS),
     "/chat/completions": Unserved("OpenAI's API of stored chat completions"),
     "/edits": Unserved("OpenAI's older edits API", _CHAT),

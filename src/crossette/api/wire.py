@@ -52,6 +52,8 @@ class Wire:
     """Sent after the last event of a stream that succeeds."""
     keep_alive: bytes = COMMENT
     """Sent after a time without an event."""
+    id_headers: tuple[str, ...] = ("x-request-id",)
+    """The headers of an answer that have the request id."""
 
 
 CHUNKS = Wire(error_body, end=b"data: [DONE]\n\n")

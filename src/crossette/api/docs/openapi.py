@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from crossette import __version__
 from crossette.accounts.ledger import GROUP_BY_PATTERN
+from crossette.api.anthropic.answer import AnswerMessage, Event, TokenCount
+from crossette.api.anthropic.request import CountTokensRequest, MessagesRequest
+from crossette.api.anthropic.wire import AnthropicError, Ping, error_type
 from crossette.api.dialect import Dialect
 from crossette.api.docs.components import components, ref
 from crossette.api.docs.values import Json, exactly
@@ -38,8 +41,10 @@ from crossette.errors import (
     InvalidRequest,
     MethodNotAllowed,
     ModelInUse,
+    ModelLoading,
     ModelNotFound,
     ModelUnavailable,
+    NoChatTemplate,
     NotFound,
     Overloaded,
     PullFailed,
@@ -60,6 +65,11 @@ _ANSWERS = (
     Completion,
     ChatCompletion,
     ChatChunk,
+    AnswerMessage,
+    *get_args(Event),
+    Ping,
+    TokenCount,
+    AnthropicError,
     ModelList,
     ModelEntry,
     UsageReport,
@@ -93,9 +103,36 @@ _OTHERS = (ServingError, RetryLater, NotFound, MethodNotAllowed, ModelInUse, Pul
 _BODY = (RequestTimeout, RequestTooLarge, UnsupportedCoding)
 
 
+class _Errors(NamedTuple):
+    """The bodies of errors in one wire format."""
+
+    name: str
+    """Part of the names of its responses; "" for that of most endpoints."""
+    body: type
+    detail: Callable[[Dialect, Sequence[type[ServingError]]], Json]
+    """The properties of `error`, from the errors of one status."""
+
+
+def _types_and_codes(dialect: Dialect, errors: Sequence[type[ServingError]]) -> Json:
+    """The dialect's types and codes."""
+    names = [dialect.errors[error.kind] for error in errors]
+    types, codes = (list(dict.fromkeys(column)) for column in zip(*names, strict=True))
+    if errors[0].status == InvalidRequest.status and dialect.specific_codes:
+        codes += get_args(Code)
+    return {"type": exactly(types), "code": exactly(codes)}
+
+
+def _anthropic_types(dialect: Dialect, errors: Sequence[type[ServingError]]) -> Json:
+    return {"type": exactly(list(dict.fromkeys(error_type(error.kind, error.status) for error in errors)))}
+
+
+_ERRORS = _Errors("", ErrorBody, _types_and_codes)
+_ANTHROPIC = _Errors("messages", AnthropicError, _anthropic_types)
+
+
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    """One method of one path: with a `chunk` it can stream."""
+    """One method of one path: with a `chunk`, or with `events`, it can stream."""
 
     name: str
     path: str
@@ -109,6 +146,9 @@ class _Operation:
     """Query parameters: description, pattern and example of each."""
     needs_body: bool = True
     """Whether a body that it can have is required, as is a model's name in it."""
+    events: Sequence[type] = ()
+    """The named events of its stream."""
+    wire: _Errors = _ERRORS
 
     @property
     def method(self) -> str:
@@ -146,6 +186,27 @@ IN_EACH_DIALECT = (
         ChatRequest,
         ChatChunk,
         {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+    ),
+    _Operation(
+        "createMessage",
+        "/messages",
+        "Create a message, in Anthropic's format.",
+        AnswerMessage,
+        _GENERATING,
+        MessagesRequest,
+        example={"max_tokens": 64, "messages": [{"role": "user", "content": "What is the capital of France?"}]},
+        events=(*get_args(Event), Ping, AnthropicError),
+        wire=_ANTHROPIC,
+    ),
+    _Operation(
+        "countMessageTokens",
+        "/messages/count_tokens",
+        "Count the tokens of the prompt that a message would have.",
+        TokenCount,
+        (InvalidRequest, ModelNotFound, NoChatTemplate, Overloaded, ModelLoading, ModelUnavailable, *_BODY, *_ANYWHERE),
+        CountTokensRequest,
+        example={"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+        wire=_ANTHROPIC,
     ),
     _Operation("listModels", "/models", "List the models and their aliases.", ModelList),
     _Operation("retrieveModel", "/models/{name}", "Retrieve a model.", ModelEntry, (ModelNotFound, *_ANYWHERE)),
@@ -217,8 +278,10 @@ IN_EACH_DIALECT = (
 )
 
 
-_REFUSALS = tuple(dict.fromkeys(error for operation in IN_EACH_DIALECT for error in operation.errors))
-"""All errors of operations."""
+def _refusals(wire: _Errors) -> tuple[type[ServingError], ...]:
+    """All errors of operations in a wire format."""
+    operations = (operation for operation in IN_EACH_DIALECT if operation.wire is wire)
+    return tuple(dict.fromkeys(error for operation in operations for error in operation.errors))
 
 
 def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
@@ -248,9 +311,10 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
         "components": {
             "schemas": components(_ANSWERS, dialects),
             "responses": {
-                _refusal_name(dialect, status): _refusal(dialect, status)
+                _refusal_name(dialect, wire, status): _refusal(dialect, wire, status)
                 for dialect in dialects
-                for status in sorted({error.status for error in _REFUSALS})
+                for wire in (_ERRORS, _ANTHROPIC)
+                for status in sorted({error.status for error in _refusals(wire)})
             },
             "headers": {"RequestId": _REQUEST_ID},
             "securitySchemes": _SECURITY_SCHEMES,
@@ -282,6 +346,8 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
     content = {"application/json": {"schema": ref(operation.answer)}}
     if operation.chunk:
         content["text/event-stream"] = {"schema": _event(operation.chunk)}
+    if operation.events:
+        content["text/event-stream"] = {"schema": _named_event(operation.events)}
     described: Json = {
         "operationId": f"{dialect.name}_{operation.name}",
         "tags": [dialect.name],
@@ -298,7 +364,7 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
         body = {"schema": ref(operation.body), "example": {**named, **(operation.example or {})}}
         described["requestBody"] = {"required": operation.needs_body, "content": {"application/json": body}}
     refusals = {
-        str(error.status): {"$ref": f"#/components/responses/{_refusal_name(dialect, error.status)}"}
+        str(error.status): {"$ref": f"#/components/responses/{_refusal_name(dialect, operation.wire, error.status)}"}
         for error in sorted(operation.errors, key=lambda error: error.status)
     }
     described["responses"] = {"200": _response("The answer.", content), **refusals}
@@ -322,18 +388,29 @@ def _event(chunk: type) -> Json:
     }
 
 
-def _refusal_name(dialect: Dialect, status: int) -> str:
-    return f"{dialect.name}_{status}"
+def _named_event(events: Sequence[type]) -> Json:
+    """An event of a stream: its name is the `type` in its data."""
+    payload = {"anyOf": [ref(event) for event in events]}
+    names = [str(event.__struct_config__.tag) for event in events]  # type: ignore[attr-defined]  # of a struct
+    return {
+        "description": "One server-sent event. The last one is message_stop, or error.",
+        "type": "object",
+        "properties": {
+            "event": exactly(names),
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": payload},
+        },
+        "required": ["event", "data"],
+    }
 
 
-def _refusal(dialect: Dialect, status: int) -> Json:
-    """The response for an error status, with the dialect's types and codes."""
-    names = [dialect.errors[error.kind] for error in _REFUSALS if error.status == status]
-    types, codes = (list(dict.fromkeys(column)) for column in zip(*names, strict=True))
-    if status == InvalidRequest.status and dialect.specific_codes:
-        codes += get_args(Code)
-    detail = {"properties": {"type": exactly(types), "code": exactly(codes)}}
-    schema = {"allOf": [ref(ErrorBody), {"properties": {"error": detail}}]}
+def _refusal_name(dialect: Dialect, wire: _Errors, status: int) -> str:
+    return "_".join(filter(None, (dialect.name, wire.name, str(status))))
+
+
+def _refusal(dialect: Dialect, wire: _Errors, status: int) -> Json:
+    """The response for an error status, with the types and codes that it has in the dialect."""
+    errors = [error for error in _refusals(wire) if error.status == status]
+    schema = {"allOf": [ref(wire.body), {"properties": {"error": {"properties": wire.detail(dialect, errors)}}}]}
     return _response(f"{HTTPStatus(status).phrase}.", {"application/json": {"schema": schema}})
 
 
