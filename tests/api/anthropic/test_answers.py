@@ -147,6 +147,13 @@ def test_the_raw_output_is_added_on_request(ask: Ask) -> None:
     assert (raw["completion"], len(raw["prompt_token_ids"])) == ("Hello", 29)
 
 
+def test_the_default_effort_is_one_of_every_model(ask: Ask) -> None:
+    """Claude Code sends it with every request."""
+    message = ask(say("Hello"), output_config={"effort": "high"}, thinking={"type": "adaptive"})
+
+    assert message["content"] == [text("Hello")]
+
+
 def test_an_answer_without_text_has_no_blocks(ask: Ask) -> None:
     assert ask(say("")) | {"usage": None} == {
         "type": "message",

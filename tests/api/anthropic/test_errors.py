@@ -123,7 +123,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "Thinking may not be enabled when the last message is the assistant's",
     ),
     ({"output_config": {"effort": "enormous"}}, "field: 'output_config.effort'"),
-    ({"output_config": {"effort": "high"}}, "so 'output_config.effort' can only disable reasoning."),
+    ({"output_config": {"effort": "low"}}, "so 'output_config.effort' can only disable reasoning."),
     ({"output_config": {"format": {"type": "json_schema"}}}, "Field required, field: 'output_config.format.schema'"),
     (
         {"output_config": {"format": {"type": "json_schema", "schema": {"type": "frog"}}}},

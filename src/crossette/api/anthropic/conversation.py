@@ -93,9 +93,10 @@ def _assistant(blocks: Sequence[tuple[str, Block]], *, keeps_thinking: bool) -> 
 
 
 def _call(block: Block, path: str) -> ToolCall:
-    if Arguments(block.input or {}).depth > MAX_DEPTH:
+    arguments = Arguments(block.input or {})
+    if arguments.depth > MAX_DEPTH:
         raise InvalidRequest(f"'{path}input' is nested more than {MAX_DEPTH} levels deep.", param=f"{path}input")
-    function = FunctionCall(name=block.name or "", arguments=block.input)
+    function = FunctionCall(name=block.name or "", arguments=arguments.text)
     return ToolCall(id=block.id, type="function", function=function)
 
 

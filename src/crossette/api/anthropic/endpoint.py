@@ -22,35 +22,36 @@ from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.reasoning import ThinkingSent
 from crossette.api.services import Services
 from crossette.engine import Engine
-from crossette.text.reasoning import reasoning_of
+from crossette.text.reasoning import Reasoning, reasoning_of
 
 _LOW, _MEDIUM = 5000, 10_000
 """Budgets below these are the efforts `low` and `medium` of a model that has no budget, as on Fireworks."""
-_HIGHEST = "high"
+_HIGHEST = _DEFAULT = "high"
 
 
 async def prepare(body: ChatRequest, engine: Engine, dialect: Dialect) -> Call:
     """Prepare a request as a chat's, with what depends on its model."""
     body.context_length_exceeded_behavior = "truncate"
-    _fit_effort(body, _efforts(engine.info.chat_template or ""))
+    _fit_effort(body, _reasoning(engine.info.chat_template or ""))
     return await chat.prepare(body, engine, dialect)
 
 
-@lru_cache(maxsize=32)
-def _efforts(template: str) -> tuple[str, ...]:
-    reasoning = reasoning_of(template)
-    return reasoning.efforts if reasoning is not None else ()
+_reasoning = lru_cache(maxsize=32)(reasoning_of)
 
 
-def _fit_effort(body: ChatRequest, efforts: tuple[str, ...]) -> None:
-    """Express a budget, or an effort above the highest one, in the efforts of the model, if it has any."""
-    if not efforts:
-        return
-    if isinstance(body.thinking, ThinkingSent) and body.thinking.budget_tokens is not None:
+def _fit_effort(body: ChatRequest, reasoning: Reasoning | None) -> None:
+    """Express a budget, or an effort above the highest one, in the efforts of the model, if it has any.
+
+    Anthropic's default effort is `high`, and clients send it with every request: a model that does not reason has it.
+    """
+    if reasoning is None and body.reasoning_effort == _DEFAULT:
+        body.reasoning_effort = None
+    efforts = reasoning.efforts if reasoning is not None else ()
+    if efforts and isinstance(body.thinking, ThinkingSent) and body.thinking.budget_tokens is not None:
         budget = body.thinking.budget_tokens
         body.reasoning_effort = "low" if budget < _LOW else "medium" if budget < _MEDIUM else _HIGHEST
         body.thinking = None
-    if body.reasoning_effort in ("xhigh", "max") and body.reasoning_effort not in efforts:
+    if efforts and body.reasoning_effort in ("xhigh", "max") and body.reasoning_effort not in efforts:
         body.reasoning_effort = _HIGHEST
 
 

@@ -181,7 +181,7 @@ OUTPUT_CONFIG = Table(
     {
         "effort": Field(
             "`low`, `medium`, `high`, `xhigh` or `max`. The last two are `high` for a model that has no higher effort. "
-            "A model that does not reason refuses it.",
+            "A model that does not reason accepts `high`, which is Anthropic's default.",
             default=Description("the template's"),
         ),
         "format": Field("The format that the answer must match."),

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],]', re.DOTALL)
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<cut>".*)|[{}\[\],]', re.DOTALL)
 _CLOSING = {"{": "}", "[": "]"}
 
 
@@ -23,6 +23,8 @@ def complete_values(text: str) -> str:
     ends: deque[tuple[int, str]] = deque(maxlen=2)
     """Where a value may end, with the brackets that are open there. Of two in a row, only one can follow a key."""
     for token in _TOKEN.finditer(text):
+        if token["cut"]:
+            break
         end, lexeme = token.end(), token[0]
         if lexeme in _CLOSING:
             open_brackets.append(_CLOSING[lexeme])
