@@ -40,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also run tests with real clients in separate environments")
     parser.addoption("--fuzz", type=int, default=1, metavar="N", help="multiply the number of random requests by N")
     parser.addoption("--corpus", action="store_true", help="also test every schema with the model: about ten minutes")
+    parser.addoption("--vllm", metavar="PROGRAM", help="also test with a real vLLM, started by this program")
     parser.addoption("--write-docs", action="store_true", help="write the generated pages under docs/")
 
 
@@ -49,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("fast", max_examples=5, deadline=None)
     settings.load_profile(config.getoption("--hypothesis-profile") or "default")
     config.addinivalue_line("markers", "all: requires more than Python; runs only with --all")
+    config.addinivalue_line("markers", "vllm: requires vLLM; runs only with --vllm PROGRAM")
     config.addinivalue_line("markers", "corpus: takes minutes with a model; runs only with --corpus")
     config.addinivalue_line(
         "markers", "model: computes with a model, real or random; scripts/test --fast leaves it out"
@@ -71,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker("fireworks")
     if (most := config.getoption("--few")) is not None:
         _keep_few(config, items, most)
-    for name in ("all", "corpus"):
+    for name in ("all", "corpus", "vllm"):
         if not config.getoption(f"--{name}"):
             for item in items:
                 if item.get_closest_marker(name):

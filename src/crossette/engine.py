@@ -85,6 +85,10 @@ class ModelFiles:
     limits: tuple[WindowLimit, ...] = ()
     """Further limits of the context that the files declare; the graph may have more."""
     created: int = 0
+    source: str = ""
+    """For an engine that reads the weights itself: a folder, or ORG/NAME on the Hub."""
+    revision: str | None = None
+    """The revision on the Hub; None for the newest."""
 
     def info(self, *, context_length: int, vocab_size: int) -> ModelInfo:
         """The `ModelInfo` of the loaded model, with the context length that is served and the vocabulary size."""

@@ -14,6 +14,7 @@ from crossette.engine import Engine
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.runner import Logits
 from crossette.engines.openvino.sequence import Batch
+from crossette.engines.vllm.engine import VllmEngine
 from crossette.errors import (
     ContextLengthExceeded,
     EngineFailure,
@@ -37,11 +38,16 @@ from support.engine_calls import (
     settle,
     tokens,
 )
+from support.vllm_server import FakeVllm
 
 Make = Callable[[], Engine]
 
 
-def fail_next_step(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def fail_next_step(engine: Engine, vllm_server: FakeVllm, monkeypatch: pytest.MonkeyPatch) -> None:
+    if isinstance(engine, VllmEngine):
+        if not vllm_server.requests:
+            pytest.skip("a step of a real vLLM cannot be made to fail")
+        engine = vllm_server.engine
     if isinstance(engine, FakeEngine):
         engine.fail_next_step(RuntimeError("kernel broke"))
         return
@@ -426,7 +432,7 @@ def test_close_fails_running_and_waiting_requests_and_refuses_new_ones(make: Mak
 
 
 def test_a_failing_step_fails_its_own_requests_only(
-    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make: Make, vllm_server: FakeVllm, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = make()
     caplog.set_level(logging.CRITICAL)
@@ -436,7 +442,7 @@ def test_a_failing_step_fails_its_own_requests_only(
         for generation in failed:
             await anext(aiter(generation))
         waiting = engine.generate(make_request(n=MAX_SEQUENCES, max_tokens=2))
-        fail_next_step(engine, monkeypatch)
+        fail_next_step(engine, vllm_server, monkeypatch)
         for generation in failed:
             with pytest.raises(EngineFailure, match="failed in this request's step"):
                 await read(generation)

@@ -8,6 +8,7 @@ from typing import Any
 
 from crossette.engine import Engine, ModelFiles
 from crossette.engines.openvino.settings import OpenVINOSettings
+from crossette.engines.vllm.settings import VllmSettings
 from crossette.errors import ModelError
 
 
@@ -17,6 +18,8 @@ class Backend:
 
     settings: type
     load: Callable[[ModelFiles, Any], Engine]  # Any: an instance of `settings`
+    in_process: bool = True
+    """Whether a model of the store is loaded into this process; else the engine finds its weights by their source."""
 
 
 def _openvino(files: ModelFiles, settings: OpenVINOSettings) -> Engine:
@@ -25,7 +28,16 @@ def _openvino(files: ModelFiles, settings: OpenVINOSettings) -> Engine:
     return OpenVINOEngine.load(files, settings)
 
 
-BACKENDS: Mapping[str, Backend] = {"openvino": Backend(OpenVINOSettings, _openvino)}
+def _vllm(files: ModelFiles, settings: VllmSettings) -> Engine:
+    from crossette.engines.vllm.engine import VllmEngine
+
+    return VllmEngine.load(files, settings)
+
+
+BACKENDS: Mapping[str, Backend] = {
+    "openvino": Backend(OpenVINOSettings, _openvino),
+    "vllm": Backend(VllmSettings, _vllm, in_process=False),
+}
 DEFAULT_BACKEND = "openvino"
 
 

@@ -1,4 +1,4 @@
-"""Model metadata of a folder of OpenVINO files, read from its JSON files."""
+"""Model metadata of a folder, read from its JSON files."""
 
 from __future__ import annotations
 
@@ -41,13 +41,25 @@ def end_token_ids(facts: ModelFacts) -> frozenset[int]:
 
 def read_ir_facts(folder: Path, name: str) -> ModelFacts:
     """Read the metadata of a folder; the quantisation may be taken from the model's `name`."""
+    return _read_facts(folder, name, _quantization(folder, name))
+
+
+def read_checkpoint_facts(folder: Path, name: str) -> ModelFacts:
+    """Read the metadata of a folder in Hugging Face's format; the weights may be elsewhere."""
+    config = read_config(folder)
+    method = _object(config.get("quantization_config")).get("quant_method")
+    precision = method or config.get("dtype") or config.get("torch_dtype") or "unknown"
+    return _read_facts(folder, name, str(precision))
+
+
+def _read_facts(folder: Path, name: str, quantization: str) -> ModelFacts:
     config = read_config(folder)
     generation = _read_json(folder / GENERATION_CONFIG_FILE)
     tokenizer = _read_json(folder / "tokenizer_config.json")
     specials = _special_tokens(folder, tokenizer)
     return ModelFacts(
         architecture=str(config.get("model_type") or "unknown"),
-        quantization=_quantization(folder, name),
+        quantization=quantization,
         context_length=_context_length(name, config),
         end_token_ids=_ids(config.get("eos_token_id")) | _ids(generation.get("eos_token_id")),
         add_bos=_add_bos(folder, tokenizer),
