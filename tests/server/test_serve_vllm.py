@@ -80,6 +80,14 @@ def test_a_wrong_table_is_refused(tmp_path: Path, table: str, error: type[Except
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize("flag", [{"vllm_url": "http://x"}, {"vllm_args": ("--x",)}, {"vllm_max_sequences": 5}])
+def test_settings_of_vllm_without_a_model_on_it_are_refused(tmp_path: Path, flag: dict[str, Any]) -> None:
+    given = settings(tmp_path, "", all=True, **flag)
+
+    with pytest.raises(ConfigError, match="settings of the engine 'vllm', but no model runs on it"):
+        choose(tmp_path, given)
+
+
 @pytest.fixture
 def api(tmp_path: Path, folder: Path) -> Iterator[ApiServer]:
     """A server whose model runs on a child process."""
@@ -159,5 +167,5 @@ def test_the_banner_names_vllm_and_what_it_does_not_promise(folder: Path, tmp_pa
         text = Banner(pool, ["http://localhost:1"], needs_key=False).text()
         pool.close()
 
-    assert f"  vLLM       0.32.0 at {url}" in text
+    assert f"  vllm       0.32.0 at {url}" in text
     assert f"  warning    {NOT_INVARIANT}" in text

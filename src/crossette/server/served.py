@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -63,6 +63,7 @@ def choose_models(settings: Settings, pull: Callable[[str], StoredModel], store:
     if settings.server.all:
         for stored in store.models():
             chosen.setdefault(stored.name, Served(stored.name, stored))
+    _check_engines(settings, chosen.values())
     if not chosen and settings.server.all:
         raise ConfigError("--all serves the models of the store, and it has none. Add one with: crossette pull MODEL")
     return list(chosen.values())
@@ -175,6 +176,17 @@ def _is_remote(name: str, settings: Settings) -> bool:
 
 def _is_own(key: str) -> bool:
     return MODEL_SETTINGS[key].section == "models"
+
+
+def _check_engines(settings: Settings, chosen: Iterable[Served]) -> None:
+    """Raise ConfigError for settings of an engine outside this process that no model uses."""
+    used = {served.settings.engine for served in chosen}
+    for name, backend in BACKENDS.items():
+        if not backend.in_process and name not in used and settings.engines[name] != backend.settings():
+            raise ConfigError(
+                f"There are settings of the engine {name!r}, but no model runs on it. Give the table of a model,"
+                f" [models.NAME], engine = {name!r}."
+            )
 
 
 def _engine_options(engine: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_facts_of_the_server_are_read(folder: Path) -> None:
         engine = load(folder, vllm_url=url + "/")
         try:
             stats = engine.stats()
-            assert engine.details == {"vLLM": f"0.32.0 at {url}"}
+            assert engine.details == {"vllm": f"0.32.0 at {url}"}
             assert (engine.info.context_length, engine.info.vocab_size) == (1024, 259)
             assert (stats.blocks_total, stats.kv_bytes, stats.stalled) == (8192, 2**30, False)
         finally:
@@ -113,6 +113,17 @@ def test_exactness_is_claimed_in_batch_invariant_mode_alone(folder: Path) -> Non
             engine = load(folder, vllm_url=url, vllm_batch_invariant=invariant)
             assert engine.warnings == warnings
             engine.close()
+
+
+def test_the_tokenizer_of_another_model_is_warned_of(tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path / "other")
+    with running(FakeVllm()) as url:
+        engine = load(tmp_path / "other", vllm_url=url, vllm_batch_invariant=True)
+        engine.close()
+
+    assert engine.warnings == (
+        f"vLLM serves the model tiny, but the tokenizer is that of {tmp_path / 'other'}. Correct ref or vllm_url.",
+    )
 
 
 # --- a child ---

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import secrets
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
+from pathlib import PurePath
 from time import monotonic
 
 import httpx
@@ -55,10 +56,11 @@ class VllmEngine:
         tokenizer: HFTokenizer,
         info: ModelInfo,
         settings: VllmSettings,
+        source: str,
     ) -> None:
         self.tokenizer = tokenizer
         self.info = info
-        self.warnings: tuple[str, ...] = () if settings.vllm_batch_invariant else (NOT_INVARIANT,)
+        self.warnings = tuple(_warnings(facts, settings, source))
         self._server = server
         self._facts = facts
         self._max_sequences = settings.vllm_max_sequences
@@ -68,7 +70,7 @@ class VllmEngine:
         self._loop: AbstractEventLoop | None = None
         self._client: httpx.AsyncClient | None = None
         self._is_closed = False
-        self._num_outputs = self._num_prompt_tokens = self._num_completion_tokens = 0
+        self._num_prompt_tokens = self._num_completion_tokens = 0
         self._num_looked_up = self._num_hits = 0
         self._meter = Meter()
         self._lengths = AnswerLengths()
@@ -86,13 +88,13 @@ class VllmEngine:
         server = VllmServer(url, None if url else begin, start_timeout_s=settings.vllm_start_timeout)
         facts = server.start()
         info = files.info(context_length=facts.context_length, vocab_size=tokenizer.vocab_size)
-        return cls(server, facts, tokenizer, info, settings)
+        return cls(server, facts, tokenizer, info, settings, files.source)
 
     # --- the Engine protocol ---
 
     @property
     def details(self) -> Mapping[str, int | str]:
-        return {"vLLM": f"{self._facts.version} at {self._server.url}"}
+        return {"vllm": f"{self._facts.version} at {self._server.url}"}
 
     def stats(self) -> EngineStats:
         running, waiting = tuple(self._running), tuple(self._waiting)
@@ -102,7 +104,7 @@ class VllmEngine:
             waiting=len(waiting),
             blocks_total=self._facts.num_blocks,
             blocks_free=max(0, self._facts.num_blocks - num_used),
-            steps=self._num_outputs,
+            steps=0,  # vLLM does not report them, nor preemptions of requests
             preemptions=0,
             prompt_tokens=self._num_prompt_tokens,
             completion_tokens=self._num_completion_tokens,
@@ -263,7 +265,6 @@ class VllmEngine:
         choice.last_s = now
         choice.num_tokens += num_tokens
         self._num_completion_tokens += num_tokens
-        self._num_outputs += 1
 
     def _finish(self, choice: VllmChoice, last: TokenOutput, num_cached: int) -> None:
         """Deliver the last output of a choice, and free its slot."""
@@ -297,6 +298,13 @@ class VllmEngine:
             f"The model '{self.info.name}' is unavailable: vLLM, which runs it, has ended or does not respond.",
             retry_after=_RETRY_AFTER_S,
         )
+
+
+def _warnings(facts: ServerFacts, settings: VllmSettings, source: str) -> Iterator[str]:
+    if not settings.vllm_batch_invariant:
+        yield NOT_INVARIANT
+    if PurePath(facts.model).name != PurePath(source).name:  # it may be a folder here, and on the Hub there
+        yield f"vLLM serves the model {facts.model}, but the tokenizer is that of {source}. Correct ref or vllm_url."
 
 
 def _with_cached(output: TokenOutput, num_cached: int) -> TokenOutput:

@@ -36,6 +36,8 @@ class ServerFacts:
     """What a running vLLM server reports of itself."""
 
     version: str
+    model: str
+    """Where its weights are from: a folder, or ORG/NAME on the Hub."""
     context_length: int
     num_blocks: int
     """Blocks of its KV cache; 0 if unknown."""
@@ -178,6 +180,7 @@ class VllmServer:
         labels = _cache_labels(self._get("/metrics").text)
         return ServerFacts(
             version,
+            str(models[0]["root"]),
             int(models[0]["max_model_len"]),
             _number(labels, "num_gpu_blocks"),
             _number(labels, "block_size"),
