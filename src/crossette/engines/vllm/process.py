@@ -103,6 +103,7 @@ def command(files: ModelFiles, settings: VllmSettings, port: int) -> Sequence[st
         *revision,
         "--enable-scale-out",
         "--enable-prompt-tokens-details",
+        "--disable-uvicorn-access-log",  # this server's log has a line for each request
         *("--generation-config", "vllm"),  # the defaults of the model are applied here
         *("--logprobs-mode", "raw_logprobs", "--max-logprobs", str(MAX_LOGPROBS)),
         *("--structured-outputs-config", '{"backend": "guidance"}'),
