@@ -92,5 +92,5 @@ def test_a_broken_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
 def test_the_package_is_named_if_it_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
 
-    with pytest.raises(ConfigError, match=r"pip install 'crossette\[vllm\]'"):
+    with pytest.raises(ConfigError, match=r"\.venv/bin/pip install -e '\.\[vllm\]'; otherwise: pip install 'crossette"):
         HFTokenizer(folder, add_bos=False)

@@ -67,7 +67,8 @@ def _tokenizer(content: _Json) -> Any:  # Any: a tokenizers.Tokenizer; the packa
         from tokenizers import Tokenizer
     except ImportError as error:
         raise ConfigError(
-            "Models on vLLM need the package tokenizers. Install it with: pip install 'crossette[vllm]'"
+            "Models on vLLM require a package that is not installed (tokenizers). "
+            "In a clone: .venv/bin/pip install -e '.[vllm]'; otherwise: pip install 'crossette[vllm]'"
         ) from error
     try:
         tokenizer = Tokenizer.from_str(msgspec.json.encode(content).decode())
