@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,13 +12,14 @@ import pytest
 
 from crossette.engine import Engine
 from crossette.engines.vllm.engine import NOT_INVARIANT, VllmEngine
-from crossette.errors import ConfigError, ModelError
+from crossette.errors import ConfigError, ModelError, ShuttingDown
 from crossette.models.store import ModelStore, StoredModel
 from crossette.pool.pool import ModelPool
 from crossette.server.banner import Banner
 from crossette.server.served import Served, choose_models, loaded_at_start, model_pool
 from crossette.server.settings import Settings, load_settings
 from support.api_server import ApiServer, serving
+from support.engine_calls import run
 from support.tiny_checkpoint import write_tiny_checkpoint
 from support.vllm_server import FakeVllm, running, write_program
 
@@ -137,6 +139,22 @@ def test_a_killed_vllm_ends_its_streams_with_an_error_and_the_server_is_ready_ag
     wait_until(lambda: ready(api) == 200)
     answer = api.post("/v1/completions", {"model": "big", "prompt": "a", "max_tokens": 2})
     assert answer.status_code == 200
+
+
+def test_a_load_ends_when_the_server_shuts_down(folder: Path, tmp_path: Path) -> None:
+    table = f'engine = "vllm"\nref = "{folder}"\nvllm_command = "{write_program(tmp_path)}"'
+    given = settings(tmp_path, f'[models.big]\n{table}\nvllm_args = ["--load-forever"]\n')
+    pool = model_pool(choose(tmp_path, given), given)
+
+    async def work() -> None:
+        waiting = asyncio.create_task(pool.acquire("big"))
+        while not pool.models["big"].loading_since:
+            await asyncio.sleep(0.01)
+        pool.close()
+        with pytest.raises(ShuttingDown):
+            await waiting
+
+    run(work())
 
 
 def test_answers_of_both_dialects(folder: Path, tmp_path: Path) -> None:

@@ -189,13 +189,13 @@ def running(vllm: FakeVllm, listener: socket.socket | None = None) -> Iterator[s
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
-            server.should_exit = server.force_exit = True
+            server.should_exit = True
             thread.join(LIMIT_S)
             assert not thread.is_alive()
 
 
 def _server(vllm: FakeVllm) -> uvicorn.Server:
-    return uvicorn.Server(uvicorn.Config(vllm.app, log_level="error", lifespan="off"))
+    return uvicorn.Server(uvicorn.Config(vllm.app, log_level="error", lifespan="off", timeout_graceful_shutdown=2))
 
 
 def write_program(folder: Path) -> str:
@@ -215,10 +215,13 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--enable-scale-out", action="store_true")
     parser.add_argument("--fail", action="store_true")
+    parser.add_argument("--load-forever", action="store_true")
     given, others = parser.parse_known_args(arguments)
     print("arguments:", given.model, *others, flush=True)
     if given.fail:
         sys.exit("the model does not fit")
+    if given.load_forever:
+        threading.Event().wait()
     with socket.create_server(("127.0.0.1", given.port)) as listener:
         vllm = FakeVllm(key=environ.get("VLLM_API_KEY", ""), scale_out=given.enable_scale_out)
         _server(vllm).run(sockets=[listener])

@@ -40,6 +40,8 @@ class ModelSource:
     """The bytes of its files; 0 if `memory` is exact."""
     keep: bool = False
     """Whether it is loaded at the start and never unloaded."""
+    cancel: Callable[[], None] = lambda: None
+    """Makes a load fail soon. Called when the server shuts down."""
     idle_unload_s: float = 0
     """Seconds without a request after which it is unloaded; 0: never."""
 

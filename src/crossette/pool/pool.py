@@ -142,6 +142,8 @@ class ModelPool:
     def close(self) -> None:
         """Fail all running requests and free all models. Returns once the engines have stopped."""
         self._is_closed = True
+        for model in self.models.values():
+            model.source.cancel()
         for engine in list(self.engines.values()):
             engine.close()
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Event
 from typing import Any
 
 from crossette.engine import Engine, ModelFiles, ModelInfo
@@ -216,9 +217,11 @@ def _source_outside(served: Served, model: Checkpoint, settings: Settings) -> Mo
     files = partial(
         checkpoint_files, model, name=served.name, tool_format=own.tool_format or settings.server.tool_format
     )
+    cancelled = Event()
     return ModelSource(
         served.name,
-        load=lambda: load_engine(files(), engines, own.engine),
+        load=lambda: load_engine(files(), engines, own.engine, cancelled),
+        cancel=cancelled.set,
         describe=lambda: files().info(context_length=model.facts.context_length, vocab_size=0),
         keep=own.keep,
         idle_unload_s=_idle_unload_s(served, settings),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -21,7 +23,7 @@ from support.engine_calls import MAX_SEQUENCES, ask, make_request, read, run
 from support.tiny_checkpoint import tiny_checkpoint_files, write_tiny_checkpoint
 from support.vllm_server import FakeVllm, running, write_program
 
-LIMIT_S = 60
+LIMIT_S = 20
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +208,36 @@ def test_a_server_that_fails_its_health_check_is_not_used(folder: Path, monkeypa
             wait_until(lambda: not engine.stats().stalled)
         finally:
             engine.close()
+
+
+def test_no_connection_outlives_its_event_loop(folder: Path) -> None:
+    """Neither of a choice that vLLM has ended, nor of one that the reader ends; without a garbage collection."""
+
+    async def end_early(engine: VllmEngine) -> None:
+        generation = engine.generate(make_request(n=5, max_tokens=900))
+        await anext(generation)
+        await generation.aclose()
+
+    with running(FakeVllm()) as url:
+        engine = load(folder, vllm_url=url)
+        gc.disable()
+        try:
+            before = num_sockets()
+            for _ in range(5):
+                run(ask(engine, make_request(max_tokens=3)))
+                run(end_early(engine))
+            wait_until(lambda: num_sockets() <= before)  # the server, in a thread of this process, closes its ends
+        finally:
+            gc.enable()
+            engine.close()
+
+
+def num_sockets() -> int:
+    return sum(os.path.realpath(f"/proc/self/fd/{fd}").rpartition("/")[2].startswith("socket:") for fd in _fds())
+
+
+def _fds() -> list[str]:
+    return os.listdir("/proc/self/fd")
 
 
 # --- the queue ---

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 import httpx
 import msgspec
@@ -30,10 +30,10 @@ def new_client() -> httpx.AsyncClient:
 
 async def messages(
     client: httpx.AsyncClient, url: str, headers: Mapping[str, str], body: Values
-) -> AsyncIterator[Message]:
+) -> AsyncGenerator[Message, None]:
     """Send a request and yield its messages: the events of a stream, or the one answer.
 
-    Raises RequestFailed, or httpx.TransportError if the connection fails.
+    Close the iterator to end the request. Raises RequestFailed, or httpx.TransportError if the connection fails.
     """
     async with client.stream("POST", url + wire.PATH, json=body, headers=headers) as response:
         if response.status_code != 200:

@@ -7,8 +7,10 @@ import logging
 import secrets
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from itertools import count
 from pathlib import PurePath
+from threading import Event
 from time import monotonic
 
 import httpx
@@ -77,8 +79,11 @@ class VllmEngine:
         self._prompts_per_s, self._answer_per_s = Median(_NUM_MEASURED), Median(_NUM_MEASURED)
 
     @classmethod
-    def load(cls, files: ModelFiles, settings: VllmSettings) -> VllmEngine:
-        """Start vLLM, or connect to the one that runs, and load the tokenizer. Raises ModelError or ConfigError."""
+    def load(cls, files: ModelFiles, settings: VllmSettings, cancelled: Event | None = None) -> VllmEngine:
+        """Start vLLM, or connect to the one that runs, and load the tokenizer. Ends early once `cancelled` is set.
+
+        Raises ModelError or ConfigError.
+        """
         tokenizer = HFTokenizer(files.path, add_bos=files.add_bos)
 
         def begin() -> VllmProcess:
@@ -86,7 +91,7 @@ class VllmEngine:
 
         url = settings.vllm_url.rstrip("/")
         server = VllmServer(url, None if url else begin, start_timeout_s=settings.vllm_start_timeout)
-        facts = server.start()
+        facts = server.start(cancelled or Event())
         info = files.info(context_length=facts.context_length, vocab_size=tokenizer.vocab_size)
         return cls(server, facts, tokenizer, info, settings, files.source)
 
@@ -211,7 +216,7 @@ class VllmEngine:
         except httpx.TransportError as error:
             log.error("The connection to vLLM failed: %s", error or type(error).__name__)
             self._server.report_failure()
-            self._fail([choice], admission.step_failed() if choice.first_s else self._unavailable())
+            self._fail([choice], self._connection_failure(choice))
         except RequestFailed as error:
             self._fail([choice], _as_serving_error(error))
         except Exception:
@@ -223,16 +228,17 @@ class VllmEngine:
         assert self._client is not None
         body = params.body(choice.request, choice.index, choice.params)
         last: TokenOutput | None = None
-        async for message in messages(self._client, self._server.url, self._server.headers, body):
-            if message.choices:
-                output = self._output(choice, message)
-                if output.finish_reason is None:
-                    choice.stream.put(output)
-                else:
-                    last = output
-            if last is not None and message.usage is not None:
-                self._finish(choice, last, message.cached_tokens)
-                return
+        async with aclosing(messages(self._client, self._server.url, self._server.headers, body)) as received:
+            async for message in received:
+                if message.choices:
+                    output = self._output(choice, message)
+                    if output.finish_reason is None:
+                        choice.stream.put(output)
+                    else:
+                        last = output
+                if last is not None and message.usage is not None:
+                    self._finish(choice, last, message.cached_tokens)
+                    return
         raise RequestFailed(500, "its stream ended early")
 
     def _output(self, choice: VllmChoice, message: Message) -> TokenOutput:
@@ -292,6 +298,10 @@ class VllmEngine:
 
     def _speeds(self) -> Speeds:
         return Speeds(self._prompts_per_s.value, self._answer_per_s.value, self._lengths.mean)
+
+    def _connection_failure(self, choice: VllmChoice) -> ServingError:
+        """What a request is answered; it can be retried if nothing of it has been computed."""
+        return self._unavailable() if choice.stream.queued_s is None else admission.step_failed()
 
     def _unavailable(self) -> ModelUnavailable:
         return ModelUnavailable(

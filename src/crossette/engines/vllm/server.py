@@ -68,14 +68,14 @@ class VllmServer:
     def headers(self) -> Mapping[str, str]:
         return {"authorization": f"Bearer {self.key}"} if self.key else {}
 
-    def start(self) -> ServerFacts:
+    def start(self, cancelled: threading.Event) -> ServerFacts:
         """Start the child if there is one, wait until the server is up, and check that it can be used.
 
         Raises ModelError or ConfigError, with the child ended.
         """
         try:
             self._begin_child()
-            self._wait_until_up()
+            self._wait_until_up(cancelled)
             facts = self._facts()
             self._probe()
         except BaseException:
@@ -131,7 +131,7 @@ class VllmServer:
             return
         try:
             self._begin_child()
-            self._wait_until_up()
+            self._wait_until_up(self._closing)
         except Exception as error:  # whatever it is, the next attempt may succeed
             log.error("vLLM cannot be restarted: %s", error)
         else:
@@ -148,12 +148,14 @@ class VllmServer:
         if self._process is not None:
             self._process.end()
 
-    def _wait_until_up(self) -> None:
+    def _wait_until_up(self, cancelled: threading.Event) -> None:
         until = monotonic() + (self._start_timeout_s if self._begin is not None else _TIMEOUT_S)
         while not self._is_healthy():
             if self._process is not None and self._process.wait(0):
                 raise ModelError(self._process.failure())
-            if self._closing.wait(0.2) or monotonic() > until:
+            if cancelled.wait(0.2):
+                raise ModelError("The server is shutting down.")
+            if monotonic() > until:
                 raise ModelError(
                     f"vLLM at {self.url} does not answer GET /health with 200. "
                     + ("Raise --vllm-start-timeout." if self._begin is not None else "Start it, or correct --vllm-url.")
