@@ -50,6 +50,8 @@ class FakeVllm:
         self._is_stepping = False
         self.requests: list[Json] = []
         self.is_healthy = True
+        self.sends_at_once = False
+        """Whether a stream arrives in one piece, as for a client that gets no CPU while it is generated."""
         self._key = key
         self._version = version or _RECORDED["version"]["version"]
         routes = [
@@ -86,7 +88,8 @@ class FakeVllm:
             return JSONResponse(_RECORDED["refused"]["body"], status_code=400)
         outputs = self._outputs(body)
         if body.get("stream"):
-            return StreamingResponse(_events(body, outputs), media_type="text/event-stream")
+            events = _events(body, outputs)
+            return StreamingResponse(_joined(events) if self.sends_at_once else events, media_type="text/event-stream")
         try:
             return JSONResponse(_whole(body, [output async for output in outputs]))
         except ServingError as error:
@@ -138,6 +141,10 @@ async def _events(body: Json, outputs: AsyncIterator[TokenOutput]) -> AsyncItera
     except ServingError as error:
         yield f"data: {json.dumps(_error(error))}\n\n"
     yield "data: [DONE]\n\n"
+
+
+async def _joined(events: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield "".join([event async for event in events])
 
 
 def _whole(body: Json, outputs: list[TokenOutput]) -> Json:

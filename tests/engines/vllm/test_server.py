@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -100,6 +101,31 @@ def test_the_key_of_the_environment_is_sent(folder: Path, monkeypatch: pytest.Mo
         engine = load(folder, vllm_url=url)
         assert run(ask(engine, make_request(max_tokens=2)))[0].reason == FinishReason.LENGTH
         engine.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("ftp://host", "begins with neither http:// nor https://"),
+        ("http://a b", "has blanks"),
+        ("http://host/?a=1", "has a query"),
+        ("http://me:secret@host", "'host': it has a user or a password"),
+    ],
+)
+def test_a_wrong_url_is_named_without_its_password(folder: Path, url: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=rf"--vllm-url cannot be .*{reason}") as raised:
+        load(folder, vllm_url=url)
+
+    assert "secret" not in str(raised.value)
+
+
+def test_a_key_that_no_header_can_have_is_not_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", "my\nkey")
+
+    with pytest.raises(ConfigError, match="VLLM_API_KEY has characters that a header cannot have") as raised:
+        load(folder, vllm_url="http://127.0.0.1:1")
+
+    assert "my" not in str(raised.value)
 
 
 def test_a_server_that_does_not_run_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,6 +255,47 @@ def test_no_connection_outlives_its_event_loop(folder: Path) -> None:
             wait_until(lambda: num_sockets() <= before)  # the server, in a thread of this process, closes its ends
         finally:
             gc.enable()
+            engine.close()
+
+
+def test_no_connection_is_lost_wherever_a_choice_is_cancelled(folder: Path) -> None:
+    async def end_after(engine: Engine, turns: int, pause_s: float) -> None:
+        generation = engine.generate(make_request(n=4, max_tokens=900))
+        for _ in range(turns):
+            await asyncio.sleep(pause_s)
+        await generation.aclose()
+
+    with running(FakeVllm()) as url:
+        engine = load(folder, vllm_url=url)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for turns in range(50):
+                for pause_s in (0, 0.0001):
+                    run(end_after(engine, turns, pause_s))
+            gc.collect()
+        engine.close()
+
+    assert [str(warning.message) for warning in caught] == []
+
+
+def test_a_choice_ends_soon_if_more_of_it_has_arrived_already(folder: Path) -> None:
+    vllm = FakeVllm()
+    vllm.sends_at_once = True
+
+    async def work(engine: Engine) -> None:
+        generation = engine.generate(make_request(n=2, max_tokens=900))
+        await anext(generation)
+        for index in (0, 1):
+            generation.finish(index)
+        assert await read(generation) == {}
+
+    with running(vllm) as url:
+        engine = load(folder, vllm_url=url)
+        try:
+            run(work(engine))
+            assert 0 < engine.stats().completion_tokens < 100
+            assert len(run(ask(engine, make_request(max_tokens=900)))[0].tokens) == 900
+        finally:
             engine.close()
 
 

@@ -1,19 +1,16 @@
-"""Requests to a vLLM server from an event loop, and their messages as they arrive."""
+"""Requests to a vLLM server, and their messages as they arrive."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 
-import httpx
 import msgspec
 
 from crossette.engines.vllm import wire
+from crossette.engines.vllm.connection import post
 from crossette.engines.vllm.params import Values
 from crossette.engines.vllm.wire import EventReader, Failure, Message
-
-# A connection per request: closing it is how a request is ended, and one that is kept would outlive the event loop.
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-_TIMEOUT = httpx.Timeout(10.0, read=None, pool=None)
 
 
 class RequestFailed(Exception):
@@ -24,29 +21,24 @@ class RequestFailed(Exception):
         self.status = status
 
 
-def new_client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(limits=_LIMITS, timeout=_TIMEOUT, trust_env=False)
-
-
-async def messages(
-    client: httpx.AsyncClient, url: str, headers: Mapping[str, str], body: Values
-) -> AsyncGenerator[Message, None]:
+async def messages(url: str, headers: Mapping[str, str], body: Values) -> AsyncGenerator[Message, None]:
     """Send a request and yield its messages: the events of a stream, or the one answer.
 
-    Close the iterator to end the request. Raises RequestFailed, or httpx.TransportError if the connection fails.
+    Close the generator to end the request. Raises RequestFailed or ConnectionFailed.
     """
-    async with client.stream("POST", url + wire.PATH, json=body, headers=headers) as response:
-        if response.status_code != 200:
-            raise _refusal(response.status_code, await response.aread())
+    async with post(url + wire.PATH, headers, msgspec.json.encode(body)) as response:
+        if response.status != 200:
+            raise _refusal(response.status, await response.read())
         if not body["stream"]:
-            yield _message(await response.aread())
+            yield _message(await response.read())
             return
         reader = EventReader()
-        async for data in response.aiter_bytes():
-            for event in reader.feed(data):
-                if event == wire.END:
-                    return
-                yield _message(event)
+        async with aclosing(response.pieces()) as pieces:
+            async for data in pieces:
+                for event in reader.feed(data):
+                    if event == wire.END:
+                        return
+                    yield _message(event)
 
 
 def _message(data: bytes) -> Message:

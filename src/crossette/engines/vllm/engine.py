@@ -13,8 +13,6 @@ from pathlib import PurePath
 from threading import Event
 from time import monotonic
 
-import httpx
-
 from crossette.engine import EngineStats, Generation, ModelFiles, ModelInfo, Speeds, WaitEstimate
 from crossette.engines import admission
 from crossette.engines.grammar.compiler import GrammarCompiler
@@ -23,7 +21,8 @@ from crossette.engines.meter import Meter
 from crossette.engines.stream import OutputStream
 from crossette.engines.throughput import AnswerLengths
 from crossette.engines.vllm import params, wire
-from crossette.engines.vllm.client import RequestFailed, messages, new_client
+from crossette.engines.vllm.client import RequestFailed, messages
+from crossette.engines.vllm.connection import ConnectionFailed
 from crossette.engines.vllm.hf_tokenizer import HFTokenizer
 from crossette.engines.vllm.process import VllmProcess
 from crossette.engines.vllm.server import ServerFacts, VllmServer
@@ -70,7 +69,6 @@ class VllmEngine:
         self._waiting: list[VllmChoice] = []
         self._running: list[VllmChoice] = []
         self._loop: AbstractEventLoop | None = None
-        self._client: httpx.AsyncClient | None = None
         self._is_closed = False
         self._num_prompt_tokens = self._num_completion_tokens = 0
         self._num_looked_up = self._num_hits = 0
@@ -89,7 +87,7 @@ class VllmEngine:
         def begin() -> VllmProcess:
             return VllmProcess(files, settings)
 
-        url = settings.vllm_url.rstrip("/")
+        url = settings.vllm_url
         server = VllmServer(url, None if url else begin, start_timeout_s=settings.vllm_start_timeout)
         facts = server.start(cancelled or Event())
         info = files.info(context_length=facts.context_length, vocab_size=tokenizer.vocab_size)
@@ -169,7 +167,7 @@ class VllmEngine:
     def _follow(self, loop: AbstractEventLoop) -> None:
         """Serve this event loop; choices of an earlier loop have no reader any more and are dropped."""
         if loop is not self._loop:
-            self._loop, self._client = loop, new_client()
+            self._loop = loop
             self._running = [choice for choice in self._running if choice.stream.loop is loop]
             self._waiting = [choice for choice in self._waiting if choice.stream.loop is loop]
 
@@ -213,8 +211,8 @@ class VllmEngine:
     async def _run(self, choice: VllmChoice) -> None:
         try:
             await self._read(choice)
-        except httpx.TransportError as error:
-            log.error("The connection to vLLM failed: %s", error or type(error).__name__)
+        except ConnectionFailed as error:
+            log.error("The connection to vLLM failed: %s", error)
             self._server.report_failure()
             self._fail([choice], self._connection_failure(choice))
         except RequestFailed as error:
@@ -225,10 +223,9 @@ class VllmEngine:
 
     async def _read(self, choice: VllmChoice) -> None:
         """Deliver the outputs of a choice. The last one waits for the count of cached tokens, which follows it."""
-        assert self._client is not None
         body = params.body(choice.request, choice.index, choice.params)
         last: TokenOutput | None = None
-        async with aclosing(messages(self._client, self._server.url, self._server.headers, body)) as received:
+        async with aclosing(messages(self._server.url, self._server.headers, body)) as received:
             async for message in received:
                 if message.choices:
                     output = self._output(choice, message)

@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
+from crossette.certificates import client_context
 from crossette.engines.vllm import wire
 from crossette.engines.vllm.process import VllmProcess
-from crossette.errors import ModelError
+from crossette.errors import ConfigError, ModelError
+from crossette.urls import split_http
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +52,13 @@ class ServerFacts:
 class VllmServer:
     """Watches a vLLM server from a thread. `is_up` is whether it can be used now.
 
-    `begin` starts a child process; None for a server at `url`, which someone else restarts.
+    `begin` starts a child process; None for a server at `url`, which someone else restarts. Raises ConfigError for a
+    wrong URL or key.
     """
 
     def __init__(self, url: str, begin: Callable[[], VllmProcess] | None, *, start_timeout_s: float) -> None:
-        self.url = url
-        self.key = os.environ.get("VLLM_API_KEY", "")
+        self.url = url if begin is not None else _checked_url(url)
+        self.key = "" if begin is not None else _key()
         self.is_up = False
         self.num_restarts = 0
         self._begin = begin
@@ -210,8 +214,28 @@ class VllmServer:
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         options.setdefault("timeout", self._start_timeout_s)
-        with httpx.Client(trust_env=False, headers=self.headers) as client:
+        tls = client_context(urlsplit(self.url).scheme)
+        with httpx.Client(trust_env=False, headers=self.headers, verify=tls) as client:
             return client.request(method, self.url + path, **options)
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parts = split_http(url)
+        if parts.query or parts.fragment:
+            raise ValueError("it has a query or a fragment")
+        if "@" in parts.netloc:
+            raise ValueError("it has a user or a password. Put the key into the environment variable VLLM_API_KEY")
+    except ValueError as error:
+        raise ConfigError(f"--vllm-url cannot be {url.rpartition('@')[2]!r}: {error}.") from None
+    return url.rstrip("/")
+
+
+def _key() -> str:
+    key = os.environ.get("VLLM_API_KEY", "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise ConfigError("The key in the environment variable VLLM_API_KEY has characters that a header cannot have.")
+    return key
 
 
 def _cache_labels(metrics: str) -> dict[str, str]:
