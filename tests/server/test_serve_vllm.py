@@ -12,6 +12,7 @@ import pytest
 
 from crossette.engine import Engine
 from crossette.engines.vllm.engine import NOT_INVARIANT, VllmEngine
+from crossette.engines.vllm.process import VllmProcess
 from crossette.errors import ConfigError, ModelError, ShuttingDown
 from crossette.models.store import ModelStore, StoredModel
 from crossette.pool.pool import ModelPool
@@ -91,17 +92,26 @@ def test_settings_of_vllm_without_a_model_on_it_are_refused(tmp_path: Path, flag
 
 
 @pytest.fixture
-def api(tmp_path: Path, folder: Path) -> Iterator[ApiServer]:
-    """A server whose model runs on a child process."""
+def pool(tmp_path: Path, folder: Path) -> ModelPool:
+    """A model that runs on a child process."""
     program = write_program(tmp_path)
-    given = settings(
-        tmp_path, f'[models.big]\nengine = "vllm"\nref = "{folder}"\nvllm_command = "{program}"\nkeep = true\n'
-    )
-    pool = model_pool(choose(tmp_path, given), given)
+    given = settings(tmp_path, f'[models.big]\nengine = "vllm"\nref = "{folder}"\nvllm_command = "{program}"\n')
+    return model_pool(choose(tmp_path, given), given)
+
+
+@pytest.fixture
+def api(pool: ModelPool) -> Iterator[ApiServer]:
     engine = pool.start("big")
     with serving(engine, pool=pool) as api:
         yield api
         pool.close()
+
+
+def process_of(engine: Engine) -> VllmProcess:
+    assert isinstance(engine, VllmEngine)
+    process = engine._server._process
+    assert process is not None
+    return process
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -118,10 +128,7 @@ def ready(api: ApiServer) -> int:
 def test_a_killed_vllm_ends_its_streams_with_an_error_and_the_server_is_ready_again(api: ApiServer) -> None:
     body = {"model": "big", "prompt": "a", "max_tokens": 900, "stream": True, "ignore_eos": True}
     assert ready(api) == 200
-    engine: Engine = api.engine
-    assert isinstance(engine, VllmEngine)
-    process = engine._server._process
-    assert process is not None
+    process = process_of(api.engine)
 
     with api.begin("/v1/completions", body) as connection:
         received = connection.recv(4096)
@@ -139,6 +146,21 @@ def test_a_killed_vllm_ends_its_streams_with_an_error_and_the_server_is_ready_ag
     wait_until(lambda: ready(api) == 200)
     answer = api.post("/v1/completions", {"model": "big", "prompt": "a", "max_tokens": 2})
     assert answer.status_code == 200
+
+
+def test_a_child_ends_when_its_model_is_unloaded_and_a_request_starts_another(api: ApiServer, pool: ModelPool) -> None:
+    first = process_of(pool.engines["big"])
+
+    unloaded = api.post("/v1/models/big/unload", {}).json()
+    states = [(model["id"], model["state"]) for model in api.get("/v1/models").json()["data"]]
+    was_ended, is_ready = first.wait(0), ready(api)
+    answer = api.post("/v1/completions", {"model": "big", "prompt": "a", "max_tokens": 2})
+
+    assert (unloaded["state"], states, was_ended, is_ready) == ("asleep", [("big", "asleep")], True, 200)
+    assert answer.status_code == 200
+    assert process_of(pool.engines["big"]) is not first
+    assert pool.models["big"].memory == 0
+    assert 'crossette_model_awake{model="big"} 1' in api.get("/metrics").text
 
 
 def test_a_load_ends_when_the_server_shuts_down(folder: Path, tmp_path: Path) -> None:

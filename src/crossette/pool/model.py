@@ -35,7 +35,7 @@ class ModelSource:
     describe: Callable[[], ModelInfo]
     """Reads what its files say of it. The vocabulary size is 0; the engine may serve a shorter context."""
     memory: int = 0
-    """An estimate of the bytes that it takes."""
+    """An estimate of the bytes that it takes; 0 if another process runs it."""
     weights: int = 0
     """The bytes of its files; 0 if `memory` is exact."""
     keep: bool = False

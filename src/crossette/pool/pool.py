@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from time import monotonic
 
 from crossette.engine import Engine
@@ -71,7 +72,7 @@ class ModelPool:
         self._min_idle_s = min_idle_s
         self._clock = clock
         self._turn = asyncio.Lock()
-        """One load at a time: each takes all cores, and memory is counted before it is taken."""
+        """One load at a time in this process: each takes all cores, and memory is counted before it is taken."""
         self._changed = asyncio.Event()
         """A model became idle or was unloaded."""
         self._is_closed = False
@@ -196,7 +197,7 @@ class ModelPool:
 
     async def _load(self, model: PooledModel) -> None:
         try:
-            async with self._turn:
+            async with self._turn if model.memory else nullcontext():  # another process may load for minutes
                 if model.closing is not None:
                     await model.closing
                 if await self._has_room(model):
@@ -274,7 +275,8 @@ class ModelPool:
         finally:
             model.closing = None
             self._changed.set()
-        log.info("Unloaded %s, %s", model.name, format_memory(model.memory))
+        freed = f", {format_memory(model.memory)}" if model.memory else ""
+        log.info("Unloaded %s%s", model.name, freed)
 
     def _note_release(self, model: PooledModel) -> None:
         if model.num_users:
