@@ -50,6 +50,7 @@ class Program:
                 text_of(self.create(messages=messages(text), **GIVEN)) for text in ASKED["refused"].values()
             ],
             "broken stream": self.broken_stream,
+            "real model": self.real_model,
             "environment variables": self.environment_variables,
         }
 
@@ -136,6 +137,17 @@ class Program:
                     said += text
         except anthropic.APIStatusError as error:
             return {"text": said, "type": error.type}
+
+    def real_model(self):
+        base_url = self.base_url.replace(ASKED["root"], ASKED["real_root"])
+        client = anthropic.Anthropic(base_url=base_url, api_key="none")
+        sent = {"model": ASKED["real_model"], "messages": messages(ASKED["question"]), "system": "Be brief."}
+        with client.messages.stream(max_tokens=30, **sent) as stream:
+            message = stream.get_final_message()
+        counted = client.messages.count_tokens(**sent).input_tokens
+        usage = message.usage
+        assert counted == usage.input_tokens + usage.cache_read_input_tokens
+        return text_of(message)
 
     def environment_variables(self):
         os.environ |= {"ANTHROPIC_BASE_URL": self.base_url, "ANTHROPIC_AUTH_TOKEN": "none"}

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ApiServer, in_turns, parrot, say, serving
 from support.client_environments import npm_folder, run_client, typecheck
+from support.client_promises import Matching
 from support.client_tools import ORDERS, PLACE
 from support.client_tools import promises as promises_of_tools
 from support.moody_engine import REFUSALS, WINDOW, MoodyEngine
@@ -48,6 +50,7 @@ PROMISED: dict[str, dict[str, Any]] = {
             *(["404", "not_found_error"], ["404", "not_found_error"]),
         ],
         "retries": ["fine", "fine"],
+        "real model": Matching("Paris"),
         "environment variables": "hi",
     },
     "anthropic_js": {**COMMON, "errors": [404, "not_found_error"]},
@@ -67,22 +70,27 @@ PROGRAMS = {"anthropic": "anthropic_sdk.py", "anthropic_js": "anthropic_js.ts", 
 class Servers(NamedTuple):
     fake: ApiServer
     reasoner: ApiServer
+    real: ApiServer
 
 
 @pytest.fixture(scope="module")
-def both() -> Iterator[Servers]:
+def all_servers(real_engine: OpenVINOEngine) -> Iterator[Servers]:
     with ExitStack() as stack:
         yield Servers(
             stack.enter_context(serving(MoodyEngine())),
             stack.enter_context(serving(ReasoningEngine("<think>Hm.</think>Four.").engine)),
+            stack.enter_context(serving(real_engine)),
         )
 
 
 @pytest.mark.parametrize("client", PROGRAMS)
-def test_a_client_is_told_what_is_promised(both: Servers, client: str) -> None:
+def test_a_client_is_told_what_is_promised(all_servers: Servers, client: str) -> None:
     asked = {
-        "root": both.fake.root,
-        "reasoner": both.reasoner.root,
+        "root": all_servers.fake.root,
+        "reasoner": all_servers.reasoner.root,
+        "real_root": all_servers.real.root,
+        "real_model": all_servers.real.engine.info.name,
+        "question": "What is the capital of France?",
         "model": "fake",
         "prompt": say("one, two, three"),
         "stop": "two",

@@ -206,6 +206,44 @@ def test_a_field_without_effect_is_refused_by_name(api: ApiServer, prefix: str, 
     assert answer.json()["error"]["message"].startswith(f"'{name}' is not supported yet: leave it out")
 
 
+NEUTRAL: list[tuple[dict[str, Any], list[Any], object]] = [
+    ({"system": [{"type": "text", "text": "a", "citations": "VALUE"}]}, [None, []], [{}]),
+    (blocks({"type": "text", "text": "a", "citations": "VALUE"}), [None, [], {"enabled": False}], {"enabled": True}),
+    (
+        blocks({"type": "document", "source": {"type": "text", "data": "a"}, "citations": "VALUE"}),
+        [None, {"enabled": False}],
+        {"enabled": True},
+    ),
+    (blocks({"type": "document", "source": {"type": "text", "data": "a", "url": "VALUE"}}), [None], None),
+    (
+        {"messages": [USER, {"role": "assistant", "content": [CALL | {"caller": "VALUE"}]}, USER]},
+        [None, {"type": "direct"}],
+        {"type": "code_execution_20250825"},
+    ),
+    ({"messages": [USER, {"role": "assistant", "content": [CALL | {"toolset_name": "VALUE"}]}, USER]}, [None], "a"),
+    ({"tools": [TOOL | {"defer_loading": "VALUE"}]}, [None, False], True),
+    ({"tools": [TOOL | {"allowed_callers": "VALUE"}]}, [None, ["direct"]], ["direct", "other"]),
+    ({"tools": [TOOL | {"input_examples": "VALUE"}]}, [None, []], [{}]),
+    ({"tools": [TOOL | {"eager_input_streaming": "VALUE"}]}, [None, True, False], None),
+    ({"tools": [TOOL | {"type": "VALUE"}]}, [None, "custom"], "bash_20250124"),
+    ({"thinking": {"type": "adaptive", "display": "VALUE"}}, [None, "summarized", "omitted"], "full"),
+    ({"service_tier": "VALUE"}, [None, "auto", "standard_only"], "priority"),
+    ({"metadata": {"user_id": "VALUE"}}, [None, "u"], 5),
+]
+
+
+@pytest.mark.parametrize(("sent", "accepted", "refused"), NEUTRAL)
+def test_values_without_effect_are_accepted_and_others_refused(
+    api: ApiServer, prefix: str, sent: dict[str, Any], accepted: list[Any], refused: object
+) -> None:
+    def status(value: object) -> int:
+        text = json.dumps(message_body() | sent).replace('"VALUE"', json.dumps(value))
+        return api.post(f"{prefix}/messages", text.encode()).status_code
+
+    assert [status(value) for value in accepted] == [200] * len(accepted)
+    assert refused is None or status(refused) == 400
+
+
 def test_max_tokens_is_required_where_anthropic_requires_it(api: ApiServer) -> None:
     body = message_body(say("Hello"), max_tokens=None)
     refused, answered = (api.post(f"{prefix}/messages", body) for prefix in PREFIXES)
