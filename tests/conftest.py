@@ -15,10 +15,11 @@ from hypothesis import settings
 
 from crossette.engine import ModelFiles
 from crossette.engines.openvino.convert import convert
+from crossette.engines.openvino.embedder.embedder import OpenVINOEmbedder
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.folders import cache_folder
-from crossette.models.catalogue import DEFAULT
+from crossette.models.catalogue import DEFAULT, EMBEDDING
 from crossette.models.fetch import sha256_of
 from crossette.models.pull import no_progress, pull
 from crossette.models.sources import Sources
@@ -29,7 +30,9 @@ from support.api_server import serving as serving_api
 from support.engine_calls import TINY_CONTEXT
 from support.tiny_model import write_tiny_gguf
 
-_MODELS = frozenset({"tiny_model_dir", "default_gguf", "real_model", "real_files", "real_engine"})
+_MODELS = frozenset(
+    {"tiny_model_dir", "default_gguf", "real_model", "real_files", "real_engine", "embedding_model", "embedder"}
+)
 """Fixtures that convert or compute with a model."""
 
 
@@ -144,6 +147,23 @@ def real_model() -> StoredModel:
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root.parent / "tests.lock"):  # workers of one run share the store
         return pull(ModelStore(root), DEFAULT.name, convert)
+
+
+@pytest.fixture(scope="session")
+def embedding_model() -> StoredModel:
+    """The catalogue's embedding model, pulled into the user's model store on the first run."""
+    root = default_root()
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.parent / "tests.lock"):
+        return pull(ModelStore(root), EMBEDDING.name, convert)
+
+
+@pytest.fixture(scope="session")
+def embedder(embedding_model: StoredModel) -> Iterator[OpenVINOEmbedder]:
+    """It, loaded: a test leaves it idle."""
+    loaded = OpenVINOEmbedder.load(model_files(embedding_model), OpenVINOSettings())
+    yield loaded
+    loaded.close()
 
 
 @pytest.fixture(scope="session")

@@ -76,6 +76,7 @@ OPENVINO_FILES = {
     *(f"engines/openvino/{name}.py" for name in ("__init__", "model", "lengths", "runner", "tokenizer", "convert")),
     *(f"engines/openvino/gguf/{name}.py" for name in ("weights", "parts", "rotary", "attention", "graph", "tokenizer")),
     "engines/openvino/gguf/rows.py",
+    *(f"engines/openvino/embedder/{name}.py" for name in ("bert", "model")),
 }
 """The only files that import the packages of OpenVINO."""
 

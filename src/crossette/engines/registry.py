@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
-from crossette.engine import Engine, ModelFiles
+from crossette.engine import AnyEngine, ModelFiles
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.engines.vllm.settings import VllmSettings
 from crossette.errors import ModelError
@@ -18,19 +18,23 @@ class Backend:
     """An engine backend: the class of its settings section, and the function that loads a model."""
 
     settings: type
-    load: Callable[[ModelFiles, Any, Event], Engine]  # Any: an instance of `settings`
+    load: Callable[[ModelFiles, Any, Event], AnyEngine]  # Any: an instance of `settings`
     """Loads a model. An engine that takes minutes gives up once the event is set."""
     in_process: bool = True
     """Whether a model of the store is loaded into this process; else the engine finds its weights by their source."""
 
 
-def _openvino(files: ModelFiles, settings: OpenVINOSettings, cancelled: Event) -> Engine:
+def _openvino(files: ModelFiles, settings: OpenVINOSettings, cancelled: Event) -> AnyEngine:
+    if files.embedding is not None:
+        from crossette.engines.openvino.embedder.embedder import OpenVINOEmbedder
+
+        return OpenVINOEmbedder.load(files, settings)
     from crossette.engines.openvino.engine import OpenVINOEngine
 
     return OpenVINOEngine.load(files, settings)
 
 
-def _vllm(files: ModelFiles, settings: VllmSettings, cancelled: Event) -> Engine:
+def _vllm(files: ModelFiles, settings: VllmSettings, cancelled: Event) -> AnyEngine:
     from crossette.engines.vllm.engine import VllmEngine
 
     return VllmEngine.load(files, settings, cancelled)
@@ -48,7 +52,7 @@ def load_engine(
     settings: Mapping[str, Any],
     backend: str = DEFAULT_BACKEND,
     cancelled: Event | None = None,
-) -> Engine:
+) -> AnyEngine:
     """Load an engine for a model. `settings` maps each backend's name to its section; `cancelled` ends the load.
 
     Raises ModelError or ConfigError.

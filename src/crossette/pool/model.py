@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from crossette.engine import Engine, ModelInfo
+from crossette.engine import AnyEngine, ModelInfo
 
 
 class ModelState(StrEnum):
@@ -30,7 +30,7 @@ class ModelSource:
     """How a model is loaded, and how long it stays."""
 
     name: str
-    load: Callable[[], Engine]
+    load: Callable[[], AnyEngine]
     """Loads the model. Takes seconds; raises ModelError or ConfigError."""
     describe: Callable[[], ModelInfo]
     """Reads what its files say of it. The vocabulary size is 0; the engine may serve a shorter context."""
@@ -52,7 +52,7 @@ class PooledModel:
 
     source: ModelSource
     state: ModelState = ModelState.COLD
-    engine: Engine | None = None
+    engine: AnyEngine | None = None
     """Set while the state is AWAKE."""
     error: str = ""
     """Why the last attempt to load it failed."""

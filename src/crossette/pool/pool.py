@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from time import monotonic
 
-from crossette.engine import Engine
+from crossette.engine import AnyEngine, Embedder, Engine
 from crossette.errors import ConfigError, ModelError, ModelLoading, ModelUnavailable, ShuttingDown
 from crossette.machine import format_memory
 from crossette.pool.model import ModelSource, ModelState, PooledModel
@@ -35,6 +35,20 @@ class Lease:
 
     @property
     def engine(self) -> Engine:
+        """The engine of a model that generates."""
+        engine = self._loaded
+        assert not isinstance(engine, Embedder)
+        return engine
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder of an embedding model."""
+        engine = self._loaded
+        assert isinstance(engine, Embedder)
+        return engine
+
+    @property
+    def _loaded(self) -> AnyEngine:
         engine = self._model.engine
         assert engine is not None  # a leased model is never unloaded
         return engine
@@ -64,7 +78,7 @@ class ModelPool:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.models: dict[str, PooledModel] = {source.name: PooledModel(source) for source in sources}
-        self.engines: dict[str, Engine] = {}
+        self.engines: dict[str, AnyEngine] = {}
         """Those of the loaded models, by name."""
         self.memory = memory
         self._max_wait_s = max_wait_s
@@ -78,7 +92,7 @@ class ModelPool:
         self._is_closed = False
 
     @classmethod
-    def of(cls, engines: Mapping[str, Engine]) -> ModelPool:
+    def of(cls, engines: Mapping[str, AnyEngine]) -> ModelPool:
         """A pool of loaded models, which are never unloaded."""
         pool = cls(_loaded(name, engine) for name, engine in engines.items())
         for name in engines:
@@ -89,7 +103,7 @@ class ModelPool:
         self.models[source.name] = model = PooledModel(source)
         return model
 
-    def start(self, name: str) -> Engine:
+    def start(self, name: str) -> AnyEngine:
         """Load a model before the event loop runs. Raises ModelError or ConfigError."""
         model = self.models[name]
         begun = self._clock()
@@ -221,7 +235,7 @@ class ModelPool:
             if self._is_closed:
                 engine.close()
 
-    def _note_loaded(self, model: PooledModel, engine: Engine, begun: float) -> None:
+    def _note_loaded(self, model: PooledModel, engine: AnyEngine, begun: float) -> None:
         model.engine, model.state, model.error = engine, ModelState.AWAKE, ""
         model.last_used = self._clock()
         model.load_s = model.last_used - begun
@@ -269,7 +283,7 @@ class ModelPool:
         model.closing = asyncio.create_task(self._close(model, engine))
         return model.closing
 
-    async def _close(self, model: PooledModel, engine: Engine) -> None:
+    async def _close(self, model: PooledModel, engine: AnyEngine) -> None:
         try:
             await asyncio.to_thread(engine.close)
         finally:
@@ -296,5 +310,5 @@ class ModelPool:
             self._begin_unload(model)
 
 
-def _loaded(name: str, engine: Engine) -> ModelSource:
+def _loaded(name: str, engine: AnyEngine) -> ModelSource:
     return ModelSource(name, load=lambda: engine, describe=lambda: engine.info, keep=True)

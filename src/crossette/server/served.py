@@ -9,13 +9,14 @@ from functools import partial
 from threading import Event
 from typing import Any
 
-from crossette.engine import Engine, ModelFiles, ModelInfo
+from crossette.engine import AnyEngine, ModelFiles, ModelInfo
 from crossette.engines.registry import BACKENDS, load_engine
 from crossette.errors import ConfigError
 from crossette.folders import cache_folder
 from crossette.machine import free_memory, parse_memory
 from crossette.models.catalogue import DEFAULT
 from crossette.models.checkpoint import Checkpoint, find_checkpoint
+from crossette.models.encoder import read_embedding_facts
 from crossette.models.facts import end_token_ids, sampling_defaults
 from crossette.models.store import ModelStore, StoredModel
 from crossette.models.window import window_limits
@@ -133,6 +134,7 @@ def model_files(stored: StoredModel, *, name: str = "", tool_format: str = "") -
         tool_format=tool_format,
         sampling_defaults=sampling_defaults(stored.path),
         limits=window_limits(stored.path),
+        embedding=read_embedding_facts(stored.path, stored.name) if record.kind == "embedding" else None,
         created=record.created,
     )
 
@@ -252,7 +254,7 @@ def _source_in_process(
         tool_format=own.tool_format or settings.server.tool_format,
     )
 
-    def load() -> Engine:
+    def load() -> AnyEngine:
         return load_engine(files(), engines, own.engine)
 
     def describe() -> ModelInfo:
@@ -266,7 +268,7 @@ def _source_in_process(
         load=load,
         describe=describe,
         weights=weights,
-        memory=weights + kv_bytes,
+        memory=weights + (kv_bytes if stored.record.kind == "generation" else 0),
         keep=own.keep,
         idle_unload_s=_idle_unload_s(served, settings),
     )
