@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crossette.engine import Engine
+from crossette.engine import AnyEngine
 from crossette.engines.vllm.engine import NOT_INVARIANT, VllmEngine
 from crossette.engines.vllm.process import VllmProcess
 from crossette.errors import ConfigError, ModelError, ShuttingDown
@@ -101,13 +101,18 @@ def pool(tmp_path: Path, folder: Path) -> ModelPool:
 
 @pytest.fixture
 def api(pool: ModelPool) -> Iterator[ApiServer]:
-    engine = pool.start("big")
-    with serving(engine, pool=pool) as api:
+    with serving(start(pool), pool=pool) as api:
         yield api
         pool.close()
 
 
-def process_of(engine: Engine) -> VllmProcess:
+def start(pool: ModelPool) -> VllmEngine:
+    engine = pool.start("big")
+    assert isinstance(engine, VllmEngine)
+    return engine
+
+
+def process_of(engine: AnyEngine) -> VllmProcess:
     assert isinstance(engine, VllmEngine)
     process = engine._server._process
     assert process is not None
@@ -183,7 +188,7 @@ def test_answers_of_both_dialects(folder: Path, tmp_path: Path) -> None:
     with running(FakeVllm()) as url:
         given = settings(tmp_path, f'[models.big]\nengine = "vllm"\nref = "{folder}"\nvllm_url = "{url}"\n')
         pool = model_pool(choose(tmp_path, given), given)
-        with serving(pool.start("big"), pool=pool) as api:
+        with serving(start(pool), pool=pool) as api:
             message = {"role": "user", "content": "hi <|im_end|>"}
             chat = {"model": "big", "messages": [message], "max_tokens": 40, "seed": 1}
             schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}

@@ -13,9 +13,11 @@ import msgspec
 from crossette.api.anthropic import fields as anthropic_fields
 from crossette.api.anthropic.request import CountTokensRequest, MessagesRequest
 from crossette.api.dialect import FIREWORKS, OPENAI
-from crossette.api.schema import fields
+from crossette.api.schema import embedding_fields, fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
+from crossette.api.schema.embeddings import EmbeddingRequest
+from crossette.api.schema.rerank import RerankRequest
 from crossette.api.schema.table import Description, Field, Table
 from crossette.api.schema.tokenize import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
 from crossette.types import Range
@@ -57,12 +59,14 @@ POST /messages/count_tokens has the fields of POST /messages that make a prompt:
 
 def page() -> str:
     sections: list[tuple[str, Wire, Table]] = [
-        ("Both endpoints", ChatRequest, fields.BOTH),
+        ("Both completion endpoints", ChatRequest, fields.BOTH),
         ("POST /completions", CompletionRequest, fields.COMPLETIONS),
         ("POST /chat/completions", ChatRequest, fields.CHAT),
         *((f"`{path}`", wire, table_of(wire)) for path, wire in _nested(CompletionRequest, ChatRequest).items()),
         ("POST /messages", MessagesRequest, anthropic_fields.MESSAGES),
         *((f"`{path}` of /messages", wire, table_of(wire)) for path, wire in _nested(MessagesRequest).items()),
+        ("POST /embeddings", EmbeddingRequest, embedding_fields.EMBEDDINGS),
+        ("POST /rerank", RerankRequest, embedding_fields.RERANK),
         *((f"POST {path}", wire, table_of(wire)) for path, wire in OF_TOKENIZER.items()),
     ]
     head = HEAD.format(counted=", ".join(f"`{name}`" for name in CountTokensRequest.table))

@@ -51,6 +51,10 @@ class Dialect:
     """`openai`: limits of requests and tokens. `fireworks`: of requests and each kind of token, and `over-limit`."""
     default_efforts: tuple[str, ...]
     """Values of `reasoning_effort` that mean the model's default."""
+    unit_vectors: bool
+    """Whether embeddings have length 1 by default, or as the model's files say."""
+    ranking: Literal["results", "data"]
+    """The list of a ranking: `results` as of Cohere and Jina, with documents as objects, or `data`, with texts."""
     model_details: bool
     """Whether entries of /models have kind, supports_chat, supports_tools and supports_image_input."""
     specific_codes: bool
@@ -84,6 +88,8 @@ OPENAI = Dialect(
     metric_headers="openai",
     limit_headers="openai",
     default_efforts=(),
+    unit_vectors=True,
+    ranking="results",
     model_details=False,
     specific_codes=True,
     errors={
@@ -133,6 +139,8 @@ FIREWORKS = Dialect(
     metric_headers="fireworks",
     limit_headers="fireworks",
     default_efforts=("auto", "adaptive"),
+    unit_vectors=False,
+    ranking="data",
     model_details=True,
     specific_codes=False,
     errors={

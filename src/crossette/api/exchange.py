@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -15,14 +16,36 @@ from crossette.api.content import Content
 from crossette.api.paths import canonical_path
 from crossette.api.trace_context import new_trace_id, sent_trace, trace_id_of
 from crossette.errors import ServingError
-from crossette.generation.answer import DeltaSource
+from crossette.generation.answer import Timings
+from crossette.types import SamplingParams, Usage
 
 if TYPE_CHECKING:
     from crossette.api.guards.admission import Admission
     from crossette.api.schema.common import GenerationFields
+    from crossette.api.schema.embeddings import EmbeddingRequest
+    from crossette.api.schema.rerank import RerankRequest
 
 _KEY = "crossette.exchange"
 _CALLER_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Work(Protocol):
+    """What an engine does for a request, as the record and the charge read it."""
+
+    @property
+    def timings(self) -> Timings: ...
+
+    @property
+    def choices(self) -> Sequence[object]: ...
+
+    @property
+    def sampling(self) -> SamplingParams | None: ...
+
+    @property
+    def queued_s(self) -> float | None: ...
+
+    @property
+    def usage(self) -> Usage: ...
 
 
 class Exchange:
@@ -49,10 +72,10 @@ class Exchange:
         """Set by authentication."""
         self.admission: Admission | None = None
         """Set by the endpoint, as are the fields below."""
-        self.body: GenerationFields | None = None
+        self.body: GenerationFields | EmbeddingRequest | RerankRequest | None = None
         self.model = ""
         """The name of the engine's model, once the body is validated and the model is found."""
-        self.answer: DeltaSource | None = None
+        self.answer: Work | None = None
         self.finish_reasons: list[str] = []
         self.error: ServingError | None = None
         """The error sent to the client, as the response or within the stream."""
@@ -82,7 +105,7 @@ class Exchange:
 
 
 def _answer_id(path: str) -> str:
-    kinds = {"/chat/completions": "chatcmpl-", "/completions": "cmpl-", "/messages": "msg_"}
+    kinds = {"/chat/completions": "chatcmpl-", "/completions": "cmpl-", "/messages": "msg_", "/rerank": "rerank-"}
     return next((kind for end, kind in kinds.items() if path.endswith(end)), "req-") + uuid.uuid4().hex
 
 

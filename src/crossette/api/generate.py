@@ -15,6 +15,7 @@ from crossette.api.extras import Extras
 from crossette.api.guards.admission import Admission
 from crossette.api.guards.sizes import check_sizes
 from crossette.api.http import EventStream, cancel_on_disconnect, json_response
+from crossette.api.models import check_generates
 from crossette.api.perf_headers import metric_headers
 from crossette.api.remote.run import RemoteRun
 from crossette.api.request_body import read_json
@@ -52,6 +53,7 @@ async def create(
         body.check(dialect)
         check_sizes(body, services.settings)
     model = services.models.only(exchange.caller.models).find(body.model)
+    check_generates(model, f"{dialect.prefix}/embeddings")
     exchange.model = model.name
     given = sent, body, endpoint, services, dialect, admission, exchange, timings
     run: Run[SentT, BodyT]

@@ -14,9 +14,12 @@ from crossette.api import chat, completions, health
 from crossette.api.anthropic.endpoint import MESSAGES, count_message_tokens
 from crossette.api.dialect import Dialect
 from crossette.api.docs.pages import Docs
+from crossette.api.embeddings.embeddings import create_embeddings
+from crossette.api.embeddings.rerank import create_ranking
 from crossette.api.endpoint import Endpoint, as_sent
 from crossette.api.exchange import Exchange
 from crossette.api.generate import create
+from crossette.api.guards.admission import Admission
 from crossette.api.home import Home, version
 from crossette.api.model_list import list_models, retrieve_model
 from crossette.api.model_load import load_model, unload_model
@@ -30,10 +33,15 @@ from crossette.api.usage import report_usage
 from crossette.api.wire import CHUNKS, Wire
 from crossette.errors import ShuttingDown
 
+Create = Callable[[Request, Services, Dialect, Admission], Awaitable[Response]]
+"""Answers a request whose key has been admitted."""
+
 COMPLETIONS = Endpoint("/completions", CompletionRequest, as_sent, completions.prepare, completions.CompletionReply)
 CHAT = Endpoint("/chat/completions", ChatRequest, as_sent, chat.prepare, chat.ChatReply)
 GENERATING: Mapping[str, Endpoint[Any, Any]] = {endpoint.path: endpoint for endpoint in (COMPLETIONS, CHAT, MESSAGES)}
 """Endpoints that generate, under a dialect's prefix. Their requests are charged and have a ledger entry."""
+EMBEDDING: Mapping[str, Create] = {"/embeddings": create_embeddings, "/rerank": create_ranking}
+"""Endpoints of embedding models. Their requests are charged too."""
 
 
 def open_routes(services: Services) -> list[Route]:
@@ -61,8 +69,9 @@ def closed_routes(services: Services) -> list[Route]:
 
 
 def generating_paths(dialects: Sequence[Dialect]) -> dict[str, tuple[str, str]]:
-    """Dialect and endpoint of each path that generates."""
-    return {dialect.prefix + endpoint: (dialect.name, endpoint) for dialect in dialects for endpoint in GENERATING}
+    """Dialect and endpoint of each path that generates or embeds."""
+    endpoints = (*GENERATING, *EMBEDDING)
+    return {dialect.prefix + endpoint: (dialect.name, endpoint) for dialect in dialects for endpoint in endpoints}
 
 
 def wire_of(path: str, dialects: Sequence[Dialect]) -> Wire:
@@ -78,8 +87,12 @@ def wire_of(path: str, dialects: Sequence[Dialect]) -> Wire:
 def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
     prefix = dialect.prefix
     generating = [
-        Route(prefix + path, partial(_generate, services, dialect, endpoint), methods=["POST"])
+        Route(prefix + path, partial(_charged, services, dialect, _generating(endpoint)), methods=["POST"])
         for path, endpoint in GENERATING.items()
+    ]
+    generating += [
+        Route(prefix + path, partial(_charged, services, dialect, create), methods=["POST"])
+        for path, create in EMBEDDING.items()
     ]
 
     counting = partial(count_message_tokens, services=services, dialect=dialect)
@@ -105,13 +118,20 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
     ]
 
 
-async def _generate(services: Services, dialect: Dialect, endpoint: Endpoint[Any, Any], request: Request) -> Response:
+def _generating(endpoint: Endpoint[Any, Any]) -> Create:
+    async def create_answer(request: Request, services: Services, dialect: Dialect, admission: Admission) -> Response:
+        return await create(request, endpoint, services, dialect, admission)
+
+    return create_answer
+
+
+async def _charged(services: Services, dialect: Dialect, create: Create, request: Request) -> Response:
     if services.is_draining():
         raise ShuttingDown("The server is shutting down. Retry in a moment.")
     exchange = Exchange.of(request.scope)
     exchange.admission = admission = services.admissions.admission(exchange.caller, dialect)
     admission.enter()
-    return await create(request, endpoint, services, dialect, admission)
+    return await create(request, services, dialect, admission)
 
 
 async def _health(services: Services, request: Request) -> Response:

@@ -27,17 +27,15 @@ class Unserved(NamedTuple):
     """The endpoint that serves the same purpose, if there is one."""
 
 
-_ENDPOINTS = ("/chat/completions", "/completions", "/messages")
+_ENDPOINTS = ("/chat/completions", "/completions", "/messages", "/embeddings", "/rerank")
 """The endpoints that people give as a base URL."""
 BASE = "{base}"
 """In `Unserved.instead`: the base path of the dialect."""
 _CHAT, _COMPLETIONS, _MODELS = f"POST {BASE}/chat/completions", f"POST {BASE}/completions", f"GET {BASE}/models"
 _USAGE = f"GET {BASE}/usage"
-_EMBEDDINGS = Unserved("the embeddings API")
-_RERANK = Unserved("the rerank API")
+_EMBEDDINGS, _RERANK = f"POST {BASE}/embeddings", f"POST {BASE}/rerank"
 
 IN_A_DIALECT: Mapping[str, Unserved] = {
-    "/embeddings": _EMBEDDINGS,
     "/responses": Unserved("OpenAI's Responses API", _CHAT),
     "/conversations": Unserved("OpenAI's Conversations API", _CHAT),
     "/messages": Unserved("Anthropic's API of stored messages", f"POST {BASE}/messages"),
@@ -68,11 +66,11 @@ IN_A_DIALECT: Mapping[str, Unserved] = {
     "/organization": Unserved("OpenAI's administration API", _USAGE),
     "/dashboard": Unserved("OpenAI's billing API", _USAGE),
     "/accounts": Unserved("Fireworks' API of accounts, deployments and data sets", _MODELS),
-    "/rerank": _RERANK,
-    "/reranking": _RERANK,
-    "/score": Unserved("vLLM's scoring API"),
+    "/reranking": Unserved("llama-server's rerank API", _RERANK),
+    "/embedding": Unserved("llama-server's embedding API", _EMBEDDINGS),
+    "/score": Unserved("vLLM's scoring API", _RERANK),
     "/classify": Unserved("vLLM's classification API"),
-    "/pooling": Unserved("vLLM's pooling API"),
+    "/pooling": Unserved("vLLM's pooling API", _EMBEDDINGS),
     "/load_lora_adapter": Unserved("vLLM's LoRA API"),
     "/unload_lora_adapter": Unserved("vLLM's LoRA API"),
     "/health": Unserved("a health endpoint under a base path", "GET /health"),
@@ -86,14 +84,14 @@ AT_THE_ROOT: Mapping[str, Unserved] = {
     "/api/tags": Unserved("Ollama's list of models", _MODELS),
     "/api/ps": Unserved("Ollama's list of loaded models", _MODELS),
     "/api/show": Unserved("Ollama's model details", f"GET {BASE}/models/{{name}}"),
-    "/api/embed": _EMBEDDINGS,
-    "/api/embeddings": _EMBEDDINGS,
+    "/api/embed": Unserved("Ollama's embedding API", _EMBEDDINGS),
+    "/api/embeddings": Unserved("Ollama's older embedding API", _EMBEDDINGS),
     "/api/version": Unserved("Ollama's version endpoint", "GET /version"),
     "/api/v0": Unserved("LM Studio's API", _MODELS),
     "/api/v1": Unserved("LM Studio's API", _MODELS),
     "/completion": Unserved("llama-server's completion API", _COMPLETIONS),
     "/infill": Unserved("llama-server's infill API", f"POST {BASE}/completions with suffix"),
-    "/embedding": _EMBEDDINGS,
+    "/embedding": Unserved("llama-server's embedding API", _EMBEDDINGS),
     "/props": Unserved("llama-server's properties", _MODELS),
     "/slots": Unserved("llama-server's list of slots", "GET /health/ready"),
     "/lora-adapters": Unserved("llama-server's LoRA API"),

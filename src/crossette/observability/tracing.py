@@ -20,7 +20,12 @@ from crossette.urls import split_http
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-_OPERATIONS = {"chat/completions": "chat", "completions": "text_completion"}
+_OPERATIONS = {
+    "chat/completions": "chat",
+    "completions": "text_completion",
+    "embeddings": "embeddings",
+    "rerank": "rerank",
+}
 _TRACES_PATH = "/v1/traces"
 _SEND_TIMEOUT_S = 2.0
 """The timeout of a batch. An unresponsive collector delays the shutdown by it for each of at most four batches."""

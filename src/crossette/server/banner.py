@@ -68,7 +68,8 @@ class Banner:
             stats = engine.stats()
             yield f"  context    {info.context_length} tokens"
             yield from (f"  {name:<9}  {value}" for name, value in engine.details.items())
-            yield f"  KV cache   {format_memory(stats.kv_bytes)}, {stats.blocks_total} blocks"
+            if stats.blocks_total:
+                yield f"  KV cache   {format_memory(stats.kv_bytes)}, {stats.blocks_total} blocks"
 
 
 def _fields(model: PooledModel) -> dict[str, Any]:

@@ -27,9 +27,11 @@ from crossette.api.docs.values import Json, complete, exactly
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import Prediction, PredictionPart, StreamOptions
 from crossette.api.schema.completions import CompletionRequest
+from crossette.api.schema.embeddings import EmbeddingRequest
 from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.messages import ROLES, FunctionCall, Message, Part, ToolCall
 from crossette.api.schema.reasoning import ReasoningSent, ThinkingSent
+from crossette.api.schema.rerank import RerankRequest
 from crossette.api.schema.response_format import ResponseFormat, StructuredOutputs
 from crossette.api.schema.table import REQUIRED, Description, Field, Table
 from crossette.api.schema.tokenize import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
@@ -43,6 +45,7 @@ _REQUESTED = (
     *(ChatRequest, Message, Part, ToolCall, FunctionCall, ThinkingSent, ReasoningSent),
     *(MessagesRequest, CountTokensRequest, Turn, SystemText, Block, ResultBlock, Source, CustomTool, ToolUseChoice),
     *(ThinkingConfig, OutputConfig, OutputSchema, RequestMetadata, ContextManagement, ContextEdit, Keep),
+    *(EmbeddingRequest, RerankRequest),
     *(ToolSent, Function, ToolChoiceSent, AllowedTools, AllowedTool, Named),
     *(TokenizeRequest, DetokenizeRequest, ApplyTemplateRequest),
 )
@@ -89,6 +92,7 @@ def components(answers: Iterable[type], dialects: Sequence[Dialect]) -> Json:
     role["anyOf"] = [{"type": role.pop("type"), "enum": list(ROLES)}, {"type": "string"}]
     schemas["CompletionRequest"]["properties"]["prompt"]["anyOf"] = _PROMPTS
     schemas["ToolUseBlock"]["properties"]["input"]["type"] = "object"
+    schemas["EmbeddingRequest"]["properties"]["input"]["anyOf"] = [kind for kind in _PROMPTS if kind["type"] != "null"]
     complete(schemas)
     return schemas
 

@@ -23,6 +23,8 @@ from crossette.api.pull import PullRequest
 from crossette.api.puller import PullEvent
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
+from crossette.api.schema.embeddings import EmbeddingList, EmbeddingRequest
+from crossette.api.schema.rerank import Ranking, RerankRequest
 from crossette.api.schema.tokenize import (
     AppliedTemplate,
     ApplyTemplateRequest,
@@ -70,6 +72,8 @@ _ANSWERS = (
     Ping,
     TokenCount,
     AnthropicError,
+    EmbeddingList,
+    Ranking,
     ModelList,
     ModelEntry,
     UsageReport,
@@ -165,6 +169,7 @@ _GENERATING = tuple(kind for kind in _kinds(ServingError) if kind not in _OTHERS
 _OF_TOKENIZER = tuple(
     kind for kind in _GENERATING if not issubclass(kind, ConstraintFailed | UpstreamFailed | UpstreamTimeout)
 )
+_EMBEDDING = tuple(kind for kind in _OF_TOKENIZER if kind is not NoChatTemplate)
 
 IN_EACH_DIALECT = (
     _Operation(
@@ -207,6 +212,24 @@ IN_EACH_DIALECT = (
         CountTokensRequest,
         example={"messages": [{"role": "user", "content": "What is the capital of France?"}]},
         wire=_ANTHROPIC,
+    ),
+    _Operation(
+        "createEmbedding",
+        "/embeddings",
+        "Create a vector of each text.",
+        EmbeddingList,
+        _EMBEDDING,
+        EmbeddingRequest,
+        example={"input": ["The cat sits.", "A kitten rests."]},
+    ),
+    _Operation(
+        "rerank",
+        "/rerank",
+        "Rank documents by their similarity to a query.",
+        Ranking,
+        _EMBEDDING,
+        RerankRequest,
+        example={"query": "Where is the cat?", "documents": ["Rates rose.", "The cat is on the mat."]},
     ),
     _Operation("listModels", "/models", "List the models and their aliases.", ModelList),
     _Operation("retrieveModel", "/models/{name}", "Retrieve a model.", ModelEntry, (ModelNotFound, *_ANYWHERE)),

@@ -12,6 +12,7 @@ import msgspec
 from crossette.api.dialect import Dialect
 from crossette.api.schema import fields, nested_fields
 from crossette.api.schema.logprobs import LogprobsOptions
+from crossette.api.schema.recorded import check_recorded
 from crossette.api.schema.response_format import ResponseFormat, SchemaSent, StructuredOutputs
 from crossette.api.schema.table import Refused, Table, check_limits, refuse_unsupported
 from crossette.engine import ModelInfo
@@ -151,7 +152,7 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         """Reject unsupported fields, values beyond their limits, and fields that exclude or require one another."""
         refuse_unsupported(self, self.table)
         check_limits(self, self.table, dialect)
-        self._check_recorded()
+        check_recorded(self, self.table)
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise alias_conflict("max_tokens", "max_completion_tokens", of="limit")
         if self.priority is not None and self.service_tier is not None:
@@ -160,17 +161,6 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
             refuse_unsupported(self.stream_options, nested_fields.STREAM_OPTIONS, "stream_options.")
             if not self.stream:
                 raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
-
-    def _check_recorded(self) -> None:
-        """Check the lengths of the fields that are logged."""
-        for name in self.table.recorded:
-            value = getattr(self, name)
-            if value is not None and name != "metadata":
-                text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-                _check_length(name, text, fields.MAX_RECORDED, param=name)
-        for key, text in (self.metadata or {}).items():
-            _check_length("a key of metadata", key, fields.MAX_METADATA_KEY, param="metadata")
-            _check_length("a value of metadata", text, fields.MAX_METADATA_VALUE, param=f"metadata.{key}")
 
     @property
     def logprobs_options(self) -> LogprobsOptions | None:
@@ -302,15 +292,6 @@ def check_token_ids(path: str, tokens: Sequence[int], info: ModelInfo) -> None:
         raise InvalidRequest(
             f"{path}[{invalid}] is {tokens[invalid]}, but the vocabulary ends at {info.vocab_size - 1}.",
             param=f"{path}[{invalid}]",
-        )
-
-
-def _check_length(name: str, text: str, maximum: int, *, param: str) -> None:
-    if len(text) > maximum:
-        raise InvalidRequest(
-            f"{name} may have up to {maximum} characters, not {len(text)}: '{text[:20]}…'",
-            param=param,
-            code="string_above_max_length",
         )
 
 
