@@ -276,6 +276,10 @@ class Embedding(Protocol):
     def num_computed(self) -> int:
         """The tokens of the texts that were computed so far."""
 
+    @property
+    def num_cached(self) -> int:
+        """Of those, the tokens from a prefix cache."""
+
     async def vectors(self) -> Vectors:
         """The vectors `[texts, dimensions]`, in order and not normalised.
 
@@ -286,16 +290,32 @@ class Embedding(Protocol):
         """End the request: texts that are not computed yet never are. May be called at any time, more than once."""
 
 
-@runtime_checkable
-class Embedder(Protocol):
-    """A loaded model that computes a vector for a text. `embed` must be called from a running event loop."""
+class VectorSource(Protocol):
+    """Computes vectors of texts. `embed` must be called from a running event loop."""
 
     @property
-    def info(self) -> ModelInfo:
-        """Its `embedding` is set."""
+    def info(self) -> ModelInfo: ...
 
     @property
     def encoder(self) -> TextEncoder: ...
+
+    @property
+    def longest_text(self) -> int:
+        """The most tokens of a text."""
+
+    def estimate_wait(self) -> WaitEstimate:
+        """Estimate how long a text would wait if it arrived now."""
+
+    def embed(self, texts: Sequence[Sequence[int]]) -> Embedding:
+        """Queue texts, as token ids. Not a coroutine.
+
+        Raises InvalidRequest, ContextLengthExceeded or ShuttingDown at once.
+        """
+
+
+@runtime_checkable
+class Embedder(VectorSource, Protocol):
+    """A loaded embedding model: `embedding` of its info is set."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -306,15 +326,6 @@ class Embedder(Protocol):
 
     def stats(self) -> EngineStats:
         """Texts count as sequences and their tokens as prompt tokens; there are no blocks."""
-
-    def estimate_wait(self) -> WaitEstimate:
-        """Estimate how long a text would wait if it arrived now."""
-
-    def embed(self, texts: Sequence[Sequence[int]]) -> Embedding:
-        """Queue texts, as token ids. Not a coroutine.
-
-        Raises InvalidRequest, ContextLengthExceeded or ShuttingDown at once.
-        """
 
     def close(self) -> None:
         """Fail all running requests and free the model. Returns once the embedder has stopped."""

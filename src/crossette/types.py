@@ -141,6 +141,8 @@ class GenerationRequest:
     isolation_key: str = ""
     priority: int = 0
     """Higher priorities are scheduled first."""
+    hidden_state: bool = False
+    """Whether to return the last hidden state of the prompt's last token: an embedding of the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,8 @@ class TokenOutput:
     logprobs: tuple[Logprob, ...] | None = None
     prompt_logprobs: tuple[Logprob, ...] | None = None
     """Set once, with the first token, if requested: from the prompt's second token on."""
+    hidden_state: bytes | None = None
+    """Set once, with the first output, if requested: 32-bit floats, little-endian."""
 
 
 @dataclass(frozen=True, slots=True)

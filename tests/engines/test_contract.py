@@ -478,3 +478,38 @@ def test_requests_of_a_closed_event_loop_do_not_affect_the_next_one(make: Make) 
 
     assert run(ask(engine, make_request(max_tokens=3)))[0].reason == FinishReason.LENGTH
     engine.close()
+
+
+# --- hidden states ---
+
+
+def hidden_state(engine: Engine, prompt: str, max_tokens: int = 0) -> tuple[bytes, int]:
+    """The hidden state of a prompt, and the number of tokens that followed."""
+
+    async def ask_once() -> tuple[bytes, int]:
+        request = make_request(prompt, max_tokens=max_tokens, hidden_state=True)
+        outputs = [output async for output in engine.generate(request)]
+        (state,) = (output.hidden_state for output in outputs if output.hidden_state is not None)
+        assert outputs[0].hidden_state == state
+        return state, sum(len(output.token_ids) for output in outputs)
+
+    return run(ask_once())
+
+
+@pytest.mark.parametrize("prompt", ["a", "Once upon a time", "x" * 200])
+def test_the_hidden_state_of_a_prompt_needs_no_output(engine: Engine, prompt: str) -> None:
+    state, num_tokens = hidden_state(engine, prompt)
+
+    assert (len(state) % 4, num_tokens) == (0, 0)
+    assert hidden_state(engine, prompt) == (state, 0)  # then from the prefix cache
+    assert hidden_state(engine, prompt, max_tokens=3) == (state, 3)
+    assert hidden_state(engine, prompt + "!")[0] != state
+
+
+def test_only_a_request_that_asks_gets_a_hidden_state(engine: Engine) -> None:
+    async def ask_both() -> list[bool]:
+        requests = [make_request("Once", max_tokens=2, hidden_state=wanted) for wanted in (False, True)]
+        generations = [engine.generate(request) for request in requests]
+        return [any([output.hidden_state async for output in generation]) for generation in generations]
+
+    assert run(ask_both()) == [False, True]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from crossette.engine import Embedder
+from crossette.engine import VectorSource
 
 T = TypeVar("T")
 
@@ -19,8 +19,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(asyncio.wait_for(work, 60))
 
 
-def vectors_of(embedder: Embedder, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+def vectors_of(source: VectorSource, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
     async def ask() -> npt.NDArray[np.float32]:
-        return await embedder.embed(rows).vectors()
+        return await source.embed(rows).vectors()
 
     return run(ask())

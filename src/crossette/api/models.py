@@ -155,21 +155,26 @@ def check_generates(model: ServedModel, endpoint: str) -> None:
         )
 
 
-def embedding_model(model: ServedModel) -> PooledModel:
-    """The model itself if it computes vectors. Raises Unsupported for any other."""
+def local_model(model: ServedModel) -> PooledModel:
+    """The model itself. Raises Unsupported for one of another server, which may compute no vectors."""
     if isinstance(model, RemoteModel):
         raise Unsupported(
             f"The model '{model.name}' is run by another server, and embeddings are not sent on. Choose an embedding"
             " model of this server.",
             param="model",
         )
-    if model.info.embedding is None:
+    return model
+
+
+def ranking_model(model: ServedModel) -> PooledModel:
+    """The model itself if its vectors are made to be compared. Raises Unsupported for any other."""
+    if isinstance(model, PooledModel) and model.info.embedding is None:
         raise Unsupported(
-            f"The model '{model.name}' generates text and computes no vectors. Choose an embedding model: one has"
-            " embedding_dimensions in the list of models.",
+            f"The model '{model.name}' generates text: it was not trained to compare texts. Choose an embedding model:"
+            " one has embedding_dimensions in the list of models.",
             param="model",
         )
-    return model
+    return local_model(model)
 
 
 def _candidates(name: str) -> list[str]:

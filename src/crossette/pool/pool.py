@@ -41,6 +41,10 @@ class Lease:
         return engine
 
     @property
+    def is_embedding(self) -> bool:
+        return isinstance(self._loaded, Embedder)
+
+    @property
     def embedder(self) -> Embedder:
         """The embedder of an embedding model."""
         engine = self._loaded

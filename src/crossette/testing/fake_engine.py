@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import struct
 import threading
 import zlib
 from asyncio import AbstractEventLoop
@@ -328,7 +329,13 @@ class _Sequence:
             reason,
             logprobs=None if wanted is None else tuple(_logprob(token, wanted) for token in tokens),
             prompt_logprobs=tuple(_logprob(t, wanted or 0) for t in self.request.prompt[1:]) if scored else None,
+            hidden_state=_hidden_state(self.request.prompt) if self.request.hidden_state and is_first else None,
         )
+
+
+def _hidden_state(prompt: tuple[int, ...]) -> bytes:
+    """Eight numbers that depend on the prompt: how often tokens have each remainder."""
+    return struct.pack("<8f", *(sum(token % 8 == remainder for token in prompt) for remainder in range(8)))
 
 
 def _logprob(token: int, num_top: int) -> Logprob:

@@ -261,12 +261,36 @@ def test_unknown_fields_are_rejected(server: ApiServer, prefix: str, path: str) 
     assert error_of(server.post(prefix + path, REQUIRED[path] | {"inputs": 1}))[:2] == (400, "inputs")
 
 
-@pytest.mark.parametrize("path", TABLES)
-def test_a_model_that_generates_is_rejected(server: ApiServer, prefix: str, path: str) -> None:
-    status, param, message = error_of(server.post(prefix + path, REQUIRED[path] | {"model": "fake"}))
+def test_a_model_that_generates_gives_its_last_hidden_state(server: ApiServer, prefix: str) -> None:
+    texts = ["abc", "the cat"]
+    states = np.array([np.bincount([byte % 8 for byte in text.encode()], minlength=8) for text in texts], np.float32)
+    raw = {"model": "fake", "input": texts}
+
+    answer = server.post(f"{prefix}/embeddings", raw).json()
+    vectors = np.array([item["embedding"] for item in answer["data"]], np.float32)
+    assert np.array_equal(vectors, unit(states) if prefix == "/v1" else states)
+    assert answer["usage"] == {"prompt_tokens": 10, "total_tokens": 10}
+    assert np.array_equal(embed(server, prefix, texts, model="fake", normalize=False), states)
+    assert np.array_equal(embed(server, prefix, "abcd", model="fake", truncate_prompt_tokens=3)[0], vectors[0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"dimensions": 8}, "dimensions"), ({"input": "x" * 4096}, "input"), ({"input": [[5, 10**6]]}, "input[0][1]")],
+)
+def test_what_a_model_that_generates_cannot(
+    server: ApiServer, prefix: str, fields: dict[str, object], param: str
+) -> None:
+    answer = server.post(f"{prefix}/embeddings", {"model": "fake", "input": "a"} | fields)
+
+    assert error_of(answer)[:2] == (400, param)
+
+
+def test_a_model_that_generates_does_not_rank(server: ApiServer, prefix: str) -> None:
+    status, param, message = error_of(server.post(f"{prefix}/rerank", REQUIRED["/rerank"] | {"model": "fake"}))
 
     assert (status, param) == (400, "model")
-    assert "generates text and computes no vectors" in message
+    assert "was not trained to compare texts" in message
 
 
 @pytest.mark.parametrize("path", TABLES)

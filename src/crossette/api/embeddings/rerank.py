@@ -18,11 +18,11 @@ from crossette.api.embeddings.vectors import similarities
 from crossette.api.exchange import Exchange
 from crossette.api.guards.admission import Admission
 from crossette.api.http import cancel_on_disconnect, json_response
-from crossette.api.models import ServedModels, embedding_model
+from crossette.api.models import ServedModels, ranking_model
 from crossette.api.request_body import read_json
 from crossette.api.schema.rerank import Document, Ranked, Ranking, RerankRequest
 from crossette.api.services import Services
-from crossette.engine import Embedder
+from crossette.engine import VectorSource
 from crossette.errors import InvalidRequest
 from crossette.generation.answer import Timings
 from crossette.pool.model import PooledModel
@@ -37,10 +37,10 @@ async def create_ranking(request: Request, services: Services, dialect: Dialect,
     model = _model(body, services.models.only(exchange.caller.models))
     exchange.model = model.name
 
-    async def encode(embedder: Embedder) -> list[list[int]]:
-        return await _tokens(body, embedder)
+    async def encode(source: VectorSource) -> list[list[int]]:
+        return await _tokens(body, source)
 
-    vectors, work = await cancel_on_disconnect(request.receive, compute(exchange, services, encode, timings))
+    vectors, work = await cancel_on_disconnect(request.receive, compute(exchange, services, encode, timings, body))
     scores = similarities(vectors[0], vectors[1:])
     order = sorted(range(len(scores)), key=lambda index: -scores[index])[: body.top_n]
     ranked = [_ranked(body, index, scores[index], dialect) for index in order]
@@ -53,7 +53,7 @@ async def create_ranking(request: Request, services: Services, dialect: Dialect,
 def _model(body: RerankRequest, models: ServedModels) -> PooledModel:
     """The model of a request: the only embedding model if it names none."""
     if body.model is not None:
-        return embedding_model(models.find(body.model))
+        return ranking_model(models.find(body.model))
     pooled = [model for name in models.names() if isinstance(model := models.find(name), PooledModel)]
     embedding = list(dict.fromkeys(model for model in pooled if model.info.embedding is not None))
     if len(embedding) == 1:
@@ -66,16 +66,16 @@ def _model(body: RerankRequest, models: ServedModels) -> PooledModel:
     )
 
 
-async def _tokens(body: RerankRequest, embedder: Embedder) -> list[list[int]]:
+async def _tokens(body: RerankRequest, source: VectorSource) -> list[list[int]]:
     """The token ids of the query and of each document."""
-    info = embedder.info
-    most = body.most_tokens(info.context_length)
-    most_of_document = most if body.max_tokens_per_doc is None else min(body.max_tokens_per_doc, info.context_length)
-    (query,) = await encode_texts([body.query], embedder, max_tokens=most)
-    check_length(len(query), info, "query", "truncate_prompt_tokens")
-    documents = await encode_texts(body.texts(), embedder, max_tokens=most_of_document)
+    window = source.longest_text
+    most = body.most_tokens(window)
+    most_of_document = most if body.max_tokens_per_doc is None else min(body.max_tokens_per_doc, window)
+    (query,) = await encode_texts([body.query], source, max_tokens=most)
+    check_length(len(query), window, "query", "truncate_prompt_tokens")
+    documents = await encode_texts(body.texts(), source, max_tokens=most_of_document)
     for index, document in enumerate(documents):
-        check_length(len(document), info, body.path_of(index), "max_tokens_per_doc")
+        check_length(len(document), window, body.path_of(index), "max_tokens_per_doc")
     return [query, *documents]
 
 

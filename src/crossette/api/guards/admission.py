@@ -13,7 +13,7 @@ from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
 from crossette.api.guards.queue_wait import QueueSettings, RetrySchedule, check_queue
 from crossette.api.guards.rate_limit_headers import limit_headers
-from crossette.engine import Embedder, Engine
+from crossette.engine import Engine, VectorSource
 from crossette.errors import BudgetSpent, RateLimited, RetryLater, ServingError
 from crossette.types import GenerationRequest, Usage
 
@@ -66,12 +66,12 @@ class Admission:
             check_queue(wait, self._controller.queue, self._controller.retry_schedules[engine.info.name], now)
             self._noting_refusal(lambda: self._admit(prompt_tokens, max_generated, now))
 
-    def begin_embedding(self, embedder: Embedder, num_tokens: int) -> None:
+    def begin_embedding(self, source: VectorSource, num_tokens: int) -> None:
         """Charge texts. Raises RateLimited, BudgetSpent or Overloaded, and then charges nothing."""
         now = self._controller.now()
         with self._cancelling(now):
-            retries = self._controller.retry_schedules[embedder.info.name]
-            check_queue(embedder.estimate_wait(), self._controller.queue, retries, now)
+            retries = self._controller.retry_schedules[source.info.name]
+            check_queue(source.estimate_wait(), self._controller.queue, retries, now)
             self._noting_refusal(lambda: self._admit(num_tokens, 0, now))
 
     def begin_remote(self, prompt_tokens: int, max_generated: int) -> None:

@@ -11,7 +11,7 @@ from crossette.api.schema.table import REQUIRED, Description, Field, Table, else
 MAX_INPUTS: Final = 2048
 """Texts of one request, as OpenAI's limit."""
 
-_MODEL = "The name of an embedding model, or an alias. The answer repeats it."
+_MODEL = "A name or an alias of GET /models. The answer repeats it."
 _TEMPLATE = "Templates are programs, and requests may not send any: send the finished texts."
 _ORDER = "Requests take turns: each step computes texts of the one that got the least so far."
 
@@ -23,7 +23,10 @@ _BOTH = Table(
             limits=(-1, math.inf),
         ),
         "perf_metrics_in_response": Field("Add counts and times to the body, as `perf_metrics`.", default=False),
-        "prompt_cache_isolation_key": Field("Accepted: nothing of a text is cached, so nothing is shared."),
+        "prompt_cache_isolation_key": Field(
+            "With a model that generates, texts share cached prefixes only with those of the same key, as with the "
+            "header `x-prompt-cache-isolation-key`. Embedding models cache nothing."
+        ),
         "prompt_cache_key": recorded(f"Identifies a conversation, in up to {fields.MAX_RECORDED} characters."),
         "user": fields.BOTH["user"],
         "safety_identifier": fields.BOTH["safety_identifier"],
@@ -39,7 +42,9 @@ _BOTH = Table(
 
 EMBEDDINGS = Table(
     {
-        "model": Field(_MODEL, default=REQUIRED),
+        "model": Field(
+            f"{_MODEL} A model that generates text gives the last hidden state of the last token.", default=REQUIRED
+        ),
         "input": Field(
             f"A text, up to {MAX_INPUTS} texts, the token ids of a text, or of several. Token ids are used as they "
             "are: they have the model's special tokens.",
@@ -59,7 +64,7 @@ EMBEDDINGS = Table(
             default=Description("true under /v1; under /inference/v1 what the model's files say"),
         ),
         "add_special_tokens": Field("Whether texts get the model's special tokens, such as `[CLS]`.", default=True),
-        "return_logits": refused("Logits of the next token: an embedding model has none."),
+        "return_logits": refused("Logits of the next token: send `logprobs` to /completions for its probabilities."),
         "fanout_size": refused("How a request is divided: texts are merged with those of other requests."),
         "embed_dtype": refused("The type of the numbers: always 32-bit floats.", "float32"),
         "endianness": refused("The byte order of `base64`: always little-endian.", "native", "little"),
@@ -70,7 +75,7 @@ EMBEDDINGS = Table(
 
 RERANK = Table(
     {
-        "model": Field(f"{_MODEL} Without it, the only embedding model.", default=Description("the only one")),
+        "model": Field(f"{_MODEL} An embedding model; without it, the only one.", default=Description("the only one")),
         "query": Field("The text that documents are compared with.", default=REQUIRED),
         "documents": Field(
             f"The documents, as texts or as objects with a `text`, up to {MAX_INPUTS - 1}.",

@@ -97,9 +97,16 @@ class EmbeddingRequest(EmbeddingFields, kw_only=True, forbid_unknown_fields=True
         is_list = isinstance(self.input, list) and not isinstance(self.input[0], int)
         return f"input[{index}]" if is_list else "input"
 
-    def check_dimensions(self, model: str, facts: EmbeddingFacts) -> None:
+    def check_dimensions(self, model: str, facts: EmbeddingFacts | None) -> None:
         """Raise InvalidRequest for a number of dimensions that the model's vectors cannot have."""
-        if self.dimensions in (None, facts.dimensions):
+        if self.dimensions is None:
+            return
+        if facts is None:
+            raise Unsupported(
+                f"dimensions must be left out for {model}: it generates text and was not trained for shorter vectors.",
+                param="dimensions",
+            )
+        if self.dimensions == facts.dimensions:
             return
         if not facts.shorter:
             raise Unsupported(
@@ -107,7 +114,7 @@ class EmbeddingRequest(EmbeddingFields, kw_only=True, forbid_unknown_fields=True
                 " trained for shorter vectors (Matryoshka), and the first numbers of its own alone mean little.",
                 param="dimensions",
             )
-        within("dimensions", self.dimensions or 0, (1, facts.dimensions))
+        within("dimensions", self.dimensions, (1, facts.dimensions))
         if isinstance(facts.shorter, tuple) and self.dimensions not in facts.shorter:
             allowed = ", ".join(map(str, (*facts.shorter, facts.dimensions)))
             raise InvalidRequest(

@@ -183,6 +183,7 @@ def _gather_before_head(model: ov.Model) -> None:
     rows = ops.gather(head.input_value(0), wanted, ops.constant(np.int64(0)))
     head.input(0).replace_source_output(rows.output(0))
     model.add_parameters([wanted])
+    model.add_results([ops.result(rows)])  # after the logits: the last hidden states, as the head gets them
     model.validate_nodes_and_infer_types()
 
 

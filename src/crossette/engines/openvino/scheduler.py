@@ -134,6 +134,7 @@ class Scheduler:
             rejected_tokens=sampled.num_drafts - num_accepted,
             logprobs=sampled.logprobs,
             prompt_logprobs=tuple(sequence.scores) if is_first and sequence.scores else None,
+            hidden_state=sequence.hidden_state if is_first else None,
         )
         if sequence.finish_reason is not None:
             self.remove(sequence)

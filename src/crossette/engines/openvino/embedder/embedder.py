@@ -65,6 +65,10 @@ class OpenVINOEmbedder:
         self._thread.start()
 
     @property
+    def longest_text(self) -> int:
+        return self.info.context_length
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         if self._facts.is_declared:
             return ()

@@ -22,7 +22,7 @@ class PendingVectors:
     def __init__(self, num_texts: int, dimensions: int, on_close: Callable[[PendingVectors], None]) -> None:
         self.arrived_s = monotonic()
         self.queued_s: float | None = None
-        self.num_computed = 0
+        self.num_computed = self.num_cached = 0
         self._loop = asyncio.get_running_loop()
         self._vectors = np.empty((num_texts, dimensions), np.float32)
         self._num_open = num_texts
