@@ -49,6 +49,7 @@ CASES: dict[str, tuple[str, dict[str, Any], HttpSettings]] = {
     "messages": ("messages", CHAT, HttpSettings()),
     "a response format": ("completions", JSON_REQUEST, HttpSettings()),
     "status first": ("completions", PLAIN, HttpSettings(first_byte_timeout=0, comment_interval=0.0001)),
+    "embeddings": ("embeddings", {"model": "fake", "input": [TEXT, "three"]}, HttpSettings()),
     "refused": ("completions", PLAIN | {"temperature": 9}, HttpSettings()),
 }
 

@@ -163,6 +163,7 @@ def test_a_graph_with_vectors_as_output_is_an_embedding_model(store: ModelStore,
         ({"position_embedding_type": "relative_key"}, "position embeddings are 'relative_key'"),
         ({"hidden_act": "silu"}, "activation is 'silu'"),
         ({"hidden_size": None}, "no hidden_size"),
+        ({"architectures": ["BertForSequenceClassification"]}, "a model with a head of its own"),
     ],
 )
 def test_other_models_are_refused_by_what_they_need(tmp_path: Path, config: dict[str, Any], message: str) -> None:
@@ -212,6 +213,13 @@ def test_the_window_is_what_the_model_was_made_for(
 )
 def test_shorter_vectors(tmp_path: Path, config: dict[str, Any], shorter: object) -> None:
     assert read_embedding_facts(write_tiny_encoder(tmp_path, **config), "tiny").shorter == shorter
+
+
+@pytest.mark.parametrize("architectures", [None, [], ["BertModel"], ["BertForMaskedLM"]])
+def test_other_architectures_are_read(tmp_path: Path, architectures: object) -> None:
+    facts = read_encoder_facts(write_tiny_encoder(tmp_path, architectures=architectures), "tiny")
+
+    assert facts.architecture == "bert"
 
 
 def test_what_the_files_do_not_say(tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ _POOLINGS: Mapping[str, Pooling] = {
     "pooling_mode_lasttoken": "last",
 }
 _TYPES = {"float16": "f16", "bfloat16": "bf16"}
+_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
+"""Ends of the names of architectures whose purpose is not a vector."""
 _MODULES = ("Transformer", "Pooling", "Normalize")
 
 
@@ -140,6 +142,12 @@ def _check_family(name: str, config: Mapping[str, Any]) -> None:
             f"Can't use {name}: it is a model of the family '{family}' in safetensors, of which only embedding models"
             f" of {', '.join(ENCODERS)} are read. Export it: optimum-cli export openvino --model {name} FOLDER"
             " (package optimum-intel)."
+        )
+    heads = [name for name in map(str, config.get("architectures") or ()) if name.endswith(_HEADS)]
+    if heads:
+        raise ModelError(
+            f"Can't use {name}: its config.json says {heads[0]}, a model with a head of its own, such as a reranker"
+            " that reads query and document together. Only its vectors could be computed. Use an embedding model."
         )
     kind = config.get("position_embedding_type") or "absolute"
     if kind != "absolute" or config.get("hidden_act") not in ("gelu", "relu", "gelu_new"):

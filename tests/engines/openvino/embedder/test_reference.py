@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from crossette.engines.openvino.embedder.embedder import OpenVINOEmbedder
 from crossette.engines.openvino.embedder.model import EncoderModel
 from crossette.errors import ModelError
 from crossette.models.store import StoredModel
-from support.bert_reference import cosine, hidden_states
+from support.bert_reference import Array, cosine, hidden_states
 from support.embedding_calls import vectors_of
+from support.exported_encoder import write_exported
 from support.tiny_encoder import write_tiny_encoder
 
 TEXTS = [
@@ -61,7 +63,9 @@ def test_families_and_types_of_weights(tmp_path: Path, family: str, dtype: str, 
         ("lasttoken", lambda hidden: hidden[-1]),
     ],
 )
-def test_pooling_is_that_of_the_models_files(tmp_path: Path, load, pooling: str, expected) -> None:  # type: ignore[no-untyped-def]
+def test_pooling_is_that_of_the_models_files(
+    tmp_path: Path, load: Callable[[Path], OpenVINOEmbedder], pooling: str, expected: Callable[[Array], Array]
+) -> None:
     folder = write_tiny_encoder(tmp_path, pooling=pooling)
 
     (vector,) = vectors_of(load(folder), [TINY])
@@ -69,7 +73,9 @@ def test_pooling_is_that_of_the_models_files(tmp_path: Path, load, pooling: str,
     assert np.abs(vector - expected(hidden_states(folder, TINY))).max() < 1e-5
 
 
-def test_a_model_that_does_not_declare_its_pooling_has_a_warning(tmp_path: Path, load) -> None:  # type: ignore[no-untyped-def]
+def test_a_model_that_does_not_declare_its_pooling_has_a_warning(
+    tmp_path: Path, load: Callable[[Path], OpenVINOEmbedder]
+) -> None:
     embedder = load(write_tiny_encoder(tmp_path, pooling=None))
 
     assert "does not declare how it pools" in embedder.warnings[0]
@@ -98,3 +104,24 @@ def test_a_file_that_is_cut_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="is damaged: its size"):
         EncoderModel(tmp_path, threads=1)
+
+
+@pytest.mark.parametrize("output", ["last_hidden_state", "token_embeddings"])
+def test_an_exported_graph(tmp_path: Path, load: Callable[[Path], OpenVINOEmbedder], output: str) -> None:
+    """Its inputs are those that optimum exports."""
+    folder = write_tiny_encoder(tmp_path)
+    write_exported(folder, output)
+    expected = hidden_states(folder, TINY).mean(axis=0)
+    (folder / "model.safetensors").unlink()
+
+    (vector,) = vectors_of(load(folder), [TINY])
+
+    assert np.abs(vector - expected).max() < 1e-5
+
+
+def test_a_graph_with_other_inputs_is_an_error(tmp_path: Path) -> None:
+    folder = write_tiny_encoder(tmp_path)
+    write_exported(folder, "last_hidden_state", mask="beam_idx")
+
+    with pytest.raises(ModelError, match="has the inputs beam_idx"):
+        EncoderModel(folder, threads=1)
