@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossette.engines.vllm.hf_tokenizer import HFTokenizer
-from crossette.errors import ConfigError, ModelError
+from crossette.errors import ModelError
 from crossette.testing.fake_tokenizer import SPECIALS, FakeTokenizer
 from support.hf_tokenizers import write_fake_tokenizer
 
@@ -87,10 +86,3 @@ def test_a_broken_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
 
     with pytest.raises(ModelError, match=r"tokenizer\.json"):
         HFTokenizer(tmp_path, add_bos=False)
-
-
-def test_the_package_is_named_if_it_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tokenizers", None)
-
-    with pytest.raises(ConfigError, match=r"\.venv/bin/pip install -e '\.\[vllm\]'; otherwise: pip install 'crossette"):
-        HFTokenizer(folder, add_bos=False)

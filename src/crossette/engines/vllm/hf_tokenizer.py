@@ -13,8 +13,9 @@ from typing import Any
 
 import llguidance
 import msgspec
+from tokenizers import Tokenizer
 
-from crossette.errors import ConfigError, ModelError
+from crossette.errors import ModelError
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -23,7 +24,7 @@ _Json = dict[str, Any]  # Any: files of other programs, of which few keys are re
 
 
 class HFTokenizer:
-    """The tokenizer of a folder. Thread-safe. Raises ModelError, or ConfigError without the package tokenizers."""
+    """The tokenizer of a folder. Thread-safe. Raises ModelError."""
 
     def __init__(self, folder: Path, *, add_bos: bool) -> None:
         content = _read(folder / TOKENIZER_FILE)
@@ -62,14 +63,7 @@ class HFTokenizer:
         return self._texts[token_id]
 
 
-def _tokenizer(content: _Json) -> Any:  # Any: a tokenizers.Tokenizer; the package is optional
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise ConfigError(
-            "Models on vLLM require a package that is not installed (tokenizers). "
-            "In a clone: .venv/bin/pip install -e '.[vllm]'; otherwise: pip install 'crossette[vllm]'"
-        ) from error
+def _tokenizer(content: _Json) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_str(msgspec.json.encode(content).decode())
     except Exception as error:  # the library raises no narrower type
