@@ -206,7 +206,7 @@ def test_a_known_path_is_a_404_that_says_what_is_not_built(api: ApiServer, prefi
     text = message(api, method, prefix + path)
 
     assert text.startswith(f"Path not found: {method} {prefix}{path}. Not built here: ")
-    assert "Served under /v1 (OpenAI) and /inference/v1 (Fireworks): POST /completions" in text
+    assert "Served under /v1 (OpenAI) and /inference/v1 (Fireworks): /completions, /chat/completions, " in text
 
 
 @pytest.mark.parametrize("path", IN_A_DIALECT)

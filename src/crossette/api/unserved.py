@@ -171,10 +171,12 @@ class UnservedPaths:
         return "Use " + " or ".join(f"{one.prefix}{path} ({one.title})" for one in self._dialects) + "."
 
     def _served(self) -> str:
-        prefix = self._dialects[0].prefix + "/"
-        paths = [endpoint_name(route).replace(prefix, "/") for route in self._routes if route.path.startswith(prefix)]
+        """The served paths of a dialect, without those under another one."""
+        prefix = self._dialects[0].prefix
+        found = [route.path.removeprefix(prefix) for route in self._routes if route.path.startswith(prefix + "/")]
+        paths = [path for path in found if not any(path.startswith(other + "/") for other in found)]
         bases = " and ".join(f"{dialect.prefix} ({dialect.title})" for dialect in self._dialects)
-        return f"Served under {bases}: {', '.join(paths)}. GET / lists the other paths."
+        return f"Served under {bases}: {', '.join(dict.fromkeys(paths))}. GET / lists all."
 
 
 def endpoint_name(route: Route) -> str:
