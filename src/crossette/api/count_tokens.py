@@ -13,7 +13,7 @@ from crossette.api.guards.sizes import check_sizes
 from crossette.api.http import cancel_on_disconnect
 from crossette.api.services import Services
 from crossette.engine import Engine
-from crossette.errors import ShuttingDown, Unsupported
+from crossette.errors import Unsupported
 from crossette.remote.model import RemoteModel
 
 
@@ -29,8 +29,6 @@ async def count_tokens(
     Loads the model if necessary. Raises what an answer to the request would before it is generated, and Unsupported for
     a model of another server.
     """
-    if services.is_draining():
-        raise ShuttingDown("The server is shutting down. Retry in a moment.")
     exchange = Exchange.of(request.scope)
     body.check(dialect)
     check_sizes(body, services.settings)

@@ -35,6 +35,7 @@ from crossette.errors import ShuttingDown
 
 Create = Callable[[Request, Services, Dialect, Admission], Awaitable[Response]]
 """Answers a request whose key has been admitted."""
+Handler = Callable[[Request, Services, Dialect], Awaitable[Response]]
 
 COMPLETIONS = Endpoint("/completions", CompletionRequest, as_sent, completions.prepare, completions.CompletionReply)
 CHAT = Endpoint("/chat/completions", ChatRequest, as_sent, chat.prepare, chat.ChatReply)
@@ -42,6 +43,13 @@ GENERATING: Mapping[str, Endpoint[Any, Any]] = {endpoint.path: endpoint for endp
 """Endpoints that generate, under a dialect's prefix. Their requests are charged and have a ledger entry."""
 EMBEDDING: Mapping[str, Create] = {"/embeddings": create_embeddings, "/rerank": create_ranking}
 """Endpoints of embedding models. Their requests are charged too."""
+COUNTED: Mapping[str, Handler] = {
+    "/messages/count_tokens": count_message_tokens,
+    "/tokenize": tokenize,
+    "/detokenize": detokenize,
+    "/apply-template": apply_template,
+}
+"""Endpoints of tokenizers. Their requests count for the limits of a key; their tokens are not charged."""
 
 
 def open_routes(services: Services) -> list[Route]:
@@ -86,16 +94,11 @@ def wire_of(path: str, dialects: Sequence[Dialect]) -> Wire:
 
 def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
     prefix = dialect.prefix
-    generating = [
-        Route(prefix + path, partial(_charged, services, dialect, _generating(endpoint)), methods=["POST"])
-        for path, endpoint in GENERATING.items()
-    ]
-    generating += [
-        Route(prefix + path, partial(_charged, services, dialect, create), methods=["POST"])
-        for path, create in EMBEDDING.items()
-    ]
-
-    counting = partial(count_message_tokens, services=services, dialect=dialect)
+    charged = {**{path: _generating(endpoint) for path, endpoint in GENERATING.items()}, **EMBEDDING}
+    limited: dict[str, Callable[[Request], Awaitable[Response]]] = {
+        **{path: partial(_charged, services, dialect, create) for path, create in charged.items()},
+        **{path: partial(_counted, services, dialect, handler) for path, handler in COUNTED.items()},
+    }
 
     def of_models(endpoint: Callable[..., Awaitable[Response]]) -> partial[Awaitable[Response]]:
         return partial(endpoint, models=services.models, dialect=dialect)
@@ -104,11 +107,7 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
         return partial(endpoint, services=services, dialect=dialect)
 
     return [
-        *generating,
-        Route(f"{prefix}/tokenize", of_services(tokenize), methods=["POST"]),
-        Route(f"{prefix}/detokenize", of_services(detokenize), methods=["POST"]),
-        Route(f"{prefix}/apply-template", of_services(apply_template), methods=["POST"]),
-        Route(f"{prefix}/messages/count_tokens", counting, methods=["POST"]),
+        *(Route(prefix + path, handler, methods=["POST"]) for path, handler in limited.items()),
         Route(f"{prefix}/usage", partial(report_usage, reader=services.usage)),
         Route(f"{prefix}/models", of_models(list_models)),
         Route(f"{prefix}/models/pull", of_services(pull_model), methods=["POST"]),
@@ -126,12 +125,22 @@ def _generating(endpoint: Endpoint[Any, Any]) -> Create:
 
 
 async def _charged(services: Services, dialect: Dialect, create: Create, request: Request) -> Response:
+    return await create(request, services, dialect, _enter(services, dialect, request))
+
+
+async def _counted(services: Services, dialect: Dialect, handler: Handler, request: Request) -> Response:
+    _enter(services, dialect, request)
+    return await handler(request, services, dialect)
+
+
+def _enter(services: Services, dialect: Dialect, request: Request) -> Admission:
+    """Enter a request into the limits of its key. Raises ShuttingDown, and what the limits raise."""
     if services.is_draining():
         raise ShuttingDown("The server is shutting down. Retry in a moment.")
     exchange = Exchange.of(request.scope)
     exchange.admission = admission = services.admissions.admission(exchange.caller, dialect)
     admission.enter()
-    return await create(request, services, dialect, admission)
+    return admission
 
 
 async def _health(services: Services, request: Request) -> Response:

@@ -333,8 +333,11 @@ def test_a_wrong_key(keyed: ApiServer, prefix: str, path: str) -> None:
     assert_error(answer.json(), "authentication_error")
 
 
-def test_a_limit_of_a_key(keyed: ApiServer, prefix: str) -> None:
-    answers = [keyed.post(f"{prefix}/messages", message_body(), {"x-api-key": "limited"}) for _ in range(2)]
+@pytest.mark.parametrize("path", ["/messages", "/messages/count_tokens"])
+def test_a_limit_of_a_key(keyed: ApiServer, prefix: str, path: str) -> None:
+    """A count is a request, too, without tokens."""
+    body = message_body() if path == "/messages" else {"model": "fake", "messages": [USER]}
+    answers = [keyed.post(prefix + path, body, {"x-api-key": "limited"}) for _ in range(2)]
 
     assert answers[1].status_code == 429
     assert_error(answers[1].json(), "rate_limit_error")
