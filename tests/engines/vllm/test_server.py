@@ -6,6 +6,9 @@ import asyncio
 import gc
 import logging
 import os
+import signal
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -188,6 +191,45 @@ def test_a_child_has_a_key_of_its_own_and_ends_with_the_engine(child: VllmEngine
     child.close()
 
     assert process.wait(0)
+
+
+_LOADS = """
+import sys, threading, time
+from pathlib import Path
+from crossette.engines.vllm.process import VllmProcess
+from crossette.engines.vllm.settings import VllmSettings
+from support.tiny_checkpoint import tiny_checkpoint_files
+settings = VllmSettings(vllm_command=sys.argv[2], vllm_args=("--load-forever",))
+process = VllmProcess(tiny_checkpoint_files(Path(sys.argv[1])), settings)
+while not process._lines:  # then it writes nothing more, and would not notice
+    time.sleep(0.01)
+print(process._process.pid, flush=True)
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_ends_with_a_server_that_is_killed_while_it_loads(
+    folder: Path, program: str, number: signal.Signals
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", _LOADS, folder, program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as server:
+        assert server.stdout is not None
+        group = int(server.stdout.readline())
+        os.killpg(group, 0)
+        server.send_signal(number)
+
+    wait_until(lambda: not is_group(group))
+
+
+def is_group(number: int) -> bool:
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_a_killed_child_ends_its_streams_with_one_error_each_and_comes_back(

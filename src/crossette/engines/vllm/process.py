@@ -24,6 +24,9 @@ _END_S = 20.0
 """How long a process may take to end before it is killed."""
 _LAST_LINES = 20
 
+_GUARD = 'read line; kill -s TERM -- "-$0"; sleep 20; kill -s KILL -- "-$0"'
+"""A shell program that ends the process group $0 once its input is closed: when this process ends, in any way."""
+
 
 class VllmProcess:
     """A running child process, the leader of a process group of its own.
@@ -56,6 +59,13 @@ class VllmProcess:
                 f"--vllm-command {settings.vllm_command} cannot be started: {error.strerror}. Install vLLM in an"
                 " environment of its own and give the path of its program, or give --vllm-url."
             ) from error
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self._reader = threading.Thread(target=self._copy_output, name="vllm-log", daemon=True)
         self._reader.start()
 
@@ -74,12 +84,19 @@ class VllmProcess:
         self.wait(_END_S)
         self._signal(signal.SIGKILL)  # also workers that outlive their parent
         self._process.wait()
+        self._end_guard()
         self._reader.join(_END_S)
 
     def failure(self) -> str:
         """How it ended, with the last lines of its output."""
         lines = "\n".join(self._lines)
         return f"vLLM has ended with code {self._process.returncode}. Its last lines:\n{lines}"
+
+    def _end_guard(self) -> None:
+        assert self._guard.stdin is not None
+        self._guard.kill()  # first: it acts once its input is closed
+        self._guard.wait()
+        self._guard.stdin.close()
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
