@@ -17,6 +17,7 @@ from crossette.errors import ConfigError, ModelError, ShuttingDown
 from crossette.models.store import ModelStore, StoredModel
 from crossette.pool.pool import ModelPool
 from crossette.server.banner import Banner
+from crossette.server.draining import _ERROR_FRAMES_TIMEOUT_S
 from crossette.server.served import Served, choose_models, loaded_at_start, model_pool
 from crossette.server.settings import Settings, load_settings
 from support.api_server import ApiServer, serving
@@ -168,7 +169,9 @@ def test_a_child_ends_when_its_model_is_unloaded_and_a_request_starts_another(ap
     assert 'crossette_model_awake{model="big"} 1' in api.get("/metrics").text
 
 
-def test_a_load_ends_when_the_server_shuts_down(folder: Path, tmp_path: Path) -> None:
+def test_a_load_ends_soon_when_the_server_shuts_down(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = f'engine = "vllm"\nref = "{folder}"\nvllm_command = "{write_program(tmp_path)}"'
     given = settings(tmp_path, f'[models.big]\n{table}\nvllm_args = ["--load-forever"]\n')
     pool = model_pool(choose(tmp_path, given), given)
@@ -181,7 +184,17 @@ def test_a_load_ends_when_the_server_shuts_down(folder: Path, tmp_path: Path) ->
         with pytest.raises(ShuttingDown):
             await waiting
 
+    end, limits = VllmProcess.end, list[float]()
+
+    def noted(process: VllmProcess, limit: float) -> None:
+        limits.append(limit)
+        end(process, limit)
+
+    monkeypatch.setattr(VllmProcess, "end", noted)
     run(work())
+
+    (limit,) = limits
+    assert limit < _ERROR_FRAMES_TIMEOUT_S
 
 
 def test_answers_of_both_dialects(folder: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from crossette.errors import ConfigError
 log = logging.getLogger(__name__)
 
 MAX_LOGPROBS = 64
-_END_S = 20.0
+END_S = 20.0
 """How long a process may take to end before it is killed."""
 _LAST_LINES = 20
 
@@ -78,14 +78,14 @@ class VllmProcess:
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
 
-    def end(self) -> None:
-        """End the process and its workers. Returns once they have ended."""
+    def end(self, within_s: float = END_S) -> None:
+        """End the process and its workers, by force after `within_s`. Returns once they have ended."""
         self._signal(signal.SIGTERM)
-        self.wait(_END_S)
+        self.wait(within_s)
         self._signal(signal.SIGKILL)  # also workers that outlive their parent
         self._process.wait()
         self._end_guard()
-        self._reader.join(_END_S)
+        self._reader.join(END_S)
 
     def failure(self) -> str:
         """How it ended, with the last lines of its output."""

@@ -16,7 +16,7 @@ import httpx
 
 from crossette.certificates import client_context
 from crossette.engines.vllm import wire
-from crossette.engines.vllm.process import VllmProcess
+from crossette.engines.vllm.process import END_S, VllmProcess
 from crossette.errors import ConfigError, ModelError
 from crossette.urls import split_http
 
@@ -28,6 +28,8 @@ VERSIONS = ("0.32", "0.33")
 CHECK_S = 1.0
 """The time between two health checks."""
 _TIMEOUT_S = 10.0
+_END_OF_LOAD_S = 3.0
+"""How long a child may take to end that has not loaded its model: a request that waits for it learns of it soon."""
 _LONGEST_PAUSE_S = 60.0
 """Between two attempts to restart a child; the first pause is a second, then they double."""
 
@@ -83,7 +85,7 @@ class VllmServer:
             facts = self._facts()
             self._probe()
         except BaseException:
-            self._end_child()
+            self._end_child(_END_OF_LOAD_S)
             raise
         self._thread.start()
         return facts
@@ -148,9 +150,9 @@ class VllmServer:
             self._process = self._begin()
             self.url, self.key = self._process.url, self._process.key
 
-    def _end_child(self) -> None:
+    def _end_child(self, within_s: float = END_S) -> None:
         if self._process is not None:
-            self._process.end()
+            self._process.end(within_s)
 
     def _wait_until_up(self, cancelled: threading.Event) -> None:
         until = monotonic() + (self._start_timeout_s if self._begin is not None else _TIMEOUT_S)
