@@ -20,6 +20,7 @@ import pytest
 from crossette.engine import Engine
 from crossette.engines.vllm.engine import NOT_INVARIANT, VllmEngine
 from crossette.engines.vllm.process import VllmProcess, command
+from crossette.engines.vllm.server import VllmServer
 from crossette.engines.vllm.settings import VllmSettings
 from crossette.errors import ConfigError, EngineFailure, ModelError, ModelUnavailable
 from crossette.types import FinishReason
@@ -276,6 +277,31 @@ def test_a_server_that_fails_its_health_check_is_not_used(folder: Path, monkeypa
             wait_until(lambda: not engine.stats().stalled)
         finally:
             engine.close()
+
+
+def test_a_check_that_began_before_a_failure_does_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = 0
+
+    def is_healthy(server: VllmServer) -> bool:
+        nonlocal checks
+        checks += 1
+        if checks == 1:
+            server.report_failure()
+            return True
+        states.append(server.is_up)
+        return True
+
+    states: list[bool] = []
+    with running(FakeVllm()) as url:
+        engine = load(folder, vllm_url=url)
+        monkeypatch.setattr(VllmServer, "_is_healthy", is_healthy)
+        engine._server._check_now.set()
+        try:
+            wait_until(lambda: bool(states))
+        finally:
+            engine.close()
+
+    assert not states[0]
 
 
 def test_no_connection_outlives_its_event_loop(folder: Path) -> None:

@@ -68,6 +68,7 @@ class VllmServer:
         self._process: VllmProcess | None = None
         self._closing = threading.Event()
         self._check_now = threading.Event()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._watch, name="vllm-watch", daemon=True)
 
     @property
@@ -92,8 +93,9 @@ class VllmServer:
 
     def report_failure(self) -> None:
         """Note that a connection has failed: the server is not used until the next check has passed."""
-        self.is_up = False
-        self._check_now.set()
+        with self._lock:
+            self.is_up = False
+            self._check_now.set()
 
     def close(self) -> None:
         """End the child. Returns once it has ended."""
@@ -117,7 +119,10 @@ class VllmServer:
                 self._restart()
                 continue
             self._check_now.clear()
-            self.is_up = self._is_healthy()
+            is_healthy = self._is_healthy()
+            with self._lock:
+                if not self._check_now.is_set():  # else a connection has failed since the check
+                    self.is_up = is_healthy
             if self.is_up:
                 pause_s = 1.0
             self._wait_for_next_check()
