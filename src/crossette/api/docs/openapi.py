@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 from crossette import __version__
 from crossette.accounts.ledger import GROUP_BY_PATTERN
 from crossette.api.anthropic.answer import AnswerMessage, Event, TokenCount
 from crossette.api.anthropic.request import CountTokensRequest, MessagesRequest
-from crossette.api.anthropic.wire import AnthropicError, Ping, error_type
+from crossette.api.anthropic.wire import AnthropicError, Ping
 from crossette.api.dialect import Dialect
 from crossette.api.docs.components import components, ref
+from crossette.api.docs.error_formats import ANTHROPIC_ERRORS, ERRORS, ErrorFormat
 from crossette.api.docs.values import Json, exactly
 from crossette.api.health import Health, Live, Ready
 from crossette.api.home import Version
@@ -36,7 +37,6 @@ from crossette.api.schema.tokenize import (
 from crossette.api.usage import UsageReport
 from crossette.api.wire import ErrorBody
 from crossette.errors import (
-    Code,
     ConstraintFailed,
     EngineFailure,
     Forbidden,
@@ -107,33 +107,6 @@ _OTHERS = (ServingError, RetryLater, NotFound, MethodNotAllowed, ModelInUse, Pul
 _BODY = (RequestTimeout, RequestTooLarge, UnsupportedCoding)
 
 
-class _Errors(NamedTuple):
-    """The bodies of errors in one wire format."""
-
-    name: str
-    """Part of the names of its responses; "" for that of most endpoints."""
-    body: type
-    detail: Callable[[Dialect, Sequence[type[ServingError]]], Json]
-    """The properties of `error`, from the errors of one status."""
-
-
-def _types_and_codes(dialect: Dialect, errors: Sequence[type[ServingError]]) -> Json:
-    """The dialect's types and codes."""
-    names = [dialect.errors[error.kind] for error in errors]
-    types, codes = (list(dict.fromkeys(column)) for column in zip(*names, strict=True))
-    if errors[0].status == InvalidRequest.status and dialect.specific_codes:
-        codes += get_args(Code)
-    return {"type": exactly(types), "code": exactly(codes)}
-
-
-def _anthropic_types(dialect: Dialect, errors: Sequence[type[ServingError]]) -> Json:
-    return {"type": exactly(list(dict.fromkeys(error_type(error.kind, error.status) for error in errors)))}
-
-
-_ERRORS = _Errors("", ErrorBody, _types_and_codes)
-_ANTHROPIC = _Errors("messages", AnthropicError, _anthropic_types)
-
-
 @dataclass(frozen=True, slots=True)
 class _Operation:
     """One method of one path: with a `chunk`, or with `events`, it can stream."""
@@ -152,7 +125,7 @@ class _Operation:
     """Whether a body that it can have is required, as is a model's name in it."""
     events: Sequence[type] = ()
     """The named events of its stream."""
-    wire: _Errors = _ERRORS
+    wire: ErrorFormat = ERRORS
 
     @property
     def method(self) -> str:
@@ -201,7 +174,7 @@ IN_EACH_DIALECT = (
         MessagesRequest,
         example={"max_tokens": 64, "messages": [{"role": "user", "content": "What is the capital of France?"}]},
         events=(*get_args(Event), Ping, AnthropicError),
-        wire=_ANTHROPIC,
+        wire=ANTHROPIC_ERRORS,
     ),
     _Operation(
         "countMessageTokens",
@@ -215,7 +188,7 @@ IN_EACH_DIALECT = (
         ),
         CountTokensRequest,
         example={"messages": [{"role": "user", "content": "What is the capital of France?"}]},
-        wire=_ANTHROPIC,
+        wire=ANTHROPIC_ERRORS,
     ),
     _Operation(
         "createEmbedding",
@@ -305,7 +278,7 @@ IN_EACH_DIALECT = (
 )
 
 
-def _refusals(wire: _Errors) -> tuple[type[ServingError], ...]:
+def _refusals(wire: ErrorFormat) -> tuple[type[ServingError], ...]:
     """All errors of operations in a wire format."""
     operations = (operation for operation in IN_EACH_DIALECT if operation.wire is wire)
     return tuple(dict.fromkeys(error for operation in operations for error in operation.errors))
@@ -340,7 +313,7 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
             "responses": {
                 _refusal_name(dialect, wire, status): _refusal(dialect, wire, status)
                 for dialect in dialects
-                for wire in (_ERRORS, _ANTHROPIC)
+                for wire in (ERRORS, ANTHROPIC_ERRORS)
                 for status in sorted({error.status for error in _refusals(wire)})
             },
             "headers": {"RequestId": _REQUEST_ID},
@@ -430,11 +403,11 @@ def _named_event(events: Sequence[type]) -> Json:
     }
 
 
-def _refusal_name(dialect: Dialect, wire: _Errors, status: int) -> str:
+def _refusal_name(dialect: Dialect, wire: ErrorFormat, status: int) -> str:
     return "_".join(filter(None, (dialect.name, wire.name, str(status))))
 
 
-def _refusal(dialect: Dialect, wire: _Errors, status: int) -> Json:
+def _refusal(dialect: Dialect, wire: ErrorFormat, status: int) -> Json:
     """The response for an error status, with the types and codes that it has in the dialect."""
     errors = [error for error in _refusals(wire) if error.status == status]
     schema = {"allOf": [ref(wire.body), {"properties": {"error": {"properties": wire.detail(dialect, errors)}}}]}
