@@ -200,7 +200,7 @@ def test_an_unknown_model_in_the_path_is_the_same_404(api: ApiServer, prefix: st
 # --- paths without a route ---
 
 
-@pytest.mark.parametrize("path", ["/responses", "/audio/speech", "/images/generations", "/moderations"])
+@pytest.mark.parametrize("path", ["/conversations", "/audio/speech", "/images/generations", "/moderations"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_known_path_is_a_404_that_says_what_is_not_built(api: ApiServer, prefix: str, method: str, path: str) -> None:
     text = message(api, method, prefix + path)

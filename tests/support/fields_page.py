@@ -13,6 +13,7 @@ import msgspec
 from crossette.api.anthropic import fields as anthropic_fields
 from crossette.api.anthropic.request import CountTokensRequest, MessagesRequest
 from crossette.api.dialect import FIREWORKS, OPENAI
+from crossette.api.responses.schema import FunctionTool, ResponsesRequest
 from crossette.api.schema import embedding_fields, fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
@@ -63,6 +64,8 @@ def page() -> str:
         ("POST /completions", CompletionRequest, fields.COMPLETIONS),
         ("POST /chat/completions", ChatRequest, fields.CHAT),
         *((f"`{path}`", wire, table_of(wire)) for path, wire in _nested(CompletionRequest, ChatRequest).items()),
+        ("POST /responses", ResponsesRequest, ResponsesRequest.table),
+        *((f"`{path}` of /responses", wire, table_of(wire)) for path, wire in _of_responses().items()),
         ("POST /messages", MessagesRequest, anthropic_fields.MESSAGES),
         *((f"`{path}` of /messages", wire, table_of(wire)) for path, wire in _nested(MessagesRequest).items()),
         ("POST /embeddings", EmbeddingRequest, embedding_fields.EMBEDDINGS),
@@ -74,9 +77,17 @@ def page() -> str:
 
 
 def nested() -> dict[str, Wire]:
-    """The objects within requests, by path: `messages[].content[]`; those of Anthropic's API with its path before."""
-    others = {f"/messages {path}": wire for path, wire in _nested(MessagesRequest).items()}
-    return _nested(CompletionRequest, ChatRequest) | others
+    """The objects within requests, by path: `messages[].content[]`; those of other APIs with its path before."""
+    of_responses = {f"/responses {path}": wire for path, wire in _of_responses().items()}
+    of_messages = {f"/messages {path}": wire for path, wire in _nested(MessagesRequest).items()}
+    return _nested(CompletionRequest, ChatRequest) | of_responses | of_messages
+
+
+def _of_responses() -> dict[str, Wire]:
+    """The objects of /responses that chat has not."""
+    of_chat = _nested(CompletionRequest, ChatRequest).values()
+    own: dict[str, Wire] = {**_nested(ResponsesRequest), "tools[]": FunctionTool}
+    return {path: wire for path, wire in own.items() if wire not in of_chat}
 
 
 def _nested(*bodies: Wire) -> dict[str, Wire]:

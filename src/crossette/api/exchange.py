@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from crossette.api.schema.rerank import RerankRequest
 
 _KEY = "crossette.exchange"
+_ID_PREFIXES = {
+    "/chat/completions": "chatcmpl-",
+    "/completions": "cmpl-",
+    "/responses": "resp_",
+    "/messages": "msg_",
+    "/rerank": "rerank-",
+}
+"""The start of an answer's id, by the end of its path: the first that matches."""
 _CALLER_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -105,8 +113,8 @@ class Exchange:
 
 
 def _answer_id(path: str) -> str:
-    kinds = {"/chat/completions": "chatcmpl-", "/completions": "cmpl-", "/messages": "msg_", "/rerank": "rerank-"}
-    return next((kind for end, kind in kinds.items() if path.endswith(end)), "req-") + uuid.uuid4().hex
+    prefix = next((prefix for end, prefix in _ID_PREFIXES.items() if path.endswith(end)), "req-")
+    return prefix + uuid.uuid4().hex
 
 
 def _caller_id(headers: Headers) -> str | None:

@@ -24,6 +24,10 @@ from crossette.api.home import Home, version
 from crossette.api.model_list import list_models, retrieve_model
 from crossette.api.model_load import load_model, unload_model
 from crossette.api.pull import pull_model
+from crossette.api.responses.body import chat_of, names
+from crossette.api.responses.body import prepare as prepare_response
+from crossette.api.responses.reply import WIRE, ResponsesReply
+from crossette.api.responses.schema import ResponsesRequest
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.services import Services
@@ -39,7 +43,10 @@ Handler = Callable[[Request, Services, Dialect], Awaitable[Response]]
 
 COMPLETIONS = Endpoint("/completions", CompletionRequest, as_sent, completions.prepare, completions.CompletionReply)
 CHAT = Endpoint("/chat/completions", ChatRequest, as_sent, chat.prepare, chat.ChatReply)
-GENERATING: Mapping[str, Endpoint[Any, Any]] = {endpoint.path: endpoint for endpoint in (COMPLETIONS, CHAT, MESSAGES)}
+RESPONSES = Endpoint("/responses", ResponsesRequest, chat_of, prepare_response, ResponsesReply, WIRE, names)
+GENERATING: Mapping[str, Endpoint[Any, Any]] = {
+    endpoint.path: endpoint for endpoint in (COMPLETIONS, CHAT, RESPONSES, MESSAGES)
+}
 """Endpoints that generate, under a dialect's prefix. Their requests are charged and have a ledger entry."""
 EMBEDDING: Mapping[str, Create] = {"/embeddings": create_embeddings, "/rerank": create_ranking}
 """Endpoints of embedding models. Their requests are charged too."""

@@ -27,7 +27,7 @@ class Unserved(NamedTuple):
     """The endpoint that serves the same purpose, if there is one."""
 
 
-_ENDPOINTS = ("/chat/completions", "/completions", "/messages", "/embeddings", "/rerank")
+_ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/messages", "/embeddings", "/rerank")
 """The endpoints that people give as a base URL."""
 BASE = "{base}"
 """In `Unserved.instead`: the base path of the dialect."""
@@ -36,8 +36,7 @@ _USAGE = f"GET {BASE}/usage"
 _EMBEDDINGS, _RERANK = f"POST {BASE}/embeddings", f"POST {BASE}/rerank"
 
 IN_A_DIALECT: Mapping[str, Unserved] = {
-    "/responses": Unserved("OpenAI's Responses API", _CHAT),
-    "/conversations": Unserved("OpenAI's Conversations API", _CHAT),
+    "/conversations": Unserved("OpenAI's Conversations API", f"POST {BASE}/responses"),
     "/messages": Unserved("Anthropic's API of stored messages", f"POST {BASE}/messages"),
     "/messages/batches": Unserved("Anthropic's API of message batches", f"POST {BASE}/messages"),
     "/complete": Unserved("Anthropic's older completions API", _COMPLETIONS),

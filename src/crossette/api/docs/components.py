@@ -24,6 +24,15 @@ from crossette.api.anthropic.request import (
 from crossette.api.anthropic.tools import CustomTool, ToolUseChoice
 from crossette.api.dialect import Dialect
 from crossette.api.docs.values import Json, complete, exactly
+from crossette.api.responses.schema import (
+    Format,
+    FunctionTool,
+    Item,
+    ReasoningOptions,
+    ResponsesRequest,
+    ResponseStreamOptions,
+    TextOptions,
+)
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import Prediction, PredictionPart, StreamOptions
 from crossette.api.schema.completions import CompletionRequest
@@ -46,6 +55,7 @@ _REQUESTED = (
     *(MessagesRequest, CountTokensRequest, Turn, SystemText, Block, ResultBlock, Source, CustomTool, ToolUseChoice),
     *(ThinkingConfig, OutputConfig, OutputSchema, RequestMetadata, ContextManagement, ContextEdit, Keep),
     *(EmbeddingRequest, RerankRequest),
+    *(ResponsesRequest, Item, FunctionTool, ReasoningOptions, TextOptions, Format, ResponseStreamOptions),
     *(ToolSent, Function, ToolChoiceSent, AllowedTools, AllowedTool, Named),
     *(TokenizeRequest, DetokenizeRequest, ApplyTemplateRequest),
 )
@@ -93,6 +103,10 @@ def components(answers: Iterable[type], dialects: Sequence[Dialect]) -> Json:
     schemas["CompletionRequest"]["properties"]["prompt"]["anyOf"] = _PROMPTS
     schemas["ToolUseBlock"]["properties"]["input"]["type"] = "object"
     schemas["EmbeddingRequest"]["properties"]["input"]["anyOf"] = [kind for kind in _PROMPTS if kind["type"] != "null"]
+    schemas["ResponsesRequest"]["properties"]["tools"]["anyOf"] = [
+        {"type": "array", "items": ref(FunctionTool)},
+        {"type": "null"},
+    ]
     complete(schemas)
     return schemas
 

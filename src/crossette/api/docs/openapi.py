@@ -22,6 +22,9 @@ from crossette.api.model_list import ModelEntry, ModelList
 from crossette.api.model_load import LoadEvent, LoadRequest
 from crossette.api.pull import PullRequest
 from crossette.api.puller import PullEvent
+from crossette.api.responses import events as response_events
+from crossette.api.responses.answer import Response
+from crossette.api.responses.schema import ResponsesRequest
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
 from crossette.api.schema.embeddings import EmbeddingList, EmbeddingRequest
@@ -74,6 +77,8 @@ _ANSWERS = (
     AnthropicError,
     EmbeddingList,
     Ranking,
+    Response,
+    *get_args(response_events.StreamEvent),
     ModelList,
     ModelEntry,
     UsageReport,
@@ -207,6 +212,16 @@ IN_EACH_DIALECT = (
         _EMBEDDING,
         RerankRequest,
         example={"query": "Where is the cat?", "documents": ["Rates rose.", "The cat is on the mat."]},
+    ),
+    _Operation(
+        "createResponse",
+        "/responses",
+        "Create a response to a text, or to the items of a conversation.",
+        Response,
+        _GENERATING,
+        ResponsesRequest,
+        events=get_args(response_events.StreamEvent),
+        example={"input": "What is the capital of France?"},
     ),
     _Operation("listModels", "/models", "List the models and their aliases.", ModelList),
     _Operation("retrieveModel", "/models/{name}", "Retrieve a model.", ModelEntry, (ModelNotFound, *_ANYWHERE)),
