@@ -19,6 +19,7 @@ from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.api.puller import NoPuller, Puller
 from crossette.api.reporter import Reporter, add_ledger_metrics
+from crossette.api.responses.service import ResponsesService
 from crossette.api.services import Services
 from crossette.api.unserved import UnservedPaths
 from crossette.api.usage import UsageReader
@@ -48,6 +49,7 @@ class App:
         observers: Sequence[Observer] = (),
         begins_traces: bool = False,
         puller: Puller | None = None,
+        responses: ResponsesService | None = None,
     ) -> None:
         self.models = models
         ledger = ledger or NoLedger()
@@ -65,6 +67,7 @@ class App:
             usage=usage or UsageReader(ledger),
             grammars=grammars or GrammarPool(),
             puller=puller or NoPuller(),
+            responses=responses or ResponsesService(),
         )
         open_routes = routes.open_routes(self.services)
         self.routes = [*open_routes, *routes.closed_routes(self.services)]

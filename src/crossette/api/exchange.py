@@ -87,6 +87,8 @@ class Exchange:
         self.finish_reasons: list[str] = []
         self.error: ServingError | None = None
         """The error sent to the client, as the response or within the stream."""
+        self.notes: dict[str, str] = {}
+        """Further headers of the response."""
         self.status = 0
         """0 until a response has started."""
         scope[_KEY] = self

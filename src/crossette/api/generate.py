@@ -47,6 +47,8 @@ async def create(
     """
     exchange = Exchange.of(request.scope)
     sent = await read_json(request, endpoint.sent_type, services.settings)
+    if endpoint.load is not None:
+        sent = await endpoint.load(sent, request, services)
     timings = Timings()
     with endpoint.naming():
         exchange.body = body = endpoint.body(sent, dialect)

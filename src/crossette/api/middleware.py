@@ -75,7 +75,8 @@ def _with_headers(exchange: Exchange, send: Send, wire: Wire) -> Send:
         if message["type"] == "http.response.start":
             exchange.status = message["status"]
             ids = [(name.encode(), exchange.request_id.encode()) for name in wire.id_headers]
-            message["headers"] = [*message["headers"], *ids, *admission_headers(exchange)]
+            notes = [(note.encode(), text.encode()) for note, text in exchange.notes.items()]
+            message["headers"] = [*message["headers"], *ids, *admission_headers(exchange), *notes]
         await send(message)
 
     return extended

@@ -26,6 +26,7 @@ from crossette.api.model_load import load_model, unload_model
 from crossette.api.pull import pull_model
 from crossette.api.responses.body import chat_of, names
 from crossette.api.responses.body import prepare as prepare_response
+from crossette.api.responses.context import load
 from crossette.api.responses.reply import WIRE, ResponsesReply
 from crossette.api.responses.schema import ResponsesRequest
 from crossette.api.schema.chat import ChatRequest
@@ -43,7 +44,7 @@ Handler = Callable[[Request, Services, Dialect], Awaitable[Response]]
 
 COMPLETIONS = Endpoint("/completions", CompletionRequest, as_sent, completions.prepare, completions.CompletionReply)
 CHAT = Endpoint("/chat/completions", ChatRequest, as_sent, chat.prepare, chat.ChatReply)
-RESPONSES = Endpoint("/responses", ResponsesRequest, chat_of, prepare_response, ResponsesReply, WIRE, names)
+RESPONSES = Endpoint("/responses", ResponsesRequest, chat_of, prepare_response, ResponsesReply, WIRE, names, load)
 GENERATING: Mapping[str, Endpoint[Any, Any]] = {
     endpoint.path: endpoint for endpoint in (COMPLETIONS, CHAT, RESPONSES, MESSAGES)
 }

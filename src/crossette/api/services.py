@@ -12,6 +12,7 @@ from crossette.api.guards.admission import AdmissionController
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
+from crossette.api.responses.service import ResponsesService
 from crossette.api.usage import UsageReader
 from crossette.observability.metrics import Metrics
 
@@ -28,3 +29,4 @@ class Services:
     usage: UsageReader
     grammars: GrammarPool
     puller: Puller
+    responses: ResponsesService

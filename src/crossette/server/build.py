@@ -17,6 +17,7 @@ from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings, allowed_hosts
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
+from crossette.api.responses.service import ResponsesService
 from crossette.errors import ConfigError
 from crossette.observability.record import Observer
 from crossette.observability.tracing import Tracer
@@ -57,6 +58,7 @@ def build_app(
         observers=observers,
         begins_traces=bool(settings.tracing.otlp_endpoint),
         puller=puller,
+        responses=ResponsesService(settings.responses.skip_builtin_tools),
     )
 
 

@@ -12,6 +12,7 @@ from crossette.accounts.settings import AccountSettings
 from crossette.api.guards.origins import OriginSettings
 from crossette.api.guards.queue_wait import QueueSettings
 from crossette.api.http import HttpSettings
+from crossette.api.responses.settings import ResponsesSettings
 from crossette.engines.registry import BACKENDS
 from crossette.models.catalogue import DEFAULT
 from crossette.observability.tracing import TracingSettings
@@ -82,6 +83,7 @@ class Settings:
     server: ServerSettings = section(ServerSettings, Panel.NETWORK)
     http: HttpSettings = section(HttpSettings, Panel.LIMITS)
     accounts: AccountSettings = section(AccountSettings, Panel.KEYS)
+    responses: ResponsesSettings = section(ResponsesSettings, Panel.LIMITS)
     queue: QueueSettings = section(QueueSettings, Panel.LIMITS)
     loading: LoadingSettings = section(LoadingSettings, Panel.MODEL)
     origins: OriginSettings = section(OriginSettings, Panel.NETWORK)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from crossette.api.chat import prepare as prepare_chat
 from crossette.api.dialect import Dialect
 from crossette.api.endpoint import Call
+from crossette.api.responses.context import context_of
 from crossette.api.responses.fields import PASSED
 from crossette.api.responses.items import messages_of
 from crossette.api.responses.schema import Format, ResponsesRequest
@@ -49,14 +50,15 @@ class ResponsesChat(ChatRequest, kw_only=True, forbid_unknown_fields=True):
         return [replace(tool, param=path) for tool, path in zip(tools, paths, strict=True)], choice
 
 
-def chat_of(sent: ResponsesRequest, dialect: Dialect, *, skips_tools: bool = False) -> ResponsesChat:
+def chat_of(sent: ResponsesRequest, dialect: Dialect) -> ResponsesChat:
     """Raises InvalidRequest, naming the invalid field."""
     _check(sent, dialect)
-    tools = tools_of(sent.tools or (), skips_others=skips_tools)
+    context = context_of(sent)
+    tools = tools_of(sent.tools or (), skips_others=context.skips_tools)
     has_logprobs = LOGPROBS in (sent.include or ()) or bool(sent.top_logprobs)
     return ResponsesChat(
         **{name: getattr(sent, name) for name in PASSED},
-        messages=messages_of(sent.input, sent.instructions),
+        messages=messages_of(sent.input, sent.instructions, context.history),
         max_completion_tokens=sent.max_output_tokens,
         reasoning_effort=sent.reasoning.effort if sent.reasoning is not None else None,
         response_format=_response_format(sent.text.format if sent.text is not None else None),

@@ -58,13 +58,13 @@ class PartDone(_OfItem, kw_only=True, tag="response.content_part.done"):
     part: OutputText | ReasoningPart
 
 
-class TextDelta(_OfItem, kw_only=True, tag="response.output_text.delta"):
+class OutputTextDelta(_OfItem, kw_only=True, tag="response.output_text.delta"):
     content_index: int = 0
     delta: str
     logprobs: list[TokenLogprob] = []
 
 
-class TextDone(_OfItem, kw_only=True, tag="response.output_text.done"):
+class OutputTextDone(_OfItem, kw_only=True, tag="response.output_text.done"):
     content_index: int = 0
     text: str
     logprobs: list[TokenLogprob] = []
@@ -127,8 +127,8 @@ StreamEvent = (
     | ItemDone
     | PartAdded
     | PartDone
-    | TextDelta
-    | TextDone
+    | OutputTextDelta
+    | OutputTextDone
     | ReasoningDelta
     | ReasoningDone
     | SummaryPartAdded

@@ -77,6 +77,7 @@ RESPONSES = Table(
             engine="logprobs",
         ),
         "stream_options": Field("Options of a stream. Needs `stream`."),
+        "client_metadata": Field("What a client says of itself. It has no effect, and is not logged."),
         "store": refused(f"Keep the response, so that it can be continued and read again. {_STORED}", False),
         "previous_response_id": refused(f"Continue a stored response. {_STORED}"),
         "background": refused(f"Answer later. {_STORED}", False),

@@ -16,16 +16,18 @@ _MARK = "crossette:"
 """The start of `encrypted_content` once it is decoded: that of another service is different."""
 
 
-def messages_of(sent: str | Sequence[Item], instructions: str | None, path: str = "input") -> list[Message]:
-    """The messages. `path` is the field of the items in errors.
+def messages_of(sent: str | Sequence[Item], instructions: str | None, history: Sequence[Item] = ()) -> list[Message]:
+    """The messages. `history` has the items before the input.
 
     System messages at the start become one: most templates know only one, at the start. Reasoning, a message and the
     calls after it become one message, as a model writes them. Raises InvalidRequest, naming the invalid item.
     """
     items = [Item(role="user", content=sent)] if isinstance(sent, str) else sent
     builder = _Messages(instructions)
+    for item in history:
+        builder.add(item, "previous_response_id.")
     for index, item in enumerate(items):
-        builder.add(item, f"{path}[{index}].")
+        builder.add(item, f"input[{index}].")
     return builder.messages
 
 

@@ -67,13 +67,13 @@ class OpenMessage(OpenItem):
     def add(self, text: str, logprobs: list[TokenLogprob]) -> Iterator[ev.Event]:
         self._texts.append(text)
         self._logprobs += logprobs
-        yield ev.TextDelta(item_id=self.id, output_index=self.index, delta=text, logprobs=logprobs)
+        yield ev.OutputTextDelta(item_id=self.id, output_index=self.index, delta=text, logprobs=logprobs)
 
     def _begin_part(self) -> Iterator[ev.Event]:
         yield ev.PartAdded(item_id=self.id, output_index=self.index, part=OutputText(""))
 
     def _end_part(self) -> Iterator[ev.Event]:
-        yield ev.TextDone(item_id=self.id, output_index=self.index, text=self.text, logprobs=self._logprobs)
+        yield ev.OutputTextDone(item_id=self.id, output_index=self.index, text=self.text, logprobs=self._logprobs)
         yield ev.PartDone(item_id=self.id, output_index=self.index, part=self._part())
 
 

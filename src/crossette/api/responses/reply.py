@@ -18,7 +18,7 @@ from crossette.api.responses.output import Output, OutputOptions
 from crossette.api.responses.schema import ResponsesRequest
 from crossette.api.schema.answer import Head
 from crossette.api.schema.logprobs import ContentLogprobs, TokenLogprob, logprobs_body
-from crossette.api.wire import Wire
+from crossette.api.wire import Wire, error_body
 from crossette.errors import InvalidRequest, RetryLater, ServingError
 from crossette.generation.answer import DeltaSource
 from crossette.text.token_offsets import TokenText
@@ -147,4 +147,4 @@ def _error_event(error: ServingError, dialect: Dialect, request_id: str) -> ev.E
     return ev.ErrorEvent(code=code, message=error.message, param=error.param)
 
 
-WIRE = Wire(_error_event)
+WIRE = Wire(error_body, error_event=_error_event)

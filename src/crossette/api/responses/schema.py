@@ -143,6 +143,8 @@ class ResponsesRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     user: str | None = None
     safety_identifier: str | None = None
     metadata: dict[str, str] | None = None
+    # without effect
+    client_metadata: Unused = None
     # refused
     store: Refused = None
     previous_response_id: Refused = None
