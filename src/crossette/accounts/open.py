@@ -12,6 +12,7 @@ from crossette.accounts.database.authenticator import KeyAuthenticator
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.keys import Keys
 from crossette.accounts.database.ledger_writer import DatabaseLedger
+from crossette.accounts.database.responses import DatabaseResponses
 from crossette.accounts.prices import parse_prices
 from crossette.accounts.settings import AccountSettings
 from crossette.errors import ConfigError, DatabaseError
@@ -25,11 +26,15 @@ class Accounts:
 
     access: KeyAuthenticator
     ledger: DatabaseLedger
+    responses: DatabaseResponses | None = None
+    """None if responses are not stored."""
 
 
 @contextmanager
-def open_accounts(settings: AccountSettings, *, allow_anonymous: bool = False) -> Iterator[Accounts]:
-    """Open the database. On exit, write the waiting ledger rows.
+def open_accounts(
+    settings: AccountSettings, *, allow_anonymous: bool = False, store_responses: timedelta | None = None
+) -> Iterator[Accounts]:
+    """Open the database. On exit, write the waiting ledger rows. Responses are stored for `store_responses`.
 
     Raises ConfigError if keys may exist but cannot be read: a disk error must not disable authentication.
     """
@@ -39,16 +44,30 @@ def open_accounts(settings: AccountSettings, *, allow_anonymous: bool = False) -
     accounts = Accounts(
         KeyAuthenticator(Keys(database), allow_anonymous=allow_anonymous),
         DatabaseLedger(database, prices, keeps_content=settings.log_content, keep=keep),
+        DatabaseResponses(database, store_responses) if store_responses else None,
     )
     _load(accounts, database)
+    _purge_responses(database)
     accounts.access.start()
     accounts.ledger.start()
+    if accounts.responses is not None:
+        accounts.responses.start()
     try:
         yield accounts
     finally:
+        if accounts.responses is not None:
+            accounts.responses.close()
         accounts.access.close()
         accounts.ledger.close()
         database.close()
+
+
+def _purge_responses(database: Database) -> None:
+    """Delete expired responses, also those that a server that stored them left to one that does not."""
+    try:
+        DatabaseResponses(database, timedelta()).purge()
+    except DatabaseError as error:
+        log.warning("Can't delete expired responses: %s", error)
 
 
 def _load(accounts: Accounts, database: Database) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from crossette.api.schema.rerank import RerankRequest
 
 _KEY = "crossette.exchange"
+ANSWER_ID = "crossette.answer_id"
+"""In the scope of a request that this server makes itself: the id of its answer."""
 _ID_PREFIXES = {
     "/chat/completions": "chatcmpl-",
     "/completions": "cmpl-",
@@ -68,7 +70,7 @@ class Exchange:
         self.path, self.path_model = canonical_path(self.sent_path)
         """The path without doubled parts, and the model that an older path names; "" for none."""
         self.headers = Headers(scope=scope)
-        self.answer_id = _answer_id(self.path)
+        self.answer_id: str = scope.get(ANSWER_ID) or _answer_id(self.path)
         """The `id` in the body of an answer."""
         self.request_id = _caller_id(self.headers) or self.answer_id
         """Sent in `x-request-id` and in errors, and logged."""

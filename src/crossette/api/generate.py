@@ -57,6 +57,8 @@ async def create(
     model = services.models.only(exchange.caller.models).find(body.model)
     check_generates(model, f"{dialect.prefix}/embeddings")
     exchange.model = model.name
+    if endpoint.defer is not None and (deferred := await endpoint.defer(sent, request, services, dialect)) is not None:
+        return deferred
     given = sent, body, endpoint, services, dialect, admission, exchange, timings
     run: Run[SentT, BodyT]
     if isinstance(model, RemoteModel):

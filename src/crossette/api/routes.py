@@ -27,8 +27,17 @@ from crossette.api.pull import pull_model
 from crossette.api.responses.body import chat_of, names
 from crossette.api.responses.body import prepare as prepare_response
 from crossette.api.responses.context import load
+from crossette.api.responses.deferred import defer
 from crossette.api.responses.reply import WIRE, ResponsesReply
 from crossette.api.responses.schema import ResponsesRequest
+from crossette.api.responses.stored import (
+    cancel_response,
+    count_input_tokens,
+    delete_response,
+    list_input_items,
+    list_responses,
+    retrieve_response,
+)
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.services import Services
@@ -44,7 +53,9 @@ Handler = Callable[[Request, Services, Dialect], Awaitable[Response]]
 
 COMPLETIONS = Endpoint("/completions", CompletionRequest, as_sent, completions.prepare, completions.CompletionReply)
 CHAT = Endpoint("/chat/completions", ChatRequest, as_sent, chat.prepare, chat.ChatReply)
-RESPONSES = Endpoint("/responses", ResponsesRequest, chat_of, prepare_response, ResponsesReply, WIRE, names, load)
+RESPONSES = Endpoint(
+    "/responses", ResponsesRequest, chat_of, prepare_response, ResponsesReply, WIRE, names, load, defer
+)
 GENERATING: Mapping[str, Endpoint[Any, Any]] = {
     endpoint.path: endpoint for endpoint in (COMPLETIONS, CHAT, RESPONSES, MESSAGES)
 }
@@ -53,6 +64,7 @@ EMBEDDING: Mapping[str, Create] = {"/embeddings": create_embeddings, "/rerank": 
 """Endpoints of embedding models. Their requests are charged too."""
 COUNTED: Mapping[str, Handler] = {
     "/messages/count_tokens": count_message_tokens,
+    "/responses/input_tokens": partial(count_input_tokens, endpoint=RESPONSES),
     "/tokenize": tokenize,
     "/detokenize": detokenize,
     "/apply-template": apply_template,
@@ -114,8 +126,16 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
     def of_services(endpoint: Callable[..., Awaitable[Response]]) -> partial[Awaitable[Response]]:
         return partial(endpoint, services=services, dialect=dialect)
 
+    def of_responses(endpoint: Callable[..., Awaitable[Response]]) -> partial[Awaitable[Response]]:
+        return partial(endpoint, services=services)
+
     return [
         *(Route(prefix + path, handler, methods=["POST"]) for path, handler in limited.items()),
+        Route(f"{prefix}/responses", of_responses(list_responses)),
+        Route(f"{prefix}/responses/{{response_id}}", of_responses(retrieve_response)),
+        Route(f"{prefix}/responses/{{response_id}}", of_responses(delete_response), methods=["DELETE"]),
+        Route(f"{prefix}/responses/{{response_id}}/cancel", of_responses(cancel_response), methods=["POST"]),
+        Route(f"{prefix}/responses/{{response_id}}/input_items", of_responses(list_input_items)),
         Route(f"{prefix}/usage", partial(report_usage, reader=services.usage)),
         Route(f"{prefix}/models", of_models(list_models)),
         Route(f"{prefix}/models/pull", of_services(pull_model), methods=["POST"]),

@@ -1,4 +1,4 @@
-"""The tables: keys, one row per request, and daily totals.
+"""The tables: keys, one row per request, daily totals, and stored responses.
 
 Migrations produce exactly these tables (tests/accounts/database/test_database.py).
 """
@@ -100,4 +100,18 @@ days = Table(
     Column("completion_tokens", BigInteger, nullable=False),
     Column("reasoning_tokens", BigInteger, nullable=False),
     Column("cost", Float),
+)
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("key_id", String, nullable=False),
+    Column("previous_id", String),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("input", Text, nullable=False),  # JSON
+    Column("response", Text, nullable=False),  # JSON
+    Index("responses_owner", "key_id", "created_at"),
+    Index("responses_expiry", "expires_at"),
 )

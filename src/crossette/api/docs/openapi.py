@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -25,6 +26,7 @@ from crossette.api.puller import PullEvent
 from crossette.api.responses import events as response_events
 from crossette.api.responses.answer import Response
 from crossette.api.responses.schema import ResponsesRequest
+from crossette.api.responses.stored import InputItemList, InputTokens, ResponseDeleted, ResponseList
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
 from crossette.api.schema.embeddings import EmbeddingList, EmbeddingRequest
@@ -79,6 +81,10 @@ _ANSWERS = (
     Ranking,
     Response,
     *get_args(response_events.StreamEvent),
+    ResponseList,
+    ResponseDeleted,
+    InputItemList,
+    InputTokens,
     ModelList,
     ModelEntry,
     UsageReport,
@@ -128,19 +134,30 @@ class _Operation:
     """Query parameters: description, pattern and example of each."""
     needs_body: bool = True
     """Whether a body that it can have is required, as is a model's name in it."""
+    is_command: bool = False
+    """Whether it is a POST without a body."""
+    is_deletion: bool = False
     events: Sequence[type] = ()
     """The named events of its stream."""
     wire: ErrorFormat = ERRORS
 
     @property
     def method(self) -> str:
-        return "post" if self.body else "get"
+        if self.is_deletion:
+            return "delete"
+        return "post" if self.body or self.is_command else "get"
 
 
 _USAGE_QUERY = {
     "group_by": ("Group by a comma-separated list of key, model and day.", GROUP_BY_PATTERN, "key,day"),
     "since": ("Count requests since this time, or since this long ago.", MOMENT_PATTERN, "7d"),
 }
+
+_PAGE = {
+    "limit": ("How many objects the page has at most.", "^([1-9][0-9]?|100)$", "20"),
+    "after": ("The id of the last object of the page before.", "", "resp_1"),
+}
+_STORED = (Unsupported, NotFound, *_ANYWHERE)
 
 _GENERATING = tuple(kind for kind in _kinds(ServingError) if kind not in _OTHERS)
 
@@ -222,6 +239,48 @@ IN_EACH_DIALECT = (
         ResponsesRequest,
         events=get_args(response_events.StreamEvent),
         example={"input": "What is the capital of France?"},
+    ),
+    _Operation(
+        "listResponses",
+        "/responses",
+        "List the stored responses of the key, newest first.",
+        ResponseList,
+        (InvalidRequest, *_STORED),
+        query=_PAGE,
+    ),
+    _Operation(
+        "countInputTokens",
+        "/responses/input_tokens",
+        "Count the tokens of the prompt that a response would have.",
+        InputTokens,
+        _GENERATING,
+        ResponsesRequest,
+        example={"input": "What is the capital of France?"},
+    ),
+    _Operation("retrieveResponse", "/responses/{response_id}", "Retrieve a stored response.", Response, _STORED),
+    _Operation(
+        "deleteResponse",
+        "/responses/{response_id}",
+        "Delete a stored response.",
+        ResponseDeleted,
+        _STORED,
+        is_deletion=True,
+    ),
+    _Operation(
+        "cancelResponse",
+        "/responses/{response_id}/cancel",
+        "Cancel a response that runs in the background.",
+        Response,
+        (InvalidRequest, *_STORED),
+        is_command=True,
+    ),
+    _Operation(
+        "listInputItems",
+        "/responses/{response_id}/input_items",
+        "List the input items of a stored response.",
+        InputItemList,
+        (InvalidRequest, *_STORED),
+        query={**_PAGE, "order": ("Oldest or newest first.", "^(asc|desc)$", "desc")},
     ),
     _Operation("listModels", "/models", "List the models and their aliases.", ModelList),
     _Operation("retrieveModel", "/models/{name}", "Retrieve a model.", ModelEntry, (ModelNotFound, *_ANYWHERE)),
@@ -311,7 +370,8 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
     }
     for dialect in dialects:
         for operation in IN_EACH_DIALECT:
-            paths[dialect.prefix + operation.path] = {operation.method: _described(operation, dialect, model_names)}
+            methods = paths.setdefault(dialect.prefix + operation.path, {})
+            methods[operation.method] = _described(operation, dialect, model_names)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -372,8 +432,14 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
         schema = {"type": "string", "minLength": 1, "examples": names}
         named = {"name": "name", "in": "path", "required": True, "description": "A model name or an alias."}
         described["parameters"] = [{**named, "schema": schema}]
+    for name in re.findall("{([a-z]+_id)}", operation.path):
+        schema = {"type": "string", "minLength": 1}
+        of_id = {"name": name, "in": "path", "required": True, "description": "The id of the object."}
+        described["parameters"] = [{**of_id, "schema": schema}]
     if operation.query:
-        described["parameters"] = [_parameter(name, *details) for name, details in operation.query.items()]
+        described["parameters"] = described.get("parameters", []) + [
+            _parameter(name, *details) for name, details in operation.query.items()
+        ]
     if operation.body:
         named = {"model": next(iter(names), "model")} if operation.needs_body else {}
         body = {"schema": ref(operation.body), "example": {**named, **(operation.example or {})}}

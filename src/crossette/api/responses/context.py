@@ -8,10 +8,12 @@ from typing import Any
 
 from starlette.requests import Request
 
-from crossette.api.exchange import Exchange
+from crossette.api.exchange import ANSWER_ID, Exchange
+from crossette.api.responses.keeper import Keeper, history_of, records_of, referred
 from crossette.api.responses.schema import Item, ResponsesRequest
 from crossette.api.responses.tools import tools_of
 from crossette.api.services import Services
+from crossette.errors import InvalidRequest, Unsupported
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,8 @@ class Context:
     history: list[Item] = field(default_factory=list)
     """The items of the stored responses that the request continues."""
     skips_tools: bool = False
+    keeper: Keeper | None = None
+    """Stores the response; None if it is not stored."""
 
 
 class LoadedRequest(ResponsesRequest, kw_only=True, forbid_unknown_fields=True):
@@ -37,11 +41,62 @@ def context_of(sent: ResponsesRequest) -> Context:
 
 
 async def load(sent: ResponsesRequest, request: Request, services: Services) -> ResponsesRequest:
-    """Complete a request. Raises InvalidRequest for what the settings of the server do not allow."""
-    skips_tools = services.responses.skips_builtin_tools
-    if skips_tools and (skipped := tools_of(sent.tools or (), skips_others=True).skipped):
-        listed = ", ".join(skipped)
-        Exchange.of(request.scope).notes["x-crossette-skipped-tools"] = listed
-        log.info("x-crossette-skipped-tools: %s", listed)
+    """Complete a request. Raises InvalidRequest for what the server does not allow, and NotFound."""
+    exchange, service = Exchange.of(request.scope), services.responses
+    if service.skips_builtin_tools:
+        _name_skipped(sent, exchange)
     fields = {name: getattr(sent, name) for name in sent.__struct_fields__}
-    return LoadedRequest(**fields, context=Context(skips_tools=skips_tools))
+    store, key_id = service.store, exchange.caller.id
+    if store is None:
+        _refuse_stored(sent)
+        return LoadedRequest(**fields, context=Context(skips_tools=service.skips_builtin_tools))
+    _check_background(sent)
+    if isinstance(sent.input, list):
+        fields["input"] = await referred(store, key_id, sent.input)
+    keeper = None
+    if sent.store is not False:
+        records = records_of(fields["input"], exchange.answer_id)
+        keeper = Keeper(
+            store,
+            key_id,
+            sent.previous_response_id,
+            records,
+            is_required=sent.store is True,
+            is_background=ANSWER_ID in request.scope,
+        )
+    history = await history_of(store, key_id, sent.previous_response_id)
+    return LoadedRequest(**fields, context=Context(history, service.skips_builtin_tools, keeper))
+
+
+def _name_skipped(sent: ResponsesRequest, exchange: Exchange) -> None:
+    if skipped := tools_of(sent.tools or (), skips_others=True).skipped:
+        listed = ", ".join(skipped)
+        exchange.notes["x-crossette-skipped-tools"] = listed
+        log.info("x-crossette-skipped-tools: %s", listed)
+
+
+def _refuse_stored(sent: ResponsesRequest) -> None:
+    """Raise Unsupported for what needs stored responses."""
+    for name in ("store", "background", "previous_response_id"):
+        if getattr(sent, name):
+            raise not_stored(name)
+    for index, item in enumerate(sent.input if isinstance(sent.input, list) else ()):
+        if item.type == "item_reference":
+            raise not_stored(f"input[{index}].type")
+
+
+def not_stored(param: str) -> Unsupported:
+    return Unsupported(
+        f"'{param}' needs stored responses, and this server stores none: that is its setting --store-responses. Leave "
+        "it out, and send the whole conversation as input, with store: false.",
+        param=param,
+    )
+
+
+def _check_background(sent: ResponsesRequest) -> None:
+    if not sent.background:
+        return
+    if sent.stream:
+        raise Unsupported("A response in the background cannot be streamed. Retrieve it by its id.", param="stream")
+    if sent.store is False:
+        raise InvalidRequest("A response in the background must be stored: leave out store: false.", param="store")

@@ -23,6 +23,7 @@ def new_response(head: Head, sent: ResponsesRequest, dialect: Dialect, sampling:
         model=head.model,
         output=[],
         instructions=sent.instructions,
+        previous_response_id=sent.previous_response_id,
         max_output_tokens=sent.max_output_tokens,
         max_tool_calls=sent.max_tool_calls,
         parallel_tool_calls=sent.parallel_tool_calls is not False,

@@ -78,9 +78,15 @@ RESPONSES = Table(
         ),
         "stream_options": Field("Options of a stream. Needs `stream`."),
         "client_metadata": Field("What a client says of itself. It has no effect, and is not logged."),
-        "store": refused(f"Keep the response, so that it can be continued and read again. {_STORED}", False),
-        "previous_response_id": refused(f"Continue a stored response. {_STORED}"),
-        "background": refused(f"Answer later. {_STORED}", False),
+        "store": Field(
+            f"Keep the response, so that it can be continued and retrieved. {_STORED}",
+            default=Description("true with `--store-responses`, else false"),
+        ),
+        "previous_response_id": Field(f"Continue a stored response. Its `instructions` do not apply. {_STORED}"),
+        "background": Field(
+            f"Answer at once with the response as it is queued, to be retrieved later. Cannot be streamed. {_STORED}",
+            default=False,
+        ),
         "background_options": refused(
             "When a background response runs: at once.", {}, {"completion_window": "soonest"}
         ),

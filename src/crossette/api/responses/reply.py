@@ -13,6 +13,7 @@ from crossette.api.extras import Extras
 from crossette.api.responses import events as ev
 from crossette.api.responses.answer import IncompleteDetails, Response, ResponseFailure, response_usage
 from crossette.api.responses.body import ENCRYPTED
+from crossette.api.responses.context import context_of
 from crossette.api.responses.echo import new_response
 from crossette.api.responses.output import Output, OutputOptions
 from crossette.api.responses.schema import ResponsesRequest
@@ -44,6 +45,7 @@ class ResponsesReply(Reply):
         """None until its first event."""
         self._output: Output | None = None
         self._num_events = 0
+        self._keeper = context_of(sent).keeper
 
     async def chunks(self, answer: DeltaSource) -> AsyncGenerator[ev.Event, None]:
         async with aclosing(self._events(answer)) as events:
@@ -77,7 +79,7 @@ class ResponsesReply(Reply):
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
                 if self._response is None or self._output is None:
-                    self._response = new_response(self._head, self._sent, self._dialect, answer.sampling)
+                    self._response = await self._begin(answer)
                     self._output = Output(self._head.id.removeprefix(ID_PREFIX), self._options(answer))
                     yield ev.ResponseCreated(response=self._response)
                     yield ev.ResponseInProgress(response=self._response)
@@ -89,7 +91,17 @@ class ResponsesReply(Reply):
         if self._response is None or self._output is None:
             raise RuntimeError("An answer ended without a delta.")
         for event in self._end(self._response, self._output, reason, answer):
+            if self._keeper is not None and isinstance(event, ev.ResponseCompleted | ev.ResponseIncomplete):
+                await self._keeper.save(event.response)  # before the client can continue it
             yield event
+
+    async def _begin(self, answer: DeltaSource) -> Response:
+        response = new_response(self._head, self._sent, self._dialect, answer.sampling)
+        response.store = self._keeper is not None
+        if self._keeper is not None and self._keeper.is_background:
+            response.background = True
+            await self._keeper.save(response)
+        return response
 
     def _end(
         self, response: Response, output: Output, reason: FinishReason | None, answer: DeltaSource

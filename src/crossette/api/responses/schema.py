@@ -100,6 +100,9 @@ class ResponsesRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     truncation: Literal["auto", "disabled"] | None = None
     include: list[str] | None = None
     top_logprobs: int | None = None
+    store: bool | None = None
+    previous_response_id: str | None = None
+    background: bool | None = None
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
     # as in a chat
@@ -146,9 +149,6 @@ class ResponsesRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     # without effect
     client_metadata: Unused = None
     # refused
-    store: Refused = None
-    previous_response_id: Refused = None
-    background: Refused = None
     background_options: Refused = None
     conversation: Refused = None
     context_management: Refused = None
