@@ -26,9 +26,12 @@ class Weather(BaseModel):
     city: str
 
 
+TOOL = pydantic_function_tool(Weather, name="weather")
+"""As `parse` and `stream` take it."""
+
+
 def tool():
-    function = pydantic_function_tool(Weather, name="weather")["function"]
-    return {"type": "function", **function}
+    return {"type": "function", **TOOL["function"]}
 
 
 def sync(base_url):
@@ -38,7 +41,7 @@ def sync(base_url):
     with responses.stream(**say) as stream:
         kinds = [event.type for event in stream]
         streamed = stream.get_final_response()
-    with responses.stream(model="fake", input=CALL, tools=[tool()]) as stream:
+    with responses.stream(model="fake", input=CALL, tools=[TOOL]) as stream:
         called = stream.get_final_response().output[0]
     parsed = responses.parse(model="fake", input=PLACE, text_format=Place)
     return {
