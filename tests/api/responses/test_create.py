@@ -317,3 +317,14 @@ def test_an_input_that_is_too_long_is_rejected_or_loses_its_oldest_turns(prefix:
         assert raw["output"][0]["content"][0]["text"] == "Hello"
         assert raw["usage"]["input_tokens"] <= 248
         assert refusal(api, prefix, input="x" * 300, truncation="auto")[:2] == (400, "input")
+
+
+def test_what_is_only_checked_is_named_by_its_path_here(api: ApiServer, prefix: str) -> None:
+    schema = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+    tool = {**ADD, "parameters": {"type": "object", "properties": {"a": schema}}}
+    sent = {"model": "fake", "input": say("[1]"), "tools": [{**ADD, "name": "other"}, tool]}
+    text = {"format": {"type": "json_schema", "name": "n", "schema": schema}}
+
+    answer = api.post(f"{prefix}/responses", {**sent, "text": text})
+    checked = answer.headers["x-crossette-checked"]
+    assert checked == "text.format.schema/uniqueItems, tools[1].parameters/properties/a/uniqueItems"

@@ -54,3 +54,16 @@ def test_without_the_setting_they_are_rejected_by_name(prefix: str, index: int) 
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "tools[1].type")
     assert OTHERS[index]["type"] in answer.json()["error"]["message"]
+
+
+def test_a_type_that_is_no_name_cannot_break_the_header(prefix: str) -> None:
+    kinds: list[Any] = ["a\r\nset-cookie: b", "é", "x" * 5000, {"a": 1}, 5, *(f"kind {index}" for index in range(50))]
+    tools = [{"type": kind} for kind in kinds]
+    with serving(responses=ResponsesService(skips_builtin_tools=True)) as api:
+        answer = api.post(f"{prefix}/responses", {"model": "fake", "input": "Hi", "tools": tools})
+
+    assert answer.status_code == 200
+    assert "set-cookie" not in answer.headers
+    value = answer.headers["x-crossette-skipped-tools"]
+    assert value.startswith("a%0D%0Aset-cookie: b, %C3%A9, ")
+    assert len(value) < 1000

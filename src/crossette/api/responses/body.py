@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 
 from crossette.api.chat import prepare as prepare_chat
 from crossette.api.dialect import Dialect
@@ -14,10 +15,11 @@ from crossette.api.responses.items import messages_of
 from crossette.api.responses.schema import Format, ResponsesRequest
 from crossette.api.responses.tools import chat_tools, tools_of
 from crossette.api.schema.chat import ChatRequest
-from crossette.api.schema.response_format import ResponseFormat
+from crossette.api.schema.response_format import OutputFormatBuilder, ResponseFormat
 from crossette.api.schema.table import check_limits, refuse_unsupported
 from crossette.engine import Engine
 from crossette.errors import InvalidRequest, Unsupported, missing
+from crossette.text import output_format
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 
 LOGPROBS = "message.output_text.logprobs"
@@ -37,6 +39,19 @@ _UNTIL_IT_FITS = sys.maxsize
 """The limit of the prompt with `truncation: auto`, until the model's window is known."""
 _RESERVED = 8
 """With `truncation: auto` and no limit of the answer, one part in eight of the window is left for it."""
+
+
+class TextFormat(ResponseFormat, kw_only=True, forbid_unknown_fields=True):
+    """A response format. Its errors have the paths of `text.format`."""
+
+    def builder(self) -> OutputFormatBuilder | None:
+        if self.grammar is not None:
+            return partial(output_format.gbnf, self.grammar, "text.format.grammar")
+        if (found := self.schema_sent()) is not None:
+            schema, wrapper = found
+            strict = wrapper.get("strict") is True
+            return partial(output_format.json_schema, schema, "text.format.schema", strict=strict)
+        return partial(output_format.json_object, "text.format") if self.type == "json_object" else None
 
 
 class ResponsesChat(ChatRequest, kw_only=True, forbid_unknown_fields=True):
@@ -115,7 +130,7 @@ def _check_text(sent: ResponsesRequest) -> None:
         raise InvalidRequest(f"text.format and {other} both set the output format: send one of them.", param=other)
 
 
-def _response_format(sent: Format | None) -> ResponseFormat | None:
+def _response_format(sent: Format | None) -> TextFormat | None:
     """The format in the notation of a chat. Raises InvalidRequest for a schema or a grammar of another type."""
     if sent is None:
         return None
@@ -128,17 +143,16 @@ def _response_format(sent: Format | None) -> ResponseFormat | None:
     if own is not None and getattr(sent, own) is None:
         raise missing(f"text.format.{own}")
     if sent.type != "json_schema":
-        return ResponseFormat(type=sent.type, grammar=sent.grammar)
+        return TextFormat(type=sent.type, grammar=sent.grammar)
     given = {"name": sent.name, "description": sent.description, "strict": sent.strict}
     wrapper = {"schema": sent.schema, **{name: value for name, value in given.items() if value is not None}}
-    return ResponseFormat(type="json_schema", json_schema=wrapper)
+    return TextFormat(type="json_schema", json_schema=wrapper)
 
 
 def names(path: str) -> str:
     """The path of a field in a request to /responses, from the path in a chat."""
-    for prefix in ("response_format.json_schema.", "response_format."):
-        if path.startswith(prefix):
-            return f"text.format.{path.removeprefix(prefix)}".replace("text.format.json_schema", "text.format")
+    if path.startswith("response_format."):
+        return f"text.format.{path.removeprefix('response_format.')}"
     return _NAMES.get(path, path)
 
 

@@ -12,6 +12,7 @@ from crossette.api.exchange import ANSWER_ID, Exchange
 from crossette.api.responses.keeper import Keeper, history_of, records_of, referred
 from crossette.api.responses.schema import Item, ResponsesRequest
 from crossette.api.responses.tools import tools_of
+from crossette.api.schema_headers import listed
 from crossette.api.services import Services
 from crossette.errors import InvalidRequest, Unsupported
 
@@ -70,9 +71,9 @@ async def load(sent: ResponsesRequest, request: Request, services: Services) -> 
 
 def _name_skipped(sent: ResponsesRequest, exchange: Exchange) -> None:
     if skipped := tools_of(sent.tools or (), skips_others=True).skipped:
-        listed = ", ".join(skipped)
-        exchange.notes["x-crossette-skipped-tools"] = listed
-        log.info("x-crossette-skipped-tools: %s", listed)
+        value = listed(skipped)
+        exchange.notes["x-crossette-skipped-tools"] = value
+        log.info("x-crossette-skipped-tools: %s", value)
 
 
 def _refuse_stored(sent: ResponsesRequest) -> None:

@@ -15,6 +15,9 @@ from crossette.api.schema.tools import Function, ToolSent
 from crossette.api.schema.validation_errors import explain
 from crossette.errors import InvalidRequest, Unsupported, missing
 
+_MAX_KIND = 64
+"""Characters of a tool's type that an error or a header repeats."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tools:
@@ -46,8 +49,8 @@ def tools_of(sent: Sequence[dict[str, Any]], *, skips_others: bool) -> Tools:
             tools.indices.append(index)
         elif not skips_others:
             raise _not_run(kind, path)
-        elif str(kind) not in tools.skipped:
-            tools.skipped.append(str(kind))
+        elif (name := str(kind)[:_MAX_KIND]) not in tools.skipped:
+            tools.skipped.append(name)
     return tools
 
 
@@ -80,8 +83,8 @@ def _function(sent: dict[str, Any], path: str) -> FunctionTool:
 
 def _not_run(kind: object, path: str) -> Unsupported:
     return Unsupported(
-        f"'{path}.type' is {str(kind)[:64]!r}: this server has no tools of its own, and only tools of type 'function' "
-        "are supported. Leave it out.",
+        f"'{path}.type' is {str(kind)[:_MAX_KIND]!r}: this server has no tools of its own, and only tools of type "
+        "'function' are supported. Leave it out.",
         param=f"{path}.type",
         hint="--skip-builtin-tools leaves such tools out of every request",
     )
