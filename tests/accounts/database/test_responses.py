@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -28,14 +27,6 @@ def stored(name: str, key: str = "k", at: int = 0, size: int = 2) -> StoredRespo
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    migrated = Database(f"sqlite:///{tmp_path}/crossette.db")
-    migrated.migrate()
-    yield migrated
-    migrated.close()
 
 
 @pytest.fixture(params=["memory", "database", "both"])
