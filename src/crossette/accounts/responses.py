@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -25,6 +25,8 @@ class StoredResponse:
     """Its own input items, as a JSON list."""
     response: bytes
     """The response, as JSON."""
+    alive_until: datetime | None = None
+    """Of a response that is not finished: its server works on it, unless this time has passed."""
 
     @property
     def size(self) -> int:
@@ -39,6 +41,9 @@ class ResponseStore(Protocol):
 
     def find(self, key_id: str, response_id: str) -> StoredResponse | None:
         """A response of this key; None if there is none, or no longer."""
+
+    def keep_alive(self, response_id: str, until: datetime) -> None:
+        """Set `alive_until` of a response that is not finished."""
 
     def delete(self, key_id: str, response_id: str) -> bool:
         """Delete a response of this key. Returns whether there was one."""
@@ -67,6 +72,11 @@ class MemoryResponses:
         self._expire()
         found = self._rows.get(response_id)
         return found if found is not None and found.key_id == key_id else None
+
+    def keep_alive(self, response_id: str, until: datetime) -> None:
+        found = self._rows.get(response_id)
+        if found is not None and found.alive_until is not None:
+            self._rows[response_id] = replace(found, alive_until=until)
 
     def delete(self, key_id: str, response_id: str) -> bool:
         found = self.find(key_id, response_id)
@@ -104,6 +114,10 @@ class ResponsesByCaller:
 
     def find(self, key_id: str, response_id: str) -> StoredResponse | None:
         return self._store(key_id).find(key_id, response_id)
+
+    def keep_alive(self, response_id: str, until: datetime) -> None:
+        for store in (self.of_keys, self.of_others):
+            store.keep_alive(response_id, until)
 
     def delete(self, key_id: str, response_id: str) -> bool:
         return self._store(key_id).delete(key_id, response_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -104,3 +105,13 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.latest("k", 9) == []
     store.save(stored("small", at=11))
     assert [row.id for row in store.latest("k", 9)] == ["small"]
+
+
+def test_only_an_unfinished_response_is_kept_alive(store: ResponseStore) -> None:
+    later = START + KEEP
+    store.save(replace(stored("running"), alive_until=START))
+    store.save(stored("ended"))
+    for name in ("running", "ended", "none"):
+        store.keep_alive(name, later)
+
+    assert [row.alive_until for row in (store.find("k", "running"), store.find("k", "ended")) if row] == [later, None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from crossette.accounts.database.database import Database
 from crossette.accounts.database.responses import DatabaseResponses
 from crossette.accounts.responses import MemoryResponses, ResponsesByCaller
 from crossette.api.guards.admission import AdmissionController
+from crossette.api.responses import keeper
 from crossette.api.responses.service import ResponsesService
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.testing.fake_engine import FakeEngine
@@ -309,6 +310,46 @@ def test_the_background_has_the_limits_and_the_ledger_of_its_key(prefix: str) ->
     used = {entry.id: entry.usage.total_tokens for entry in ledger.entries if entry.key_id == "id of ann"}
     assert used[raw["id"]] == done["usage"]["total_tokens"]
     assert sum(used.values()) == used[raw["id"]]
+
+
+def test_a_response_of_a_server_that_was_killed_has_failed(
+    create: Callable[..., Any], stored: ApiServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here nothing tells any more that it is worked on."""
+    monkeypatch.setattr(keeper, "LEASE", timedelta(seconds=-1))
+    stored.engine.pause()
+    raw = create(input=say("one"), background=True)
+    found = stored.get(f"{prefix}/responses/{raw['id']}").json()
+    (listed,) = stored.get(f"{prefix}/responses").json()["data"]
+    stored.engine.resume()
+
+    assert (raw["status"], found["status"], found["error"]["code"]) == ("queued", "failed", "server_error")
+    assert listed == found
+
+
+def test_a_response_in_the_background_is_kept_alive(
+    create: Callable[..., Any],
+    stored: ApiServer,
+    database: Database,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keeper, "LEASE", timedelta(seconds=0.3))
+    stored.engine.pause()
+    raw = create("ann", input=say("one"), background=True)
+
+    def alive_until() -> datetime:
+        row = DatabaseResponses(database, KEEP).find(CALLERS["ann"].id, raw["id"])
+        assert row is not None
+        assert row.alive_until is not None
+        return row.alive_until
+
+    first, end = alive_until(), time.monotonic() + LIMIT_S
+    while alive_until() == first:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    stored.engine.resume()
+    assert ended(stored, f"{prefix}/responses/{raw['id']}", key("ann"))["id"] == raw["id"]
 
 
 # --- what stays out of the log ---

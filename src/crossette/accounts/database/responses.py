@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select
+from sqlalchemy import Row, delete, insert, select, update
 
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.tables import responses
@@ -49,6 +49,7 @@ class DatabaseResponses:
             "previous_id": stored.previous_id,
             "created_at": stored.created_at,
             "expires_at": stored.created_at + self._keep,
+            "alive_until": stored.alive_until,
             "input": stored.input.decode(),
             "response": stored.response.decode(),
         }
@@ -63,6 +64,11 @@ class DatabaseResponses:
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else _stored(row)
+
+    def keep_alive(self, response_id: str, until: datetime) -> None:
+        query = update(responses).where(responses.c.id == response_id, responses.c.alive_until.is_not(None))
+        with self._database.write() as connection:
+            connection.execute(query.values(alive_until=until))
 
     def delete(self, key_id: str, response_id: str) -> bool:
         query = delete(responses).where(responses.c.id == response_id, responses.c.key_id == key_id)
@@ -100,5 +106,11 @@ class DatabaseResponses:
 
 def _stored(row: Row[Any]) -> StoredResponse:
     return StoredResponse(
-        row.id, row.key_id, row.previous_id, row.created_at, row.input.encode(), row.response.encode()
+        row.id,
+        row.key_id,
+        row.previous_id,
+        row.created_at,
+        row.input.encode(),
+        row.response.encode(),
+        row.alive_until,
     )

@@ -110,6 +110,7 @@ responses = Table(
     Column("previous_id", String),
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
+    Column("alive_until", Moment),  # of one that is not finished, unless the server says so again
     Column("input", Text, nullable=False),  # JSON
     Column("response", Text, nullable=False),  # JSON
     Index("responses_owner", "key_id", "created_at"),

@@ -22,6 +22,8 @@ _LEFT_OUT = (b"content-length", b"content-encoding", b"content-type", b"accept-e
 
 Failed = Callable[[str, str], Awaitable[None]]
 """Called with the status of a response that did not complete, and the reason."""
+Alive = Callable[[], Awaitable[None]]
+"""Runs as long as a response is generated."""
 
 
 class BackgroundRuns:
@@ -31,11 +33,11 @@ class BackgroundRuns:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
 
-    def start(self, response_id: str, app: ASGIApp, scope: Scope, body: bytes, failed: Failed) -> None:
-        """Generate a response. Raises Overloaded if too many run."""
+    def start(self, response_id: str, app: ASGIApp, scope: Scope, body: bytes, failed: Failed, alive: Alive) -> None:
+        """Generate a response, while `alive` runs. Raises Overloaded if too many run."""
         if len(self._tasks) >= MAX_RUNS:
             raise Overloaded(f"{MAX_RUNS} responses run in the background. Retry later.", retry_after=10.0)
-        run = self._run(response_id, app, _inner(scope, response_id), body, failed)
+        run = self._run(response_id, app, _inner(scope, response_id), body, failed, alive)
         self._tasks[response_id] = task = asyncio.create_task(run)
         task.add_done_callback(lambda _: self._tasks.pop(response_id, None))
 
@@ -50,7 +52,10 @@ class BackgroundRuns:
         self._cancelled.discard(response_id)
         return True
 
-    async def _run(self, response_id: str, app: ASGIApp, scope: Scope, body: bytes, failed: Failed) -> None:
+    async def _run(
+        self, response_id: str, app: ASGIApp, scope: Scope, body: bytes, failed: Failed, alive: Alive
+    ) -> None:
+        living = asyncio.ensure_future(alive())
         try:
             status, answer = await _answered(app, scope, body)
             if status != 200:
@@ -61,6 +66,8 @@ class BackgroundRuns:
             else:
                 await failed("failed", "The server was shut down.")
             raise
+        finally:
+            living.cancel()
 
 
 def _inner(scope: Scope, response_id: str) -> Scope:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -37,7 +38,9 @@ async def defer(sent: ResponsesRequest, request: Request, services: Services, di
         await keeper.save(response)
 
     queued = json_response(response)
-    services.responses.background.start(response.id, request.scope["app"], request.scope, _inner_body(sent), failed)
+    alive = partial(keeper.keep_alive, response.id)
+    background, scope = services.responses.background, request.scope
+    background.start(response.id, scope["app"], scope, _inner_body(sent), failed, alive)
     exchange.answer_id = f"req-{uuid.uuid4().hex}"  # the ledger has an entry for each id: that of the answer is later
     return queued
 

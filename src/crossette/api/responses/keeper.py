@@ -6,8 +6,8 @@ import asyncio
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -19,6 +19,9 @@ from crossette.errors import DatabaseError, EngineFailure, InvalidRequest, NotFo
 
 log = logging.getLogger(__name__)
 
+LEASE = timedelta(seconds=60)
+"""How long a response in the background counts as worked on, unless its server says so again."""
+_UNFINISHED = ("queued", "in_progress")
 _MAX_CHAIN = 1000
 """The most responses that a conversation by ids has."""
 _OUTPUT_ID = re.compile(r"(?:msg|rs|fc)_([0-9a-f]{32})_(\d+)")
@@ -48,6 +51,7 @@ class Keeper:
             self.created_at,
             msgspec.json.encode(self.records),
             msgspec.json.encode(response),
+            datetime.now(UTC) + LEASE if response.status in _UNFINISHED else None,
         )
         try:
             await asyncio.to_thread(self.store.save, stored)
@@ -58,6 +62,30 @@ class Keeper:
                     "The response cannot be stored now. Retry, or send store: false.", param="store"
                 ) from error
             response.store = False
+
+    async def keep_alive(self, response_id: str) -> None:
+        """Tell every few seconds that a response is still worked on."""
+        while True:
+            await asyncio.sleep(LEASE.total_seconds() / 3)
+            try:
+                await asyncio.to_thread(self.store.keep_alive, response_id, datetime.now(UTC) + LEASE)
+            except DatabaseError as error:
+                log.warning("Can't tell that a response is still worked on: %s", error)
+
+
+async def found(store: ResponseStore, key_id: str, response_id: str) -> StoredResponse | None:
+    """A stored response, as `as_it_is`; None if there is none."""
+    stored = await asyncio.to_thread(store.find, key_id, response_id)
+    return None if stored is None else as_it_is(stored)
+
+
+def as_it_is(stored: StoredResponse) -> StoredResponse:
+    """A response that is not finished, and on which no server works any more, has failed."""
+    if stored.alive_until is None or stored.alive_until > datetime.now(UTC):
+        return stored
+    raw = msgspec.json.decode(stored.response)
+    error = {"code": "server_error", "message": "The server that worked on it has ended."}
+    return replace(stored, response=msgspec.json.encode({**raw, "status": "failed", "error": error}))
 
 
 def records_of(sent: str | Sequence[Item], response_id: str) -> list[dict[str, Any]]:
@@ -93,11 +121,11 @@ async def history_of(store: ResponseStore, key_id: str, previous_id: str | None)
     parts: list[list[Item]] = []
     response_id = previous_id
     while response_id is not None:
-        stored = await asyncio.to_thread(store.find, key_id, response_id)
+        stored = await found(store, key_id, response_id)
         if stored is None:
             raise not_found(response_id, param="previous_response_id")
         status, output = _output(stored)
-        if status in ("queued", "in_progress"):
+        if status in _UNFINISHED:
             raise InvalidRequest(f"Response '{response_id}' is not finished yet.", param="previous_response_id")
         parts.append([*msgspec.json.decode(stored.input, type=list[Item]), *output])
         response_id = stored.previous_id

@@ -18,7 +18,7 @@ from crossette.api.http import json_response
 from crossette.api.request_body import read_json
 from crossette.api.responses.body import ResponsesChat
 from crossette.api.responses.context import load, not_stored
-from crossette.api.responses.keeper import not_found
+from crossette.api.responses.keeper import as_it_is, found, not_found
 from crossette.api.responses.schema import ResponsesRequest
 from crossette.api.services import Services
 from crossette.errors import InvalidRequest, Unsupported
@@ -115,7 +115,7 @@ async def list_responses(request: Request, *, services: Services) -> HttpRespons
     rows = await asyncio.to_thread(store.latest, key_id, limit + 1, before=before)
     page = rows[:limit]
     first_id, last_id = (page[0].id, page[-1].id) if page else (None, None)
-    data = [msgspec.Raw(row.response) for row in page]
+    data = [msgspec.Raw(as_it_is(row).response) for row in page]
     return json_response(ResponseList(data, first_id, last_id, has_more=len(rows) > limit))
 
 
@@ -138,10 +138,10 @@ def _store(services: Services) -> ResponseStore:
 async def _stored(request: Request, services: Services) -> StoredResponse:
     """The response of the path, of the caller's key. Raises NotFound."""
     store, response_id = _store(services), request.path_params["response_id"]
-    found = await asyncio.to_thread(store.find, Exchange.of(request.scope).caller.id, response_id)
-    if found is None:
+    stored = await found(store, Exchange.of(request.scope).caller.id, response_id)
+    if stored is None:
         raise not_found(response_id)
-    return found
+    return stored
 
 
 def _limit(request: Request) -> int:

@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("previous_id", sa.String),
         sa.Column("created_at", sa.DateTime, nullable=False),
         sa.Column("expires_at", sa.DateTime, nullable=False),
+        sa.Column("alive_until", sa.DateTime),
         sa.Column("input", sa.Text, nullable=False),
         sa.Column("response", sa.Text, nullable=False),
     )
