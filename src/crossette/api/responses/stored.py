@@ -120,7 +120,7 @@ async def list_responses(request: Request, *, services: Services) -> HttpRespons
 
 
 async def count_input_tokens(
-    request: Request, *, services: Services, dialect: Dialect, endpoint: Endpoint[ResponsesRequest, ResponsesChat]
+    request: Request, services: Services, dialect: Dialect, *, endpoint: Endpoint[ResponsesRequest, ResponsesChat]
 ) -> HttpResponse:
     sent = await read_json(request, ResponsesRequest, services.settings)
     sent = await load(sent, request, services)
