@@ -22,8 +22,10 @@ from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
 from crossette.api.usage import UsageReport
 from crossette.errors import (
+    BatchEnded,
     Code,
     EngineFailure,
+    FileInUse,
     Forbidden,
     InvalidRequest,
     MethodNotAllowed,
@@ -69,7 +71,7 @@ def _kinds(error: type[ServingError]) -> Iterator[type[ServingError]]:
 
 
 _ANYWHERE = (Unauthorized, EngineFailure)
-_OTHERS = (ServingError, RetryLater, NotFound, MethodNotAllowed, ModelInUse, PullFailed)
+_OTHERS = (ServingError, RetryLater, NotFound, MethodNotAllowed, ModelInUse, FileInUse, BatchEnded, PullFailed)
 """Errors that no request for an answer gets: base classes, and errors of other paths."""
 
 
