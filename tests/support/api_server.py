@@ -28,6 +28,7 @@ from crossette.api.guards.origins import OriginSettings
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
+from crossette.api.storage import Storage
 from crossette.api.usage import UsageReader
 from crossette.engine import Engine, EngineStats
 from crossette.observability.record import Observer, RequestRecord
@@ -208,6 +209,7 @@ def serving(
     pool: ModelPool | None = None,
     models: ServedModels | None = None,
     puller: Puller | None = None,
+    storage: Storage | None = None,
     remotes: Sequence[RemoteModel] = (),
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
@@ -232,6 +234,7 @@ def serving(
         observers=(*observers, observed.note),
         begins_traces=begins_traces,
         puller=puller,
+        storage=storage,
     )
     server = _Server(app, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:

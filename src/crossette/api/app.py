@@ -10,6 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from crossette.accounts.access import Authenticator, NoAuthentication
 from crossette.accounts.ledger import Ledger, NoLedger
 from crossette.api import middleware, routes
+from crossette.api.batches.in_process import InProcess
+from crossette.api.batches.runner import BatchRunner
+from crossette.api.batches.slots import Slots
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
 from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
@@ -19,8 +22,10 @@ from crossette.api.models import ServedModels
 from crossette.api.puller import NoPuller, Puller
 from crossette.api.reporter import Reporter, add_ledger_metrics
 from crossette.api.services import Services
+from crossette.api.storage import Storage
 from crossette.api.unserved import UnservedPaths
 from crossette.api.usage import UsageReader
+from crossette.errors import Unauthorized
 from crossette.observability import request_log
 from crossette.observability.metrics import Metrics
 from crossette.observability.record import Observer
@@ -47,6 +52,7 @@ class App:
         observers: Sequence[Observer] = (),
         begins_traces: bool = False,
         puller: Puller | None = None,
+        storage: Storage | None = None,
     ) -> None:
         self.models = models
         ledger = ledger or NoLedger()
@@ -64,6 +70,7 @@ class App:
             usage=usage or UsageReader(ledger),
             grammars=grammars or GrammarPool(),
             puller=puller or NoPuller(),
+            storage=storage,
         )
         open_routes = routes.open_routes(self.services)
         self.routes = [*open_routes, *routes.closed_routes(self.services)]
@@ -74,7 +81,9 @@ class App:
         reporter = Reporter(all_observers, ledger, models, dialects, patterns)
         traced_paths = frozenset(routes.generating_paths(dialects)) if begins_traces else frozenset[str]()
         # The middleware, innermost first.
-        app: ASGIApp = Router(self.routes, redirect_slashes=False, default=UnservedPaths(self.routes, dialects))
+        router = Router(self.routes, redirect_slashes=False, default=UnservedPaths(self.routes, dialects))
+        self.batches = self._batch_runner(storage, router, reporter) if storage is not None else None
+        app: ASGIApp = router
         app = middleware.Authentication(app, access or NoAuthentication(), open_paths)
         app = middleware.Origins(app, origins.cors_origin)
         app = middleware.Errors(app, dialects)  # inside CORS, so that pages can read the error
@@ -83,8 +92,45 @@ class App:
         app = middleware.Errors(app, dialects)
         self._entry = middleware.Exchanges(app, reporter.report, ledger, traced_paths)
 
+    def start(self) -> None:
+        """Begin the work in the background. Called in the event loop, once the server listens."""
+        if self.batches is not None:
+            self.batches.start()
+
     def drain(self) -> None:
         self._is_draining = True
+        if self.batches is not None:
+            self.batches.drain()
+
+    async def stop(self) -> None:
+        """End the work in the background, once no request runs."""
+        if self.batches is not None:
+            await self.batches.stop()
+
+    def _batch_runner(self, storage: Storage, router: ASGIApp, reporter: Reporter) -> BatchRunner:
+        services = self.services
+
+        def wait_s(key_id: str) -> float:
+            try:
+                return services.admissions.background_wait_s(storage.caller_of(key_id))
+            except Unauthorized:  # its requests are refused at once
+                return 0.0
+
+        runner = BatchRunner(
+            storage,
+            InProcess(router, reporter.report, services.ledger, services.dialects, storage.caller_of),
+            Slots(self.models),
+            max_body_bytes=services.settings.max_body_bytes,
+            wait_s=wait_s,
+        )
+        self.metrics.gauge("batches", "Batches that this server works on.", lambda: runner.num_batches)
+        self.metrics.gauge(
+            "batch_lines_pending",
+            "Lines of these batches without a result, those that run included.",
+            lambda: runner.num_pending,
+        )
+        self.metrics.gauge("batch_lines_running", "Lines that run.", lambda: runner.num_running)
+        return runner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crossette.api import chat, completions, health
+from crossette.api import chat, completions, files, health
+from crossette.api.batches import handlers as batches
 from crossette.api.dialect import Dialect
 from crossette.api.docs.pages import Docs
 from crossette.api.endpoint import Endpoint
@@ -73,6 +74,7 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
 
     return [
         *generating,
+        *_file_routes(services, prefix),
         Route(f"{prefix}/usage", partial(report_usage, reader=services.usage)),
         Route(f"{prefix}/models", of_models(list_models)),
         Route(f"{prefix}/models/pull", partial(pull_model, services=services, dialect=dialect), methods=["POST"]),
@@ -80,6 +82,30 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
         Route(f"{prefix}/models/{{name:path}}/unload", of_models(unload_model), methods=["POST"]),
         Route(f"{prefix}/models/{{name:path}}", of_models(retrieve_model)),
     ]
+
+
+Handler = Callable[..., Awaitable[Response]]
+
+
+def _file_routes(services: Services, prefix: str) -> list[Route]:
+    endpoints = tuple(generating_paths(services.dialects))
+
+    def route(path: str, **handlers: Handler) -> Route:
+        return Route(prefix + path, partial(_by_method, services, handlers), methods=list(handlers))
+
+    return [
+        route("/files", GET=files.list_files, POST=files.upload_file),
+        route("/files/{file_id}", GET=files.retrieve_file, DELETE=files.delete_file),
+        route("/files/{file_id}/content", GET=files.download_file),
+        route("/batches", GET=batches.list_batches, POST=partial(batches.create_batch, endpoints=endpoints)),
+        route("/batches/{batch_id}", GET=batches.retrieve_batch),
+        route("/batches/{batch_id}/cancel", POST=batches.cancel_batch),
+    ]
+
+
+async def _by_method(services: Services, handlers: Mapping[str, Handler], request: Request) -> Response:
+    """Call the handler of the request's method: a path has one route, so that a 405 lists all its methods."""
+    return await handlers["GET" if request.method == "HEAD" else request.method](request, services)
 
 
 async def _generate(services: Services, dialect: Dialect, endpoint: Endpoint[Any], request: Request) -> Response:

@@ -12,6 +12,7 @@ from crossette.api.guards.admission import AdmissionController
 from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
+from crossette.api.storage import Storage
 from crossette.api.usage import UsageReader
 from crossette.observability.metrics import Metrics
 
@@ -28,3 +29,5 @@ class Services:
     usage: UsageReader
     grammars: GrammarPool
     puller: Puller
+    storage: Storage | None = None
+    """None for a server that stores no files."""

@@ -17,6 +17,7 @@ from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings, allowed_hosts
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
+from crossette.api.storage import Storage
 from crossette.errors import ConfigError
 from crossette.observability.record import Observer
 from crossette.observability.tracing import Tracer
@@ -57,7 +58,15 @@ def build_app(
         observers=observers,
         begins_traces=bool(settings.tracing.otlp_endpoint),
         puller=puller,
+        storage=storage(accounts, settings),
     )
+
+
+def storage(accounts: Accounts, settings: Settings) -> Storage | None:
+    """The storage of files and batches; None if none are stored."""
+    if accounts.files is None or accounts.batches is None:
+        return None
+    return Storage(accounts.files, accounts.batches, settings.files, accounts.access.caller_of)
 
 
 def origins(listener: socket.socket, settings: Settings) -> OriginSettings:

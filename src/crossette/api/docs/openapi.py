@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, get_args
+
+import msgspec
 
 from crossette import __version__
 from crossette.accounts.ledger import GROUP_BY_PATTERN
@@ -18,8 +21,10 @@ from crossette.api.http import ErrorBody
 from crossette.api.model_list import ModelEntry, ModelList
 from crossette.api.pull import PullRequest
 from crossette.api.puller import PullEvent
+from crossette.api.schema.batches import BatchList, BatchObject, BatchRequest
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
+from crossette.api.schema.files import MAX_EXPIRY_S, MIN_EXPIRY_S, FileDeleted, FileList, FileObject
 from crossette.api.usage import UsageReport
 from crossette.errors import (
     BatchEnded,
@@ -39,6 +44,7 @@ from crossette.errors import (
     RequestTooLarge,
     RetryLater,
     ServingError,
+    ShuttingDown,
     Unauthorized,
     UnknownField,
     Unsupported,
@@ -59,6 +65,12 @@ _ANSWERS = (
     Version,
     PullEvent,
     PullRequest,
+    FileObject,
+    FileList,
+    FileDeleted,
+    BatchObject,
+    BatchList,
+    BatchRequest,
     ErrorBody,
 )
 
@@ -94,10 +106,17 @@ class _Operation:
     """Query parameters: description, pattern and example of each."""
     is_command: bool = False
     """Whether it is a POST without a body."""
+    is_upload: bool = False
+    """Whether its body is a form with a file."""
+    is_download: bool = False
+    """Whether it answers with the bytes of a file."""
+    is_deletion: bool = False
 
     @property
     def method(self) -> str:
-        return "post" if self.body or self.is_command else "get"
+        if self.is_deletion:
+            return "delete"
+        return "post" if self.body or self.is_command or self.is_upload else "get"
 
 
 _USAGE_QUERY = {
@@ -166,8 +185,69 @@ IN_EACH_DIALECT = (
     ),
 )
 
+_PAGE = {
+    "limit": ("How many objects the page has at most.", "^[1-9][0-9]{0,4}$", "20"),
+    "after": ("The id of the last object of the page before.", "", "file-1"),
+}
+_OF_FILES = (Unsupported, Overloaded, *_ANYWHERE)
+_NAMED = (NotFound, *_OF_FILES)
 
-_REFUSALS = tuple(dict.fromkeys(error for operation in IN_EACH_DIALECT for error in operation.errors))
+OF_FILES = (
+    _Operation(
+        "uploadFile",
+        "/files",
+        "Upload a file of requests for a batch.",
+        FileObject,
+        (InvalidRequest, UnknownField, *_BODY, *_OF_FILES),
+        is_upload=True,
+    ),
+    _Operation(
+        "listFiles",
+        "/files",
+        "List the files of the key.",
+        FileList,
+        (InvalidRequest, *_NAMED),
+        query={
+            **_PAGE,
+            "order": ("Oldest or newest first.", "^(asc|desc)$", "desc"),
+            "purpose": ("List files with this purpose.", "", "batch"),
+        },
+    ),
+    _Operation("retrieveFile", "/files/{file_id}", "Retrieve a file.", FileObject, _NAMED),
+    _Operation("deleteFile", "/files/{file_id}", "Delete a file.", FileDeleted, (FileInUse, *_NAMED), is_deletion=True),
+    _Operation("downloadFile", "/files/{file_id}/content", "Download a file.", FileObject, _NAMED, is_download=True),
+    _Operation(
+        "createBatch",
+        "/batches",
+        "Run the requests of a file behind live requests.",
+        BatchObject,
+        (InvalidRequest, UnknownField, ShuttingDown, *_BODY, *_OF_FILES),
+        BatchRequest,
+        example={"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"},
+    ),
+    _Operation(
+        "listBatches",
+        "/batches",
+        "List the batches of the key.",
+        BatchList,
+        (InvalidRequest, *_NAMED),
+        query={**_PAGE, "after": (_PAGE["after"][0], "", "batch_1")},
+    ),
+    _Operation("retrieveBatch", "/batches/{batch_id}", "Retrieve a batch.", BatchObject, _NAMED),
+    _Operation(
+        "cancelBatch",
+        "/batches/{batch_id}/cancel",
+        "Cancel a batch.",
+        BatchObject,
+        (BatchEnded, *_NAMED),
+        is_command=True,
+    ),
+)
+"""The operations of a server that stores files; of another one all are a 400."""
+
+OPERATIONS = (*IN_EACH_DIALECT, *OF_FILES)
+
+_REFUSALS = tuple(dict.fromkeys(error for operation in OPERATIONS for error in operation.errors))
 """All errors of operations."""
 
 
@@ -182,8 +262,9 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
         "/metrics": {"get": _metrics()},
     }
     for dialect in dialects:
-        for operation in IN_EACH_DIALECT:
-            paths[dialect.prefix + operation.path] = {operation.method: _described(operation, dialect, model_names)}
+        for operation in OPERATIONS:
+            methods = paths.setdefault(dialect.prefix + operation.path, {})
+            methods[operation.method] = _described(operation, dialect, model_names)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -230,6 +311,8 @@ _REQUEST_ID = {
 
 def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) -> Json:
     content = {"application/json": {"schema": ref(operation.answer)}}
+    if operation.is_download:
+        content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     if operation.chunk:
         content["text/event-stream"] = {"schema": _event(operation.chunk)}
     described: Json = {
@@ -241,12 +324,19 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
         schema = {"type": "string", "minLength": 1, "examples": names}
         named = {"name": "name", "in": "path", "required": True, "description": "A model name or an alias."}
         described["parameters"] = [{**named, "schema": schema}]
+    for name in re.findall("{([a-z]+_id)}", operation.path):
+        schema = {"type": "string", "minLength": 1}
+        of_id = {"name": name, "in": "path", "required": True, "description": "The id of the object."}
+        described["parameters"] = [{**of_id, "schema": schema}]
     if operation.query:
         described["parameters"] = [_parameter(name, *details) for name, details in operation.query.items()]
     if operation.body:
-        example = {"model": next(iter(names), "model"), **(operation.example or {})}
+        needs_model = "model" in (field.name for field in msgspec.structs.fields(operation.body))
+        example = {**({"model": next(iter(names), "model")} if needs_model else {}), **(operation.example or {})}
         body = {"schema": ref(operation.body), "example": example}
         described["requestBody"] = {"required": True, "content": {"application/json": body}}
+    if operation.is_upload:
+        described["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD}}}
     refusals = {
         str(error.status): {"$ref": f"#/components/responses/{_refusal_name(dialect, error.status)}"}
         for error in sorted(operation.errors, key=lambda error: error.status)
@@ -255,8 +345,25 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
     return described
 
 
+_UPLOAD: Json = {
+    "type": "object",
+    "properties": {
+        "file": {"type": "string", "format": "binary", "description": "The file, with a filename."},
+        "purpose": {"const": "batch", "description": "What the file is for."},
+        "expires_after[anchor]": {"const": "created_at", "description": "Required with expires_after[seconds]."},
+        "expires_after[seconds]": {
+            "type": "integer",
+            "minimum": MIN_EXPIRY_S,
+            "maximum": MAX_EXPIRY_S,
+            "description": "How long the file is kept.",
+        },
+    },
+    "required": ["file", "purpose"],
+}
+
+
 def _parameter(name: str, description: str, pattern: str, example: str) -> Json:
-    schema = {"type": "string", "pattern": pattern, "examples": [example]}
+    schema = {"type": "string", **({"pattern": pattern} if pattern else {}), "examples": [example]}
     return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
 
 
