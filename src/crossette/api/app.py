@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from crossette.accounts.access import Authenticator, NoAuthentication
+from crossette.accounts.access import Authenticator, Caller, NoAuthentication
 from crossette.accounts.ledger import Ledger, NoLedger
 from crossette.api import middleware, routes
 from crossette.api.batches.in_process import InProcess
-from crossette.api.batches.runner import BatchRunner
+from crossette.api.batches.runner import BatchRunner, add_batch_metrics
 from crossette.api.batches.slots import Slots
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
 from crossette.api.grammar_pool import GrammarPool
@@ -81,9 +82,10 @@ class App:
         reporter = Reporter(all_observers, ledger, models, dialects, patterns)
         traced_paths = frozenset(routes.generating_paths(dialects)) if begins_traces else frozenset[str]()
         # The middleware, innermost first.
-        router = Router(self.routes, redirect_slashes=False, default=UnservedPaths(self.routes, dialects))
-        self.batches = self._batch_runner(storage, router, reporter) if storage is not None else None
-        app: ASGIApp = router
+        app: ASGIApp = Router(self.routes, redirect_slashes=False, default=UnservedPaths(self.routes, dialects))
+        self._in_process = partial(InProcess, app, reporter.report, ledger, dialects)
+        self.batches = self._batch_runner(storage) if storage is not None else None
+        add_batch_metrics(self.metrics, self.batches)
         app = middleware.Authentication(app, access or NoAuthentication(), open_paths)
         app = middleware.Origins(app, origins.cors_origin)
         app = middleware.Errors(app, dialects)  # inside CORS, so that pages can read the error
@@ -107,7 +109,11 @@ class App:
         if self.batches is not None:
             await self.batches.stop()
 
-    def _batch_runner(self, storage: Storage, router: ASGIApp, reporter: Reporter) -> BatchRunner:
+    def in_process(self, caller_of: Callable[[str], Caller] | None = None) -> InProcess:
+        """Requests inside the process, each with the rights of a key; by default with all rights."""
+        return self._in_process(caller_of) if caller_of is not None else self._in_process()
+
+    def _batch_runner(self, storage: Storage) -> BatchRunner:
         services = self.services
 
         def wait_s(key_id: str) -> float:
@@ -116,21 +122,13 @@ class App:
             except Unauthorized:  # its requests are refused at once
                 return 0.0
 
-        runner = BatchRunner(
+        return BatchRunner(
             storage,
-            InProcess(router, reporter.report, services.ledger, services.dialects, storage.caller_of),
+            self.in_process(storage.caller_of),
             Slots(self.models),
             max_body_bytes=services.settings.max_body_bytes,
             wait_s=wait_s,
         )
-        self.metrics.gauge("batches", "Batches that this server works on.", lambda: runner.num_batches)
-        self.metrics.gauge(
-            "batch_lines_pending",
-            "Lines of these batches without a result, those that run included.",
-            lambda: runner.num_pending,
-        )
-        self.metrics.gauge("batch_lines_running", "Lines that run.", lambda: runner.num_running)
-        return runner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

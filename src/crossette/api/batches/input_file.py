@@ -113,7 +113,12 @@ def parsed(line: Line, is_endpoint: Callable[[str], bool]) -> BatchLine:
     return BatchLine(line.number, read.custom_id, read.url, bytes(read.body), model)
 
 
-def validate(parts: Iterable[bytes], endpoint: str, max_body_bytes: int) -> InputFile:
+def validate(
+    parts: Iterable[bytes],
+    is_endpoint: Callable[[str], bool],
+    max_body_bytes: int,
+    max_lines: int | None = MAX_LINES,
+) -> InputFile:
     """Check all lines of a file. Reads it once, with the ids of its lines in memory."""
     errors: list[BatchErrorEntry] = []
     seen: set[str] = set()
@@ -122,9 +127,9 @@ def validate(parts: Iterable[bytes], endpoint: str, max_body_bytes: int) -> Inpu
     for line in lines(parts, max_body_bytes):
         total += 1
         try:
-            if total > MAX_LINES:
-                raise LineError("too_many_tasks", f"A batch has up to {MAX_LINES} requests. Split the file.")
-            request = parsed(line, endpoint.__eq__)
+            if max_lines is not None and total > max_lines:
+                raise LineError("too_many_tasks", f"A batch has up to {max_lines} requests. Split the file.")
+            request = parsed(line, is_endpoint)
             if request.custom_id in seen:
                 raise LineError(
                     "duplicate_custom_id", f"Another line has the custom_id {request.custom_id[:100]!r}.", "custom_id"

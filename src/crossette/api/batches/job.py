@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
@@ -14,11 +13,12 @@ from typing import Any
 import msgspec
 
 from crossette.accounts.batches import Batch, Ended, LineResult
-from crossette.api.batches.in_process import InProcess, InProcessAnswer, Order
+from crossette.api.batches.in_process import InProcess, Order
 from crossette.api.batches.input_file import BatchLine, Line, lines, parsed, validate
 from crossette.api.batches.recorder import Recorder
+from crossette.api.batches.results import new_id, result_of
 from crossette.api.batches.slots import Slots
-from crossette.api.schema.batches import LineError, LineResponse, OutputLine
+from crossette.api.schema.batches import LineError, OutputLine
 from crossette.api.storage import Storage
 
 _CHUNK_LINES, _CHUNK_BYTES = 100, 4 * 2**20
@@ -104,8 +104,8 @@ class Job:
 
     async def _validate(self) -> bool:
         """Check the input file; the batch fails if it is invalid."""
-        parts, endpoint, limit = self._parts(), self.batch.endpoint, self._place.max_body_bytes
-        found = await self._storage.run(lambda: validate(parts, endpoint, limit))
+        parts, limit = self._parts(), self._place.max_body_bytes
+        found = await self._storage.run(lambda: validate(parts, self.batch.endpoint.__eq__, limit))
         if found.errors:
             await self._call(self._store.fail, [msgspec.structs.asdict(error) for error in found.errors])
             return False
@@ -166,13 +166,13 @@ class Job:
             self.num_running -= 1
             self._wake.set()
         if answer.retry_after is None:
-            await self._recorder.record(_result(line, answer))
+            await self._recorder.record(result_of(line, answer))
         else:
             self._retries.append(line)
             self._paused_until = asyncio.get_running_loop().time() + answer.retry_after
 
     def _order(self, line: BatchLine) -> Order:
-        return Order(line.url, line.body, _new_id(), self.batch.id, self.batch.key_id)
+        return Order(line.url, line.body, new_id(), self.batch.id, self.batch.key_id)
 
     # --- input and results ---
 
@@ -186,7 +186,7 @@ class Job:
             return
         results: list[LineResult] = []
         async for line in self._pending():
-            output = OutputLine(id=_new_id(), custom_id=line.custom_id, response=None, error=reason)
+            output = OutputLine(id=new_id(), custom_id=line.custom_id, response=None, error=reason)
             results.append(LineResult(line.number, is_completed=False, data=output.encoded()))
             if len(results) == _CHUNK_LINES:
                 await self._record(results)
@@ -215,13 +215,3 @@ def _take(reader: Iterator[Line]) -> list[Line]:
         chunk.append(line)
         size += len(line.data)
     return chunk
-
-
-def _new_id() -> str:
-    return "batch_req_" + uuid.uuid4().hex
-
-
-def _result(line: BatchLine, answer: InProcessAnswer) -> LineResult:
-    response = LineResponse(status_code=answer.status, request_id=answer.request_id, body=msgspec.Raw(answer.body))
-    output = OutputLine(id=answer.request_id, custom_id=line.custom_id, response=response, error=None)
-    return LineResult(line.number, answer.status == 200, output.encoded(), answer.usage)

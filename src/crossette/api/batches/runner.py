@@ -17,6 +17,7 @@ from crossette.api.batches.slots import Slots
 from crossette.api.storage import Storage
 from crossette.api.worker_pool import WorkerPool
 from crossette.errors import Overloaded
+from crossette.observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +42,14 @@ class BatchRunner:
         *,
         max_body_bytes: int,
         wait_s: Callable[[str], float],
-        lease: timedelta = LEASE,
+        lease: timedelta | None = None,
     ) -> None:
         # Its own threads: clients that wait for the database must not make it wait.
         workers = WorkerPool("batches", 4, max_waiting=10_000, waits_for="for the database", timeout_s=600)
         self._storage = replace(storage, workers=workers)
         self._id = uuid.uuid4().hex
         self._place = Workplace(self._id, self._storage, in_process, slots, max_body_bytes, wait_s)
-        self._lease = lease
+        self._lease = lease or LEASE
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loop_task: asyncio.Task[None] | None = None
@@ -153,3 +154,18 @@ class BatchRunner:
         finally:
             del self._jobs[batch_id], self._tasks[batch_id]
             self._storage.changed.set()
+
+
+def add_batch_metrics(metrics: Metrics, runner: BatchRunner | None) -> None:
+    """Register the metrics of a runner; all are 0 for a server without one."""
+
+    def gauge(name: str, help: str, read: Callable[[BatchRunner], int]) -> None:
+        metrics.gauge(name, help, lambda: read(runner) if runner is not None else 0)
+
+    gauge("batches", "Batches that this server works on.", lambda runner: runner.num_batches)
+    gauge(
+        "batch_lines_pending",
+        "Lines of these batches without a result, those that run included.",
+        lambda runner: runner.num_pending,
+    )
+    gauge("batch_lines_running", "Lines of batches that run.", lambda runner: runner.num_running)
