@@ -75,6 +75,13 @@ def test_files_of_another_key_are_not_found(server: ApiServer) -> None:
     assert server.get(f"/v1/files/{mine}", {"authorization": "Bearer sk-a"}).status_code == 200
 
 
+def test_strangers_without_a_key_share_no_files(tmp_path: Path) -> None:
+    with storage(tmp_path) as kept, serving(storage=kept, callers={"none": Caller("", "anonymous")}) as server:
+        assert upload(server).status_code == 403
+        for path in ("/v1/files", "/v1/batches", "/inference/v1/files/file-1/content"):
+            assert server.get(path, {"authorization": "Bearer none"}).status_code == 403
+
+
 def test_a_list_has_pages(tmp_path: Path) -> None:
     with storage(tmp_path) as kept, serving(storage=kept) as server:
         ids = [upload(server).json()["id"] for _ in range(5)]

@@ -10,12 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from crossette.accounts.files import StoredFile
-from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.page_query import page_query
 from crossette.api.schema.files import PURPOSES, FileDeleted, FileList, FileObject, checked_purpose, expiry_of
 from crossette.api.services import Services
-from crossette.api.storage import Storage, stored
+from crossette.api.storage import Storage, owner_of, stored
 from crossette.api.upload import uploaded
 from crossette.errors import invalid_value
 
@@ -33,7 +32,7 @@ async def upload_file(request: Request, services: Services) -> Response:
         await storage.check_room(upload.size)
         file = await storage.run(
             lambda: storage.files.create(
-                _owner(request), purpose=purpose, filename=upload.filename, parts=upload.parts(), keep=keep
+                owner_of(request), purpose=purpose, filename=upload.filename, parts=upload.parts(), keep=keep
             )
         )
     return json_response(FileObject.of(file))
@@ -45,7 +44,7 @@ async def list_files(request: Request, services: Services) -> Response:
     purpose = request.query_params.get("purpose")
     if purpose is not None and purpose not in PURPOSES:
         raise invalid_value("purpose", PURPOSES, repr(purpose[:40]))
-    page = await storage.run(lambda: storage.files.list(_owner(request), query, purpose))
+    page = await storage.run(lambda: storage.files.list(owner_of(request), query, purpose))
     listed = [FileObject.of(file) for file in page.records]
     first, last = (listed[0].id, listed[-1].id) if listed else (None, None)
     return json_response(FileList(data=listed, first_id=first, last_id=last, has_more=page.has_more))
@@ -69,20 +68,16 @@ async def download_file(request: Request, services: Services) -> Response:
 async def delete_file(request: Request, services: Services) -> Response:
     """Delete a file. Raises FileInUse while a batch reads it."""
     storage, file_id = stored(services.storage), request.path_params["file_id"]
-    await storage.run(lambda: storage.files.delete(_owner(request), file_id))
+    await storage.run(lambda: storage.files.delete(owner_of(request), file_id))
     return json_response(FileDeleted(id=file_id))
 
 
 async def _named(request: Request, storage: Storage) -> StoredFile:
     """The file that the path names. Raises NotFound."""
-    return await storage.run(lambda: storage.files.get(_owner(request), request.path_params["file_id"]))
+    return await storage.run(lambda: storage.files.get(owner_of(request), request.path_params["file_id"]))
 
 
 async def _parts(storage: Storage, file_id: str) -> AsyncIterator[bytes]:
     parts = storage.files.parts(file_id)
     while (part := await storage.run(lambda: next(parts, None))) is not None:
         yield part
-
-
-def _owner(request: Request) -> str:
-    return Exchange.of(request.scope).caller.id

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from starlette.requests import Request
+
 from crossette.accounts.access import ANONYMOUS, Caller
 from crossette.accounts.batches import BatchStore
 from crossette.accounts.files import FileStore
 from crossette.accounts.settings import FileSettings
+from crossette.api.exchange import Exchange
 from crossette.api.worker_pool import WorkerPool
-from crossette.errors import DatabaseError, Overloaded, RequestTooLarge, Unsupported
+from crossette.errors import DatabaseError, Forbidden, Overloaded, RequestTooLarge, Unsupported
 
 log = logging.getLogger(__name__)
 
@@ -70,3 +73,14 @@ def stored(storage: Storage | None) -> Storage:
             "--store-files DURATION, such as --store-files 7d."
         )
     return storage
+
+
+def owner_of(request: Request) -> str:
+    """The key id that files and batches of a request belong to: "" for the only user of a server without keys.
+
+    Raises Forbidden for a request without a key on a server that has keys: strangers would share their files.
+    """
+    caller = Exchange.of(request.scope).caller
+    if not caller.id and not caller.is_admin:
+        raise Forbidden("Files and batches belong to a key. Send one as 'Authorization: Bearer KEY'.")
+    return caller.id

@@ -189,7 +189,7 @@ _PAGE = {
     "limit": ("How many objects the page has at most.", "^[1-9][0-9]{0,4}$", "20"),
     "after": ("The id of the last object of the page before.", "", "file-1"),
 }
-_OF_FILES = (Unsupported, Overloaded, *_ANYWHERE)
+_OF_FILES = (Unsupported, Forbidden, Overloaded, *_ANYWHERE)
 _NAMED = (NotFound, *_OF_FILES)
 
 OF_FILES = (
