@@ -375,6 +375,29 @@ def test_shared_blocks_of_the_background_do_not_count_as_room_for_others() -> No
     assert scheduler.num_preemptions == 0
 
 
+def test_the_background_gets_what_others_leave_of_a_steps_budget() -> None:
+    scheduler = make_scheduler(num_blocks=64, max_step_tokens=100)
+    add(scheduler, *(make_sequence(index, priority=-9) for index in range(4)))
+    step(scheduler)
+    assert len(step(scheduler)) == 4
+    add(scheduler, make_sequence(4))
+    step(scheduler)
+    add(scheduler, make_sequence(5, prompt=20))
+
+    batch = scheduler.schedule(budget=23)
+
+    assert spans(batch) == [(4, 10, 1, True), (0, 12, 1, True), (1, 12, 1, True), (5, 0, 20, True)]
+
+
+def test_the_background_alone_decodes_beyond_the_budget() -> None:
+    scheduler = make_scheduler(num_blocks=64)
+    add(scheduler, *(make_sequence(index, priority=-9) for index in range(4)))
+    step(scheduler)
+
+    assert scheduler.num_decoding == 0
+    assert len(scheduler.schedule(budget=2).spans) == 4
+
+
 def test_no_priority_preempts_the_default() -> None:
     scheduler = make_scheduler(max_sequences=1)
     add(scheduler, make_sequence(0))

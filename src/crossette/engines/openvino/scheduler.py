@@ -27,6 +27,10 @@ def _rank(sequence: Sequence) -> tuple[int, int]:
     return -sequence.request.priority, sequence.arrival
 
 
+def _is_background(sequence: Sequence) -> bool:
+    return sequence.request.priority < 0
+
+
 def _is_behind(running: Sequence, sequence: Sequence) -> bool:
     """Whether a running sequence must leave its place to another: if it runs in the background, below priority 0."""
     return running.request.priority < min(sequence.request.priority, 0)
@@ -35,7 +39,8 @@ def _is_behind(running: Sequence, sequence: Sequence) -> bool:
 class Scheduler:
     """Schedules decode tokens first, then the oldest prompts, within a token budget per step. Fair between tenants.
 
-    A lower priority comes later in a step and is preempted first. Below 0 it is the background, which others preempt.
+    A lower priority comes later in a step and is preempted first. Below 0 it is the background: others preempt it, and
+    it gets what they leave of a step's budget.
     """
 
     def __init__(self, pool: BlockPool, *, max_sequences: int, max_step_tokens: int, max_draft_rows: int = 0) -> None:
@@ -100,18 +105,31 @@ class Scheduler:
 
     @property
     def num_decoding(self) -> int:
-        """Running sequences whose prompt is computed."""
-        return sum(not sequence.in_prompt for sequence in self.running)
+        """Running sequences whose prompt is computed, without those in the background."""
+        return sum(not sequence.in_prompt and not _is_background(sequence) for sequence in self.running)
 
     def schedule(self, budget: int | None = None) -> Batch:
         """Decide the next step, of `budget` tokens at most. Empty only if there is nothing to compute."""
         copies, self._copies = self._copies, []  # of forks in the last step: their blocks are written now
         self.begun = []
         self._admit()
-        spans = self._decode()
-        num_decode_tokens = sum(span.num_tokens for span in spans)
-        spans += self._catch_up(min(budget or self.max_step_tokens, self.max_step_tokens) - num_decode_tokens)
+        left = min(budget or self.max_step_tokens, self.max_step_tokens)
+        decoded, caught_up = self._share(left, is_background=False)
+        left -= sum(span.num_tokens for span in (*decoded, *caught_up))
+        more_decoded, more_caught_up = self._share(left, is_background=True, is_alone=not (decoded or caught_up))
+        spans = [*decoded, *more_decoded, *caught_up, *more_caught_up]
         return Batch(tuple(spans), tuple(copies))
+
+    def _share(self, left: int, *, is_background: bool, is_alone: bool = True) -> tuple[list[Span], list[Span]]:
+        """What the background or all others get of a step in which `left` tokens are left.
+
+        Without others in the step the background decodes as they do, beyond the budget and with draft tokens.
+        """
+        decoded = self._decode(self.max_step_tokens if is_alone else left, is_background=is_background)
+        if is_alone:
+            decoded = self._with_drafts(decoded)
+        left -= sum(span.num_tokens for span in decoded)
+        return decoded, self._catch_up(left, is_background=is_background)
 
     def update(self, batch: Batch, sampled: Iterable[SampledToken]) -> list[tuple[Sequence, TokenOutput]]:
         """Apply what a step computed and sampled. Returns the outputs for the requests."""
@@ -227,15 +245,18 @@ class Scheduler:
             if not sequence.request.prompt_logprobs:
                 self.num_looked_up += len(sequence.prompt)
 
-    def _decode(self) -> list[Span]:
-        """A span for each sequence of which only the newest token is not computed."""
+    def _running(self, *, is_background: bool) -> list[Sequence]:
+        return [sequence for sequence in self.running if _is_background(sequence) is is_background]
+
+    def _decode(self, most: int, *, is_background: bool) -> list[Span]:
+        """A span for each sequence of which only the newest token is not computed, up to a number of them."""
         spans: list[Span] = []
-        for sequence in tuple(self.running):
-            if sequence.in_prompt or not self._hold_blocks(sequence):
+        for sequence in self._running(is_background=is_background):
+            if sequence.in_prompt or len(spans) >= most or not self._hold_blocks(sequence):
                 continue
-            if sequence.num_pending == 1 and len(spans) < self.max_step_tokens:
+            if sequence.num_pending == 1:
                 spans.append(Span(sequence, sequence.num_computed, 1, samples=True))
-        return self._with_drafts(spans)
+        return spans
 
     def _with_drafts(self, spans: list[Span]) -> list[Span]:
         """Add draft tokens while the step is narrow: there a few more cost little, in a wide step much."""
@@ -279,10 +300,10 @@ class Scheduler:
         sequence.num_computed = 0
         sequence.scores.clear()
 
-    def _catch_up(self, budget: int) -> list[Span]:
+    def _catch_up(self, budget: int, *, is_background: bool) -> list[Span]:
         """Prompt chunks, and output tokens that were preempted or forced, by rank."""
         spans: list[Span] = []
-        for sequence in tuple(self.running):
+        for sequence in self._running(is_background=is_background):
             if budget <= 0:
                 break
             if sequence.in_prompt:
