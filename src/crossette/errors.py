@@ -85,6 +85,13 @@ class ServingError(CrossetteError):
         self.code = code
         self.hint = hint
 
+    def rename(self, param: str) -> None:
+        """Name the invalid field `param` instead, in the message as well."""
+        if self.param is not None and self.param != param:
+            self.message = self.message.replace(self.param, param)
+            self.args = (self.message,)
+        self.param = param
+
 
 class InvalidRequest(ServingError):
     status = 400

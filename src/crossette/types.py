@@ -206,6 +206,27 @@ class Difference:
         return self.weights <= 0.002
 
 
+ModelKind = Literal["generation", "embedding"]
+"""What a model computes: tokens that continue a prompt, or a vector for a text."""
+
+Pooling = Literal["mean", "cls", "last"]
+"""How the vectors of a text's tokens become one: their mean, that of the first token, or that of the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingFacts:
+    """What the files of an embedding model say of its vectors."""
+
+    dimensions: int
+    pooling: Pooling
+    normalized: bool
+    """Whether the model scales its vectors to length 1."""
+    shorter: bool | tuple[int, ...] = False
+    """Whether the first dimensions of a vector alone are useful (Matryoshka): in any number, or in one of these."""
+    is_declared: bool = True
+    """Whether its files state how it pools; if not, the mean is assumed."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """Metadata of a model's files, read once, when the model enters the store."""

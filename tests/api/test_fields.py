@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
+from crossette.api.anthropic.request import CountTokensRequest, MessagesRequest
 from crossette.api.schema import fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
@@ -21,7 +22,13 @@ from support.api_server import DIALECTS, ApiServer, parrot, say, serving
 from support.fields_page import PAGE, Wire, nested, page, table_of
 
 TABLES = {"completions": CompletionRequest.table, "chat/completions": ChatRequest.table}
-WIRE: dict[str, Wire] = {"completions": CompletionRequest, "chat/completions": ChatRequest, **nested()}
+WIRE: dict[str, Wire] = {
+    "messages": MessagesRequest,
+    "messages/count_tokens": CountTokensRequest,
+    "completions": CompletionRequest,
+    "chat/completions": ChatRequest,
+    **nested(),
+}
 EACH = [(endpoint, name) for endpoint, table in TABLES.items() for name in table]
 
 

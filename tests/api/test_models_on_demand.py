@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import pytest
 from openai import OpenAI
 
 from crossette.accounts.access import Caller
+from crossette.api import model_load
 from crossette.errors import ModelError
 from crossette.pool.pool import ModelPool
 from support.api_server import DIALECTS, LIMIT_S, ApiServer, parrot, say, serving
@@ -139,6 +141,54 @@ def test_an_admin_loads_and_unloads(loads: Loads, prefix: str) -> None:
         assert post("a/unload").json()["state"] == "asleep"
         assert post("a/unload").json()["state"] == "asleep"
         assert post("c/unload").json()["state"] == "cold"
+
+
+def events_of(stream: httpx.Response) -> Iterator[dict[str, object]]:
+    for line in stream.iter_lines():
+        if line.startswith("data: {"):
+            yield json.loads(line.removeprefix("data: "))
+
+
+def test_a_load_reports_its_progress(
+    api: ApiServer, prefix: str, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_load, "INTERVAL_S", 0.01)
+    gate = loads.hold("a")
+    url = api.url(f"{prefix}/models/a/load")
+    with httpx.stream("POST", url, json={"stream": True}, timeout=LIMIT_S) as stream:
+        events = events_of(stream)
+        first = next(events)
+        assert (first["status"], first["model"], first["expected"]) == ("loading", "a", None)
+        gate.set()
+        assert [*events][-1]["status"] == "awake"
+    with httpx.stream("POST", url.replace("/load", "/unload"), json={"stream": True}, timeout=LIMIT_S) as stream:
+        [*_, last] = events_of(stream)
+        assert last["status"] == "asleep"
+        assert isinstance(last["expected"], float)
+
+
+def test_a_load_goes_on_without_its_client(api: ApiServer, loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_load, "INTERVAL_S", 0.01)
+    gate = loads.hold("a")
+    with httpx.stream("POST", api.url("/v1/models/a/load"), json={"stream": True}, timeout=LIMIT_S) as stream:
+        next(events_of(stream))
+    gate.set()
+    until(lambda: states(api, "/v1")["a"] == "awake")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_load_that_fails_says_why(api: ApiServer, prefix: str, loads: Loads, stream: bool) -> None:
+    loads.faults["b"] = ModelError("the file is cut")
+    answer = api.post(f"{prefix}/models/b/load", {"stream": stream})
+
+    assert answer.status_code == 503
+    assert answer.json()["error"]["message"] == "The model 'b' cannot be loaded: the file is cut"
+
+
+def test_a_load_needs_no_body(api: ApiServer, prefix: str) -> None:
+    url = api.url(f"{prefix}/models/a/load")
+    assert httpx.post(url, timeout=LIMIT_S).json()["state"] == "awake"
+    assert api.post(f"{prefix}/models/a/load", {"wait": True}).status_code == 400
 
 
 def test_a_kept_model_is_not_unloaded_on_request(prefix: str) -> None:

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from crossette.text.stop import StopChecker
 
-Result = tuple[str, bool]
-"""All text that was returned, and whether a stop string was found."""
+Result = tuple[str, str | None]
+"""All text that was returned, and the stop string that was found."""
 
 
 def read_in_pieces(pieces: list[str], stops: list[str], include: bool) -> Result:
     checker = StopChecker(stops, include=include)
     text = "".join(checker.push(piece) for piece in pieces)
-    return text + checker.flush(), checker.stopped
+    return text + checker.flush(), checker.matched
 
 
 def read_by_character(text: str, stops: list[str], include: bool) -> Result:
@@ -25,8 +25,9 @@ def read_by_character(text: str, stops: list[str], include: bool) -> Result:
     for end in range(len(text) + 1):
         found = [stop for stop in stops if stop and text[:end].endswith(stop)]
         if found:
-            return text[: end if include else end - max(map(len, found))], True
-    return text, False
+            longest = max(found, key=len)
+            return text[: end if include else end - len(longest)], longest
+    return text, None
 
 
 def cut(text: str, cuts: list[int]) -> list[str]:
@@ -81,7 +82,7 @@ def test_returned_text_is_final_and_only_a_possible_stop_is_held_back(text: str,
 def test_every_cut_in_two_gives_the_same_result(
     stops: list[str], text: str, before: str, stop: str, include: bool
 ) -> None:
-    expected = (before + stop if include else before, bool(stop))
+    expected = (before + stop if include else before, stop or None)
 
     assert {read_in_pieces(cut(text, [cut_at]), stops, include) for cut_at in range(len(text) + 1)} == {expected}
     assert read_in_pieces(list(text), stops, include) == expected

@@ -81,18 +81,19 @@ class App:
         patterns = {route.endpoint: route.path for route in self.routes}
         reporter = Reporter(all_observers, ledger, models, dialects, patterns)
         traced_paths = frozenset(routes.generating_paths(dialects)) if begins_traces else frozenset[str]()
+        wire_of = partial(routes.wire_of, dialects=dialects)
         # The middleware, innermost first.
         app: ASGIApp = Router(self.routes, redirect_slashes=False, default=UnservedPaths(self.routes, dialects))
-        self._in_process = partial(InProcess, app, reporter.report, ledger, dialects)
+        self._in_process = partial(InProcess, app, reporter.report, ledger, dialects, wire_of)
         self.batches = self._batch_runner(storage) if storage is not None else None
         add_batch_metrics(self.metrics, self.batches)
         app = middleware.Authentication(app, access or NoAuthentication(), open_paths)
         app = middleware.Origins(app, origins.cors_origin)
-        app = middleware.Errors(app, dialects)  # inside CORS, so that pages can read the error
+        app = middleware.Errors(app, dialects, wire_of)  # inside CORS, so that pages can read the error
         app = with_cors(app, origins.cors_origin)
         app = middleware.Hosts(app, origins.allowed_host)  # outside CORS: rejected hosts get no CORS headers
-        app = middleware.Errors(app, dialects)
-        self._entry = middleware.Exchanges(app, reporter.report, ledger, traced_paths)
+        app = middleware.Errors(app, dialects, wire_of)
+        self._entry = middleware.Exchanges(app, reporter.report, ledger, traced_paths, wire_of)
 
     def start(self) -> None:
         """Begin the work in the background. Called in the event loop, once the server listens."""

@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 
 from crossette.api.chat_prompt import ChatOptions, chat_prompt
 from crossette.api.dialect import Dialect
-from crossette.api.endpoint import Call
+from crossette.api.endpoint import Call, Reply
 from crossette.api.extras import Extras
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.chat import (
@@ -34,7 +34,7 @@ from crossette.generation.prompt import decode_tokens, token_id
 from crossette.text.output_plan import OutputPlan, ReasoningPlan, output_plan
 from crossette.text.pieces import Content, Piece, ReasoningText, ToolCallArguments, ToolCallStart
 from crossette.text.tool_calls.tool_set import ToolSet
-from crossette.types import Usage
+from crossette.types import FinishReason, Usage
 
 _END_OF_PROMPT = 16
 """Tokens at the end of a prompt that are searched for an opening reasoning tag."""
@@ -66,10 +66,11 @@ def _plan(
     )
 
 
-class ChatReply:
+class ChatReply(Reply):
     """Converts deltas to chunks of a chat completion, or all of them to one message."""
 
     def __init__(self, head: Head, body: ChatRequest, dialect: Dialect, extras: Extras | None) -> None:
+        self.finish_reasons: list[str] = []
         self._extras = extras
         self._calls = CallWriter(dialect, is_legacy=body.is_legacy)
         self._has_reasoning = body.shows_reasoning
@@ -125,8 +126,7 @@ class ChatReply:
             tokens = ()
         if delta.finish_reason is not None:
             result = accumulator.result(delta.index)
-            reason = self._calls.finish_reason(delta.finish_reason, len(result.calls))
-            choice = ChunkChoice(delta.index, DeltaBody(), reason)
+            choice = ChunkChoice(delta.index, DeltaBody(), self._reason(delta.finish_reason, result))
             if self._extras is not None:
                 self._extras.add_raw_output(choice, answer, result)
             yield choice
@@ -165,8 +165,15 @@ class ChatReply:
             refusal=self._refusal,
             annotations=self._annotations,
         )
-        choice = ChatChoice(result.index, message, self._calls.finish_reason(result.finish_reason, len(calls)))
+        choice = ChatChoice(result.index, message, self._reason(result.finish_reason, result))
         if self._extras is not None:
             self._extras.add_tokens(choice, result.tokens)
             self._extras.add_raw_output(choice, answer, result)
         return choice
+
+    def _reason(self, reason: FinishReason | None, result: ChoiceResult) -> str | None:
+        """The `finish_reason` of a choice, which is recorded."""
+        name = self._calls.finish_reason(reason, len(result.calls))
+        if name is not None:
+            self.finish_reasons.append(name)
+        return name

@@ -90,6 +90,11 @@ async def chat_prompt(body: ChatRequest, engine: Engine, options: ChatOptions) -
     return await encode_off_loop(size, encode, messages)
 
 
+def chat_text(body: ChatRequest, engine: Engine, options: ChatOptions) -> str:
+    """The text of the prompt. Raises as `chat_prompt` does."""
+    return chat_template(engine).render(_messages(body, options), _template_options(body, options))
+
+
 def _messages(body: ChatRequest, options: ChatOptions) -> Sequence[Message]:
     """The conversation, with tool descriptions and earlier reasoning as the model's template needs them."""
     messages: Sequence[Message] = conversation(body.messages, options.template_roles)

@@ -9,7 +9,7 @@ from functools import partial
 from msgspec.structs import asdict
 
 from crossette.api.dialect import Dialect
-from crossette.api.endpoint import Call, encode_off_loop
+from crossette.api.endpoint import Call, Reply, encode_off_loop
 from crossette.api.extras import Extras
 from crossette.api.schema.answer import Head, StreamUsage, usage_body
 from crossette.api.schema.common import check_token_ids
@@ -23,6 +23,7 @@ from crossette.generation.choice import Delta
 from crossette.generation.prompt import encode_text, token_id
 from crossette.text.output_plan import OutputPlan
 from crossette.text.template.fill_in_middle import FimFormat, fim_format
+from crossette.types import FinishReason
 
 
 async def prepare(body: CompletionRequest, engine: Engine, dialect: Dialect) -> Call:
@@ -92,10 +93,11 @@ def _with_gap(body: CompletionRequest, gap: FimFormat) -> list[str]:
     return [gap.prompt(text, body.suffix or "") for text in texts]
 
 
-class CompletionReply:
+class CompletionReply(Reply):
     """Converts deltas to chunks of a completion, or all of them to one completion."""
 
     def __init__(self, head: Head, body: CompletionRequest, dialect: Dialect, extras: Extras | None) -> None:
+        self.finish_reasons: list[str] = []
         self._extras = extras
         self._num_choices, self._num_generated = body.num_choices, body.num_generated
         self._usage = StreamUsage(dialect, body.stream_options)
@@ -122,6 +124,7 @@ class CompletionReply:
         self, answer: DeltaSource, delta: Delta, accumulator: Accumulator, *, is_first: bool
     ) -> CompletionChoice:
         choice = CompletionChoice(delta.index, delta.text, delta.finish_reason)
+        self._note(delta.finish_reason)
         if self._extras is not None:
             self._extras.add_tokens(choice, delta.tokens)
             if is_first:
@@ -154,8 +157,13 @@ class CompletionReply:
 
     def _choice(self, index: int, result: ChoiceResult, answer: DeltaSource) -> CompletionChoice:
         choice = CompletionChoice(index, result.text, result.finish_reason)
+        self._note(result.finish_reason)
         if self._extras is not None:
             self._extras.add_tokens(choice, result.tokens)
             self._extras.add_prompt_ids(choice, answer, result.index)
             self._extras.add_raw_output(choice, answer, result)
         return choice
+
+    def _note(self, reason: FinishReason | None) -> None:
+        if reason is not None:
+            self.finish_reasons.append(reason)

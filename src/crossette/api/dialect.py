@@ -27,6 +27,8 @@ class Dialect:
     """If prompt and max_tokens exceed the context window: lower max_tokens, or reject the request."""
     completion_max_tokens: int
     """The default max_tokens of /completions. Chat defaults to the rest of the context window."""
+    messages_need_max_tokens: bool
+    """Whether `max_tokens` is required in /messages."""
     usage_in_stream: Literal["on_request", "on_finish"]
     """`on_request`: only if stream_options requests it. `on_finish`: by default, on the chunk with finish_reason."""
     null_usage: bool
@@ -70,6 +72,7 @@ OPENAI = Dialect(
     include_stop=False,
     overflow="error",
     completion_max_tokens=16,
+    messages_need_max_tokens=True,
     usage_in_stream="on_request",
     null_usage=False,
     first_delta_has_content=True,
@@ -120,6 +123,7 @@ FIREWORKS = Dialect(
     include_stop=True,
     overflow="truncate",
     completion_max_tokens=2048,
+    messages_need_max_tokens=False,
     usage_in_stream="on_finish",
     null_usage=True,
     first_delta_has_content=False,

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+
+import msgspec
 
 from crossette.api.dialect import Dialect
 from crossette.api.extras import Extras
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
+from crossette.api.wire import CHUNKS, Wire
 from crossette.engine import Engine
+from crossette.errors import ServingError
 from crossette.generation.answer import DeltaSource
 from crossette.text.output_plan import OutputPlan
 
 P = ParamSpec("P")
 T = TypeVar("T")
+SentT = TypeVar("SentT", bound=msgspec.Struct)
 BodyT = TypeVar("BodyT", bound=GenerationFields)
 
 _LONG_TEXT = 10_000
@@ -41,20 +47,51 @@ class Call:
 class Reply(Protocol):
     """Converts an answer to the wire types of an endpoint."""
 
+    finish_reasons: list[str]
+    """Why the choices written so far ended, in chat's words."""
+
     def chunks(self, answer: DeltaSource) -> AsyncGenerator[Any, None]: ...
 
     async def completion(self, answer: DeltaSource) -> Any: ...
 
+    def failure(self, error: ServingError) -> Any:
+        """The last event of a stream that `error` ended; None for the error's own body."""
+        return None
+
+
+def _same(path: str) -> str:
+    return path
+
+
+def as_sent(sent: BodyT, dialect: Dialect) -> BodyT:
+    """The body of a request that is one for chat or completions as it was sent."""
+    return sent
+
 
 @dataclass(frozen=True, slots=True)
-class Endpoint(Generic[BodyT]):
-    """A completion endpoint: its body type, and how a body is prepared and answered."""
+class Endpoint(Generic[SentT, BodyT]):
+    """An endpoint that generates: its wire type, and how a request is understood, prepared and answered."""
 
     path: str
     """Under the prefix of a dialect."""
-    body_type: type[BodyT]
+    sent_type: type[SentT]
+    body: Callable[[SentT, Dialect], BodyT]
+    """A request as one for chat or completions, which all that follows reads."""
     prepare: Callable[[BodyT, Engine, Dialect], Awaitable[Call]]
-    reply: Callable[[Head, BodyT, Dialect, Extras | None], Reply]
+    reply: Callable[[Head, SentT, Dialect, Extras | None], Reply]
+    wire: Wire = CHUNKS
+    names: Callable[[str], str] = _same
+    """The path of a field in its requests, from the path in the body for chat or completions."""
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Within, errors name the fields of this endpoint's requests."""
+        try:
+            yield
+        except ServingError as error:
+            if error.param is not None:
+                error.rename(self.names(error.param))
+            raise
 
 
 async def encode_off_loop(size: int, encode: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -82,16 +82,10 @@ class Exchange:
         if self.content is not None:
             self.content.replace_request(body)
 
-    def note_finish_reasons(self, body: Any) -> None:  # Any: a chunk or a complete answer of any endpoint
-        """Record the finish reasons in a chunk or a complete answer."""
-        for choice in body.choices:
-            if choice.finish_reason is not None:
-                self.finish_reasons.append(choice.finish_reason)
-
 
 def _answer_id(path: str) -> str:
-    kind = "chatcmpl-" if path.endswith("/chat/completions") else "cmpl-" if path.endswith("/completions") else "req-"
-    return kind + uuid.uuid4().hex
+    kinds = {"/chat/completions": "chatcmpl-", "/completions": "cmpl-", "/messages": "msg_"}
+    return next((kind for end, kind in kinds.items() if path.endswith(end)), "req-") + uuid.uuid4().hex
 
 
 def _caller_id(headers: Headers) -> str | None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crossette.api.dialect import Dialect
-from crossette.api.endpoint import BodyT, Call, Endpoint
+from crossette.api.endpoint import BodyT, Call, Endpoint, SentT
 from crossette.api.exchange import Exchange
 from crossette.api.extras import Extras
 from crossette.api.guards.admission import Admission
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 async def create(
     request: Request,
-    endpoint: Endpoint[BodyT],
+    endpoint: Endpoint[SentT, BodyT],
     services: Services,
     dialect: Dialect,
     admission: Admission,
@@ -45,14 +45,16 @@ async def create(
     Except for a stream whose model must be loaded first: its status waits as it does for a first token.
     """
     exchange = Exchange.of(request.scope)
-    exchange.body = body = await read_json(request, endpoint.body_type, services.settings)
+    sent = await read_json(request, endpoint.sent_type, services.settings)
     timings = Timings()
-    body.check(dialect)
-    check_sizes(body, services.settings)
+    with endpoint.naming():
+        exchange.body = body = endpoint.body(sent, dialect)
+        body.check(dialect)
+        check_sizes(body, services.settings)
     model = services.models.only(exchange.caller.models).find(body.model)
     exchange.model = model.name
-    given = body, endpoint, services, dialect, admission, exchange, timings
-    run: Run[BodyT]
+    given = sent, body, endpoint, services, dialect, admission, exchange, timings
+    run: Run[SentT, BodyT]
     if isinstance(model, RemoteModel):
         run = RemoteRun(*given, remote=model)
         await run.begin()
@@ -61,7 +63,7 @@ async def create(
         if model.engine is not None:
             await run.begin()
     if body.stream:
-        return EventStream(run.chunks(), run.close, dialect, exchange.request_id, services.settings, run.headers)
+        return EventStream(run.chunks(), run.close, endpoint.wire, run.failure, services.settings, run.headers)
     try:
         completion = await cancel_on_disconnect(request.receive, run.completion())
         return json_response(completion, headers=run.headers())
@@ -69,7 +71,7 @@ async def create(
         await run.close()  # a coroutine that was cancelled before it started has closed nothing
 
 
-class EngineRun(Run[BodyT]):
+class EngineRun(Run[SentT, BodyT]):
     """A request that an engine of this server answers."""
 
     async def _begin(self) -> Begun:
@@ -88,7 +90,7 @@ class EngineRun(Run[BodyT]):
         plan = await services.grammars.plan(call.plan, engine) if call.plan is not None else PLAIN
         extras = Extras.of(body, engine.tokenizer, dialect)
         first = head(exchange.answer_id, body, _identity(engine.info), dialect)
-        reply = self.endpoint.reply(first, body, dialect, extras)
+        reply = self.endpoint.reply(first, self.sent, dialect, extras)
         max_attempts = services.settings.max_attempts if plan.checked else 1
         for name, value in schema_headers(plan).items():
             log.info("%s: %s", name, value)

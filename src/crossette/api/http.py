@@ -1,4 +1,4 @@
-"""JSON responses and event streams: the only file that writes JSON bytes and SSE frames."""
+"""JSON responses and event streams; disconnects; errors before and during a stream."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
+from crossette.api.wire import Wire, frame
 from crossette.errors import EngineFailure, ServingError
 from crossette.settings import Count, Interval, Seconds, setting
 
@@ -59,37 +59,8 @@ def json_response(content: Any, *, status: int = 200, headers: dict[str, str] | 
     return Response(msgspec.json.encode(content), status, headers, media_type="application/json")
 
 
-class ErrorDetail(msgspec.Struct):
-    message: str
-    type: str
-    param: str | None
-    """The path of the invalid field, if any: `messages[2].content`."""
-    code: str | None
-
-
-class ErrorBody(msgspec.Struct):
-    """The body of an error, with the keys that the SDKs of both dialects read."""
-
-    error: ErrorDetail
-    request_id: str
-
-
-def error_body(error: ServingError, dialect: Dialect, request_id: str) -> ErrorBody:
-    error_type, code = dialect.error_names(error.kind, error.code)
-    return ErrorBody(ErrorDetail(error.message, error_type, error.param, code), request_id)
-
-
-def frame(content: Any) -> bytes:
-    """One event of a stream."""
-    return b"data: " + msgspec.json.encode(content) + b"\n\n"
-
-
-DONE = b"data: [DONE]\n\n"
-_COMMENT = b":\n\n"
-
-
 class EventStream(Response):
-    """A response of server-sent events. It ends with `[DONE]`, or with one error frame and no `[DONE]`.
+    """A response of server-sent events. It ends as `wire` says, or with the event that `failure` makes of an error.
 
     Status and headers wait for the first chunk, so that an early failure has its own status; after
     `first_byte_timeout` they are sent alone. `late_headers` is called at that moment. A disconnect closes `chunks`.
@@ -100,8 +71,8 @@ class EventStream(Response):
         self,
         chunks: AsyncGenerator[Any, None],
         close: Callable[[], Awaitable[None]],
-        dialect: Dialect,
-        request_id: str,
+        wire: Wire,
+        failure: Callable[[ServingError], Any],
         settings: HttpSettings,
         late_headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
@@ -111,8 +82,8 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._chunks = chunks
         self._close = close
-        self._dialect = dialect
-        self._request_id = request_id
+        self._wire = wire
+        self._failure = failure
         self._settings = settings
         self._late_headers = late_headers
         self._quiet = True
@@ -147,23 +118,24 @@ class EventStream(Response):
             async for chunk in self._chunks:
                 self._quiet = False
                 await _send_frame(send, frame(chunk))
-            last = DONE
+            last = self._wire.end
         except Exception as error:
             exchange.error = as_serving_error(error)
-            last = frame(error_body(exchange.error, self._dialect, self._request_id))
+            last = frame(self._failure(exchange.error))
         finally:
             commenting.cancel()
         await self._close()  # before the end is sent, as the client may then send its next request
-        await _send_frame(send, last)
+        if last:
+            await _send_frame(send, last)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_comments(self, send: Send) -> None:
-        """Send a comment line after every interval in which nothing else was sent."""
+        """Send a comment, or what the wire format has for it, after every interval in which nothing else was sent."""
         while True:
             self._quiet = True
             await asyncio.sleep(self._settings.comment_interval)
             if self._quiet:
-                await _send_frame(send, _COMMENT)
+                await _send_frame(send, self._wire.keep_alive)
 
 
 async def _send_frame(send: Send, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""GET /models, and loading and unloading of models by admins."""
+"""GET /models: the models and their states."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
-from crossette.errors import ADMIN_HINT, Forbidden, ModelInUse, Unsupported
-from crossette.pool.model import ModelState, PooledModel
+from crossette.pool.model import ModelState
 from crossette.remote.model import RemoteModel
 
 
@@ -47,45 +46,15 @@ class ModelList(msgspec.Struct, kw_only=True):
 
 async def list_models(request: Request, models: ServedModels, dialect: Dialect) -> Response:
     models = models.only(Exchange.of(request.scope).caller.models)
-    return json_response(ModelList(data=[_entry(name, models, dialect) for name in models.names()]))
+    return json_response(ModelList(data=[model_entry(name, models, dialect) for name in models.names()]))
 
 
 async def retrieve_model(request: Request, models: ServedModels, dialect: Dialect) -> Response:
     models = models.only(Exchange.of(request.scope).caller.models)
-    return json_response(_entry(request.path_params["name"], models, dialect))
+    return json_response(model_entry(request.path_params["name"], models, dialect))
 
 
-async def load_model(request: Request, models: ServedModels, dialect: Dialect) -> Response:
-    """Load a model now. Raises Forbidden for a key that is not an admin key, ModelUnavailable if the load fails."""
-    name, model = _named_by_admin(request, models)
-    await models.pool.load(model.name)
-    return json_response(_entry(name, models, dialect))
-
-
-async def unload_model(request: Request, models: ServedModels, dialect: Dialect) -> Response:
-    """Unload a model now. Raises Forbidden for a key that is not an admin key, ModelInUse while requests use it.
-
-    Raises ModelInUse also for a kept model.
-    """
-    name, model = _named_by_admin(request, models)
-    if model.source.keep:
-        raise ModelInUse(f"The model '{model.name}' is kept in memory.")
-    if not await models.pool.unload(model.name) and model.num_users:
-        raise ModelInUse(f"The model '{model.name}' is used by {model.num_users} requests. Retry later.")
-    return json_response(_entry(name, models, dialect))
-
-
-def _named_by_admin(request: Request, models: ServedModels) -> tuple[str, PooledModel]:
-    if not Exchange.of(request.scope).caller.is_admin:
-        raise Forbidden("Only an admin key may load and unload models.", hint=ADMIN_HINT)
-    name: str = request.path_params["name"]
-    model = models.find(name)
-    if isinstance(model, RemoteModel):
-        raise Unsupported(f"The model '{name}' is run by another server, which loads and unloads it.", param="model")
-    return name, model
-
-
-def _entry(name: str, models: ServedModels, dialect: Dialect) -> ModelEntry:
+def model_entry(name: str, models: ServedModels, dialect: Dialect) -> ModelEntry:
     """The entry of a name. Raises ModelNotFound."""
     model = models.find(name)
     if isinstance(model, RemoteModel):

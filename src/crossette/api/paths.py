@@ -18,6 +18,9 @@ _BASES = (
 """Base paths, also repeated: the fireworks SDK adds /v1 to a base URL that may end in it already."""
 _ENGINE = re.compile("(?P<base>(?:/inference)?/v1)/engines/(?P<model>.+?)/(?P<endpoint>completions|chat/completions)")
 
+_AT_THE_ROOT = frozenset(("/tokenize", "/detokenize", "/apply-template"))
+"""Paths of vLLM and llama-server, which have no base path."""
+
 
 class CanonicalPath(NamedTuple):
     path: str
@@ -31,6 +34,8 @@ def canonical_path(sent: str) -> CanonicalPath:
     A path with two different base paths is left alone: each of them is a dialect, and the client must choose.
     """
     path = _without_doubled_slashes(sent).rstrip("/") or "/"
+    if path in _AT_THE_ROOT:
+        path = "/v1" + path
     for doubled, base in _BASES:
         if found := doubled.match(path):
             path = base + path[found.end() :]

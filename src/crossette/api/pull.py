@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from crossette.api.http import EventStream, cancel_on_disconnect, json_response
 from crossette.api.puller import PullEvent
 from crossette.api.request_body import read_json
 from crossette.api.services import Services
+from crossette.api.wire import CHUNKS, error_body
 from crossette.errors import ADMIN_HINT, Forbidden
 
 
@@ -32,7 +34,8 @@ async def pull_model(request: Request, services: Services, dialect: Dialect) -> 
     body = await read_json(request, PullRequest, services.settings)
     events = services.puller.pull(body.model)
     if body.stream:
-        return EventStream(events, events.aclose, dialect, exchange.request_id, services.settings)
+        failure = partial(error_body, dialect=dialect, request_id=exchange.request_id)
+        return EventStream(events, events.aclose, CHUNKS, failure, services.settings)
     return json_response(await cancel_on_disconnect(request.receive, _last(events)))
 
 

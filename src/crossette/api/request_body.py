@@ -25,7 +25,9 @@ _BYTES_PER_S = 10_000
 """A body may take ten seconds, plus one second for every 10 kB; a slower upload is rejected."""
 
 
-async def read_json(request: Request, body_type: type[Body], settings: HttpSettings) -> Body:
+async def read_json(
+    request: Request, body_type: type[Body], settings: HttpSettings, *, may_be_empty: bool = False
+) -> Body:
     """The request's body as `body_type`. Raises an error with status 400, 408, 413 or 415 for an invalid body."""
     raw = await _read(request, settings.max_body_bytes)
     coding = request.headers.get("content-encoding", "").strip().lower()
@@ -34,6 +36,8 @@ async def read_json(request: Request, body_type: type[Body], settings: HttpSetti
         Exchange.of(request.scope).note_decoded(raw)
     if model := Exchange.of(request.scope).path_model:
         raw = with_model(raw, model)
+    if may_be_empty and not raw:
+        raw = b"{}"
     return decode(raw, body_type)
 
 

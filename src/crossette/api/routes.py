@@ -11,25 +11,29 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crossette.api import chat, completions, files, health
+from crossette.api.anthropic.endpoint import MESSAGES, count_message_tokens
 from crossette.api.batches import handlers as batches
 from crossette.api.dialect import Dialect
 from crossette.api.docs.pages import Docs
-from crossette.api.endpoint import Endpoint
+from crossette.api.endpoint import Endpoint, as_sent
 from crossette.api.exchange import Exchange
 from crossette.api.generate import create
 from crossette.api.home import Home, version
-from crossette.api.model_list import list_models, load_model, retrieve_model, unload_model
+from crossette.api.model_list import list_models, retrieve_model
+from crossette.api.model_load import load_model, unload_model
 from crossette.api.pull import pull_model
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.services import Services
+from crossette.api.tokenize import apply_template, detokenize, tokenize
 from crossette.api.unserved import endpoint_name
 from crossette.api.usage import report_usage
+from crossette.api.wire import CHUNKS, Wire
 from crossette.errors import ShuttingDown
 
-COMPLETIONS = Endpoint("/completions", CompletionRequest, completions.prepare, completions.CompletionReply)
-CHAT = Endpoint("/chat/completions", ChatRequest, chat.prepare, chat.ChatReply)
-GENERATING: Mapping[str, Endpoint[Any]] = {endpoint.path: endpoint for endpoint in (COMPLETIONS, CHAT)}
+COMPLETIONS = Endpoint("/completions", CompletionRequest, as_sent, completions.prepare, completions.CompletionReply)
+CHAT = Endpoint("/chat/completions", ChatRequest, as_sent, chat.prepare, chat.ChatReply)
+GENERATING: Mapping[str, Endpoint[Any, Any]] = {endpoint.path: endpoint for endpoint in (COMPLETIONS, CHAT, MESSAGES)}
 """Endpoints that generate, under a dialect's prefix. Their requests are charged and have a ledger entry."""
 
 
@@ -62,6 +66,16 @@ def generating_paths(dialects: Sequence[Dialect]) -> dict[str, tuple[str, str]]:
     return {dialect.prefix + endpoint: (dialect.name, endpoint) for dialect in dialects for endpoint in GENERATING}
 
 
+def wire_of(path: str, dialects: Sequence[Dialect]) -> Wire:
+    """The wire format of a path: that of the endpoint, also for the paths under it."""
+    for dialect in dialects:
+        for endpoint in GENERATING.values():
+            own = dialect.prefix + endpoint.path
+            if path == own or path.startswith(own + "/"):
+                return endpoint.wire
+    return CHUNKS
+
+
 def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
     prefix = dialect.prefix
     generating = [
@@ -69,17 +83,26 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
         for path, endpoint in GENERATING.items()
     ]
 
+    counting = partial(count_message_tokens, services=services, dialect=dialect)
+
     def of_models(endpoint: Callable[..., Awaitable[Response]]) -> partial[Awaitable[Response]]:
         return partial(endpoint, models=services.models, dialect=dialect)
+
+    def of_services(endpoint: Callable[..., Awaitable[Response]]) -> partial[Awaitable[Response]]:
+        return partial(endpoint, services=services, dialect=dialect)
 
     return [
         *generating,
         *_file_routes(services, prefix),
+        Route(f"{prefix}/tokenize", of_services(tokenize), methods=["POST"]),
+        Route(f"{prefix}/detokenize", of_services(detokenize), methods=["POST"]),
+        Route(f"{prefix}/apply-template", of_services(apply_template), methods=["POST"]),
+        Route(f"{prefix}/messages/count_tokens", counting, methods=["POST"]),
         Route(f"{prefix}/usage", partial(report_usage, reader=services.usage)),
         Route(f"{prefix}/models", of_models(list_models)),
-        Route(f"{prefix}/models/pull", partial(pull_model, services=services, dialect=dialect), methods=["POST"]),
-        Route(f"{prefix}/models/{{name:path}}/load", of_models(load_model), methods=["POST"]),
-        Route(f"{prefix}/models/{{name:path}}/unload", of_models(unload_model), methods=["POST"]),
+        Route(f"{prefix}/models/pull", of_services(pull_model), methods=["POST"]),
+        Route(f"{prefix}/models/{{name:path}}/load", of_services(load_model), methods=["POST"]),
+        Route(f"{prefix}/models/{{name:path}}/unload", of_services(unload_model), methods=["POST"]),
         Route(f"{prefix}/models/{{name:path}}", of_models(retrieve_model)),
     ]
 
@@ -108,7 +131,7 @@ async def _by_method(services: Services, handlers: Mapping[str, Handler], reques
     return await handlers["GET" if request.method == "HEAD" else request.method](request, services)
 
 
-async def _generate(services: Services, dialect: Dialect, endpoint: Endpoint[Any], request: Request) -> Response:
+async def _generate(services: Services, dialect: Dialect, endpoint: Endpoint[Any, Any], request: Request) -> Response:
     if services.is_draining():
         raise ShuttingDown("The server is shutting down. Retry in a moment.")
     exchange = Exchange.of(request.scope)

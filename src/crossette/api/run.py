@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from crossette.api.dialect import Dialect
-from crossette.api.endpoint import BodyT, Endpoint, Reply
+from crossette.api.endpoint import BodyT, Endpoint, Reply, SentT
 from crossette.api.exchange import Exchange
 from crossette.api.guards.admission import Admission
 from crossette.api.services import Services
+from crossette.errors import ServingError
 from crossette.generation.answer import DeltaSource, Timings
 
 
@@ -28,11 +29,12 @@ class Begun:
 
 
 @dataclass(slots=True)
-class Run(ABC, Generic[BodyT]):
+class Run(ABC, Generic[SentT, BodyT]):
     """A request with a valid body. `close` ends what `begin` began, and may be called more than once."""
 
+    sent: SentT
     body: BodyT
-    endpoint: Endpoint[BodyT]
+    endpoint: Endpoint[SentT, BodyT]
     services: Services
     dialect: Dialect
     admission: Admission
@@ -42,8 +44,10 @@ class Run(ABC, Generic[BodyT]):
 
     async def begin(self) -> Begun:
         """Prepare the request, apply the limits, and pass it on."""
-        self.begun = await self._begin()
-        return self.begun
+        with self.endpoint.naming():
+            self.begun = begun = await self._begin()
+        self.exchange.finish_reasons = begun.reply.finish_reasons
+        return begun
 
     @abstractmethod
     async def _begin(self) -> Begun: ...
@@ -52,15 +56,17 @@ class Run(ABC, Generic[BodyT]):
         """The chunks of a stream."""
         begun = self.begun or await self.begin()
         async for chunk in begun.reply.chunks(begun.answer):
-            self.exchange.note_finish_reasons(chunk)
             yield chunk
 
     async def completion(self) -> Any:  # Any: the wire type of the endpoint
         """The complete answer."""
         begun = self.begun or await self.begin()
-        completion = await begun.reply.completion(begun.answer)
-        self.exchange.note_finish_reasons(completion)
-        return completion
+        return await begun.reply.completion(begun.answer)
+
+    def failure(self, error: ServingError) -> Any:
+        """The last event of a stream that `error` ended."""
+        event = self.begun.reply.failure(error) if self.begun is not None else None
+        return event or self.endpoint.wire.error_body(error, self.dialect, self.exchange.request_id)
 
     def headers(self) -> dict[str, str]:
         """The headers that depend on the answer so far; none before the request is admitted."""

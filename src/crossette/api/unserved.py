@@ -27,7 +27,7 @@ class Unserved(NamedTuple):
     """The endpoint that serves the same purpose, if there is one."""
 
 
-_ENDPOINTS = ("/chat/completions", "/completions")
+_ENDPOINTS = ("/chat/completions", "/completions", "/messages")
 """The endpoints that people give as a base URL."""
 BASE = "{base}"
 """In `Unserved.instead`: the base path of the dialect."""
@@ -35,13 +35,13 @@ _CHAT, _COMPLETIONS, _MODELS = f"POST {BASE}/chat/completions", f"POST {BASE}/co
 _USAGE = f"GET {BASE}/usage"
 _EMBEDDINGS = Unserved("the embeddings API")
 _RERANK = Unserved("the rerank API")
-_TOKENIZER = Unserved("vLLM's and llama-server's tokenizer API")
 
 IN_A_DIALECT: Mapping[str, Unserved] = {
     "/embeddings": _EMBEDDINGS,
     "/responses": Unserved("OpenAI's Responses API", _CHAT),
     "/conversations": Unserved("OpenAI's Conversations API", _CHAT),
-    "/messages": Unserved("Anthropic's Messages API", _CHAT),
+    "/messages": Unserved("Anthropic's API of stored messages", f"POST {BASE}/messages"),
+    "/messages/batches": Unserved("Anthropic's API of message batches", f"POST {BASE}/messages"),
     "/complete": Unserved("Anthropic's older completions API", _COMPLETIONS),
     "/chat/completions": Unserved("OpenAI's API of stored chat completions"),
     "/edits": Unserved("OpenAI's older edits API", _CHAT),
@@ -71,8 +71,6 @@ IN_A_DIALECT: Mapping[str, Unserved] = {
     "/score": Unserved("vLLM's scoring API"),
     "/classify": Unserved("vLLM's classification API"),
     "/pooling": Unserved("vLLM's pooling API"),
-    "/tokenize": _TOKENIZER,
-    "/detokenize": _TOKENIZER,
     "/load_lora_adapter": Unserved("vLLM's LoRA API"),
     "/unload_lora_adapter": Unserved("vLLM's LoRA API"),
     "/health": Unserved("a health endpoint under a base path", "GET /health"),
@@ -94,7 +92,6 @@ AT_THE_ROOT: Mapping[str, Unserved] = {
     "/completion": Unserved("llama-server's completion API", _COMPLETIONS),
     "/infill": Unserved("llama-server's infill API", f"POST {BASE}/completions with suffix"),
     "/embedding": _EMBEDDINGS,
-    "/apply-template": Unserved("llama-server's template API"),
     "/props": Unserved("llama-server's properties", _MODELS),
     "/slots": Unserved("llama-server's list of slots", "GET /health/ready"),
     "/lora-adapters": Unserved("llama-server's LoRA API"),
@@ -150,7 +147,7 @@ class UnservedPaths:
         """What to use if a base URL ends in an endpoint, so that a client appends another; "" if none does."""
         for endpoint in _ENDPOINTS:
             meant = canonical_path(dialect.prefix + rest.removeprefix(endpoint)).path
-            if rest.startswith(endpoint + "/") and self._is_served(meant):
+            if rest.startswith(endpoint + "/") and self._is_served(meant) and not _is_known_under(endpoint, rest):
                 base = dialect.prefix
                 return f"Its base path is followed by two endpoints. Use {meant}: a base URL ends in {base}."
         return ""
@@ -184,6 +181,12 @@ def endpoint_name(route: Route) -> str:
     """Methods and path of a route, such as `GET /v1/models`. HEAD, which goes with every GET, is left out."""
     methods = ", ".join(sorted((route.methods or set()) - {"HEAD"}))
     return f"{methods} {route.path.replace(':path}', '}')}"
+
+
+def _is_known_under(endpoint: str, path: str) -> bool:
+    """Whether a path is one of a known API that begins with the path of an endpoint: /messages/batches."""
+    known = (one for one in IN_A_DIALECT if one.startswith(endpoint + "/"))
+    return any(path == one or path.startswith(one + "/") for one in known)
 
 
 def _not_built(path: str, known: Mapping[str, Unserved], dialect: Dialect) -> str:

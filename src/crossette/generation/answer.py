@@ -37,6 +37,10 @@ class ChoiceState(Protocol):
     def mean_logprob(self) -> float:
         """The mean logprob of its tokens so far, if logprobs were requested."""
 
+    @property
+    def stop_string(self) -> str | None:
+        """The stop string that ended it; None if none did, or if an upstream does not tell."""
+
 
 class DeltaSource(Protocol):
     """An answer as replies and records read it, whether an engine or an upstream generates it."""

@@ -125,6 +125,11 @@ class Choice:
         """Whether only calls can follow: content that is empty then is null."""
         return self._parser.only_calls
 
+    @property
+    def stop_string(self) -> str | None:
+        """The stop string that ended it."""
+        return self._stops.matched
+
     def read(self, output: TokenOutput) -> Delta | None:
         """Return the delta of an output; None if no text is certain yet.
 

@@ -24,9 +24,10 @@ def decode_tokens(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
     return b"".join(map(tokenizer.token_text, tokens)).decode(errors="replace")
 
 
-def encode_text(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
-    """Encode a plain prompt. It may contain control tokens. BOS is added if the model uses one."""
-    return _with_bos(tokenizer, tokenizer.encode(text, specials=True))
+def encode_text(tokenizer: Tokenizer, text: str, *, specials: bool = True, bos: bool = True) -> tuple[int, ...]:
+    """Encode a plain prompt. With `specials` it may contain control tokens; `bos` adds BOS if the model uses one."""
+    tokens = tokenizer.encode(text, specials=specials)
+    return _with_bos(tokenizer, tokens) if bos else tuple(tokens)
 
 
 def encode_chat(

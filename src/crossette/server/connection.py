@@ -16,7 +16,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from crossette.api.dialect import OPENAI
-from crossette.api.http import error_body
+from crossette.api.wire import error_body
 from crossette.errors import InvalidRequest
 from crossette.server.request_head import BadRequest
 from crossette.server.request_parser import RequestParser

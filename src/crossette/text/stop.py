@@ -21,7 +21,12 @@ class StopChecker:
         """Whether there are no stop strings."""
         self._include = include
         self._held = ""
-        self.stopped = False
+        self.matched: str | None = None
+        """The stop string that ended the text."""
+
+    @property
+    def stopped(self) -> bool:
+        return self.matched is not None
 
     def push(self, text: str) -> str:
         """Return the text that is certain now: none once `stopped` is true."""
@@ -30,8 +35,8 @@ class StopChecker:
         text = self._held + text
         match = self._first(text)
         if match is not None:
-            self.stopped, self._held = True, ""
             begin, end = match
+            self.matched, self._held = text[begin:end], ""
             return text[: end if self._include else begin]
         certain = len(text) - possible_start(text, self._stops)
         self._held = text[certain:]
@@ -62,6 +67,11 @@ class ContentStops:
     @property
     def stopped(self) -> bool:
         return self._checker.stopped
+
+    @property
+    def matched(self) -> str | None:
+        """The stop string that ended the output."""
+        return self._checker.matched
 
     def certain(self, position: int) -> int:
         """Return how many of the first `position` characters of the model's text can be released."""

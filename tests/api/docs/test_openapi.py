@@ -17,6 +17,7 @@ import pytest
 import schemathesis
 from starlette.routing import Route
 
+from crossette.api.anthropic.request import CountTokensRequest, MessagesRequest
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI
 from crossette.api.docs.openapi import document
@@ -30,12 +31,17 @@ from crossette.api.schema.table import Table
 from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ALIASES, DIALECTS, ApiServer, parrot, serving
-from support.fields_page import nested
+from support.fields_page import OF_TOKENIZER, nested
 
-BODIES = ("CompletionRequest", "ChatRequest")
+BODIES = ("CompletionRequest", "ChatRequest", "MessagesRequest", "CountTokensRequest")
+STREAMED = BODIES[:3]
 TABLES: dict[str, Table] = {
     wire.__name__: wire.table  # type: ignore[attr-defined]  # every wire type of a request has one
-    for wire in (CompletionRequest, ChatRequest, *nested().values())
+    for wire in (
+        *(CompletionRequest, ChatRequest, MessagesRequest, CountTokensRequest),
+        *nested().values(),
+        *OF_TOKENIZER.values(),
+    )
 }
 OF_MESSAGES = ("Message", "Part", "ToolCall", "FunctionCall")
 """The types in which other keys are dropped."""
@@ -264,6 +270,13 @@ EXAMPLES = {
     ("Message", "content"): "Hello",
     ("Part", "type"): "text",
     ("Part", "text"): "Hello",
+    ("MessagesRequest", "messages"): [{"role": "user", "content": "Hello"}],
+    ("MessagesRequest", "max_tokens"): 8,
+    ("CountTokensRequest", "messages"): [{"role": "user", "content": "Hello"}],
+    ("Turn", "role"): "user",
+    ("Turn", "content"): "Hello",
+    ("Block", "type"): "text",
+    ("Block", "text"): "Hello",
 }
 """The values of fields while another is tested; others are null, as many exclude one another."""
 
@@ -293,6 +306,8 @@ def narrowed(described: dict[str, Any]) -> dict[str, Any]:
                 schemas[name]["properties"][field]["example"] = EXAMPLES.get((name, field))
     for name in BODIES:
         schemas[name]["properties"]["model"] = {"enum": ["fake"]}
+    for wire in OF_TOKENIZER.values():
+        schemas[wire.__name__]["properties"]["model"]["enum"] = ["fake", None]
     return described
 
 
@@ -304,7 +319,10 @@ def streaming(described: dict[str, Any]) -> dict[str, Any]:
     schemas["Message"] |= {"properties": turn, "required": list(turn)}
     schemas["ChatRequest"]["properties"]["messages"] |= {"minItems": 1, "maxItems": 2}
     schemas["CompletionRequest"]["properties"]["prompt"] = text
-    for name in BODIES:
+    schemas["MessagesRequest"]["required"].append("max_tokens")
+    schemas["Turn"] |= {"properties": turn | {"role": {"enum": ["user"]}}, "required": list(turn)}
+    schemas["MessagesRequest"]["properties"]["messages"] |= {"minItems": 1, "maxItems": 2}
+    for name in STREAMED:
         schemas[name]["properties"]["stream"] = {"const": True}
         schemas[name]["required"].append("stream")
     for part in everything_in(described["paths"]):

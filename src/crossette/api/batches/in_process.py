@@ -55,13 +55,14 @@ class InProcess:
         report: middleware.Report,
         ledger: Ledger,
         dialects: tuple[Dialect, ...],
+        wire_of: middleware.WireOf,
         caller_of: Callable[[str], Caller] = lambda key_id: ANONYMOUS,
     ) -> None:
         self._caller_of = caller_of
         self._router = router
         self._report = report
-        app = middleware.Errors(self._identified, dialects)
-        self._app = middleware.Exchanges(app, self._report_answered, ledger, frozenset())
+        app = middleware.Errors(self._identified, dialects, wire_of)
+        self._app = middleware.Exchanges(app, self._report_answered, ledger, frozenset(), wire_of)
 
     async def send(self, order: Order) -> InProcessAnswer:
         scope = _scope(order)

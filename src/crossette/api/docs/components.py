@@ -8,6 +8,20 @@ from typing import Any
 
 import msgspec
 
+from crossette.api.anthropic.blocks import Block, ResultBlock, Source, SystemText
+from crossette.api.anthropic.request import (
+    ContextEdit,
+    ContextManagement,
+    CountTokensRequest,
+    Keep,
+    MessagesRequest,
+    OutputConfig,
+    OutputSchema,
+    RequestMetadata,
+    ThinkingConfig,
+    Turn,
+)
+from crossette.api.anthropic.tools import CustomTool, ToolUseChoice
 from crossette.api.dialect import Dialect
 from crossette.api.docs.values import Json, complete, exactly
 from crossette.api.schema.chat import ChatRequest
@@ -18,6 +32,7 @@ from crossette.api.schema.messages import ROLES, FunctionCall, Message, Part, To
 from crossette.api.schema.reasoning import ReasoningSent, ThinkingSent
 from crossette.api.schema.response_format import ResponseFormat, StructuredOutputs
 from crossette.api.schema.table import REQUIRED, Description, Field, Table
+from crossette.api.schema.tokenize import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
 from crossette.api.schema.tools import AllowedTool, AllowedTools, Function, Named, ToolChoiceSent, ToolSent
 from crossette.types import Range
 
@@ -26,7 +41,10 @@ _REF = "#/components/schemas/{name}"
 _REQUESTED = (
     *(CompletionRequest, StreamOptions, Prediction, PredictionPart, ResponseFormat, StructuredOutputs),
     *(ChatRequest, Message, Part, ToolCall, FunctionCall, ThinkingSent, ReasoningSent),
+    *(MessagesRequest, CountTokensRequest, Turn, SystemText, Block, ResultBlock, Source, CustomTool, ToolUseChoice),
+    *(ThinkingConfig, OutputConfig, OutputSchema, RequestMetadata, ContextManagement, ContextEdit, Keep),
     *(ToolSent, Function, ToolChoiceSent, AllowedTools, AllowedTool, Named),
+    *(TokenizeRequest, DetokenizeRequest, ApplyTemplateRequest),
 )
 
 _TOKENS: Json = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
@@ -70,6 +88,7 @@ def components(answers: Iterable[type], dialects: Sequence[Dialect]) -> Json:
     role = schemas["Message"]["properties"]["role"]
     role["anyOf"] = [{"type": role.pop("type"), "enum": list(ROLES)}, {"type": "string"}]
     schemas["CompletionRequest"]["properties"]["prompt"]["anyOf"] = _PROMPTS
+    schemas["ToolUseBlock"]["properties"]["input"]["type"] = "object"
     complete(schemas)
     return schemas
 

@@ -3,40 +3,55 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 
 from crossette import __version__
 from crossette.accounts.ledger import GROUP_BY_PATTERN
+from crossette.api.anthropic.answer import AnswerMessage, Event, TokenCount
+from crossette.api.anthropic.request import CountTokensRequest, MessagesRequest
+from crossette.api.anthropic.wire import AnthropicError, Ping, error_type
 from crossette.api.dialect import Dialect
 from crossette.api.docs.components import components, ref
 from crossette.api.docs.values import Json, exactly
 from crossette.api.health import Health, Live, Ready
 from crossette.api.home import Version
-from crossette.api.http import ErrorBody
 from crossette.api.model_list import ModelEntry, ModelList
+from crossette.api.model_load import LoadEvent, LoadRequest
 from crossette.api.pull import PullRequest
 from crossette.api.puller import PullEvent
 from crossette.api.schema.batches import BatchList, BatchObject, BatchRequest
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
 from crossette.api.schema.files import MAX_EXPIRY_S, MIN_EXPIRY_S, FileDeleted, FileList, FileObject
+from crossette.api.schema.tokenize import (
+    AppliedTemplate,
+    ApplyTemplateRequest,
+    Detokenized,
+    DetokenizeRequest,
+    TokenizeRequest,
+    Tokens,
+)
 from crossette.api.usage import UsageReport
+from crossette.api.wire import ErrorBody
 from crossette.errors import (
     BatchEnded,
     Code,
+    ConstraintFailed,
     EngineFailure,
     FileInUse,
     Forbidden,
     InvalidRequest,
     MethodNotAllowed,
     ModelInUse,
+    ModelLoading,
     ModelNotFound,
     ModelUnavailable,
+    NoChatTemplate,
     NotFound,
     Overloaded,
     PullFailed,
@@ -49,6 +64,8 @@ from crossette.errors import (
     UnknownField,
     Unsupported,
     UnsupportedCoding,
+    UpstreamFailed,
+    UpstreamTimeout,
 )
 from crossette.timespec import PATTERN as MOMENT_PATTERN
 
@@ -56,6 +73,11 @@ _ANSWERS = (
     Completion,
     ChatCompletion,
     ChatChunk,
+    AnswerMessage,
+    *get_args(Event),
+    Ping,
+    TokenCount,
+    AnthropicError,
     ModelList,
     ModelEntry,
     UsageReport,
@@ -71,6 +93,11 @@ _ANSWERS = (
     BatchObject,
     BatchList,
     BatchRequest,
+    LoadEvent,
+    LoadRequest,
+    Tokens,
+    Detokenized,
+    AppliedTemplate,
     ErrorBody,
 )
 
@@ -90,9 +117,36 @@ _OTHERS = (ServingError, RetryLater, NotFound, MethodNotAllowed, ModelInUse, Fil
 _BODY = (RequestTimeout, RequestTooLarge, UnsupportedCoding)
 
 
+class _Errors(NamedTuple):
+    """The bodies of errors in one wire format."""
+
+    name: str
+    """Part of the names of its responses; "" for that of most endpoints."""
+    body: type
+    detail: Callable[[Dialect, Sequence[type[ServingError]]], Json]
+    """The properties of `error`, from the errors of one status."""
+
+
+def _types_and_codes(dialect: Dialect, errors: Sequence[type[ServingError]]) -> Json:
+    """The dialect's types and codes."""
+    names = [dialect.errors[error.kind] for error in errors]
+    types, codes = (list(dict.fromkeys(column)) for column in zip(*names, strict=True))
+    if errors[0].status == InvalidRequest.status and dialect.specific_codes:
+        codes += get_args(Code)
+    return {"type": exactly(types), "code": exactly(codes)}
+
+
+def _anthropic_types(dialect: Dialect, errors: Sequence[type[ServingError]]) -> Json:
+    return {"type": exactly(list(dict.fromkeys(error_type(error.kind, error.status) for error in errors)))}
+
+
+_ERRORS = _Errors("", ErrorBody, _types_and_codes)
+_ANTHROPIC = _Errors("messages", AnthropicError, _anthropic_types)
+
+
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    """One method of one path: with a `chunk` it can stream."""
+    """One method of one path: with a `chunk`, or with `events`, it can stream."""
 
     name: str
     path: str
@@ -112,6 +166,12 @@ class _Operation:
     """Whether it answers with the bytes of a file."""
     is_deletion: bool = False
 
+    needs_body: bool = True
+    """Whether a body that it can have is required, as is a model's name in it."""
+    events: Sequence[type] = ()
+    """The named events of its stream."""
+    wire: _Errors = _ERRORS
+
     @property
     def method(self) -> str:
         if self.is_deletion:
@@ -125,6 +185,10 @@ _USAGE_QUERY = {
 }
 
 _GENERATING = tuple(kind for kind in _kinds(ServingError) if kind not in _OTHERS)
+
+_OF_TOKENIZER = tuple(
+    kind for kind in _GENERATING if not issubclass(kind, ConstraintFailed | UpstreamFailed | UpstreamTimeout)
+)
 
 IN_EACH_DIALECT = (
     _Operation(
@@ -147,6 +211,27 @@ IN_EACH_DIALECT = (
         ChatChunk,
         {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
     ),
+    _Operation(
+        "createMessage",
+        "/messages",
+        "Create a message, in Anthropic's format.",
+        AnswerMessage,
+        _GENERATING,
+        MessagesRequest,
+        example={"max_tokens": 64, "messages": [{"role": "user", "content": "What is the capital of France?"}]},
+        events=(*get_args(Event), Ping, AnthropicError),
+        wire=_ANTHROPIC,
+    ),
+    _Operation(
+        "countMessageTokens",
+        "/messages/count_tokens",
+        "Count the tokens of the prompt that a message would have.",
+        TokenCount,
+        (InvalidRequest, ModelNotFound, NoChatTemplate, Overloaded, ModelLoading, ModelUnavailable, *_BODY, *_ANYWHERE),
+        CountTokensRequest,
+        example={"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+        wire=_ANTHROPIC,
+    ),
     _Operation("listModels", "/models", "List the models and their aliases.", ModelList),
     _Operation("retrieveModel", "/models/{name}", "Retrieve a model.", ModelEntry, (ModelNotFound, *_ANYWHERE)),
     _Operation(
@@ -164,16 +249,47 @@ IN_EACH_DIALECT = (
         "/models/{name}/load",
         "Load a model now. Requires an admin key if the server has keys.",
         ModelEntry,
-        (ModelNotFound, ModelUnavailable, Forbidden, *_ANYWHERE),
-        is_command=True,
+        (InvalidRequest, UnknownField, Unsupported, ModelNotFound, ModelUnavailable, Forbidden, *_BODY, *_ANYWHERE),
+        LoadRequest,
+        LoadEvent,
+        needs_body=False,
     ),
     _Operation(
         "unloadModel",
         "/models/{name}/unload",
         "Unload a model that no request uses. Requires an admin key if the server has keys.",
         ModelEntry,
-        (ModelNotFound, ModelInUse, Forbidden, *_ANYWHERE),
-        is_command=True,
+        (InvalidRequest, UnknownField, Unsupported, ModelNotFound, ModelInUse, Forbidden, *_BODY, *_ANYWHERE),
+        LoadRequest,
+        LoadEvent,
+        needs_body=False,
+    ),
+    _Operation(
+        "tokenize",
+        "/tokenize",
+        "Tokenize a text or a conversation.",
+        Tokens,
+        _OF_TOKENIZER,
+        TokenizeRequest,
+        example={"prompt": "Once upon a time"},
+    ),
+    _Operation(
+        "detokenize",
+        "/detokenize",
+        "Convert tokens to text.",
+        Detokenized,
+        _OF_TOKENIZER,
+        DetokenizeRequest,
+        example={"tokens": [9690, 198]},
+    ),
+    _Operation(
+        "applyTemplate",
+        "/apply-template",
+        "Render a conversation with the model's template.",
+        AppliedTemplate,
+        _OF_TOKENIZER,
+        ApplyTemplateRequest,
+        example={"messages": [{"role": "user", "content": "What is the capital of France?"}]},
     ),
     _Operation(
         "reportUsage",
@@ -247,8 +363,11 @@ OF_FILES = (
 
 OPERATIONS = (*IN_EACH_DIALECT, *OF_FILES)
 
-_REFUSALS = tuple(dict.fromkeys(error for operation in OPERATIONS for error in operation.errors))
-"""All errors of operations."""
+
+def _refusals(wire: _Errors) -> tuple[type[ServingError], ...]:
+    """All errors of operations in a wire format."""
+    operations = (operation for operation in OPERATIONS if operation.wire is wire)
+    return tuple(dict.fromkeys(error for operation in operations for error in operation.errors))
 
 
 def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
@@ -279,9 +398,10 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
         "components": {
             "schemas": components(_ANSWERS, dialects),
             "responses": {
-                _refusal_name(dialect, status): _refusal(dialect, status)
+                _refusal_name(dialect, wire, status): _refusal(dialect, wire, status)
                 for dialect in dialects
-                for status in sorted({error.status for error in _REFUSALS})
+                for wire in (_ERRORS, _ANTHROPIC)
+                for status in sorted({error.status for error in _refusals(wire)})
             },
             "headers": {"RequestId": _REQUEST_ID},
             "securitySchemes": _SECURITY_SCHEMES,
@@ -315,6 +435,8 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
         content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     if operation.chunk:
         content["text/event-stream"] = {"schema": _event(operation.chunk)}
+    if operation.events:
+        content["text/event-stream"] = {"schema": _named_event(operation.events)}
     described: Json = {
         "operationId": f"{dialect.name}_{operation.name}",
         "tags": [dialect.name],
@@ -332,13 +454,13 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
         described["parameters"] = [_parameter(name, *details) for name, details in operation.query.items()]
     if operation.body:
         needs_model = "model" in (field.name for field in msgspec.structs.fields(operation.body))
-        example = {**({"model": next(iter(names), "model")} if needs_model else {}), **(operation.example or {})}
-        body = {"schema": ref(operation.body), "example": example}
-        described["requestBody"] = {"required": True, "content": {"application/json": body}}
+        named = {"model": next(iter(names), "model")} if operation.needs_body and needs_model else {}
+        body = {"schema": ref(operation.body), "example": {**named, **(operation.example or {})}}
+        described["requestBody"] = {"required": operation.needs_body, "content": {"application/json": body}}
     if operation.is_upload:
         described["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD}}}
     refusals = {
-        str(error.status): {"$ref": f"#/components/responses/{_refusal_name(dialect, error.status)}"}
+        str(error.status): {"$ref": f"#/components/responses/{_refusal_name(dialect, operation.wire, error.status)}"}
         for error in sorted(operation.errors, key=lambda error: error.status)
     }
     described["responses"] = {"200": _response("The answer.", content), **refusals}
@@ -379,18 +501,29 @@ def _event(chunk: type) -> Json:
     }
 
 
-def _refusal_name(dialect: Dialect, status: int) -> str:
-    return f"{dialect.name}_{status}"
+def _named_event(events: Sequence[type]) -> Json:
+    """An event of a stream: its name is the `type` in its data."""
+    payload = {"anyOf": [ref(event) for event in events]}
+    names = [str(event.__struct_config__.tag) for event in events]  # type: ignore[attr-defined]  # of a struct
+    return {
+        "description": "One server-sent event. The last one is message_stop, or error.",
+        "type": "object",
+        "properties": {
+            "event": exactly(names),
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": payload},
+        },
+        "required": ["event", "data"],
+    }
 
 
-def _refusal(dialect: Dialect, status: int) -> Json:
-    """The response for an error status, with the dialect's types and codes."""
-    names = [dialect.errors[error.kind] for error in _REFUSALS if error.status == status]
-    types, codes = (list(dict.fromkeys(column)) for column in zip(*names, strict=True))
-    if status == InvalidRequest.status and dialect.specific_codes:
-        codes += get_args(Code)
-    detail = {"properties": {"type": exactly(types), "code": exactly(codes)}}
-    schema = {"allOf": [ref(ErrorBody), {"properties": {"error": detail}}]}
+def _refusal_name(dialect: Dialect, wire: _Errors, status: int) -> str:
+    return "_".join(filter(None, (dialect.name, wire.name, str(status))))
+
+
+def _refusal(dialect: Dialect, wire: _Errors, status: int) -> Json:
+    """The response for an error status, with the types and codes that it has in the dialect."""
+    errors = [error for error in _refusals(wire) if error.status == status]
+    schema = {"allOf": [ref(wire.body), {"properties": {"error": {"properties": wire.detail(dialect, errors)}}}]}
     return _response(f"{HTTPStatus(status).phrase}.", {"application/json": {"schema": schema}})
 
 

@@ -21,6 +21,7 @@ class RemoteChoice:
     """One choice in progress."""
 
     mean_logprob = 0.0
+    stop_string: str | None = None
 
     def __init__(self, index: int) -> None:
         self.index = index

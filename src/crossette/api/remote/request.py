@@ -180,5 +180,10 @@ def prompt_size(body: dict[str, Any]) -> int:
     return max(1, len(msgspec.json.encode(prompt)) // 4)
 
 
+def upstream_path(body: GenerationFields) -> str:
+    """The endpoint of the upstreams."""
+    return "/completions" if isinstance(body, CompletionRequest) else "/chat/completions"
+
+
 def num_prompts(body: GenerationFields) -> int:
     return len(body.prompts()) if isinstance(body, CompletionRequest) else 1

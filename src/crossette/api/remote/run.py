@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crossette.api.endpoint import BodyT
+from crossette.api.endpoint import BodyT, SentT
 from crossette.api.perf_headers import metric_headers
 from crossette.api.remote.answer import RemoteAnswer
-from crossette.api.remote.request import num_prompts, prompt_size, upstream_body
+from crossette.api.remote.request import num_prompts, prompt_size, upstream_body, upstream_path
 from crossette.api.run import Begun, Run
 from crossette.api.schema.answer import head
 from crossette.api.schema.common import ISOLATION_HEADER
@@ -15,7 +15,7 @@ from crossette.remote.model import RemoteModel
 
 
 @dataclass(slots=True, kw_only=True)
-class RemoteRun(Run[BodyT]):
+class RemoteRun(Run[SentT, BodyT]):
     """A request that an upstream answers. Nothing is sent to it before the answer is read."""
 
     remote: RemoteModel
@@ -31,14 +31,14 @@ class RemoteRun(Run[BodyT]):
             sent["max_tokens"] = max_tokens
         self.admission.begin_remote(prompt_tokens, num_choices * (max_tokens or 0))
         exchange.answer = answer = RemoteAnswer(
-            remote.chunks(self.endpoint.path, sent),
+            remote.chunks(upstream_path(body), sent),
             num_choices=num_choices,
             num_prompts=num_prompts(body),
             prompt_tokens=prompt_tokens,
             timings=self.timings,
         )
         first = head(exchange.answer_id, body, (remote.name, remote.model), dialect)
-        reply = self.endpoint.reply(first, body, dialect, None)
+        reply = self.endpoint.reply(first, self.sent, dialect, None)
 
         def headers() -> dict[str, str]:
             is_known = dialect.metric_headers == "openai" or answer.timings.ended is not None

@@ -42,6 +42,9 @@ INPUTS = frozenset(
 SLIDING_WINDOW, ALIBI_SLOPES = 10, 11
 """Input ports of the attention node."""
 
+_CACHE_DTYPE = ["runtime_options", "KV_CACHE_PRECISION"]
+"""Where a graph names the type of its caches."""
+
 _STATE = "_state_table."
 """Part of the input names for the states of recurrent layers: conv_state_table.0."""
 
@@ -79,12 +82,12 @@ class PagedModel:
 
 
 def load_paged(
-    directory: Path, *, threads: int, window: int, family: str = "unknown", kv_cache_dtype: str | None = None
+    directory: Path, *, threads: int, window: int, family: str = "unknown", kv_cache_dtype: str = "auto"
 ) -> PagedModel:
     """Read, transform and compile the model of `directory`; the settings are those of docs/exactness.md.
 
     `window` is the most tokens of a sequence, and `family` the model's architecture, for error messages.
-    `kv_cache_dtype` is an OpenVINO type such as "f32"; None takes the graph's choice, or OpenVINO's default of 8 bits.
+    `kv_cache_dtype` is an OpenVINO type such as "f32"; "auto" is the type that the graph names, else "u8".
     Raises ModelError for a model that cannot be served.
     """
     core = ov.Core()
@@ -106,11 +109,18 @@ def load_paged(
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
+        "KV_CACHE_PRECISION": _named_cache_dtype(model) if kv_cache_dtype == "auto" else kv_cache_dtype,
     }
-    if kv_cache_dtype is not None:
-        properties["KV_CACHE_PRECISION"] = kv_cache_dtype
     compiled = core.compile_model(model, "CPU", properties)
     return PagedModel(compiled, _checked_caches(compiled, family), _fingerprint(path, properties), limit, slides)
+
+
+def _named_cache_dtype(model: ov.Model) -> str:
+    """The type of the caches that the graph names, as those of float weights do; else 8 bits."""
+    if not model.has_rt_info(_CACHE_DTYPE):
+        return "u8"
+    named: str = model.get_rt_info(_CACHE_DTYPE).astype(str)
+    return named
 
 
 def _refuse_states(model: ov.Model, family: str) -> None:

@@ -1,0 +1,133 @@
+"""POST /tokenize, /detokenize and /apply-template: what the tokenizer and the template of a model do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from crossette.api import chat
+from crossette.api.chat_prompt import ChatOptions, chat_text
+from crossette.api.dialect import Dialect
+from crossette.api.endpoint import encode_off_loop
+from crossette.api.exchange import Exchange
+from crossette.api.guards.sizes import check_sizes
+from crossette.api.http import cancel_on_disconnect, json_response
+from crossette.api.request_body import read_json
+from crossette.api.schema.common import check_token_ids
+from crossette.api.schema.tokenize import (
+    AppliedTemplate,
+    ApplyTemplateRequest,
+    Detokenized,
+    DetokenizeRequest,
+    TokenizeRequest,
+    TokenPiece,
+    Tokens,
+)
+from crossette.api.services import Services
+from crossette.engine import Engine
+from crossette.errors import Unsupported
+from crossette.generation.prompt import decode_tokens, encode_text
+from crossette.remote.model import RemoteModel
+
+SentT = TypeVar("SentT", bound=msgspec.Struct)
+
+
+async def tokenize(request: Request, services: Services, dialect: Dialect) -> Response:
+    """The tokens of a text, as /completions has them, or of a conversation, as /chat/completions has them."""
+    sent = await _read(request, TokenizeRequest, services, dialect)
+    sent.check()
+    return await _answered(request, sent.model, services, partial(_tokens, sent, services, dialect))
+
+
+async def detokenize(request: Request, services: Services, dialect: Dialect) -> Response:
+    """The text of tokens, control tokens included."""
+    sent = await _read(request, DetokenizeRequest, services, dialect)
+    return await _answered(request, sent.model, services, partial(_text, sent))
+
+
+async def apply_template(request: Request, services: Services, dialect: Dialect) -> Response:
+    """The text of a conversation, as the model's template renders it."""
+    sent = await _read(request, ApplyTemplateRequest, services, dialect)
+    sent.check()
+    return await _answered(request, sent.model, services, partial(_rendered, sent, services, dialect))
+
+
+async def _tokens(sent: TokenizeRequest, services: Services, dialect: Dialect, engine: Engine) -> Tokens:
+    tokenizer = engine.tokenizer
+    if sent.messages is not None:
+        body = sent.chat(sent.messages, engine.info.name, dialect)
+        check_sizes(body, services.settings)
+        [tokens] = (await chat.prepare(body, engine, dialect)).prompts
+    else:
+        text = sent.content if sent.prompt is None else sent.prompt
+        specials = sent.parse_special is not False
+        tokens = await encode_off_loop(
+            len(text or ""), encode_text, tokenizer, text or "", specials=specials, bos=sent.adds_bos
+        )
+    texts = [tokenizer.token_text(token) for token in tokens] if sent.return_token_strs or sent.with_pieces else []
+    answer = Tokens(len(tokens), engine.info.context_length, list(tokens))
+    if sent.with_pieces:
+        answer.tokens = [TokenPiece(token, _piece(text)) for token, text in zip(tokens, texts, strict=True)]
+    if sent.return_token_strs:
+        answer.token_strs = [text.decode(errors="replace") for text in texts]
+    return answer
+
+
+def _piece(text: bytes) -> str | list[int]:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return list(text)
+
+
+async def _text(sent: DetokenizeRequest, engine: Engine) -> Detokenized:
+    check_token_ids("tokens", sent.tokens, engine.info)
+    text = await encode_off_loop(len(sent.tokens), decode_tokens, engine.tokenizer, sent.tokens)
+    return Detokenized(text, text)
+
+
+async def _rendered(
+    sent: ApplyTemplateRequest, services: Services, dialect: Dialect, engine: Engine
+) -> AppliedTemplate:
+    body = sent.chat(sent.messages, engine.info.name, dialect)
+    check_sizes(body, services.settings)
+    return AppliedTemplate(chat_text(body, engine, ChatOptions.of(body, engine, dialect)))
+
+
+async def _read(request: Request, sent_type: type[SentT], services: Services, dialect: Dialect) -> SentT:
+    """The body of a request, which counts for the limits of its key."""
+    exchange = Exchange.of(request.scope)
+    exchange.admission = services.admissions.admission(exchange.caller, dialect)
+    exchange.admission.enter()
+    return await read_json(request, sent_type, services.settings)
+
+
+async def _answered(
+    request: Request, name: str | None, services: Services, answer: Callable[[Engine], Awaitable[Any]]
+) -> Response:
+    """The answer for the engine of a model, once it is loaded.
+
+    Raises Unsupported for a model that another server runs.
+    """
+    exchange = Exchange.of(request.scope)
+    models = services.models.only(exchange.caller.models)
+    model = models.find(name if name is not None else next(iter(models.names()), ""))
+    exchange.model = model.name
+    if isinstance(model, RemoteModel):
+        raise Unsupported(
+            f"The model '{model.name}' is run by another server, so its tokenizer is not known here.", param="model"
+        )
+
+    async def leased() -> Any:
+        lease = await services.models.pool.acquire(model.name)
+        try:
+            return await answer(lease.engine)
+        finally:
+            lease.release()
+
+    return json_response(await cancel_on_disconnect(request.receive, leased()))
