@@ -14,7 +14,7 @@ from openai.types import Batch
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.ledger_writer import DatabaseLedger
-from crossette.accounts.limits import Limiter
+from crossette.accounts.limits import Limiter, Reservation
 from crossette.accounts.prices import Price
 from crossette.api.guards.admission import AdmissionController
 from crossette.errors import Unauthorized
@@ -255,6 +255,16 @@ def caller_of(key_id: str) -> Caller:
     raise Unauthorized("The API key you provided is invalid.")
 
 
+class CountingLimiter(Limiter):
+    """Counts the requests that ask for admission."""
+
+    num_begun = 0
+
+    def begin(self, caller: Caller, now: float) -> Reservation | None:
+        self.num_begun += 1
+        return super().begin(caller, now)
+
+
 def with_key(server: ApiServer, key: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=server.url("/v1"), api_key=key, max_retries=0)
 
@@ -312,7 +322,7 @@ def test_a_line_waits_for_the_limits_of_its_key(tmp_path: Path, limits: Limits) 
         serving(
             storage=kept,
             callers={"sk-a": limited},
-            admissions=AdmissionController(Limiter()),
+            admissions=AdmissionController(limiter := CountingLimiter()),
             ledger=(book := InMemoryLedger()),
         ) as server,
         with_key(server, "sk-a") as sdk,
@@ -322,6 +332,7 @@ def test_a_line_waits_for_the_limits_of_its_key(tmp_path: Path, limits: Limits) 
     assert done.request_counts is not None
     assert (done.status, done.request_counts.completed) == ("completed", 40)
     assert len(book.entries) == 40
+    assert limiter.num_begun <= 42  # hardly any was refused and sent again
 
 
 def test_the_ledger_has_a_row_for_each_line_at_the_price_of_batches(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ class Job:
                     if await self._is_turn(line):
                         self.num_running += 1
                         group.create_task(self._run_line(line))
+                        await asyncio.sleep(0)  # it enters the limits of its key before the next one looks at them
                 elif self.num_running:
                     await self._sleep(_MAX_PAUSE_S)
                 else:
