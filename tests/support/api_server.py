@@ -29,6 +29,7 @@ from crossette.api.http import HttpSettings
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
 from crossette.api.responses.service import ResponsesService
+from crossette.api.storage import Storage
 from crossette.api.usage import UsageReader
 from crossette.engine import Engine, EngineStats
 from crossette.observability.record import Observer, RequestRecord
@@ -210,6 +211,7 @@ def serving(
     models: ServedModels | None = None,
     puller: Puller | None = None,
     responses: ResponsesService | None = None,
+    storage: Storage | None = None,
     remotes: Sequence[RemoteModel] = (),
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
@@ -235,6 +237,7 @@ def serving(
         begins_traces=begins_traces,
         puller=puller,
         responses=responses,
+        storage=storage,
     )
     server = _Server(app, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -80,6 +80,8 @@ class Exchange:
         """Set by the outermost middleware if the ledger keeps content."""
         self.caller: Caller = ANONYMOUS
         """Set by authentication."""
+        self.batch_id = ""
+        """The batch that the request belongs to; "" for a live one."""
         self.admission: Admission | None = None
         """Set by the endpoint, as are the fields below."""
         self.body: GenerationFields | EmbeddingRequest | RerankRequest | None = None

@@ -21,7 +21,7 @@ from crossette.api.remote.run import RemoteRun
 from crossette.api.request_body import read_json
 from crossette.api.run import Begun, Run
 from crossette.api.schema.answer import head
-from crossette.api.schema.common import ISOLATION_HEADER, GenerationFields
+from crossette.api.schema.common import BATCH_PRIORITY, ISOLATION_HEADER, GenerationFields
 from crossette.api.schema_headers import schema_headers
 from crossette.api.services import Services
 from crossette.engine import Engine, ModelInfo
@@ -168,7 +168,7 @@ def _requests(
             prediction=tuple(drafts),
             tenant=exchange.caller.id,
             isolation_key=isolation_key,
-            priority=body.engine_priority,
+            priority=BATCH_PRIORITY if exchange.batch_id else body.engine_priority,
         )
         for index, prompt in enumerate(call.prompts)
     ]

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crossette.api import chat, completions, health
+from crossette.api import chat, completions, files, health
 from crossette.api.anthropic.endpoint import MESSAGES, count_message_tokens
+from crossette.api.batches import handlers as batches
 from crossette.api.dialect import Dialect
 from crossette.api.docs.pages import Docs
 from crossette.api.embeddings.embeddings import create_embeddings
@@ -50,6 +51,7 @@ from crossette.errors import ShuttingDown
 Create = Callable[[Request, Services, Dialect, Admission], Awaitable[Response]]
 """Answers a request whose key has been admitted."""
 Handler = Callable[[Request, Services, Dialect], Awaitable[Response]]
+FileHandler = Callable[[Request, Services], Awaitable[Response]]
 
 COMPLETIONS = Endpoint("/completions", CompletionRequest, as_sent, completions.prepare, completions.CompletionReply)
 CHAT = Endpoint("/chat/completions", ChatRequest, as_sent, chat.prepare, chat.ChatReply)
@@ -136,6 +138,7 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
         Route(f"{prefix}/responses/{{response_id}}", of_responses(delete_response), methods=["DELETE"]),
         Route(f"{prefix}/responses/{{response_id}}/cancel", of_responses(cancel_response), methods=["POST"]),
         Route(f"{prefix}/responses/{{response_id}}/input_items", of_responses(list_input_items)),
+        *_file_routes(services, prefix),
         Route(f"{prefix}/usage", partial(report_usage, reader=services.usage)),
         Route(f"{prefix}/models", of_models(list_models)),
         Route(f"{prefix}/models/pull", of_services(pull_model), methods=["POST"]),
@@ -143,6 +146,27 @@ def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
         Route(f"{prefix}/models/{{name:path}}/unload", of_services(unload_model), methods=["POST"]),
         Route(f"{prefix}/models/{{name:path}}", of_models(retrieve_model)),
     ]
+
+
+def _file_routes(services: Services, prefix: str) -> list[Route]:
+    endpoints = tuple(generating_paths(services.dialects))
+
+    def route(path: str, **handlers: FileHandler) -> Route:
+        return Route(prefix + path, partial(_by_method, services, handlers), methods=list(handlers))
+
+    return [
+        route("/files", GET=files.list_files, POST=files.upload_file),
+        route("/files/{file_id}", GET=files.retrieve_file, DELETE=files.delete_file),
+        route("/files/{file_id}/content", GET=files.download_file),
+        route("/batches", GET=batches.list_batches, POST=partial(batches.create_batch, endpoints=endpoints)),
+        route("/batches/{batch_id}", GET=batches.retrieve_batch),
+        route("/batches/{batch_id}/cancel", POST=batches.cancel_batch),
+    ]
+
+
+async def _by_method(services: Services, handlers: Mapping[str, FileHandler], request: Request) -> Response:
+    """Call the handler of the request's method: a path has one route, so that a 405 lists all its methods."""
+    return await handlers["GET" if request.method == "HEAD" else request.method](request, services)
 
 
 def _generating(endpoint: Endpoint[Any, Any]) -> Create:

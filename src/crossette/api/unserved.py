@@ -50,9 +50,7 @@ IN_A_DIALECT: Mapping[str, Unserved] = {
     "/image_generation": Unserved("Fireworks' image API"),
     "/realtime": Unserved("OpenAI's Realtime API", _CHAT),
     "/moderations": Unserved("OpenAI's moderation API"),
-    "/files": Unserved("OpenAI's file API"),
-    "/uploads": Unserved("OpenAI's file API"),
-    "/batches": Unserved("OpenAI's batch API", _COMPLETIONS),
+    "/uploads": Unserved("OpenAI's API of uploads in parts", f"POST {BASE}/files"),
     "/fine_tuning": Unserved("OpenAI's fine-tuning API"),
     "/fine-tunes": Unserved("OpenAI's fine-tuning API"),
     "/assistants": Unserved("OpenAI's Assistants API", _CHAT),
@@ -146,7 +144,7 @@ class UnservedPaths:
         """What to use if a base URL ends in an endpoint, so that a client appends another; "" if none does."""
         for endpoint in _ENDPOINTS:
             meant = canonical_path(dialect.prefix + rest.removeprefix(endpoint)).path
-            if rest.startswith(endpoint + "/") and self._is_served(meant):
+            if rest.startswith(endpoint + "/") and self._is_served(meant) and not _is_known_under(endpoint, rest):
                 base = dialect.prefix
                 return f"Its base path is followed by two endpoints. Use {meant}: a base URL ends in {base}."
         return ""
@@ -182,6 +180,12 @@ def endpoint_name(route: Route) -> str:
     """Methods and path of a route, such as `GET /v1/models`. HEAD, which goes with every GET, is left out."""
     methods = ", ".join(sorted((route.methods or set()) - {"HEAD"}))
     return f"{methods} {route.path.replace(':path}', '}')}"
+
+
+def _is_known_under(endpoint: str, path: str) -> bool:
+    """Whether a path is one of a known API that begins with the path of an endpoint: /messages/batches."""
+    known = (one for one in IN_A_DIALECT if one.startswith(endpoint + "/"))
+    return any(path == one or path.startswith(one + "/") for one in known)
 
 
 def _not_built(path: str, known: Mapping[str, Unserved], dialect: Dialect) -> str:

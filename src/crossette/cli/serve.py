@@ -77,7 +77,10 @@ def _run(settings: Settings) -> None:
     check_tls(settings.tls)
     check_origins(settings.origins)
     opening = open_accounts(
-        settings.accounts, allow_anonymous=server.allow_anonymous, store_responses=build.stored_for(settings)
+        settings.accounts,
+        settings.files,
+        allow_anonymous=server.allow_anonymous,
+        store_responses=build.stored_for(settings),
     )
     bound = closing(bind(server.host, server.port))
     with bound as listener, opening as accounts, build.tracing(settings) as observers:

@@ -20,6 +20,7 @@ from crossette.api.guards.origins import OriginSettings, allowed_hosts
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
 from crossette.api.responses.service import ResponsesService
+from crossette.api.storage import Storage
 from crossette.errors import ConfigError
 from crossette.observability.record import Observer
 from crossette.observability.tracing import Tracer
@@ -64,6 +65,7 @@ def build_app(
         begins_traces=bool(settings.tracing.otlp_endpoint),
         puller=puller,
         responses=_responses(settings, accounts),
+        storage=storage(accounts, settings),
     )
 
 
@@ -85,6 +87,13 @@ def _responses(settings: Settings, accounts: Accounts) -> ResponsesService:
     if keep is None or accounts.responses is None:
         return ResponsesService(skips)
     return ResponsesService(skips, ResponsesByCaller(accounts.responses, MemoryResponses(keep)))
+
+
+def storage(accounts: Accounts, settings: Settings) -> Storage | None:
+    """The storage of files and batches; None if none are stored."""
+    if accounts.files is None or accounts.batches is None:
+        return None
+    return Storage(accounts.files, accounts.batches, settings.files, accounts.access.caller_of)
 
 
 def origins(listener: socket.socket, settings: Settings) -> OriginSettings:

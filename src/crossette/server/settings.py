@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from crossette import config
-from crossette.accounts.settings import AccountSettings
+from crossette.accounts.settings import AccountSettings, FileSettings
 from crossette.api.guards.origins import OriginSettings
 from crossette.api.guards.queue_wait import QueueSettings
 from crossette.api.http import HttpSettings
@@ -84,6 +84,7 @@ class Settings:
     http: HttpSettings = section(HttpSettings, Panel.LIMITS)
     accounts: AccountSettings = section(AccountSettings, Panel.KEYS)
     responses: ResponsesSettings = section(ResponsesSettings, Panel.LIMITS)
+    files: FileSettings = section(FileSettings, Panel.FILES)
     queue: QueueSettings = section(QueueSettings, Panel.LIMITS)
     loading: LoadingSettings = section(LoadingSettings, Panel.MODEL)
     origins: OriginSettings = section(OriginSettings, Panel.NETWORK)

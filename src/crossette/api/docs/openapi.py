@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, get_args
 
+import msgspec
+
 from crossette import __version__
 from crossette.accounts.ledger import GROUP_BY_PATTERN
 from crossette.api.anthropic.answer import AnswerMessage, Event, TokenCount
@@ -27,9 +29,11 @@ from crossette.api.responses import events as response_events
 from crossette.api.responses.answer import Response
 from crossette.api.responses.schema import ResponsesRequest
 from crossette.api.responses.stored import InputItemList, InputTokens, ResponseDeleted, ResponseList
+from crossette.api.schema.batches import BatchList, BatchObject, BatchRequest
 from crossette.api.schema.chat import ChatChunk, ChatCompletion, ChatRequest
 from crossette.api.schema.completions import Completion, CompletionRequest
 from crossette.api.schema.embeddings import EmbeddingList, EmbeddingRequest
+from crossette.api.schema.files import MAX_EXPIRY_S, MIN_EXPIRY_S, FileDeleted, FileList, FileObject
 from crossette.api.schema.rerank import Ranking, RerankRequest
 from crossette.api.schema.tokenize import (
     AppliedTemplate,
@@ -42,8 +46,10 @@ from crossette.api.schema.tokenize import (
 from crossette.api.usage import UsageReport
 from crossette.api.wire import ErrorBody
 from crossette.errors import (
+    BatchEnded,
     ConstraintFailed,
     EngineFailure,
+    FileInUse,
     Forbidden,
     InvalidRequest,
     MethodNotAllowed,
@@ -59,6 +65,7 @@ from crossette.errors import (
     RequestTooLarge,
     RetryLater,
     ServingError,
+    ShuttingDown,
     Unauthorized,
     UnknownField,
     Unsupported,
@@ -94,6 +101,12 @@ _ANSWERS = (
     Version,
     PullEvent,
     PullRequest,
+    FileObject,
+    FileList,
+    FileDeleted,
+    BatchObject,
+    BatchList,
+    BatchRequest,
     LoadEvent,
     LoadRequest,
     Tokens,
@@ -111,7 +124,7 @@ def _kinds(error: type[ServingError]) -> Iterator[type[ServingError]]:
 
 
 _ANYWHERE = (Unauthorized, EngineFailure)
-_OTHERS = (ServingError, RetryLater, NotFound, MethodNotAllowed, ModelInUse, PullFailed)
+_OTHERS = (ServingError, RetryLater, NotFound, MethodNotAllowed, ModelInUse, FileInUse, BatchEnded, PullFailed)
 """Errors that no request for an answer gets: base classes, and errors of other paths."""
 
 
@@ -132,11 +145,15 @@ class _Operation:
     example: Mapping[str, Any] | None = None
     query: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
     """Query parameters: description, pattern and example of each."""
-    needs_body: bool = True
-    """Whether a body that it can have is required, as is a model's name in it."""
     is_command: bool = False
     """Whether it is a POST without a body."""
+    is_upload: bool = False
+    """Whether its body is a form with a file."""
+    is_download: bool = False
+    """Whether it answers with the bytes of a file."""
     is_deletion: bool = False
+    needs_body: bool = True
+    """Whether a body that it can have is required, as is a model's name in it."""
     events: Sequence[type] = ()
     """The named events of its stream."""
     wire: ErrorFormat = ERRORS
@@ -145,7 +162,7 @@ class _Operation:
     def method(self) -> str:
         if self.is_deletion:
             return "delete"
-        return "post" if self.body or self.is_command else "get"
+        return "post" if self.body or self.is_command or self.is_upload else "get"
 
 
 _USAGE_QUERY = {
@@ -351,10 +368,72 @@ IN_EACH_DIALECT = (
     ),
 )
 
+_PAGE = {
+    "limit": ("How many objects the page has at most.", "^[1-9][0-9]{0,4}$", "20"),
+    "after": ("The id of the last object of the page before.", "", "file-1"),
+}
+_OF_FILES = (Unsupported, Forbidden, Overloaded, *_ANYWHERE)
+_NAMED = (NotFound, *_OF_FILES)
+
+OF_FILES = (
+    _Operation(
+        "uploadFile",
+        "/files",
+        "Upload a file of requests for a batch.",
+        FileObject,
+        (InvalidRequest, UnknownField, *_BODY, *_OF_FILES),
+        is_upload=True,
+    ),
+    _Operation(
+        "listFiles",
+        "/files",
+        "List the files of the key.",
+        FileList,
+        (InvalidRequest, *_NAMED),
+        query={
+            **_PAGE,
+            "order": ("Oldest or newest first.", "^(asc|desc)$", "desc"),
+            "purpose": ("List files with this purpose.", "", "batch"),
+        },
+    ),
+    _Operation("retrieveFile", "/files/{file_id}", "Retrieve a file.", FileObject, _NAMED),
+    _Operation("deleteFile", "/files/{file_id}", "Delete a file.", FileDeleted, (FileInUse, *_NAMED), is_deletion=True),
+    _Operation("downloadFile", "/files/{file_id}/content", "Download a file.", FileObject, _NAMED, is_download=True),
+    _Operation(
+        "createBatch",
+        "/batches",
+        "Run the requests of a file behind live requests.",
+        BatchObject,
+        (InvalidRequest, UnknownField, ShuttingDown, *_BODY, *_OF_FILES),
+        BatchRequest,
+        example={"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"},
+    ),
+    _Operation(
+        "listBatches",
+        "/batches",
+        "List the batches of the key.",
+        BatchList,
+        (InvalidRequest, *_NAMED),
+        query={**_PAGE, "after": (_PAGE["after"][0], "", "batch_1")},
+    ),
+    _Operation("retrieveBatch", "/batches/{batch_id}", "Retrieve a batch.", BatchObject, _NAMED),
+    _Operation(
+        "cancelBatch",
+        "/batches/{batch_id}/cancel",
+        "Cancel a batch.",
+        BatchObject,
+        (BatchEnded, *_NAMED),
+        is_command=True,
+    ),
+)
+"""The operations of a server that stores files; of another one all are a 400."""
+
+OPERATIONS = (*IN_EACH_DIALECT, *OF_FILES)
+
 
 def _refusals(wire: ErrorFormat) -> tuple[type[ServingError], ...]:
     """All errors of operations in a wire format."""
-    operations = (operation for operation in IN_EACH_DIALECT if operation.wire is wire)
+    operations = (operation for operation in OPERATIONS if operation.wire is wire)
     return tuple(dict.fromkeys(error for operation in operations for error in operation.errors))
 
 
@@ -369,7 +448,7 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
         "/metrics": {"get": _metrics()},
     }
     for dialect in dialects:
-        for operation in IN_EACH_DIALECT:
+        for operation in OPERATIONS:
             methods = paths.setdefault(dialect.prefix + operation.path, {})
             methods[operation.method] = _described(operation, dialect, model_names)
     return {
@@ -419,6 +498,8 @@ _REQUEST_ID = {
 
 def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) -> Json:
     content = {"application/json": {"schema": ref(operation.answer)}}
+    if operation.is_download:
+        content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     if operation.chunk:
         content["text/event-stream"] = {"schema": _event(operation.chunk)}
     if operation.events:
@@ -441,9 +522,12 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
             _parameter(name, *details) for name, details in operation.query.items()
         ]
     if operation.body:
-        named = {"model": next(iter(names), "model")} if operation.needs_body else {}
+        needs_model = "model" in (field.name for field in msgspec.structs.fields(operation.body))
+        named = {"model": next(iter(names), "model")} if operation.needs_body and needs_model else {}
         body = {"schema": ref(operation.body), "example": {**named, **(operation.example or {})}}
         described["requestBody"] = {"required": operation.needs_body, "content": {"application/json": body}}
+    if operation.is_upload:
+        described["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD}}}
     refusals = {
         str(error.status): {"$ref": f"#/components/responses/{_refusal_name(dialect, operation.wire, error.status)}"}
         for error in sorted(operation.errors, key=lambda error: error.status)
@@ -452,8 +536,25 @@ def _described(operation: _Operation, dialect: Dialect, names: Sequence[str]) ->
     return described
 
 
+_UPLOAD: Json = {
+    "type": "object",
+    "properties": {
+        "file": {"type": "string", "format": "binary", "description": "The file, with a filename."},
+        "purpose": {"const": "batch", "description": "What the file is for."},
+        "expires_after[anchor]": {"const": "created_at", "description": "Required with expires_after[seconds]."},
+        "expires_after[seconds]": {
+            "type": "integer",
+            "minimum": MIN_EXPIRY_S,
+            "maximum": MAX_EXPIRY_S,
+            "description": "How long the file is kept.",
+        },
+    },
+    "required": ["file", "purpose"],
+}
+
+
 def _parameter(name: str, description: str, pattern: str, example: str) -> Json:
-    schema = {"type": "string", "pattern": pattern, "examples": [example]}
+    schema = {"type": "string", **({"pattern": pattern} if pattern else {}), "examples": [example]}
     return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
 
 

@@ -36,6 +36,11 @@ class AdmissionController:
     def admission(self, caller: Caller | None, dialect: Dialect) -> Admission:
         return Admission(self, caller or ANONYMOUS, dialect)
 
+    def background_wait_s(self, caller: Caller) -> float:
+        """Seconds until a request of a batch may begin, which leaves half of its key's limits to live requests."""
+        account = self.limiter.key_limiter(caller, self.now())
+        return account.background_wait_s(self.now()) if account is not None else 0.0
+
 
 class Admission:
     """The admission of one request: its limits, its queue wait and its charge."""

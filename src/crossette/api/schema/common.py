@@ -25,6 +25,8 @@ ISOLATION_HEADER = "x-prompt-cache-isolation-key"
 
 TIERS = {"default": 0, "flex": -1, "priority": 1}
 """The service tiers, each with its priority for an engine."""
+BATCH_PRIORITY = -(2**63)
+"""The priority of a request of a batch for an engine: all live requests run before it."""
 _SERVED_AS = {"auto": "default", "scale": "default", "fast": "priority"}
 """Other values of `service_tier`, and the tiers that serve them. OpenAI's answers name `fast` `priority`, too."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "responses"
+revision = "4"
 down_revision = "3"
 
 
