@@ -146,7 +146,7 @@ def events(work: GenerationRecord | None) -> Iterator[tuple[str, float]]:
 
 def _request_attributes(work: GenerationRecord) -> Attributes:
     return _sampling_attributes(work.sampling) | {
-        "gen_ai.request.choice.count": work.num_choices,
+        "gen_ai.request.choice.count": work.num_choices or None,  # vectors are no choices
         "gen_ai.request.stream": work.streamed,
     }
 
