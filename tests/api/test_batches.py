@@ -435,4 +435,4 @@ def test_a_server_that_stores_no_files_names_the_setting(prefix: str) -> None:
     with serving() as server:
         for answer in (server.post(f"{prefix}/batches", {}), server.get(f"{prefix}/batches")):
             assert answer.status_code == 400
-            assert "--store-files" in answer.json()["error"]["message"]
+            assert "store_files" in answer.json()["error"]["message"]

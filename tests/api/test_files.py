@@ -163,7 +163,7 @@ def test_a_server_that_stores_no_files_names_the_setting(prefix: str) -> None:
     with serving() as server:
         for answer in (upload(server, prefix), server.get(f"{prefix}/files"), server.get(f"{prefix}/files/x/content")):
             assert answer.status_code == 400
-            assert "--store-files" in answer.json()["error"]["message"]
+            assert "store_files" in answer.json()["error"]["message"]
 
 
 def test_a_query_with_an_unknown_or_invalid_value_is_a_400(server: ApiServer) -> None:

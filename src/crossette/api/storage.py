@@ -69,8 +69,8 @@ def stored(storage: Storage | None) -> Storage:
     """The storage of a server that stores files. Raises Unsupported for one that does not."""
     if storage is None:
         raise Unsupported(
-            "This server stores no files, so it has no /files and no /batches. It stores them if it is started with "
-            "--store-files DURATION, such as --store-files 7d."
+            "This server stores no files, so it has no /files and no /batches: its setting store_files is not set.",
+            hint="--store-files DURATION stores them, such as --store-files 7d",
         )
     return storage
 

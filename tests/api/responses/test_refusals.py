@@ -128,7 +128,7 @@ def test_what_needs_stored_responses_names_the_setting(api: ApiServer, prefix: s
 
     error = answer.json()["error"]
     assert (answer.status_code, error["param"]) == (400, name)
-    assert "--store-responses" in error["message"]
+    assert "store_responses" in error["message"]
 
 
 @pytest.mark.parametrize("kind", ["web_search", "web_search_preview", "file_search", "code_interpreter", "custom"])

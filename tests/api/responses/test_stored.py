@@ -373,4 +373,4 @@ def test_a_server_without_the_setting_says_so(api: ApiServer, prefix: str) -> No
     answers.append(api.post(f"{prefix}/responses", {"model": "fake", "input": reference}))
     for answer in answers:
         assert answer.status_code == 400
-        assert "--store-responses" in answer.json()["error"]["message"]
+        assert "store_responses" in answer.json()["error"]["message"]

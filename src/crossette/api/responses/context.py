@@ -88,9 +88,10 @@ def _refuse_stored(sent: ResponsesRequest) -> None:
 
 def not_stored(param: str) -> Unsupported:
     return Unsupported(
-        f"'{param}' needs stored responses, and this server stores none: that is its setting --store-responses. Leave "
+        f"'{param}' needs stored responses, and this server stores none: its setting store_responses is not set. Leave "
         "it out, and send the whole conversation as input, with store: false.",
         param=param,
+        hint="--store-responses DURATION stores them",
     )
 
 

@@ -24,6 +24,12 @@ def sampling_params(
 
     `eos_id` is the end token of vLLM's grammars. Raises Unsupported for a value that vLLM does not have.
     """
+    if request.hidden_state:
+        raise Unsupported(
+            "vLLM, which runs this model, returns no hidden states with tokens, so it computes no embeddings here. Use "
+            "an embedding model.",
+            param="model",
+        )
     values: Values = {"n": 1, "detokenize": False, "ignore_eos": True, "skip_special_tokens": False}
     for name, convert in SAMPLING.items():
         values |= convert(getattr(request.sampling, name))
