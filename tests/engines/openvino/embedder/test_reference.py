@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from support.embedding_calls import vectors_of
 from support.exported_encoder import write_exported
 from support.tiny_encoder import write_tiny_encoder
 
+DATA = Path(__file__).parents[3] / "data"
 TEXTS = [
     "a",
     "The quick brown fox jumps over the lazy dog.",
@@ -117,6 +119,18 @@ def test_an_exported_graph(tmp_path: Path, load: Callable[[Path], OpenVINOEmbedd
     (vector,) = vectors_of(load(folder), [TINY])
 
     assert np.abs(vector - expected).max() < 1e-5
+
+
+def test_a_decoder_that_optimum_exported(load: Callable[[Path], OpenVINOEmbedder]) -> None:
+    """A Qwen3 of random weights, pooled by its last token: the vectors are those of transformers in f32."""
+    folder = DATA / "qwen3_embedding"
+    recorded = json.loads((folder / "reference.json").read_text())
+    embedder = load(folder)
+
+    vectors = vectors_of(embedder, embedder.encoder.encode(recorded["texts"]))
+
+    for vector, expected in zip(vectors, recorded["vectors"], strict=True):
+        assert cosine(vector, np.array(expected)) > 1 - 1e-6
 
 
 def test_a_graph_with_other_inputs_is_an_error(tmp_path: Path) -> None:
