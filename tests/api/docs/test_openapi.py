@@ -37,7 +37,7 @@ TABLES: dict[str, Table] = {
     wire.__name__: wire.table  # type: ignore[attr-defined]  # every wire type of a request has one
     for wire in (CompletionRequest, ChatRequest, *nested().values(), *OF_TOKENIZER.values())
 }
-OF_MESSAGES = ("Message", "Part", "ToolCall", "FunctionCall")
+OF_MESSAGES = ("Message", "Part", "ImageUrl", "ToolCall", "FunctionCall")
 """The types in which other keys are dropped."""
 
 

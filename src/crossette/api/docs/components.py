@@ -14,7 +14,7 @@ from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import Prediction, PredictionPart, StreamOptions
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.logprobs import Logprobs
-from crossette.api.schema.messages import ROLES, FunctionCall, Message, Part, ToolCall
+from crossette.api.schema.messages import ROLES, FunctionCall, ImageUrl, Message, Part, ToolCall
 from crossette.api.schema.reasoning import ReasoningSent, ThinkingSent
 from crossette.api.schema.response_format import ResponseFormat, StructuredOutputs
 from crossette.api.schema.table import REQUIRED, Description, Field, Table
@@ -26,7 +26,7 @@ _REF = "#/components/schemas/{name}"
 
 _REQUESTED = (
     *(CompletionRequest, StreamOptions, Prediction, PredictionPart, ResponseFormat, StructuredOutputs),
-    *(ChatRequest, Message, Part, ToolCall, FunctionCall, ThinkingSent, ReasoningSent),
+    *(ChatRequest, Message, Part, ImageUrl, ToolCall, FunctionCall, ThinkingSent, ReasoningSent),
     *(ToolSent, Function, ToolChoiceSent, AllowedTools, AllowedTool, Named),
     *(TokenizeRequest, DetokenizeRequest, ApplyTemplateRequest),
 )
