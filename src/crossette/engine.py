@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from crossette.histogram import HistogramSnapshot
-from crossette.types import Constraint, GenerationRequest, TokenOutput, WindowLimit
+from crossette.types import Constraint, GenerationRequest, PromptImage, TokenOutput, WindowLimit
 
 
 class Tokenizer(Protocol):
@@ -82,6 +82,8 @@ class ModelFiles:
     chat_template: str | None = None
     tool_format: str = ""
     sampling_defaults: Mapping[str, float] = field(default_factory=dict)
+    sees: bool = False
+    """Whether the files include a vision graph of a supported family."""
     limits: tuple[WindowLimit, ...] = ()
     """Further limits of the context that the files declare; the graph may have more."""
     created: int = 0
@@ -99,6 +101,7 @@ class ModelFiles:
             tool_format=self.tool_format,
             sampling_defaults=self.sampling_defaults,
             created=self.created,
+            sees=self.sees,
         )
 
 
@@ -120,6 +123,8 @@ class ModelInfo:
     """temperature, top_k, top_p, min_p where the model's generation_config.json sets them."""
     created: int = 0
     """When the model entered the store, in seconds since the epoch."""
+    sees: bool = False
+    """Whether prompts may contain images: then the engine is a `SeeingEngine`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,3 +242,18 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Fail all running requests and free the model. Returns once the engine has stopped."""
+
+
+@runtime_checkable
+class SeeingEngine(Protocol):
+    """What an engine has besides, whose model sees."""
+
+    @property
+    def image_token_id(self) -> int:
+        """The token that a chat template writes for an image, and that an image's tokens replace."""
+
+    def see(self, image: bytes) -> PromptImage:
+        """The tokens and embeddings of an image file. May take seconds: do not call it in the event loop's thread.
+
+        Raises InvalidRequest for data that is no image, or an image beyond the limits.
+        """
