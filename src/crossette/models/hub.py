@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256, report_size, sha256_of
-from crossette.models.reference import MODEL_XML
+from crossette.models.graphs import IMAGE_TEXT_FILES, MODEL_XML, graph_among
 
 T = TypeVar("T")
 
@@ -28,6 +28,7 @@ IR_FILES = (
     "tokenizer.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    *IMAGE_TEXT_FILES,
 )
 """The files that are copied from a folder of OpenVINO files."""
 
@@ -93,7 +94,7 @@ def fetch_file(hub: Hub, name: str, file: str, revision: str | None, folder: Pat
 def fetch_ir(hub: Hub, name: str, revision: str | None, folder: Path, progress: Progress) -> str:
     """Download the OpenVINO files of a repository into a folder; return the commit. Raises FetchFailed."""
     repo = hub.repo(name, revision)
-    if MODEL_XML not in repo.files:
+    if graph_among(repo.files) is None:
         raise FetchFailed(_no_ir(repo))
     _download(hub, repo, [file for file in IR_FILES if file in repo.files], folder, progress)
     return repo.commit

@@ -15,16 +15,15 @@ import msgspec
 from crossette.errors import ModelError
 from crossette.models.facts import GENERATION_CONFIG_FILE, end_token_ids, read_ir_facts, sampling_defaults
 from crossette.models.fetch import Fetched, NotAvailable, Progress, sha256_of
+from crossette.models.graphs import graph_of, required_files
 from crossette.models.hub import IR_FILES
-from crossette.models.reference import MODEL_XML, CatalogueRef, FolderRef, GgufRef, HubRef, StoredRef, parse
+from crossette.models.reference import CatalogueRef, FolderRef, GgufRef, HubRef, StoredRef, parse
 from crossette.models.sources import Sources
 from crossette.models.store import CHAT_TEMPLATE_FILE, CONVERSION, ModelRecord, ModelStore, StoredModel
 from crossette.types import ModelFacts
 
 Convert = Callable[[Path, Path], ModelFacts]
 """Converts a GGUF file to OpenVINO files in a folder, and returns the metadata of the GGUF file."""
-
-_IR_REQUIRED = (MODEL_XML, "openvino_model.bin", "openvino_tokenizer.xml", "openvino_detokenizer.xml")
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +166,7 @@ class _Pull:
         facts = read_ir_facts(self.folder, name)
         if facts.chat_template is not None:
             (self.folder / CHAT_TEMPLATE_FILE).write_text(facts.chat_template, encoding="utf-8", newline="")
-        return self._record(source, revision, sha256_of(self.folder / "openvino_model.bin"), facts)
+        return self._record(source, revision, sha256_of(graph_of(self.folder).with_suffix(".bin")), facts)
 
     def _record(self, source: str, revision: str, sha256: str, facts: ModelFacts) -> ModelRecord:
         return ModelRecord(
@@ -197,7 +196,7 @@ def _copy_ir(source: Path, target: Path) -> None:
 
 
 def _check_complete(folder: Path, source: str) -> None:
-    missing = [name for name in _IR_REQUIRED if not (folder / name).is_file()]
+    missing = [name for name in required_files(folder) if not (folder / name).is_file()]
     if missing:
         raise ModelError(
             f"Can't use {source}: it has no {', '.join(missing)}. `optimum-cli export openvino --model MODEL"

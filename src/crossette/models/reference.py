@@ -10,8 +10,7 @@ from pathlib import Path
 
 from crossette.errors import ModelError
 from crossette.models.catalogue import CATALOGUE, CatalogueEntry
-
-MODEL_XML = "openvino_model.xml"
+from crossette.models.graphs import MODEL_XML, graph_of
 
 _HUB = re.compile(
     r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^:@\s]+))?(?::(?P<file>[^:@\s]+\.gguf))?",
@@ -104,7 +103,7 @@ def parse(text: str, stored: Collection[str] = ()) -> Reference:
         return CatalogueRef(CATALOGUE[text])
     # Links are not resolved: in the Hub's cache a link has the file's name and its target a hash.
     path = Path(os.path.abspath(Path(text).expanduser()))
-    if text in stored and not (path / MODEL_XML).is_file() and not path.is_file():
+    if text in stored and not graph_of(path).is_file() and not path.is_file():
         return StoredRef(text)
     if path.exists():
         return _local(path)
@@ -125,7 +124,7 @@ def _hub(text: str) -> HubRef:
 def _local(path: Path) -> GgufRef | FolderRef:
     if path.is_file():
         return GgufRef(path)
-    if (path / MODEL_XML).is_file():
+    if graph_of(path).is_file():
         return FolderRef(path)
     raise ModelError(
         f"Can't use the folder {path}: it has no {MODEL_XML}. Give a folder that `optimum-cli export"

@@ -15,6 +15,7 @@ from crossette.folders import cache_folder
 from crossette.machine import free_memory, parse_memory
 from crossette.models.catalogue import DEFAULT
 from crossette.models.facts import sampling_defaults
+from crossette.models.graphs import sees
 from crossette.models.store import ModelStore, StoredModel
 from crossette.models.window import window_limits
 from crossette.pool.model import ModelSource
@@ -127,6 +128,7 @@ def model_files(stored: StoredModel, *, name: str = "", tool_format: str = "") -
         chat_template=stored.chat_template,
         tool_format=tool_format,
         sampling_defaults=sampling_defaults(stored.path),
+        sees=sees(stored.path),
         limits=window_limits(stored.path),
         created=record.created,
     )
