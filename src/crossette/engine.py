@@ -252,8 +252,10 @@ class SeeingEngine(Protocol):
     def image_token_id(self) -> int:
         """The token that a chat template writes for an image, and that an image's tokens replace."""
 
-    def see(self, image: bytes) -> PromptImage:
+    def see(self, image: bytes, *, low_detail: bool = False) -> PromptImage:
         """The tokens and embeddings of an image file. May take seconds: do not call it in the event loop's thread.
+
+        With `low_detail` it takes as few tokens as the model can spend on an image.
 
         Raises InvalidRequest for data that is no image, or an image beyond the limits.
         """

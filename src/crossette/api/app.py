@@ -15,6 +15,7 @@ from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings, with_cors
 from crossette.api.http import HttpSettings
+from crossette.api.images import ImageReader
 from crossette.api.models import ServedModels
 from crossette.api.puller import NoPuller, Puller
 from crossette.api.reporter import Reporter, add_ledger_metrics
@@ -53,9 +54,10 @@ class App:
         self.metrics = Metrics(models.pool, tuple(models.remotes.values()))
         add_ledger_metrics(self.metrics, ledger)
         self._is_draining = False
+        settings = settings or HttpSettings()
         self.services = Services(
             models,
-            settings or HttpSettings(),
+            settings,
             dialects,
             admissions or AdmissionController(),
             ledger,
@@ -63,6 +65,7 @@ class App:
             is_draining=lambda: self._is_draining,
             usage=usage or UsageReader(ledger),
             grammars=grammars or GrammarPool(),
+            images=ImageReader(max_images=settings.max_images),
             puller=puller or NoPuller(),
         )
         open_routes = routes.open_routes(self.services)

@@ -10,6 +10,7 @@ from crossette.api.dialect import Dialect
 from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.http import HttpSettings
+from crossette.api.images import ImageReader
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
 from crossette.api.usage import UsageReader
@@ -27,4 +28,5 @@ class Services:
     is_draining: Callable[[], bool]
     usage: UsageReader
     grammars: GrammarPool
+    images: ImageReader
     puller: Puller

@@ -12,7 +12,16 @@ from crossette.api.remote.fields import EXTENSIONS, REFUSED, SENT
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import GenerationFields, Prediction
 from crossette.api.schema.completions import CompletionRequest
-from crossette.api.schema.messages import IMAGE, FunctionCall, Message, Part, ToolCall, conversation, is_data_url
+from crossette.api.schema.messages import (
+    IMAGE,
+    FunctionCall,
+    Message,
+    Part,
+    ToolCall,
+    conversation,
+    images_of,
+    is_data_url,
+)
 from crossette.api.schema.response_format import ResponseFormat, output_format_of
 from crossette.api.schema.table import is_neutral
 from crossette.api.schema.tools import MODES, ToolChoiceSent
@@ -125,16 +134,14 @@ def _messages(body: ChatRequest, model: RemoteModel) -> dict[str, Any]:
 
 def _refuse_image_urls(messages: Sequence[Message]) -> None:
     """Raise Unsupported for an image that the upstream would fetch: it may reach hosts that the client may not."""
-    for index, message in enumerate(messages):
-        for position, part in enumerate(message.content if isinstance(message.content, list) else ()):
-            if part.image is not None and not is_data_url(part.image.url or ""):
-                path = f"messages[{index}].content[{position}].image_url.url"
-                raise Unsupported(
-                    f"'{path}' is an HTTP URL, which the server that runs this model may not be sent. "
-                    "Send the image itself, as a data URL.",
-                    param=path,
-                    hint="image_urls = true in the model's table allows it",
-                )
+    for path, image in images_of(messages):
+        if not is_data_url(image.url or ""):
+            raise Unsupported(
+                f"'{path}.url' is an HTTP URL, which the server that runs this model may not be sent. "
+                "Send the image itself, as a data URL.",
+                param=f"{path}.url",
+                hint="image_urls = true in the model's table allows it",
+            )
 
 
 def _tool_choice(sent: str | ToolChoiceSent) -> Any:

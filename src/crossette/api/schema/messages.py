@@ -5,7 +5,7 @@ A message is the client's own record of a conversation: keys that are unknown he
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -83,7 +83,7 @@ class Part(msgspec.Struct, kw_only=True):
         if self.image is None:
             raise missing(f"{path}image_url")
         self.image.check(f"{path}image_url.")
-        return {"type": "image", "image": self.image}
+        return {"type": "image"}
 
     def text_or_refusal(self, path: str, accepted: Collection[str] = (*_TEXTS, "refusal")) -> str:
         """The text of the part. `path` is its position in errors: `messages[2].content[0].`
@@ -222,6 +222,13 @@ class Message(msgspec.Struct, kw_only=True):
         """The content as parts if it has images, else as one text."""
         if not isinstance(self.content, list):
             return self._text(path)
+        for i, part in enumerate(self.content):
+            if part.type == IMAGE and self.role != "user":
+                raise InvalidRequest(
+                    f"'{path}content[{i}]' is an image, which only messages of role 'user' may have, "
+                    f"not '{self.role}'.",
+                    param=f"{path}content[{i}].type",
+                )
         parts = [part.for_template(f"{path}content[{i}].") for i, part in enumerate(self.content)]
         if any(part["type"] == "image" for part in parts):
             return parts
@@ -243,7 +250,7 @@ def conversation(
     """The messages in the format of chat templates. Raises InvalidRequest, naming the invalid message.
 
     `template_roles` are those that the model's template knows. If the model `sees`, messages with images have a list of
-    parts as their content: `{"type": "text", "text": str}` or `{"type": "image", "image": ImageUrl}`.
+    parts as their content: `{"type": "text", "text": str}` or `{"type": "image"}`.
     """
     own_roles = set(template_roles).difference(ROLES)
     if not messages:
@@ -253,6 +260,14 @@ def conversation(
     ]
     _link_results(converted)
     return converted
+
+
+def images_of(messages: Sequence[Message]) -> Iterator[tuple[str, ImageUrl]]:
+    """The images of a conversation in order, each with its position for errors: `messages[2].content[0].image_url`."""
+    for index, message in enumerate(messages):
+        for i, part in enumerate(message.content if isinstance(message.content, list) else ()):
+            if part.type == IMAGE and part.image is not None:
+                yield f"messages[{index}].content[{i}].image_url", part.image
 
 
 def _link_results(messages: list[dict[str, Any]]) -> None:

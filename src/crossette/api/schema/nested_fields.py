@@ -135,7 +135,7 @@ PART = Table(
     {
         "type": Field(
             "`text`, also as `input_text` or `output_text`, its names in OpenAI's newer API; an assistant's `refusal`; "
-            "or `image_url`, for a model that another server runs.",
+            "or `image_url`, for models that see, in user messages.",
             default=REQUIRED,
         ),
         "text": Field("The text."),
@@ -153,11 +153,12 @@ PART = Table(
 IMAGE_URL = Table(
     {
         "url": Field(
-            "A data URL (`data:image/png;base64,…`), or an HTTP URL where the server's settings allow it.",
+            "A data URL of a PNG, JPEG, GIF or WebP image: `data:image/png;base64,…`. HTTP URLs are only sent on to "
+            "servers whose table in the configuration allows it.",
             default=REQUIRED,
         ),
         "detail": Field(
-            "`auto`, `low`, `high` or `original`. Sent on to a server that runs the model.",
+            "`low`: as few tokens as the model can spend on an image. `auto`, `high`, `original`: as it was trained.",
             default="auto",
         ),
     }

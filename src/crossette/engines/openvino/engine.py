@@ -116,10 +116,10 @@ class OpenVINOEngine:
     def image_token_id(self) -> int:
         return self._vision.image_token_id if self._vision is not None else -1
 
-    def see(self, image: bytes) -> PromptImage:
+    def see(self, image: bytes, *, low_detail: bool = False) -> PromptImage:
         if self._vision is None:
             raise admission.sees_nothing()
-        return self._vision.see(image)
+        return self._vision.see(image, low_detail=low_detail)
 
     def generate(self, request: GenerationRequest) -> Generation:
         self._check(request)

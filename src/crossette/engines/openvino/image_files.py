@@ -90,10 +90,11 @@ class Tiling:
         except (OSError, KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
             raise ModelError(f"Can't read how images are prepared from {path}: {error!r}.") from error
 
-    def tiles(self, image: Image.Image) -> Tiles:
+    def tiles(self, image: Image.Image, *, splits: bool = True) -> Tiles:
+        """The image as tiles; without `splits` as the whole image alone."""
         edge = self.tile_edge
         image = image.resize(_scaled(image.size, self.longest_edge), self.filter)
-        if not self.splits:
+        if not (splits and self.splits):
             return Tiles(self._pixels([image.resize((edge, edge), self.filter)]), 0, 0)
         image = image.resize(_multiple(image.size, edge), self.filter)
         columns, rows = image.width // edge, image.height // edge

@@ -61,16 +61,19 @@ class Vision:
         self._lock = threading.Lock()
         self._cache: OrderedDict[bytes, EmbeddedImage] = OrderedDict()
 
-    def see(self, data: bytes) -> EmbeddedImage:
-        """The embeddings of an image file. Takes seconds for a large model. Raises InvalidRequest."""
+    def see(self, data: bytes, *, low_detail: bool = False) -> EmbeddedImage:
+        """The embeddings of an image file, of the whole image alone with `low_detail`. Raises InvalidRequest.
+
+        Takes seconds for a large model.
+        """
         from crossette.engines.openvino.image_files import decode
 
-        digest = blake2b(data, digest_size=16).digest()
+        digest = blake2b(data, digest_size=16, person=b"low" if low_detail else b"").digest()
         with self._lock:
             if (known := self._cache.get(digest)) is not None:
                 self._cache.move_to_end(digest)
                 return known
-        tiles = self._tiling.tiles(decode(data, self._max_pixels))
+        tiles = self._tiling.tiles(decode(data, self._max_pixels), splits=not low_detail)
         tokens = self._tokens(tiles.rows, tiles.columns)
         with self._lock:
             rows = np.concatenate([self._embedded(tile) for tile in tiles.pixels])

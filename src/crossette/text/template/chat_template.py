@@ -16,7 +16,7 @@ from jinja2 import TemplateError
 
 from crossette.errors import InvalidRequest, ModelError, Unsupported
 from crossette.text.template.jinja_environment import environment
-from crossette.text.template.messages import Message, replace_unsupported, with_short_ids
+from crossette.text.template.messages import Message, as_parts, replace_unsupported, with_short_ids
 from crossette.text.template.spans import Delimiters, Span, unused_characters, user_strings, variants
 
 RESERVED = ("messages", "tools", "bos_token", "eos_token", "add_generation_prompt", "strftime_now", "raise_exception")
@@ -55,6 +55,8 @@ class ChatTemplate:
             raise ModelError(f"The model's chat template cannot be compiled: {error}") from error
         self._has_short_ids = _HAS_SHORT_IDS.search(source) is not None
         self._expects_null = _EXPECTS_NULL.search(source) is not None
+        self._needs_parts = False
+        self._needs_parts = self._shows_only_parts()
         self._unsupported = {"system": not self._shows_system(), "tools": "tool_calls" not in source}
 
     def render(self, messages: Sequence[Message], options: TemplateOptions | None = None) -> str:
@@ -110,6 +112,8 @@ class ChatTemplate:
         return prompt if rest.startswith(" ") else prompt.rstrip()  # it trims its messages
 
     def _run(self, messages: Sequence[Message], options: TemplateOptions, add_generation_prompt: bool) -> str:
+        if self._needs_parts:
+            messages = list(map(as_parts, messages))
         return self._template.render(
             **self._always | dict(options.variables) | ({"tools": options.tools} if options.tools else {}),
             messages=messages,
@@ -132,10 +136,18 @@ class ChatTemplate:
     def _shows_system(self) -> bool:
         """Whether the template supports system messages."""
         (content,) = unused_characters(1, self._source)
-        tried = [{"role": "system", "content": content}, {"role": "user", "content": "Hi"}]
+        return self._shows(content, [{"role": "system", "content": content}, {"role": "user", "content": "Hi"}])
+
+    def _shows_only_parts(self) -> bool:
+        """Whether the template shows contents that are lists of parts, and no texts: those of some models that see."""
+        (content,) = unused_characters(1, self._source)
+        message = {"role": "user", "content": content}
+        return not self._shows(content, [message]) and self._shows(content, [as_parts(message)])
+
+    def _shows(self, content: str, messages: Sequence[Message]) -> bool:
         try:
-            return content in self._run(tried, TemplateOptions(), True)
-        except Exception:  # it rejects system messages
+            return content in self._run(messages, TemplateOptions(), True)
+        except Exception:  # it rejects such messages
             return False
 
     def _index_of(self, reason: str, messages: Sequence[Message], options: TemplateOptions) -> int | None:
