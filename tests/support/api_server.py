@@ -26,6 +26,7 @@ from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings
 from crossette.api.http import HttpSettings
+from crossette.api.image_fetch import ImageFetcher
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
 from crossette.api.usage import UsageReader
@@ -209,6 +210,7 @@ def serving(
     models: ServedModels | None = None,
     puller: Puller | None = None,
     remotes: Sequence[RemoteModel] = (),
+    fetcher: ImageFetcher | None = None,
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
     """Run a server for one test, with a fake engine and `parrot` by default, or the models of a `pool`, or `remotes`.
@@ -232,6 +234,7 @@ def serving(
         observers=(*observers, observed.note),
         begins_traces=begins_traces,
         puller=puller,
+        fetcher=fetcher,
     )
     server = _Server(app, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:

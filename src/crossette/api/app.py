@@ -15,6 +15,7 @@ from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings, with_cors
 from crossette.api.http import HttpSettings
+from crossette.api.image_fetch import ImageFetcher
 from crossette.api.images import ImageReader
 from crossette.api.models import ServedModels
 from crossette.api.puller import NoPuller, Puller
@@ -48,6 +49,7 @@ class App:
         observers: Sequence[Observer] = (),
         begins_traces: bool = False,
         puller: Puller | None = None,
+        fetcher: ImageFetcher | None = None,
     ) -> None:
         self.models = models
         ledger = ledger or NoLedger()
@@ -65,7 +67,10 @@ class App:
             is_draining=lambda: self._is_draining,
             usage=usage or UsageReader(ledger),
             grammars=grammars or GrammarPool(),
-            images=ImageReader(max_images=settings.max_images),
+            images=ImageReader(
+                fetcher or ImageFetcher(hosts=settings.image_host, max_bytes=settings.max_body_bytes),
+                max_images=settings.max_images,
+            ),
             puller=puller or NoPuller(),
         )
         open_routes = routes.open_routes(self.services)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from crossette.api.endpoint import Call
+from crossette.api.image_fetch import ImageFetcher
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import GenerationFields
 from crossette.api.schema.messages import ImageUrl, images_of, is_data_url
@@ -21,7 +22,10 @@ from crossette.types import PlacedImage, PromptImage
 class ImageReader:
     """Reads images one at a time: their computation uses all cores, and a large model takes seconds for each."""
 
-    def __init__(self, *, max_images: int, max_waiting: int = 64, timeout_s: float = 120.0) -> None:
+    def __init__(
+        self, fetcher: ImageFetcher, *, max_images: int, max_waiting: int = 64, timeout_s: float = 120.0
+    ) -> None:
+        self._fetcher = fetcher
         self._max_images = max_images
         self._workers = WorkerPool(
             "image", 1, max_waiting=max_waiting, waits_for="for their images to be read", timeout_s=timeout_s
@@ -49,7 +53,8 @@ class ImageReader:
 
     async def _read(self, path: str, image: ImageUrl, engine: SeeingEngine) -> PromptImage:
         try:
-            data = decoded(image.url or "")
+            url = image.url or ""
+            data = decoded(url) if is_data_url(url) else await self._fetcher.fetch(url)
             return await self._workers.run(partial(engine.see, data, low_detail=image.detail == "low"))
         except TimeoutError:
             raise InvalidRequest(
@@ -61,9 +66,7 @@ class ImageReader:
 
 
 def decoded(url: str) -> bytes:
-    """The file in a data URL. Raises InvalidRequest; Unsupported for other URLs, which are never fetched."""
-    if not is_data_url(url):
-        raise Unsupported("This server fetches no images. Send the image itself, as a data URL.")
+    """The file in a data URL. Raises InvalidRequest."""
     head, comma, data = url.partition(",")
     if not comma or head.rpartition(";")[2].strip().lower() != "base64":
         raise InvalidRequest("The image's data URL must have its data in base64: data:image/png;base64,iVBORw0…")

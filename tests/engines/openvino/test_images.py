@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from crossette.engines.openvino.image_files import Tiling, decode
 from crossette.engines.openvino.images import EmbeddedImage, rows_within
 from crossette.engines.openvino.prefix_cache import block_keys
 from crossette.engines.openvino.settings import OpenVINOSettings
-from crossette.errors import InvalidRequest, Unsupported
+from crossette.errors import InvalidRequest, ShuttingDown, Unsupported
 from crossette.types import GenerationRequest, PlacedImage, PromptImage, SamplingParams
 from support.vision_model import FOLDER, Case, cases, picture, vision_files
 
@@ -188,6 +190,32 @@ def test_a_model_without_vision_graph_refuses_images(engine: OpenVINOEngine) -> 
             blind.see(picture("wide"))
     finally:
         blind.close()
+
+
+def test_a_closed_engine_sees_nothing_more() -> None:
+    engine = OpenVINOEngine.load(vision_files(), OpenVINOSettings(kv_cache=PLENTY))
+    engine.see(picture("wide"))
+    engine.close()
+
+    with pytest.raises(ShuttingDown):
+        engine.see(picture("wide"))
+
+
+def test_an_image_is_computed_once(engine: OpenVINOEngine) -> None:
+    assert engine.see(picture("tall")) is engine.see(picture("tall"))
+    assert engine.see(picture("tall"), low_detail=True).digest != engine.see(picture("tall")).digest
+
+
+def test_a_preprocessor_that_is_not_supported_leaves_a_model_of_text(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(FOLDER, tmp_path / "model"))
+    path = folder / "preprocessor_config.json"
+    path.write_text(path.read_text().replace('"do_rescale": true', '"do_rescale": false'))
+    engine = OpenVINOEngine.load(vision_files(folder), OpenVINOSettings(kv_cache=PLENTY))
+    try:
+        assert not engine.info.sees
+        assert any("do_rescale" in warning for warning in engine.warnings)
+    finally:
+        engine.close()
 
 
 def file(image: object, kind: str, **options: object) -> bytes:

@@ -153,8 +153,8 @@ PART = Table(
 IMAGE_URL = Table(
     {
         "url": Field(
-            "A data URL of a PNG, JPEG, GIF or WebP image: `data:image/png;base64,…`. HTTP URLs are only sent on to "
-            "servers whose table in the configuration allows it.",
+            "A data URL of a PNG, JPEG, GIF or WebP image: `data:image/png;base64,…`. An HTTP URL is fetched if "
+            "`--image-host` allows its host, or sent on if the model is of another server whose table allows it.",
             default=REQUIRED,
         ),
         "detail": Field(

@@ -200,6 +200,8 @@ class OpenVINOEngine:
                 self._step()
         self._fail(set(self._streams.values()), admission.shutting_down())
         self._runner.close()
+        if self._vision is not None:
+            self._vision.close()
 
     def _drain_inbox(self) -> bool:
         """Run the tasks that arrived since the last step, or wait for one if idle. False if the engine is closed."""

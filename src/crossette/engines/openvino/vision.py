@@ -18,6 +18,7 @@ import numpy.typing as npt
 import openvino as ov
 
 from crossette.engine import Tokenizer
+from crossette.engines.admission import shutting_down
 from crossette.engines.openvino.images import EmbeddedImage
 from crossette.errors import ModelError
 
@@ -57,7 +58,7 @@ class Vision:
         if names != _INPUTS or shape[2].get_length() != width:
             raise ModelError(f"{folder / VISION_XML} has inputs {sorted(names)}: images of it are not supported yet.")
         self._rows_per_tile = int(shape[1].get_length())
-        self._request = compiled.create_infer_request()
+        self._request: ov.InferRequest | None = compiled.create_infer_request()
         self._lock = threading.Lock()
         self._cache: OrderedDict[bytes, EmbeddedImage] = OrderedDict()
 
@@ -82,6 +83,12 @@ class Vision:
             self._keep(image)
         return image
 
+    def close(self) -> None:
+        """Free the graph and the embeddings, once the current image is computed."""
+        with self._lock:
+            self._request = None
+            self._cache.clear()
+
     def _keep(self, image: EmbeddedImage) -> None:
         self._cache[image.digest] = image
         size = sum(each.rows.nbytes for each in self._cache.values())
@@ -91,6 +98,8 @@ class Vision:
 
     def _embedded(self, tile: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Embeddings `[rows, width]` of a tile."""
+        if self._request is None:
+            raise shutting_down()
         side = self._patches
         for name, value in (
             ("pixel_values", tile[None]),
