@@ -38,9 +38,9 @@ class HttpSettings:
     max_images: Count = setting(16, "Reject a conversation of more images with 400, for a model that sees.")
     image_host: tuple[str, ...] = setting(
         (),
-        "Fetch images of messages from this host, at its standard port or at PORT. Repeatable. Its addresses must be"
+        "Fetch images of messages from this host, given as NAME or NAME:PORT. Repeatable. Its addresses must be"
         " public.",
-        metavar="HOST[:PORT]",
+        metavar="HOST",
         unset="none: images are sent as data URLs",
     )
     max_schema_bytes: Count = setting(
