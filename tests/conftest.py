@@ -15,10 +15,11 @@ from hypothesis import settings
 
 from crossette.engine import ModelFiles
 from crossette.engines.openvino.convert import convert
+from crossette.engines.openvino.embedder.embedder import OpenVINOEmbedder
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.folders import cache_folder
-from crossette.models.catalogue import DEFAULT
+from crossette.models.catalogue import DEFAULT, EMBEDDING
 from crossette.models.fetch import sha256_of
 from crossette.models.pull import no_progress, pull
 from crossette.models.sources import Sources
@@ -29,7 +30,9 @@ from support.api_server import serving as serving_api
 from support.engine_calls import TINY_CONTEXT
 from support.tiny_model import write_tiny_gguf
 
-_MODELS = frozenset({"tiny_model_dir", "default_gguf", "real_model", "real_files", "real_engine"})
+_MODELS = frozenset(
+    {"tiny_model_dir", "default_gguf", "real_model", "real_files", "real_engine", "embedding_model", "embedder"}
+)
 """Fixtures that convert or compute with a model."""
 
 
@@ -40,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also run tests with real clients in separate environments")
     parser.addoption("--fuzz", type=int, default=1, metavar="N", help="multiply the number of random requests by N")
     parser.addoption("--corpus", action="store_true", help="also test every schema with the model: about ten minutes")
+    parser.addoption("--vllm", metavar="PROGRAM", help="also test with a real vLLM, started by this program")
     parser.addoption("--write-docs", action="store_true", help="write the generated pages under docs/")
 
 
@@ -49,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("fast", max_examples=5, deadline=None)
     settings.load_profile(config.getoption("--hypothesis-profile") or "default")
     config.addinivalue_line("markers", "all: requires more than Python; runs only with --all")
+    config.addinivalue_line("markers", "vllm: requires vLLM; runs only with --vllm PROGRAM")
     config.addinivalue_line("markers", "corpus: takes minutes with a model; runs only with --corpus")
     config.addinivalue_line(
         "markers", "model: computes with a model, real or random; scripts/test --fast leaves it out"
@@ -71,7 +76,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker("fireworks")
     if (most := config.getoption("--few")) is not None:
         _keep_few(config, items, most)
-    for name in ("all", "corpus"):
+    for name in ("all", "corpus", "vllm"):
         if not config.getoption(f"--{name}"):
             for item in items:
                 if item.get_closest_marker(name):
@@ -142,6 +147,23 @@ def real_model() -> StoredModel:
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root.parent / "tests.lock"):  # workers of one run share the store
         return pull(ModelStore(root), DEFAULT.name, convert)
+
+
+@pytest.fixture(scope="session")
+def embedding_model() -> StoredModel:
+    """The catalogue's embedding model, pulled into the user's model store on the first run."""
+    root = default_root()
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.parent / "tests.lock"):
+        return pull(ModelStore(root), EMBEDDING.name, convert)
+
+
+@pytest.fixture(scope="session")
+def embedder(embedding_model: StoredModel) -> Iterator[OpenVINOEmbedder]:
+    """It, loaded: a test leaves it idle."""
+    loaded = OpenVINOEmbedder.load(model_files(embedding_model), OpenVINOSettings())
+    yield loaded
+    loaded.close()
 
 
 @pytest.fixture(scope="session")

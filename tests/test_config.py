@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -260,3 +261,19 @@ def test_a_price_of_a_model_that_is_not_served_is_rejected(tmp_path: Path) -> No
         pytest.raises(ConfigError, match=r"--price names 'other', which is not served\. Served: fake\."),
     ):
         build.build_app(ServedModels(ModelPool.of({"fake": FakeEngine()})), loaded, store, listener)
+
+
+@pytest.mark.parametrize(("text", "hours"), [("1h", 1), ("30d", 720)])
+def test_responses_are_stored_for_a_duration(text: str, hours: int) -> None:
+    loaded = settings.load_settings(environ={"CROSSETTE_STORE_RESPONSES": text})
+
+    assert build.stored_for(loaded) == timedelta(hours=hours)
+    assert build.stored_for(settings.load_settings(environ={})) is None
+
+
+@pytest.mark.parametrize("text", ["0d", "30", "99999d", "for ever"])
+def test_another_duration_of_stored_responses_is_rejected(text: str) -> None:
+    loaded = settings.load_settings(environ={"CROSSETTE_STORE_RESPONSES": text})
+
+    with pytest.raises(ConfigError, match="--store-responses"):
+        build.stored_for(loaded)

@@ -21,6 +21,7 @@ BASE = {
     "histogram",
     "numerals",
     "urls",
+    "certificates",
     "folders",
     "moving_average",
     "compiler_limits",
@@ -36,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "timespec": set(),
     "numerals": set(),
     "urls": set(),
+    "certificates": set(),
     "histogram": set(),
     "folders": set(),
     "moving_average": set(),
@@ -77,6 +79,7 @@ OPENVINO_FILES = {
     ),
     *(f"engines/openvino/gguf/{name}.py" for name in ("weights", "parts", "rotary", "attention", "graph", "tokenizer")),
     "engines/openvino/gguf/rows.py",
+    *(f"engines/openvino/embedder/{name}.py" for name in ("bert", "model")),
 }
 """The only files that import the packages of OpenVINO."""
 

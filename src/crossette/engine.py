@@ -1,14 +1,20 @@
-"""The engine interface: tokens in, tokens out. The protocols that engines implement and the server calls."""
+"""The engine interface: tokens in, tokens or vectors out. The protocols that engines implement and the server calls."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from crossette.histogram import HistogramSnapshot
-from crossette.types import Constraint, GenerationRequest, PromptImage, TokenOutput, WindowLimit
+from crossette.types import Constraint, EmbeddingFacts, GenerationRequest, PromptImage, TokenOutput, WindowLimit
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Vectors: TypeAlias = npt.NDArray[np.float32]
 
 
 class Tokenizer(Protocol):
@@ -86,7 +92,13 @@ class ModelFiles:
     """Whether the files include a vision graph of a supported family."""
     limits: tuple[WindowLimit, ...] = ()
     """Further limits of the context that the files declare; the graph may have more."""
+    embedding: EmbeddingFacts | None = None
+    """None for a model that generates."""
     created: int = 0
+    source: str = ""
+    """For an engine that reads the weights itself: a folder, or ORG/NAME on the Hub."""
+    revision: str | None = None
+    """The revision on the Hub; None for the newest."""
 
     def info(self, *, context_length: int, vocab_size: int) -> ModelInfo:
         """The `ModelInfo` of the loaded model, with the context length that is served and the vocabulary size."""
@@ -100,6 +112,7 @@ class ModelFiles:
             chat_template=self.chat_template,
             tool_format=self.tool_format,
             sampling_defaults=self.sampling_defaults,
+            embedding=self.embedding,
             created=self.created,
             sees=self.sees,
         )
@@ -121,6 +134,8 @@ class ModelInfo:
     """The model's tool-call format, by its name in `text/tool_calls`; "" to infer it from the chat template."""
     sampling_defaults: Mapping[str, float] = field(default_factory=dict)
     """temperature, top_k, top_p, min_p where the model's generation_config.json sets them."""
+    embedding: EmbeddingFacts | None = None
+    """What the vectors of an embedding model are; None for a model that generates."""
     created: int = 0
     """When the model entered the store, in seconds since the epoch."""
     sees: bool = False
@@ -259,3 +274,84 @@ class SeeingEngine(Protocol):
 
         Raises InvalidRequest for data that is no image, or an image beyond the limits.
         """
+
+
+class TextEncoder(Protocol):
+    """Encode texts to token ids as an embedding model was trained. Thread-safe."""
+
+    def encode(self, texts: Sequence[str], *, specials: bool = True, max_tokens: int | None = None) -> list[list[int]]:
+        """The tokens of each text. Text such as `[SEP]` never becomes a control token.
+
+        With `specials`, they begin and end as the model's texts do. Of a longer text, the first `max_tokens` are kept,
+        those that `specials` adds included; None keeps all.
+        """
+
+
+class Embedding(Protocol):
+    """The vectors of one request, as an embedder computes them."""
+
+    @property
+    def queued_s(self) -> float | None:
+        """Seconds from the call of `embed` to the first step that computed a text of it; None before."""
+
+    @property
+    def num_computed(self) -> int:
+        """The tokens of the texts that were computed so far."""
+
+    @property
+    def num_cached(self) -> int:
+        """Of those, the tokens from a prefix cache."""
+
+    async def vectors(self) -> Vectors:
+        """The vectors `[texts, dimensions]`, in order and not normalised.
+
+        Raises ServingError if the embedder failed or was stopped.
+        """
+
+    async def aclose(self) -> None:
+        """End the request: texts that are not computed yet never are. May be called at any time, more than once."""
+
+
+class VectorSource(Protocol):
+    """Computes vectors of texts. `embed` must be called from a running event loop."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    @property
+    def encoder(self) -> TextEncoder: ...
+
+    @property
+    def longest_text(self) -> int:
+        """The most tokens of a text."""
+
+    def estimate_wait(self) -> WaitEstimate:
+        """Estimate how long a text would wait if it arrived now."""
+
+    def embed(self, texts: Sequence[Sequence[int]]) -> Embedding:
+        """Queue texts, as token ids. Not a coroutine.
+
+        Raises InvalidRequest, ContextLengthExceeded or ShuttingDown at once.
+        """
+
+
+@runtime_checkable
+class Embedder(VectorSource, Protocol):
+    """A loaded embedding model: `embedding` of its info is set."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """As those of an engine."""
+
+    @property
+    def details(self) -> Mapping[str, int | str]: ...
+
+    def stats(self) -> EngineStats:
+        """Texts count as sequences and their tokens as prompt tokens; there are no blocks."""
+
+    def close(self) -> None:
+        """Fail all running requests and free the model. Returns once the embedder has stopped."""
+
+
+AnyEngine: TypeAlias = Engine | Embedder
+"""What runs a loaded model."""

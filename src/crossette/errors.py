@@ -13,6 +13,8 @@
     │   │   └── NoChatTemplate       no_chat_template  a chat request for a base model
     │   ├── MethodNotAllowed    405  method_not_allowed
     │   ├── ModelInUse          409  model_in_use      a model that cannot be unloaded now
+    │   ├── FileInUse           409  file_in_use       a file that a running batch reads
+    │   ├── BatchEnded          409  batch_ended       a batch that cannot be cancelled any more
     │   ├── RequestTimeout      408  timeout           the body arrived too slowly
     │   ├── RequestTooLarge     413  too_large
     │   ├── UnsupportedCoding   415  unsupported_coding  a content-encoding that cannot be decoded
@@ -159,6 +161,16 @@ class ModelInUse(ServingError):
     kind = "model_in_use"
 
 
+class FileInUse(ServingError):
+    status = 409
+    kind = "file_in_use"
+
+
+class BatchEnded(ServingError):
+    status = 409
+    kind = "batch_ended"
+
+
 class RequestTimeout(ServingError):
     status = 408
     kind = "timeout"
@@ -267,7 +279,7 @@ class ModelError(CrossetteError):
 
 
 class DatabaseError(CrossetteError):
-    """The database of keys and usage cannot be read or written. The message names it and the cause."""
+    """The database of keys, usage and files cannot be read or written. The message names it and the cause."""
 
 
 class ConfigError(CrossetteError):

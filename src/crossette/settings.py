@@ -16,6 +16,8 @@ Amount = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Days = Annotated[int, Meta(ge=1, le=36_500)]
 """At most a hundred years, since dates before the year 1 do not exist."""
+Share = Annotated[float, Meta(ge=0, le=1)]
+"""A part of something, up to all of it."""
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
 """At most a year: timers do not accept infinity."""
 Interval = Annotated[float, Meta(gt=0, le=31_536_000)]
@@ -30,6 +32,7 @@ class Panel(StrEnum):
     ENGINE = "Engine"
     LIMITS = "Limits and timeouts"
     KEYS = "Keys and usage"
+    FILES = "Files and batches"
     LOGS = "Logs and traces"
 
 

@@ -163,6 +163,8 @@ class GenerationRequest:
     isolation_key: str = ""
     priority: int = 0
     """Higher priorities are scheduled first."""
+    hidden_state: bool = False
+    """Whether to return the last hidden state of the prompt's last token: an embedding of the prompt."""
     images: tuple[PlacedImage, ...] = ()
     """Images in the prompt, in order; only for a model that sees."""
 
@@ -193,6 +195,8 @@ class TokenOutput:
     logprobs: tuple[Logprob, ...] | None = None
     prompt_logprobs: tuple[Logprob, ...] | None = None
     """Set once, with the first token, if requested: from the prompt's second token on."""
+    hidden_state: bytes | None = None
+    """Set once, with the first output, if requested: 32-bit floats, little-endian."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +232,27 @@ class Difference:
     def is_rounding(self) -> bool:
         """Whether rounding scales to 16 bits explains the difference."""
         return self.weights <= 0.002
+
+
+ModelKind = Literal["generation", "embedding"]
+"""What a model computes: tokens that continue a prompt, or a vector for a text."""
+
+Pooling = Literal["mean", "cls", "last"]
+"""How the vectors of a text's tokens become one: their mean, that of the first token, or that of the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingFacts:
+    """What the files of an embedding model say of its vectors."""
+
+    dimensions: int
+    pooling: Pooling
+    normalized: bool
+    """Whether the model scales its vectors to length 1."""
+    shorter: bool | tuple[int, ...] = False
+    """Whether the first dimensions of a vector alone are useful (Matryoshka): in any number, or in one of these."""
+    is_declared: bool = True
+    """Whether its files state how it pools; if not, the mean is assumed."""
 
 
 @dataclass(frozen=True, slots=True)

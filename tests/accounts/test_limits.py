@@ -498,3 +498,46 @@ def test_an_overdraft_is_shown_as_zero_remaining() -> None:
 
     assert key_limiter is not None
     assert key_limiter.allowances(0) == [Allowance("generated_tokens", 60, 0, 90.0)]
+
+
+# --- background requests ---
+
+
+def background_wait_s(limiter: Limiter, key: Caller, now: float = 0) -> float:
+    account = limiter.key_limiter(key, now)
+    assert account is not None
+    return account.background_wait_s(now)
+
+
+def test_background_requests_leave_half_of_each_rate() -> None:
+    limiter, key = Limiter(), caller(requests_per_minute=60)
+    assert background_wait_s(limiter, key) == 0
+    for _ in range(30):
+        begin(limiter, key, now=0)
+    assert background_wait_s(limiter, key) == 0
+    begin(limiter, key, now=0)
+
+    assert background_wait_s(limiter, key) == pytest.approx(1)
+    assert background_wait_s(limiter, key, now=1) == 0
+    begin(limiter, key, now=0)  # a live request goes on
+
+
+@pytest.mark.parametrize(("most", "background"), [(1, 1), (2, 1), (3, 1), (8, 4)])
+def test_background_requests_leave_half_of_the_concurrency_but_run_one_at_least(most: int, background: int) -> None:
+    limiter, key = Limiter(), caller(concurrent_requests=most)
+    for _ in range(background):
+        assert background_wait_s(limiter, key) == 0
+        begin(limiter, key, now=0)
+
+    assert background_wait_s(limiter, key) > 0
+
+
+@pytest.mark.parametrize("limits", [Limits(requests_per_minute=0), Limits(concurrent_requests=0)])
+def test_background_requests_do_not_wait_for_what_never_comes(limits: Limits) -> None:
+    assert background_wait_s(Limiter(), Caller("key", "key", limits=limits)) == 0
+
+
+def test_one_request_a_minute_lets_a_background_request_run() -> None:
+    limiter, key = Limiter(), caller(requests_per_minute=1)
+
+    assert background_wait_s(limiter, key) == 0

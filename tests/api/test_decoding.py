@@ -10,17 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import inspect
 
+from crossette.api.anthropic.request import MessagesRequest
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.decoding import decode
 from crossette.errors import InvalidRequest
 from support.fields_page import Wire, nested
 
-WIRE: dict[str, Wire] = {"completions": CompletionRequest, "chat/completions": ChatRequest, **nested()}
+WIRE: dict[str, Wire] = {
+    "completions": CompletionRequest,
+    "chat/completions": ChatRequest,
+    "messages": MessagesRequest,
+    **nested(),
+}
 REQUIRED: dict[str, dict[str, object]] = {
     "completions": {"model": "fake", "prompt": "a"},
     "chat/completions": {"model": "fake", "messages": []},
+    "messages": {"model": "fake", "messages": []},
     "thinking": {"type": "enabled"},
+    "/messages thinking": {"type": "enabled"},
+    "/messages context_management.edits[].keep": {"type": "thinking_turns"},
 }
 
 

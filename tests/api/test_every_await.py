@@ -43,11 +43,17 @@ JSON_REQUEST = {
     "response_format": {"type": "json_object"},
 }
 
+RESPONSE = {"model": "fake", "input": TEXT, "max_output_tokens": 40}
+
 CASES: dict[str, tuple[str, dict[str, Any], HttpSettings]] = {
     "chat": ("chat/completions", CHAT, HttpSettings()),
     "two prompts": ("completions", PLAIN | {"prompt": [TEXT, say("three")], "n": 2}, HttpSettings()),
+    "messages": ("messages", CHAT, HttpSettings()),
     "a response format": ("completions", JSON_REQUEST, HttpSettings()),
+    "a response": ("responses", RESPONSE, HttpSettings()),
+    "a response, status first": ("responses", RESPONSE, HttpSettings(first_byte_timeout=0, comment_interval=0.0001)),
     "status first": ("completions", PLAIN, HttpSettings(first_byte_timeout=0, comment_interval=0.0001)),
+    "embeddings": ("embeddings", {"model": "fake", "input": [TEXT, "three"]}, HttpSettings()),
     "refused": ("completions", PLAIN | {"temperature": 9}, HttpSettings()),
 }
 
@@ -132,17 +138,33 @@ async def nothing_left() -> None:
         await asyncio.wait(others, timeout=LIMIT_S)
 
 
+ENDS = (
+    b"event: message_stop",
+    b"event: error",
+    b"event: response.completed",
+    b"event: response.incomplete",
+    b"event: response.failed",
+)
+
+
+def is_end(frame: bytes) -> bool:
+    """Whether a frame ends a stream, as it does once."""
+    if frame.startswith(b"event: "):
+        return frame.startswith(ENDS)
+    return frame == b"data: [DONE]" or b'"error"' in frame
+
+
 def assert_ended_once(exchange: Exchange, *, streamed: bool) -> None:
     """Assert a complete response with exactly one end, or one without, whose connection the server closes."""
     if not exchange.is_over:
-        assert exchange.content.count(b"data: [DONE]") + exchange.content.count(b'"error"') <= 1
+        assert sum(map(is_end, exchange.content.split(b"\n\n"))) <= 1
         return
     if streamed and exchange.status == 200:
         frames = [part for part in exchange.content.split(b"\n\n") if part not in (b"", b":")]
-        ends = [frame == b"data: [DONE]" or b'"error"' in frame for frame in frames]
+        ends = [is_end(frame) for frame in frames]
         assert ends == [False] * (len(frames) - 1) + [True]
     else:
-        assert ("error" in json.loads(exchange.content)) == (exchange.status != 200)
+        assert bool(json.loads(exchange.content).get("error")) == (exchange.status != 200)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError], ids=["failing", "cancelled"])

@@ -10,6 +10,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
+from crossette.api.anthropic.request import CountTokensRequest, MessagesRequest
+from crossette.api.responses.fields import PASSED, RESPONSES
+from crossette.api.responses.schema import ResponsesRequest
 from crossette.api.schema import fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
@@ -19,9 +22,22 @@ from crossette.testing.fake_tokenizer import IM_END
 from crossette.types import BIAS_RANGE, GenerationRequest, SamplingParams
 from support.api_server import DIALECTS, ApiServer, parrot, say, serving
 from support.fields_page import PAGE, Wire, nested, page, table_of
+from support.response_events import without_ids
 
-TABLES = {"completions": CompletionRequest.table, "chat/completions": ChatRequest.table}
-WIRE: dict[str, Wire] = {"completions": CompletionRequest, "chat/completions": ChatRequest, **nested()}
+TABLES = {
+    "completions": CompletionRequest.table,
+    "chat/completions": ChatRequest.table,
+    "responses": ResponsesRequest.table,
+}
+OLDER = ("completions", "chat/completions")
+WIRE: dict[str, Wire] = {
+    "messages": MessagesRequest,
+    "messages/count_tokens": CountTokensRequest,
+    "completions": CompletionRequest,
+    "chat/completions": ChatRequest,
+    "responses": ResponsesRequest,
+    **nested(),
+}
 EACH = [(endpoint, name) for endpoint, table in TABLES.items() for name in table]
 
 
@@ -30,12 +46,12 @@ def is_map(endpoint: str, name: str) -> bool:
 
 
 def make_body(endpoint: str, **sent: object) -> dict[str, object]:
-    prompt: dict[str, object] = (
-        {"messages": [{"role": "user", "content": say("Hello")}]}
-        if endpoint == "chat/completions"
-        else {"prompt": say("Hello")}
-    )
-    return {"model": "fake", **prompt, **sent}
+    prompts: dict[str, dict[str, object]] = {
+        "completions": {"prompt": say("Hello")},
+        "chat/completions": {"messages": [{"role": "user", "content": say("Hello")}]},
+        "responses": {"input": say("Hello")},
+    }
+    return {"model": "fake", **prompts[endpoint], **sent}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +86,12 @@ def test_no_shared_field_is_listed_again_for_one_endpoint() -> None:
     assert not fields.BOTH.keys() & (fields.COMPLETIONS.keys() | fields.CHAT.keys())
 
 
+def test_a_field_of_a_chat_has_the_same_entry_in_responses() -> None:
+    entries = {**fields.CHAT, **fields.BOTH}
+
+    assert {name for name in PASSED if RESPONSES[name] is not entries[name]} == {"include_reasoning"}
+
+
 def test_the_page_on_disk_matches_the_tables() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run scripts/docs"
 
@@ -98,6 +120,12 @@ WITH: dict[str, dict[str, object]] = {
     "max_completion_tokens": {"echo": True},
     "min_tokens": {"max_tokens": 5},
 }
+WITH_RESPONSES: dict[str, dict[str, object]] = {"min_tokens": {"max_output_tokens": 5}}
+
+
+def needed(endpoint: str, name: str) -> dict[str, object]:
+    """What a field needs to be valid."""
+    return (WITH_RESPONSES if endpoint == "responses" else WITH).get(name, {})
 
 
 def of_size(name: str, size: float) -> object:
@@ -117,7 +145,7 @@ def test_the_limits_of_the_table_are_enforced(api: ApiServer, endpoint: str, nam
 
     def answered(size: float) -> tuple[int, str | None]:
         answer = api.post(
-            f"{prefix_}/{endpoint}", make_body(endpoint, **WITH.get(name, {}), **{name: of_size(name, size)})
+            f"{prefix_}/{endpoint}", make_body(endpoint, **needed(endpoint, name), **{name: of_size(name, size)})
         )
         return answer.status_code, None if answer.status_code == 200 else answer.json()["error"]["param"]
 
@@ -185,11 +213,13 @@ def test_the_length_of_a_recorded_object_is_limited(api: ApiServer, prefix: str,
 @pytest.mark.parametrize(
     ("endpoint", "sent"),
     [
-        *((endpoint, {"max_tokens": 16.0}) for endpoint in TABLES),
-        *((endpoint, {"n": 2.0, "seed": 7.0, "top_k": 40.0, "min_tokens": 1e0}) for endpoint in TABLES),
+        *((endpoint, {"max_tokens": 16.0}) for endpoint in OLDER),
+        *((endpoint, {"n": 2.0, "seed": 7.0, "top_k": 40.0, "min_tokens": 1e0}) for endpoint in OLDER),
         *((endpoint, {"stop_token_ids": [5.0, 6, 7.0]}) for endpoint in TABLES),
-        *((endpoint, {"logprobs": 2.0, "top_logprobs": 1.0, "echo_last": 3.0}) for endpoint in TABLES),
-        *((endpoint, {"priority": -3.0, "speculation": [72.0, 101.0]}) for endpoint in TABLES),
+        *((endpoint, {"logprobs": 2.0, "top_logprobs": 1.0, "echo_last": 3.0}) for endpoint in OLDER),
+        *((endpoint, {"priority": -3.0, "speculation": [72.0, 101.0]}) for endpoint in OLDER),
+        ("responses", {"max_output_tokens": 16.0, "max_tool_calls": 2.0, "seed": 7.0, "top_k": 40.0}),
+        ("responses", {"top_logprobs": 1.0, "priority": -3.0, "min_tokens": 1e0}),
         ("completions", {"prompt": [72.0, 105]}),
         ("completions", {"prompt": [[72, 105], [72.0, 105.0]], "best_of": 2.0}),
         ("chat/completions", {"prompt_token_ids": [72.0, 105.0]}),
@@ -248,7 +278,9 @@ def outcome(
     received.clear()
     answer = recorder.post(path, body)
     requests = [dataclasses.replace(request, id="") for request in received]
-    return answer.status_code, answer.json().get("choices"), answer.json().get("usage"), requests
+    raw = answer.json()
+    said = without_ids(raw)["output"] if "output" in raw else raw.get("choices")
+    return answer.status_code, said, raw.get("usage"), requests
 
 
 @pytest.mark.parametrize(("endpoint", "name"), DEFAULTED)
@@ -258,7 +290,8 @@ def test_sending_the_default_is_the_same_as_leaving_it_out(
     default = TABLES[endpoint][name].default_in(DIALECTS[prefix])
 
     def answered(**sent: object) -> tuple[object, ...]:
-        body = make_body(endpoint, **sent, **WHERE_IT_TELLS.get(name, {}))
+        where = {"max_output_tokens": 5000} if endpoint == "responses" and name in WHERE_IT_TELLS else {}
+        body = make_body(endpoint, **sent, **(where or WHERE_IT_TELLS.get(name, {})))
         return outcome(recorder, received, f"{prefix}/{endpoint}", body)
 
     assert answered(**{name: default}) == answered()
@@ -409,6 +442,9 @@ def test_priority_reaches_the_engine_and_the_answer_has_the_tier(
     answer = recorder.post(f"{prefix}/{endpoint}", make_body(endpoint, **sent)).json()
 
     assert received[-1].priority == priority
+    if endpoint == "responses":  # where it is required
+        assert answer["service_tier"] == (tier or "default")
+        return
     assert answer.get("service_tier", None) == tier
     assert ("service_tier" in answer) == (tier is not None)
 

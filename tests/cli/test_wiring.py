@@ -91,3 +91,31 @@ def test_the_flags_of_a_server_and_the_limits_of_its_keys_take_effect(real_model
     last = next(row for row in rows if row[4] and body["id"] in row[4])
     assert last[:3] == (body["usage"]["prompt_tokens"], 4, body["usage"]["prompt_tokens"] + 2 * 4)
     assert '"prompt":"Once upon a time"' in last[3]
+
+
+def test_the_stored_responses_of_a_key_outlive_the_server(real_model: StoredModel, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/crossette.db"
+    ann, bob = make_key(url, "ann"), make_key(url, "bob")
+    flags = ("--database-url", url, "--store-responses", "1h", "--skip-builtin-tools")
+    sent = {"model": real_model.name, "input": "Once upon a time", "max_output_tokens": 4, "ignore_eos": True}
+
+    def ask(server: httpx.Client, key: str, **more: object) -> httpx.Response:
+        return server.post("/v1/responses", json={**sent, **more}, headers={"x-api-key": key})
+
+    def get(server: httpx.Client, key: str, response_id: str) -> httpx.Response:
+        return server.get(f"/v1/responses/{response_id}", headers={"x-api-key": key})
+
+    with serving(real_model, *flags) as served, httpx.Client(base_url=served.root, timeout=LIMIT_S) as server:
+        first = ask(server, ann, tools=[{"type": "web_search"}])
+        assert first.headers["x-crossette-skipped-tools"] == "web_search"
+        running = ask(server, ann, background=True, max_output_tokens=4000).json()
+    with serving(real_model, *flags) as served, httpx.Client(base_url=served.root, timeout=LIMIT_S) as server:
+        assert get(server, ann, first.json()["id"]).json() == first.json()
+        assert get(server, bob, first.json()["id"]).status_code == 404
+        assert ask(server, ann, previous_response_id=first.json()["id"]).status_code == 200
+        ended = get(server, ann, running["id"]).json()
+    with serving(real_model, *flags[:2]) as served, httpx.Client(base_url=served.root, timeout=LIMIT_S) as server:
+        assert get(server, ann, first.json()["id"]).status_code == 400
+
+    assert (running["status"], ended["status"]) == ("queued", "failed")
+    assert ended["error"]["message"] == "The server was shut down."

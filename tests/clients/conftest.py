@@ -3,63 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import cache
 from typing import NamedTuple
 
 import pytest
 
-from crossette.engine import Generation
 from crossette.engines.openvino.engine import OpenVINOEngine
-from crossette.errors import ServingError, ShuttingDown
-from crossette.testing.fake_engine import FakeEngine
-from crossette.types import GenerationRequest
-from support.api_server import ALIASES, ApiServer, parrot, say, serving
+from support.api_server import ALIASES, ApiServer, say, serving
 from support.client_environments import run_client
 from support.client_programs import Client
 from support.client_promises import STARCODER
 from support.client_tools import ORDERS
 from support.compatibility_page import PRINTED, Results
-
-WINDOW = 4096
-
-
-class TooManyRequests(ServingError):
-    status = 429
-    kind = "overloaded"
-
-
-REFUSALS: dict[str, Callable[[str], ServingError]] = {
-    "429": TooManyRequests,
-    "503": partial(ShuttingDown, retry_after=0.1),
-}
-
-
-class MoodyEngine(FakeEngine):
-    """A parrot that refuses every other request that says so, and breaks in the middle of one that says so."""
-
-    def __init__(self) -> None:
-        super().__init__(self._say, context_length=WINDOW)
-        self._refused: set[str] = set()
-
-    def generate(self, request: GenerationRequest) -> Generation:
-        prompt = bytes(min(token, 255) for token in request.prompt).decode("latin-1")
-        asked = re.search(r"refuse: (\d+)", prompt)
-        if asked and prompt not in self._refused:
-            self._refused.add(prompt)
-            raise REFUSALS[asked[1]]("Not now. Retry in a moment.")
-        self._refused.discard(prompt)
-        return super().generate(request)
-
-    def _say(self, request: GenerationRequest, index: int) -> Iterator[int]:
-        if b"break: " not in bytes(min(token, 255) for token in request.prompt):
-            yield from parrot(request, index)
-            return
-        yield from b"Hal"
-        self.fail_next_step(RuntimeError("as the test asked"))
-        yield from b"f an answer"
+from support.moody_engine import REFUSALS, WINDOW, MoodyEngine
 
 
 class Servers(NamedTuple):

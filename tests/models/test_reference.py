@@ -103,7 +103,8 @@ def test_the_error_for_an_unknown_model_has_the_valid_forms() -> None:
         parse("gpt-4", ["o--r"])
 
     assert str(caught.value) == (
-        "There is no model 'gpt-4': it is neither a known name (o--r, smollm2-135m-instruct) nor an existing path."
+        "There is no model 'gpt-4': it is neither a known name (all-minilm-l6-v2, o--r, smollm2-135m-instruct) nor an"
+        " existing path."
         " Give a known name, hf:ORG/REPO, hf:ORG/REPO:FILE.gguf, a .gguf file, or a folder of OpenVINO files."
     )
 

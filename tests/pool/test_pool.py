@@ -122,6 +122,26 @@ def test_a_model_that_was_just_used_stays_for_a_moment() -> None:
     run(main())
 
 
+def test_a_model_of_another_process_neither_waits_for_others_nor_is_unloaded_for_them() -> None:
+    loads = Loads()
+    outside = [loads.source(name, memory=0) for name in ("x", "y")]
+    pool = ModelPool([*outside, loads.source("a"), loads.source("b")], memory=GIB, min_idle_s=0)
+    held = [loads.hold("x"), loads.hold("a")]
+
+    async def main() -> None:
+        waiting = [asyncio.create_task(pool.acquire(name)) for name in ("x", "a", "y")]
+        (await waiting[2]).release()
+        assert set(loads.began) == {"x", "a", "y"}
+        for gate in held:
+            gate.set()
+        for acquired in waiting[:2]:
+            (await acquired).release()
+        await use(pool, "b")  # x was used before a
+        assert loads.closed == ["a"]
+
+    run(main())
+
+
 def test_a_load_that_nobody_waits_for_any_more_does_not_begin() -> None:
     loads = Loads()
     pool = pool_of(loads, "a", "b", memory=GIB)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,6 +20,7 @@ from crossette.pool.pool import ModelPool
 from crossette.server.banner import Banner, root_urls
 from crossette.server.listener import bind
 from crossette.testing.fake_engine import FakeEngine
+from crossette.types import EmbeddingFacts
 from support.model_loads import Loads
 
 LIMIT_S = 120
@@ -41,6 +43,15 @@ def test_without_keys_the_example_request_has_no_key() -> None:
     assert "curl http://127.0.0.1:8000/v1/chat/completions" in text
     assert "  warning    wide steps are not exact here\n" in text
     assert "KEY" not in text
+
+
+def test_the_example_of_an_embedding_model_asks_for_a_vector() -> None:
+    engine = FakeEngine()
+    engine.info = replace(engine.info, embedding=EmbeddingFacts(dimensions=8, pooling="mean", normalized=True))
+    text = Banner(ModelPool.of({"vectors": engine}), ["http://127.0.0.1:8000"], needs_key=False).text()
+
+    assert "curl http://127.0.0.1:8000/v1/embeddings" in text
+    assert """-d '{"model": "vectors", "input": "Hello!"}'""" in text
 
 
 def test_once_keys_exist_the_example_request_has_a_key() -> None:

@@ -29,6 +29,8 @@ from crossette.api.http import HttpSettings
 from crossette.api.image_fetch import ImageFetcher
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
+from crossette.api.responses.service import ResponsesService
+from crossette.api.storage import Storage
 from crossette.api.usage import UsageReader
 from crossette.engine import Engine, EngineStats
 from crossette.observability.record import Observer, RequestRecord
@@ -209,6 +211,8 @@ def serving(
     pool: ModelPool | None = None,
     models: ServedModels | None = None,
     puller: Puller | None = None,
+    responses: ResponsesService | None = None,
+    storage: Storage | None = None,
     remotes: Sequence[RemoteModel] = (),
     fetcher: ImageFetcher | None = None,
     **settings: Any,  # Any: fields of HttpSettings
@@ -235,6 +239,8 @@ def serving(
         begins_traces=begins_traces,
         puller=puller,
         fetcher=fetcher,
+        responses=responses,
+        storage=storage,
     )
     server = _Server(app, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:

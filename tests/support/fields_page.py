@@ -10,10 +10,15 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from crossette.api.anthropic import fields as anthropic_fields
+from crossette.api.anthropic.request import CountTokensRequest, MessagesRequest
 from crossette.api.dialect import FIREWORKS, OPENAI
-from crossette.api.schema import fields
+from crossette.api.responses.schema import FunctionTool, ResponsesRequest
+from crossette.api.schema import embedding_fields, fields
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
+from crossette.api.schema.embeddings import EmbeddingRequest
+from crossette.api.schema.rerank import RerankRequest
 from crossette.api.schema.table import Description, Field, Table
 from crossette.api.schema.tokenize import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
 from crossette.types import Range
@@ -33,7 +38,8 @@ OF_TOKENIZER: dict[str, Wire] = {
 HEAD = """\
 # Fields
 
-All request fields, in both dialects. A field that is not on this page is unknown and rejected with 400.
+All request fields, in both dialects; those of POST /messages, Anthropic's format, are at the end.
+A field that is not on this page is unknown and rejected with 400.
 Null is the same as leaving a field out.
 
 - *Default* and *limits* are given as OpenAI / Fireworks where the two dialects differ.
@@ -45,24 +51,47 @@ A body is JSON in UTF-8. A byte order mark is skipped; bodies with `content-enco
 decompressed, up to the size limit.
 A number without a fraction, such as 16.0, is an integer wherever one is expected, below 2**53.
 
-`scripts/docs` generates this page from the tables in `src/crossette/api/schema/`.
+POST /messages/count_tokens has the fields of POST /messages that make a prompt:
+{counted}.
+
+`scripts/docs` generates this page from the tables in `src/crossette/api/`.
 """
 
 
 def page() -> str:
     sections: list[tuple[str, Wire, Table]] = [
-        ("Both endpoints", ChatRequest, fields.BOTH),
+        ("Both completion endpoints", ChatRequest, fields.BOTH),
         ("POST /completions", CompletionRequest, fields.COMPLETIONS),
         ("POST /chat/completions", ChatRequest, fields.CHAT),
-        *((f"`{path}`", wire, table_of(wire)) for path, wire in nested().items()),
+        *((f"`{path}`", wire, table_of(wire)) for path, wire in _nested(CompletionRequest, ChatRequest).items()),
+        ("POST /responses", ResponsesRequest, ResponsesRequest.table),
+        *((f"`{path}` of /responses", wire, table_of(wire)) for path, wire in _of_responses().items()),
+        ("POST /messages", MessagesRequest, anthropic_fields.MESSAGES),
+        *((f"`{path}` of /messages", wire, table_of(wire)) for path, wire in _nested(MessagesRequest).items()),
+        ("POST /embeddings", EmbeddingRequest, embedding_fields.EMBEDDINGS),
+        ("POST /rerank", RerankRequest, embedding_fields.RERANK),
         *((f"POST {path}", wire, table_of(wire)) for path, wire in OF_TOKENIZER.items()),
     ]
-    return "\n".join([HEAD, *(line for section in sections for line in _section(*section))])
+    head = HEAD.format(counted=", ".join(f"`{name}`" for name in CountTokensRequest.table))
+    return "\n".join([head, *(line for section in sections for line in _section(*section))])
 
 
 def nested() -> dict[str, Wire]:
-    """The objects within requests, by path: `messages[].content[]`."""
-    return {path: wire for body in (CompletionRequest, ChatRequest) for path, wire in _within(body, "")}
+    """The objects within requests, by path: `messages[].content[]`; those of other APIs with its path before."""
+    of_responses = {f"/responses {path}": wire for path, wire in _of_responses().items()}
+    of_messages = {f"/messages {path}": wire for path, wire in _nested(MessagesRequest).items()}
+    return _nested(CompletionRequest, ChatRequest) | of_responses | of_messages
+
+
+def _of_responses() -> dict[str, Wire]:
+    """The objects of /responses that chat has not."""
+    of_chat = _nested(CompletionRequest, ChatRequest).values()
+    own: dict[str, Wire] = {**_nested(ResponsesRequest), "tools[]": FunctionTool}
+    return {path: wire for path, wire in own.items() if wire not in of_chat}
+
+
+def _nested(*bodies: Wire) -> dict[str, Wire]:
+    return {path: wire for body in bodies for path, wire in _within(body, "")}
 
 
 def table_of(wire: Wire) -> Table:

@@ -46,6 +46,8 @@ class Entry:
     answer_content: str | None = None
     is_served: bool = True
     """Whether `model` is a served model. Daily totals combine all other names."""
+    batch_id: str = ""
+    """The batch of the request, which may have another price; empty for a live request."""
 
 
 GroupBy = Literal["key", "model", "day"]

@@ -67,6 +67,17 @@ class KeyLimiter:
             for rate, b in self._buckets.items()
         ]
 
+    def background_wait_s(self, now: float) -> float:
+        """Seconds until a background request may begin: one that leaves half of each limit to other requests.
+
+        0 if a limit is 0, as waiting would not help.
+        """
+        waits = [bucket.wait_s(max(1.0, bucket.per_minute / 2), now) for bucket in self._buckets.values()]
+        most = self.limits.concurrent_requests
+        if most and len(self._open) >= max(1, most // 2):
+            waits.append(self._next_end_s(now))
+        return max((wait for wait in waits if wait != math.inf), default=0.0)
+
     def begin(self, used_tokens: int, now: float) -> Reservation:
         """Reserve a request before its body is read. Raises RateLimited, BudgetSpent or Forbidden."""
         self._check_budget(used_tokens, 1, 0, now)

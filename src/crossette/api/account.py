@@ -29,6 +29,7 @@ def entry_of(
         endpoint=endpoint,
         model=served or record.model_asked[:MAX_CLIENT_TEXT],
         is_served=bool(served),
+        batch_id=exchange.batch_id,
         status=record.status,
         total_s=record.seconds,
         first_token_s=work.time_to_first_token_s if work is not None else None,

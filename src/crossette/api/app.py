@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from crossette.accounts.access import Authenticator, NoAuthentication
+from crossette.accounts.access import Authenticator, Caller, NoAuthentication
 from crossette.accounts.ledger import Ledger, NoLedger
 from crossette.api import middleware, routes
+from crossette.api.batches.in_process import InProcess
+from crossette.api.batches.runner import BatchRunner, add_batch_metrics
+from crossette.api.batches.slots import Slots
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
 from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
@@ -20,9 +24,12 @@ from crossette.api.images import ImageReader
 from crossette.api.models import ServedModels
 from crossette.api.puller import NoPuller, Puller
 from crossette.api.reporter import Reporter, add_ledger_metrics
+from crossette.api.responses.service import ResponsesService
 from crossette.api.services import Services
+from crossette.api.storage import Storage
 from crossette.api.unserved import UnservedPaths
 from crossette.api.usage import UsageReader
+from crossette.errors import Unauthorized
 from crossette.observability import request_log
 from crossette.observability.metrics import Metrics
 from crossette.observability.record import Observer
@@ -50,6 +57,8 @@ class App:
         begins_traces: bool = False,
         puller: Puller | None = None,
         fetcher: ImageFetcher | None = None,
+        responses: ResponsesService | None = None,
+        storage: Storage | None = None,
     ) -> None:
         self.models = models
         ledger = ledger or NoLedger()
@@ -72,6 +81,8 @@ class App:
                 max_images=settings.max_images,
             ),
             puller=puller or NoPuller(),
+            responses=responses or ResponsesService(),
+            storage=storage,
         )
         open_routes = routes.open_routes(self.services)
         self.routes = [*open_routes, *routes.closed_routes(self.services)]
@@ -81,18 +92,55 @@ class App:
         patterns = {route.endpoint: route.path for route in self.routes}
         reporter = Reporter(all_observers, ledger, models, dialects, patterns)
         traced_paths = frozenset(routes.generating_paths(dialects)) if begins_traces else frozenset[str]()
+        wire_of = partial(routes.wire_of, dialects=dialects)
         # The middleware, innermost first.
         app: ASGIApp = Router(self.routes, redirect_slashes=False, default=UnservedPaths(self.routes, dialects))
+        self._in_process = partial(InProcess, app, reporter.report, ledger, dialects, wire_of)
+        self.batches = self._batch_runner(storage) if storage is not None else None
+        add_batch_metrics(self.metrics, self.batches)
         app = middleware.Authentication(app, access or NoAuthentication(), open_paths)
         app = middleware.Origins(app, origins.cors_origin)
-        app = middleware.Errors(app, dialects)  # inside CORS, so that pages can read the error
+        app = middleware.Errors(app, dialects, wire_of)  # inside CORS, so that pages can read the error
         app = with_cors(app, origins.cors_origin)
         app = middleware.Hosts(app, origins.allowed_host)  # outside CORS: rejected hosts get no CORS headers
-        app = middleware.Errors(app, dialects)
-        self._entry = middleware.Exchanges(app, reporter.report, ledger, traced_paths)
+        app = middleware.Errors(app, dialects, wire_of)
+        self._entry = middleware.Exchanges(app, reporter.report, ledger, traced_paths, wire_of)
+
+    def start(self) -> None:
+        """Begin the work in the background. Called in the event loop, once the server listens."""
+        if self.batches is not None:
+            self.batches.start()
 
     def drain(self) -> None:
         self._is_draining = True
+        if self.batches is not None:
+            self.batches.drain()
+
+    async def stop(self) -> None:
+        """End the work in the background, once no request runs."""
+        if self.batches is not None:
+            await self.batches.stop()
+
+    def in_process(self, caller_of: Callable[[str], Caller] | None = None) -> InProcess:
+        """Requests inside the process, each with the rights of a key; by default with all rights."""
+        return self._in_process(caller_of) if caller_of is not None else self._in_process()
+
+    def _batch_runner(self, storage: Storage) -> BatchRunner:
+        services = self.services
+
+        def wait_s(key_id: str) -> float:
+            try:
+                return services.admissions.background_wait_s(storage.caller_of(key_id))
+            except Unauthorized:  # its requests are refused at once
+                return 0.0
+
+        return BatchRunner(
+            storage,
+            self.in_process(storage.caller_of),
+            Slots(self.models),
+            max_body_bytes=services.settings.max_body_bytes,
+            wait_s=wait_s,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -27,6 +27,8 @@ class Dialect:
     """If prompt and max_tokens exceed the context window: lower max_tokens, or reject the request."""
     completion_max_tokens: int
     """The default max_tokens of /completions. Chat defaults to the rest of the context window."""
+    messages_need_max_tokens: bool
+    """Whether `max_tokens` is required in /messages."""
     usage_in_stream: Literal["on_request", "on_finish"]
     """`on_request`: only if stream_options requests it. `on_finish`: by default, on the chunk with finish_reason."""
     null_usage: bool
@@ -49,6 +51,10 @@ class Dialect:
     """`openai`: limits of requests and tokens. `fireworks`: of requests and each kind of token, and `over-limit`."""
     default_efforts: tuple[str, ...]
     """Values of `reasoning_effort` that mean the model's default."""
+    unit_vectors: bool
+    """Whether embeddings have length 1 by default, or as the model's files say."""
+    ranking: Literal["results", "data"]
+    """The list of a ranking: `results` as of Cohere and Jina, with documents as objects, or `data`, with texts."""
     model_details: bool
     """Whether entries of /models have kind, supports_chat, supports_tools and supports_image_input."""
     specific_codes: bool
@@ -70,6 +76,7 @@ OPENAI = Dialect(
     include_stop=False,
     overflow="error",
     completion_max_tokens=16,
+    messages_need_max_tokens=True,
     usage_in_stream="on_request",
     null_usage=False,
     first_delta_has_content=True,
@@ -81,6 +88,8 @@ OPENAI = Dialect(
     metric_headers="openai",
     limit_headers="openai",
     default_efforts=(),
+    unit_vectors=True,
+    ranking="results",
     model_details=False,
     specific_codes=True,
     errors={
@@ -95,6 +104,8 @@ OPENAI = Dialect(
         "no_chat_template": (_INVALID, None),
         "method_not_allowed": (_INVALID, "method_not_allowed"),
         "model_in_use": (_INVALID, "model_in_use"),
+        "file_in_use": (_INVALID, "file_in_use"),
+        "batch_ended": (_INVALID, "batch_ended"),
         "timeout": ("timeout_error", "request_timeout"),
         "too_large": (_INVALID, "request_too_large"),
         "unsupported_coding": (_INVALID, "unsupported_content_encoding"),
@@ -118,6 +129,7 @@ FIREWORKS = Dialect(
     include_stop=True,
     overflow="truncate",
     completion_max_tokens=2048,
+    messages_need_max_tokens=False,
     usage_in_stream="on_finish",
     null_usage=True,
     first_delta_has_content=False,
@@ -129,6 +141,8 @@ FIREWORKS = Dialect(
     metric_headers="fireworks",
     limit_headers="fireworks",
     default_efforts=("auto", "adaptive"),
+    unit_vectors=False,
+    ranking="data",
     model_details=True,
     specific_codes=False,
     errors={
@@ -143,6 +157,8 @@ FIREWORKS = Dialect(
         "no_chat_template": ("error", "NOT_FOUND"),
         "method_not_allowed": ("error", "METHOD_NOT_ALLOWED"),
         "model_in_use": ("error", "MODEL_IN_USE"),
+        "file_in_use": ("error", "FILE_IN_USE"),
+        "batch_ended": ("error", "BATCH_ENDED"),
         "timeout": ("error", "REQUEST_TIMEOUT"),
         "too_large": ("error", "REQUEST_TOO_LARGE"),
         "unsupported_coding": ("error", "UNSUPPORTED_CONTENT_ENCODING"),

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
 
 from crossette.api.dialect import Dialect
 from crossette.api.extras import Extras
 from crossette.api.schema.answer import Head
 from crossette.api.schema.common import GenerationFields
+from crossette.api.services import Services
 from crossette.api.wire import CHUNKS, Wire
 from crossette.engine import Engine
 from crossette.errors import ServingError
@@ -85,6 +88,10 @@ class Endpoint(Generic[SentT, BodyT]):
     wire: Wire = CHUNKS
     names: Callable[[str], str] = _same
     """The path of a field in its requests, from the path in the body for chat or completions."""
+    load: Callable[[SentT, Request, Services], Awaitable[SentT]] | None = None
+    """Completes a request with what the server has for it. Errors have the paths of the request as it was sent."""
+    defer: Callable[[SentT, Request, Services, Dialect], Awaitable[Response | None]] | None = None
+    """The response to a valid request that is answered later; None for one that is answered now."""
 
     @contextmanager
     def naming(self) -> Iterator[None]:

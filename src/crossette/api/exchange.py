@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -15,14 +16,46 @@ from crossette.api.content import Content
 from crossette.api.paths import canonical_path
 from crossette.api.trace_context import new_trace_id, sent_trace, trace_id_of
 from crossette.errors import ServingError
-from crossette.generation.answer import DeltaSource
+from crossette.generation.answer import Timings
+from crossette.types import SamplingParams, Usage
 
 if TYPE_CHECKING:
     from crossette.api.guards.admission import Admission
     from crossette.api.schema.common import GenerationFields
+    from crossette.api.schema.embeddings import EmbeddingRequest
+    from crossette.api.schema.rerank import RerankRequest
 
 _KEY = "crossette.exchange"
+ANSWER_ID = "crossette.answer_id"
+"""In the scope of a request that this server makes itself: the id of its answer."""
+_ID_PREFIXES = {
+    "/chat/completions": "chatcmpl-",
+    "/completions": "cmpl-",
+    "/responses": "resp_",
+    "/messages": "msg_",
+    "/rerank": "rerank-",
+}
+"""The start of an answer's id, by the end of its path: the first that matches."""
 _CALLER_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Work(Protocol):
+    """What an engine does for a request, as the record and the charge read it."""
+
+    @property
+    def timings(self) -> Timings: ...
+
+    @property
+    def choices(self) -> Sequence[object]: ...
+
+    @property
+    def sampling(self) -> SamplingParams | None: ...
+
+    @property
+    def queued_s(self) -> float | None: ...
+
+    @property
+    def usage(self) -> Usage: ...
 
 
 class Exchange:
@@ -37,7 +70,7 @@ class Exchange:
         self.path, self.path_model = canonical_path(self.sent_path)
         """The path without doubled parts, and the model that an older path names; "" for none."""
         self.headers = Headers(scope=scope)
-        self.answer_id = _answer_id(self.path)
+        self.answer_id: str = scope.get(ANSWER_ID) or _answer_id(self.path)
         """The `id` in the body of an answer."""
         self.request_id = _caller_id(self.headers) or self.answer_id
         """Sent in `x-request-id` and in errors, and logged."""
@@ -47,15 +80,19 @@ class Exchange:
         """Set by the outermost middleware if the ledger keeps content."""
         self.caller: Caller = ANONYMOUS
         """Set by authentication."""
+        self.batch_id = ""
+        """The batch that the request belongs to; "" for a live one."""
         self.admission: Admission | None = None
         """Set by the endpoint, as are the fields below."""
-        self.body: GenerationFields | None = None
+        self.body: GenerationFields | EmbeddingRequest | RerankRequest | None = None
         self.model = ""
         """The name of the engine's model, once the body is validated and the model is found."""
-        self.answer: DeltaSource | None = None
+        self.answer: Work | None = None
         self.finish_reasons: list[str] = []
         self.error: ServingError | None = None
         """The error sent to the client, as the response or within the stream."""
+        self.notes: dict[str, str] = {}
+        """Further headers of the response."""
         self.status = 0
         """0 until a response has started."""
         scope[_KEY] = self
@@ -82,8 +119,8 @@ class Exchange:
 
 
 def _answer_id(path: str) -> str:
-    kind = "chatcmpl-" if path.endswith("/chat/completions") else "cmpl-" if path.endswith("/completions") else "req-"
-    return kind + uuid.uuid4().hex
+    prefix = next((prefix for end, prefix in _ID_PREFIXES.items() if path.endswith(end)), "req-")
+    return prefix + uuid.uuid4().hex
 
 
 def _caller_id(headers: Headers) -> str | None:

@@ -15,12 +15,13 @@ from crossette.api.extras import Extras
 from crossette.api.guards.admission import Admission
 from crossette.api.guards.sizes import check_sizes
 from crossette.api.http import EventStream, cancel_on_disconnect, json_response
+from crossette.api.models import check_generates
 from crossette.api.perf_headers import metric_headers
 from crossette.api.remote.run import RemoteRun
 from crossette.api.request_body import read_json
 from crossette.api.run import Begun, Run
 from crossette.api.schema.answer import head
-from crossette.api.schema.common import ISOLATION_HEADER, GenerationFields
+from crossette.api.schema.common import BATCH_PRIORITY, ISOLATION_HEADER, GenerationFields
 from crossette.api.schema_headers import schema_headers
 from crossette.api.services import Services
 from crossette.engine import Engine, ModelInfo
@@ -46,13 +47,18 @@ async def create(
     """
     exchange = Exchange.of(request.scope)
     sent = await read_json(request, endpoint.sent_type, services.settings)
+    if endpoint.load is not None:
+        sent = await endpoint.load(sent, request, services)
     timings = Timings()
     with endpoint.naming():
         exchange.body = body = endpoint.body(sent, dialect)
         body.check(dialect)
         check_sizes(body, services.settings)
     model = services.models.only(exchange.caller.models).find(body.model)
+    check_generates(model, f"{dialect.prefix}/embeddings")
     exchange.model = model.name
+    if endpoint.defer is not None and (deferred := await endpoint.defer(sent, request, services, dialect)) is not None:
+        return deferred
     given = sent, body, endpoint, services, dialect, admission, exchange, timings
     run: Run[SentT, BodyT]
     if isinstance(model, RemoteModel):
@@ -163,7 +169,7 @@ def _requests(
             prediction=tuple(drafts),
             tenant=exchange.caller.id,
             isolation_key=isolation_key,
-            priority=body.engine_priority,
+            priority=BATCH_PRIORITY if exchange.batch_id else body.engine_priority,
             images=call.images,
         )
         for index, prompt in enumerate(call.prompts)

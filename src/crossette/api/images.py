@@ -7,8 +7,8 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-from crossette.api.endpoint import Call
 from crossette.api.image_fetch import ImageFetcher
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import GenerationFields
@@ -17,6 +17,9 @@ from crossette.api.worker_pool import WorkerPool
 from crossette.engine import Engine, SeeingEngine
 from crossette.errors import InvalidRequest, Unsupported
 from crossette.types import PlacedImage, PromptImage
+
+if TYPE_CHECKING:  # endpoints have the services, and these have the reader
+    from crossette.api.endpoint import Call
 
 
 class ImageReader:

@@ -22,7 +22,7 @@ from crossette.api.guards.credentials import key_of
 from crossette.api.guards.origins import any_origin_of, check_host, check_origin
 from crossette.api.guards.rate_limit_headers import retry_headers
 from crossette.api.http import ClientDisconnected, as_serving_error, json_response
-from crossette.api.wire import error_body
+from crossette.api.wire import Wire
 from crossette.errors import (
     MethodNotAllowed,
     RequestTimeout,
@@ -36,14 +36,19 @@ log = logging.getLogger(__name__)
 
 Report = Callable[[Scope], None]
 """Called with the scope of each finished request."""
+WireOf = Callable[[str], Wire]
+"""The wire format of a path."""
 
 
 class Exchanges:
     """Creates the exchange of a request, sets its ids in log and response headers, and reports it at its end."""
 
-    def __init__(self, app: ASGIApp, report: Report, ledger: Ledger, traced_paths: frozenset[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, report: Report, ledger: Ledger, traced_paths: frozenset[str], wire_of: WireOf
+    ) -> None:
         self._app = app
         self._report = report
+        self._wire_of = wire_of
         self._ledger = ledger
         self._traced_paths = traced_paths
 
@@ -57,31 +62,33 @@ class Exchanges:
             exchange.begin_trace()
         with logs.ids(exchange.request_id, exchange.trace_id):
             try:
-                await self._app(scope, receive, _with_headers(exchange, send))
+                await self._app(scope, receive, _with_headers(exchange, send, self._wire_of(exchange.path)))
             finally:
                 end_admission(exchange)
                 self._report(scope)
 
 
-def _with_headers(exchange: Exchange, send: Send) -> Send:
+def _with_headers(exchange: Exchange, send: Send, wire: Wire) -> Send:
     """`send`, with the request id and the rate limit headers added to the response."""
 
     async def extended(message: Message) -> None:
         if message["type"] == "http.response.start":
             exchange.status = message["status"]
-            name = (b"x-request-id", exchange.request_id.encode())
-            message["headers"] = [*message["headers"], name, *admission_headers(exchange)]
+            ids = [(name.encode(), exchange.request_id.encode()) for name in wire.id_headers]
+            notes = [(note.encode(), text.encode()) for note, text in exchange.notes.items()]
+            message["headers"] = [*message["headers"], *ids, *admission_headers(exchange), *notes]
         await send(message)
 
     return extended
 
 
 class Errors:
-    """Converts exceptions to error responses in the dialect of the path."""
+    """Converts exceptions to error responses in the dialect and the wire format of the path."""
 
-    def __init__(self, app: ASGIApp, dialects: tuple[Dialect, ...]) -> None:
+    def __init__(self, app: ASGIApp, dialects: tuple[Dialect, ...], wire_of: WireOf) -> None:
         self._app = app
         self._dialects = dialects
+        self._wire_of = wire_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange.of(scope)
@@ -105,7 +112,8 @@ class Errors:
             headers = {"www-authenticate": "Bearer"}
         elif isinstance(error, UnsupportedCoding):
             headers = {"accept-encoding": ACCEPTED}
-        body = error_body(error, dialect_of(exchange.path, self._dialects), exchange.request_id)
+        dialect, wire = dialect_of(exchange.path, self._dialects), self._wire_of(exchange.path)
+        body = wire.error_body(error, dialect, exchange.request_id)
         return json_response(body, status=error.status, headers=headers)
 
 

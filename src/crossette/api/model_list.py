@@ -30,8 +30,11 @@ class ModelEntry(msgspec.Struct, kw_only=True):
     """Whether the model is in memory. A request for one that is not waits until it is loaded."""
     error: str | UnsetType = UNSET
     """Why the last attempt to load it failed."""
-    kind: Literal["HF_BASE_MODEL"] | UnsetType = UNSET
-    """Fireworks' name for a model that is no adapter of another. It is only in that dialect, as are the next fields."""
+    embedding_dimensions: int | UnsetType = UNSET
+    """The length of the vectors of an embedding model; absent for a model that generates."""
+    kind: Literal["HF_BASE_MODEL", "EMBEDDING_MODEL"] | UnsetType = UNSET
+    """Fireworks' names for a model that generates, and for one that computes vectors. It is only in that dialect, as
+    are the next fields."""
     supports_chat: bool | UnsetType = UNSET
     """Whether the model has a chat template."""
     supports_tools: bool | UnsetType = UNSET
@@ -69,8 +72,10 @@ def model_entry(name: str, models: ServedModels, dialect: Dialect) -> ModelEntry
         state=model.state,
         error=model.error or UNSET,
     )
+    if info.embedding is not None:
+        entry.embedding_dimensions = info.embedding.dimensions
     if dialect.model_details:
-        entry.kind = "HF_BASE_MODEL"
+        entry.kind = "HF_BASE_MODEL" if info.embedding is None else "EMBEDDING_MODEL"
         entry.supports_chat = entry.supports_tools = info.chat_template is not None
         entry.supports_image_input = info.sees
     return entry

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from copy import copy
 
-from crossette.errors import ConfigError, ModelNotFound
+from crossette.errors import ConfigError, ModelNotFound, Unsupported
 from crossette.pool.model import ModelSource, PooledModel
 from crossette.pool.pool import ModelPool
 from crossette.remote.model import RemoteModel
@@ -143,6 +143,38 @@ class ServedModels:
     def names(self) -> list[str]:
         """Every name that a client may use, models first."""
         return [name for name in self._names if name in self._allowed]
+
+
+def check_generates(model: ServedModel, endpoint: str) -> None:
+    """Raise Unsupported for an embedding model."""
+    if isinstance(model, PooledModel) and model.info.embedding is not None:
+        raise Unsupported(
+            f"The model '{model.name}' is an embedding model: it computes vectors and generates no text. Send its texts"
+            f" to {endpoint}, or choose a model that generates.",
+            param="model",
+        )
+
+
+def local_model(model: ServedModel) -> PooledModel:
+    """The model itself. Raises Unsupported for one of another server, which may compute no vectors."""
+    if isinstance(model, RemoteModel):
+        raise Unsupported(
+            f"The model '{model.name}' is run by another server, and embeddings are not sent on. Choose an embedding"
+            " model of this server.",
+            param="model",
+        )
+    return model
+
+
+def ranking_model(model: ServedModel) -> PooledModel:
+    """The model itself if its vectors are made to be compared. Raises Unsupported for any other."""
+    if isinstance(model, PooledModel) and model.info.embedding is None:
+        raise Unsupported(
+            f"The model '{model.name}' generates text: it was not trained to compare texts. Choose an embedding model:"
+            " one has embedding_dimensions in the list of models.",
+            param="model",
+        )
+    return local_model(model)
 
 
 def _candidates(name: str) -> list[str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import msgspec
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive
 
 from crossette.api.content_coding import decompress
 from crossette.api.exchange import Exchange
@@ -37,22 +41,49 @@ async def read_json(
     return decode(raw, body_type)
 
 
+class BoundedReceive:
+    """The messages of a request, within a limit of bytes and a time that grows with the bytes that have arrived.
+
+    Raises RequestTimeout, and what `too_large` returns for a number of bytes.
+    """
+
+    def __init__(self, receive: Receive, limit: int, too_large: Callable[[int], RequestTooLarge]) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._too_large = too_large
+        self._num_bytes = 0
+        self._begun = asyncio.get_running_loop().time()
+
+    def check_declared(self, headers: Headers) -> None:
+        """Check the content-length, before anything is read."""
+        declared = headers.get("content-length", "")
+        if declared.isdigit():
+            self._check(int(declared))
+
+    async def __call__(self) -> Message:
+        try:
+            async with asyncio.timeout_at(self._begun + _GRACE_S + self._num_bytes / _BYTES_PER_S):
+                message = await self._receive()
+        except TimeoutError:
+            raise RequestTimeout(
+                f"The body arrived too slowly: {self._num_bytes} bytes so far. Send it again."
+            ) from None
+        self._num_bytes += len(message.get("body", b""))
+        self._check(self._num_bytes)
+        return message
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise self._too_large(size)
+
+
 async def _read(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(int(declared), limit)
+    bounded = BoundedReceive(request.receive, limit, partial(_too_large, limit=limit))
+    bounded.check_declared(request.headers)
     body = bytearray()
-    loop = asyncio.get_running_loop()
-    start = loop.time()
     try:
-        async with asyncio.timeout_at(start + _GRACE_S) as deadline:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise _too_large(len(body), limit)
-                deadline.reschedule(start + _GRACE_S + len(body) / _BYTES_PER_S)
-    except TimeoutError:
-        raise RequestTimeout(f"The body arrived too slowly: {len(body)} bytes so far. Send it again.") from None
+        async for chunk in Request(request.scope, bounded).stream():
+            body += chunk
     except ClientDisconnect:
         raise ClientDisconnected from None
     return bytes(body)

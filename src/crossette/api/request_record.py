@@ -26,7 +26,7 @@ def record_of(exchange: Exchange, *, route: str, dialect: str, prefix: str) -> R
         begun_at=exchange.begun_at,
         seconds=time.perf_counter() - exchange.begun,
         key_id=exchange.caller.id,
-        model_asked=body.model[:MAX_CLIENT_TEXT] if body is not None else "",
+        model_asked=(body.model or "")[:MAX_CLIENT_TEXT] if body is not None else "",
         error=error.kind if error is not None else "",
         hint=error.hint if error is not None else "",
         mismatch=str(error) if isinstance(error, OutputMismatch) else "",

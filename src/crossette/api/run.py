@@ -66,7 +66,8 @@ class Run(ABC, Generic[SentT, BodyT]):
     def failure(self, error: ServingError) -> Any:
         """The last event of a stream that `error` ended."""
         event = self.begun.reply.failure(error) if self.begun is not None else None
-        return event or self.endpoint.wire.error_body(error, self.dialect, self.exchange.request_id)
+        wire = self.endpoint.wire
+        return event or (wire.error_event or wire.error_body)(error, self.dialect, self.exchange.request_id)
 
     def headers(self) -> dict[str, str]:
         """The headers that depend on the answer so far; none before the request is admitted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from crossette.text.output_plan import OutputPlan
@@ -16,10 +17,11 @@ def schema_headers(plan: OutputPlan) -> dict[str, str]:
     `x-crossette-schema-notes`: keywords that may be misspelled. Each lists at most 20, percent-encoded.
     """
     headers = {"x-crossette-checked": plan.checked, "x-crossette-schema-notes": plan.notes}
-    return {name: _listed(items) for name, items in headers.items() if items}
+    return {name: listed(items) for name, items in headers.items() if items}
 
 
-def _listed(items: tuple[str, ...]) -> str:
+def listed(items: Sequence[str]) -> str:
+    """Texts as the value of a header: at most 20, percent-encoded."""
     more = [f"and {len(items) - _MAX_ITEMS} more"] if len(items) > _MAX_ITEMS else []
     return ", ".join([*map(_encoded, items[:_MAX_ITEMS]), *more])
 

@@ -13,6 +13,8 @@ from crossette.api.http import HttpSettings
 from crossette.api.images import ImageReader
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
+from crossette.api.responses.service import ResponsesService
+from crossette.api.storage import Storage
 from crossette.api.usage import UsageReader
 from crossette.observability.metrics import Metrics
 
@@ -30,3 +32,6 @@ class Services:
     grammars: GrammarPool
     images: ImageReader
     puller: Puller
+    responses: ResponsesService
+    storage: Storage | None = None
+    """None for a server that stores no files."""

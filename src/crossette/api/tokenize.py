@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -34,25 +33,23 @@ from crossette.errors import Unsupported
 from crossette.generation.prompt import decode_tokens, encode_text
 from crossette.remote.model import RemoteModel
 
-SentT = TypeVar("SentT", bound=msgspec.Struct)
-
 
 async def tokenize(request: Request, services: Services, dialect: Dialect) -> Response:
     """The tokens of a text, as /completions has them, or of a conversation, as /chat/completions has them."""
-    sent = await _read(request, TokenizeRequest, services, dialect)
+    sent = await read_json(request, TokenizeRequest, services.settings)
     sent.check()
     return await _answered(request, sent.model, services, partial(_tokens, sent, services, dialect))
 
 
 async def detokenize(request: Request, services: Services, dialect: Dialect) -> Response:
     """The text of tokens, control tokens included."""
-    sent = await _read(request, DetokenizeRequest, services, dialect)
+    sent = await read_json(request, DetokenizeRequest, services.settings)
     return await _answered(request, sent.model, services, partial(_text, sent))
 
 
 async def apply_template(request: Request, services: Services, dialect: Dialect) -> Response:
     """The text of a conversation, as the model's template renders it."""
-    sent = await _read(request, ApplyTemplateRequest, services, dialect)
+    sent = await read_json(request, ApplyTemplateRequest, services.settings)
     sent.check()
     return await _answered(request, sent.model, services, partial(_rendered, sent, services, dialect))
 
@@ -98,14 +95,6 @@ async def _rendered(
     body = sent.chat(sent.messages, engine.info.name, dialect)
     check_sizes(body, services.settings)
     return AppliedTemplate(chat_text(body, engine, ChatOptions.of(body, engine, dialect)))
-
-
-async def _read(request: Request, sent_type: type[SentT], services: Services, dialect: Dialect) -> SentT:
-    """The body of a request, which counts for the limits of its key."""
-    exchange = Exchange.of(request.scope)
-    exchange.admission = services.admissions.admission(exchange.caller, dialect)
-    exchange.admission.enter()
-    return await read_json(request, sent_type, services.settings)
 
 
 async def _answered(

@@ -27,20 +27,18 @@ class Unserved(NamedTuple):
     """The endpoint that serves the same purpose, if there is one."""
 
 
-_ENDPOINTS = ("/chat/completions", "/completions")
+_ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/messages", "/embeddings", "/rerank")
 """The endpoints that people give as a base URL."""
 BASE = "{base}"
 """In `Unserved.instead`: the base path of the dialect."""
 _CHAT, _COMPLETIONS, _MODELS = f"POST {BASE}/chat/completions", f"POST {BASE}/completions", f"GET {BASE}/models"
 _USAGE = f"GET {BASE}/usage"
-_EMBEDDINGS = Unserved("the embeddings API")
-_RERANK = Unserved("the rerank API")
+_EMBEDDINGS, _RERANK = f"POST {BASE}/embeddings", f"POST {BASE}/rerank"
 
 IN_A_DIALECT: Mapping[str, Unserved] = {
-    "/embeddings": _EMBEDDINGS,
-    "/responses": Unserved("OpenAI's Responses API", _CHAT),
-    "/conversations": Unserved("OpenAI's Conversations API", _CHAT),
-    "/messages": Unserved("Anthropic's Messages API", _CHAT),
+    "/conversations": Unserved("OpenAI's Conversations API", f"POST {BASE}/responses"),
+    "/messages": Unserved("Anthropic's API of stored messages", f"POST {BASE}/messages"),
+    "/messages/batches": Unserved("Anthropic's API of message batches", f"POST {BASE}/messages"),
     "/complete": Unserved("Anthropic's older completions API", _COMPLETIONS),
     "/chat/completions": Unserved("OpenAI's API of stored chat completions"),
     "/edits": Unserved("OpenAI's older edits API", _CHAT),
@@ -52,9 +50,7 @@ IN_A_DIALECT: Mapping[str, Unserved] = {
     "/image_generation": Unserved("Fireworks' image API"),
     "/realtime": Unserved("OpenAI's Realtime API", _CHAT),
     "/moderations": Unserved("OpenAI's moderation API"),
-    "/files": Unserved("OpenAI's file API"),
-    "/uploads": Unserved("OpenAI's file API"),
-    "/batches": Unserved("OpenAI's batch API", _COMPLETIONS),
+    "/uploads": Unserved("OpenAI's API of uploads in parts", f"POST {BASE}/files"),
     "/fine_tuning": Unserved("OpenAI's fine-tuning API"),
     "/fine-tunes": Unserved("OpenAI's fine-tuning API"),
     "/assistants": Unserved("OpenAI's Assistants API", _CHAT),
@@ -67,11 +63,11 @@ IN_A_DIALECT: Mapping[str, Unserved] = {
     "/organization": Unserved("OpenAI's administration API", _USAGE),
     "/dashboard": Unserved("OpenAI's billing API", _USAGE),
     "/accounts": Unserved("Fireworks' API of accounts, deployments and data sets", _MODELS),
-    "/rerank": _RERANK,
-    "/reranking": _RERANK,
-    "/score": Unserved("vLLM's scoring API"),
+    "/reranking": Unserved("llama-server's rerank API", _RERANK),
+    "/embedding": Unserved("llama-server's embedding API", _EMBEDDINGS),
+    "/score": Unserved("vLLM's scoring API", _RERANK),
     "/classify": Unserved("vLLM's classification API"),
-    "/pooling": Unserved("vLLM's pooling API"),
+    "/pooling": Unserved("vLLM's pooling API", _EMBEDDINGS),
     "/load_lora_adapter": Unserved("vLLM's LoRA API"),
     "/unload_lora_adapter": Unserved("vLLM's LoRA API"),
     "/health": Unserved("a health endpoint under a base path", "GET /health"),
@@ -85,14 +81,14 @@ AT_THE_ROOT: Mapping[str, Unserved] = {
     "/api/tags": Unserved("Ollama's list of models", _MODELS),
     "/api/ps": Unserved("Ollama's list of loaded models", _MODELS),
     "/api/show": Unserved("Ollama's model details", f"GET {BASE}/models/{{name}}"),
-    "/api/embed": _EMBEDDINGS,
-    "/api/embeddings": _EMBEDDINGS,
+    "/api/embed": Unserved("Ollama's embedding API", _EMBEDDINGS),
+    "/api/embeddings": Unserved("Ollama's older embedding API", _EMBEDDINGS),
     "/api/version": Unserved("Ollama's version endpoint", "GET /version"),
     "/api/v0": Unserved("LM Studio's API", _MODELS),
     "/api/v1": Unserved("LM Studio's API", _MODELS),
     "/completion": Unserved("llama-server's completion API", _COMPLETIONS),
     "/infill": Unserved("llama-server's infill API", f"POST {BASE}/completions with suffix"),
-    "/embedding": _EMBEDDINGS,
+    "/embedding": Unserved("llama-server's embedding API", _EMBEDDINGS),
     "/props": Unserved("llama-server's properties", _MODELS),
     "/slots": Unserved("llama-server's list of slots", "GET /health/ready"),
     "/lora-adapters": Unserved("llama-server's LoRA API"),
@@ -148,7 +144,7 @@ class UnservedPaths:
         """What to use if a base URL ends in an endpoint, so that a client appends another; "" if none does."""
         for endpoint in _ENDPOINTS:
             meant = canonical_path(dialect.prefix + rest.removeprefix(endpoint)).path
-            if rest.startswith(endpoint + "/") and self._is_served(meant):
+            if rest.startswith(endpoint + "/") and self._is_served(meant) and not _is_known_under(endpoint, rest):
                 base = dialect.prefix
                 return f"Its base path is followed by two endpoints. Use {meant}: a base URL ends in {base}."
         return ""
@@ -172,16 +168,24 @@ class UnservedPaths:
         return "Use " + " or ".join(f"{one.prefix}{path} ({one.title})" for one in self._dialects) + "."
 
     def _served(self) -> str:
-        prefix = self._dialects[0].prefix + "/"
-        paths = [endpoint_name(route).replace(prefix, "/") for route in self._routes if route.path.startswith(prefix)]
+        """The served paths of a dialect, without those under another one."""
+        prefix = self._dialects[0].prefix
+        found = [route.path.removeprefix(prefix) for route in self._routes if route.path.startswith(prefix + "/")]
+        paths = [path for path in found if not any(path.startswith(other + "/") for other in found)]
         bases = " and ".join(f"{dialect.prefix} ({dialect.title})" for dialect in self._dialects)
-        return f"Served under {bases}: {', '.join(paths)}. GET / lists the other paths."
+        return f"Served under {bases}: {', '.join(dict.fromkeys(paths))}. GET / lists all."
 
 
 def endpoint_name(route: Route) -> str:
     """Methods and path of a route, such as `GET /v1/models`. HEAD, which goes with every GET, is left out."""
     methods = ", ".join(sorted((route.methods or set()) - {"HEAD"}))
     return f"{methods} {route.path.replace(':path}', '}')}"
+
+
+def _is_known_under(endpoint: str, path: str) -> bool:
+    """Whether a path is one of a known API that begins with the path of an endpoint: /messages/batches."""
+    known = (one for one in IN_A_DIALECT if one.startswith(endpoint + "/"))
+    return any(path == one or path.startswith(one + "/") for one in known)
 
 
 def _not_built(path: str, known: Mapping[str, Unserved], dialect: Dialect) -> str:

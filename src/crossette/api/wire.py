@@ -52,6 +52,10 @@ class Wire:
     """Sent after the last event of a stream that succeeds."""
     keep_alive: bytes = COMMENT
     """Sent after a time without an event."""
+    id_headers: tuple[str, ...] = ("x-request-id",)
+    """The headers of an answer that have the request id."""
+    error_event: Callable[[ServingError, Dialect, str], Any] | None = None
+    """The event of a stream that fails before its first one; None for the body of an error."""
 
 
 CHUNKS = Wire(error_body, end=b"data: [DONE]\n\n")

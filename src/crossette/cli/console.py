@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from crossette.models.fetch import Progress as ProgressCallback
 
@@ -34,6 +34,21 @@ def progress() -> Iterator[ProgressCallback]:
             bars.update(tasks[what], completed=done, total=total)
 
         yield show
+
+
+@contextmanager
+def counting(what: str, total: int, done: int) -> Iterator[Callable[[str], None]]:
+    """A progress bar of `total` things, shown on terminals only. Call it with a note when another one is done."""
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bars:
+        task = bars.add_task("", total=total, completed=done)
+        yield lambda note: bars.update(task, advance=1, description=note)
 
 
 def pull(reference: str) -> Any:

@@ -7,7 +7,8 @@ from contextlib import aclosing
 from typing import Any
 
 from crossette.api.chat_prompt import chat_template
-from crossette.engine import Engine
+from crossette.engine import AnyEngine, Embedder
+from crossette.errors import ModelError
 from crossette.generation.answer import start
 from crossette.generation.choice import Stops
 from crossette.generation.prompt import encode_chat
@@ -17,7 +18,11 @@ from crossette.types import GenerationRequest, SamplingParams
 class LocalChat:
     """A `ChatClient` for an engine in this process: `crossette chat` without `--url`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: AnyEngine) -> None:
+        """Raises ModelError for an embedding model."""
+        if isinstance(engine, Embedder):
+            engine.close()
+            raise ModelError(f"{engine.info.name} is an embedding model: it has no answers. Choose a chat model.")
         self._engine = engine
         self._template = chat_template(engine)
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "serve": (_SERVE, "crossette.cli.serve"),
     "pull": (_SERVE, "crossette.cli.models"),
     "models": (_SERVE, "crossette.cli.models"),
+    "batch": (_SERVE, "crossette.cli.batch"),
     "keys": (_KEYS, "crossette.cli.keys"),
     "usage": (_KEYS, "crossette.cli.usage"),
     "chat": (_CLIENT, "crossette.cli.clients"),

@@ -76,7 +76,12 @@ def _run(settings: Settings) -> None:
     server = settings.server
     check_tls(settings.tls)
     check_origins(settings.origins)
-    opening = open_accounts(settings.accounts, allow_anonymous=server.allow_anonymous)
+    opening = open_accounts(
+        settings.accounts,
+        settings.files,
+        allow_anonymous=server.allow_anonymous,
+        store_responses=build.stored_for(settings),
+    )
     bound = closing(bind(server.host, server.port))
     with bound as listener, opening as accounts, build.tracing(settings) as observers:
         check_exposure(listener, accounts.access, server)

@@ -1,6 +1,8 @@
-"""Request validation that all token-level engines share."""
+"""Request validation that all engines share."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from crossette.engine import ModelInfo
 from crossette.errors import ContextLengthExceeded, EngineFailure, InvalidRequest, ShuttingDown, Unsupported
@@ -34,6 +36,29 @@ def check(request: GenerationRequest, info: ModelInfo) -> None:
 
 def sees_nothing() -> Unsupported:
     return Unsupported("This model accepts text only, and the prompt has an image. Send text.", param="images")
+
+
+def check_texts(texts: Sequence[Sequence[int]], info: ModelInfo) -> None:
+    """Raise InvalidRequest or ContextLengthExceeded for texts of which an embedding model cannot make vectors."""
+    for index, tokens in enumerate(texts):
+        param = f"input[{index}]"
+        if not tokens:
+            raise InvalidRequest(f"{param} has no tokens, so it has no vector.", param=param)
+        if len(tokens) > info.context_length:
+            raise text_too_long(len(tokens), info, param)
+        if min(tokens) < 0 or max(tokens) >= info.vocab_size:
+            token = next(token for token in tokens if not 0 <= token < info.vocab_size)
+            raise InvalidRequest(
+                f"{param} has the token id {token}, but the vocabulary ends at {info.vocab_size - 1}.", param=param
+            )
+
+
+def text_too_long(num_tokens: int, info: ModelInfo, param: str) -> ContextLengthExceeded:
+    return ContextLengthExceeded(
+        f"The prompt is too long: {num_tokens}, model maximum context length: {info.context_length}, field: '{param}'."
+        " Send shorter texts, or truncate_prompt_tokens to cut them.",
+        param=param,
+    )
 
 
 def shutting_down() -> ShuttingDown:

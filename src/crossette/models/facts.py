@@ -1,4 +1,4 @@
-"""Model metadata of a folder of OpenVINO files, read from its JSON files."""
+"""Model metadata of a folder, read from its JSON files."""
 
 from __future__ import annotations
 
@@ -41,14 +41,26 @@ def end_token_ids(facts: ModelFacts) -> frozenset[int]:
 
 def read_ir_facts(folder: Path, name: str) -> ModelFacts:
     """Read the metadata of a folder; the quantisation may be taken from the model's `name`."""
+    return _read_facts(folder, name, read_quantization(folder, name))
+
+
+def read_checkpoint_facts(folder: Path, name: str) -> ModelFacts:
+    """Read the metadata of a folder in Hugging Face's format; the weights may be elsewhere."""
     config = read_config(folder)
-    generation = _read_json(folder / GENERATION_CONFIG_FILE)
-    tokenizer = _read_json(folder / "tokenizer_config.json")
+    method = _object(config.get("quantization_config")).get("quant_method")
+    precision = method or config.get("dtype") or config.get("torch_dtype") or "unknown"
+    return _read_facts(folder, name, str(precision))
+
+
+def _read_facts(folder: Path, name: str, quantization: str) -> ModelFacts:
+    config = read_config(folder)
+    generation = read_json(folder / GENERATION_CONFIG_FILE)
+    tokenizer = read_json(folder / "tokenizer_config.json")
     specials = _special_tokens(folder, tokenizer)
     return ModelFacts(
         architecture=str(config.get("model_type") or "unknown"),
-        quantization=_quantization(folder, name),
-        context_length=_context_length(name, config),
+        quantization=quantization,
+        context_length=read_context_length(name, config),
         end_token_ids=_ids(config.get("eos_token_id")) | _ids(generation.get("eos_token_id")),
         add_bos=_add_bos(folder, tokenizer),
         chat_template=_chat_template(folder, tokenizer),
@@ -58,7 +70,7 @@ def read_ir_facts(folder: Path, name: str) -> ModelFacts:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The values of config.json, with those of `text_config` taking precedence; empty without the file."""
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     return {**config, **_object(config.get("text_config"))}
 
 
@@ -69,7 +81,7 @@ def sampling_defaults(folder: Path) -> dict[str, float]:
     authors recommend. Greedy sampling is requested with temperature 0.
     """
     path = folder / GENERATION_CONFIG_FILE
-    given = {key: value for key, value in _read_json(path).items() if key in _SAMPLING_RANGES and _is_number(value)}
+    given = {key: value for key, value in read_json(path).items() if key in _SAMPLING_RANGES and _is_number(value)}
     if given.get("top_k") == -1:
         given["top_k"] = 0  # both mean: no limit
     for key, value in given.items():
@@ -79,7 +91,7 @@ def sampling_defaults(folder: Path) -> dict[str, float]:
     return given
 
 
-def _read_json(path: Path) -> dict[str, Any]:  # Any: files of other programs, validated per key
+def read_json(path: Path) -> dict[str, Any]:  # Any: files of other programs, validated per key
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except FileNotFoundError:
@@ -101,7 +113,7 @@ def _ids(value: Any) -> frozenset[int]:
     return frozenset(v for v in values if isinstance(v, int) and not isinstance(v, bool))
 
 
-def _context_length(name: str, config: Mapping[str, Any]) -> int:
+def read_context_length(name: str, config: Mapping[str, Any]) -> int:
     for key in _CONTEXT_KEYS:
         if isinstance(config.get(key), int) and config[key] > 0:
             return int(config[key])
@@ -111,7 +123,7 @@ def _context_length(name: str, config: Mapping[str, Any]) -> int:
     )
 
 
-def _quantization(folder: Path, name: str) -> str:
+def read_quantization(folder: Path, name: str) -> str:
     """The weight compression that nncf recorded in the graph's rt_info, else the precision in the name."""
     with graph_of(folder).open("rb") as file:
         size = file.seek(0, 2)

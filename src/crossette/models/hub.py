@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from crossette.models.encoder import EMBEDDING_FILES, ENCODER_FILES, POOLING_CONFIG
 from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256, report_size, sha256_of
 from crossette.models.graphs import IMAGE_TEXT_FILES, MODEL_XML, graph_among
+from crossette.models.reference import WEIGHTS
 
 T = TypeVar("T")
 
@@ -29,6 +31,7 @@ IR_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     *IMAGE_TEXT_FILES,
+    *EMBEDDING_FILES,
 )
 """The files that are copied from a folder of OpenVINO files."""
 
@@ -91,12 +94,19 @@ def fetch_file(hub: Hub, name: str, file: str, revision: str | None, folder: Pat
     return Fetched(path, repo.commit, sha256_of(path))
 
 
-def fetch_ir(hub: Hub, name: str, revision: str | None, folder: Path, progress: Progress) -> str:
-    """Download the OpenVINO files of a repository into a folder; return the commit. Raises FetchFailed."""
+def fetch_model(hub: Hub, name: str, revision: str | None, folder: Path, progress: Progress) -> str:
+    """Download the files of a repository into a folder: OpenVINO's, or those of an encoder. Raises FetchFailed.
+
+    Returns the commit.
+    """
     repo = hub.repo(name, revision)
-    if graph_among(repo.files) is None:
+    if graph_among(repo.files) is not None:
+        wanted: tuple[str, ...] = IR_FILES
+    elif POOLING_CONFIG in repo.files and WEIGHTS in repo.files:
+        wanted = ENCODER_FILES
+    else:
         raise FetchFailed(_no_ir(repo))
-    _download(hub, repo, [file for file in IR_FILES if file in repo.files], folder, progress)
+    _download(hub, repo, [file for file in wanted if file in repo.files], folder, progress)
     return repo.commit
 
 

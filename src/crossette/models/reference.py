@@ -12,6 +12,8 @@ from crossette.errors import ModelError
 from crossette.models.catalogue import CATALOGUE, CatalogueEntry
 from crossette.models.graphs import MODEL_XML, graph_of
 
+WEIGHTS = "model.safetensors"
+
 _HUB = re.compile(
     r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^:@\s]+))?(?::(?P<file>[^:@\s]+\.gguf))?",
     re.ASCII,
@@ -72,7 +74,7 @@ class GgufRef:
 
 @dataclass(frozen=True, slots=True)
 class FolderRef:
-    """A local folder of OpenVINO files; the path is absolute."""
+    """A local folder of OpenVINO files, or of an encoder in safetensors; the path is absolute."""
 
     path: Path
 
@@ -103,7 +105,7 @@ def parse(text: str, stored: Collection[str] = ()) -> Reference:
         return CatalogueRef(CATALOGUE[text])
     # Links are not resolved: in the Hub's cache a link has the file's name and its target a hash.
     path = Path(os.path.abspath(Path(text).expanduser()))
-    if text in stored and not graph_of(path).is_file() and not path.is_file():
+    if text in stored and not _is_model(path) and not path.is_file():
         return StoredRef(text)
     if path.exists():
         return _local(path)
@@ -124,12 +126,16 @@ def _hub(text: str) -> HubRef:
 def _local(path: Path) -> GgufRef | FolderRef:
     if path.is_file():
         return GgufRef(path)
-    if graph_of(path).is_file():
+    if _is_model(path):
         return FolderRef(path)
     raise ModelError(
-        f"Can't use the folder {path}: it has no {MODEL_XML}. Give a folder that `optimum-cli export"
-        " openvino` wrote, or the path of a .gguf file."
+        f"Can't use the folder {path}: it has no {MODEL_XML}, and no {WEIGHTS} of an embedding model. Give a folder"
+        " that `optimum-cli export openvino` wrote, or the path of a .gguf file."
     )
+
+
+def _is_model(folder: Path) -> bool:
+    return graph_of(folder).is_file() or (folder / WEIGHTS).is_file()
 
 
 def _unknown(text: str, stored: Collection[str]) -> str:

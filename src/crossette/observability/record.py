@@ -22,7 +22,7 @@ class GenerationRecord:
     streamed: bool
     num_choices: int
     sampling: SamplingParams | None
-    """None if an upstream has its own."""
+    """None if an upstream has its own, or nothing is sampled."""
     usage: Usage
     finish_reasons: tuple[str, ...]
     """The finish reasons that were sent."""

@@ -20,7 +20,12 @@ from crossette.urls import split_http
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-_OPERATIONS = {"chat/completions": "chat", "completions": "text_completion"}
+_OPERATIONS = {
+    "chat/completions": "chat",
+    "completions": "text_completion",
+    "embeddings": "embeddings",
+    "rerank": "rerank",
+}
 _TRACES_PATH = "/v1/traces"
 _SEND_TIMEOUT_S = 2.0
 """The timeout of a batch. An unresponsive collector delays the shutdown by it for each of at most four batches."""
@@ -141,7 +146,7 @@ def events(work: GenerationRecord | None) -> Iterator[tuple[str, float]]:
 
 def _request_attributes(work: GenerationRecord) -> Attributes:
     return _sampling_attributes(work.sampling) | {
-        "gen_ai.request.choice.count": work.num_choices,
+        "gen_ai.request.choice.count": work.num_choices or None,  # vectors are no choices
         "gen_ai.request.stream": work.streamed,
     }
 

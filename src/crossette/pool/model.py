@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from crossette.engine import Engine, ModelInfo
+from crossette.engine import AnyEngine, ModelInfo
 
 
 class ModelState(StrEnum):
@@ -30,16 +30,18 @@ class ModelSource:
     """How a model is loaded, and how long it stays."""
 
     name: str
-    load: Callable[[], Engine]
+    load: Callable[[], AnyEngine]
     """Loads the model. Takes seconds; raises ModelError or ConfigError."""
     describe: Callable[[], ModelInfo]
     """Reads what its files say of it. The vocabulary size is 0; the engine may serve a shorter context."""
     memory: int = 0
-    """An estimate of the bytes that it takes."""
+    """An estimate of the bytes that it takes; 0 if another process runs it."""
     weights: int = 0
     """The bytes of its files; 0 if `memory` is exact."""
     keep: bool = False
     """Whether it is loaded at the start and never unloaded."""
+    cancel: Callable[[], None] = lambda: None
+    """Makes a load fail soon. Called when the server shuts down."""
     idle_unload_s: float = 0
     """Seconds without a request after which it is unloaded; 0: never."""
 
@@ -50,7 +52,7 @@ class PooledModel:
 
     source: ModelSource
     state: ModelState = ModelState.COLD
-    engine: Engine | None = None
+    engine: AnyEngine | None = None
     """Set while the state is AWAKE."""
     error: str = ""
     """Why the last attempt to load it failed."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from time import monotonic
 
-from crossette.engine import Engine
+from crossette.engine import AnyEngine, Embedder, Engine
 from crossette.errors import ConfigError, ModelError, ModelLoading, ModelUnavailable, ShuttingDown
 from crossette.machine import format_memory
 from crossette.pool.model import ModelSource, ModelState, PooledModel
@@ -34,6 +35,24 @@ class Lease:
 
     @property
     def engine(self) -> Engine:
+        """The engine of a model that generates."""
+        engine = self._loaded
+        assert not isinstance(engine, Embedder)
+        return engine
+
+    @property
+    def is_embedding(self) -> bool:
+        return isinstance(self._loaded, Embedder)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder of an embedding model."""
+        engine = self._loaded
+        assert isinstance(engine, Embedder)
+        return engine
+
+    @property
+    def _loaded(self) -> AnyEngine:
         engine = self._model.engine
         assert engine is not None  # a leased model is never unloaded
         return engine
@@ -63,7 +82,7 @@ class ModelPool:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.models: dict[str, PooledModel] = {source.name: PooledModel(source) for source in sources}
-        self.engines: dict[str, Engine] = {}
+        self.engines: dict[str, AnyEngine] = {}
         """Those of the loaded models, by name."""
         self.memory = memory
         self._max_wait_s = max_wait_s
@@ -71,13 +90,13 @@ class ModelPool:
         self._min_idle_s = min_idle_s
         self._clock = clock
         self._turn = asyncio.Lock()
-        """One load at a time: each takes all cores, and memory is counted before it is taken."""
+        """One load at a time in this process: each takes all cores, and memory is counted before it is taken."""
         self._changed = asyncio.Event()
         """A model became idle or was unloaded."""
         self._is_closed = False
 
     @classmethod
-    def of(cls, engines: Mapping[str, Engine]) -> ModelPool:
+    def of(cls, engines: Mapping[str, AnyEngine]) -> ModelPool:
         """A pool of loaded models, which are never unloaded."""
         pool = cls(_loaded(name, engine) for name, engine in engines.items())
         for name in engines:
@@ -88,7 +107,7 @@ class ModelPool:
         self.models[source.name] = model = PooledModel(source)
         return model
 
-    def start(self, name: str) -> Engine:
+    def start(self, name: str) -> AnyEngine:
         """Load a model before the event loop runs. Raises ModelError or ConfigError."""
         model = self.models[name]
         begun = self._clock()
@@ -142,6 +161,8 @@ class ModelPool:
     def close(self) -> None:
         """Fail all running requests and free all models. Returns once the engines have stopped."""
         self._is_closed = True
+        for model in self.models.values():
+            model.source.cancel()
         for engine in list(self.engines.values()):
             engine.close()
 
@@ -194,7 +215,7 @@ class ModelPool:
 
     async def _load(self, model: PooledModel) -> None:
         try:
-            async with self._turn:
+            async with self._turn if model.memory else nullcontext():  # another process may load for minutes
                 if model.closing is not None:
                     await model.closing
                 if await self._has_room(model):
@@ -218,7 +239,7 @@ class ModelPool:
             if self._is_closed:
                 engine.close()
 
-    def _note_loaded(self, model: PooledModel, engine: Engine, begun: float) -> None:
+    def _note_loaded(self, model: PooledModel, engine: AnyEngine, begun: float) -> None:
         model.engine, model.state, model.error = engine, ModelState.AWAKE, ""
         model.last_used = self._clock()
         model.load_s = model.last_used - begun
@@ -266,13 +287,14 @@ class ModelPool:
         model.closing = asyncio.create_task(self._close(model, engine))
         return model.closing
 
-    async def _close(self, model: PooledModel, engine: Engine) -> None:
+    async def _close(self, model: PooledModel, engine: AnyEngine) -> None:
         try:
             await asyncio.to_thread(engine.close)
         finally:
             model.closing = None
             self._changed.set()
-        log.info("Unloaded %s, %s", model.name, format_memory(model.memory))
+        freed = f", {format_memory(model.memory)}" if model.memory else ""
+        log.info("Unloaded %s%s", model.name, freed)
 
     def _note_release(self, model: PooledModel) -> None:
         if model.num_users:
@@ -292,5 +314,5 @@ class ModelPool:
             self._begin_unload(model)
 
 
-def _loaded(name: str, engine: Engine) -> ModelSource:
+def _loaded(name: str, engine: AnyEngine) -> ModelSource:
     return ModelSource(name, load=lambda: engine, describe=lambda: engine.info, keep=True)

@@ -22,12 +22,13 @@ def room_for(model: PooledModel, others: Iterable[PooledModel], *, memory: int, 
     """Whether `model` fits into `memory` bytes beside `others`, and otherwise the next thing to do.
 
     The least recently used model is unloaded first. A kept model, one that is in use and one that was used in the
-    last `min_idle_s` seconds stay. A model that is larger than the memory is loaded once only kept models are.
+    last `min_idle_s` seconds stay, and one that takes no memory here. A model that is larger than the memory is loaded
+    once only kept models are.
     """
     holding = [other for other in others if other is not model and other.holds_memory]
     used = sum(other.memory for other in holding)
-    removable = [other for other in holding if not other.source.keep]
-    if used + model.memory <= memory or not removable:
+    removable = [other for other in holding if other.memory and not other.source.keep]
+    if not model.memory or used + model.memory <= memory or not removable:
         return Room(fits=True)
     idle = sorted((other for other in removable if other.is_idle), key=lambda other: other.last_used)
     if not idle:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
-from functools import cache
 from time import monotonic
 from typing import Any
 
 import httpx
 import msgspec
 
+from crossette.certificates import client_context
 from crossette.errors import RetryLater, ServingError, ShuttingDown, UpstreamFailed, UpstreamTimeout
 from crossette.remote.chunks import Chunk, decode_chunk
 from crossette.remote.events import EventParser
@@ -55,7 +54,7 @@ class Upstream:
         """False from a failure until it responds again."""
         self.num_failures = 0
         self._key = key
-        self._tls = _tls_context(parts.scheme)
+        self._tls = client_context(parts.scheme)
         self._timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s)
         self._first_probe_s = first_probe_s
         self._clock = clock
@@ -211,9 +210,3 @@ async def _read_end(pieces: AsyncIterator[bytes]) -> None:
         async with asyncio.timeout(_END_S):
             while await anext(pieces, None) is not None:
                 pass
-
-
-@cache
-def _tls_context(scheme: str) -> ssl.SSLContext:
-    """Loading the certificates of authorities takes a quarter of a second, and only https needs them."""
-    return httpx.create_ssl_context() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

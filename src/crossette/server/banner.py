@@ -39,12 +39,19 @@ class Banner:
             *(["  key        required: crossette keys create NAME"] if self.needs_key else []),
             *(f"  warning    {warning}" for engine in self.pool.engines.values() for warning in engine.warnings),
             "",
-            f"curl {base}/v1/chat/completions -H 'content-type: application/json' \\",
+            f"curl {base}/v1/{self._example(first)[0]} -H 'content-type: application/json' \\",
             *(["""  -H "authorization: Bearer $KEY" \\"""] if self.needs_key else []),
-            f"""  -d '{{"model": "{first}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'""",
+            f"""  -d '{{"model": "{first}", {self._example(first)[1]}}}'""",
             "",
         ]
         return "\n".join(lines)
+
+    def _example(self, name: str) -> tuple[str, str]:
+        """An endpoint for a model, and what to ask."""
+        model = self.pool.models.get(name)
+        if model is not None and model.info.embedding is not None:
+            return "embeddings", '"input": "Hello!"'
+        return "chat/completions", '"messages": [{"role": "user", "content": "Hello!"}]'
 
     def fields(self) -> dict[str, Any]:
         """The banner as JSON fields, without the example request."""
@@ -68,7 +75,8 @@ class Banner:
             stats = engine.stats()
             yield f"  context    {info.context_length} tokens"
             yield from (f"  {name:<9}  {value}" for name, value in engine.details.items())
-            yield f"  KV cache   {format_memory(stats.kv_bytes)}, {stats.blocks_total} blocks"
+            if stats.blocks_total:
+                yield f"  KV cache   {format_memory(stats.kv_bytes)}, {stats.blocks_total} blocks"
 
 
 def _fields(model: PooledModel) -> dict[str, Any]:

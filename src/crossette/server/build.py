@@ -6,22 +6,29 @@ import dataclasses
 import socket
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 
 from crossette.accounts.database.authenticator import KeyAuthenticator
 from crossette.accounts.limits import Limiter
 from crossette.accounts.open import Accounts
 from crossette.accounts.prices import parse_prices
+from crossette.accounts.responses import MemoryResponses, ResponsesByCaller
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings, allowed_hosts
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
+from crossette.api.responses.service import ResponsesService
+from crossette.api.storage import Storage
 from crossette.errors import ConfigError
 from crossette.observability.record import Observer
 from crossette.observability.tracing import Tracer
 from crossette.server.banner import Banner, root_urls
 from crossette.server.settings import Settings
+from crossette.timespec import parse_duration
+
+_MAX_STORED = timedelta(days=3650)
 
 
 def tracing(settings: Settings) -> AbstractContextManager[tuple[Observer, ...]]:
@@ -57,7 +64,36 @@ def build_app(
         observers=observers,
         begins_traces=bool(settings.tracing.otlp_endpoint),
         puller=puller,
+        responses=_responses(settings, accounts),
+        storage=storage(accounts, settings),
     )
+
+
+def stored_for(settings: Settings) -> timedelta | None:
+    """How long responses are stored; None if they are not. Raises ConfigError."""
+    if settings.responses.store_responses is None:
+        return None
+    try:
+        keep = parse_duration(settings.responses.store_responses)
+    except ValueError as error:
+        raise ConfigError(f"--store-responses: {error}") from None
+    if not timedelta(0) < keep <= _MAX_STORED:
+        raise ConfigError(f"--store-responses must be 1h to {_MAX_STORED.days}d: {settings.responses.store_responses}")
+    return keep
+
+
+def _responses(settings: Settings, accounts: Accounts) -> ResponsesService:
+    skips, keep = settings.responses.skip_builtin_tools, stored_for(settings)
+    if keep is None or accounts.responses is None:
+        return ResponsesService(skips)
+    return ResponsesService(skips, ResponsesByCaller(accounts.responses, MemoryResponses(keep)))
+
+
+def storage(accounts: Accounts, settings: Settings) -> Storage | None:
+    """The storage of files and batches; None if none are stored."""
+    if accounts.files is None or accounts.batches is None:
+        return None
+    return Storage(accounts.files, accounts.batches, settings.files, accounts.access.caller_of)
 
 
 def origins(listener: socket.socket, settings: Settings) -> OriginSettings:

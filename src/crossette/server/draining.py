@@ -81,6 +81,7 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._pool.plan_unloads()
+        self._app.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.drain()
@@ -94,4 +95,5 @@ class DrainingServer(uvicorn.Server):
             await super().shutdown(sockets)
         finally:
             timer.cancel()
+            await self._app.stop()
             await self._models.close_remotes()

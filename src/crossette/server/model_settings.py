@@ -17,7 +17,7 @@ class ModelSettings:
     """How a model is served, if not as all others."""
 
     ref: str = setting("", "The model, as for --model; NAME if it is left out.")
-    engine: Literal["openvino", "remote"] = setting(
+    engine: Literal["openvino", "vllm", "remote"] = setting(
         DEFAULT_BACKEND, "The engine that runs it; remote: another server with the OpenAI API."
     )
     alias: tuple[str, ...] = setting((), "Further names.")

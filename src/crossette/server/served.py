@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Event
 from typing import Any
 
-from crossette.engine import Engine, ModelFiles, ModelInfo
-from crossette.engines.registry import load_engine
+from crossette.engine import AnyEngine, ModelFiles, ModelInfo
+from crossette.engines.registry import BACKENDS, load_engine
 from crossette.errors import ConfigError
 from crossette.folders import cache_folder
 from crossette.machine import free_memory, parse_memory
 from crossette.models.catalogue import DEFAULT
-from crossette.models.facts import sampling_defaults
+from crossette.models.checkpoint import Checkpoint, find_checkpoint
+from crossette.models.encoder import read_embedding_facts
+from crossette.models.facts import end_token_ids, sampling_defaults
 from crossette.models.graphs import sees
 from crossette.models.store import ModelStore, StoredModel
 from crossette.models.window import window_limits
@@ -33,17 +36,17 @@ _ALL_KV_SHARES = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model of the store, served under `name`."""
+    """A model that is served under `name`."""
 
     name: str
-    stored: StoredModel
+    model: StoredModel | Checkpoint
     settings: ModelSettings = field(default_factory=ModelSettings)
     options: Mapping[str, Any] = field(default_factory=dict)
     """Settings of its engine that differ from those of the server."""
 
 
 def choose_models(settings: Settings, pull: Callable[[str], StoredModel], store: ModelStore) -> list[Served]:
-    """The models of this server that the settings name, the default first; `pull` downloads those that are missing.
+    """The models of this server that the settings name, the default first; `pull` downloads those the store lacks.
 
     Raises ModelError or ConfigError.
     """
@@ -53,14 +56,17 @@ def choose_models(settings: Settings, pull: Callable[[str], StoredModel], store:
         check_local(name, given)
         own = ModelSettings(**{key: value for key, value in given.items() if _is_own(key)})
         check_tool_format(own.tool_format)
-        stored = pull(own.ref or reference)
-        served = Served(name or stored.name, stored, own, {k: v for k, v in given.items() if not _is_own(k)})
+        options = _engine_options(own.engine, given)
+        find = pull if BACKENDS[own.engine].in_process else find_checkpoint
+        model = find(own.ref or reference)
+        served = Served(name or model.name, model, own, options)
         if served.name in chosen:
             raise ConfigError(f"Two models have the name {served.name!r}. Give each a table [models.NAME] with a ref.")
         chosen[served.name] = served
     if settings.server.all:
         for stored in store.models():
             chosen.setdefault(stored.name, Served(stored.name, stored))
+    _check_engines(settings, chosen.values())
     if not chosen and settings.server.all:
         raise ConfigError("--all serves the models of the store, and it has none. Add one with: crossette pull MODEL")
     return list(chosen.values())
@@ -130,7 +136,28 @@ def model_files(stored: StoredModel, *, name: str = "", tool_format: str = "") -
         sampling_defaults=sampling_defaults(stored.path),
         sees=sees(stored.path),
         limits=window_limits(stored.path),
+        embedding=read_embedding_facts(stored.path, stored.name) if record.kind == "embedding" else None,
         created=record.created,
+    )
+
+
+def checkpoint_files(model: Checkpoint, *, name: str, tool_format: str) -> ModelFiles:
+    """The files and metadata of a model whose engine reads the weights itself."""
+    facts = model.facts
+    return ModelFiles(
+        path=model.path,
+        add_bos=facts.add_bos,
+        name=name,
+        architecture=facts.architecture,
+        quantization=facts.quantization,
+        context_length=facts.context_length,
+        end_token_ids=end_token_ids(facts),
+        chat_template=facts.chat_template,
+        tool_format=tool_format,
+        sampling_defaults=sampling_defaults(model.path),
+        created=model.created,
+        source=model.source,
+        revision=model.revision,
     )
 
 
@@ -156,8 +183,63 @@ def _is_own(key: str) -> bool:
     return MODEL_SETTINGS[key].section == "models"
 
 
+def _check_engines(settings: Settings, chosen: Iterable[Served]) -> None:
+    """Raise ConfigError for settings of an engine outside this process that no model uses."""
+    used = {served.settings.engine for served in chosen}
+    for name, backend in BACKENDS.items():
+        if not backend.in_process and name not in used and settings.engines[name] != backend.settings():
+            raise ConfigError(
+                f"There are settings of the engine {name!r}, but no model runs on it. Give the table of a model,"
+                f" [models.NAME], engine = {name!r}."
+            )
+
+
+def _engine_options(engine: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the engine in a table. Raises ConfigError for those of another engine."""
+    options = {key: value for key, value in given.items() if not _is_own(key)}
+    for key in options:
+        if MODEL_SETTINGS[key].section != engine:
+            raise ConfigError(
+                f"The table of a model with engine = {engine!r} sets {key!r}, a setting of the engine"
+                f" {MODEL_SETTINGS[key].section!r}. Remove one of them."
+            )
+    return options
+
+
 def source_of(served: Served, settings: Settings, *, free: int, num_models: int) -> ModelSource:
     """How a model is loaded: one of `num_models`, with `free` bytes of memory for all."""
+    if isinstance(served.model, Checkpoint):
+        return _source_outside(served, served.model, settings)
+    return _source_in_process(served, served.model, settings, free=free, num_models=num_models)
+
+
+def _source_outside(served: Served, model: Checkpoint, settings: Settings) -> ModelSource:
+    """A model of an engine outside this process, whose memory is not counted here."""
+    own = served.settings
+    engines = dict(settings.engines)
+    engines[own.engine] = dataclasses.replace(engines[own.engine], **served.options)
+    files = partial(
+        checkpoint_files, model, name=served.name, tool_format=own.tool_format or settings.server.tool_format
+    )
+    cancelled = Event()
+    return ModelSource(
+        served.name,
+        load=lambda: load_engine(files(), engines, own.engine, cancelled),
+        cancel=cancelled.set,
+        describe=lambda: files().info(context_length=model.facts.context_length, vocab_size=0),
+        keep=own.keep,
+        idle_unload_s=_idle_unload_s(served, settings),
+    )
+
+
+def _idle_unload_s(served: Served, settings: Settings) -> float:
+    own = served.settings
+    return settings.loading.idle_unload if own.idle_unload is None else own.idle_unload
+
+
+def _source_in_process(
+    served: Served, stored: StoredModel, settings: Settings, *, free: int, num_models: int
+) -> ModelSource:
     own = served.settings
     engines = dict(settings.engines)
     options = dataclasses.replace(engines[own.engine], **served.options)
@@ -169,12 +251,12 @@ def source_of(served: Served, settings: Settings, *, free: int, num_models: int)
     engines[own.engine] = options
     files = partial(
         model_files,
-        served.stored,
+        stored,
         name=served.name,
         tool_format=own.tool_format or settings.server.tool_format,
     )
 
-    def load() -> Engine:
+    def load() -> AnyEngine:
         return load_engine(files(), engines, own.engine)
 
     def describe() -> ModelInfo:
@@ -182,13 +264,13 @@ def source_of(served: Served, settings: Settings, *, free: int, num_models: int)
         length = min(found.context_length, options.max_model_len or found.context_length)
         return found.info(context_length=length, vocab_size=0)
 
-    weights = served.stored.size
+    weights = stored.size
     return ModelSource(
         served.name,
         load=load,
         describe=describe,
         weights=weights,
-        memory=weights + kv_bytes,
+        memory=weights + (kv_bytes if stored.record.kind == "generation" else 0),
         keep=own.keep,
-        idle_unload_s=settings.loading.idle_unload if own.idle_unload is None else own.idle_unload,
+        idle_unload_s=_idle_unload_s(served, settings),
     )

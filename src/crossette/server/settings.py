@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from crossette import config
-from crossette.accounts.settings import AccountSettings
+from crossette.accounts.settings import AccountSettings, FileSettings
 from crossette.api.guards.origins import OriginSettings
 from crossette.api.guards.queue_wait import QueueSettings
 from crossette.api.http import HttpSettings
+from crossette.api.responses.settings import ResponsesSettings
 from crossette.engines.registry import BACKENDS
 from crossette.models.catalogue import DEFAULT
 from crossette.observability.tracing import TracingSettings
@@ -82,6 +83,8 @@ class Settings:
     server: ServerSettings = section(ServerSettings, Panel.NETWORK)
     http: HttpSettings = section(HttpSettings, Panel.LIMITS)
     accounts: AccountSettings = section(AccountSettings, Panel.KEYS)
+    responses: ResponsesSettings = section(ResponsesSettings, Panel.LIMITS)
+    files: FileSettings = section(FileSettings, Panel.FILES)
     queue: QueueSettings = section(QueueSettings, Panel.LIMITS)
     loading: LoadingSettings = section(LoadingSettings, Panel.MODEL)
     origins: OriginSettings = section(OriginSettings, Panel.NETWORK)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import struct
 import threading
 import zlib
 from asyncio import AbstractEventLoop
@@ -99,7 +100,7 @@ class FakeEngine:
         self._loop: AbstractEventLoop | None = None
         self._is_scheduled = self._is_paused = self._is_closed = False
         self._error: Exception | None = None
-        self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = 0
+        self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = self._num_preemptions = 0
         self._meter = Meter()
         self._changed = threading.Condition()
 
@@ -112,7 +113,7 @@ class FakeEngine:
             blocks_total=self._blocks_total,
             blocks_free=self._blocks_total - sum(sequence.num_blocks for sequence in tuple(self._running)),
             steps=self._num_steps,
-            preemptions=0,
+            preemptions=self._num_preemptions,
             prompt_tokens=self._num_prompt_tokens,
             completion_tokens=self._num_completion_tokens,
             max_sequences=self._max_sequences,
@@ -251,11 +252,22 @@ class FakeEngine:
         self._notify()
 
     def _admit(self) -> None:
+        """By priority and age. One below priority 0 leaves its place to those above it."""
         now = monotonic()
-        while self._waiting and len(self._running) < self._max_sequences:
-            sequence = self._waiting.pop(0)
-            self._meter.observe_begin(sequence.stream, now)
-            self._num_prompt_tokens += len(sequence.request.prompt)
+        while self._waiting:
+            sequence = max(self._waiting, key=_priority)
+            if len(self._running) >= self._max_sequences:
+                last = min(reversed(self._running), key=_priority)
+                if _priority(last) >= min(_priority(sequence), 0):
+                    return
+                self._running.remove(last)
+                self._waiting.insert(0, last)
+                self._num_preemptions += 1
+            self._waiting.remove(sequence)
+            if not sequence.has_begun:
+                sequence.has_begun = True
+                self._meter.observe_begin(sequence.stream, now)
+                self._num_prompt_tokens += len(sequence.request.prompt)
             self._running.append(sequence)
 
     def _cancel(self, stream: OutputStream) -> None:
@@ -289,6 +301,7 @@ class _Sequence:
         self.index = index
         self.stream = stream
         self.last_output_s = 0.0
+        self.has_begun = False
         self._text = text
         self._left = max_output
         self._num_tokens = len(request.prompt)
@@ -328,7 +341,17 @@ class _Sequence:
             reason,
             logprobs=None if wanted is None else tuple(_logprob(token, wanted) for token in tokens),
             prompt_logprobs=tuple(_logprob(t, wanted or 0) for t in self.request.prompt[1:]) if scored else None,
+            hidden_state=_hidden_state(self.request.prompt) if self.request.hidden_state and is_first else None,
         )
+
+
+def _hidden_state(prompt: tuple[int, ...]) -> bytes:
+    """Eight numbers that depend on the prompt: how often tokens have each remainder."""
+    return struct.pack("<8f", *(sum(token % 8 == remainder for token in prompt) for remainder in range(8)))
+
+
+def _priority(sequence: _Sequence) -> int:
+    return sequence.request.priority
 
 
 def _logprob(token: int, num_top: int) -> Logprob:

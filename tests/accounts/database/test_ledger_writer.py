@@ -48,6 +48,7 @@ def test_a_row_has_all_fields_of_the_entry(database: Database) -> None:
         "request_id": "mine",
         "time": NOW,
         "key_id": "key-a",
+        "batch_id": "",
         "dialect": "fireworks",
         "endpoint": "/chat/completions",
         "model": "fake",
@@ -66,6 +67,7 @@ def test_a_row_has_all_fields_of_the_entry(database: Database) -> None:
         "metadata": {"a": "b"},
         "request_content": "{}",
         "answer_content": "data: 1",
+        "batch_id": "",
     }
 
 

@@ -17,12 +17,14 @@ import pytest
 import schemathesis
 from starlette.routing import Route
 
+from crossette.api.anthropic.request import CountTokensRequest, MessagesRequest
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI
 from crossette.api.docs.openapi import document
 from crossette.api.docs.pages import render
 from crossette.api.docs.values import exactly
 from crossette.api.models import ServedModels
+from crossette.api.responses.schema import ResponsesRequest
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.fields import MAX_STOPS
@@ -32,12 +34,17 @@ from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ALIASES, DIALECTS, ApiServer, parrot, serving
 from support.fields_page import OF_TOKENIZER, nested
 
-BODIES = ("CompletionRequest", "ChatRequest")
+BODIES = ("CompletionRequest", "ChatRequest", "ResponsesRequest", "MessagesRequest", "CountTokensRequest")
+STREAMED = BODIES[:4]
 TABLES: dict[str, Table] = {
     wire.__name__: wire.table  # type: ignore[attr-defined]  # every wire type of a request has one
-    for wire in (CompletionRequest, ChatRequest, *nested().values(), *OF_TOKENIZER.values())
+    for wire in (
+        *(CompletionRequest, ChatRequest, ResponsesRequest, MessagesRequest, CountTokensRequest),
+        *nested().values(),
+        *OF_TOKENIZER.values(),
+    )
 }
-OF_MESSAGES = ("Message", "Part", "ImageUrl", "ToolCall", "FunctionCall")
+OF_MESSAGES = ("Item", "Message", "Part", "ImageUrl", "ToolCall", "FunctionCall")
 """The types in which other keys are dropped."""
 
 
@@ -155,7 +162,7 @@ def test_limits_and_defaults_are_listed_by_dialect_where_they_differ(described: 
 @pytest.mark.parametrize("prefix_", DIALECTS)
 def test_every_error_status_has_the_types_and_codes_of_its_dialect(described: dict[str, Any], prefix_: str) -> None:
     dialect = DIALECTS[prefix_]
-    for path in ("/completions", "/chat/completions"):
+    for path in ("/completions", "/chat/completions", "/responses"):
         answers = described["paths"][prefix_ + path]["post"]["responses"]
         assert set(answers) == {
             "200",
@@ -260,10 +267,20 @@ RUN_LIMIT_S = 200
 EXAMPLES = {
     ("CompletionRequest", "prompt"): "Once upon a time",
     ("ChatRequest", "messages"): [{"role": "user", "content": "Hello"}],
+    ("ResponsesRequest", "input"): "Hello",
+    ("Item", "role"): "user",
+    ("Item", "content"): "Hello",
     ("Message", "role"): "user",
     ("Message", "content"): "Hello",
     ("Part", "type"): "text",
     ("Part", "text"): "Hello",
+    ("MessagesRequest", "messages"): [{"role": "user", "content": "Hello"}],
+    ("MessagesRequest", "max_tokens"): 8,
+    ("CountTokensRequest", "messages"): [{"role": "user", "content": "Hello"}],
+    ("Turn", "role"): "user",
+    ("Turn", "content"): "Hello",
+    ("Block", "type"): "text",
+    ("Block", "text"): "Hello",
 }
 """The values of fields while another is tested; others are null, as many exclude one another."""
 
@@ -306,7 +323,11 @@ def streaming(described: dict[str, Any]) -> dict[str, Any]:
     schemas["Message"] |= {"properties": turn, "required": list(turn)}
     schemas["ChatRequest"]["properties"]["messages"] |= {"minItems": 1, "maxItems": 2}
     schemas["CompletionRequest"]["properties"]["prompt"] = text
-    for name in BODIES:
+    schemas["MessagesRequest"]["required"].append("max_tokens")
+    schemas["Turn"] |= {"properties": turn | {"role": {"enum": ["user"]}}, "required": list(turn)}
+    schemas["MessagesRequest"]["properties"]["messages"] |= {"minItems": 1, "maxItems": 2}
+    schemas["ResponsesRequest"]["properties"]["input"] = text
+    for name in STREAMED:
         schemas[name]["properties"]["stream"] = {"const": True}
         schemas[name]["required"].append("stream")
     for part in everything_in(described["paths"]):

@@ -25,7 +25,7 @@ def test_the_number_of_messages_is_limited(prefix: str, num_messages: int, statu
         error = answer.json()["error"]
         assert (error["type"], error["code"]) == DIALECTS[prefix].errors["invalid_request"]
         assert error["param"] == "messages"
-        assert "has 4 messages, and the limit is 3" in error["message"]
+        assert "has 4 entries, and the limit is 3" in error["message"]
         assert api.observed.records[0].hint == "--max-messages is the limit"
 
 

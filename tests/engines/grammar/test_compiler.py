@@ -14,6 +14,7 @@ import pytest
 from crossette.engine import Engine
 from crossette.engines.grammar.compiler import GrammarCompiler, Matcher
 from crossette.engines.grammar.gbnf import to_lark
+from crossette.engines.vllm.engine import VllmEngine
 from crossette.errors import ConstraintFailed, InvalidRequest
 from crossette.testing.fake_engine import FakeEngine, say
 from crossette.testing.fake_tokenizer import FakeTokenizer
@@ -209,6 +210,8 @@ def test_max_tokens_may_cut_the_output_with_finish_reason_length(engine: Engine)
 
 
 def test_a_failing_constraint_fails_its_own_request_only(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    if isinstance(engine, VllmEngine):
+        pytest.skip("vLLM applies constraints in its own process; its failures are those of test_contract.py")
     constraint = Constraint("regex", "[ab]{40}")
 
     async def work() -> tuple[BaseException | dict[int, Any], BaseException | dict[int, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crossette.engine import Engine
+from crossette.engine import Embedder, Engine
 from crossette.engines.openvino import model as model_file
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.engines.registry import load_engine
@@ -39,7 +39,9 @@ def load(path: Path, max_model_len: int | None = None) -> Engine:
         created=0,
     )
     settings = OpenVINOSettings(kv_cache="32MiB", max_step_tokens=64, max_model_len=max_model_len)
-    return load_engine(model_files(StoredModel("tiny-3", path, record)), {"openvino": settings})
+    engine = load_engine(model_files(StoredModel("tiny-3", path, record)), {"openvino": settings})
+    assert not isinstance(engine, Embedder)
+    return engine
 
 
 @pytest.fixture

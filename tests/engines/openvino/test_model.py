@@ -41,11 +41,12 @@ def test_the_inputs_of_the_paged_graph_are_those_that_the_runner_feeds(tiny_mode
     }
 
 
-def test_the_only_output_is_f32_logits_of_the_wanted_tokens(tiny_model_dir: Path) -> None:
+def test_the_outputs_are_f32_logits_and_hidden_states_of_the_wanted_tokens(tiny_model_dir: Path) -> None:
     outputs = load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT).compiled.outputs
 
     assert [(port.get_element_type().get_type_name(), str(port.get_partial_shape())) for port in outputs] == [
-        ("f32", "[?,1,260]")
+        ("f32", "[?,1,260]"),
+        ("f32", "[?,1,128]"),
     ]
 
 

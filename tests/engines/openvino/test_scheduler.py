@@ -328,6 +328,106 @@ def test_a_higher_priority_is_admitted_first() -> None:
     assert [step(scheduler)[0][0] for _ in range(2)] == [1, 0]
 
 
+def test_a_sequence_in_the_background_leaves_its_slot_and_goes_on_later() -> None:
+    scheduler = make_scheduler(max_sequences=2)
+    add(scheduler, make_sequence(0, priority=-9), make_sequence(1, priority=-9))
+    step(scheduler)
+    step(scheduler)
+    add(scheduler, make_sequence(2, max_output=1))
+
+    assert step(scheduler) == [(0, 11, 1, True), (2, 0, 10, True)]
+    assert scheduler.num_preemptions == 1
+    step(scheduler)
+    assert sorted(sequence.arrival for sequence in scheduler.running) == [0, 1]
+
+
+def test_a_sequence_in_the_background_leaves_its_blocks() -> None:
+    scheduler = make_scheduler(num_blocks=8)
+    add(scheduler, make_sequence(0, prompt=96, priority=-9), make_sequence(1, prompt=64, priority=-9))
+    step(scheduler)
+    add(scheduler, make_sequence(2, prompt=100))
+
+    assert [arrival for arrival, *_ in step(scheduler)] == [0, 2]
+    assert scheduler.num_preemptions == 1
+
+
+def test_none_is_preempted_where_that_is_not_enough() -> None:
+    scheduler = make_scheduler(num_blocks=8)
+    add(scheduler, make_sequence(0, prompt=150), make_sequence(1, prompt=20, priority=-9))
+    step(scheduler)
+    add(scheduler, make_sequence(2, prompt=120))
+    step(scheduler)
+
+    assert (scheduler.num_preemptions, len(scheduler.running)) == (0, 2)
+
+
+def test_shared_blocks_of_the_background_do_not_count_as_room_for_others() -> None:
+    scheduler = make_scheduler(num_blocks=6)
+    shared = tuple(range(64))
+    add(scheduler, make_sequence(0, prompt=shared))
+    step(scheduler)
+    add(scheduler, make_sequence(1, prompt=(*shared, 7, 8), priority=-9))
+    step(scheduler)
+    assert len(scheduler.running) == 2
+    add(scheduler, make_sequence(2, prompt=120))
+    step(scheduler)
+
+    assert scheduler.num_preemptions == 0
+
+
+def test_the_background_gets_what_others_leave_of_a_steps_budget() -> None:
+    scheduler = make_scheduler(num_blocks=64, max_step_tokens=100)
+    add(scheduler, *(make_sequence(index, priority=-9) for index in range(4)))
+    step(scheduler)
+    assert len(step(scheduler)) == 4
+    add(scheduler, make_sequence(4))
+    step(scheduler)
+    add(scheduler, make_sequence(5, prompt=20))
+
+    batch = scheduler.schedule(budget=23)
+
+    assert spans(batch) == [(4, 10, 1, True), (0, 12, 1, True), (1, 12, 1, True), (5, 0, 20, True)]
+
+
+def test_the_background_alone_decodes_beyond_the_budget() -> None:
+    scheduler = make_scheduler(num_blocks=64)
+    add(scheduler, *(make_sequence(index, priority=-9) for index in range(4)))
+    step(scheduler)
+
+    assert scheduler.num_decoding == 0
+    assert len(scheduler.schedule(budget=2).spans) == 4
+
+
+def test_no_priority_preempts_the_default() -> None:
+    scheduler = make_scheduler(max_sequences=1)
+    add(scheduler, make_sequence(0))
+    step(scheduler)
+    add(scheduler, make_sequence(1, priority=1))
+    step(scheduler)
+
+    assert scheduler.num_preemptions == 0
+
+
+def test_prompts_are_computed_by_priority() -> None:
+    scheduler = make_scheduler(max_step_tokens=40)
+    add(scheduler, make_sequence(0, prompt=90, priority=-1), make_sequence(1, prompt=90))
+
+    assert [step(scheduler) for _ in range(3)] == [
+        [(1, 0, 40, False)],
+        [(1, 40, 40, False)],
+        [(1, 80, 10, True), (0, 0, 30, False)],
+    ]
+
+
+def test_where_memory_runs_short_the_lowest_priority_is_preempted() -> None:
+    scheduler = make_scheduler(num_blocks=4)
+    add(scheduler, make_sequence(0, prompt=31, priority=-1), make_sequence(1, prompt=31))
+    while not scheduler.num_preemptions:
+        step(scheduler)
+
+    assert [sequence.arrival for sequence in scheduler.running] == [1]
+
+
 def test_a_small_budget_limits_chunks_and_not_decoding() -> None:
     scheduler = make_scheduler(max_step_tokens=64)
     add(scheduler, make_sequence(0, prompt=5))

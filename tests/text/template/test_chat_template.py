@@ -14,6 +14,7 @@ from crossette.testing.fake_engine import CHAT_TEMPLATE
 from crossette.text.template.chat_template import ChatTemplate, TemplateOptions
 from crossette.text.template.messages import Arguments, Message
 from crossette.text.template.spans import Span
+from support.template_corpus import published
 
 TRIMMING = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|end|>{% endfor %}"
 
@@ -264,6 +265,44 @@ def test_system_messages_join_the_user_message_if_a_template_does_not_support_th
     assert ChatTemplate(source).render(messages[:1]) == "[S]"
 
 
+@pytest.mark.parametrize("before", [[], ["system"]])
+@pytest.mark.parametrize("roles", ["user system", "user system user", "user assistant system user"])
+@pytest.mark.parametrize("name", published())
+def test_a_later_system_message_is_in_every_prompt(name: str, roles: str, before: list[str]) -> None:
+    """Clients of Anthropic's API send some, and templates of several families leave them out or reject them."""
+    messages = [{"role": role, "content": f"text-{index}"} for index, role in enumerate([*before, *roles.split()])]
+    template = ChatTemplate(published()[name].source)
+    try:
+        template.render([user("Hi")])
+    except InvalidRequest as error:
+        pytest.skip(f"it needs variables of its own: {error}")
+    prompt = template.render(messages)
+
+    assert [message["content"] for message in messages if str(message["content"]) not in prompt] == []
+
+
+@pytest.mark.parametrize(
+    ("roles", "turns"),
+    [
+        ("us", "[user:0\n\n1]"),
+        ("usu", "[user:0\n\n1\n\n2]"),
+        ("usus", "[user:0\n\n1\n\n2\n\n3]"),
+        ("suasu", "[system:0][user:1][assistant:2][user:3\n\n4]"),
+        ("ssu", "[system:0][system:1][user:2]"),
+        ("uu", "[user:0][user:1]"),
+    ],
+)
+def test_later_system_messages_join_the_user_messages_around_them(roles: str, turns: str) -> None:
+    source = (
+        "{% for m in messages %}{% if m.role == 'system' and loop.index > 2 %}{{ raise_exception('late') }}{% endif %}"
+        "[{{ m.role }}:{{ m.content }}]{% endfor %}"
+    )
+    names = {"u": "user", "s": "system", "a": "assistant"}
+    messages = [{"role": names[role], "content": str(index)} for index, role in enumerate(roles)]
+
+    assert ChatTemplate(source).render(messages) == turns
+
+
 @pytest.mark.parametrize(
     "use",
     [
@@ -368,3 +407,14 @@ def test_a_system_message_joins_a_user_message_of_parts(content: list[dict[str, 
 
     shown = "".join("<image>" if part == PICTURE else "b" for part in content)
     assert prompt == f"U: a\n\n{shown}|assistant:"
+
+
+def test_a_later_system_message_joins_a_user_message_of_parts() -> None:
+    rejecting = OF_PARTS.replace(
+        "{{ m.role }}", "{% if m.role == 'system' and loop.index0 %}{{ raise_exception('no') }}{% endif %}{{ m.role }}"
+    )
+    messages = [{"role": "system", "content": "s"}, user([PICTURE]), {"role": "system", "content": "a"}, user("b")]
+
+    prompt = ChatTemplate(rejecting).render(messages, TemplateOptions(add_generation_prompt=False))
+
+    assert prompt == "system: s|user:<image>\n\na\n\nb|"

@@ -351,7 +351,6 @@ def test_the_last_message_can_be_continued(name: str) -> None:
         ),
         ("Mistral v1", [message_of("user", "a"), message_of("user", "b"), message_of("assistant", "c")], 1),
         ("Mistral Nemo", [message_of("system", "a"), message_of("assistant", "b"), message_of("user", "c")], 1),
-        ("Mistral Nemo", [message_of("user", "a"), message_of("assistant", "b"), message_of("system", "c")], 2),
     ],
 )
 def test_the_error_names_the_message_that_a_family_rejects(

@@ -53,6 +53,7 @@ class DatabaseLedger:
         *,
         keeps_content: bool = False,
         keep: timedelta | None = None,
+        batch_price: float = 1.0,
     ) -> None:
         """Rows older than `keep` are deleted; None keeps them forever."""
         self.keeps_content = keeps_content
@@ -60,6 +61,7 @@ class DatabaseLedger:
         self._next_deletion = 0.0
         self._database = database
         self._prices = prices or {}
+        self._batch_price = batch_price
         self._waiting: deque[tuple[float, Entry]] = deque()
         self._queued_bytes = self._written = self._lost = self._lost_logged = 0
         self._used: Counter[str] = Counter()
@@ -170,7 +172,7 @@ class DatabaseLedger:
 
     def _write(self, batch: Sequence[Entry]) -> int:
         """Write a batch. Returns the number of written rows; a rejected row does not affect the others."""
-        rows = [row_of(entry, self._prices) for entry in batch]
+        rows = [row_of(entry, self._prices, self._batch_price) for entry in batch]
         if self._failure is not None:  # it may have been recreated, or migrated by a newer version
             with suppress(ConfigError):
                 self._database.migrate()

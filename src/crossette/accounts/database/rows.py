@@ -25,9 +25,10 @@ _FROM_LIST = insert(requests).from_select(
 )
 
 
-def row_of(entry: Entry, prices: Mapping[str, Price]) -> dict[str, Any]:
-    """Convert an entry to column values."""
+def row_of(entry: Entry, prices: Mapping[str, Price], batch_price: float = 1.0) -> dict[str, Any]:
+    """Convert an entry to column values. `batch_price` is the share of the price that a request of a batch costs."""
     price, usage = prices.get(entry.model), entry.usage
+    share = batch_price if entry.batch_id else 1.0
     return {
         "id": entry.id,
         "request_id": entry.request_id,
@@ -45,7 +46,8 @@ def row_of(entry: Entry, prices: Mapping[str, Price]) -> dict[str, Any]:
         "reasoning_tokens": usage.reasoning_tokens,
         "first_token_s": entry.first_token_s,
         "total_s": entry.total_s,
-        "cost": price.of(usage) if price else None,
+        "cost": share * price.of(usage) if price else None,
+        "batch_id": entry.batch_id,
         "client": _clean(entry.client),
         "user": _clean(entry.user),
         "metadata": {_clean(k): _clean(v) for k, v in entry.metadata.items()} if entry.metadata is not None else None,

@@ -1,4 +1,4 @@
-"""The tables: keys, one row per request, and daily totals.
+"""The tables: keys, one row per request, daily totals, stored responses, files and batches.
 
 Migrations produce exactly these tables (tests/accounts/database/test_database.py).
 """
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -79,6 +80,7 @@ requests = Table(
     Column("first_token_s", Float),
     Column("total_s", Float, nullable=False),
     Column("cost", Float),
+    Column("batch_id", String, nullable=False, server_default=""),  # empty for a live request
     Column("client", String, nullable=False),
     Column("user", String, nullable=False),
     Column("metadata", JSON(none_as_null=True)),
@@ -100,4 +102,76 @@ days = Table(
     Column("completion_tokens", BigInteger, nullable=False),
     Column("reasoning_tokens", BigInteger, nullable=False),
     Column("cost", Float),
+)
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("key_id", String, nullable=False),
+    Column("previous_id", String),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("alive_until", Moment),  # of one that is not finished, unless the server says so again
+    Column("input", Text, nullable=False),  # JSON
+    Column("response", Text, nullable=False),  # JSON
+    Index("responses_owner", "key_id", "created_at"),
+    Index("responses_expiry", "expires_at"),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("key_id", String, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("filename", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("is_complete", Boolean, nullable=False),  # false until all parts are written
+    Index("files_owner", "key_id", "created_at"),
+)
+
+file_parts = Table(
+    "file_parts",
+    metadata,
+    Column("file_id", String, primary_key=True),
+    Column("number", Integer, primary_key=True),  # in the results of a batch, the line's number in the input file
+    Column("data", LargeBinary, nullable=False),
+)
+
+_TIMES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("key_id", String, nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("input_file_id", String, nullable=False),
+    Column("completion_window", String, nullable=False),
+    Column("metadata", JSON(none_as_null=True)),
+    Column("output_keep_s", Integer),
+    Column("status", String, nullable=False),
+    Column("errors", JSON(none_as_null=True)),
+    Column("model", String),
+    Column("output_file_id", String, nullable=False),
+    Column("error_file_id", String, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("completed", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("output_bytes", BigInteger, nullable=False),
+    Column("error_bytes", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    *(Column(f"{name}_at", Moment) for name in _TIMES),
+    Column("runner", String),  # the server that works on it, until lease_until
+    Column("lease_until", Moment),
+    Index("batches_owner", "key_id", "created_at"),
+    Index("batches_status", "status"),
 )

@@ -8,14 +8,39 @@ from typing import Any
 
 import msgspec
 
+from crossette.api.anthropic.blocks import Block, ResultBlock, Source, SystemText
+from crossette.api.anthropic.request import (
+    ContextEdit,
+    ContextManagement,
+    CountTokensRequest,
+    Keep,
+    MessagesRequest,
+    OutputConfig,
+    OutputSchema,
+    RequestMetadata,
+    ThinkingConfig,
+    Turn,
+)
+from crossette.api.anthropic.tools import CustomTool, ToolUseChoice
 from crossette.api.dialect import Dialect
 from crossette.api.docs.values import Json, complete, exactly
+from crossette.api.responses.schema import (
+    Format,
+    FunctionTool,
+    Item,
+    ReasoningOptions,
+    ResponsesRequest,
+    ResponseStreamOptions,
+    TextOptions,
+)
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import Prediction, PredictionPart, StreamOptions
 from crossette.api.schema.completions import CompletionRequest
+from crossette.api.schema.embeddings import EmbeddingRequest
 from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.messages import ROLES, FunctionCall, ImageUrl, Message, Part, ToolCall
 from crossette.api.schema.reasoning import ReasoningSent, ThinkingSent
+from crossette.api.schema.rerank import RerankRequest
 from crossette.api.schema.response_format import ResponseFormat, StructuredOutputs
 from crossette.api.schema.table import REQUIRED, Description, Field, Table
 from crossette.api.schema.tokenize import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
@@ -27,6 +52,10 @@ _REF = "#/components/schemas/{name}"
 _REQUESTED = (
     *(CompletionRequest, StreamOptions, Prediction, PredictionPart, ResponseFormat, StructuredOutputs),
     *(ChatRequest, Message, Part, ImageUrl, ToolCall, FunctionCall, ThinkingSent, ReasoningSent),
+    *(MessagesRequest, CountTokensRequest, Turn, SystemText, Block, ResultBlock, Source, CustomTool, ToolUseChoice),
+    *(ThinkingConfig, OutputConfig, OutputSchema, RequestMetadata, ContextManagement, ContextEdit, Keep),
+    *(EmbeddingRequest, RerankRequest),
+    *(ResponsesRequest, Item, FunctionTool, ReasoningOptions, TextOptions, Format, ResponseStreamOptions),
     *(ToolSent, Function, ToolChoiceSent, AllowedTools, AllowedTool, Named),
     *(TokenizeRequest, DetokenizeRequest, ApplyTemplateRequest),
 )
@@ -72,6 +101,12 @@ def components(answers: Iterable[type], dialects: Sequence[Dialect]) -> Json:
     role = schemas["Message"]["properties"]["role"]
     role["anyOf"] = [{"type": role.pop("type"), "enum": list(ROLES)}, {"type": "string"}]
     schemas["CompletionRequest"]["properties"]["prompt"]["anyOf"] = _PROMPTS
+    schemas["ToolUseBlock"]["properties"]["input"]["type"] = "object"
+    schemas["EmbeddingRequest"]["properties"]["input"]["anyOf"] = [kind for kind in _PROMPTS if kind["type"] != "null"]
+    schemas["ResponsesRequest"]["properties"]["tools"]["anyOf"] = [
+        {"type": "array", "items": ref(FunctionTool)},
+        {"type": "null"},
+    ]
     complete(schemas)
     return schemas
 

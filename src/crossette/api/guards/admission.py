@@ -13,7 +13,7 @@ from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
 from crossette.api.guards.queue_wait import QueueSettings, RetrySchedule, check_queue
 from crossette.api.guards.rate_limit_headers import limit_headers
-from crossette.engine import Engine
+from crossette.engine import Engine, VectorSource
 from crossette.errors import BudgetSpent, RateLimited, RetryLater, ServingError
 from crossette.types import GenerationRequest, Usage
 
@@ -35,6 +35,11 @@ class AdmissionController:
 
     def admission(self, caller: Caller | None, dialect: Dialect) -> Admission:
         return Admission(self, caller or ANONYMOUS, dialect)
+
+    def background_wait_s(self, caller: Caller) -> float:
+        """Seconds until a request of a batch may begin, which leaves half of its key's limits to live requests."""
+        account = self.limiter.key_limiter(caller, self.now())
+        return account.background_wait_s(self.now()) if account is not None else 0.0
 
 
 class Admission:
@@ -65,6 +70,14 @@ class Admission:
             wait = engine.estimate_wait(requests[0])
             check_queue(wait, self._controller.queue, self._controller.retry_schedules[engine.info.name], now)
             self._noting_refusal(lambda: self._admit(prompt_tokens, max_generated, now))
+
+    def begin_embedding(self, source: VectorSource, num_tokens: int) -> None:
+        """Charge texts. Raises RateLimited, BudgetSpent or Overloaded, and then charges nothing."""
+        now = self._controller.now()
+        with self._cancelling(now):
+            retries = self._controller.retry_schedules[source.info.name]
+            check_queue(source.estimate_wait(), self._controller.queue, retries, now)
+            self._noting_refusal(lambda: self._admit(num_tokens, 0, now))
 
     def begin_remote(self, prompt_tokens: int, max_generated: int) -> None:
         """Charge an estimate of the prompts that an upstream gets. Raises RateLimited or BudgetSpent."""

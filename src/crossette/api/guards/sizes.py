@@ -26,7 +26,7 @@ def check_sizes(body: msgspec.Struct, settings: HttpSettings) -> None:
     num_messages = len(getattr(body, "messages", None) or ())
     if num_messages > settings.max_messages:
         raise InvalidRequest(
-            f"The conversation has {num_messages} messages, and the limit is {settings.max_messages}. Send fewer.",
+            f"'messages' has {num_messages} entries, and the limit is {settings.max_messages}. Send fewer.",
             param="messages",
             hint="--max-messages is the limit",
         )

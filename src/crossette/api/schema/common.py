@@ -12,6 +12,7 @@ import msgspec
 from crossette.api.dialect import Dialect
 from crossette.api.schema import fields, nested_fields
 from crossette.api.schema.logprobs import LogprobsOptions
+from crossette.api.schema.recorded import check_recorded
 from crossette.api.schema.response_format import ResponseFormat, SchemaSent, StructuredOutputs
 from crossette.api.schema.table import Refused, Table, check_limits, refuse_unsupported
 from crossette.engine import ModelInfo
@@ -24,6 +25,8 @@ ISOLATION_HEADER = "x-prompt-cache-isolation-key"
 
 TIERS = {"default": 0, "flex": -1, "priority": 1}
 """The service tiers, each with its priority for an engine."""
+BATCH_PRIORITY = -(2**63)
+"""The priority of a request of a batch for an engine: all live requests run before it."""
 _SERVED_AS = {"auto": "default", "scale": "default", "fast": "priority"}
 """Other values of `service_tier`, and the tiers that serve them. OpenAI's answers name `fast` `priority`, too."""
 
@@ -151,7 +154,7 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         """Reject unsupported fields, values beyond their limits, and fields that exclude or require one another."""
         refuse_unsupported(self, self.table)
         check_limits(self, self.table, dialect)
-        self._check_recorded()
+        check_recorded(self, self.table)
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise alias_conflict("max_tokens", "max_completion_tokens", of="limit")
         if self.priority is not None and self.service_tier is not None:
@@ -160,17 +163,6 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
             refuse_unsupported(self.stream_options, nested_fields.STREAM_OPTIONS, "stream_options.")
             if not self.stream:
                 raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
-
-    def _check_recorded(self) -> None:
-        """Check the lengths of the fields that are logged."""
-        for name in self.table.recorded:
-            value = getattr(self, name)
-            if value is not None and name != "metadata":
-                text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-                _check_length(name, text, fields.MAX_RECORDED, param=name)
-        for key, text in (self.metadata or {}).items():
-            _check_length("a key of metadata", key, fields.MAX_METADATA_KEY, param="metadata")
-            _check_length("a value of metadata", text, fields.MAX_METADATA_VALUE, param=f"metadata.{key}")
 
     @property
     def logprobs_options(self) -> LogprobsOptions | None:
@@ -302,15 +294,6 @@ def check_token_ids(path: str, tokens: Sequence[int], info: ModelInfo) -> None:
         raise InvalidRequest(
             f"{path}[{invalid}] is {tokens[invalid]}, but the vocabulary ends at {info.vocab_size - 1}.",
             param=f"{path}[{invalid}]",
-        )
-
-
-def _check_length(name: str, text: str, maximum: int, *, param: str) -> None:
-    if len(text) > maximum:
-        raise InvalidRequest(
-            f"{name} may have up to {maximum} characters, not {len(text)}: '{text[:20]}…'",
-            param=param,
-            code="string_above_max_length",
         )
 
 

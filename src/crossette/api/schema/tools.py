@@ -13,8 +13,7 @@ from crossette.api.schema.table import Refused, Table, Unused, refuse_unsupporte
 from crossette.errors import InvalidRequest, Unsupported, invalid_value, missing
 from crossette.text.tool_calls.tools import Tool, ToolChoice
 
-_MAX_NAME = 64
-_NAME = re.compile(f"[A-Za-z0-9_.-]{{1,{_MAX_NAME}}}")
+_NAME = re.compile("[A-Za-z0-9_.-]+")
 MODES: dict[str, Literal["auto", "none", "required"]] = {
     "auto": "auto",
     "none": "none",
@@ -25,6 +24,7 @@ MODES: dict[str, Literal["auto", "none", "required"]] = {
 
 class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     table: ClassVar[Table] = nested_fields.FUNCTION
+    max_name: ClassVar[int] = 64
 
     name: str
     description: str | None = None
@@ -36,11 +36,11 @@ class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def tool(self, path: str) -> Tool:
         """`path` is its position in errors: `tools[0].function.`"""
-        if not _NAME.fullmatch(self.name):
+        if len(self.name) > self.max_name or not _NAME.fullmatch(self.name):
             raise InvalidRequest(
-                f"A function's name must have 1 to {_MAX_NAME} letters, digits, '_', '-' and '.': {self.name!r}",
+                f"A function's name must have 1 to {self.max_name} letters, digits, '_', '-' and '.': {self.name!r}",
                 param=f"{path}name",
-                code="string_above_max_length" if len(self.name) > _MAX_NAME else "invalid_value",
+                code="string_above_max_length" if len(self.name) > self.max_name else "invalid_value",
             )
         return Tool(
             self.name, self.description or "", self.parameters or {}, f"{path}parameters", strict=self.strict is True

@@ -30,7 +30,7 @@ from crossette.engines.openvino.queue_snapshot import estimate_for
 from crossette.engines.openvino.scheduler import fits
 from crossette.engines.openvino.sequence import Batch, Sequence
 from crossette.engines.openvino.settings import OpenVINOSettings
-from crossette.engines.openvino.step import sample
+from crossette.engines.openvino.step import keep_hidden_states, sample
 from crossette.engines.stream import OutputStream
 from crossette.engines.throughput import Throughput
 from crossette.errors import InvalidRequest, ServingError
@@ -232,6 +232,8 @@ class OpenVINOEngine:
             self._observe_begun(begun)
             affected.intersection_update(self._streams[span.sequence] for span in batch.spans)
             logits = self._runner.run(batch)
+            if any(span.sequence.request.hidden_state for span in batch.spans):
+                keep_hidden_states(batch, self._runner.hidden_states)
             sampled = sample(batch, logits)
             outputs = self.scheduler.update(batch, [one for one in sampled if one.error is None])
             self._count(batch, budget, outputs, monotonic() - begun)  # before a client sees the outputs

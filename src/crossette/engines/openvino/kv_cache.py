@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 
 BLOCK_SIZE = 32
@@ -68,6 +68,11 @@ class BlockPool:
     def is_held(self, block: int) -> bool:
         """Whether the block has an owner. May be called from another thread."""
         return self._owners[block] > 0
+
+    def num_held_by(self, owners: Iterable[Iterable[int]]) -> int:
+        """How many blocks are free once these owners, each with its blocks, release all of theirs."""
+        held = Counter(block for blocks in owners for block in blocks)
+        return sum(self._owners[block] == count for block, count in held.items())
 
     def _take(self) -> int:
         if self._empty:

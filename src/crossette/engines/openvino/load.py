@@ -50,7 +50,13 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
     requested = min(files.context_length, settings.max_model_len or files.context_length)
     with ThreadPoolExecutor(1) as executor:  # compiling takes one core for seconds, without the GIL
         loading = executor.submit(OpenVINOTokenizer, files.path, add_bos=files.add_bos)
-        model = load_paged(files.path, threads=threads, window=requested, family=files.architecture)
+        model = load_paged(
+            files.path,
+            threads=threads,
+            window=requested,
+            family=files.architecture,
+            kv_cache_dtype=settings.kv_cache_dtype,
+        )
     tokenizer = loading.result()
     num_blocks = _num_blocks(model.block_bytes, files.context_length, settings)
     pool = BlockPool(num_blocks)

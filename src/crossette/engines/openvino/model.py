@@ -44,6 +44,9 @@ INPUTS = frozenset(
 SLIDING_WINDOW, ALIBI_SLOPES = 10, 11
 """Input ports of the attention node."""
 
+_CACHE_DTYPE = ["runtime_options", "KV_CACHE_PRECISION"]
+"""Where a graph names the type of its caches."""
+
 _STATE = "_state_table."
 """Part of the input names for the states of recurrent layers: conv_state_table.0."""
 
@@ -83,12 +86,12 @@ class PagedModel:
 
 
 def load_paged(
-    directory: Path, *, threads: int, window: int, family: str = "unknown", kv_cache_dtype: str | None = None
+    directory: Path, *, threads: int, window: int, family: str = "unknown", kv_cache_dtype: str = "auto"
 ) -> PagedModel:
     """Read, transform and compile the model of `directory`; the settings are those of docs/exactness.md.
 
     `window` is the most tokens of a sequence, and `family` the model's architecture, for error messages.
-    `kv_cache_dtype` is an OpenVINO type such as "f32"; None takes the graph's choice, or OpenVINO's default of 8 bits.
+    `kv_cache_dtype` is an OpenVINO type such as "f32"; "auto" is the type that the graph names, else "u8".
     Raises ModelError for a model that cannot be served.
     """
     core = ov.Core()
@@ -113,9 +116,8 @@ def load_paged(
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
+        "KV_CACHE_PRECISION": _named_cache_dtype(model) if kv_cache_dtype == "auto" else kv_cache_dtype,
     }
-    if kv_cache_dtype is not None:
-        properties["KV_CACHE_PRECISION"] = kv_cache_dtype
     compiled = core.compile_model(model, "CPU", properties)
     return PagedModel(
         compiled,
@@ -125,6 +127,14 @@ def load_paged(
         slides,
         _image_width(compiled),
     )
+
+
+def _named_cache_dtype(model: ov.Model) -> str:
+    """The type of the caches that the graph names, as those of float weights do; else 8 bits."""
+    if not model.has_rt_info(_CACHE_DTYPE):
+        return "u8"
+    named: str = model.get_rt_info(_CACHE_DTYPE).astype(str)
+    return named
 
 
 def _refuse_states(model: ov.Model, family: str) -> None:
@@ -187,6 +197,7 @@ def _gather_before_head(model: ov.Model) -> None:
     rows = ops.gather(head.input_value(0), wanted, ops.constant(np.int64(0)))
     head.input(0).replace_source_output(rows.output(0))
     model.add_parameters([wanted])
+    model.add_results([ops.result(rows)])  # after the logits: the last hidden states, as the head gets them
     model.validate_nodes_and_infer_types()
 
 

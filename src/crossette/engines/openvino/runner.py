@@ -22,6 +22,7 @@ from crossette.engines.openvino.model import WANTED, PagedModel
 from crossette.engines.openvino.sequence import Batch, Span
 
 Logits = npt.NDArray[np.float32]
+HiddenStates = npt.NDArray[np.float32]
 
 FILLER_TOKENS = 2
 """Tokens that the runner may add to a step; the scheduler's budget reserves them."""
@@ -60,6 +61,15 @@ class Runner:
         """Free the graph and its caches now, in this thread, not when the garbage collector runs."""
         del self._request
         self._caches.clear()
+
+    @property
+    def hidden_states(self) -> HiddenStates:
+        """The last hidden states of the last call, one for each row of its logits, which may be followed by more rows.
+
+        Valid until the next call.
+        """
+        states: HiddenStates = self._request.get_output_tensor(1).data
+        return states.reshape(-1, states.shape[-1])
 
     def run(self, batch: Batch) -> Logits:
         """Logits `[wanted tokens, vocabulary]`, each span's `num_wanted` in order. Valid until the next call."""

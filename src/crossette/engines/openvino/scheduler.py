@@ -14,7 +14,6 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from operator import attrgetter
 
 from crossette.engines.openvino.drafts import PromptLookup
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
@@ -22,11 +21,27 @@ from crossette.engines.openvino.prefix_cache import PrefixCache
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
 from crossette.types import FinishReason, TokenOutput
 
-_BY_ARRIVAL = attrgetter("arrival")
+
+def _rank(sequence: Sequence) -> tuple[int, int]:
+    """The order in a step: by priority, then by age."""
+    return -sequence.request.priority, sequence.arrival
+
+
+def _is_background(sequence: Sequence) -> bool:
+    return sequence.request.priority < 0
+
+
+def _is_behind(running: Sequence, sequence: Sequence) -> bool:
+    """Whether a running sequence must leave its place to another: if it runs in the background, below priority 0."""
+    return running.request.priority < min(sequence.request.priority, 0)
 
 
 class Scheduler:
-    """Schedules decode tokens first, then the oldest prompts, within a token budget per step. Fair between tenants."""
+    """Schedules decode tokens first, then the oldest prompts, within a token budget per step. Fair between tenants.
+
+    A lower priority comes later in a step and is preempted first. Below 0 it is the background: others preempt it, and
+    it gets what they leave of a step's budget.
+    """
 
     def __init__(self, pool: BlockPool, *, max_sequences: int, max_step_tokens: int, max_draft_rows: int = 0) -> None:
         self.pool = pool
@@ -62,7 +77,7 @@ class Scheduler:
 
     def add(self, sequence: Sequence) -> None:
         self.announce(sequence)
-        insort(self.waiting, sequence, key=_BY_ARRIVAL)
+        insort(self.waiting, sequence, key=_rank)
 
     def remove(self, sequence: Sequence) -> None:
         """Remove a sequence in any state; its blocks are free at once."""
@@ -90,18 +105,31 @@ class Scheduler:
 
     @property
     def num_decoding(self) -> int:
-        """Running sequences whose prompt is computed."""
-        return sum(not sequence.in_prompt for sequence in self.running)
+        """Running sequences whose prompt is computed, without those in the background."""
+        return sum(not sequence.in_prompt and not _is_background(sequence) for sequence in self.running)
 
     def schedule(self, budget: int | None = None) -> Batch:
         """Decide the next step, of `budget` tokens at most. Empty only if there is nothing to compute."""
         copies, self._copies = self._copies, []  # of forks in the last step: their blocks are written now
         self.begun = []
         self._admit()
-        spans = self._decode()
-        num_decode_tokens = sum(span.num_tokens for span in spans)
-        spans += self._catch_up(min(budget or self.max_step_tokens, self.max_step_tokens) - num_decode_tokens)
+        left = min(budget or self.max_step_tokens, self.max_step_tokens)
+        decoded, caught_up = self._share(left, is_background=False)
+        left -= sum(span.num_tokens for span in (*decoded, *caught_up))
+        more_decoded, more_caught_up = self._share(left, is_background=True, is_alone=not (decoded or caught_up))
+        spans = [*decoded, *more_decoded, *caught_up, *more_caught_up]
         return Batch(tuple(spans), tuple(copies))
+
+    def _share(self, left: int, *, is_background: bool, is_alone: bool = True) -> tuple[list[Span], list[Span]]:
+        """What the background or all others get of a step in which `left` tokens are left.
+
+        Without others in the step the background decodes as they do, beyond the budget and with draft tokens.
+        """
+        decoded = self._decode(self.max_step_tokens if is_alone else left, is_background=is_background)
+        if is_alone:
+            decoded = self._with_drafts(decoded)
+        left -= sum(span.num_tokens for span in decoded)
+        return decoded, self._catch_up(left, is_background=is_background)
 
     def update(self, batch: Batch, sampled: Iterable[SampledToken]) -> list[tuple[Sequence, TokenOutput]]:
         """Apply what a step computed and sampled. Returns the outputs for the requests."""
@@ -134,6 +162,7 @@ class Scheduler:
             rejected_tokens=sampled.num_drafts - num_accepted,
             logprobs=sampled.logprobs,
             prompt_logprobs=tuple(sequence.scores) if is_first and sequence.scores else None,
+            hidden_state=sequence.hidden_state if is_first else None,
         )
         if sequence.finish_reason is not None:
             self.remove(sequence)
@@ -153,20 +182,35 @@ class Scheduler:
         """Admit waiting sequences, each with blocks for all its known tokens.
 
         Leaves a free block for each running sequence: otherwise a new sequence would be computed only to be preempted
-        when older ones grow.
+        when older ones grow. Sequences in the background are preempted if there is no room otherwise.
         """
-        while self.waiting and len(self.running) < self.max_sequences:
+        while self.waiting:
             sequence = self._next()
+            if len(self.running) >= self.max_sequences and not _is_behind(self.running[-1], sequence):
+                return
             cached = self._cached_prefix(sequence)
             self.pool.share(cached)
             needed = blocks_for(sequence.num_tokens) - len(cached)
-            if self.pool.num_free < needed + len(self.running):
+            if not self._make_room(sequence, needed):
                 self.pool.release(cached)
                 return
             self._note_cached(sequence, len(cached))
             sequence.blocks = cached + self.pool.allocate(needed)
             self.waiting.remove(sequence)
-            insort(self.running, sequence, key=_BY_ARRIVAL)
+            insort(self.running, sequence, key=_rank)
+
+    def _make_room(self, sequence: Sequence, needed: int) -> bool:
+        """Whether there is a slot and `needed` blocks, if necessary after preempting sequences in the background.
+
+        Preempts none if all of them would not be enough.
+        """
+        behind = [one for one in self.running if _is_behind(one, sequence)]
+        most_free = self.pool.num_free + self.pool.num_held_by([one.blocks for one in behind])
+        if most_free < needed + len(self.running) - len(behind):
+            return False
+        while len(self.running) >= self.max_sequences or self.pool.num_free < needed + len(self.running):
+            self._preempt(self.running[-1])
+        return True
 
     def _next(self) -> Sequence:
         """The next sequence to admit: by priority, then tenants with the fewest running sequences, then age.
@@ -202,15 +246,18 @@ class Scheduler:
             if not sequence.request.prompt_logprobs:
                 self.num_looked_up += len(sequence.prompt)
 
-    def _decode(self) -> list[Span]:
-        """A span for each sequence of which only the newest token is not computed."""
+    def _running(self, *, is_background: bool) -> list[Sequence]:
+        return [sequence for sequence in self.running if _is_background(sequence) is is_background]
+
+    def _decode(self, most: int, *, is_background: bool) -> list[Span]:
+        """A span for each sequence of which only the newest token is not computed, up to a number of them."""
         spans: list[Span] = []
-        for sequence in tuple(self.running):
-            if sequence.in_prompt or not self._hold_blocks(sequence):
+        for sequence in self._running(is_background=is_background):
+            if sequence.in_prompt or len(spans) >= most or not self._hold_blocks(sequence):
                 continue
-            if sequence.num_pending == 1 and len(spans) < self.max_step_tokens:
+            if sequence.num_pending == 1:
                 spans.append(Span(sequence, sequence.num_computed, 1, samples=True))
-        return self._with_drafts(spans)
+        return spans
 
     def _with_drafts(self, spans: list[Span]) -> list[Span]:
         """Add draft tokens while the step is narrow: there a few more cost little, in a wide step much."""
@@ -226,17 +273,17 @@ class Scheduler:
         return sequence.drafter.propose(min(most, room, left))
 
     def _hold_blocks(self, sequence: Sequence) -> bool:
-        """Allocate blocks for all known tokens; preempts younger sequences, or else this one. False if preempted.
+        """Allocate blocks for all known tokens; preempts sequences behind this one, or else this one.
 
-        Sequences are scheduled oldest first, so a preempted one is never part of the step already.
+        False if preempted. Sequences are scheduled by rank, so a preempted one is never part of the step already.
         """
         while blocks_for(sequence.num_tokens) > len(sequence.blocks):
             if self.pool.num_free:
                 sequence.blocks += self.pool.allocate(1)
                 continue
-            youngest = self.running[-1]
-            self._preempt(youngest)
-            if youngest is sequence:
+            last = self.running[-1]
+            self._preempt(last)
+            if last is sequence:
                 return False
         return True
 
@@ -254,10 +301,10 @@ class Scheduler:
         sequence.num_computed = 0
         sequence.scores.clear()
 
-    def _catch_up(self, budget: int) -> list[Span]:
-        """Prompt chunks, and output tokens that were preempted or forced, oldest sequences first."""
+    def _catch_up(self, budget: int, *, is_background: bool) -> list[Span]:
+        """Prompt chunks, and output tokens that were preempted or forced, by rank."""
         spans: list[Span] = []
-        for sequence in tuple(self.running):
+        for sequence in self._running(is_background=is_background):
             if budget <= 0:
                 break
             if sequence.in_prompt:
@@ -321,7 +368,7 @@ class Scheduler:
                 self._copies.append((sequence.blocks[num_full], fork.blocks[num_full]))
             fork.num_shared = num_full
             fork.has_begun = True
-            insort(self.running, fork, key=_BY_ARRIVAL)
+            insort(self.running, fork, key=_rank)
             forked.append(fork)
         sequence.forks = []
         return tuple(forked)

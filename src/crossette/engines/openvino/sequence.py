@@ -27,6 +27,7 @@ class Sequence:
         "finish_reason",
         "forks",
         "has_begun",
+        "hidden_state",
         "index",
         "keys",
         "last_output_s",
@@ -68,6 +69,8 @@ class Sequence:
         """Created when the sequence begins to decode, if speculative decoding is on."""
         self.scores: list[Logprob] = []
         """Logprobs of the prompt's tokens from the second on, if requested."""
+        self.hidden_state: bytes | None = None
+        """Of the prompt's last token, if requested, once the prompt is computed."""
         self.max_output = max_output
         self.keys = request_keys(request) if keys is None else keys
         """Prefix cache keys of the prompt's full blocks; shared by all choices of a request."""

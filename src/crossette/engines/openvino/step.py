@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from crossette.engines.openvino.logits import LogitsRow
 from crossette.engines.openvino.logprobs import record
-from crossette.engines.openvino.runner import Logits
+from crossette.engines.openvino.runner import HiddenStates, Logits
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
 from crossette.errors import ConstraintFailed
 from crossette.types import Logprob
@@ -32,6 +32,17 @@ def sample(batch: Batch, logits: Logits) -> list[SampledToken]:
                 except ConstraintFailed as error:  # fails this sequence only: the others of the step continue
                     sampled.append(SampledToken(sequence, (), error=error))
     return sampled
+
+
+def keep_hidden_states(batch: Batch, states: HiddenStates) -> None:
+    """Keep the hidden state of the last prompt token of each sequence that is asked for it.
+
+    `states` has a row for each row of the step's logits.
+    """
+    for span, begin in _offsets(batch):
+        sequence = span.sequence
+        if sequence.request.hidden_state and span.is_prompt and span.samples:
+            sequence.hidden_state = states[begin + span.num_wanted - 1].astype("<f4").tobytes()
 
 
 def _offsets(batch: Batch) -> Iterator[tuple[Span, int]]:

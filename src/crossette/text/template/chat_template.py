@@ -16,7 +16,13 @@ from jinja2 import TemplateError
 
 from crossette.errors import InvalidRequest, ModelError, Unsupported
 from crossette.text.template.jinja_environment import environment
-from crossette.text.template.messages import Message, as_parts, replace_unsupported, with_short_ids
+from crossette.text.template.messages import (
+    Message,
+    as_parts,
+    replace_unsupported,
+    with_later_system_as_user,
+    with_short_ids,
+)
 from crossette.text.template.spans import Delimiters, Span, unused_characters, user_strings, variants
 
 RESERVED = ("messages", "tools", "bos_token", "eos_token", "add_generation_prompt", "strftime_now", "raise_exception")
@@ -57,6 +63,9 @@ class ChatTemplate:
         self._expects_null = _EXPECTS_NULL.search(source) is not None
         self._needs_parts = False
         self._needs_parts = self._shows_only_parts()
+        self._shows_later_system = all(
+            self._shows_system(*before) for before in (("user",), ("system", "user"), ("system", "user", "assistant"))
+        )
         self._unsupported = {"system": not self._shows_system(), "tools": "tool_calls" not in source}
 
     def render(self, messages: Sequence[Message], options: TemplateOptions | None = None) -> str:
@@ -123,6 +132,8 @@ class ChatTemplate:
 
     def _as_expected(self, messages: Sequence[Message]) -> Sequence[Message]:
         """The messages in the shape that this template expects."""
+        if not self._shows_later_system:
+            messages = with_later_system_as_user(messages)
         expected = replace_unsupported(messages, **self._unsupported)
         if self._has_short_ids:
             expected = with_short_ids(expected)
@@ -133,20 +144,24 @@ class ChatTemplate:
             for message in expected
         ]
 
-    def _shows_system(self) -> bool:
-        """Whether the template supports system messages."""
-        (content,) = unused_characters(1, self._source)
-        return self._shows(content, [{"role": "system", "content": content}, {"role": "user", "content": "Hi"}])
+    def _shows_system(self, *before: str) -> bool:
+        """Whether the template shows all of messages of these roles, a system message, and one of the user."""
+        roles = (*before, "system", "user")
+        contents = unused_characters(len(roles), self._source)
+        return self._shows(
+            contents, [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+        )
 
     def _shows_only_parts(self) -> bool:
         """Whether the template shows contents that are lists of parts, and no texts: those of some models that see."""
-        (content,) = unused_characters(1, self._source)
-        message = {"role": "user", "content": content}
-        return not self._shows(content, [message]) and self._shows(content, [as_parts(message)])
+        contents = unused_characters(1, self._source)
+        message = {"role": "user", "content": contents[0]}
+        return not self._shows(contents, [message]) and self._shows(contents, [as_parts(message)])
 
-    def _shows(self, content: str, messages: Sequence[Message]) -> bool:
+    def _shows(self, contents: Sequence[str], messages: Sequence[Message]) -> bool:
         try:
-            return content in self._run(messages, TemplateOptions(), True)
+            prompt = self._run(messages, TemplateOptions(), True)
+            return all(content in prompt for content in contents)
         except Exception:  # it rejects such messages
             return False
 

@@ -85,6 +85,26 @@ def _joined(contents: Sequence[str | list[dict[str, Any]]]) -> str | list[dict[s
     return parts if any(isinstance(content, list) for content in contents) else "".join(part["text"] for part in parts)
 
 
+def with_later_system_as_user(messages: Sequence[Message]) -> Sequence[Message]:
+    """Rewrite system messages within a conversation for a template that accepts them only at its start.
+
+    Such a template would leave them out, or reject the conversation. They become text of the user, joined to the user
+    messages before and after, as many templates require roles to alternate.
+    """
+    turns: list[Message] = []
+    is_joined = False
+    for message in messages:
+        is_later = message["role"] == "system" and any(turn["role"] != "system" for turn in turns)
+        if is_later:
+            message = {"role": "user", "content": message["content"]}
+        if (is_later or is_joined) and message["role"] == "user" and turns[-1]["role"] == "user":
+            turns[-1] = {**turns[-1], "content": _joined([turns[-1]["content"], "\n\n", message["content"]])}
+        else:
+            turns.append(message)
+        is_joined = is_later
+    return turns
+
+
 def _replaced(message: Message, *, system: bool, tools: bool) -> tuple[Message, str | None]:
     """The rewritten message, and the separator from the user message that follows; None if they are not joined."""
     if system and message["role"] == "system":

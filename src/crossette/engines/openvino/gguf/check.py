@@ -64,7 +64,7 @@ def _failed(gguf: Path, figures: str) -> ModelError:
 class ConvertedModel:
     """A converted model, run as the engine computes prompts, except for `kv_cache_dtype`."""
 
-    def __init__(self, folder: Path, *, max_tokens: int, kv_cache_dtype: str | None = None) -> None:
+    def __init__(self, folder: Path, *, max_tokens: int, kv_cache_dtype: str = "auto") -> None:
         threads = usable_cpus()
         self._blocks = range(blocks_for(max_tokens))
         model = load_paged(folder, threads=threads, window=max_tokens, kv_cache_dtype=kv_cache_dtype)

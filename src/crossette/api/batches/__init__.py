@@ -1,0 +1,1 @@
+"""Batches: requests of a file that run behind live traffic."""

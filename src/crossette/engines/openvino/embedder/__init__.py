@@ -1,0 +1,1 @@
+"""Embedding models on the plain runtime of OpenVINO."""
