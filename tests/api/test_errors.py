@@ -391,6 +391,10 @@ def test_an_unknown_path_is_a_404_that_names_it(api: ApiServer, prefix: str, pat
         ("OPTIONS", "completions", "POST"),
         ("POST", "models", "GET, HEAD"),
         ("DELETE", "models/fake", "GET, HEAD"),
+        ("PUT", "/responses", "GET, HEAD, POST"),
+        ("POST", "/responses/resp_1", "DELETE, GET, HEAD"),
+        ("DELETE", "/files", "GET, HEAD, POST"),
+        ("GET", "/tokenize", "POST"),
     ],
 )
 def test_a_wrong_method_is_a_405_that_lists_the_allowed_ones(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from crossette.api.routes import CHAT
+from crossette.api.endpoints import CHAT
 from crossette.api.wire import frame
 from crossette.errors import InvalidRequest
 

@@ -69,6 +69,8 @@ Programs written for OpenAI or Fireworks, run against crossette with only the ba
 It prints this page; `scripts/test --all --write-docs tests/clients` writes it.
 All versions are in `tests/clients/versions.toml`.
 Base URLs under `/inference` use Fireworks' dialect, the others OpenAI's.
+Clients of other endpoints are in their pages:
+[Responses](responses.md), [Messages](messages.md), [embeddings](embeddings.md), [batches](batches.md).
 """
 
 NOTES = """\

@@ -13,11 +13,15 @@ import msgspec
 from crossette.api.anthropic import fields as anthropic_fields
 from crossette.api.anthropic.request import CountTokensRequest, MessagesRequest
 from crossette.api.dialect import FIREWORKS, OPENAI
+from crossette.api.model_load import LoadRequest
+from crossette.api.pull import PullRequest
 from crossette.api.responses.schema import FunctionTool, ResponsesRequest
 from crossette.api.schema import embedding_fields, fields
+from crossette.api.schema.batches import BatchRequest
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.embeddings import EmbeddingRequest
+from crossette.api.schema.files import ExpiresAfter
 from crossette.api.schema.rerank import RerankRequest
 from crossette.api.schema.table import Description, Field, Table
 from crossette.api.schema.tokenize import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
@@ -29,10 +33,13 @@ DIALECTS = (OPENAI, FIREWORKS)
 
 Wire = type[msgspec.Struct]
 
-OF_TOKENIZER: dict[str, Wire] = {
+OTHERS: dict[str, Wire] = {
     "/tokenize": TokenizeRequest,
     "/detokenize": DetokenizeRequest,
     "/apply-template": ApplyTemplateRequest,
+    "/batches": BatchRequest,
+    "/models/pull": PullRequest,
+    "/models/{id}/load and /unload": LoadRequest,
 }
 
 HEAD = """\
@@ -54,6 +61,9 @@ A number without a fraction, such as 16.0, is an integer wherever one is expecte
 POST /messages/count_tokens has the fields of POST /messages that make a prompt:
 {counted}.
 
+POST /files is a form: `file`, `purpose` (`batch`), and `expires_after[anchor]` and `expires_after[seconds]`, which mean
+what they do in `output_expires_after`.
+
 `scripts/docs` generates this page from the tables in `src/crossette/api/`.
 """
 
@@ -70,7 +80,8 @@ def page() -> str:
         *((f"`{path}` of /messages", wire, table_of(wire)) for path, wire in _nested(MessagesRequest).items()),
         ("POST /embeddings", EmbeddingRequest, embedding_fields.EMBEDDINGS),
         ("POST /rerank", RerankRequest, embedding_fields.RERANK),
-        *((f"POST {path}", wire, table_of(wire)) for path, wire in OF_TOKENIZER.items()),
+        *((f"POST {path}", wire, table_of(wire)) for path, wire in OTHERS.items()),
+        ("`output_expires_after` of /batches", ExpiresAfter, ExpiresAfter.table),
     ]
     head = HEAD.format(counted=", ".join(f"`{name}`" for name in CountTokensRequest.table))
     return "\n".join([head, *(line for section in sections for line in _section(*section))])

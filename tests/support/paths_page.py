@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from crossette.api import routes
+from crossette.api import endpoints, routes
 from crossette.api.app import App
 from crossette.api.dialect import OPENAI
 from crossette.api.models import ServedModels
@@ -105,7 +105,7 @@ def _not_built() -> Iterator[str]:
 def _rows(table: Mapping[str, Unserved], base: str) -> Iterator[str]:
     for path, known in table.items():
         instead = f"`{known.instead.replace(BASE, '…')}`" if known.instead else ""
-        under = "/…" if path in routes.GENERATING else ""
+        under = "/…" if path in endpoints.GENERATING else ""
         yield f"| `{base}{path}{under}` | {known.name} | {instead} |"
 
 

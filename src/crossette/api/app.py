@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crossette.accounts.access import Authenticator, Caller, NoAuthentication
 from crossette.accounts.ledger import Ledger, NoLedger
-from crossette.api import middleware, routes
+from crossette.api import endpoints, middleware, routes
 from crossette.api.batches.in_process import InProcess
 from crossette.api.batches.runner import BatchRunner, add_batch_metrics
 from crossette.api.batches.slots import Slots
@@ -91,8 +91,8 @@ class App:
         all_observers = (request_log.note, self.metrics.note, *observers)
         patterns = {route.endpoint: route.path for route in self.routes}
         reporter = Reporter(all_observers, ledger, models, dialects, patterns)
-        traced_paths = frozenset(routes.generating_paths(dialects)) if begins_traces else frozenset[str]()
-        wire_of = partial(routes.wire_of, dialects=dialects)
+        traced_paths = frozenset(endpoints.generating_paths(dialects)) if begins_traces else frozenset[str]()
+        wire_of = partial(endpoints.wire_of, dialects=dialects)
         # The middleware, innermost first.
         app: ASGIApp = Router(self.routes, redirect_slashes=False, default=UnservedPaths(self.routes, dialects))
         self._in_process = partial(InProcess, app, reporter.report, ledger, dialects, wire_of)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import partial
 from time import perf_counter
+from typing import ClassVar
 
 import msgspec
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from crossette.api.exchange import Exchange
 from crossette.api.http import EventStream, json_response
 from crossette.api.model_list import model_entry
 from crossette.api.request_body import read_json
+from crossette.api.schema.table import Field, Table
 from crossette.api.services import Services
 from crossette.api.wire import CHUNKS, error_body
 from crossette.errors import ADMIN_HINT, Forbidden, ModelInUse, Unsupported
@@ -31,8 +33,11 @@ INTERVAL_S = 0.5
 
 
 class LoadRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = Table(
+        {"stream": Field("Whether the answer is a stream of events, or the model's entry.", default=False)}
+    )
+
     stream: bool | None = None
-    """Whether the answer is a stream of events, or the model's entry, which is the default."""
 
 
 class LoadEvent(msgspec.Struct, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from functools import partial
+from typing import ClassVar
 
 import msgspec
 from starlette.requests import Request
@@ -14,16 +15,22 @@ from crossette.api.exchange import Exchange
 from crossette.api.http import EventStream, cancel_on_disconnect, json_response
 from crossette.api.puller import PullEvent
 from crossette.api.request_body import read_json
+from crossette.api.schema.table import REQUIRED, Field, Table
 from crossette.api.services import Services
 from crossette.api.wire import CHUNKS, error_body
 from crossette.errors import ADMIN_HINT, Forbidden
 
 
 class PullRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    table: ClassVar[Table] = Table(
+        {
+            "model": Field("A name of the catalogue, or hf:ORG/REPO[:FILE.gguf].", default=REQUIRED),
+            "stream": Field("Whether the answer is a stream of events, or the last of them.", default=True),
+        }
+    )
+
     model: str
-    """A name of the catalogue, or hf:ORG/REPO[:FILE.gguf]."""
-    stream: bool = True
-    """Whether the answer is a stream of events, or the last of them."""
+    stream: bool | None = None
 
 
 async def pull_model(request: Request, services: Services, dialect: Dialect) -> Response:
@@ -33,7 +40,7 @@ async def pull_model(request: Request, services: Services, dialect: Dialect) -> 
         raise Forbidden("Only an admin key may pull models.", hint=ADMIN_HINT)
     body = await read_json(request, PullRequest, services.settings)
     events = services.puller.pull(body.model)
-    if body.stream:
+    if body.stream is not False:
         failure = partial(error_body, dialect=dialect, request_id=exchange.request_id)
         return EventStream(events, events.aclose, CHUNKS, failure, services.settings)
     return json_response(await cancel_on_disconnect(request.receive, _last(events)))

@@ -12,10 +12,10 @@ from starlette.types import Scope
 from crossette.accounts.ledger import Ledger
 from crossette.api.account import entry_of
 from crossette.api.dialect import Dialect, dialect_of
+from crossette.api.endpoints import generating_paths
 from crossette.api.exchange import Exchange
 from crossette.api.models import ServedModels
 from crossette.api.request_record import record_of
-from crossette.api.routes import generating_paths
 from crossette.observability.metrics import Metrics
 from crossette.observability.record import Observer, RequestRecord
 

@@ -72,7 +72,7 @@ def _pending(requests: Path, done: frozenset[str], settings: Settings) -> tuple[
     """The requests without a result, and the number of all. Raises ConfigError for an invalid file."""
     from crossette.api.batches.input_file import lines, parsed, validate
     from crossette.api.dialect import FIREWORKS, OPENAI
-    from crossette.api.routes import generating_paths
+    from crossette.api.endpoints import generating_paths
 
     limit, paths = settings.http.max_body_bytes, generating_paths((OPENAI, FIREWORKS))
     found = validate(_parts(requests), paths.__contains__, limit, max_lines=None)

@@ -67,7 +67,6 @@ def test_a_row_has_all_fields_of_the_entry(database: Database) -> None:
         "metadata": {"a": "b"},
         "request_content": "{}",
         "answer_content": "data: 1",
-        "batch_id": "",
     }
 
 

@@ -28,11 +28,13 @@ from crossette.api.responses.schema import ResponsesRequest
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.fields import MAX_STOPS
+from crossette.api.schema.files import ExpiresAfter
 from crossette.api.schema.table import Table
+from crossette.api.schema.tokenize import ApplyTemplateRequest, DetokenizeRequest, TokenizeRequest
 from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ALIASES, DIALECTS, ApiServer, parrot, serving
-from support.fields_page import OF_TOKENIZER, nested
+from support.fields_page import OTHERS, nested
 
 BODIES = ("CompletionRequest", "ChatRequest", "ResponsesRequest", "MessagesRequest", "CountTokensRequest")
 STREAMED = BODIES[:4]
@@ -41,7 +43,8 @@ TABLES: dict[str, Table] = {
     for wire in (
         *(CompletionRequest, ChatRequest, ResponsesRequest, MessagesRequest, CountTokensRequest),
         *nested().values(),
-        *OF_TOKENIZER.values(),
+        *OTHERS.values(),
+        ExpiresAfter,
     )
 }
 OF_MESSAGES = ("Item", "Message", "Part", "ImageUrl", "ToolCall", "FunctionCall")
@@ -310,7 +313,7 @@ def narrowed(described: dict[str, Any]) -> dict[str, Any]:
                 schemas[name]["properties"][field]["example"] = EXAMPLES.get((name, field))
     for name in BODIES:
         schemas[name]["properties"]["model"] = {"enum": ["fake"]}
-    for wire in OF_TOKENIZER.values():
+    for wire in (TokenizeRequest, DetokenizeRequest, ApplyTemplateRequest):
         schemas[wire.__name__]["properties"]["model"]["enum"] = ["fake", None]
     return described
 

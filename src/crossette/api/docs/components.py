@@ -24,6 +24,8 @@ from crossette.api.anthropic.request import (
 from crossette.api.anthropic.tools import CustomTool, ToolUseChoice
 from crossette.api.dialect import Dialect
 from crossette.api.docs.values import Json, complete, exactly
+from crossette.api.model_load import LoadRequest
+from crossette.api.pull import PullRequest
 from crossette.api.responses.schema import (
     Format,
     FunctionTool,
@@ -33,10 +35,12 @@ from crossette.api.responses.schema import (
     ResponseStreamOptions,
     TextOptions,
 )
+from crossette.api.schema.batches import BatchRequest
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import Prediction, PredictionPart, StreamOptions
 from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.embeddings import EmbeddingRequest
+from crossette.api.schema.files import ExpiresAfter
 from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.messages import ROLES, FunctionCall, ImageUrl, Message, Part, ToolCall
 from crossette.api.schema.reasoning import ReasoningSent, ThinkingSent
@@ -58,6 +62,7 @@ _REQUESTED = (
     *(ResponsesRequest, Item, FunctionTool, ReasoningOptions, TextOptions, Format, ResponseStreamOptions),
     *(ToolSent, Function, ToolChoiceSent, AllowedTools, AllowedTool, Named),
     *(TokenizeRequest, DetokenizeRequest, ApplyTemplateRequest),
+    *(BatchRequest, ExpiresAfter, PullRequest, LoadRequest),
 )
 
 _TOKENS: Json = {"type": "array", "items": {"type": "integer"}, "minItems": 1}

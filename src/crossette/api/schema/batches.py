@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
 from crossette.accounts.batches import Batch, NewBatch, Status
 from crossette.api.schema import fields
 from crossette.api.schema.files import ExpiresAfter
+from crossette.api.schema.table import REQUIRED, Description, Field, Table
 from crossette.errors import InvalidRequest, invalid_value
 from crossette.timespec import parse_duration
 
@@ -23,15 +24,28 @@ MAX_CUSTOM_ID = 512
 class BatchRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of POST /batches."""
 
+    table: ClassVar[Table] = Table(
+        {
+            "input_file_id": Field("The file with a request in each line.", default=REQUIRED),
+            "endpoint": Field(
+                "The path of all requests, such as /v1/chat/completions: its base path is their dialect.",
+                default=REQUIRED,
+            ),
+            "completion_window": Field(
+                "How long the batch may take: 24h, or 1h to 7d. What has not run by then expires.", default=REQUIRED
+            ),
+            "metadata": Field("Returned with the batch.", limits=(0, _MAX_METADATA)),
+            "output_expires_after": Field(
+                "How long the output file and the error file are kept.", default=Description("as long as files are")
+            ),
+        }
+    )
+
     input_file_id: str
-    """The file with a request in each line."""
     endpoint: str
-    """The path of all requests, such as /v1/chat/completions: its base path is their dialect."""
     completion_window: str
-    """How long the batch may take: 24h, or 1h to 7d. What has not run by then expires."""
     metadata: dict[str, str] | None = None
     output_expires_after: ExpiresAfter | None = None
-    """How long the output file and the error file are kept."""
 
     def new_batch(self, key_id: str, *, endpoints: Sequence[str], now: datetime, most_s: float) -> NewBatch:
         """What the store gets. Raises InvalidRequest."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
 from crossette.accounts.files import StoredFile
+from crossette.api.schema.table import REQUIRED, Field, Table
 from crossette.errors import InvalidRequest, Unsupported, invalid_value, missing
 
 PURPOSES = (
@@ -57,6 +58,13 @@ class FileDeleted(msgspec.Struct, kw_only=True):
 
 class ExpiresAfter(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How long a file is kept."""
+
+    table: ClassVar[Table] = Table(
+        {
+            "anchor": Field("When the time begins.", default=REQUIRED),
+            "seconds": Field("At most the time for which the server keeps files.", default=REQUIRED),
+        }
+    )
 
     anchor: Literal["created_at"]
     seconds: int
