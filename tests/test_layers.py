@@ -73,7 +73,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 """The top-level modules and packages, and which others their files may import in addition to the base."""
 
 OPENVINO_FILES = {
-    *(f"engines/openvino/{name}.py" for name in ("__init__", "model", "lengths", "runner", "tokenizer", "convert")),
+    *(
+        f"engines/openvino/{name}.py"
+        for name in ("__init__", "model", "lengths", "runner", "tokenizer", "convert", "embeddings", "vision")
+    ),
     *(f"engines/openvino/gguf/{name}.py" for name in ("weights", "parts", "rotary", "attention", "graph", "tokenizer")),
     "engines/openvino/gguf/rows.py",
     *(f"engines/openvino/embedder/{name}.py" for name in ("bert", "model")),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from crossette.histogram import HistogramSnapshot
-from crossette.types import Constraint, EmbeddingFacts, GenerationRequest, TokenOutput, WindowLimit
+from crossette.types import Constraint, EmbeddingFacts, GenerationRequest, PromptImage, TokenOutput, WindowLimit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,6 +88,8 @@ class ModelFiles:
     chat_template: str | None = None
     tool_format: str = ""
     sampling_defaults: Mapping[str, float] = field(default_factory=dict)
+    sees: bool = False
+    """Whether the files include a vision graph of a supported family."""
     limits: tuple[WindowLimit, ...] = ()
     """Further limits of the context that the files declare; the graph may have more."""
     embedding: EmbeddingFacts | None = None
@@ -112,6 +114,7 @@ class ModelFiles:
             sampling_defaults=self.sampling_defaults,
             embedding=self.embedding,
             created=self.created,
+            sees=self.sees,
         )
 
 
@@ -135,6 +138,8 @@ class ModelInfo:
     """What the vectors of an embedding model are; None for a model that generates."""
     created: int = 0
     """When the model entered the store, in seconds since the epoch."""
+    sees: bool = False
+    """Whether prompts may contain images: then the engine is a `SeeingEngine`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +257,23 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Fail all running requests and free the model. Returns once the engine has stopped."""
+
+
+@runtime_checkable
+class SeeingEngine(Protocol):
+    """What an engine has besides, whose model sees."""
+
+    @property
+    def image_token_id(self) -> int:
+        """The token that a chat template writes for an image, and that an image's tokens replace."""
+
+    def see(self, image: bytes, *, low_detail: bool = False) -> PromptImage:
+        """The tokens and embeddings of an image file. May take seconds: do not call it in the event loop's thread.
+
+        With `low_detail` it takes as few tokens as the model can spend on an image.
+
+        Raises InvalidRequest for data that is no image, or an image beyond the limits.
+        """
 
 
 class TextEncoder(Protocol):

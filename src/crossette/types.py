@@ -121,6 +121,28 @@ class Constraint:
     """The request field that it comes from, for error messages."""
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class PromptImage:
+    """An image as the engine of its model made it; engines add the embeddings in a class of their own."""
+
+    tokens: tuple[int, ...]
+    """The tokens of the prompt that stand for it."""
+    digest: bytes
+    """A hash of the image: equal digests mean equal embeddings."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedImage:
+    """An image in a prompt: its tokens are those from `start` on."""
+
+    start: int
+    image: PromptImage
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.image.tokens)
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A request to an engine. An engine raises Unsupported, with the field's name, for what it does not implement."""
@@ -143,6 +165,8 @@ class GenerationRequest:
     """Higher priorities are scheduled first."""
     hidden_state: bool = False
     """Whether to return the last hidden state of the prompt's last token: an embedding of the prompt."""
+    images: tuple[PlacedImage, ...] = ()
+    """Images in the prompt, in order; only for a model that sees."""
 
 
 @dataclass(frozen=True, slots=True)

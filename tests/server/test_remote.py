@@ -36,6 +36,7 @@ def test_a_table_with_engine_remote_is_a_remote_model(tmp_path: Path) -> None:
         alias = ["gpt-4o"]
         api_key_env = "THEIR_KEY"
         upstream_fields = ["top_k", "min_p"]
+        image_urls = true
         connect_timeout = 2
     """
     (found,) = remotes(tmp_path, text, THEIR_KEY="sk-secret")
@@ -46,6 +47,7 @@ def test_a_table_with_engine_remote_is_a_remote_model(tmp_path: Path) -> None:
         "https://api.example.com/v1",
     ]
     assert found.model.fields == {"top_k", "min_p"}
+    assert found.model.image_urls
     assert aliases([found], ["first"]) == {"first": "chat", "gpt-4o": "chat"}
     assert "sk-secret" not in repr(found)
 

@@ -26,6 +26,7 @@ from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings
 from crossette.api.http import HttpSettings
+from crossette.api.image_fetch import ImageFetcher
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
 from crossette.api.responses.service import ResponsesService
@@ -213,6 +214,7 @@ def serving(
     responses: ResponsesService | None = None,
     storage: Storage | None = None,
     remotes: Sequence[RemoteModel] = (),
+    fetcher: ImageFetcher | None = None,
     **settings: Any,  # Any: fields of HttpSettings
 ) -> Iterator[ApiServer]:
     """Run a server for one test, with a fake engine and `parrot` by default, or the models of a `pool`, or `remotes`.
@@ -236,6 +238,7 @@ def serving(
         observers=(*observers, observed.note),
         begins_traces=begins_traces,
         puller=puller,
+        fetcher=fetcher,
         responses=responses,
         storage=storage,
     )

@@ -54,7 +54,7 @@ are served, and `--alias`. The models of a key limit what a name stands for, how
 
 Entries of `/models` have `context_length` and, for an alias, the model as `root`.
 In Fireworks' dialect they also have `kind` (`HF_BASE_MODEL`), `supports_chat` and `supports_tools` (whether the model
-has a chat template), and `supports_image_input` (false).
+has a chat template), and `supports_image_input` (whether messages may have images).
 """
 
 ORIGINS = """\

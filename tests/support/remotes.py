@@ -16,9 +16,10 @@ def remote(
     name: str = "fake",
     model: str = "",
     fields: frozenset[str] = ALL_FIELDS,
+    image_urls: bool = False,
     key: str = "",
     read_timeout_s: float = LIMIT_S,
 ) -> RemoteModel:
     """A model at these base URLs."""
     upstreams = [Upstream(url, key, read_timeout_s=read_timeout_s, first_probe_s=FIRST_PROBE_S) for url in urls]
-    return RemoteModel(name, upstreams, model=model, fields=fields)
+    return RemoteModel(name, upstreams, model=model, fields=fields, image_urls=image_urls)

@@ -19,6 +19,8 @@ from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.origins import OriginSettings, with_cors
 from crossette.api.http import HttpSettings
+from crossette.api.image_fetch import ImageFetcher
+from crossette.api.images import ImageReader
 from crossette.api.models import ServedModels
 from crossette.api.puller import NoPuller, Puller
 from crossette.api.reporter import Reporter, add_ledger_metrics
@@ -54,6 +56,7 @@ class App:
         observers: Sequence[Observer] = (),
         begins_traces: bool = False,
         puller: Puller | None = None,
+        fetcher: ImageFetcher | None = None,
         responses: ResponsesService | None = None,
         storage: Storage | None = None,
     ) -> None:
@@ -62,9 +65,10 @@ class App:
         self.metrics = Metrics(models.pool, tuple(models.remotes.values()))
         add_ledger_metrics(self.metrics, ledger)
         self._is_draining = False
+        settings = settings or HttpSettings()
         self.services = Services(
             models,
-            settings or HttpSettings(),
+            settings,
             dialects,
             admissions or AdmissionController(),
             ledger,
@@ -72,6 +76,10 @@ class App:
             is_draining=lambda: self._is_draining,
             usage=usage or UsageReader(ledger),
             grammars=grammars or GrammarPool(),
+            images=ImageReader(
+                fetcher or ImageFetcher(hosts=settings.image_host, max_bytes=settings.max_body_bytes),
+                max_images=settings.max_images,
+            ),
             puller=puller or NoPuller(),
             responses=responses or ResponsesService(),
             storage=storage,

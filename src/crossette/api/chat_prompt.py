@@ -72,11 +72,14 @@ def _thinking(reasoning: Reasoning | None, sent: EffortSent | None, variables: f
 
 
 async def chat_prompt(body: ChatRequest, engine: Engine, options: ChatOptions) -> tuple[int, ...]:
-    """The tokens of the prompt. Raises InvalidRequest, naming the invalid field, or NoChatTemplate."""
+    """The tokens of the prompt, with one for each image.
+
+    Raises InvalidRequest, naming the invalid field, or NoChatTemplate.
+    """
     if body.prompt_token_ids is not None:
         return _given_prompt(body, body.prompt_token_ids, engine)
     template = chat_template(engine)
-    messages = _messages(body, options)
+    messages = _messages(body, options, sees=engine.info.sees)
     encode = partial(
         encode_chat,
         engine.tokenizer,
@@ -92,12 +95,14 @@ async def chat_prompt(body: ChatRequest, engine: Engine, options: ChatOptions) -
 
 def chat_text(body: ChatRequest, engine: Engine, options: ChatOptions) -> str:
     """The text of the prompt. Raises as `chat_prompt` does."""
-    return chat_template(engine).render(_messages(body, options), _template_options(body, options))
+    return chat_template(engine).render(
+        _messages(body, options, sees=engine.info.sees), _template_options(body, options)
+    )
 
 
-def _messages(body: ChatRequest, options: ChatOptions) -> Sequence[Message]:
+def _messages(body: ChatRequest, options: ChatOptions, *, sees: bool) -> Sequence[Message]:
     """The conversation, with tool descriptions and earlier reasoning as the model's template needs them."""
-    messages: Sequence[Message] = conversation(body.messages, options.template_roles)
+    messages: Sequence[Message] = conversation(body.messages, options.template_roles, sees=sees)
     if options.reasoning is not None:
         messages = with_history(messages, body.reasoning_history or "preserved", options.reasoning)
     if options.tools and not options.use.is_listed:

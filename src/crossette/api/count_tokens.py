@@ -52,7 +52,7 @@ async def _count(
 ) -> int:
     lease = await services.models.pool.acquire(model)
     try:
-        call = await prepare(body, lease.engine, dialect)
+        call = await services.images.placed(await prepare(body, lease.engine, dialect), body, lease.engine)
     finally:
         lease.release()
     return sum(map(len, call.prompts))

@@ -22,6 +22,7 @@ from crossette.engine import Engine
 from crossette.errors import ServingError
 from crossette.generation.answer import DeltaSource
 from crossette.text.output_plan import OutputPlan
+from crossette.types import PlacedImage
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +46,8 @@ class Call:
     """Additional end tokens that the kind of prompt requires."""
     plan: Callable[[], OutputPlan] | None = None
     """Builds the output parser and the output constraint; None if all output is plain content."""
+    images: tuple[PlacedImage, ...] = ()
+    """The images in the prompt, of which there is only one then."""
 
 
 class Reply(Protocol):

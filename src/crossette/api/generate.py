@@ -93,6 +93,7 @@ class EngineRun(Run[SentT, BodyT]):
         body, dialect, exchange, services = self.body, self.dialect, self.exchange, self.services
         engine = lease.engine
         call = await self.endpoint.prepare(body, engine, dialect)
+        call = await services.images.placed(call, body, engine)
         plan = await services.grammars.plan(call.plan, engine) if call.plan is not None else PLAIN
         extras = Extras.of(body, engine.tokenizer, dialect)
         first = head(exchange.answer_id, body, _identity(engine.info), dialect)
@@ -169,6 +170,7 @@ def _requests(
             tenant=exchange.caller.id,
             isolation_key=isolation_key,
             priority=BATCH_PRIORITY if exchange.batch_id else body.engine_priority,
+            images=call.images,
         )
         for index, prompt in enumerate(call.prompts)
     ]

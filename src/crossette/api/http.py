@@ -35,6 +35,14 @@ class HttpSettings:
         16 * 2**20, "Reject a request with 413 if its body has more bytes.", unset=f"{16 * 2**20}, which is 16 MiB"
     )
     max_messages: Count = setting(2048, "Reject a conversation of more messages with 400.")
+    max_images: Count = setting(16, "Reject a conversation of more images with 400, for a model that sees.")
+    image_host: tuple[str, ...] = setting(
+        (),
+        "Fetch images of messages from this host, given as NAME or NAME:PORT. Repeatable. Its addresses must be"
+        " public.",
+        metavar="HOST",
+        unset="none: images are sent as data URLs",
+    )
     max_schema_bytes: Count = setting(
         2**20,
         "Reject a request with 400 if its schema, pattern or grammar, or its list of tools, has more bytes of JSON.",

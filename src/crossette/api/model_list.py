@@ -40,6 +40,7 @@ class ModelEntry(msgspec.Struct, kw_only=True):
     supports_tools: bool | UnsetType = UNSET
     """As `supports_chat`: every chat model can be given tools."""
     supports_image_input: bool | UnsetType = UNSET
+    """Whether messages may have images. Absent for a model that another server runs, as are the two above."""
 
 
 class ModelList(msgspec.Struct, kw_only=True):
@@ -76,7 +77,7 @@ def model_entry(name: str, models: ServedModels, dialect: Dialect) -> ModelEntry
     if dialect.model_details:
         entry.kind = "HF_BASE_MODEL" if info.embedding is None else "EMBEDDING_MODEL"
         entry.supports_chat = entry.supports_tools = info.chat_template is not None
-        entry.supports_image_input = False
+        entry.supports_image_input = info.sees
     return entry
 
 
@@ -85,5 +86,4 @@ def _remote_entry(name: str, model: RemoteModel, dialect: Dialect) -> ModelEntry
     entry = ModelEntry(id=name, created=model.created, root=model.name, state=model.state, error=model.error or UNSET)
     if dialect.model_details:
         entry.kind = "HF_BASE_MODEL"
-        entry.supports_image_input = False
     return entry

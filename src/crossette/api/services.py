@@ -10,6 +10,7 @@ from crossette.api.dialect import Dialect
 from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.http import HttpSettings
+from crossette.api.images import ImageReader
 from crossette.api.models import ServedModels
 from crossette.api.puller import Puller
 from crossette.api.responses.service import ResponsesService
@@ -29,6 +30,7 @@ class Services:
     is_draining: Callable[[], bool]
     usage: UsageReader
     grammars: GrammarPool
+    images: ImageReader
     puller: Puller
     responses: ResponsesService
     storage: Storage | None = None

@@ -59,7 +59,8 @@ async def _tokens(sent: TokenizeRequest, services: Services, dialect: Dialect, e
     if sent.messages is not None:
         body = sent.chat(sent.messages, engine.info.name, dialect)
         check_sizes(body, services.settings)
-        [tokens] = (await chat.prepare(body, engine, dialect)).prompts
+        call = await services.images.placed(await chat.prepare(body, engine, dialect), body, engine)
+        [tokens] = call.prompts
     else:
         text = sent.content if sent.prompt is None else sent.prompt
         specials = sent.parse_special is not False

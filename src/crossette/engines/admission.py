@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crossette.engine import ModelInfo
-from crossette.errors import ContextLengthExceeded, EngineFailure, InvalidRequest, ShuttingDown
+from crossette.errors import ContextLengthExceeded, EngineFailure, InvalidRequest, ShuttingDown, Unsupported
 from crossette.types import GenerationRequest
 
 
@@ -25,11 +25,17 @@ def check(request: GenerationRequest, info: ModelInfo) -> None:
                 f"'logit_bias' has token id {token}, but the vocabulary ends at {info.vocab_size - 1}.",
                 param=f"logit_bias.{token}",
             )
+    if request.images and not info.sees:
+        raise sees_nothing()
     if len(request.prompt) >= info.context_length:
         raise ContextLengthExceeded(
             f"The prompt is too long: {len(request.prompt)}, model maximum context length: {info.context_length - 1}",
             param="prompt",
         )
+
+
+def sees_nothing() -> Unsupported:
+    return Unsupported("This model accepts text only, and the prompt has an image. Send text.", param="images")
 
 
 def check_texts(texts: Sequence[Sequence[int]], info: ModelInfo) -> None:

@@ -14,7 +14,8 @@ import msgspec
 
 from crossette.errors import ModelError
 from crossette.models.facts import read_config, read_context_length, read_json, read_quantization
-from crossette.models.reference import MODEL_XML, WEIGHTS
+from crossette.models.graphs import MODEL_XML
+from crossette.models.reference import WEIGHTS
 from crossette.types import EmbeddingFacts, ModelFacts, Pooling
 
 POOLING_CONFIG: Final = "1_Pooling/config.json"

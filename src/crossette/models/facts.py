@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 
 from crossette.errors import ModelError
-from crossette.models.reference import MODEL_XML
+from crossette.models.graphs import graph_of
 from crossette.types import ModelFacts
 
 GENERATION_CONFIG_FILE = "generation_config.json"
 
-END_OF_TURN = frozenset({"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>"})
+END_OF_TURN = frozenset({"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<end_of_utterance>"})
 """Tokens that end a turn in the templates that use them. Many models declare only their end of text."""
 
 _CONTEXT_KEYS = (
@@ -125,7 +125,7 @@ def read_context_length(name: str, config: Mapping[str, Any]) -> int:
 
 def read_quantization(folder: Path, name: str) -> str:
     """The weight compression that nncf recorded in the graph's rt_info, else the precision in the name."""
-    with (folder / MODEL_XML).open("rb") as file:
+    with graph_of(folder).open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _RT_INFO_TAIL))
         tail = file.read().decode("utf-8", "replace")

@@ -10,7 +10,8 @@ from typing import Protocol, TypeVar
 
 from crossette.models.encoder import EMBEDDING_FILES, ENCODER_FILES, POOLING_CONFIG
 from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256, report_size, sha256_of
-from crossette.models.reference import MODEL_XML, WEIGHTS
+from crossette.models.graphs import IMAGE_TEXT_FILES, MODEL_XML, graph_among
+from crossette.models.reference import WEIGHTS
 
 T = TypeVar("T")
 
@@ -29,6 +30,7 @@ IR_FILES = (
     "tokenizer.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    *IMAGE_TEXT_FILES,
     *EMBEDDING_FILES,
 )
 """The files that are copied from a folder of OpenVINO files."""
@@ -98,7 +100,7 @@ def fetch_model(hub: Hub, name: str, revision: str | None, folder: Path, progres
     Returns the commit.
     """
     repo = hub.repo(name, revision)
-    if MODEL_XML in repo.files:
+    if graph_among(repo.files) is not None:
         wanted: tuple[str, ...] = IR_FILES
     elif POOLING_CONFIG in repo.files and WEIGHTS in repo.files:
         wanted = ENCODER_FILES

@@ -16,8 +16,9 @@ from crossette.errors import ModelError
 from crossette.models.encoder import ENCODER_FILES, has_embeddings, read_encoder_facts
 from crossette.models.facts import GENERATION_CONFIG_FILE, end_token_ids, read_ir_facts, sampling_defaults
 from crossette.models.fetch import Fetched, NotAvailable, Progress, sha256_of
+from crossette.models.graphs import graph_of, required_files
 from crossette.models.hub import IR_FILES
-from crossette.models.reference import MODEL_XML, WEIGHTS, CatalogueRef, FolderRef, GgufRef, HubRef, StoredRef, parse
+from crossette.models.reference import WEIGHTS, CatalogueRef, FolderRef, GgufRef, HubRef, StoredRef, parse
 from crossette.models.sources import Sources
 from crossette.models.store import CHAT_TEMPLATE_FILE, CONVERSION, ModelRecord, ModelStore, StoredModel
 from crossette.types import ModelFacts, ModelKind
@@ -26,7 +27,6 @@ Convert = Callable[[Path, Path], ModelFacts]
 """Converts a GGUF file to OpenVINO files in a folder, and returns the metadata of the GGUF file."""
 
 MODEL_BIN = "openvino_model.bin"
-_IR_REQUIRED = (MODEL_XML, MODEL_BIN, "openvino_tokenizer.xml", "openvino_detokenizer.xml")
 
 logger = logging.getLogger(__name__)
 
@@ -173,11 +173,11 @@ class _Pull:
             weights = WEIGHTS if (self.folder / WEIGHTS).is_file() else MODEL_BIN
             _check_complete(self.folder, source, (weights,))
             return self._record(source, revision, sha256_of(self.folder / weights), facts, kind="embedding")
-        _check_complete(self.folder, source)
+        _check_complete(self.folder, source, required_files(self.folder))
         facts = read_ir_facts(self.folder, name)
         if facts.chat_template is not None:
             (self.folder / CHAT_TEMPLATE_FILE).write_text(facts.chat_template, encoding="utf-8", newline="")
-        return self._record(source, revision, sha256_of(self.folder / MODEL_BIN), facts)
+        return self._record(source, revision, sha256_of(graph_of(self.folder).with_suffix(".bin")), facts)
 
     def _record(
         self, source: str, revision: str, sha256: str, facts: ModelFacts, kind: ModelKind = "generation"
@@ -211,10 +211,10 @@ def _copy_files(source: Path, target: Path) -> None:
 
 
 def _files_of(folder: Path) -> tuple[str, ...]:
-    return IR_FILES if (folder / MODEL_XML).is_file() else ENCODER_FILES
+    return IR_FILES if graph_of(folder).is_file() else ENCODER_FILES
 
 
-def _check_complete(folder: Path, source: str, required: tuple[str, ...] = _IR_REQUIRED) -> None:
+def _check_complete(folder: Path, source: str, required: tuple[str, ...]) -> None:
     missing = [name for name in required if not (folder / name).is_file()]
     if missing:
         raise ModelError(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from crossette.errors import ModelError
 from crossette.models.catalogue import CATALOGUE, CatalogueEntry
+from crossette.models.graphs import MODEL_XML, graph_of
 
-MODEL_XML = "openvino_model.xml"
 WEIGHTS = "model.safetensors"
 
 _HUB = re.compile(
@@ -135,7 +135,7 @@ def _local(path: Path) -> GgufRef | FolderRef:
 
 
 def _is_model(folder: Path) -> bool:
-    return (folder / MODEL_XML).is_file() or (folder / WEIGHTS).is_file()
+    return graph_of(folder).is_file() or (folder / WEIGHTS).is_file()
 
 
 def _unknown(text: str, stored: Collection[str]) -> str:

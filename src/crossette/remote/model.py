@@ -15,7 +15,10 @@ if TYPE_CHECKING:  # importing an HTTP client takes a tenth of a second, which o
 
 
 class RemoteModel:
-    """`model` is its name at the upstreams, `fields` are the request fields that they know beyond OpenAI's."""
+    """`model` is its name at the upstreams, `fields` are the request fields that they know beyond OpenAI's.
+
+    `image_urls` is whether the upstreams may get URLs of images to fetch.
+    """
 
     def __init__(
         self,
@@ -24,12 +27,14 @@ class RemoteModel:
         *,
         model: str = "",
         fields: frozenset[str] = frozenset(),
+        image_urls: bool = False,
         created: int = 0,
     ) -> None:
         self.name = name
         self.model = model or name
         self.upstreams = upstreams
         self.fields = fields
+        self.image_urls = image_urls
         self.created = created
 
     @property

@@ -19,5 +19,8 @@ class RemoteSettings:
     upstream_fields: tuple[str, ...] = setting(
         (), "Request fields that the upstream knows beyond OpenAI's; others are rejected."
     )
+    image_urls: bool = setting(
+        False, "Send images on that are HTTP URLs, which the upstream fetches. Data URLs are always sent on."
+    )
     connect_timeout: Interval = setting(5.0, "Most seconds to connect to an upstream.")
     read_timeout: Interval = setting(300.0, "Most seconds that an upstream may send nothing.")

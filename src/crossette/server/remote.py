@@ -60,7 +60,12 @@ def _remote(name: str, given: Mapping[str, Any], environ: Mapping[str, str]) -> 
     key = _key(own.api_key_env, where, environ)
     upstreams = [_upstream(url, key, own, where) for url in own.base_url]
     model = RemoteModel(
-        name, upstreams, model=own.model, fields=frozenset(own.upstream_fields), created=int(time.time())
+        name,
+        upstreams,
+        model=own.model,
+        fields=frozenset(own.upstream_fields),
+        image_urls=own.image_urls,
+        created=int(time.time()),
     )
     return Remote(model, ModelSettings(engine="remote", alias=tuple(given.get("alias", ()))))
 

@@ -18,6 +18,7 @@ from crossette.models.catalogue import DEFAULT
 from crossette.models.checkpoint import Checkpoint, find_checkpoint
 from crossette.models.encoder import read_embedding_facts
 from crossette.models.facts import end_token_ids, sampling_defaults
+from crossette.models.graphs import sees
 from crossette.models.store import ModelStore, StoredModel
 from crossette.models.window import window_limits
 from crossette.pool.model import ModelSource
@@ -133,6 +134,7 @@ def model_files(stored: StoredModel, *, name: str = "", tool_format: str = "") -
         chat_template=stored.chat_template,
         tool_format=tool_format,
         sampling_defaults=sampling_defaults(stored.path),
+        sees=sees(stored.path),
         limits=window_limits(stored.path),
         embedding=read_embedding_facts(stored.path, stored.name) if record.kind == "embedding" else None,
         created=record.created,

@@ -47,7 +47,7 @@ TABLES: dict[str, Table] = {
         ExpiresAfter,
     )
 }
-OF_MESSAGES = ("Item", "Message", "Part", "ToolCall", "FunctionCall")
+OF_MESSAGES = ("Item", "Message", "Part", "ImageUrl", "ToolCall", "FunctionCall")
 """The types in which other keys are dropped."""
 
 

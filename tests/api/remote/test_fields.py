@@ -211,7 +211,7 @@ def test_messages_are_sent_in_openais_notation(api: ApiServer, upstream: Scripte
         ),
         (
             "chat/completions",
-            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
             "messages[0].content[0].type",
         ),
         ("chat/completions", {"messages": [{"role": "other", "content": ""}]}, "messages[0].role"),

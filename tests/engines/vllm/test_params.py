@@ -9,7 +9,7 @@ import pytest
 
 from crossette.engines.vllm.params import SAMPLING, body, sampling_params
 from crossette.errors import Unsupported
-from crossette.types import Constraint, GenerationRequest, SamplingParams
+from crossette.types import Constraint, GenerationRequest, PlacedImage, PromptImage, SamplingParams
 
 PLAIN = GenerationRequest(id="a", prompt=(1, 2, 3), sampling=SamplingParams(8, seed=5), end_token_ids=frozenset({9}))
 
@@ -44,8 +44,9 @@ OTHER_REQUEST: dict[str, Any] = {
     "isolation_key": "mine",
     "priority": 3,
     "hidden_state": True,
+    "images": (PlacedImage(0, PromptImage(tokens=(4,), digest=b"")),),
 }
-REFUSED = {"typical_p": "typical_p", "mirostat_target": "mirostat_target", "hidden_state": "model"}
+REFUSED = {"typical_p": "typical_p", "mirostat_target": "mirostat_target", "hidden_state": "model", "images": "images"}
 """Fields that vLLM does not have, and the parameter that the error names."""
 BEFORE_VLLM = {"id", "n", "prediction", "priority", "mirostat_lr"}
 """Fields that do not change what vLLM is sent: the engine itself acts on them, or they never change an answer."""

@@ -355,3 +355,66 @@ def test_an_alphanumeric_id_has_no_delimiters_because_templates_count_its_length
     spans = template.render_spans([{"role": "tool", "content": "<|x|>", "tool_call_id": "abcd12345"}])
 
     assert spans == [Span("9", is_markup=True), Span("<|x|>", is_markup=False)]
+
+
+# --- contents that are lists of parts ---
+
+OF_PARTS = (
+    "{% for m in messages %}{{ m.role }}{% if m.content[0].type == 'image' %}:{% else %}: {% endif %}"
+    "{% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}{% elif p.type == 'image' %}<image>{% endif %}"
+    "{% endfor %}|{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
+OF_BOTH = (
+    "{% for m in messages %}{{ m.role }}: {% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}"
+    "{% if p.type == 'image' %}<image>{% else %}{{ p.text }}{% endif %}{% endfor %}{% endif %}|{% endfor %}"
+)
+PICTURE = {"type": "image"}
+
+
+def test_a_template_of_parts_shows_texts() -> None:
+    template = ChatTemplate(OF_PARTS)
+
+    assert template.render([user("Hi"), user("")], TemplateOptions(add_generation_prompt=False)) == "user: Hi|user: |"
+    assert template.render([user([PICTURE, {"type": "text", "text": "Hi"}])]) == "user:<image>Hi|assistant:"
+
+
+def test_a_template_of_parts_can_continue_the_last_message() -> None:
+    options = TemplateOptions(continue_final_message=True)
+
+    messages = [user([PICTURE]), {"role": "assistant", "content": "It is"}]
+    assert ChatTemplate(OF_PARTS).render(messages, options) == "user:<image>|assistant: It is"
+
+
+def test_user_strings_in_a_template_of_parts_are_separated() -> None:
+    spans = ChatTemplate(OF_PARTS).render_spans([user("a <image>"), user([PICTURE, {"type": "text", "text": "b"}])])
+
+    assert [span.text for span in spans if not span.is_markup] == ["a <image>", "b"]
+
+
+def test_a_template_of_texts_gets_texts() -> None:
+    assert ChatTemplate("{{ messages[0].content }}").render([user("Hi")]) == "Hi"
+    assert ChatTemplate(OF_BOTH).render([user("Hi")]) == "user: Hi|"
+    assert ChatTemplate(OF_BOTH).render([user([PICTURE, {"type": "text", "text": "Hi"}])]) == "user: <image>Hi|"
+
+
+@pytest.mark.parametrize(
+    "content", [[PICTURE, {"type": "text", "text": "b"}], [{"type": "text", "text": "b"}, PICTURE]]
+)
+def test_a_system_message_joins_a_user_message_of_parts(content: list[dict[str, str]]) -> None:
+    rejecting = OF_PARTS.replace("{{ m.role }}", "{% if m.role == 'system' %}{{ raise_exception('no') }}{% endif %}U")
+
+    prompt = ChatTemplate(rejecting).render([{"role": "system", "content": "a"}, user(content)])
+
+    shown = "".join("<image>" if part == PICTURE else "b" for part in content)
+    assert prompt == f"U: a\n\n{shown}|assistant:"
+
+
+def test_a_later_system_message_joins_a_user_message_of_parts() -> None:
+    rejecting = OF_PARTS.replace(
+        "{{ m.role }}", "{% if m.role == 'system' and loop.index0 %}{{ raise_exception('no') }}{% endif %}{{ m.role }}"
+    )
+    messages = [{"role": "system", "content": "s"}, user([PICTURE]), {"role": "system", "content": "a"}, user("b")]
+
+    prompt = ChatTemplate(rejecting).render(messages, TemplateOptions(add_generation_prompt=False))
+
+    assert prompt == "system: s|user:<image>\n\na\n\nb|"

@@ -42,7 +42,7 @@ from crossette.api.schema.completions import CompletionRequest
 from crossette.api.schema.embeddings import EmbeddingRequest
 from crossette.api.schema.files import ExpiresAfter
 from crossette.api.schema.logprobs import Logprobs
-from crossette.api.schema.messages import ROLES, FunctionCall, Message, Part, ToolCall
+from crossette.api.schema.messages import ROLES, FunctionCall, ImageUrl, Message, Part, ToolCall
 from crossette.api.schema.reasoning import ReasoningSent, ThinkingSent
 from crossette.api.schema.rerank import RerankRequest
 from crossette.api.schema.response_format import ResponseFormat, StructuredOutputs
@@ -55,7 +55,7 @@ _REF = "#/components/schemas/{name}"
 
 _REQUESTED = (
     *(CompletionRequest, StreamOptions, Prediction, PredictionPart, ResponseFormat, StructuredOutputs),
-    *(ChatRequest, Message, Part, ToolCall, FunctionCall, ThinkingSent, ReasoningSent),
+    *(ChatRequest, Message, Part, ImageUrl, ToolCall, FunctionCall, ThinkingSent, ReasoningSent),
     *(MessagesRequest, CountTokensRequest, Turn, SystemText, Block, ResultBlock, Source, CustomTool, ToolUseChoice),
     *(ThinkingConfig, OutputConfig, OutputSchema, RequestMetadata, ContextManagement, ContextEdit, Keep),
     *(EmbeddingRequest, RerankRequest),

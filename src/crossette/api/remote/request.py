@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,7 +12,16 @@ from crossette.api.remote.fields import EXTENSIONS, REFUSED, SENT
 from crossette.api.schema.chat import ChatRequest
 from crossette.api.schema.common import GenerationFields, Prediction
 from crossette.api.schema.completions import CompletionRequest
-from crossette.api.schema.messages import FunctionCall, Message, ToolCall, conversation
+from crossette.api.schema.messages import (
+    IMAGE,
+    FunctionCall,
+    Message,
+    Part,
+    ToolCall,
+    conversation,
+    images_of,
+    is_data_url,
+)
 from crossette.api.schema.response_format import ResponseFormat, output_format_of
 from crossette.api.schema.table import is_neutral
 from crossette.api.schema.tools import MODES, ToolChoiceSent
@@ -23,6 +32,9 @@ _UNUSED = frozenset(
     ("id", "annotations", "reasoning_details", "parsed", "cache_control", "prompt_cache_breakpoint"),
 )
 """Keys of messages and tools that have no effect: strict servers reject them."""
+
+_IMAGE_TOKENS = 1000
+"""An estimate of the tokens of an image: most models take a few hundred to a few thousand."""
 
 _EFFORTS = {True: "medium", False: "none"}
 """The names of efforts that were sent as booleans."""
@@ -54,7 +66,7 @@ def upstream_body(body: GenerationFields, model: RemoteModel, dialect: Dialect, 
     if (limit := body.requested_max_tokens()) is not None:
         sent["max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"] = limit
     if isinstance(body, ChatRequest):
-        sent |= _messages(body)
+        sent |= _messages(body, model)
     elif isinstance(body, CompletionRequest):
         sent["prompt"] = _prompts(body)
     return sent | {"model": model.model, "stream": True, "stream_options": {"include_usage": True}}
@@ -108,14 +120,28 @@ def _response_format(sent: ResponseFormat) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "answer", **wrapper, "schema": schema}}
 
 
-def _messages(body: ChatRequest) -> dict[str, Any]:
+def _messages(body: ChatRequest, model: RemoteModel) -> dict[str, Any]:
     """The fields that only a chat has. Raises InvalidRequest, naming the invalid message or tool."""
-    conversation(body.messages)
+    conversation(body.messages, sees=True)
+    if not model.image_urls:
+        _refuse_image_urls(body.messages)
     body.tools_and_choice()
     sent: dict[str, Any] = {"messages": [_message(message) for message in body.messages]}
     if body.tool_choice is not None:
         sent["tool_choice"] = _tool_choice(body.tool_choice)
     return sent
+
+
+def _refuse_image_urls(messages: Sequence[Message]) -> None:
+    """Raise Unsupported for an image that the upstream would fetch: it may reach hosts that the client may not."""
+    for path, image in images_of(messages):
+        if not is_data_url(image.url or ""):
+            raise Unsupported(
+                f"'{path}.url' is an HTTP URL, which the server that runs this model may not be sent. "
+                "Send the image itself, as a data URL.",
+                param=f"{path}.url",
+                hint="image_urls = true in the model's table allows it",
+            )
 
 
 def _tool_choice(sent: str | ToolChoiceSent) -> Any:
@@ -154,6 +180,8 @@ def _sent(value: Any) -> Any:
         return [_sent(item) for item in value]
     if isinstance(value, ToolCall) and isinstance(value.function, str):
         value = ToolCall(function=FunctionCall(name=value.function), id=value.id)
+    if isinstance(value, Part) and isinstance(value.image_url, str):
+        return {"type": value.type, "image_url": _sent(value.image)}
     if isinstance(value, FunctionCall):
         return {"name": value.name, "arguments": _arguments(value.arguments)}
     if isinstance(value, ToolCall):
@@ -175,9 +203,19 @@ def check_fields(names: frozenset[str]) -> None:
 
 
 def prompt_size(body: dict[str, Any]) -> int:
-    """An estimate of the prompt's tokens, for limits: four bytes of JSON each. Upstreams count them at the end."""
+    """An estimate of the prompt's tokens, for limits: four bytes of JSON each. Upstreams count them at the end.
+
+    The data of an image is not counted by its bytes.
+    """
     prompt = {name: body[name] for name in ("messages", "prompt", "tools", "functions") if name in body}
-    return max(1, len(msgspec.json.encode(prompt)) // 4)
+    images = [
+        len(part["image_url"]["url"])
+        for message in body.get("messages", ())
+        for part in (message["content"] if isinstance(message.get("content"), list) else ())
+        if part["type"] == IMAGE
+    ]
+    text = len(msgspec.json.encode(prompt)) - sum(images)
+    return max(1, text // 4) + len(images) * _IMAGE_TOKENS
 
 
 def upstream_path(body: GenerationFields) -> str:

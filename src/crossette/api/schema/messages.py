@@ -5,7 +5,7 @@ A message is the client's own record of a conversation: keys that are unknown he
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -21,7 +21,37 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _TEMPLATE_ROLES = {"developer": "system", "function": "tool"}
 _MAY_BE_NULL = ("assistant", "function")
 _TEXTS = ("text", "input_text", "output_text")
+IMAGE = "image_url"
+"""The type of a part with an image."""
+_DETAILS = ("auto", "low", "high", "original")
 _ASSISTANTS_ONLY = ("tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
+
+
+class ImageUrl(msgspec.Struct, kw_only=True):
+    table: ClassVar[Table] = nested_fields.IMAGE_URL
+
+    url: str | None = None
+    detail: str | None = None
+
+    def check(self, path: str) -> None:
+        """Raise InvalidRequest unless this is the URL of an image: no file is ever read.
+
+        `path` is its position in errors: `messages[2].content[0].image_url.`
+        """
+        if self.url is None:
+            raise missing(f"{path}url")
+        if not is_data_url(self.url) and not self.url.lower().startswith(("http://", "https://")):
+            raise InvalidRequest(
+                f"'{path}url' must be a data URL of an image, such as data:image/png;base64,iVBORw0…, or an HTTP URL.",
+                param=f"{path}url",
+            )
+        if self.detail not in (None, *_DETAILS):
+            raise invalid_value(f"{path}detail", _DETAILS, repr(self.detail))
+
+
+def is_data_url(url: str) -> bool:
+    """Whether a URL holds an image itself."""
+    return url[:11].lower() == "data:image/"
 
 
 class Part(msgspec.Struct, kw_only=True):
@@ -30,8 +60,8 @@ class Part(msgspec.Struct, kw_only=True):
     type: str
     text: str | None = None
     refusal: str | None = None
+    image_url: ImageUrl | str | None = None
     # refused
-    image_url: Refused = None
     video_url: Refused = None
     audio_url: Refused = None
     input_audio: Refused = None
@@ -40,14 +70,37 @@ class Part(msgspec.Struct, kw_only=True):
     cache_control: Unused = None
     prompt_cache_breakpoint: Unused = None
 
-    def text_or_refusal(self, path: str) -> str:
-        """The text of the part. `path` is its position in errors: `messages[2].content[0].`"""
-        if self.type not in (*_TEXTS, "refusal"):
+    @property
+    def image(self) -> ImageUrl | None:
+        """The image of the part, which may have been sent as its URL alone."""
+        return ImageUrl(url=self.image_url) if isinstance(self.image_url, str) else self.image_url
+
+    def for_template(self, path: str) -> dict[str, Any]:
+        """The part in the format of chat templates, for a model that sees. `path` is its position in errors."""
+        if self.type != IMAGE:
+            return {"type": "text", "text": self.text_or_refusal(path, (*_TEXTS, "refusal", IMAGE))}
+        refuse_unsupported(self, self.table, path)
+        if self.image is None:
+            raise missing(f"{path}image_url")
+        self.image.check(f"{path}image_url.")
+        return {"type": "image"}
+
+    def text_or_refusal(self, path: str, accepted: Collection[str] = (*_TEXTS, "refusal")) -> str:
+        """The text of the part. `path` is its position in errors: `messages[2].content[0].`
+
+        `accepted` are the types of parts that the model accepts.
+        """
+        if self.type not in accepted:
+            only, types = ("text and images", "'text' or 'image_url'") if IMAGE in accepted else ("text", "'text'")
             raise Unsupported(
-                f"This model accepts text only, and '{path}type' is '{self.type}'. Send parts of type 'text'.",
+                f"This model accepts {only} only, and '{path}type' is '{self.type}'. Send parts of type {types}.",
                 param=f"{path}type",
             )
         refuse_unsupported(self, self.table, path)
+        if self.image_url is not None:
+            raise InvalidRequest(
+                f"'{path}image_url' is for parts of type 'image_url', not '{self.type}'.", param=f"{path}image_url"
+            )
         name, text = ("text", self.text) if self.type in _TEXTS else ("refusal", self.refusal)
         if text is None:
             raise missing(path + name)
@@ -124,10 +177,10 @@ class Message(msgspec.Struct, kw_only=True):
     parsed: Unused = None
     cache_control: Unused = None
 
-    def for_template(self, path: str, own_roles: Collection[str]) -> dict[str, Any]:
+    def for_template(self, path: str, own_roles: Collection[str], *, sees: bool) -> dict[str, Any]:
         """The message in the format of chat templates. `path` is its position in errors: `messages[2].`
 
-        `own_roles` are those that the template knows besides `ROLES`.
+        `own_roles` are those that the template knows besides `ROLES`, and `sees` is whether the model accepts images.
         """
         if self.role not in ROLES and self.role not in own_roles:
             raise invalid_value(f"{path}role", [*ROLES, *sorted(own_roles)], repr(self.role))
@@ -141,7 +194,8 @@ class Message(msgspec.Struct, kw_only=True):
             "reasoning_content": reasoning,
             "reasoning": reasoning,
         }
-        message = {"role": _TEMPLATE_ROLES.get(self.role, self.role), "content": self._text(path)}
+        content = self._parts(path) if sees else self._text(path)
+        message = {"role": _TEMPLATE_ROLES.get(self.role, self.role), "content": content}
         return message | {name: value for name, value in given.items() if value is not None}
 
     def _check_role(self, path: str) -> None:
@@ -164,6 +218,22 @@ class Message(msgspec.Struct, kw_only=True):
             calls.append({"type": "function", "function": self.function_call.for_template(f"{path}function_call.")})
         return calls
 
+    def _parts(self, path: str) -> str | list[dict[str, Any]]:
+        """The content as parts if it has images, else as one text."""
+        if not isinstance(self.content, list):
+            return self._text(path)
+        for i, part in enumerate(self.content):
+            if part.type == IMAGE and self.role != "user":
+                raise InvalidRequest(
+                    f"'{path}content[{i}]' is an image, which only messages of role 'user' may have, "
+                    f"not '{self.role}'.",
+                    param=f"{path}content[{i}].type",
+                )
+        parts = [part.for_template(f"{path}content[{i}].") for i, part in enumerate(self.content)]
+        if any(part["type"] == "image" for part in parts):
+            return parts
+        return "\n".join(part["text"] for part in parts if part["text"])
+
     def _text(self, path: str) -> str:
         """The content as one text, as templates of text-only models do not support parts."""
         if isinstance(self.content, list):
@@ -174,17 +244,30 @@ class Message(msgspec.Struct, kw_only=True):
         return self.content or self.refusal or ""
 
 
-def conversation(messages: Sequence[Message], template_roles: Collection[str] = ()) -> list[dict[str, Any]]:
+def conversation(
+    messages: Sequence[Message], template_roles: Collection[str] = (), *, sees: bool = False
+) -> list[dict[str, Any]]:
     """The messages in the format of chat templates. Raises InvalidRequest, naming the invalid message.
 
-    `template_roles` are those that the model's template knows.
+    `template_roles` are those that the model's template knows. If the model `sees`, messages with images have a list of
+    parts as their content: `{"type": "text", "text": str}` or `{"type": "image"}`.
     """
     own_roles = set(template_roles).difference(ROLES)
     if not messages:
         raise InvalidRequest("messages is empty: there is nothing to answer.", param="messages", code="empty_array")
-    converted = [message.for_template(f"messages[{index}].", own_roles) for index, message in enumerate(messages)]
+    converted = [
+        message.for_template(f"messages[{index}].", own_roles, sees=sees) for index, message in enumerate(messages)
+    ]
     _link_results(converted)
     return converted
+
+
+def images_of(messages: Sequence[Message]) -> Iterator[tuple[str, ImageUrl]]:
+    """The images of a conversation in order, each with its position for errors: `messages[2].content[0].image_url`."""
+    for index, message in enumerate(messages):
+        for i, part in enumerate(message.content if isinstance(message.content, list) else ()):
+            if part.type == IMAGE and part.image is not None:
+                yield f"messages[{index}].content[{i}].image_url", part.image
 
 
 def _link_results(messages: list[dict[str, Any]]) -> None:

@@ -134,19 +134,33 @@ REASONING = Table(
 PART = Table(
     {
         "type": Field(
-            "`text`, also as `input_text` or `output_text`, its names in OpenAI's newer API; or an assistant's "
-            "`refusal`.",
+            "`text`, also as `input_text` or `output_text`, its names in OpenAI's newer API; an assistant's `refusal`; "
+            "or `image_url`, for models that see, in user messages.",
             default=REQUIRED,
         ),
         "text": Field("The text."),
         "refusal": Field("The reason why the assistant did not answer."),
-        "image_url": refused("An image: models get text."),
+        "image_url": Field("For `image_url`: an object with its `url`, or the URL alone."),
         "video_url": refused("A video: models get text."),
         "audio_url": refused("Audio: models get text."),
         "input_audio": refused("Audio: models get text."),
         "file": refused("A file: models get text."),
         "cache_control": Field(_MARKER),
         "prompt_cache_breakpoint": Field(_MARKER),
+    }
+)
+
+IMAGE_URL = Table(
+    {
+        "url": Field(
+            "A data URL of a PNG, JPEG, GIF or WebP image: `data:image/png;base64,…`. An HTTP URL is fetched if "
+            "`--image-host` allows its host, or sent on if the model is of another server whose table allows it.",
+            default=REQUIRED,
+        ),
+        "detail": Field(
+            "`low`: as few tokens as the model can spend on an image. `auto`, `high`, `original`: as it was trained.",
+            default="auto",
+        ),
     }
 )
 

@@ -34,7 +34,7 @@ from crossette.engines.openvino.step import keep_hidden_states, sample
 from crossette.engines.stream import OutputStream
 from crossette.engines.throughput import Throughput
 from crossette.errors import InvalidRequest, ServingError
-from crossette.types import Constraint, GenerationRequest, TokenOutput
+from crossette.types import Constraint, GenerationRequest, PromptImage, TokenOutput
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class OpenVINOEngine:
         self.info, self.tokenizer, self.warnings = model.info, model.tokenizer, model.warnings
         self.threads, self.kv_bytes = model.threads, model.kv_bytes
         self.scheduler, self._pool, self._runner = model.scheduler, model.pool, model.runner
+        self._vision = model.vision
         self._grammars = GrammarCompiler(self.tokenizer, self.info.vocab_size, self.info.end_token_ids)
         self._inbox: SimpleQueue[tuple[OutputStream, Callable[[], object]] | None] = SimpleQueue()
         self._streams: dict[Sequence, OutputStream] = {}
@@ -110,6 +111,15 @@ class OpenVINOEngine:
 
     def prepare(self, constraint: Constraint) -> None:
         self._grammars.matcher(constraint)
+
+    @property
+    def image_token_id(self) -> int:
+        return self._vision.image_token_id if self._vision is not None else -1
+
+    def see(self, image: bytes, *, low_detail: bool = False) -> PromptImage:
+        if self._vision is None:
+            raise admission.sees_nothing()
+        return self._vision.see(image, low_detail=low_detail)
 
     def generate(self, request: GenerationRequest) -> Generation:
         self._check(request)
@@ -190,6 +200,8 @@ class OpenVINOEngine:
                 self._step()
         self._fail(set(self._streams.values()), admission.shutting_down())
         self._runner.close()
+        if self._vision is not None:
+            self._vision.close()
 
     def _drain_inbox(self) -> bool:
         """Run the tasks that arrived since the last step, or wait for one if idle. False if the engine is closed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crossette.engine import ModelFiles, ModelInfo
 from crossette.engines.openvino.calibration_cache import CalibrationCache
@@ -15,7 +15,8 @@ from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.settings import DEFAULT_KV_CACHE, OpenVINOSettings
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
-from crossette.errors import ConfigError
+from crossette.engines.openvino.vision import Vision
+from crossette.errors import ConfigError, ModelError
 from crossette.machine import format_memory, free_memory, parse_memory, usable_cpus
 from crossette.types import WindowLimit
 
@@ -37,6 +38,7 @@ class LoadedModel:
     warnings: tuple[str, ...]
     threads: int
     kv_bytes: int
+    vision: Vision | None = None
 
 
 def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
@@ -68,18 +70,39 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
         vocab_size=tokenizer.vocab_size,
         cache=CalibrationCache(files.cache, model.fingerprint) if files.cache else None,
     )
+    vision, unseen = _vision(files, model, tokenizer, settings, threads)
     # One block less than the pool has: the longest prompt still needs a block for its output.
     window = min(limit.tokens, (num_blocks - 1) * BLOCK_SIZE)
     return LoadedModel(
-        files.info(context_length=window, vocab_size=tokenizer.vocab_size),
+        replace(files.info(context_length=window, vocab_size=tokenizer.vocab_size), sees=vision is not None),
         tokenizer,
         runner,
         _scheduler(pool, width.tokens, settings),
         pool,
-        (*_window_warnings(limit, window), *width.warnings),
+        (*_window_warnings(limit, window), *width.warnings, *unseen),
         threads,
         num_blocks * model.block_bytes,
+        vision,
     )
+
+
+def _vision(
+    files: ModelFiles, model: PagedModel, tokenizer: OpenVINOTokenizer, settings: OpenVINOSettings, threads: int
+) -> tuple[Vision | None, tuple[str, ...]]:
+    """The vision graph of a model that sees. If it cannot be used, the model reads text, and a warning says why."""
+    if not files.sees or model.image_width is None:
+        return None, ()
+    try:
+        vision = Vision(
+            files.path,
+            tokenizer,
+            threads=threads,
+            width=model.image_width,
+            max_pixels=settings.max_image_pixels,
+        )
+    except ModelError as error:
+        return None, (f"Images are not accepted, only text: {error}",)
+    return vision, ()
 
 
 def _shortest(requested: WindowLimit, declared: Iterable[WindowLimit], model: PagedModel) -> WindowLimit:

@@ -7,6 +7,7 @@ release that breaks them causes a clear error, not wrong output.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import requires
 from math import prod
@@ -18,6 +19,7 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
+from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES, add_embeddings, graph_files, take_one_position
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 from crossette.engines.openvino.lengths import window_limit
 from crossette.errors import ModelError
@@ -74,6 +76,8 @@ class PagedModel:
     """The window in which sequences of a step do not affect each other, if less than requested."""
     slides: bool
     """Whether some layers have sliding window attention."""
+    image_width: int | None = None
+    """The width of an image's embeddings; None for a graph that takes token ids alone."""
 
     @property
     def block_bytes(self) -> int:
@@ -91,10 +95,13 @@ def load_paged(
     Raises ModelError for a model that cannot be served.
     """
     core = ov.Core()
-    path = directory / "openvino_model.xml"
+    path, *text = graph_files(directory)
     try:
         model = core.read_model(path)
         paged_attention_transformation(model)
+        if text:
+            add_embeddings(model, core.read_model(text[0]))
+            take_one_position(model)
         _refuse_states(model, family)
         _refuse_without_positions(model, family)
         limit = window_limit(model, window)
@@ -112,7 +119,14 @@ def load_paged(
         "KV_CACHE_PRECISION": _named_cache_dtype(model) if kv_cache_dtype == "auto" else kv_cache_dtype,
     }
     compiled = core.compile_model(model, "CPU", properties)
-    return PagedModel(compiled, _checked_caches(compiled, family), _fingerprint(path, properties), limit, slides)
+    return PagedModel(
+        compiled,
+        _checked_caches(compiled, family),
+        _fingerprint((path, *text), properties),
+        limit,
+        slides,
+        _image_width(compiled),
+    )
 
 
 def _named_cache_dtype(model: ov.Model) -> str:
@@ -166,9 +180,9 @@ def _users(model: ov.Model, name: str) -> list[Any] | None:
     return None
 
 
-def _fingerprint(path: Path, properties: dict[str, object]) -> str:
+def _fingerprint(paths: Iterable[Path], properties: dict[str, object]) -> str:
     settings = f"{ov.get_version()} {sorted(properties.items())} "
-    return hashlib.sha256(settings.encode() + path.read_bytes()).hexdigest()
+    return hashlib.sha256(settings.encode() + b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def _gather_before_head(model: ov.Model) -> None:
@@ -199,7 +213,7 @@ def _checked_caches(compiled: ov.CompiledModel, family: str) -> tuple[CacheShape
         for port in compiled.inputs
         if port.get_any_name().startswith(("key_cache.", "value_cache."))
     )
-    unknown = names - INPUTS - {cache.name for cache in caches}
+    unknown = names - INPUTS - {IMAGE_ROWS, SOURCES} - {cache.name for cache in caches}
     missing = INPUTS - names
     if unknown or missing or not caches or any(cache.block_shape[1] != BLOCK_SIZE for cache in caches):
         raise ModelError(
@@ -209,6 +223,11 @@ def _checked_caches(compiled: ov.CompiledModel, family: str) -> tuple[CacheShape
             f"{_advice(family)}"
         )
     return caches
+
+
+def _image_width(compiled: ov.CompiledModel) -> int | None:
+    widths = [port.get_partial_shape()[1] for port in compiled.inputs if port.get_any_name() == IMAGE_ROWS]
+    return int(widths[0].get_length()) if widths else None
 
 
 def _advice(family: str) -> str:

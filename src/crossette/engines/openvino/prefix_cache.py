@@ -10,22 +10,34 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool
+from crossette.types import GenerationRequest, PlacedImage
 
 Key = bytes
 
 
-def block_keys(tokens: Sequence[int], tenant: str, isolation_key: str) -> tuple[Key, ...]:
+def block_keys(
+    tokens: Sequence[int], tenant: str, isolation_key: str, images: Sequence[PlacedImage] = ()
+) -> tuple[Key, ...]:
     """A key for each full block of a prompt. Keys are chained: equal keys mean equal tokens from the beginning.
 
-    They also mean the same tenant and isolation key: a hit reveals nothing about the prompts of other tenants.
+    They also mean the same images at the same places, although all images have the same tokens; and the same tenant and
+    isolation key: a hit reveals nothing about the prompts of other tenants.
     """
     parent = blake2b(repr((tenant, isolation_key)).encode(), digest_size=16).digest()
     keys = []
     for start in range(0, len(tokens) - BLOCK_SIZE + 1, BLOCK_SIZE):
         block = array("q", tokens[start : start + BLOCK_SIZE]).tobytes()
+        for placed in images:
+            if placed.start < start + BLOCK_SIZE and placed.end > start:
+                block += blake2b(repr((placed.start - start, placed.image.digest)).encode(), digest_size=16).digest()
         parent = blake2b(parent + block, digest_size=16).digest()
         keys.append(parent)
     return tuple(keys)
+
+
+def request_keys(request: GenerationRequest) -> tuple[Key, ...]:
+    """The keys of a request's prompt."""
+    return block_keys(request.prompt, request.tenant, request.isolation_key, request.images)
 
 
 def num_reusable(prompt_length: int) -> int:

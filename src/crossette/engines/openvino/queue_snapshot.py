@@ -8,7 +8,7 @@ from itertools import count
 
 from crossette.engine import WaitEstimate
 from crossette.engines.openvino.kv_cache import blocks_for
-from crossette.engines.openvino.prefix_cache import block_keys, num_reusable
+from crossette.engines.openvino.prefix_cache import num_reusable, request_keys
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import Sequence
 from crossette.engines.throughput import AnswerLengths, Throughput
@@ -61,6 +61,6 @@ def _new_request(request: GenerationRequest, scheduler: Scheduler) -> QueuedSequ
     """The request as a sequence without tokens: its own prompt and output are no part of the wait."""
     blocks = blocks_for(len(request.prompt))
     if not request.prompt_logprobs:
-        keys = block_keys(request.prompt, request.tenant, request.isolation_key)[: num_reusable(len(request.prompt))]
+        keys = request_keys(request)[: num_reusable(len(request.prompt))]
         blocks -= scheduler.cache.num_held(keys)
     return QueuedSequence(0, 0, blocks, request.tenant, request.priority)

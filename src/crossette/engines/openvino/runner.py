@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Sequence_
 from itertools import accumulate, chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES
+from crossette.engines.openvino.images import Rows, rows_within
 from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.model import WANTED, PagedModel
 from crossette.engines.openvino.sequence import Batch, Span
@@ -34,6 +36,8 @@ class Subsequence(NamedTuple):
     blocks: Sequence_[int]
     num_wanted: int
     """How many of its last tokens need logits."""
+    images: Sequence_[Rows] = ()
+    """Embeddings that take the place of tokens."""
 
 
 class Runner:
@@ -44,6 +48,7 @@ class Runner:
         """Number of single-token subsequences from which a step needs no filler: attention then has one per thread. A
         single one always needs it: it is computed by another kernel than the same token among others."""
         self._request = model.compiled.create_infer_request()
+        self._image_width = model.image_width
         self._filler = Subsequence((0,) * FILLER_TOKENS, 0, (num_blocks,), 0)
         self._caches = []
         for cache in model.caches:
@@ -78,7 +83,10 @@ class Runner:
         num_wanted = sum(part.num_wanted for part in parts)
         if len(parts) < self.min_without_filler and all(len(part.tokens) == 1 for part in parts):
             parts = [*parts, self._filler]
-        for name, value in _inputs(parts).items():
+        inputs = _inputs(parts)
+        if self._image_width is not None:
+            inputs |= _embeddings(parts, self._image_width)
+        for name, value in inputs.items():
             self._request.set_tensor(name, ov.Tensor(value))
         self._request.infer()
         logits: Logits = self._request.get_output_tensor(0).data
@@ -90,7 +98,8 @@ def _subsequences(span: Span) -> list[Subsequence]:
     sequence = span.sequence
     tokens = sequence.tokens(span.start, span.count)
     if span.is_prompt:
-        return [Subsequence(tokens, span.start, sequence.blocks, span.num_wanted)]
+        images = tuple(rows_within(sequence.request.images, span.start, span.count))
+        return [Subsequence(tokens, span.start, sequence.blocks, span.num_wanted, images)]
     first_wanted = span.start + span.num_tokens - span.num_wanted
     return [
         Subsequence((token,), past, sequence.blocks, int(past >= first_wanted))
@@ -98,7 +107,7 @@ def _subsequences(span: Span) -> list[Subsequence]:
     ]
 
 
-def _inputs(parts: list[Subsequence]) -> dict[str, npt.NDArray[np.int32] | npt.NDArray[np.int64]]:
+def _inputs(parts: list[Subsequence]) -> dict[str, npt.NDArray[Any]]:
     """The graph's inputs for a step."""
     ends = list(accumulate(len(part.tokens) for part in parts))
     tables = [part.blocks[: blocks_for(part.past + len(part.tokens))] for part in parts]
@@ -117,3 +126,17 @@ def _inputs(parts: list[Subsequence]) -> dict[str, npt.NDArray[np.int32] | npt.N
         "max_context_len": np.array(max(part.past + len(part.tokens) for part in parts), np.int32),
         WANTED: np.array(wanted, np.int64),
     }
+
+
+def _embeddings(parts: list[Subsequence], width: int) -> dict[str, npt.NDArray[Any]]:
+    """The graph's inputs for images: all rows of the step, and for each token where its embedding comes from."""
+    begins = [0, *accumulate(len(part.tokens) for part in parts)]
+    sources = np.arange(begins[-1])
+    rows: list[npt.NDArray[np.float32]] = []
+    num_rows = 0
+    for part, begin in zip(parts, begins, strict=False):
+        for image in part.images:
+            sources[begin + image.indices] = begins[-1] + num_rows + np.arange(len(image.rows))
+            rows.append(image.rows)
+            num_rows += len(image.rows)
+    return {IMAGE_ROWS: np.concatenate(rows) if rows else np.zeros((1, width), np.float32), SOURCES: sources}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from crossette.engines.grammar.compiler import Matcher
 from crossette.engines.openvino.drafts import PromptLookup
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
-from crossette.engines.openvino.prefix_cache import Key, block_keys, num_reusable
+from crossette.engines.openvino.prefix_cache import Key, num_reusable, request_keys
 from crossette.engines.openvino.sampler import TokenSampler
 from crossette.errors import ServingError
 from crossette.types import FinishReason, GenerationRequest, Logprob
@@ -72,7 +72,7 @@ class Sequence:
         self.hidden_state: bytes | None = None
         """Of the prompt's last token, if requested, once the prompt is computed."""
         self.max_output = max_output
-        self.keys = block_keys(request.prompt, request.tenant, request.isolation_key) if keys is None else keys
+        self.keys = request_keys(request) if keys is None else keys
         """Prefix cache keys of the prompt's full blocks; shared by all choices of a request."""
         self.prompt = request.prompt
         self.output: list[int] = []

@@ -57,3 +57,6 @@ class OpenVINOSettings:
     threads: Count | None = setting(
         None, "CPU threads of the model's computation.", unset="as many as this process may use"
     )
+    max_image_pixels: Count = setting(
+        16_000_000, "Accept images of at most this many pixels. Larger ones take more memory to decode."
+    )

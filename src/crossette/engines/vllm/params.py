@@ -30,6 +30,11 @@ def sampling_params(
             "an embedding model.",
             param="model",
         )
+    if request.images:
+        raise Unsupported(
+            "vLLM, which runs this model, is sent tokens only, so images are not supported here. Send text.",
+            param="images",
+        )
     values: Values = {"n": 1, "detokenize": False, "ignore_eos": True, "skip_special_tokens": False}
     for name, convert in SAMPLING.items():
         values |= convert(getattr(request.sampling, name))

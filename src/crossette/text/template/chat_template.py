@@ -16,7 +16,13 @@ from jinja2 import TemplateError
 
 from crossette.errors import InvalidRequest, ModelError, Unsupported
 from crossette.text.template.jinja_environment import environment
-from crossette.text.template.messages import Message, replace_unsupported, with_later_system_as_user, with_short_ids
+from crossette.text.template.messages import (
+    Message,
+    as_parts,
+    replace_unsupported,
+    with_later_system_as_user,
+    with_short_ids,
+)
 from crossette.text.template.spans import Delimiters, Span, unused_characters, user_strings, variants
 
 RESERVED = ("messages", "tools", "bos_token", "eos_token", "add_generation_prompt", "strftime_now", "raise_exception")
@@ -55,6 +61,8 @@ class ChatTemplate:
             raise ModelError(f"The model's chat template cannot be compiled: {error}") from error
         self._has_short_ids = _HAS_SHORT_IDS.search(source) is not None
         self._expects_null = _EXPECTS_NULL.search(source) is not None
+        self._needs_parts = False
+        self._needs_parts = self._shows_only_parts()
         self._shows_later_system = all(
             self._shows_system(*before) for before in (("user",), ("system", "user"), ("system", "user", "assistant"))
         )
@@ -113,6 +121,8 @@ class ChatTemplate:
         return prompt if rest.startswith(" ") else prompt.rstrip()  # it trims its messages
 
     def _run(self, messages: Sequence[Message], options: TemplateOptions, add_generation_prompt: bool) -> str:
+        if self._needs_parts:
+            messages = list(map(as_parts, messages))
         return self._template.render(
             **self._always | dict(options.variables) | ({"tools": options.tools} if options.tools else {}),
             messages=messages,
@@ -138,11 +148,21 @@ class ChatTemplate:
         """Whether the template shows all of messages of these roles, a system message, and one of the user."""
         roles = (*before, "system", "user")
         contents = unused_characters(len(roles), self._source)
-        tried = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+        return self._shows(
+            contents, [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+        )
+
+    def _shows_only_parts(self) -> bool:
+        """Whether the template shows contents that are lists of parts, and no texts: those of some models that see."""
+        contents = unused_characters(1, self._source)
+        message = {"role": "user", "content": contents[0]}
+        return not self._shows(contents, [message]) and self._shows(contents, [as_parts(message)])
+
+    def _shows(self, contents: Sequence[str], messages: Sequence[Message]) -> bool:
         try:
-            prompt = self._run(tried, TemplateOptions(), True)
+            prompt = self._run(messages, TemplateOptions(), True)
             return all(content in prompt for content in contents)
-        except Exception:  # it rejects system messages
+        except Exception:  # it rejects such messages
             return False
 
     def _index_of(self, reason: str, messages: Sequence[Message], options: TemplateOptions) -> int | None:

@@ -63,7 +63,26 @@ def replace_unsupported(messages: Sequence[Message], *, system: bool, tools: boo
         else:
             turns.append((replaced, []))
         separator = next_separator
-    return [{**turn, "content": "".join([turn["content"], *more])} if more else turn for turn, more in turns]
+    return [{**turn, "content": _joined([turn["content"], *more])} if more else turn for turn, more in turns]
+
+
+def as_parts(message: Message) -> Message:
+    """The message with a list of parts as its content."""
+    content = message["content"]
+    return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
+
+
+def _joined(contents: Sequence[str | list[dict[str, Any]]]) -> str | list[dict[str, Any]]:
+    """Contents as one: a text if all are texts, else a list of parts."""
+    parts: list[dict[str, Any]] = []
+    for content in contents:
+        if isinstance(content, list):
+            parts += content
+        elif parts and parts[-1]["type"] == "text":
+            parts[-1] = {"type": "text", "text": parts[-1]["text"] + content}
+        else:
+            parts.append({"type": "text", "text": content})
+    return parts if any(isinstance(content, list) for content in contents) else "".join(part["text"] for part in parts)
 
 
 def with_later_system_as_user(messages: Sequence[Message]) -> Sequence[Message]:
@@ -79,7 +98,7 @@ def with_later_system_as_user(messages: Sequence[Message]) -> Sequence[Message]:
         if is_later:
             message = {"role": "user", "content": message["content"]}
         if (is_later or is_joined) and message["role"] == "user" and turns[-1]["role"] == "user":
-            turns[-1] = {**turns[-1], "content": f"{turns[-1]['content']}\n\n{message['content']}"}
+            turns[-1] = {**turns[-1], "content": _joined([turns[-1]["content"], "\n\n", message["content"]])}
         else:
             turns.append(message)
         is_joined = is_later
