@@ -195,3 +195,63 @@ def test_each_token_of_an_image_is_replaced_in_order() -> None:
     for tokens in ((1, 5), (5, 5, 5)):
         with pytest.raises(InvalidRequest, match="2 images"):
             expanded(tokens, [first, second], 5)
+
+
+# --- the same images in other APIs ---
+
+
+def of_responses(case: Case) -> dict[str, Any]:
+    images = [{"type": "input_image", "image_url": data_url(name)} for name in case.images]
+    return {"input": [{"role": "user", "content": [*images, {"type": "input_text", "text": case.text}]}]}
+
+
+def of_messages(case: Case) -> dict[str, Any]:
+    source = [
+        {"type": "base64", "media_type": "image/png", "data": data_url(name).partition(",")[2]} for name in case.images
+    ]
+    images = [{"type": "image", "source": one} for one in source]
+    return {"messages": [{"role": "user", "content": [*images, {"type": "text", "text": case.text}]}], "max_tokens": 4}
+
+
+@pytest.mark.parametrize("case", [WIDE, TWO, TEXT], ids=lambda case: "+".join(case.images) or "text")
+def test_other_apis_have_the_same_prompt(api: ApiServer, prefix: str, case: Case) -> None:
+    response = api.post(f"{prefix}/responses", {"model": MODEL, "max_output_tokens": 4, **of_responses(case)})
+    message = api.post(f"{prefix}/messages", {"model": MODEL, **of_messages(case)})
+    counted = api.post(f"{prefix}/messages/count_tokens", {"model": MODEL, "messages": of_messages(case)["messages"]})
+
+    assert response.json()["usage"]["input_tokens"] == len(case.prompt), response.text
+    usage = message.json()["usage"]
+    assert usage["input_tokens"] + usage["cache_read_input_tokens"] == len(case.prompt), message.text
+    assert counted.json()["input_tokens"] == len(case.prompt)
+
+
+BROKEN = "data:image/png;base64,eA=="
+
+
+def test_errors_name_an_image_as_the_client_sent_it(api: ApiServer) -> None:
+    content = [{"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": BROKEN, "detail": "low"}]
+    answer = api.post(
+        "/v1/responses", {"model": MODEL, "instructions": "b", "input": [{"role": "user", "content": content}]}
+    )
+    assert answer.json()["error"]["param"] == "input[0].content[1].image_url.url"
+
+    block = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "eA=="}}
+    body = {"model": MODEL, "system": "b", "max_tokens": 1, "messages": [{"role": "user", "content": [block]}]}
+    answer = api.post("/v1/messages", body)
+    assert answer.status_code == 400
+    assert "image" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("part", "param"),
+    [
+        ({"type": "input_image"}, "input[0].content[0].image_url"),
+        ({"type": "input_image", "file_id": "file-1"}, "input[0].content[0].image_url"),
+        ({"type": "input_image", "image_url": "file:///etc/passwd"}, "input[0].content[0].image_url"),
+        ({"type": "input_image", "image_url": BROKEN, "detail": "most"}, "input[0].content[0].detail"),
+    ],
+)
+def test_invalid_images_of_responses(api: ApiServer, part: dict[str, Any], param: str) -> None:
+    answer = api.post("/v1/responses", {"model": MODEL, "input": [{"role": "user", "content": [part]}]})
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)

@@ -43,7 +43,21 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (blocks({"type": "text", "text": "a"}, {"type": "text", "text": 5}), "field: 'messages[0].content[1].text'"),
     (blocks({"type": "text", "text": "a", "input": {}}), "'messages[0].content[0].input' is no field"),
     (blocks({"type": "text", "text": "a", "citations": [{}]}), "'messages[0].content[0].citations' is not supported"),
-    (blocks({"type": "image", "source": {"type": "url", "url": "x"}}), "'messages[0].content[0]' is an image"),
+    (blocks({"type": "image", "source": {"type": "url", "url": "x"}}), "'messages[0].content[0].source.url' must be"),
+    (blocks({"type": "image", "source": {"type": "file", "file_id": "x"}}), "'messages[0].content[0].source.file_id'"),
+    (blocks({"type": "image", "source": {"type": "text", "data": "x"}}), "field: 'messages[0].content[0].source.type'"),
+    (
+        blocks({"type": "image", "source": {"type": "base64", "media_type": "image/png"}}),
+        "'messages[0].content[0].source.data'",
+    ),
+    (
+        blocks({"type": "image", "source": {"type": "base64", "media_type": "text/plain", "data": "eA=="}}),
+        "'messages[0].content[0].source.media_type' must be",
+    ),
+    (
+        {"system": "Hi", **blocks({"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}})},
+        "This model accepts text only, and 'messages[0].content[0]' is an image",
+    ),
     (blocks({"type": "redacted_thinking", "data": "x"}, role="assistant"), "'messages[0].content[0]' is encrypted"),
     (
         blocks({"type": "server_tool_use", "id": "a", "name": "b", "input": {}}),

@@ -30,7 +30,7 @@ def deep(levels: int) -> str:
         ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "input[0].content[0].text"),
         (
             {"instructions": "x", "input": [USER, {"role": "user", "content": [{"type": "input_image"}]}]},
-            "input[1].content[0].type",
+            "input[1].content[0].image_url",
         ),
         (
             {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from crossette.api.anthropic import fields
+from crossette.api.schema.messages import IMAGE, ImageUrl, Part, PlacedPart
 from crossette.api.schema.table import Refused, Table, Unused, refuse_unsupported
-from crossette.errors import InvalidRequest, Unsupported, missing
+from crossette.errors import InvalidRequest, Unsupported, invalid_value, missing
 
 _ANYWHERE = ("type", "cache_control")
 
@@ -17,13 +18,14 @@ _DOCUMENT = (("source",), ("title", "context", "citations"))
 _FIELDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "text": (("text",), ("citations",)),
     "document": _DOCUMENT,
+    "image": (("source",), ()),
     "tool_use": (("id", "name", "input"), ("caller", "toolset_name")),
     "tool_result": (("tool_use_id",), ("content", "is_error", "toolset_name")),
     "thinking": (("thinking",), ("signature",)),
 }
 """The fields that a block of each type must and may have."""
 _UNREADABLE = {
-    "image": "is an image, and models get text. Leave it out, or describe it in a text block.",
+    "image": "is an image, and results of tools are text. Leave it out, or send it in a block of the message.",
     "redacted_thinking": "is encrypted by the server that made it, so that no model here can read it. Leave it out.",
     "tool_reference": "is found by tool search, which this server does not have. Send all tools as 'tools'.",
 }
@@ -53,9 +55,24 @@ class Source(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     media_type: str | None = None
     data: str | None = None
     content: str | list[SystemText] | None = None
+    url: str | None = None
     # refused
-    url: Refused = None
     file_id: Refused = None
+
+    def image_of(self, path: str) -> ImageUrl:
+        """The image of an `image` block. `path` is its position in errors: `messages[2].content[0].source.`"""
+        refuse_unsupported(self, self.table, path)
+        if self.type == "url":
+            found = ImageUrl(url=self.url)
+            found.check(f"{path}url", path)
+            return found
+        if self.type != "base64":
+            raise invalid_value(f"{path}type", ("base64", "url"), repr(self.type[:64]))
+        if self.data is None or self.media_type is None:
+            raise missing(f"{path}data" if self.data is None else f"{path}media_type")
+        if not self.media_type.startswith("image/"):
+            raise InvalidRequest(f"'{path}media_type' must be that of an image.", param=f"{path}media_type")
+        return ImageUrl(url=f"data:{self.media_type};base64,{self.data}")
 
     def text_of(self, path: str) -> str:
         """The text of a document. `path` is its position in errors: `messages[2].content[0].source.`"""
@@ -63,6 +80,11 @@ class Source(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             if self.content is None:
                 raise missing(f"{path}content")
             return text_of(self.content, f"{path}content")
+        if self.url is not None:
+            raise Unsupported(
+                f"'{path}url' is the address of a file, which this server does not open. Send its text.",
+                param=f"{path}url",
+            )
         if self.type != "text" or self.media_type not in (None, "text/plain"):
             refuse_unsupported(self, self.table, path)
             kind = self.type if self.type != "text" else self.media_type
@@ -139,6 +161,12 @@ class Block(ResultBlock, kw_only=True, forbid_unknown_fields=True):
     # refused
     caller: Refused = None
     toolset_name: Refused = None
+
+    def part(self, path: str) -> Part:
+        """A text, document or image, as a part of a chat message."""
+        if self.type == "image" and self.source is not None:
+            return PlacedPart(type=IMAGE, image_url=self.source.image_of(f"{path}source."), path=path)
+        return Part(type="text", text=self.text_of(path))
 
     def result(self, path: str) -> str:
         """The text of a `tool_result` block."""

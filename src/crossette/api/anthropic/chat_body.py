@@ -23,6 +23,7 @@ _NAMES = tuple(
         (r"^continue_final_message$", "a last message of role assistant"),
         (r"^stop\b", "stop_sequences"),
         (r"^user$", "metadata.user_id"),
+        (r"^(messages\[.*)\.image_url(\.url)?$", r"\1.source"),
     )
 )
 """Paths in a body for chat, and what they are called here. All others have the same name."""

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 
 from crossette.api.anthropic.blocks import Block, text_of
 from crossette.api.anthropic.request import CountTokensRequest, Turn
-from crossette.api.schema.messages import MAX_DEPTH, FunctionCall, Message, ToolCall
+from crossette.api.schema.messages import IMAGE, MAX_DEPTH, FunctionCall, Message, Part, ToolCall
 from crossette.errors import InvalidRequest
 from crossette.text.template.messages import Arguments
 
 _ROLES = {
     "document": ("user",),
+    "image": ("user",),
     "tool_result": ("user",),
     "tool_use": ("assistant",),
     "thinking": ("assistant",),
@@ -67,17 +68,24 @@ def _of_turn(turn: Turn, path: str, *, keeps_thinking: bool) -> Iterator[Message
     if turn.role == "assistant":
         yield _assistant(blocks, keeps_thinking=keeps_thinking)
         return
-    texts: list[str] = []
+    parts: list[Part] = []
     for at, block in blocks:
         if block.type != "tool_result":
-            texts.append(block.text_of(at))
+            parts.append(block.part(at))
             continue
-        if texts:
-            yield Message(role=turn.role, content=_lines(texts))
-            texts = []
+        if parts:
+            yield Message(role=turn.role, content=_content(parts))
+            parts = []
         yield Message(role="tool", content=block.result(at), tool_call_id=block.tool_use_id)
-    if texts or not blocks:
-        yield Message(role=turn.role, content=_lines(texts))
+    if parts or not blocks:
+        yield Message(role=turn.role, content=_content(parts))
+
+
+def _content(parts: Sequence[Part]) -> str | list[Part]:
+    """The content of a message: its texts as one, unless it has images."""
+    if any(part.type == IMAGE for part in parts):
+        return list(parts)
+    return _lines([part.text or "" for part in parts])
 
 
 def _assistant(blocks: Sequence[tuple[str, Block]], *, keeps_thinking: bool) -> Message:
@@ -104,12 +112,18 @@ def _joined(last: Message, message: Message) -> bool:
     """Join a message to the last one, if both are of one role; false if they are not."""
     if last.role != message.role or last.role not in ("user", "assistant"):
         return False
-    last.content = _lines([text for text in (last.content, message.content) if isinstance(text, str)])
+    last.content = _content([part for one in (last, message) for part in _parts(one)])
     last.tool_calls = [*(last.tool_calls or ()), *(message.tool_calls or ())] or None
     last.reasoning_content = (
         _lines([text for text in (last.reasoning_content, message.reasoning_content) if text]) or None
     )
     return True
+
+
+def _parts(message: Message) -> list[Part]:
+    if isinstance(message.content, list):
+        return message.content
+    return [Part(type="text", text=message.content)] if message.content else []
 
 
 def _lines(texts: Sequence[str]) -> str:

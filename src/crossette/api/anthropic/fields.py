@@ -105,7 +105,7 @@ SYSTEM_TEXT = Table(
 )
 
 _DOCUMENT = {
-    "source": Field("For `document`: a text."),
+    "source": Field("For `document`: a text. For `image`: the image."),
     "title": Field("For `document`: a line before its text."),
     "context": Field("For `document`: a line before its text, after the title."),
     "citations": refused("Citations of documents: answers have none.", [], {"enabled": False}),
@@ -114,8 +114,8 @@ _DOCUMENT = {
 BLOCK = Table(
     {
         "type": Field(
-            "`text`, `document`, `tool_use`, `tool_result` or `thinking`. `image` is refused, as models get text, and "
-            "`redacted_thinking`, as it is encrypted. Texts are joined with line breaks.",
+            "`text`, `image`, `document`, `tool_use`, `tool_result` or `thinking`. `redacted_thinking` is refused, as "
+            "it is encrypted. Texts are joined with line breaks, unless a message has images.",
             default=REQUIRED,
         ),
         "text": Field("For `text`: the text."),
@@ -140,7 +140,7 @@ BLOCK = Table(
 
 RESULT_BLOCK = Table(
     {
-        "type": Field("`text` or `document`. `image` is refused: models get text.", default=REQUIRED),
+        "type": Field("`text` or `document`. `image` is refused: results of tools are text.", default=REQUIRED),
         "text": Field("For `text`: the text."),
         **_DOCUMENT,
         "tool_name": refused("For `tool_reference`: a tool found by tool search. Send all `tools`."),
@@ -150,11 +150,13 @@ RESULT_BLOCK = Table(
 
 SOURCE = Table(
     {
-        "type": Field("`text`, or `content` for text blocks.", default=REQUIRED),
-        "media_type": Field("For `text`: `text/plain`."),
-        "data": Field("For `text`: the text."),
+        "type": Field(
+            "Of a document `text`, or `content` for text blocks; of an image `base64` or `url`.", default=REQUIRED
+        ),
+        "media_type": Field("For `text`: `text/plain`. For `base64`: `image/png`, `image/jpeg` and the like."),
+        "data": Field("For `text`: the text. For `base64`: the image."),
         "content": Field("For `content`: a text, or text blocks."),
-        "url": refused("The address of a file, which this server does not open. Send its text."),
+        "url": Field("For `url`: the address of an image, which is fetched if `--image-host` allows its host."),
         "file_id": refused("A file that is stored elsewhere. Send its text."),
     }
 )

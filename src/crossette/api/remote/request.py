@@ -29,7 +29,7 @@ from crossette.errors import Unsupported
 from crossette.remote.model import RemoteModel
 
 _UNUSED = frozenset(
-    ("id", "annotations", "reasoning_details", "parsed", "cache_control", "prompt_cache_breakpoint"),
+    ("id", "annotations", "reasoning_details", "parsed", "cache_control", "prompt_cache_breakpoint", "path"),
 )
 """Keys of messages and tools that have no effect: strict servers reject them."""
 

@@ -96,7 +96,7 @@ RESPONSES = Table(
         "context_management": refused("Summaries of long conversations. Send `truncation`.", []),
         "prompt": refused("A prompt template that OpenAI stores. Send its text."),
         "moderation": refused("Moderate the answer: there is no moderation model."),
-        "image": refused("Options of images: models get text."),
+        "image": refused("Options of images."),
         "access_programs": refused("Programs of OpenAI's accounts: there are none."),
         **{name: elsewhere("/chat/completions") for name in ("n", "functions", "function_call", "verbosity")},
     }

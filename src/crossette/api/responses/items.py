@@ -7,11 +7,12 @@ import binascii
 from collections.abc import Sequence
 
 from crossette.api.responses.schema import Item
-from crossette.api.schema.messages import FunctionCall, Message, Part, ToolCall
+from crossette.api.schema.messages import IMAGE, FunctionCall, Message, Part, PlacedPart, ToolCall
 from crossette.errors import InvalidRequest, Unsupported, invalid_value, missing
 
 _ROLES = ("system", "developer", "user", "assistant")
 _TYPES = ("message", "function_call", "function_call_output", "reasoning")
+_IMAGE = "input_image"
 _MARK = "crossette:"
 """The start of `encrypted_content` once it is decoded: that of another service is different."""
 
@@ -62,6 +63,9 @@ class _Messages:
         role = _given(item.role, f"{path}role")
         if role not in _ROLES:
             raise invalid_value(f"{path}role", _ROLES, repr(role))
+        if role == "user" and isinstance(item.content, list) and any(part.type == _IMAGE for part in item.content):
+            self.messages.append(Message(role="user", content=_parts_of(item.content, f"{path}content")))
+            return
         text = _text(item.content, f"{path}content")
         if role == "assistant":
             assistant = self._assistant()
@@ -106,6 +110,24 @@ def _given(value: str | None, path: str) -> str:
     if value is None:
         raise missing(path)
     return value
+
+
+def _parts_of(parts: Sequence[Part], path: str) -> list[Part]:
+    """The parts of a message with images, as those of a chat."""
+    return [
+        _image(part, f"{path}[{i}].")
+        if part.type == _IMAGE
+        else Part(type="text", text=part.text_or_refusal(f"{path}[{i}]."))
+        for i, part in enumerate(parts)
+    ]
+
+
+def _image(part: Part, path: str) -> Part:
+    """Raises InvalidRequest for an image without a URL: files are not stored for models."""
+    if part.image is None:
+        raise missing(f"{path}image_url")
+    part.image.check(f"{path}image_url", f"{path}detail")
+    return PlacedPart(type=IMAGE, image_url=part.image, path=path)
 
 
 def _text(content: str | list[Part] | None, path: str) -> str:

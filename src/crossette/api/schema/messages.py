@@ -33,20 +33,20 @@ class ImageUrl(msgspec.Struct, kw_only=True):
     url: str | None = None
     detail: str | None = None
 
-    def check(self, path: str) -> None:
+    def check(self, url: str, detail: str) -> None:
         """Raise InvalidRequest unless this is the URL of an image: no file is ever read.
 
-        `path` is its position in errors: `messages[2].content[0].image_url.`
+        `url` and `detail` are the paths of both in errors: `messages[2].content[0].image_url.url`
         """
         if self.url is None:
-            raise missing(f"{path}url")
+            raise missing(url)
         if not is_data_url(self.url) and not self.url.lower().startswith(("http://", "https://")):
             raise InvalidRequest(
-                f"'{path}url' must be a data URL of an image, such as data:image/png;base64,iVBORw0…, or an HTTP URL.",
-                param=f"{path}url",
+                f"'{url}' must be a data URL of an image, such as data:image/png;base64,iVBORw0…, or an HTTP URL.",
+                param=url,
             )
         if self.detail not in (None, *_DETAILS):
-            raise invalid_value(f"{path}detail", _DETAILS, repr(self.detail))
+            raise invalid_value(detail, _DETAILS, repr(self.detail))
 
 
 def is_data_url(url: str) -> bool:
@@ -61,6 +61,7 @@ class Part(msgspec.Struct, kw_only=True):
     text: str | None = None
     refusal: str | None = None
     image_url: ImageUrl | str | None = None
+    detail: str | None = None
     # refused
     video_url: Refused = None
     audio_url: Refused = None
@@ -70,10 +71,16 @@ class Part(msgspec.Struct, kw_only=True):
     cache_control: Unused = None
     prompt_cache_breakpoint: Unused = None
 
+    def at(self, path: str) -> str:
+        """Its position in errors, if it is at `path` of a chat: `messages[2].content[0].`"""
+        return path
+
     @property
     def image(self) -> ImageUrl | None:
         """The image of the part, which may have been sent as its URL alone."""
-        return ImageUrl(url=self.image_url) if isinstance(self.image_url, str) else self.image_url
+        if isinstance(self.image_url, str):
+            return ImageUrl(url=self.image_url, detail=self.detail)
+        return self.image_url
 
     def for_template(self, path: str) -> dict[str, Any]:
         """The part in the format of chat templates, for a model that sees. `path` is its position in errors."""
@@ -82,7 +89,7 @@ class Part(msgspec.Struct, kw_only=True):
         refuse_unsupported(self, self.table, path)
         if self.image is None:
             raise missing(f"{path}image_url")
-        self.image.check(f"{path}image_url.")
+        self.image.check(f"{path}image_url.url", f"{path}image_url.detail")
         return {"type": "image"}
 
     def text_or_refusal(self, path: str, accepted: Collection[str] = (*_TEXTS, "refusal")) -> str:
@@ -90,6 +97,10 @@ class Part(msgspec.Struct, kw_only=True):
 
         `accepted` are the types of parts that the model accepts.
         """
+        path = self.at(path)
+        if self.type == IMAGE and IMAGE not in accepted:
+            at = path.removesuffix(".")
+            raise Unsupported(f"This model accepts text only, and '{at}' is an image. Send text.", param=f"{path}type")
         if self.type not in accepted:
             only, types = ("text and images", "'text' or 'image_url'") if IMAGE in accepted else ("text", "'text'")
             raise Unsupported(
@@ -105,6 +116,15 @@ class Part(msgspec.Struct, kw_only=True):
         if text is None:
             raise missing(path + name)
         return text
+
+
+class PlacedPart(Part, kw_only=True):
+    """A part that was made from a request of another endpoint, and its position there."""
+
+    path: str
+
+    def at(self, path: str) -> str:
+        return self.path
 
 
 class FunctionCall(msgspec.Struct, kw_only=True):
@@ -267,7 +287,7 @@ def images_of(messages: Sequence[Message]) -> Iterator[tuple[str, ImageUrl]]:
     for index, message in enumerate(messages):
         for i, part in enumerate(message.content if isinstance(message.content, list) else ()):
             if part.type == IMAGE and part.image is not None:
-                yield f"messages[{index}].content[{i}].image_url", part.image
+                yield f"{part.at(f'messages[{index}].content[{i}].')}image_url", part.image
 
 
 def _link_results(messages: list[dict[str, Any]]) -> None:

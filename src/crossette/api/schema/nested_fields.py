@@ -141,6 +141,7 @@ PART = Table(
         "text": Field("The text."),
         "refusal": Field("The reason why the assistant did not answer."),
         "image_url": Field("For `image_url`: an object with its `url`, or the URL alone."),
+        "detail": Field("For `image_url` that is the URL alone: what `image_url.detail` is."),
         "video_url": refused("A video: models get text."),
         "audio_url": refused("Audio: models get text."),
         "input_audio": refused("Audio: models get text."),
