@@ -142,7 +142,8 @@ class Program:
         base_url = self.base_url.replace(ASKED["root"], ASKED["real_root"])
         client = anthropic.Anthropic(base_url=base_url, api_key="none")
         sent = {"model": ASKED["real_model"], "messages": messages(ASKED["question"]), "system": "Be brief."}
-        with client.messages.stream(max_tokens=30, **sent) as stream:
+        greedy = {"temperature": 0}  # this SDK has no argument for it
+        with client.messages.stream(max_tokens=30, extra_body=greedy, **sent) as stream:
             message = stream.get_final_message()
         counted = client.messages.count_tokens(**sent).input_tokens
         usage = message.usage

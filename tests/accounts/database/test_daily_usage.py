@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from crossette.accounts.database import ledger_writer as module
 from crossette.accounts.database.daily_usage import usage_rows, used_tokens
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.keys import Keys
 from crossette.accounts.database.rows import delete_rows, insert_rows, row_of
-from crossette.accounts.database.tables import days, requests
+from crossette.accounts.database.tables import batches, days, file_parts, files, requests, responses
 from crossette.accounts.ledger import GROUPS, Entry, UsageQuery, UsageRow, parse_query
 from crossette.accounts.prices import Price
 from crossette.errors import InvalidRequest
@@ -173,6 +173,15 @@ def test_days_have_one_format_whatever_the_datestyle_of_postgres(postgres: Any) 
             owner.execute("ALTER ROLE crossette RESET datestyle")
 
 
+def go_back(connection: Connection, version: str) -> None:
+    """Remove what versions after 2 have, and set the version."""
+    for table in (responses, file_parts, files, batches):
+        table.drop(connection)
+    for column in ("is_served", "batch_id"):
+        connection.exec_driver_sql(f"ALTER TABLE requests DROP COLUMN {column}")
+    connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{version}'")
+
+
 def test_rows_of_an_earlier_version_are_aggregated(database: Database) -> None:
     entries = [make_entry(10, 5, cached=4), make_entry(1, 2, status=499), make_entry(model="other", status=401)]
     with database.write() as connection:
@@ -181,8 +190,7 @@ def test_rows_of_an_earlier_version_are_aggregated(database: Database) -> None:
         insert_rows(connection, [row_of(make_entry(time=NOW + timedelta(days=1)), {})])
         expected = usage_rows(connection, UsageQuery(GROUPS, since=NOW))
         days.drop(connection)
-        connection.exec_driver_sql("ALTER TABLE requests DROP COLUMN is_served")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '1'")
+        go_back(connection, "1")
 
     database.migrate()
 
@@ -228,8 +236,7 @@ def test_names_of_an_earlier_version_without_tokens_are_merged(database: Databas
         insert_rows(connection, [row_of(entry, {}) for entry in entries])
         assert connection.scalar(select(func.count()).select_from(days)) == 13
         before = usage_rows(connection, UsageQuery(("key", "day")))
-        connection.exec_driver_sql("ALTER TABLE requests DROP COLUMN is_served")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '2'")
+        go_back(connection, "2")
 
     database.migrate()
 
