@@ -149,6 +149,22 @@ def events_of(stream: httpx.Response) -> Iterator[dict[str, object]]:
             yield json.loads(line.removeprefix("data: "))
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_that_waits_for_a_load_gets_an_error_at_the_drain_timeout(
+    loads: Loads, prefix: str, stream: bool
+) -> None:
+    gate = loads.hold("a")
+    with serving(pool=pool_of(loads), drain_timeout=0.05) as api, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(ask, api, prefix, "a", stream=stream)
+        until(lambda: bool(loads.began))
+        api.server.should_exit = True
+        answer = waiting.result()
+        gate.set()
+
+    assert answer.status_code == 503, answer.text
+    assert answer.json()["error"]["code"] == DIALECTS[prefix].errors["overloaded"][1]
+
+
 def test_a_load_reports_its_progress(
     api: ApiServer, prefix: str, loads: Loads, monkeypatch: pytest.MonkeyPatch
 ) -> None:

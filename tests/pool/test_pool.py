@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crossette.errors import ModelError, ModelLoading, ModelUnavailable
+from crossette.errors import ModelError, ModelLoading, ModelUnavailable, ShuttingDown
 from crossette.pool.model import ModelState
 from crossette.pool.pool import RETRY_S, ModelPool
 from support.model_loads import GIB, LIMIT_S, Loads
@@ -280,7 +280,8 @@ def test_load_and_unload_on_request() -> None:
 
 
 @pytest.mark.parametrize("awaited", ["acquire", "load"])
-def test_a_pool_that_is_closed_during_a_load_frees_the_model(awaited: str) -> None:
+def test_a_pool_that_is_closed_during_a_load_fails_its_requests_and_frees_the_model(awaited: str) -> None:
+    """The load cannot be cancelled, so the requests do not wait for it: they still get an answer at the shutdown."""
     loads = Loads()
     pool = pool_of(loads, "a")
 
@@ -290,8 +291,10 @@ def test_a_pool_that_is_closed_during_a_load_frees_the_model(awaited: str) -> No
         waiting = asyncio.ensure_future(begin("a"))
         await until(lambda: bool(loads.began))
         pool.close()
+        with pytest.raises(ShuttingDown):
+            await waiting
+        assert (loads.closed, pool.models["a"].num_users) == ([], 0)
         gate.set()
-        await waiting
-        assert loads.closed == ["a"]
+        await until(lambda: loads.closed == ["a"])
 
     run(main())

@@ -93,7 +93,7 @@ class ModelPool:
         """One load at a time in this process: each takes all cores, and memory is counted before it is taken."""
         self._changed = asyncio.Event()
         """A model became idle or was unloaded."""
-        self._is_closed = False
+        self._closed = asyncio.Event()
 
     @classmethod
     def of(cls, engines: Mapping[str, AnyEngine]) -> ModelPool:
@@ -138,8 +138,8 @@ class ModelPool:
         lease = Lease(model, self._note_release)
         try:
             while model.engine is None:
-                await asyncio.shield(self._begin_load(model))
-                if model.error:
+                await self._ended(self._begin_load(model))
+                if model.error or self._closed.is_set():
                     raise self._failure(model)
         finally:
             lease.release()
@@ -160,7 +160,7 @@ class ModelPool:
 
     def close(self) -> None:
         """Fail all running requests and free all models. Returns once the engines have stopped."""
-        self._is_closed = True
+        self._closed.set()
         for model in self.models.values():
             model.source.cancel()
         for engine in list(self.engines.values()):
@@ -177,11 +177,21 @@ class ModelPool:
             raise self._still_loading(model, expected)
         try:
             async with asyncio.timeout(self._max_wait_s):
-                await asyncio.shield(loading)
+                await self._ended(loading)
         except TimeoutError:
             raise self._still_loading(model, self._expected_s(model)) from None
         if model.engine is None:
             raise self._failure(model)
+
+    async def _ended(self, loading: asyncio.Task[None]) -> None:
+        """Wait until a load has ended, or the pool is closed: a load in a thread cannot be cancelled."""
+        closed = asyncio.create_task(self._closed.wait())
+        try:
+            await asyncio.wait({loading, closed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closed.cancel()
+        if loading.done():
+            loading.result()
 
     def _expected_s(self, model: PooledModel) -> float:
         """How long the load still takes, by the last one; 0 if there was none."""
@@ -199,7 +209,7 @@ class ModelPool:
         )
 
     def _failure(self, model: PooledModel) -> ModelUnavailable | ShuttingDown:
-        if self._is_closed:
+        if self._closed.is_set():
             return ShuttingDown("The server is shutting down. Retry in a moment.")
         wait_s = max(1.0, model.failed_at + RETRY_S - self._clock())
         return ModelUnavailable(f"The model '{model.name}' cannot be loaded: {model.error}", retry_after=wait_s)
@@ -236,7 +246,7 @@ class ModelPool:
         else:
             self._note_loaded(model, engine, begun)
             log.info("Loaded %s in %.1f s", model.name, model.load_s)
-            if self._is_closed:
+            if self._closed.is_set():
                 engine.close()
 
     def _note_loaded(self, model: PooledModel, engine: AnyEngine, begun: float) -> None:
@@ -310,7 +320,7 @@ class ModelPool:
             loop.call_later(model.source.idle_unload_s, self._unload_if_idle, model, model.last_used)
 
     def _unload_if_idle(self, model: PooledModel, last_used: float) -> None:
-        if model.is_idle and model.last_used == last_used and not self._is_closed:
+        if model.is_idle and model.last_used == last_used and not self._closed.is_set():
             self._begin_unload(model)
 
 
