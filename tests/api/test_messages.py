@@ -339,7 +339,7 @@ def test_too_deeply_nested_arguments_are_rejected(api: ApiServer, prefix: str, a
         ([user([{"type": "input_text"}])], "messages[0].content[0].text", "required"),
         ([user([{"text": "a"}])], "messages[0].content[0].type", "required"),
         ([user([{"type": "text", "text": 1}])], "messages[0].content[0].text", "string"),
-        ([user([{"type": "image_url", "image_url": {"url": "x"}}])], "messages[0].content[0].type", "image_url"),
+        ([user([{"type": "image_url", "image_url": {"url": "x"}}])], "messages[0].content[0].type", "is an image"),
         ([{"role": "tool", "tool_call_id": "c", "content": None}], "messages[0].content", "content"),
         ([user([{"type": "refusal"}])], "messages[0].content[0].refusal", "required"),
         *(

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
 
 from crossette.engines.grammar.compiler import GrammarCompiler, Matcher
@@ -206,8 +206,17 @@ def test_an_address_may_have_a_pattern_and_lengths(keywords: dict[str, Any]) -> 
 # --- keywords ---
 
 
+@pytest.mark.parametrize("schema", [{}, {"type": ["array", "string"]}])
+def test_contains_without_room_for_an_item_excludes_arrays_only(schema: Schema) -> None:
+    answer_format = output_format.json_schema({**schema, "contains": True, "maxItems": 0}, "p")
+
+    assert allows(answer_format, '"a"')
+    assert not allows(answer_format, "[]")
+
+
 @settings(deadline=None, max_examples=150, suppress_health_check=OFTEN_REJECTED)
 @given(schemas_of_pairs(), st.integers(0, 10**6))
+@example({"oneOf": [{"additionalItems": True}, {"contains": True, "maxItems": 0}]}, 0)
 def test_two_keywords_are_enforced_or_rejected(schema: Schema, seed: int) -> None:
     answer_format = format_of(schema)
 

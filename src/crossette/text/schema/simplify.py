@@ -111,7 +111,11 @@ def _contains(part: Part, schema: dict[str, Any], context: Context) -> list[Sche
         return []
     del schema["contains"]
     inner = part.at("contains")
-    cases = [{"prefixItems": [*[True] * index, inner], "minItems": index + 1} for index in range(num_positions)]
+    cases: list[Schema] = [
+        {"prefixItems": [*[True] * index, inner], "minItems": index + 1} for index in range(num_positions)
+    ]
+    if not cases:  # no array has such an item, and all other values match
+        cases = [{"type": ["null", "boolean", "number", "string", "object"]}]
     return [_derived(inner, any_of(cases), "contains")]
 
 
