@@ -8,13 +8,11 @@ from starlette.requests import Request
 
 from crossette.api.dialect import Dialect
 from crossette.api.endpoint import BodyT, Call
+from crossette.api.engine_lease import with_engine
 from crossette.api.exchange import Exchange
 from crossette.api.guards.sizes import check_sizes
-from crossette.api.http import cancel_on_disconnect
 from crossette.api.services import Services
 from crossette.engine import Engine
-from crossette.errors import Unsupported
-from crossette.remote.model import RemoteModel
 
 
 async def count_tokens(
@@ -29,30 +27,12 @@ async def count_tokens(
     Loads the model if necessary. Raises what an answer to the request would before it is generated, and Unsupported for
     a model of another server.
     """
-    exchange = Exchange.of(request.scope)
+    Exchange.of(request.scope).body = body
     body.check(dialect)
     check_sizes(body, services.settings)
-    model = services.models.only(exchange.caller.models).find(body.model)
-    exchange.body, exchange.model = body, model.name
-    if isinstance(model, RemoteModel):
-        raise Unsupported(
-            f"'{body.model}' is run by another server, which counts the tokens of a prompt when it answers it: see "
-            "the usage of an answer.",
-            param="model",
-        )
-    return await cancel_on_disconnect(request.receive, _count(body, prepare, services, dialect, model.name))
 
+    async def count(engine: Engine) -> int:
+        call = await services.images.placed(await prepare(body, engine, dialect), body, engine)
+        return sum(map(len, call.prompts))
 
-async def _count(
-    body: BodyT,
-    prepare: Callable[[BodyT, Engine, Dialect], Awaitable[Call]],
-    services: Services,
-    dialect: Dialect,
-    model: str,
-) -> int:
-    lease = await services.models.pool.acquire(model)
-    try:
-        call = await services.images.placed(await prepare(body, lease.engine, dialect), body, lease.engine)
-    finally:
-        lease.release()
-    return sum(map(len, call.prompts))
+    return await with_engine(request, services, dialect, body.model, count)

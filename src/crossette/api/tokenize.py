@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,9 +11,9 @@ from crossette.api import chat
 from crossette.api.chat_prompt import ChatOptions, chat_text
 from crossette.api.dialect import Dialect
 from crossette.api.endpoint import encode_off_loop
-from crossette.api.exchange import Exchange
+from crossette.api.engine_lease import with_engine
 from crossette.api.guards.sizes import check_sizes
-from crossette.api.http import cancel_on_disconnect, json_response
+from crossette.api.http import json_response
 from crossette.api.request_body import read_json
 from crossette.api.schema.common import check_token_ids
 from crossette.api.schema.tokenize import (
@@ -29,29 +27,30 @@ from crossette.api.schema.tokenize import (
 )
 from crossette.api.services import Services
 from crossette.engine import Engine
-from crossette.errors import Unsupported
 from crossette.generation.prompt import decode_tokens, encode_text
-from crossette.remote.model import RemoteModel
 
 
 async def tokenize(request: Request, services: Services, dialect: Dialect) -> Response:
     """The tokens of a text, as /completions has them, or of a conversation, as /chat/completions has them."""
     sent = await read_json(request, TokenizeRequest, services.settings)
     sent.check()
-    return await _answered(request, sent.model, services, partial(_tokens, sent, services, dialect))
+    answer = await with_engine(request, services, dialect, sent.model, partial(_tokens, sent, services, dialect))
+    return json_response(answer)
 
 
 async def detokenize(request: Request, services: Services, dialect: Dialect) -> Response:
     """The text of tokens, control tokens included."""
     sent = await read_json(request, DetokenizeRequest, services.settings)
-    return await _answered(request, sent.model, services, partial(_text, sent))
+    answer = await with_engine(request, services, dialect, sent.model, partial(_text, sent))
+    return json_response(answer)
 
 
 async def apply_template(request: Request, services: Services, dialect: Dialect) -> Response:
     """The text of a conversation, as the model's template renders it."""
     sent = await read_json(request, ApplyTemplateRequest, services.settings)
     sent.check()
-    return await _answered(request, sent.model, services, partial(_rendered, sent, services, dialect))
+    answer = await with_engine(request, services, dialect, sent.model, partial(_rendered, sent, services, dialect))
+    return json_response(answer)
 
 
 async def _tokens(sent: TokenizeRequest, services: Services, dialect: Dialect, engine: Engine) -> Tokens:
@@ -95,29 +94,3 @@ async def _rendered(
     body = sent.chat(sent.messages, engine.info.name, dialect)
     check_sizes(body, services.settings)
     return AppliedTemplate(chat_text(body, engine, ChatOptions.of(body, engine, dialect)))
-
-
-async def _answered(
-    request: Request, name: str | None, services: Services, answer: Callable[[Engine], Awaitable[Any]]
-) -> Response:
-    """The answer for the engine of a model, once it is loaded.
-
-    Raises Unsupported for a model that another server runs.
-    """
-    exchange = Exchange.of(request.scope)
-    models = services.models.only(exchange.caller.models)
-    model = models.find(name if name is not None else next(iter(models.names()), ""))
-    exchange.model = model.name
-    if isinstance(model, RemoteModel):
-        raise Unsupported(
-            f"The model '{model.name}' is run by another server, so its tokenizer is not known here.", param="model"
-        )
-
-    async def leased() -> Any:
-        lease = await services.models.pool.acquire(model.name)
-        try:
-            return await answer(lease.engine)
-        finally:
-            lease.release()
-
-    return json_response(await cancel_on_disconnect(request.receive, leased()))
