@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from crossette.accounts.responses import MemoryResponses
 from crossette.api.image_fetch import ImageFetcher
 from crossette.api.images import decoded, expanded
+from crossette.api.responses.service import ResponsesService
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.errors import InvalidRequest
@@ -223,6 +226,20 @@ def test_other_apis_have_the_same_prompt(api: ApiServer, prefix: str, case: Case
     usage = message.json()["usage"]
     assert usage["input_tokens"] + usage["cache_read_input_tokens"] == len(case.prompt), message.text
     assert counted.json()["input_tokens"] == len(case.prompt)
+
+
+def test_a_response_that_is_continued_still_has_its_image(engine: OpenVINOEngine) -> None:
+    service = ResponsesService(store=MemoryResponses(timedelta(hours=1)))
+    with serving(engine, responses=service) as server:
+        first = server.post("/v1/responses", {"model": MODEL, "max_output_tokens": 2, **of_responses(WIDE)}).json()
+        given = {"model": MODEL, "max_output_tokens": 2, "input": "And now?"}
+        more = server.post("/v1/responses", {**given, "previous_response_id": first["id"]}).json()
+        items = server.get(f"/v1/responses/{first['id']}/input_items").json()["data"]
+
+    assert more["usage"]["input_tokens"] > len(WIDE.prompt)
+    assert more["usage"]["input_tokens_details"]["cached_tokens"] > 0
+    [shown, _] = items[0]["content"]
+    assert (shown["type"], shown["image_url"]) == ("input_image", data_url(WIDE.images[0]))
 
 
 BROKEN = "data:image/png;base64,eA=="

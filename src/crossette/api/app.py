@@ -87,23 +87,17 @@ class App:
         open_routes = routes.open_routes(self.services)
         self.routes = [*open_routes, *routes.closed_routes(self.services)]
         open_paths = frozenset(route.path for route in open_routes)
-        origins = origins or OriginSettings()
         all_observers = (request_log.note, self.metrics.note, *observers)
         patterns = {route.endpoint: route.path for route in self.routes}
         reporter = Reporter(all_observers, ledger, models, dialects, patterns)
         traced_paths = frozenset(endpoints.generating_paths(dialects)) if begins_traces else frozenset[str]()
-        wire_of = partial(endpoints.wire_of, dialects=dialects)
-        # The middleware, innermost first.
+        wire_of = endpoints.wires(dialects)
         app: ASGIApp = Router(self.routes, redirect_slashes=False, default=UnservedPaths(self.routes, dialects))
         self._in_process = partial(InProcess, app, reporter.report, ledger, dialects, wire_of)
         self.batches = self._batch_runner(storage) if storage is not None else None
         add_batch_metrics(self.metrics, self.batches)
         app = middleware.Authentication(app, access or NoAuthentication(), open_paths)
-        app = middleware.Origins(app, origins.cors_origin)
-        app = middleware.Errors(app, dialects, wire_of)  # inside CORS, so that pages can read the error
-        app = with_cors(app, origins.cors_origin)
-        app = middleware.Hosts(app, origins.allowed_host)  # outside CORS: rejected hosts get no CORS headers
-        app = middleware.Errors(app, dialects, wire_of)
+        app = _guarded(app, origins or OriginSettings(), partial(middleware.Errors, dialects=dialects, wire_of=wire_of))
         self._entry = middleware.Exchanges(app, reporter.report, ledger, traced_paths, wire_of)
 
     def start(self) -> None:
@@ -147,3 +141,10 @@ class App:
             raise RuntimeError(f"This server supports HTTP, not {scope['type']}.")
         scope["app"] = self  # makes routes raise for a wrong method instead of responding in plain text
         await self._entry(scope, receive, send)
+
+
+def _guarded(app: ASGIApp, origins: OriginSettings, errors: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
+    """`app` behind the checks of host names and origins, innermost first. `errors` answers for what they raise."""
+    app = errors(middleware.Origins(app, origins.cors_origin))  # inside CORS, so that pages can read the error
+    app = with_cors(app, origins.cors_origin)
+    return errors(middleware.Hosts(app, origins.allowed_host))  # outside CORS: rejected hosts get no CORS headers

@@ -66,14 +66,15 @@ def generating_paths(dialects: Sequence[Dialect]) -> dict[str, tuple[str, str]]:
     return {dialect.prefix + endpoint: (dialect.name, endpoint) for dialect in dialects for endpoint in endpoints}
 
 
-def wire_of(path: str, dialects: Sequence[Dialect]) -> Wire:
-    """The wire format of a path: that of the endpoint, also for the paths under it."""
-    for dialect in dialects:
-        for endpoint in GENERATING.values():
-            own = dialect.prefix + endpoint.path
-            if path == own or path.startswith(own + "/"):
-                return endpoint.wire
-    return CHUNKS
+def wires(dialects: Sequence[Dialect]) -> Callable[[str], Wire]:
+    """A function for the wire format of a path: that of the endpoint, also for the paths under it."""
+    endpoints = [endpoint for endpoint in GENERATING.values() if endpoint.wire is not CHUNKS]
+    named = [(f"{dialect.prefix}{endpoint.path}/", endpoint.wire) for dialect in dialects for endpoint in endpoints]
+
+    def wire_of(path: str) -> Wire:
+        return next((wire for under, wire in named if f"{path}/".startswith(under)), CHUNKS)
+
+    return wire_of
 
 
 def limited(services: Services, dialect: Dialect) -> dict[str, Callable[[Request], Awaitable[Response]]]:
