@@ -44,6 +44,8 @@ class SimulatedRequest:
     output: int
     n: int
     removed: int | None
+    priority: int = 0
+    """Below 0 it is in the background."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         removed = draw(st.none() | st.integers(begins, begins + 60))
         salt = draw(st.integers(0, 2))  # prompts of one salt share a prefix
         prompt = tuple((i * i + salt) % MODULUS for i in range(length))
-        requests.append(SimulatedRequest(begins, prompt, output, draw(st.integers(1, 3)), removed))
+        priority = draw(st.sampled_from([0, -1, -9, 1]))
+        requests.append(SimulatedRequest(begins, prompt, output, draw(st.integers(1, 3)), removed, priority))
     max_step_tokens = max_sequences + draw(st.integers(16, 70))
     return Scenario(num_blocks, max_sequences, max_step_tokens, draw(st.sampled_from([0, 4, 12])), tuple(requests))
 
@@ -161,7 +164,7 @@ def test_every_output_is_as_alone_and_every_step_obeys_the_rules(scenario: Scena
 
 
 def choices_of(simulated: SimulatedRequest, number: int) -> list[Sequence]:
-    request = make_request(simulated.prompt, n=simulated.n, ignore_eos=False)
+    request = make_request(simulated.prompt, n=simulated.n, ignore_eos=False, priority=simulated.priority)
     choices = [
         Sequence(request, i, arrival=number * 10 + i, seed=0, max_output=simulated.output) for i in range(simulated.n)
     ]
@@ -177,14 +180,18 @@ def output_alone(request: SimulatedRequest, index: int) -> list[int]:
 
 
 def check_order(scheduler: Scheduler, before: list[Sequence]) -> None:
-    """Only the youngest sequences are preempted."""
-    arrivals = [sequence.arrival for sequence in scheduler.running]
-    assert arrivals == sorted(arrivals)
-    assert len(arrivals) <= scheduler.max_sequences
-    preempted = [sequence.arrival for sequence in before if sequence not in scheduler.running]
-    # Possibly all: an older sequence that was just admitted may leave too few blocks for forced tokens.
-    youngest_kept = max((sequence.arrival for sequence in before if sequence in scheduler.running), default=-1)
-    assert all(arrival > youngest_kept for arrival in preempted)
+    """Only the last sequences are preempted: those of the lowest priority, the youngest first."""
+    ranks = [rank(sequence) for sequence in scheduler.running]
+    assert ranks == sorted(ranks)
+    assert len(ranks) <= scheduler.max_sequences
+    preempted = [rank(sequence) for sequence in before if sequence not in scheduler.running]
+    # Possibly all: a sequence before them that was just admitted may leave too few blocks for forced tokens.
+    last_kept = max((rank(sequence) for sequence in before if sequence in scheduler.running), default=(-9, -1))
+    assert all(one > last_kept for one in preempted)
+
+
+def rank(sequence: Sequence) -> tuple[int, int]:
+    return -sequence.request.priority, sequence.arrival
 
 
 def check_blocks(scheduler: Scheduler) -> None:
