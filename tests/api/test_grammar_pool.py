@@ -13,6 +13,7 @@ from crossette.errors import InvalidRequest
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import Constraint
 from support.api_server import DIALECTS, LIMIT_S, parrot, say, serving
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -60,10 +61,7 @@ def test_the_faults_of_all_tools_that_the_engine_finds_are_one_error(prefix: str
 
 
 def wait_for(pool: GrammarPool, num_waiting: int) -> None:
-    until = time.monotonic() + LIMIT_S
-    while pool.workers.num_waiting != num_waiting:
-        assert time.monotonic() < until
-        time.sleep(0.005)
+    wait_until(lambda: pool.workers.num_waiting == num_waiting)
 
 
 def test_time_in_the_queue_does_not_count_against_the_timeout(prefix: str) -> None:

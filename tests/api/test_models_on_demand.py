@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from crossette.errors import ModelError
 from crossette.pool.pool import ModelPool
 from support.api_server import DIALECTS, LIMIT_S, ApiServer, parrot, say, serving
 from support.model_loads import GIB, Loads
+from support.waiting import wait_until
 
 MODELS = ("a", "b", "c")
 
@@ -42,13 +42,6 @@ def ask(api: ApiServer, prefix: str, model: str, **more: object) -> httpx.Respon
     return api.post(f"{prefix}/chat/completions", body)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def states(api: ApiServer, prefix: str) -> dict[str, str]:
     return {entry["id"]: entry["state"] for entry in api.get(f"{prefix}/models").json()["data"]}
 
@@ -66,12 +59,12 @@ def test_many_requests_for_a_cold_model_load_it_once(api: ApiServer, prefix: str
     gate = loads.hold("a")
     with ThreadPoolExecutor(20) as threads:
         asked = [threads.submit(ask, api, prefix, "a", stream=number % 2 == 0) for number in range(20)]
-        until(lambda: api.app.models.pool.models["a"].num_users == 20)
+        wait_until(lambda: api.app.models.pool.models["a"].num_users == 20)
         assert states(api, prefix)["a"] == "loading"
         gate.set()
         assert {answer.result().status_code for answer in asked} == {200}
     assert loads.began == ["a"]
-    until(lambda: api.app.models.pool.models["a"].num_users == 0)
+    wait_until(lambda: api.app.models.pool.models["a"].num_users == 0)
 
 
 def test_a_stream_is_kept_open_by_comments_while_its_model_loads(api: ApiServer, prefix: str, loads: Loads) -> None:
@@ -112,9 +105,9 @@ def test_a_disconnect_ends_the_wait_for_a_load(api: ApiServer, prefix: str, load
     gate, model = loads.hold("a"), api.app.models.pool.models["a"]
     for stream in (False, True):
         waiting = api.begin(f"{prefix}/completions", {"model": "a", "prompt": "x", "stream": stream})
-        until(lambda: model.num_users == 1)
+        wait_until(lambda: model.num_users == 1)
         waiting.close()
-        until(lambda: model.num_users == 0)
+        wait_until(lambda: model.num_users == 0)
     gate.set()
 
 
@@ -133,7 +126,7 @@ def test_an_admin_loads_and_unloads(loads: Loads, prefix: str) -> None:
         gate = loads.hold("b")
         with ThreadPoolExecutor(1) as threads:
             waiting = threads.submit(ask, api, prefix, "b")
-            until(lambda: bool(api.app.models.pool.models["b"].num_users))
+            wait_until(lambda: bool(api.app.models.pool.models["b"].num_users))
             in_use = post("b/unload")
             gate.set()
             waiting.result()
@@ -156,7 +149,7 @@ def test_a_request_that_waits_for_a_load_gets_an_error_at_the_drain_timeout(
     gate = loads.hold("a")
     with serving(pool=pool_of(loads), drain_timeout=0.05) as api, ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(ask, api, prefix, "a", stream=stream)
-        until(lambda: bool(loads.began))
+        wait_until(lambda: bool(loads.began))
         api.server.should_exit = True
         answer = waiting.result()
         gate.set()
@@ -189,7 +182,7 @@ def test_a_load_goes_on_without_its_client(api: ApiServer, loads: Loads, monkeyp
     with httpx.stream("POST", api.url("/v1/models/a/load"), json={"stream": True}, timeout=LIMIT_S) as stream:
         next(events_of(stream))
     gate.set()
-    until(lambda: states(api, "/v1")["a"] == "awake")
+    wait_until(lambda: states(api, "/v1")["a"] == "awake")
 
 
 @pytest.mark.parametrize("stream", [False, True])

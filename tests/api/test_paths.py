@@ -283,7 +283,7 @@ def test_an_unknown_path_is_a_plain_404_that_lists_what_is_served(api: ApiServer
 
 
 def test_a_long_path_is_cut_in_the_message(api: ApiServer) -> None:
-    assert len(message(api, "GET", "/v1/" + "x" * 10_000)) < 1000
+    assert len(message(api, "GET", "/v1/" + "x" * 10_000)) < 600
 
 
 def test_a_path_without_a_route_needs_a_key_first(guarded: tuple[ApiServer, InMemoryLedger], prefix: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from crossette.accounts.ledger import NoLedger, UsageQuery, UsageRow
 from crossette.api.usage import UsageReader
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import DIALECTS, LIMIT_S, ApiServer, say, serving
+from support.waiting import wait_until
 
 LONG = {"model": "fake", "prompt": "x" * 20_000 + say("Hello"), "max_tokens": 8}
 """Long enough to be encoded in a thread."""
@@ -47,10 +47,7 @@ def reading(ledger: SlowLedger, *, max_waiting: int = 40, timeout_s: float = LIM
 
 
 def wait_for(api: ApiServer, num_waiting: int) -> None:
-    until = time.monotonic() + LIMIT_S
-    while api.app.services.usage.workers.num_waiting != num_waiting:
-        assert time.monotonic() < until
-        time.sleep(0.005)
+    wait_until(lambda: api.app.services.usage.workers.num_waiting == num_waiting)
 
 
 @pytest.mark.slow

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from support.api_server import ApiServer, serving
 from support.engine_calls import run
 from support.tiny_checkpoint import write_tiny_checkpoint
 from support.vllm_server import FakeVllm, running, write_program
+from support.waiting import wait_until
 
 LIMIT_S = 60
 
@@ -120,13 +120,6 @@ def process_of(engine: AnyEngine) -> VllmProcess:
     return process
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def ready(api: ApiServer) -> int:
     return api.get("/health/ready").status_code
 
@@ -149,7 +142,7 @@ def test_a_killed_vllm_ends_its_streams_with_an_error_and_the_server_is_ready_ag
 
     assert received.count(b'"error"') == 1
     assert b"[DONE]" not in received
-    wait_until(lambda: ready(api) == 200)
+    wait_until(lambda: ready(api) == 200, LIMIT_S)
     answer = api.post("/v1/completions", {"model": "big", "prompt": "a", "max_tokens": 2})
     assert answer.status_code == 200
 

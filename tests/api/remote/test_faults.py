@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
@@ -30,6 +29,7 @@ from support.sse_server import (
     usage_chunk,
 )
 from support.sse_server import serving as scripted
+from support.waiting import wait_until
 
 SILENCE_S = 0.5
 KEY = "sk-very-secret"
@@ -62,13 +62,6 @@ def ask(api: ApiServer, prefix: str = "/v1", **more: Any) -> httpx.Response:
     return api.post(
         f"{prefix}/chat/completions", {"model": "fake", "messages": [{"role": "user", "content": "Hi"}], **more}
     )
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -214,7 +207,7 @@ def test_a_failed_upstream_is_not_asked_until_a_probe_succeeds(prefix: str) -> N
 
     with over(error_answer(500, "x"), GOOD) as (api, model, (first, _)):
         assert ask(api, prefix).status_code == 200
-        until(lambda: model.upstreams[0].is_up)  # its list of models responds
+        wait_until(lambda: model.upstreams[0].is_up)  # its list of models responds
         assert ask(api, prefix).status_code == 200
         assert len(first.bodies) == 2
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import time
 from dataclasses import replace
 
 import pytest
@@ -14,6 +13,7 @@ from crossette.engines.vllm.engine import VllmEngine
 from crossette.errors import EngineFailure, InvalidRequest
 from crossette.types import Constraint, FinishReason, GenerationRequest, TokenOutput
 from support.engine_calls import ask, make_request, read, run, tokens
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -144,9 +144,6 @@ def test_a_killed_vllm_comes_back(real_vllm: VllmEngine, caplog: pytest.LogCaptu
 
     run(work())
     assert real_vllm.stats().stalled
-    until = time.monotonic() + LIMIT_S
-    while real_vllm.stats().stalled:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait_until(lambda: not real_vllm.stats().stalled, LIMIT_S)
     assert real_vllm._server._process is not process
     assert run(tokens(real_vllm, make_request())) == expected

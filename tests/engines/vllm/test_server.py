@@ -9,9 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from crossette.types import FinishReason
 from support.engine_calls import MAX_SEQUENCES, ask, make_request, read, run
 from support.tiny_checkpoint import tiny_checkpoint_files, write_tiny_checkpoint
 from support.vllm_server import FakeVllm, running, write_program
+from support.waiting import wait_until
 
 LIMIT_S = 20
 
@@ -61,13 +61,6 @@ def process_of(engine: VllmEngine) -> VllmProcess:
     process = engine._server._process
     assert process is not None
     return process
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 # --- the start ---
