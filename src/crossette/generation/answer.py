@@ -45,6 +45,8 @@ class ChoiceState(Protocol):
 class DeltaSource(Protocol):
     """An answer as replies and records read it, whether an engine or an upstream generates it."""
 
+    calls_in_turn: bool
+    """Whether a call is complete when the next one begins: an upstream may write them side by side."""
     timings: Timings
     num_open: int
     """The number of choices that have not ended."""
@@ -87,6 +89,8 @@ class DeltaSource(Protocol):
 
 class Answer:
     """All choices of all prompts of one API request. Iterate `deltas()` once; counts are current after each delta."""
+
+    calls_in_turn = True
 
     def __init__(
         self,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossette.api.anthropic.block_writer import BlockWriter, blocks_of
+from crossette.api.anthropic.block_writer import BlockWriter
 from crossette.api.anthropic.partial_json import complete_values
 from crossette.text.pieces import Content, Piece, ReasoningText, ToolCallArguments, ToolCallStart
 from support.anthropic_messages import folded, named_events, without_ids
@@ -103,7 +103,7 @@ def test_blocks_do_not_depend_on_where_an_output_is_cut(
     }
     end: list[dict[str, Any]] = [{"type": "message_delta", "delta": {}, "usage": {}}, {"type": "message_stop"}]
     streamed = folded([start, *(decoded(event) for event in events), *end])["content"]
-    whole = decoded(blocks_of(data.draw(pieces_of(parts)), omits_thinking=omits))
+    whole = decoded(BlockWriter(omits_thinking=omits).all_blocks(data.draw(pieces_of(parts))))
 
     for block in (*streamed, *whole):
         assert block["type"] != "tool_use" or block.pop("id")
@@ -193,3 +193,34 @@ def are_beginnings(pairs: list[tuple[Any, Any]]) -> bool:
 )
 def test_what_is_complete(text: str, kept: dict[str, Any]) -> None:
     assert json.loads(complete_values(text)) == kept
+
+
+@given(st.data(), st.lists(st.dictionaries(st.text(max_size=3), st.integers()), min_size=1, max_size=4))
+def test_calls_that_an_upstream_writes_side_by_side_are_whole_blocks(
+    data: st.DataObject, calls: list[dict[str, int]]
+) -> None:
+    """Each call's own pieces are in order, and those of all calls are mixed."""
+    texts = [json.dumps(call) for call in calls]
+    left: list[list[Piece]] = [
+        [ToolCallStart(index, f"f{index}"), *(ToolCallArguments(index, part) for part in text)]
+        for index, text in enumerate(texts)
+    ]
+    pieces: list[Piece] = [left[0].pop(0)]
+    while any(left):
+        pieces.append(data.draw(st.sampled_from([parts for parts in left if parts])).pop(0))
+    writer = BlockWriter(calls_in_turn=False)
+    blocks = json.loads(msgspec.json.encode(writer.all_blocks(pieces)))
+    events = [json.loads(msgspec.json.encode(event)) for event in chain(*_streamed(pieces))]
+
+    assert sorted((block["name"], block["input"]) for block in blocks) == [
+        (f"f{index}", call) for index, call in enumerate(calls)
+    ]
+    kinds = [event["type"] for event in events if event["type"] != "content_block_delta"]
+    assert kinds == ["content_block_start", "content_block_stop"] * len(calls)
+
+
+def _streamed(pieces: list[Piece]) -> Iterator[Iterable[object]]:
+    writer = BlockWriter(calls_in_turn=False)
+    for piece in pieces:
+        yield writer.events([piece])
+    yield writer.end()

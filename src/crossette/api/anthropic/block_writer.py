@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 import msgspec
 
@@ -39,10 +40,17 @@ class _Open:
 
 
 class BlockWriter:
-    """Assigns the pieces of one output to blocks: pieces of one kind in a row are one block, and each call is one."""
+    """Assigns the pieces of one output to blocks: pieces of one kind in a row are one block, and each call is one.
 
-    def __init__(self, *, omits_thinking: bool = False) -> None:
+    Blocks are written one after the other. Unless calls come in turn, what follows the first call's start is held back
+    until the end, except for its own arguments: only then is it complete.
+    """
+
+    def __init__(self, *, omits_thinking: bool = False, calls_in_turn: bool = True) -> None:
         self._omits_thinking = omits_thinking
+        self._calls_in_turn = calls_in_turn
+        self._first_call: int | None = None
+        self._held: list[Piece] = []
         self._open: _Open | None = None
         self._num_begun = 0
         self._blocks: list[AnswerBlock] = []
@@ -50,23 +58,42 @@ class BlockWriter:
     def events(self, pieces: Iterable[Piece]) -> Iterator[Event]:
         """The events of the next pieces."""
         for piece in pieces:
-            match piece:
-                case Content(""):
-                    pass
-                case Content(text):
-                    yield from self._add(TextBlock(""), text, TextDelta(text))
-                case ReasoningText(text):
-                    delta = None if self._omits_thinking else ThinkingDelta(text)
-                    yield from self._add(ThinkingBlock("", ""), text, delta)
-                case ToolCallStart(_, name):
-                    yield from self._begin(ToolUseBlock(f"toolu_{secrets.token_hex(12)}", name, _EMPTY))
-                case ToolCallArguments(_, text):
-                    assert self._open is not None, "a call begins with its name"
-                    self._open.text.append(text)
-                    yield BlockDelta(self._open.index, InputDelta(text))
+            if self._is_held(piece):
+                self._held.append(piece)
+            else:
+                yield from self._write(piece)
 
     def end(self) -> Iterator[Event]:
-        """The events that end the last block."""
+        """The events of what was held back, and of the end of the last block."""
+        for piece in in_turn(self._held):
+            yield from self._write(piece)
+        yield from self._end_block()
+
+    def _is_held(self, piece: Piece) -> bool:
+        if self._calls_in_turn:
+            return False
+        if self._first_call is None:
+            self._first_call = piece.index if isinstance(piece, ToolCallStart) else None
+            return False
+        return not (isinstance(piece, ToolCallArguments) and piece.index == self._first_call)
+
+    def _write(self, piece: Piece) -> Iterator[Event]:
+        match piece:
+            case Content(""):
+                pass
+            case Content(text):
+                yield from self._add(TextBlock(""), text, TextDelta(text))
+            case ReasoningText(text):
+                delta = None if self._omits_thinking else ThinkingDelta(text)
+                yield from self._add(ThinkingBlock("", ""), text, delta)
+            case ToolCallStart(_, name):
+                yield from self._begin(ToolUseBlock(f"toolu_{secrets.token_hex(12)}", name, _EMPTY))
+            case ToolCallArguments(_, text):
+                assert self._open is not None, "a call begins with its name"
+                self._open.text.append(text)
+                yield BlockDelta(self._open.index, InputDelta(text))
+
+    def _end_block(self) -> Iterator[Event]:
         block = self._open
         if block is None:
             return
@@ -83,8 +110,10 @@ class BlockWriter:
         yield BlockStop(block.index)
         self._open = None
 
-    def blocks(self) -> list[AnswerBlock]:
-        """The complete blocks, after `end`."""
+    def all_blocks(self, pieces: Iterable[Piece]) -> list[AnswerBlock]:
+        """The blocks of a complete output."""
+        for _ in chain(self.events(pieces), self.end()):
+            pass
         return self._blocks
 
     def _add(self, empty: AnswerBlock, text: str, delta: TextDelta | ThinkingDelta | None) -> Iterator[Event]:
@@ -97,20 +126,19 @@ class BlockWriter:
             yield BlockDelta(self._open.index, delta)
 
     def _begin(self, empty: AnswerBlock) -> Iterator[Event]:
-        yield from self.end()
+        yield from self._end_block()
         self._open = _Open(self._num_begun, empty)
         self._num_begun += 1
         yield BlockStart(self._open.index, empty)
 
 
-def blocks_of(pieces: Iterable[Piece], *, omits_thinking: bool) -> list[AnswerBlock]:
-    """The blocks of a complete output."""
-    writer = BlockWriter(omits_thinking=omits_thinking)
-    for _ in writer.events(pieces):
-        pass
-    for _ in writer.end():
-        pass
-    return writer.blocks()
+def in_turn(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The pieces with those of each call together, where it began, and all others where the first of them came."""
+    groups: dict[int | None, list[Piece]] = {}
+    for piece in pieces:
+        index = piece.index if isinstance(piece, ToolCallStart | ToolCallArguments) else None
+        groups.setdefault(index, []).append(piece)
+    return chain.from_iterable(groups.values())
 
 
 def _signature(thinking: str) -> str:

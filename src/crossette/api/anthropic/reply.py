@@ -18,7 +18,7 @@ from crossette.api.anthropic.answer import (
     StopDetail,
     message_usage,
 )
-from crossette.api.anthropic.block_writer import BlockWriter, blocks_of
+from crossette.api.anthropic.block_writer import BlockWriter
 from crossette.api.anthropic.request import MessagesRequest
 from crossette.api.dialect import Dialect
 from crossette.api.endpoint import Reply
@@ -44,7 +44,7 @@ class MessagesReply(Reply):
         self._extras = extras
 
     async def chunks(self, answer: DeltaSource) -> AsyncGenerator[Event, None]:
-        accumulator, writer = Accumulator(1), BlockWriter(omits_thinking=self._omits_thinking)
+        accumulator, writer = Accumulator(1), self._writer(answer)
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
                 if 0 not in accumulator:
@@ -61,12 +61,15 @@ class MessagesReply(Reply):
 
     async def completion(self, answer: DeltaSource) -> AnswerMessage:
         (result,) = await collect(answer)
-        blocks = blocks_of(result.pieces, omits_thinking=self._omits_thinking)
+        blocks = self._writer(answer).all_blocks(result.pieces)
         message = self._message(blocks, message_usage(answer.usage, _TIER))
         stop = self._stop(result, answer)
         message.stop_reason, message.stop_sequence = stop.stop_reason, stop.stop_sequence
         message.raw_output = self._raw_output(result, answer)
         return message
+
+    def _writer(self, answer: DeltaSource) -> BlockWriter:
+        return BlockWriter(omits_thinking=self._omits_thinking, calls_in_turn=answer.calls_in_turn)
 
     def _message(self, blocks: list[AnswerBlock], usage: MessageUsage) -> AnswerMessage:
         return AnswerMessage(self._head.id, self._head.model, blocks, None, None, usage)

@@ -79,6 +79,7 @@ class RemoteAnswer:
     A chunk with text counts as one token, and the prompt as `prompt_tokens`.
     """
 
+    calls_in_turn = False
     sampling: SamplingParams | None = None
     queued_s: float | None = None
     num_predicted = 0

@@ -136,7 +136,7 @@ class ResponsesReply(Reply):
             seals=ENCRYPTED in (sent.include or ()),
             max_calls=sent.max_tool_calls,
             logprobs=partial(_logprobs, extras) if extras is not None and has_logprobs else None,
-            are_calls_in_turn=answer.sampling is not None,
+            are_calls_in_turn=answer.calls_in_turn,
         )
 
 
