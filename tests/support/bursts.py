@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from crossette.engine import WaitEstimate
+from crossette.engines.openvino.cache_manager import CacheManager
 from crossette.engines.openvino.kv_cache import BlockPool, blocks_for
 from crossette.engines.openvino.pace import StepPace
 from crossette.engines.openvino.queue_snapshot import estimate_for
@@ -148,7 +149,9 @@ class Machine:
 def make_machine(
     seconds: Callable[[int, float], float], *, slots: int = 8, blocks: int = 1000, step_tokens: int = 128
 ) -> Machine:
-    return Machine(Scheduler(BlockPool(blocks), max_sequences=slots, max_step_tokens=step_tokens), seconds)
+    return Machine(
+        Scheduler(CacheManager(BlockPool(blocks)), max_sequences=slots, max_step_tokens=step_tokens), seconds
+    )
 
 
 # --- random scenarios ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from crossette.engines.openvino.cache_manager import CacheManager
 from crossette.engines.openvino.kv_cache import BlockPool
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence
@@ -11,7 +12,7 @@ from support.engine_calls import make_request
 
 
 def make_scheduler(num_blocks: int = 16, max_sequences: int = 8, max_step_tokens: int = 128) -> Scheduler:
-    return Scheduler(BlockPool(num_blocks), max_sequences=max_sequences, max_step_tokens=max_step_tokens)
+    return Scheduler(CacheManager(BlockPool(num_blocks)), max_sequences=max_sequences, max_step_tokens=max_step_tokens)
 
 
 def make_sequence(

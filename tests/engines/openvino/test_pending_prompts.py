@@ -127,4 +127,4 @@ def test_cached_blocks_count_as_needed_unless_another_sequence_holds_them() -> N
     late = make_sequence(3, prompt(3))
     add(scheduler, late)
 
-    assert (late.num_own_blocks, scheduler.cache.num_held(late.keys)) == (1, 3)
+    assert (late.num_own_blocks, scheduler.caches.prefixes.num_held(late.keys)) == (1, 3)

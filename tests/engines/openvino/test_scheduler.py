@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from crossette.engines.openvino.cache_manager import fits
 from crossette.engines.openvino.kv_cache import BlockPool
-from crossette.engines.openvino.scheduler import Scheduler, fits
+from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import SampledToken, Sequence
 from crossette.types import FinishReason
 from support.engine_calls import make_request
@@ -99,7 +100,7 @@ def test_an_end_token_ends_a_sequence_and_frees_its_blocks() -> None:
     step(scheduler, token=9)
 
     assert (sequence.output, sequence.finish_reason) == ([1, 9], FinishReason.STOP)
-    assert (scheduler.idle, scheduler.pool.num_free) == (True, 16)
+    assert (scheduler.idle, scheduler.caches.pool.num_free) == (True, 16)
 
 
 def test_removing_a_waiting_running_or_removed_sequence_frees_its_blocks() -> None:
@@ -111,7 +112,7 @@ def test_removing_a_waiting_running_or_removed_sequence_frees_its_blocks() -> No
     for sequence in (waiting, running, running):
         scheduler.remove(sequence)
 
-    assert (scheduler.idle, scheduler.pool.num_free, spans(scheduler.schedule())) == (True, 16, [])
+    assert (scheduler.idle, scheduler.caches.pool.num_free, spans(scheduler.schedule())) == (True, 16, [])
 
 
 def test_a_request_fits_with_its_prompt_and_a_block_per_choice() -> None:
@@ -236,7 +237,7 @@ def test_choices_compute_the_prompt_once_and_share_its_full_blocks() -> None:
     assert len({choice.blocks[1] for choice in choices}) == 3
     batch = scheduler.schedule()
     assert set(batch.copies) == {(choices[0].blocks[1], choices[i].blocks[1]) for i in (1, 2)}
-    assert scheduler.pool.num_blocks - scheduler.pool.num_free == 4
+    assert scheduler.caches.pool.num_blocks - scheduler.caches.pool.num_free == 4
 
 
 def test_choices_without_room_wait_and_find_the_prompt_in_the_cache() -> None:
@@ -249,7 +250,7 @@ def test_choices_without_room_wait_and_find_the_prompt_in_the_cache() -> None:
     assert step(scheduler) == [(2, 64, 6, True)]
     assert scheduler.idle
     # Their own request computed it, so nothing was saved.
-    assert ([choice.num_cached for choice in choices], scheduler.num_hits) == ([0, 0, 0], 0)
+    assert ([choice.num_cached for choice in choices], scheduler.caches.num_hits) == ([0, 0, 0], 0)
 
 
 def test_when_the_first_choice_is_removed_another_computes_the_prompt() -> None:
@@ -262,7 +263,7 @@ def test_when_the_first_choice_is_removed_another_computes_the_prompt() -> None:
 
     assert step(scheduler)[0][0] == 1
     scheduler.remove(choices[1])
-    assert (scheduler.idle, scheduler.pool.num_free) == (True, 16)
+    assert (scheduler.idle, scheduler.caches.pool.num_free) == (True, 16)
 
 
 # --- begun sequences ---

@@ -153,8 +153,8 @@ def test_every_output_is_as_alone_and_every_step_obeys_the_rules(scenario: Scena
         scheduler.update(batch, cache.run(batch))
         at_step += 1
 
-    assert scheduler.pool.num_free == scenario.num_blocks
-    assert not scheduler.cache._promised and not scheduler.cache._writers
+    assert scheduler.caches.pool.num_free == scenario.num_blocks
+    assert not scheduler.caches.prefixes._promised and not scheduler.caches.prefixes._writers
     for request, choices in requests:
         for choice in choices:
             alone = output_alone(request, choice.index)
@@ -197,8 +197,8 @@ def rank(sequence: Sequence) -> tuple[int, int]:
 def check_blocks(scheduler: Scheduler) -> None:
     """No block is leaked, and only full blocks of prompts are shared."""
     owned = Counter(chain.from_iterable(sequence.blocks for sequence in scheduler.running))
-    assert len(owned) == scheduler.pool.num_blocks - scheduler.pool.num_free
-    assert all(0 <= block < scheduler.pool.num_blocks for block in owned)
+    assert len(owned) == scheduler.caches.pool.num_blocks - scheduler.caches.pool.num_free
+    assert all(0 <= block < scheduler.caches.pool.num_blocks for block in owned)
     for sequence in scheduler.running:
         own = sequence.blocks[len(sequence.prompt) // BLOCK_SIZE :]
         assert all(owned[block] == 1 for block in own)

@@ -22,12 +22,12 @@ from crossette.engine import EngineStats, Generation, ModelFiles, WaitEstimate
 from crossette.engines import admission
 from crossette.engines.grammar.compiler import GrammarCompiler
 from crossette.engines.meter import Meter
+from crossette.engines.openvino.cache_manager import fits
 from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.load import LoadedModel, load
 from crossette.engines.openvino.pace import StepPace
 from crossette.engines.openvino.prefix_cache import Key
 from crossette.engines.openvino.queue_snapshot import estimate_for
-from crossette.engines.openvino.scheduler import fits
 from crossette.engines.openvino.sequence import Batch, Sequence
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.engines.openvino.step import keep_hidden_states, sample
@@ -84,7 +84,7 @@ class OpenVINOEngine:
             preemptions=self.scheduler.num_preemptions,
             prompt_tokens=self._num_prompt_tokens,
             completion_tokens=self._num_completion_tokens,
-            cached_blocks=len(self.scheduler.cache),
+            cached_blocks=len(self.scheduler.caches.prefixes),
             drafts=self.scheduler.num_drafts,
             accepted_drafts=self.scheduler.num_accepted,
             stalled=self._stalled,
@@ -93,8 +93,8 @@ class OpenVINOEngine:
             + sum(first.num_pending_prompt for first in arriving),
             speeds=self._throughput.speeds,
             alive=self._closed or self._thread.is_alive(),
-            lookup_tokens=self.scheduler.num_looked_up,
-            hit_tokens=self.scheduler.num_hits,
+            lookup_tokens=self.scheduler.caches.num_looked_up,
+            hit_tokens=self.scheduler.caches.num_hits,
             kv_bytes=self.kv_bytes,
             times=self._meter.snapshot(),
         )

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from crossette.engine import ModelFiles, ModelInfo
+from crossette.engines.openvino.cache_manager import CacheManager
 from crossette.engines.openvino.calibration_cache import CalibrationCache
 from crossette.engines.openvino.exactness import measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
@@ -123,7 +124,7 @@ def _window_warnings(limit: WindowLimit, window: int) -> tuple[str, ...]:
 def _scheduler(pool: BlockPool, width: int, settings: OpenVINOSettings) -> Scheduler:
     budget = max(min(settings.max_step_tokens, width) - FILLER_TOKENS, _MIN_PROMPT_TOKENS + 1)
     return Scheduler(
-        pool,
+        CacheManager(pool),
         max_sequences=min(settings.max_sequences, budget - _MIN_PROMPT_TOKENS),
         max_step_tokens=budget,
         max_draft_rows=settings.max_draft_rows,

@@ -27,7 +27,7 @@ def estimate_for(
         _queued(running, lengths, numbers),
         new_request=_new_request(request, scheduler),
         slots=scheduler.max_sequences,
-        blocks=scheduler.pool.num_free,
+        blocks=scheduler.caches.pool.num_free,
         speeds=throughput.speeds,
     )
     without_forks = estimate(_queued(waiting, lengths, numbers))
@@ -62,5 +62,5 @@ def _new_request(request: GenerationRequest, scheduler: Scheduler) -> QueuedSequ
     blocks = blocks_for(len(request.prompt))
     if not request.prompt_logprobs:
         keys = request_keys(request)[: num_reusable(len(request.prompt))]
-        blocks -= scheduler.cache.num_held(keys)
+        blocks -= scheduler.caches.prefixes.num_held(keys)
     return QueuedSequence(0, 0, blocks, request.tenant, request.priority)

@@ -14,10 +14,11 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
+from crossette.engines.openvino.cache_manager import CacheManager
 from crossette.engines.openvino.drafts import PromptLookup
-from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
-from crossette.engines.openvino.prefix_cache import PrefixCache
+from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
 from crossette.types import FinishReason, TokenOutput
 
@@ -43,9 +44,10 @@ class Scheduler:
     it gets what they leave of a step's budget.
     """
 
-    def __init__(self, pool: BlockPool, *, max_sequences: int, max_step_tokens: int, max_draft_rows: int = 0) -> None:
-        self.pool = pool
-        self.cache = PrefixCache(pool)
+    def __init__(
+        self, caches: CacheManager, *, max_sequences: int, max_step_tokens: int, max_draft_rows: int = 0
+    ) -> None:
+        self.caches = caches
         self.max_sequences = max_sequences
         self.max_step_tokens = max_step_tokens
         self.max_draft_rows = max_draft_rows
@@ -54,11 +56,8 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.num_preemptions = 0
         self.num_drafts = self.num_accepted = 0
-        self.num_looked_up = self.num_hits = 0
-        """Prompt tokens looked up in the prefix cache, and those found there."""
         self.begun: list[Sequence] = []
         """Sequences that the last step computes for the first time."""
-        self._copies: list[tuple[int, int]] = []
 
     @property
     def idle(self) -> bool:
@@ -69,11 +68,7 @@ class Scheduler:
 
         `add` calls this; any thread may call it earlier.
         """
-        num_known, num_shared = self.cache.promise(sequence.keys, sequence)
-        sequence.num_known = min(num_known, sequence.num_reusable)
-        sequence.num_shared = min(num_shared, sequence.num_reusable)
-        for fork in sequence.forks:
-            fork.num_known = fork.num_shared = len(fork.prompt) // BLOCK_SIZE
+        self.caches.announce(sequence)
 
     def add(self, sequence: Sequence) -> None:
         self.announce(sequence)
@@ -87,7 +82,7 @@ class Scheduler:
             self.waiting.remove(sequence)
         else:
             self._remove_fork(sequence)
-        self._release(sequence)
+        self.caches.release(sequence)
         if sequence.forks:  # the next choice computes the prompt instead
             successor, *rest = sequence.forks
             successor.forks, sequence.forks = rest, []
@@ -110,7 +105,7 @@ class Scheduler:
 
     def schedule(self, budget: int | None = None) -> Batch:
         """Decide the next step, of `budget` tokens at most. Empty only if there is nothing to compute."""
-        copies, self._copies = self._copies, []  # of forks in the last step: their blocks are written now
+        copies = self.caches.take_copies()  # of forks in the last step: their blocks are written now
         self.begun = []
         self._admit()
         left = min(budget or self.max_step_tokens, self.max_step_tokens)
@@ -118,7 +113,7 @@ class Scheduler:
         left -= sum(span.num_tokens for span in (*decoded, *caught_up))
         more_decoded, more_caught_up = self._share(left, is_background=True, is_alone=not (decoded or caught_up))
         spans = [*decoded, *more_decoded, *caught_up, *more_caught_up]
-        return Batch(tuple(spans), tuple(copies))
+        return Batch(tuple(spans), copies)
 
     def _share(self, left: int, *, is_background: bool, is_alone: bool = True) -> tuple[list[Span], list[Span]]:
         """What the background or all others get of a step in which `left` tokens are left.
@@ -134,7 +129,7 @@ class Scheduler:
     def update(self, batch: Batch, sampled: Iterable[SampledToken]) -> list[tuple[Sequence, TokenOutput]]:
         """Apply what a step computed and sampled. Returns the outputs for the requests."""
         for span in batch.spans:
-            self._note_computed(span)
+            self.caches.note_computed(span)
         return [(one.sequence, self._append(one)) for one in sampled]
 
     def _append(self, sampled: SampledToken) -> TokenOutput:
@@ -168,16 +163,6 @@ class Scheduler:
             self.remove(sequence)
         return output
 
-    def _note_computed(self, span: Span) -> None:
-        """Mark a span's tokens as computed; insert prompt blocks that are full now into the prefix cache."""
-        sequence = span.sequence
-        before, sequence.num_computed = sequence.num_computed, span.start + span.count
-        if span.is_prompt:
-            for index in range(before // BLOCK_SIZE, sequence.num_computed // BLOCK_SIZE):
-                self.cache.insert(sequence.keys[index], sequence.blocks[index])
-        for fork in span.forks:
-            fork.num_computed = sequence.num_computed
-
     def _admit(self) -> None:
         """Admit waiting sequences, each with blocks for all its known tokens.
 
@@ -188,14 +173,8 @@ class Scheduler:
             sequence = self._next()
             if len(self.running) >= self.max_sequences and not _is_behind(self.running[-1], sequence):
                 return
-            cached = self._cached_prefix(sequence)
-            self.pool.share(cached)
-            needed = blocks_for(sequence.num_tokens) - len(cached)
-            if not self._make_room(sequence, needed):
-                self.pool.release(cached)
+            if not self.caches.admit(sequence, partial(self._make_room, sequence)):
                 return
-            self._note_cached(sequence, len(cached))
-            sequence.blocks = cached + self.pool.allocate(needed)
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=_rank)
 
@@ -205,10 +184,11 @@ class Scheduler:
         Preempts none if all of them would not be enough.
         """
         behind = [one for one in self.running if _is_behind(one, sequence)]
-        most_free = self.pool.num_free + self.pool.num_held_by([one.blocks for one in behind])
+        pool = self.caches.pool
+        most_free = pool.num_free + pool.num_held_by([one.blocks for one in behind])
         if most_free < needed + len(self.running) - len(behind):
             return False
-        while len(self.running) >= self.max_sequences or self.pool.num_free < needed + len(self.running):
+        while len(self.running) >= self.max_sequences or pool.num_free < needed + len(self.running):
             self._preempt(self.running[-1])
         return True
 
@@ -226,25 +206,6 @@ class Scheduler:
                 sequence.arrival,
             ),
         )
-
-    def _cached_prefix(self, sequence: Sequence) -> list[int]:
-        """The cached blocks at the start of a sequence's prompt."""
-        blocks = []
-        for key in sequence.keys[: sequence.num_reusable]:
-            block = self.cache.find(key)
-            if block is None:
-                break
-            blocks.append(block)
-        return blocks
-
-    def _note_cached(self, sequence: Sequence, num_blocks: int) -> None:
-        """Mark the tokens of the first blocks as computed, and count them as cache hits."""
-        sequence.num_computed += num_blocks * BLOCK_SIZE
-        if sequence.counts_cached:
-            sequence.num_cached = sequence.num_computed
-            self.num_hits += sequence.num_cached
-            if not sequence.request.prompt_logprobs:
-                self.num_looked_up += len(sequence.prompt)
 
     def _running(self, *, is_background: bool) -> list[Sequence]:
         return [sequence for sequence in self.running if _is_background(sequence) is is_background]
@@ -278,8 +239,7 @@ class Scheduler:
         False if preempted. Sequences are scheduled by rank, so a preempted one is never part of the step already.
         """
         while blocks_for(sequence.num_tokens) > len(sequence.blocks):
-            if self.pool.num_free:
-                sequence.blocks += self.pool.allocate(1)
+            if self.caches.grow(sequence):
                 continue
             last = self.running[-1]
             self._preempt(last)
@@ -289,17 +249,10 @@ class Scheduler:
 
     def _preempt(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
-        self._release(sequence)
+        self.caches.release(sequence)
         sequence.counts_cached = False
         self.add(sequence)
         self.num_preemptions += 1
-
-    def _release(self, sequence: Sequence) -> None:
-        """Release a sequence's blocks, and its claims on blocks that it was going to compute."""
-        self.cache.disclaim(sequence.keys, sequence)
-        self.pool.release(sequence.blocks)
-        sequence.num_computed = 0
-        sequence.scores.clear()
 
     def _catch_up(self, budget: int, *, is_background: bool) -> list[Span]:
         """Prompt chunks, and output tokens that were preempted or forced, by rank."""
@@ -308,9 +261,9 @@ class Scheduler:
             if budget <= 0:
                 break
             if sequence.in_prompt:
-                self._adopt(sequence)
+                self.caches.adopt(sequence)
                 count = _chunk(len(sequence.prompt), sequence.num_computed, budget)
-                if not count or not self._claim(sequence, count):
+                if not count or not self.caches.claim(sequence, count):
                     continue
             elif sequence.num_pending > 1:
                 count = min(sequence.num_pending, budget)
@@ -326,47 +279,17 @@ class Scheduler:
             budget -= count
         return spans
 
-    def _adopt(self, sequence: Sequence) -> None:
-        """Share blocks that another sequence has computed since this one was admitted."""
-        while sequence.num_computed % BLOCK_SIZE == 0:
-            index = sequence.num_computed // BLOCK_SIZE
-            block = self.cache.find(sequence.keys[index]) if index < sequence.num_reusable else None
-            if block is None:
-                return
-            self.pool.share([block])
-            self.pool.release([sequence.blocks[index]])
-            sequence.blocks[index] = block
-            sequence.num_computed += BLOCK_SIZE
-            if sequence.counts_cached:
-                sequence.num_cached += BLOCK_SIZE
-                self.num_hits += BLOCK_SIZE
-
-    def _claim(self, sequence: Sequence, count: int) -> bool:
-        """Whether a sequence should compute its next chunk now; false while another computes the same blocks."""
-        first = sequence.num_computed // BLOCK_SIZE
-        last = min((sequence.num_computed + count - 1) // BLOCK_SIZE + 1, sequence.num_reusable)
-        claimed = [self.cache.claim(key, sequence) for key in sequence.keys[first:last]]
-        return not claimed or claimed[0]
-
     def _fork(self, sequence: Sequence) -> tuple[Sequence, ...]:
         """Start the other choices of a request at the end of its prompt, as many as slots and blocks allow.
 
-        They share the prompt's full blocks and get a copy of the partial one. The remaining choices wait, and find the
-        prompt's blocks in the prefix cache.
+        The remaining choices wait, and find the prompt's blocks in the prefix cache.
         """
-        num_full, rest = divmod(len(sequence.prompt), BLOCK_SIZE)
         forked = []
         for fork in sequence.forks:
             fork.counts_cached = False
-            if len(self.running) >= self.max_sequences or self.pool.num_free < 1:
+            if len(self.running) >= self.max_sequences or not self.caches.fork(sequence, fork):
                 self.add(fork)
                 continue
-            shared = sequence.blocks[:num_full]
-            self.pool.share(shared)
-            fork.blocks = shared + (self.pool.allocate(1) if rest else [])
-            if rest:
-                self._copies.append((sequence.blocks[num_full], fork.blocks[num_full]))
-            fork.num_shared = num_full
             fork.has_begun = True
             insort(self.running, fork, key=_rank)
             forked.append(fork)
@@ -390,8 +313,3 @@ def _chunk(length: int, computed: int, budget: int) -> int:
     if left - count == 1:
         count -= 1
     return count if count > 1 else 0
-
-
-def fits(pool: BlockPool, prompt_tokens: int, num_choices: int) -> bool:
-    """Whether a request can ever be served: its prompt, and a block for each choice."""
-    return blocks_for(prompt_tokens) + num_choices <= pool.num_blocks
