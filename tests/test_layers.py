@@ -78,6 +78,7 @@ OPENVINO_FILES = {
         for name in ("__init__", "model", "lengths", "runner", "tokenizer", "convert", "embeddings", "vision")
     ),
     *(f"engines/openvino/gguf/{name}.py" for name in ("weights", "parts", "rotary", "attention", "graph", "tokenizer")),
+    *(f"engines/openvino/gguf/{name}.py" for name in ("masks", "experts")),
     "engines/openvino/gguf/rows.py",
     *(f"engines/openvino/embedder/{name}.py" for name in ("bert", "model")),
 }

@@ -10,17 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType, RopeScalingType, TokenType
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType, RopeScalingType
 
 from crossette.engine import ModelFiles
+from support.byte_tokenizer import add_byte_tokenizer
 from support.engine_calls import TINY_CONTEXT
 from support.gguf_blocks import Floats, fitting, quantize
 
-SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 HEAD_SIZE = 64
 LLAMA3_ROPE = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 """Llama 3's rope scaling, with an original context length shorter than a test's text."""
@@ -67,7 +63,11 @@ class Shape:
     @property
     def head_size(self) -> int:
         """In Qwen3 the heads together are wider than the model."""
-        return 2 * HEAD_SIZE if self.architecture == "qwen3" else HEAD_SIZE
+        return 2 * HEAD_SIZE if self.architecture.startswith("qwen3") else HEAD_SIZE
+
+    @property
+    def experts(self) -> int:
+        return 8 if self.architecture.endswith("moe") else 0
 
 
 def write_tiny_gguf(
@@ -90,7 +90,7 @@ def write_tiny_gguf(
     shape = Shape(architecture, width)
     _add_shape(writer, shape, layers, context_length, weights)
     writer.add_file_type(file_type)
-    vocab_size = _copy_tokenizer(writer, tokenizer_from) if tokenizer_from else _add_byte_tokenizer(writer)
+    vocab_size = _copy_tokenizer(writer, tokenizer_from) if tokenizer_from else add_byte_tokenizer(writer)
     writer.add_vocab_size(vocab_size)
     _Tensors(writer, weights, seed).add_all(shape, layers, vocab_size)
     writer.write_header_to_file()
@@ -122,6 +122,9 @@ def _add_shape(writer: GGUFWriter, shape: Shape, layers: int, context_length: in
     writer.add_rope_dimension_count(shape.head_size)
     writer.add_rope_freq_base(10_000.0)
     writer.add_layer_norm_rms_eps(1e-5)
+    if shape.experts:
+        writer.add_expert_count(shape.experts)
+        writer.add_expert_used_count(3)
     if weights.rope == "linear":
         writer.add_rope_scaling_type(RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(LINEAR_ROPE["factor"])
@@ -159,21 +162,30 @@ class _Tensors:
             self._matrix(f"{block}{name}.weight", rows, width)
             if shape.architecture == "qwen2":
                 self._vector(f"{block}{name}.bias", 0.0, 0.5, rows)
-        if shape.architecture == "qwen3":
+        if shape.architecture.startswith("qwen3"):
             self._norm(f"{block}attn_q_norm.weight", shape.head_size)
             self._norm(f"{block}attn_k_norm.weight", shape.head_size)
         self._matrix(f"{block}attn_output.weight", width, query)
         self._norm(f"{block}ffn_norm.weight", width)
-        self._matrix(f"{block}ffn_gate.weight", feed_forward, width)
-        self._matrix(f"{block}ffn_up.weight", feed_forward, width)
-        self._matrix(f"{block}ffn_down.weight", width, feed_forward)
+        if shape.experts:
+            scores = self._rng.standard_normal((shape.experts, width), dtype=np.float32) / width**0.5
+            self._writer.add_tensor(f"{block}ffn_gate_inp.weight", 4 * scores)
+        suffix = "_exps" if shape.experts else ""
+        for name, rows, columns in (
+            ("gate", feed_forward, width),
+            ("up", feed_forward, width),
+            ("down", width, feed_forward),
+        ):
+            self._matrix(f"{block}ffn_{name}{suffix}.weight", rows, columns, copies=shape.experts)
 
-    def _matrix(self, name: str, rows: int, columns: int, scale: float = 1.0) -> None:
-        weight = self._rng.standard_normal((rows, columns), dtype=np.float32)
+    def _matrix(self, name: str, rows: int, columns: int, scale: float = 1.0, copies: int = 0) -> None:
+        """Add a matrix, or as many as there are `copies`."""
+        weight = self._rng.standard_normal(((copies or 1) * rows, columns), dtype=np.float32)
         weight[0, :32] = -0.5  # a constant group, whose scale is 0 in types with minima
         weight *= scale / columns**0.5
         kind = fitting(self._weights.kind_of(name), columns)
-        self._writer.add_tensor(name, quantize(weight, kind), raw_dtype=kind)
+        data = quantize(weight, kind)
+        self._writer.add_tensor(name, data.reshape(copies, rows, -1) if copies else data, raw_dtype=kind)
 
     def _norm(self, name: str, size: int) -> None:
         self._vector(name, 1.0, 0.1, size)
@@ -181,31 +193,6 @@ class _Tensors:
     def _vector(self, name: str, mean: float, deviation: float, size: int) -> None:
         values = mean + deviation * self._vector_rng.standard_normal(size)
         self._writer.add_tensor(name, values.astype(np.float32))
-
-
-def _add_byte_tokenizer(writer: GGUFWriter) -> int:
-    tokens = [*SPECIALS, *_byte_symbols(), "he"]
-    types = [TokenType.CONTROL] * len(SPECIALS) + [TokenType.NORMAL] * 257
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges(["h e"])  # a BPE model without merges is not accepted
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_unk_token_id(0)
-    writer.add_pad_token_id(2)
-    writer.add_add_bos_token(False)
-    writer.add_add_space_prefix(False)
-    writer.add_chat_template(CHAT_TEMPLATE)
-    return len(tokens)
-
-
-def _byte_symbols() -> list[str]:
-    """The printable character for each byte in byte-level BPE, as in GPT-2."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    substitutes = iter(range(0x100, 0x200))
-    return [chr(byte if byte in printable else next(substitutes)) for byte in range(256)]
 
 
 def _copy_tokenizer(writer: GGUFWriter, source: Path) -> int:

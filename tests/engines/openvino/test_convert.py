@@ -18,7 +18,8 @@ from crossette.engines.openvino.convert import convert, unsupported
 from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, Value, read_head
 from crossette.errors import ModelError
 from crossette.types import ModelFacts
-from support.tiny_model import CHAT_TEMPLATE, Weights, write_tiny_gguf
+from support.byte_tokenizer import CHAT_TEMPLATE
+from support.tiny_model import Weights, write_tiny_gguf
 
 pytestmark = pytest.mark.model
 
@@ -139,7 +140,7 @@ def test_an_absurd_length_field_is_refused(tiny: Path, tmp_path: Path) -> None:
 def test_an_unknown_architecture_is_refused_with_an_alternative(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "gemma.gguf", layers=1, width=64, architecture="gemma2")
 
-    with pytest.raises(ModelError, match=r"architecture is 'gemma2', and only llama, qwen2, qwen3 .*optimum-cli"):
+    with pytest.raises(ModelError, match=r"architecture is 'gemma2', and only llama, mistral3, qwen2, .*optimum-cli"):
         convert(file, tmp_path)
     assert list(tmp_path.iterdir()) == [file]
 
@@ -169,6 +170,10 @@ def head(
     return GgufHead(fields, (norm, GgufTensor("w", shape, matrix, 0)))
 
 
+def architecture(name: str, metadata: dict[str, Any]) -> GgufHead:
+    return head({"general.architecture": name, f"{name}.context_length": 4096, **metadata})
+
+
 @pytest.mark.parametrize(
     ("of", "reason"),
     [
@@ -182,12 +187,16 @@ def head(
         (head(matrix=GGMLQuantizationType.Q4_K), "the rows of its tensor 'w' are not whole blocks of Q4_K"),
         (head({"tokenizer.ggml.model": "llama"}), "its tokenizer is 'llama'"),
         (head({"tokenizer.ggml.pre": "dbrx"}), "its pre-tokenizer is 'dbrx'"),
-        (head({"llama.expert_count": 8}), r"mixture of experts \(llama\.expert_count\)"),
+        (architecture("qwen2", {"qwen2.expert_count": 8}), r"mixture of experts \(qwen2\.expert_count\)"),
+        (head({"llama.expert_count": 8, "llama.expert_used_count": 2}), None),
+        (head({"llama.expert_gating_func": 2}), "expert_gating_func is 2"),
+        (head({"llama.attention.causal": False}), "attention.causal is False"),
+        (architecture("granite", {"granite.rope.scaling.finetuned": False}), "its attention has no positions"),
         (head({"llama.attention.sliding_window": 512}), "has a sliding window of 512 tokens"),
         (head({"llama.final_logit_softcapping": 30.0}), "its logits are capped"),
         (
-            head({"llama.rope.scaling.type": "longrope"}),
-            "scaling is 'longrope', and only linear, llama3, yarn are",
+            head({"llama.rope.scaling.type": "dynamic"}),
+            "scaling is 'dynamic', and only linear, llama3, yarn, longrope are",
         ),
         (head({"llama.rope.scaling.yarn_beta_fast": 16.0}), "a yarn_beta_fast of 16, and only 32 is supported"),
         (head({"split.count": 3}), "one of several parts"),

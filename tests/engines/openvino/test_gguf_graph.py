@@ -12,9 +12,11 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFWriter
 
 from crossette.engines.openvino.gguf import reference
+from crossette.engines.openvino.gguf.families import FAMILIES
 from crossette.engines.openvino.gguf.graph import write_graph
 from crossette.engines.openvino.gguf.head import GgufHead, Value, read_head
-from crossette.engines.openvino.gguf.rotary import read_rotary
+from crossette.engines.openvino.gguf.rotary import Factors, Rotary, read_rotary
+from crossette.engines.openvino.gguf.shape import Shape
 from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.model import load_paged
 from crossette.engines.openvino.runner import Runner, Subsequence
@@ -113,6 +115,13 @@ def test_a_tied_head_is_stored_once(tmp_path: Path) -> None:
     assert sizes[False] - sizes[True] > 259 * 256
 
 
+SHAPE = Shape("llama", 512, layers=1, heads=8, kv_heads=8, head_size=64, epsilon=1e-5)
+
+
+def rotary(head: GgufHead, factors: Floats | None = None) -> Rotary:
+    return read_rotary(head, FAMILIES["llama"], SHAPE, Factors(factors))
+
+
 BASE = {"llama.rope.freq_base": 10_000.0}
 SCALED = {**BASE, "llama.rope.scaling.factor": 4.0}
 
@@ -127,23 +136,23 @@ SCALED = {**BASE, "llama.rope.scaling.factor": 4.0}
     ],
 )
 def test_a_linear_factor_divides_the_frequencies(metadata: dict[str, Value]) -> None:
-    plain = read_rotary(GgufHead(BASE, ()), "llama", 64, None)
-    linear = read_rotary(GgufHead({**BASE, **metadata}, ()), "llama", 64, None)
+    plain = rotary(GgufHead(BASE, ()))
+    linear = rotary(GgufHead({**BASE, **metadata}, ()))
 
     assert plain.frequencies[[0, 16]] == pytest.approx([1, 0.01])
     np.testing.assert_allclose(linear.frequencies, plain.frequencies / 4, rtol=1e-6)
 
 
 def test_scaling_type_none_ignores_the_factor() -> None:
-    plain = read_rotary(GgufHead(BASE, ()), "llama", 64, None)
-    none = read_rotary(GgufHead({**SCALED, "llama.rope.scaling.type": "none"}, ()), "llama", 64, None)
+    plain = rotary(GgufHead(BASE, ()))
+    none = rotary(GgufHead({**SCALED, "llama.rope.scaling.type": "none"}, ()))
 
     np.testing.assert_array_equal(none.frequencies, plain.frequencies)
 
 
 def test_factors_of_pairs_divide_their_frequencies() -> None:
-    plain = read_rotary(GgufHead(BASE, ()), "llama", 64, None)
-    factors = read_rotary(GgufHead(BASE, ()), "llama", 64, np.full(32, 4, np.float32))
+    plain = rotary(GgufHead(BASE, ()))
+    factors = rotary(GgufHead(BASE, ()), np.full(32, 4, np.float32))
 
     np.testing.assert_allclose(factors.frequencies, plain.frequencies / 4, rtol=1e-6)
 
@@ -155,7 +164,7 @@ EVERY_FOURTH = [1.0, 0.3162278, 0.1, 0.02432521, 0.005384615, 0.0009730086, 0.00
 @pytest.mark.parametrize("length_key", ["llama.rope.scaling.original_context_length", "llama.context_length"])
 def test_yarn_matches_transformers(length_key: str) -> None:
     metadata: dict[str, Value] = {**SCALED, "llama.rope.scaling.type": "yarn", length_key: 2048}
-    found = read_rotary(GgufHead(metadata, ()), "llama", 64, None)
+    found = rotary(GgufHead(metadata, ()))
 
     assert found.frequencies[::4] == pytest.approx(EVERY_FOURTH, rel=1e-6)
     assert found.magnitude == pytest.approx(1.138629436111989)

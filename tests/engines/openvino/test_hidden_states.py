@@ -11,6 +11,7 @@ import pytest
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.gguf import reference
 from crossette.engines.openvino.gguf.head import GgufHead, read_head
+from crossette.engines.openvino.gguf.reference_tensors import Floats
 from crossette.generation.embeddings import EngineVectors
 from support.bert_reference import cosine
 from support.embedding_calls import run, vectors_of
@@ -22,13 +23,13 @@ def test_it_is_what_the_head_gets_in_the_reference(
     real_engine: OpenVINOEngine, default_gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head: GgufHead = read_head(default_gguf)
-    before_head: list[reference.Floats] = []
+    before_head: list[Floats] = []
     product = reference.Tensors.product
 
-    def recording(self: reference.Tensors, x: reference.Floats, name: str) -> reference.Floats:
+    def recording(self: reference.Tensors, x: Floats, name: str, expert: int | None = None) -> Floats:
         if name in ("output", "token_embd"):
             before_head.append(x)
-        return product(self, x, name)
+        return product(self, x, name, expert)
 
     monkeypatch.setattr(reference.Tensors, "product", recording)
     source = EngineVectors(real_engine, "test")

@@ -11,7 +11,7 @@ import pytest
 from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
 from crossette.errors import ModelError
 from crossette.models.store import StoredModel
-from support.tiny_model import SPECIALS
+from support.byte_tokenizer import SPECIALS
 
 END_OF_TEXT, IM_START, IM_END = range(3)
 HE = 259

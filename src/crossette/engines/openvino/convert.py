@@ -19,6 +19,7 @@ from crossette.engines.openvino.gguf.check import verify
 from crossette.engines.openvino.gguf.families import FAMILIES
 from crossette.engines.openvino.gguf.graph import write_graph
 from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, read_head
+from crossette.engines.openvino.gguf.layers import declared_window
 from crossette.engines.openvino.gguf.rotary import unsupported_rotary
 from crossette.engines.openvino.gguf.tokenizer import special_tokens, unsupported_tokenizer, write_tokenizer
 from crossette.engines.openvino.gguf.weights import PLAIN
@@ -27,17 +28,37 @@ from crossette.types import ModelFacts
 
 _UNKNOWN = {
     "expert_count": "it is a mixture of experts",
+    "expert_used_count": "it is a mixture of experts",
+    "expert_shared_count": "its experts share some",
+    "expert_group_count": "its experts form groups",
+    "leading_dense_block_count": "its first layers have no experts",
+    "interleave_moe_layer_step": "only some of its layers have experts",
+    "nextn_predict_layers": "it has layers that predict several tokens",
     "attention.scale": "its attention has a custom scale",
+    "attention.temperature_scale": "its queries are scaled by position",
     "attention.clamp_kqv": "its queries, keys and values are clamped",
     "attention.max_alibi_bias": "it uses ALiBi positions",
+    "attention.chunk_size": "its attention sees only the chunk that a token is in",
+    "attention.kv_lora_rank": "its keys and values are compressed",
+    "attention.value_residual": "its values have a residual",
     "attn_logit_softcapping": "its attention scores are capped",
     "final_logit_softcapping": "its logits are capped",
     "logit_scale": "its logits are scaled",
     "residual_scale": "its residual stream is scaled",
     "embedding_scale": "its embeddings are scaled",
     "rope.dimension_sections": "its positions have several dimensions",
+    "use_parallel_residual": "its attention and MLP are parallel",
+    "deepstack_mapping": "its layers take in images",
 }
-"""Metadata keys, after the architecture's prefix, that change the computation in unsupported ways."""
+"""Metadata keys, after the architecture's prefix, that change the computation in unsupported ways, unless the family
+declares them (families.py)."""
+_ONLY: dict[str, tuple[float, ...]] = {
+    "expert_gating_func": (0, 1),  # none declared, softmax
+    "expert_weights_scale": (0, 1),
+    "attention.causal": (True,),
+}
+"""Metadata keys of which only these values are supported."""
+_EXPERTS_SUFFIX = "_exps.weight"
 _WAY_OUT = (
     "Use an OpenVINO model of the Hugging Face Hub (hf:ORG/REPO, many are under hf:OpenVINO/), or export one"
     " with `optimum-cli export openvino --model MODEL FOLDER` (package optimum-intel)."
@@ -84,8 +105,13 @@ def unsupported(head: GgufHead) -> str | None:
     if (head.number("split.count") or 1) > 1:
         return "it is one of several parts of a model; join them with `llama-gguf-split --merge`"
     for key, reason in _UNKNOWN.items():
-        if head.metadata.get(f"{architecture}.{key}"):
+        if key not in FAMILIES[architecture].keys and head.metadata.get(f"{architecture}.{key}"):
             return f"{reason} ({architecture}.{key})"
+    for key, values in _ONLY.items():
+        if (value := head.metadata.get(f"{architecture}.{key}")) is not None and value not in values:
+            return f"its {architecture}.{key} is {value}"
+    if architecture.startswith("granite") and head.metadata.get(f"{architecture}.rope.scaling.finetuned") is False:
+        return "its attention has no positions"
     return (
         _unsupported_window(head, architecture)
         or unsupported_rotary(head, architecture)
@@ -95,8 +121,9 @@ def unsupported(head: GgufHead) -> str | None:
 
 
 def _unsupported_window(head: GgufHead, architecture: str) -> str | None:
-    window = head.number(f"{architecture}.attention.sliding_window")
-    if window and window < (head.number(f"{architecture}.context_length") or 0):
+    family = FAMILIES[architecture]
+    window = declared_window(head, architecture, family)
+    if window and family.window_period is None:
         return f"its attention has a sliding window of {window} tokens"
     return None
 
@@ -105,7 +132,8 @@ def _unsupported_tensor(tensor: GgufTensor) -> str | None:
     if tensor.type not in PLAIN and tensor.type not in FORMATS:
         supported = ", ".join(kind.name for kind in (*PLAIN, *FORMATS))
         return f"its tensor '{tensor.name}' is {tensor.type.name}, and only {supported} can be converted"
-    if len(tensor.shape) not in (1, 2) or (len(tensor.shape) == 1 and tensor.type not in PLAIN):
+    dimensions = (3,) if tensor.name.endswith(_EXPERTS_SUFFIX) else (1, 2)
+    if len(tensor.shape) not in dimensions or (len(tensor.shape) == 1 and tensor.type not in PLAIN):
         return f"its tensor '{tensor.name}' is {tensor.type.name} of {len(tensor.shape)} dimensions"
     if 0 in tensor.shape:
         return f"its tensor '{tensor.name}' is empty"

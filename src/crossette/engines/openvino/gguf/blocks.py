@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-from gguf.quants import IQ4_NL
+from gguf.quants import IQ4_NL, MXFP4
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -105,6 +105,19 @@ def _iq4_nl(blocks: Bytes) -> Integers:
     return _CODEBOOK[_halves(2, 16)(blocks)]
 
 
+_FLOATS4 = np.array(MXFP4.kvalues, np.int8)
+"""Twice the sixteen values of a 4-bit float."""
+
+
+def _mxfp4(blocks: Bytes) -> Integers:
+    return _FLOATS4[_halves(1, 16)(blocks)]
+
+
+def _scales_mxfp4(blocks: Bytes) -> Floats:
+    """Powers of two, halved because the integers are doubled."""
+    return np.ldexp(np.float32(1), blocks[..., :1].astype(np.int32) - 128)
+
+
 # Types of 256 weights a block: group scales are small multiples of the block scale.
 
 
@@ -191,6 +204,7 @@ FORMATS: dict[GGMLQuantizationType, Format] = {
     _T.Q6_K: Format(8, 16, _q6_k, _scales_q6_k),
     _T.IQ4_NL: Format(8, 32, _iq4_nl, _d),
     _T.IQ4_XS: Format(8, 32, _iq4_xs, _scales_iq4_xs),
+    _T.MXFP4: Format(8, 32, _mxfp4, _scales_mxfp4),
 }
 
 

@@ -32,6 +32,9 @@ Indices = npt.NDArray[np.int64]
 BOUNDS = Difference(kl=0.002, largest=0.25, weights=0.01)
 """Larger differences are conversion errors: rounding to 16 bits causes a tenth of this or less."""
 
+EXPERT_BOUNDS = Difference(kl=0.02, largest=1.0, weights=0.01)
+"""The same for mixtures of experts: rounding can exchange two experts of a token between which it hardly decides."""
+
 _CHUNK = 64
 """Tokens computed per step: an exact width on every CPU."""
 _TEXT = "Paris is the capital of France, and 12 + 30 is 42.\n\ndef add(a, b):\n    return a + b\n"
@@ -45,11 +48,12 @@ def verify(gguf: Path, head: GgufHead, folder: Path, *, add_bos: bool) -> Differ
     if not weights <= BOUNDS.weights:
         raise _failed(gguf, f"rows of '{name}' are {weights:.1%} off, where {BOUNDS.weights:.1%} is the bound")
     kl, largest = _text_difference(gguf, head, folder, add_bos)
-    if not (kl <= BOUNDS.kl and largest <= BOUNDS.largest):  # negated, so that NaN fails too
+    bounds = EXPERT_BOUNDS if reference.shape_of(gguf, head).experts else BOUNDS
+    if not (kl <= bounds.kl and largest <= bounds.largest):  # negated, so that NaN fails too
         raise _failed(
             gguf,
-            f"on a short text its logprobs are up to {largest:.2g} off ({BOUNDS.largest} is the bound), and the"
-            f" divergence is {kl:.2g} nats per token ({BOUNDS.kl})",
+            f"on a short text its logprobs are up to {largest:.2g} off ({bounds.largest} is the bound), and the"
+            f" divergence is {kl:.2g} nats per token ({bounds.kl})",
         )
     return Difference(kl=round(kl, 6), largest=round(largest, 4), weights=round(weights, 5))
 
@@ -94,27 +98,35 @@ def _worst_weights(gguf: Path, head: GgufHead, graph: Path) -> tuple[str, float]
     """The matrix with the largest difference in the graph, and that difference, relative to the norm of its rows."""
     tensors, shape, found = reference.Tensors(gguf, head), reference.shape_of(gguf, head), matrices(graph)
     distances = {}
+    stacks = {part: name for name in found for part in name.split(",")}
     for tensor in head.tensors:
-        if len(tensor.shape) == 2:
-            wanted, matrix = tensors.rows(tensor.name, _sample(tensor)), found.get(tensor.name)
-            if matrix is None or (matrix.columns, matrix.rows) != tensor.shape:
+        if len(tensor.shape) > 1 and tensor.name.endswith(".weight") and tensor.shape[1:] != (1,):
+            wanted, matrix = tensors.rows(tensor.name, _sample(tensor)), found.get(stacks.get(tensor.name, ""))
+            if matrix is None or matrix.columns != tensor.shape[0]:
                 return tensor.name, math.inf
-            distances[tensor.name] = min(_distance(matrix.read(at), wanted) for at in _row_orders(tensor, shape))
+            orders = _row_orders(tensor, shape, stacks[tensor.name], matrix.rows)
+            distances[tensor.name] = min((_distance(matrix.read(at), wanted) for at in orders), default=math.inf)
     return max(distances.items(), key=lambda item: item[1])
 
 
 def _sample(tensor: GgufTensor) -> Indices:
     """Indices of random rows; the same for all matrices of one height."""
-    num_rows = tensor.shape[1]
+    num_rows = math.prod(tensor.shape[1:])
     return np.sort(np.random.default_rng(num_rows).choice(num_rows, min(_NUM_ROWS, num_rows), replace=False))
 
 
-def _row_orders(tensor: GgufTensor, shape: Shape) -> Iterator[Indices]:
-    """The possible indices of the sampled rows in the graph: as in the file, or queries and keys by half heads.
+def _row_orders(tensor: GgufTensor, shape: Shape, stack: str, height: int) -> Iterator[Indices]:
+    """The possible indices of the sampled rows in a graph's matrix of `height` rows. They are as in the file, except
 
-    In a llama file the two features of a rotary pair are adjacent; in a graph they may be half a head apart.
+    - in a stack of several tensors of experts, whose rows take turns, and
+    - in queries and keys whose rotary pairs are adjacent in the file: they may be half a head apart.
     """
     rows = _sample(tensor)
+    if "," in stack:
+        names = stack.split(",")
+        rows = rows * len(names) + names.index(tensor.name)
+    if rows.max() >= height:
+        return
     yield rows
     if shape.adjacent and tensor.name.endswith(("attn_q.weight", "attn_k.weight")):
         feature = rows % shape.head_size

@@ -20,6 +20,12 @@ def rms_norm(x: ov.Node, weight: Floats, epsilon: float) -> ov.Node:
     return ops.multiply(ops.multiply(x, ops.divide(np.float32(1), root)), ops.constant(weight))
 
 
+def layer_norm(x: ov.Node, weight: Floats, bias: Floats, epsilon: float) -> ov.Node:
+    """`x` less its mean, divided by its standard deviation, times `weight`, plus `bias`; along the last axis."""
+    normed = ops.mvn(x, np.array([-1]), normalize_variance=True, eps=epsilon, eps_mode="inside_sqrt")
+    return ops.add(ops.multiply(normed, ops.constant(weight)), ops.constant(bias))
+
+
 def product(x: ov.Node, matrix: ov.Node) -> ov.Node:
     """`x` times the transposed matrix."""
     return ops.matmul(x, matrix, transpose_a=False, transpose_b=True)
@@ -33,6 +39,24 @@ def linear(x: ov.Node, weights: Weights, name: str, order: Order | None = None) 
     return ops.add(y, ops.constant(weights.vector(f"{name}.bias", order)))
 
 
-def gated_mlp(x: ov.Node, weights: Weights, block: str) -> ov.Node:
-    gate = ops.swish(linear(x, weights, f"{block}.ffn_gate"))
-    return linear(ops.multiply(gate, linear(x, weights, f"{block}.ffn_up")), weights, f"{block}.ffn_down")
+def activated(x: ov.Node, *, gelu: bool) -> ov.Node:
+    """GELU in its tanh form, or SiLU."""
+    return ops.gelu(x, "tanh") if gelu else ops.swish(x)
+
+
+def mlp(x: ov.Node, weights: Weights, block: str, suffix: str = "", *, gelu: bool = False) -> ov.Node:
+    """An MLP whose up projection is gated, by a matrix of its own or by the first half of the rows of one, or not.
+
+    `suffix` belongs to the names of its tensors.
+    """
+    names = tuple(f"{block}.ffn_{part}{suffix}" for part in ("gate", "up", "down"))
+    gate, up, down = names
+    hidden = linear(x, weights, up)
+    if f"{gate}.weight" in weights:
+        hidden = ops.multiply(activated(linear(x, weights, gate), gelu=gelu), hidden)
+    elif (columns := weights.shape(f"{down}.weight", 2)[0]) * 2 == weights.shape(f"{up}.weight", 2)[1]:
+        first, second = ops.variadic_split(hidden, np.int64(-1), np.array([columns, columns])).outputs()
+        hidden = ops.multiply(activated(first, gelu=gelu), second)
+    else:
+        hidden = activated(hidden, gelu=gelu)
+    return linear(hidden, weights, down)

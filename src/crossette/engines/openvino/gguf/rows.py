@@ -29,7 +29,7 @@ _ARITHMETIC: dict[str, Callable[[Floats, Floats], Floats]] = {
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A constant matrix that a graph multiplies with or looks up rows in."""
+    """A constant matrix that a graph multiplies with or looks up rows in; those of experts are one below the other."""
 
     rows: int
     columns: int
@@ -45,9 +45,9 @@ def matrices(graph: Path) -> dict[str, Matrix]:
     found = {}
     for node in _weights(ov.Core().read_model(graph)):
         shape = node.get_output_partial_shape(0)
-        if _is_readable(node) and shape.rank.get_length() == 2:
-            rows, columns = (shape[axis].get_length() for axis in (0, 1))
-            found[node.get_friendly_name()] = Matrix(rows, columns, node)
+        if _is_readable(node) and shape.rank.get_length() in (2, 3):
+            *heights, columns = (length.get_length() for length in shape)
+            found[node.get_friendly_name()] = Matrix(prod(heights), columns, node)
     return found
 
 
@@ -74,19 +74,19 @@ def _read(node: Any, rows: int, indices: Indices) -> Floats:
     if kind == "Convert":
         return first
     if kind == "Reshape":
-        return first.reshape(len(indices), *list(node.get_output_shape(0))[1:])
+        return first.reshape(len(indices), -1)
     return _ARITHMETIC[kind](first, _read(node.input_value(1).get_node(), rows, indices))
 
 
 def _constant(node: Any, rows: int, indices: Indices) -> Floats:
     """Rows of a constant; the whole constant if it is broadcast over rows."""
     shape = tuple(node.get_output_shape(0))
-    if len(shape) < 2 or shape[0] != rows:
+    leading = next((count for count in range(1, len(shape)) if prod(shape[:count]) == rows), 0)
+    if not leading:
         indices, rows = np.arange(1), 1
-        shape = (1, *shape)
     size = prod(shape) // rows
     offsets = indices[:, None] * size + np.arange(size)
-    return _numbers(node, offsets).reshape(len(indices), *shape[1:])
+    return _numbers(node, offsets).reshape(len(indices), *shape[leading:])
 
 
 def _numbers(node: Any, offsets: Indices) -> Floats:

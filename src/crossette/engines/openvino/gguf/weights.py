@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,7 +35,7 @@ PLAIN = {
 }
 _PACKED = {2: ov.Type.u2, 4: ov.Type.u4}
 _TABLE_BITS = 4
-"""Fewest bits of a lookup table: below, the plug-in would dequantise the whole table for each lookup."""
+"""Fewest bits of lookup tables and experts' matrices: with fewer, the plug-in would dequantise all for each use."""
 _PIECE = 1 << 22
 """Weights unpacked at a time."""
 _ALIGNMENT = 64
@@ -74,6 +75,13 @@ class Weights:
         values = _as_floats(self._bytes(tensor), tensor)
         return values if order is None else values[_checked(order, tensor)]
 
+    def shape(self, name: str, rank: int) -> tuple[int, ...]:
+        """The dimensions of a tensor, as in the file: columns first. Raises ModelError for another number of them."""
+        shape = self._tensor(name).shape
+        if len(shape) != rank:
+            raise ModelError(f"its tensor '{name}' has {len(shape)} dimensions where {rank} are expected")
+        return shape
+
     def table(self, name: str) -> ov.Node:
         """A matrix whose rows are looked up; it may be used in products as well."""
         return self.matrix(name, min_bits=_TABLE_BITS)
@@ -82,11 +90,34 @@ class Weights:
         """A matrix as f32 `[rows, columns]`, dequantised on use; its node has the tensor's name."""
         if (node := self._nodes.get(name)) is None:
             tensor = self._tensor(name)
-            layout = FORMATS.get(tensor.type)
-            node = self._plain(tensor, order) if layout is None else self._grouped(tensor, layout, order, min_bits)
-            node.set_friendly_name(name)
-            self._nodes[name] = node
+            columns, height = self.shape(name, 2)
+            rows = self._rows(tensor)
+            if order is not None:
+                rows = rows[_checked(order, tensor)]
+            node = self._nodes[name] = self._converted(name, tensor.type, rows, (height, columns), min_bits)
         return node
+
+    def experts(self, *names: str) -> ov.Node:
+        """The matrices of all experts as f32 `[experts, rows, columns]`; rows of several tensors take turns.
+
+        The node has the names of the tensors, with commas.
+        """
+        tensors = [self._tensor(name) for name in names]
+        if len({(tensor.type, tensor.shape) for tensor in tensors}) > 1:
+            raise ModelError(f"its tensors {', '.join(names)} differ in type or shape")
+        columns, height, experts = self.shape(names[0], 3)
+        parts = [self._rows(tensor) for tensor in tensors]
+        rows = parts[0] if len(parts) == 1 else np.stack(parts, axis=1).reshape(experts * height * len(parts), -1)
+        shape = (experts, height * len(parts), columns)
+        return self._converted(",".join(names), tensors[0].type, rows, shape, _TABLE_BITS)
+
+    def expert_biases(self, *names: str) -> Floats:
+        """The biases of all experts, `[experts, 1, rows]`; those of several tensors take turns."""
+        counts = {self.shape(name, 2) for name in names}
+        if len(counts) > 1:
+            raise ModelError(f"its tensors {', '.join(names)} differ in shape")
+        parts = [self.vector(name).reshape(next(iter(counts))[1], -1) for name in names]
+        return np.stack(parts, axis=-1).reshape(len(parts[0]), 1, -1)
 
     def _tensor(self, name: str) -> GgufTensor:
         if name not in self._tensors:
@@ -97,35 +128,48 @@ class Weights:
     def _bytes(self, tensor: GgufTensor) -> Bytes:
         return self._data[tensor.offset : tensor.offset + tensor.size]
 
-    def _plain(self, tensor: GgufTensor, order: Order | None) -> ov.Node:
-        kind, shape = PLAIN[tensor.type], tensor.shape[::-1]
-        rows = self._bytes(tensor).reshape(shape[0], -1)
-        data = rows if order is None else self._mapped([rows[_checked(order, tensor)]])
-        node = self._constant(f"{tensor.name}.weights", data, shape, kind)
+    def _rows(self, tensor: GgufTensor) -> Bytes:
+        """The bytes of each row, `[rows, bytes]`; rows of several matrices follow each other."""
+        return self._bytes(tensor).reshape(prod(tensor.shape[1:]), -1)
+
+    def _converted(
+        self, name: str, kind: GGMLQuantizationType, rows: Bytes, shape: tuple[int, ...], min_bits: int
+    ) -> ov.Node:
+        layout = FORMATS.get(kind)
+        if layout is None:
+            node = self._plain(name, PLAIN[kind], rows, shape)
+        else:
+            layout = replace(layout, bits=max(layout.bits, min_bits))
+            node = self._grouped(name, layout, as_blocks(rows, kind, len(rows)), shape)
+        node.set_friendly_name(name)
+        return node
+
+    def _plain(self, name: str, kind: ov.Type, rows: Bytes, shape: tuple[int, ...]) -> ov.Node:
+        data = rows if np.may_share_memory(rows, self._data) else self._mapped([rows])
+        node = self._constant(f"{name}.weights", data, shape, kind)
         return node if kind == ov.Type.f32 else ops.convert(node, np.float32)
 
-    def _grouped(self, tensor: GgufTensor, layout: Format, order: Order | None, min_bits: int) -> ov.Node:
+    def _grouped(self, name: str, layout: Format, blocks: Bytes, shape: tuple[int, ...]) -> ov.Node:
         """`(integers - zeros) * scales`, the form in which the plug-in recognises compressed weights."""
-        columns, rows = tensor.shape
-        blocks = as_blocks(self._bytes(tensor), tensor.type, rows)
-        if order is not None:
-            blocks = blocks[_checked(order, tensor)]
-        layout = replace(layout, bits=max(layout.bits, min_bits))
-        groups = read_groups(layout, blocks, tensor.name)
+        groups = read_groups(layout, blocks, name)
         integers = self._mapped(_packed(layout, blocks, groups))
-        shape = (rows, columns // layout.group, layout.group)
+        split = (*shape[:-1], shape[-1] // layout.group)
         node = ops.convert(
-            self._constant(f"{tensor.name}.integers", integers, shape, _integer_type(layout)), groups.scales.dtype.type
+            self._constant(f"{name}.integers", integers, (*split, layout.group), _integer_type(layout)),
+            groups.scales.dtype.type,
         )
         if (zeros := _zeros(groups)) is not None:
-            node = ops.subtract(node, self._numbers(f"{tensor.name}.zeros", zeros))
-        node = ops.multiply(node, self._numbers(f"{tensor.name}.scales", groups.scales))
-        node = ops.reshape(node, np.array([rows, columns]), special_zero=False)
+            # One zero point for all is broadcast.
+            zero_shape = split if zeros.size > 1 else (1,) * len(split)
+            node = ops.subtract(node, self._numbers(f"{name}.zeros", zeros, zero_shape))
+        node = ops.multiply(node, self._numbers(f"{name}.scales", groups.scales, split))
+        node = ops.reshape(node, np.array(shape), special_zero=False)
         return node if groups.scales.dtype == np.float32 else ops.convert(node, np.float32)
 
-    def _numbers(self, name: str, values: npt.NDArray[Any]) -> ov.Node:
+    def _numbers(self, name: str, values: npt.NDArray[Any], shape: tuple[int, ...]) -> ov.Node:
+        """A number for each group."""
         kind = ov.Type.f16 if values.dtype == np.float16 else ov.Type.f32
-        return self._constant(name, self._mapped([values.view(np.uint8)]), (*values.shape, 1), kind)
+        return self._constant(name, self._mapped([values.view(np.uint8)]), (*shape, 1), kind)
 
     def _constant(self, name: str, data: Bytes, shape: tuple[int, ...], kind: ov.Type) -> ov.Node:
         self._shared.append(data)
