@@ -55,9 +55,10 @@ def test_end_of_turn_tokens_are_found_in_tokenizer_json_alone(tmp_path: Path) ->
 
 
 def test_the_end_of_a_message_is_no_end_token_where_a_turn_has_several_messages(tmp_path: Path) -> None:
-    tokens = added({"<|end|>": 11, "<|return|>": 12})
+    """The call of a tool is."""
+    tokens = added({"<|end|>": 11, "<|return|>": 12, "<|call|>": 13})
 
-    assert end_token_ids(facts_of(tmp_path, {"tokenizer_config.json": tokens})) == {7}
+    assert end_token_ids(facts_of(tmp_path, {"tokenizer_config.json": tokens})) == {7, 13}
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ def end_token_ids(facts: ModelFacts) -> frozenset[int]:
     """The declared end tokens and the control tokens that are known to end a turn."""
     ends = END_OF_TURN
     if "<|return|>" in facts.special_tokens.values():
-        ends = ends - {"<|end|>"}  # in the harmony format it ends a message, not the turn
+        # In the harmony format <|end|> ends a message, not the turn, and a call of a tool ends it too.
+        ends = ends - {"<|end|>"} | {"<|call|>"}
     return facts.end_token_ids | {token_id for token_id, text in facts.special_tokens.items() if text in ends}
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf import GGMLQuantizationType, GGUFValueType, LlamaFileType
+from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, LlamaFileType
 
 from crossette.engines.openvino.convert import convert, unsupported
 from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, Value, read_head
 from crossette.errors import ModelError
+from crossette.models.facts import sampling_defaults
 from crossette.types import ModelFacts
 from support.byte_tokenizer import CHAT_TEMPLATE
 from support.tiny_model import Weights, write_tiny_gguf
@@ -48,7 +49,7 @@ def test_the_facts_are_those_of_the_file(converted: tuple[Path, ModelFacts]) -> 
         architecture="llama",
         quantization="Q8_0",
         context_length=1234,
-        end_token_ids=frozenset({2}),
+        end_token_ids=frozenset({0, 2}),
         add_bos=False,
         chat_template=CHAT_TEMPLATE,
         special_tokens={0: "<|endoftext|>", 1: "<|im_start|>", 2: "<|im_end|>"},
@@ -66,6 +67,24 @@ def test_graph_tokenizers_and_template_are_written_and_nothing_else(
     assert {path.name for path in folder.iterdir()} == {*FILES, "chat_template.jinja"}
     assert (folder / "chat_template.jinja").read_text() == CHAT_TEMPLATE
     assert [path.name for path in tiny.parent.iterdir()] == ["tiny.gguf"]
+
+
+def test_sampling_defaults_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GGUFWriter, "add_file_type", _recommending)
+    file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, width=64)
+    folder = tmp_path / "model"
+    folder.mkdir()
+
+    convert(file, folder)
+
+    assert sampling_defaults(folder) == {"temperature": 0.7, "top_k": 20, "top_p": 0.95}
+
+
+def _recommending(writer: GGUFWriter, file_type: LlamaFileType) -> None:
+    writer.add_float32("general.sampling.temp", 0.7)
+    writer.add_int32("general.sampling.top_k", 20)
+    writer.add_float32("general.sampling.top_p", 0.95)
+    writer.add_uint32("general.file_type", file_type)
 
 
 def test_the_converted_model_generates(converted: tuple[Path, ModelFacts]) -> None:
@@ -284,7 +303,7 @@ def test_the_default_model_converts(default_gguf: Path, tmp_path: Path) -> None:
     facts = convert(default_gguf, tmp_path)
 
     assert (facts.architecture, facts.quantization, facts.context_length) == ("llama", "Q4_1", 8192)
-    assert (facts.end_token_ids, facts.add_bos) == (frozenset({2}), False)
+    assert (facts.end_token_ids, facts.add_bos) == (frozenset({0, 2}), False)
     assert tokenizer(tmp_path).encode("Paris", add_special_tokens=False).input_ids.shape == [1, 1]
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import openvino as ov
 from gguf.constants import GGML_QUANT_SIZES, LlamaFileType
 
@@ -58,6 +59,10 @@ _ONLY: dict[str, tuple[float, ...]] = {
     "attention.causal": (True,),
 }
 """Metadata keys of which only these values are supported."""
+_END_OF_TEXT = frozenset({"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"})
+"""Tokens that end every text. A file declares one end, and templates often use another one."""
+_SAMPLING = {"temperature": "temp", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
+"""The keys of sampling defaults after `general.sampling.`, by their name in generation_config.json."""
 _EXPERTS_SUFFIX = "_exps.weight"
 _WAY_OUT = (
     "Use an OpenVINO model of the Hugging Face Hub (hf:ORG/REPO, many are under hf:OpenVINO/), or export one"
@@ -84,6 +89,8 @@ def convert(gguf: Path, target: Path) -> ModelFacts:
             file.replace(target / file.name)
     if facts.chat_template is not None:
         (target / "chat_template.jinja").write_text(facts.chat_template, encoding="utf-8", newline="")
+    if defaults := _sampling_defaults(head):
+        (target / "generation_config.json").write_bytes(msgspec.json.encode(defaults))
     return replace(facts, difference=difference)
 
 
@@ -147,7 +154,9 @@ def _read_facts(head: GgufHead) -> ModelFacts:
     context_length = head.number(f"{architecture}.context_length")
     if not context_length:
         raise ModelError(f"its metadata has no {architecture}.context_length")
-    ends = (head.number(f"tokenizer.ggml.{kind}_token_id") for kind in ("eos", "eot", "eom"))
+    specials = special_tokens(head)
+    ends = {head.number(f"tokenizer.ggml.{kind}_token_id") for kind in ("eos", "eot", "eom")}
+    ends |= {token_id for token_id, text in specials.items() if text in _END_OF_TEXT}
     return ModelFacts(
         architecture=architecture,
         quantization=_quantization(head),
@@ -155,9 +164,15 @@ def _read_facts(head: GgufHead) -> ModelFacts:
         end_token_ids=frozenset(end for end in ends if end is not None),
         add_bos=_add_bos(head),
         chat_template=head.text("tokenizer.chat_template"),
-        special_tokens=special_tokens(head),
+        special_tokens=specials,
         converter=f"crossette {__version__}, openvino {ov.__version__.split('-')[0]}",
     )
+
+
+def _sampling_defaults(head: GgufHead) -> dict[str, float]:
+    """The sampling parameters that the metadata recommend; 32-bit floats as the decimals that they stand for."""
+    values = {name: head.real(f"general.sampling.{key}") for name, key in _SAMPLING.items()}
+    return {name: float(f"{value:.6g}") for name, value in values.items() if value is not None}
 
 
 def _quantization(head: GgufHead) -> str:
