@@ -1,4 +1,4 @@
-"""The `Tokenizer` protocol on openvino_tokenizers.
+"""The `Tokenizer` protocol on openvino_tokenizers, for exported models; converted ones have tokenizer.json.
 
 Two tokenizers are loaded from one IR: in the second, the step that splits off control tokens matches nothing, so that
 `<|im_end|>` in a user's message stays text. The library has no option for that, so the pattern of the step
@@ -19,12 +19,21 @@ import numpy.typing as npt
 import openvino as ov
 import openvino_genai
 
+from crossette.engines.hf_tokenizer import TOKENIZER_FILE, HFTokenizer
 from crossette.errors import ModelError
 
 _Constant = npt.NDArray[np.uint8] | npt.NDArray[np.int32]
 
 _NEVER = b"(?!)"
 """A regex that never matches, whatever follows it."""
+
+
+def load_tokenizer(directory: Path, *, add_bos: bool) -> ModelTokenizer:
+    """The tokenizer of a model folder: its graphs, or tokenizer.json alone. Raises ModelError."""
+    has_graphs = any((directory / f"openvino_{name}.xml").is_file() for name in ("tokenizer", "detokenizer"))
+    if not has_graphs and (directory / TOKENIZER_FILE).is_file():
+        return HFTokenizer(directory, add_bos=add_bos)
+    return OpenVINOTokenizer(directory, add_bos=add_bos)
 
 
 class OpenVINOTokenizer:
@@ -79,6 +88,9 @@ class OpenVINOTokenizer:
 
     def token_text(self, token_id: int) -> bytes:
         return self._texts[token_id]
+
+
+ModelTokenizer = OpenVINOTokenizer | HFTokenizer
 
 
 def _table(vocabulary: dict[bytes, int]) -> list[bytes]:

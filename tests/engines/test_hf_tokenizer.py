@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette.engines.vllm.hf_tokenizer import HFTokenizer
+from crossette.engines.hf_tokenizer import HFTokenizer
 from crossette.errors import ModelError
 from crossette.testing.fake_tokenizer import SPECIALS, FakeTokenizer
 from support.hf_tokenizers import write_fake_tokenizer
