@@ -6,7 +6,6 @@ the scores of its tokens.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -73,6 +72,8 @@ def _unsupported_pieces(head: GgufHead) -> str | None:
     scores, types = head.list("tokenizer.ggml.scores"), head.list("tokenizer.ggml.token_type")
     if not len(scores) == len(types) == len(head.list("tokenizer.ggml.tokens")):
         return "its tokenizer does not have a score and a type for each token"
+    if head.list("tokenizer.ggml.precompiled_charsmap"):
+        return "its tokenizer replaces characters before it splits a text"
     if head.metadata.get("tokenizer.ggml.treat_whitespace_as_suffix"):
         return "its tokenizer puts spaces at the end of words"
     if types.count(_BYTE) not in (0, 256):
@@ -116,7 +117,9 @@ def _names(head: GgufHead) -> dict[str, int]:
 
 
 def _added_tokens(head: GgufHead) -> list[_Json]:
+    """Tokens found by their text. In SentencePiece that is the text after its replacements, but for markup."""
     markup = special_tokens(head)
+    is_normalized = head.text("tokenizer.ggml.model") == "llama" and len(_piece_normalizers(head)) == 1
     is_phi3 = head.text("general.architecture") == "phi3" and head.text("tokenizer.ggml.model") == "llama"
     return [
         {
@@ -125,7 +128,7 @@ def _added_tokens(head: GgufHead) -> list[_Json]:
             "single_word": False,
             "lstrip": False,
             "rstrip": is_phi3 and token not in _NOT_RSTRIPPED,
-            "normalized": False,
+            "normalized": is_normalized and index not in markup,
             "special": index in markup,
         }
         for index, token, _ in _added(head)
@@ -184,11 +187,8 @@ def _pieces(head: GgufHead, tokens: Mapping[str, int]) -> _Json:
 
 
 def _piece_normalizers(head: GgufHead) -> list[_Json]:
-    """SentencePiece's: its table of replacements, fewer spaces, a space before the text, and spaces as `▁`."""
+    """SentencePiece's: fewer spaces, a space before the text, and spaces as `▁`."""
     steps: list[_Json] = []
-    if charsmap := head.list("tokenizer.ggml.precompiled_charsmap"):
-        data = bytes(int(str(byte)) & 0xFF for byte in charsmap)
-        steps.append({"type": "Precompiled", "precompiled_charsmap": base64.b64encode(data).decode()})
     if head.metadata.get("tokenizer.ggml.remove_extra_whitespaces"):
         for pattern, replacement in ((r"\A +| +\z", ""), (" {2,}", " ")):
             steps.append({"type": "Replace", "pattern": {"Regex": pattern}, "content": replacement})
