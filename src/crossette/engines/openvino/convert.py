@@ -60,7 +60,7 @@ def convert(gguf: Path, target: Path) -> ModelFacts:
         except OSError as error:
             raise ModelError(f"Can't convert {gguf} in {target}: {error.strerror or error}.") from error
         difference = verify(gguf, head, folder, add_bos=facts.add_bos)
-        for file in folder.iterdir():
+        for file in (*folder.glob("openvino_*"), *folder.glob("*.json")):
             file.replace(target / file.name)
     if facts.chat_template is not None:
         (target / "chat_template.jinja").write_text(facts.chat_template, encoding="utf-8", newline="")

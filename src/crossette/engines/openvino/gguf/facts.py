@@ -43,7 +43,7 @@ def read_facts(head: GgufHead) -> ModelFacts:
 def sampling_defaults(head: GgufHead) -> dict[str, float]:
     """The sampling parameters that the model's makers recommend; empty if the file has none."""
     found = {name: head.real(f"general.sampling.{key}") for name, key in _SAMPLING.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: round(value, 6) for name, value in found.items() if value is not None}  # 32-bit numbers
 
 
 def _end_token_ids(head: GgufHead) -> frozenset[int]:
