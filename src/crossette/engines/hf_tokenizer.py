@@ -8,7 +8,7 @@ Added tokens that are text are always recognised: white space and HTML, which th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class HFTokenizer:
         self._tokenizer = _tokenizer(content | {"added_tokens": msgspec.Raw(msgspec.json.encode(marked))})
         self._tokenizer.encode_special_tokens = True
         self._markup = markup
-        self._special = re.compile("|".join(map(re.escape, sorted(markup, key=len, reverse=True)))) if markup else None
+        self._special = re.compile(_longest_of(markup)) if markup else None
         self._control = frozenset(token["id"] for token in added if token.get("special"))
         self._texts = _texts(content, self._tokenizer.get_vocab(), {token["content"] for token in added})
         config = _read(folder / CONFIG_FILE, _Json)
@@ -107,6 +107,22 @@ def _texts(content: Mapping[str, msgspec.Raw], vocabulary: Mapping[str, int], ad
     return texts
 
 
+def _longest_of(words: Iterable[str]) -> str:
+    """A pattern of the longest of the words, as a tree of letters: some vocabularies have 6,000 control tokens."""
+    tree: dict[str, Any] = {}
+    for word in words:
+        node = tree
+        for letter in word:
+            node = node.setdefault(letter, {})
+        node[""] = {}
+    return _branches(tree)
+
+
+def _branches(tree: Mapping[str, Any]) -> str:
+    patterns = [re.escape(letter) + _branches(rest) for letter, rest in tree.items() if letter]
+    return f"(?:{'|'.join(patterns)}){'?' if '' in tree else ''}" if patterns else ""
+
+
 def byte_symbols() -> list[str]:
     """The character that stands for each byte in a byte-level vocabulary, as in GPT-2."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
@@ -126,7 +142,7 @@ def _byte_level(name: str) -> bytes:
 
 def _byte_fallback(name: str) -> bytes:
     """SentencePiece's notation: `▁` is a space, and `<0x0A>` a byte."""
-    if found := _BYTE.fullmatch(name):
+    if name.startswith("<0x") and (found := _BYTE.fullmatch(name)):
         return bytes((int(found[1], 16),))
     return name.replace("▁", " ").encode()
 
