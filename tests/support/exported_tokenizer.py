@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -10,9 +12,12 @@ import openvino_tokenizers
 from openvino import opset13 as ops
 from openvino_tokenizers.tokenizer_pipeline import (
     BPETokenizationStep,
+    ByteFallbackStep,
     BytesToCharsStep,
     FuseStep,
     PaddingStep,
+    RegexDecodingStep,
+    RegexNormalizationStep,
     RegexSplitStep,
     SpecialTokensSplit,
     TokenizerPipeline,
@@ -23,7 +28,7 @@ from openvino_tokenizers.utils import change_outputs_type
 
 from crossette.engines.openvino.gguf.head import GgufHead
 from crossette.engines.openvino.gguf.splitters import SPLITTERS
-from crossette.engines.openvino.gguf.tokenizer import special_tokens, splitter_name
+from crossette.engines.openvino.gguf.tokenizer import special_tokens, splitter_name, tokenizer_json
 
 
 def write_graphs(head: GgufHead, folder: Path) -> None:
@@ -41,24 +46,35 @@ def write_graphs(head: GgufHead, folder: Path) -> None:
 
 
 def _pipeline(head: GgufHead) -> TokenizerPipeline:
+    is_pieces = head.text("tokenizer.ggml.model") == "llama"
     specials = special_tokens(head)
     pipeline = TokenizerPipeline()
     pipeline.add_steps(SpecialTokensSplit.from_string_iter(specials.values()))
-    for pattern in SPLITTERS[splitter_name(head)].patterns:
-        pipeline.add_steps(RegexSplitStep(pattern, behaviour="isolate", mergeable=False))
-    pipeline.add_steps(
-        [
-            BytesToCharsStep(),
-            BPETokenizationStep(
-                [str(token) for token in head.list("tokenizer.ggml.tokens")],
-                [str(merge) for merge in head.list("tokenizer.ggml.merges")],
-                byte_fallback=True,
-                added_tokens={token: index for index, token in specials.items()},
-            ),
-            PaddingStep(pad_right=False),
-            VocabDecoderStep(skip_tokens=list(specials)),
-            FuseStep(),
-            UTF8ValidateStep(),
-        ]
-    )
+    pipeline.add_steps(_piece_steps(head) if is_pieces else _byte_level_steps(head))
+    pipeline.add_steps([PaddingStep(pad_right=False), VocabDecoderStep(skip_tokens=list(specials))])
+    pipeline.add_steps([RegexDecodingStep.replace_sp_spaces(), ByteFallbackStep()] if is_pieces else [])
+    pipeline.add_steps([FuseStep(), UTF8ValidateStep()])
     return pipeline
+
+
+def _byte_level_steps(head: GgufHead) -> list[Any]:  # Any: openvino_tokenizers has no types
+    splits = [
+        RegexSplitStep(pattern, behaviour="isolate", mergeable=False)
+        for pattern in SPLITTERS[splitter_name(head)].patterns
+    ]
+    merges = [str(merge) for merge in head.list("tokenizer.ggml.merges")]
+    return [*splits, BytesToCharsStep(), _bpe(head, merges)]
+
+
+def _piece_steps(head: GgufHead) -> list[Any]:
+    merges = json.loads(tokenizer_json(head))["model"]["merges"]
+    return [RegexNormalizationStep.replace_spaces_metaspace(), _bpe(head, [(left, right) for left, right in merges])]
+
+
+def _bpe(head: GgufHead, merges: list[Any]) -> BPETokenizationStep:
+    return BPETokenizationStep(
+        [str(token) for token in head.list("tokenizer.ggml.tokens")],
+        merges,
+        byte_fallback=True,
+        added_tokens={token: index for index, token in special_tokens(head).items()},
+    )

@@ -100,7 +100,7 @@ def _tokenizer(content: Mapping[str, msgspec.Raw]) -> Tokenizer:
 def _texts(content: Mapping[str, msgspec.Raw], vocabulary: Mapping[str, int], added: set[str]) -> list[bytes]:
     """The bytes of every id's text form; empty for unused ids."""
     steps = (bytes(content.get(step, b"")) for step in ("pre_tokenizer", "decoder"))
-    decode = _byte_level if any(b'"ByteLevel"' in step for step in steps) else _byte_fallback
+    decode = _byte_level if any(b'"ByteLevel"' in step for step in steps) else piece_bytes
     texts = [b""] * (max(vocabulary.values()) + 1)
     for name, token in vocabulary.items():
         texts[token] = name.encode() if name in added else decode(name)
@@ -140,7 +140,7 @@ def _byte_level(name: str) -> bytes:
         return name.encode()
 
 
-def _byte_fallback(name: str) -> bytes:
+def piece_bytes(name: str) -> bytes:
     """SentencePiece's notation: `▁` is a space, and `<0x0A>` a byte."""
     if name.startswith("<0x") and (found := _BYTE.fullmatch(name)):
         return bytes((int(found[1], 16),))

@@ -14,6 +14,7 @@ from crossette.engines.openvino.tokenizer import ModelTokenizer, OpenVINOTokeniz
 from crossette.errors import ModelError
 from crossette.models.store import StoredModel
 from support.exported_tokenizer import write_graphs
+from support.sentencepiece_data import head_of, recorded
 from support.tiny_model import SPECIALS, write_tiny_gguf
 
 END_OF_TEXT, IM_START, IM_END = range(3)
@@ -157,3 +158,13 @@ def test_the_error_for_a_missing_tokenizer_has_the_export_command(exported_dir: 
 
 def test_each_kind_of_folder_has_its_tokenizer(converted: ModelTokenizer, exported: ModelTokenizer) -> None:
     assert (type(converted), type(exported)) == (HFTokenizer, OpenVINOTokenizer)
+
+
+def test_the_pieces_of_an_export_have_their_bytes(tmp_path: Path) -> None:
+    """The graph of the vocabulary has `▁` and `<0xF0>`, which later steps decode."""
+    write_graphs(head_of(recorded()["gemma"]["fields"]), tmp_path)
+    tokenizer = load_tokenizer(tmp_path, add_bos=True)
+
+    for text in ("the model\n is  here", "a 🎆 b", " x"):
+        assert decode(tokenizer, tokenizer.encode(text, specials=False)) == text.encode()
+    assert tokenizer.token_text(2) == b"</s>"

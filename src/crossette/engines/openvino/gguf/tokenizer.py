@@ -100,12 +100,15 @@ def adds_bos(head: GgufHead) -> bool:
 
 def write_tokenizer(head: GgufHead, folder: Path) -> None:
     """Write tokenizer.json and tokenizer_config.json into `folder`."""
+    ends = {f"{kind}_token": _token_text(head, kind) for kind in ("bos", "eos")}
+    (folder / TOKENIZER_FILE).write_bytes(tokenizer_json(head))
+    (folder / CONFIG_FILE).write_bytes(msgspec.json.encode(ends))
+
+
+def tokenizer_json(head: GgufHead) -> bytes:
     tokens = _names(head)
     pieces = _pieces(head, tokens) if head.text("tokenizer.ggml.model") == "llama" else _byte_level(head, tokens)
-    content = {"version": "1.0", "added_tokens": _added_tokens(head), **pieces}
-    ends = {f"{kind}_token": _token_text(head, kind) for kind in ("bos", "eos")}
-    (folder / TOKENIZER_FILE).write_bytes(msgspec.json.encode(content))
-    (folder / CONFIG_FILE).write_bytes(msgspec.json.encode(ends))
+    return msgspec.json.encode({"version": "1.0", "added_tokens": _added_tokens(head), **pieces})
 
 
 def _names(head: GgufHead) -> dict[str, int]:
