@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf import GGMLQuantizationType, GGUFValueType, LlamaFileType
+from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, LlamaFileType
 
 from crossette.engines.openvino.convert import convert, unsupported
 from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, Value, read_head
 from crossette.engines.openvino.tokenizer import load_tokenizer
 from crossette.errors import ModelError
 from crossette.types import ModelFacts
+from support.sentencepiece_data import recorded
 from support.tiny_model import CHAT_TEMPLATE, Weights, write_tiny_gguf
 
 pytestmark = pytest.mark.model
@@ -335,3 +336,34 @@ def test_a_full_disk_is_an_error(tiny: Path, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ModelError, match=rf"^Can't convert {tiny} in {tmp_path}: No space left on device\.$"):
         convert(tiny, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_pieces_of_sentencepiece_is_converted(tmp_path: Path) -> None:
+    vocabulary, model, folder = tmp_path / "vocabulary.gguf", tmp_path / "model.gguf", tmp_path / "converted"
+    folder.mkdir()
+    writer = GGUFWriter(vocabulary, "llama")
+    for key, value in recorded()["llama"]["fields"].items():
+        items = _gguf_type(value[0]) if isinstance(value, list) else None
+        writer.add_key_value(f"tokenizer.ggml.{key}", value, _gguf_type(value), items)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    write_tiny_gguf(model, layers=1, width=64, tokenizer_from=vocabulary)
+
+    facts = convert(model, folder)
+
+    tokenizer = load_tokenizer(folder, add_bos=facts.add_bos)
+    tokens = tokenizer.encode("the model\n is 12", specials=True)
+    text = b"".join(map(tokenizer.token_bytes, tokens)).decode()
+    assert (text, tokenizer.bos_token_id, facts.end_token_ids) == (" the model\n is 12", 1, frozenset({2}))
+
+
+def _gguf_type(value: Any) -> GGUFValueType:
+    kinds = {
+        bool: GGUFValueType.BOOL,
+        int: GGUFValueType.INT32,
+        float: GGUFValueType.FLOAT32,
+        str: GGUFValueType.STRING,
+        list: GGUFValueType.ARRAY,
+    }
+    return kinds[type(value)]
