@@ -18,7 +18,7 @@ from crossette.engines.openvino.gguf import reference
 from crossette.engines.openvino.gguf.check import ConvertedModel
 from crossette.engines.openvino.gguf.compare import Comparison, compare, joined
 from crossette.engines.openvino.gguf.head import read_head
-from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
+from crossette.engines.openvino.tokenizer import load_tokenizer
 from crossette.types import Difference
 
 Windows = list[list[int]]
@@ -68,7 +68,7 @@ def measure(file: Measurable, num_windows: int, peer: Path | None) -> Measured |
 def _windows(file: Measurable, folder: Path, count: int) -> Windows:
     """Prose for the default model, random tokens for models with random weights."""
     if file.is_real:
-        tokens = OpenVINOTokenizer(folder, add_bos=False).encode(PROSE.read_text(encoding="utf-8"), specials=False)
+        tokens = load_tokenizer(folder, add_bos=False).encode(PROSE.read_text(encoding="utf-8"), specials=False)
     else:
         tokens = np.random.default_rng(5).integers(3, 259, count * WINDOW).tolist()
     return [tokens[start : start + WINDOW] for start in range(0, count * WINDOW, WINDOW)]

@@ -12,7 +12,7 @@ from crossette.engines.openvino.gguf import reference
 from crossette.engines.openvino.gguf.check import ConvertedModel
 from crossette.engines.openvino.gguf.compare import compare
 from crossette.engines.openvino.gguf.head import GgufHead, read_head
-from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
+from crossette.engines.openvino.tokenizer import load_tokenizer
 from crossette.models.store import StoredModel
 from support.gguf_mixtures import FLOATS, MIXED, PURE, SUPER_BLOCKS, weights_of
 from support.tiny_model import write_tiny_gguf
@@ -38,7 +38,7 @@ CASES = [
 
 
 def test_the_default_model_matches_its_file(real_model: StoredModel, default_gguf: Path) -> None:
-    tokenizer = OpenVINOTokenizer(real_model.path, add_bos=real_model.record.add_bos)
+    tokenizer = load_tokenizer(real_model.path, add_bos=real_model.record.add_bos)
     tokens = tokenizer.encode(PROSE.read_text(encoding="utf-8"), specials=False)[:NUM_TOKENS]
     served = ConvertedModel(real_model.path, max_tokens=NUM_TOKENS).logits(tokens)
 

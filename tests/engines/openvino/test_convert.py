@@ -7,7 +7,6 @@ import re
 import struct
 from contextlib import suppress
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,17 @@ from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, LlamaFileType
 
 from crossette.engines.openvino.convert import convert, unsupported
 from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, Value, read_head
+from crossette.engines.openvino.tokenizer import load_tokenizer
 from crossette.errors import ModelError
 from crossette.models.facts import sampling_defaults
 from crossette.types import ModelFacts
 from support.byte_tokenizer import CHAT_TEMPLATE
+from support.sentencepiece_data import recorded
 from support.tiny_model import Weights, write_tiny_gguf
 
 pytestmark = pytest.mark.model
 
-FILES = {f"openvino_{part}.{kind}" for part in ("model", "tokenizer", "detokenizer") for kind in ("xml", "bin")}
+FILES = {"openvino_model.xml", "openvino_model.bin", "tokenizer.json", "tokenizer_config.json"}
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +37,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def converted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelFacts]:
     folder = tmp_path_factory.mktemp("converted")
     return folder, convert(tiny, folder)
-
-
-def tokenizer(folder: Path) -> Any:  # Any: openvino_genai has no types
-    return import_module("openvino_genai").Tokenizer(str(folder))
 
 
 def test_the_facts_are_those_of_the_file(converted: tuple[Path, ModelFacts]) -> None:
@@ -59,7 +56,7 @@ def test_the_facts_are_those_of_the_file(converted: tuple[Path, ModelFacts]) -> 
     assert facts.converter is not None and re.fullmatch(r"crossette [\d.]+, openvino 2026\.[\d.]+", facts.converter)
 
 
-def test_graph_tokenizers_and_template_are_written_and_nothing_else(
+def test_graph_tokenizer_and_template_are_written_and_nothing_else(
     tiny: Path, converted: tuple[Path, ModelFacts]
 ) -> None:
     folder, _ = converted
@@ -67,44 +64,6 @@ def test_graph_tokenizers_and_template_are_written_and_nothing_else(
     assert {path.name for path in folder.iterdir()} == {*FILES, "chat_template.jinja"}
     assert (folder / "chat_template.jinja").read_text() == CHAT_TEMPLATE
     assert [path.name for path in tiny.parent.iterdir()] == ["tiny.gguf"]
-
-
-def test_sampling_defaults_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GGUFWriter, "add_file_type", _recommending)
-    file = write_tiny_gguf(tmp_path / "m.gguf", layers=1, width=64)
-    folder = tmp_path / "model"
-    folder.mkdir()
-
-    convert(file, folder)
-
-    assert sampling_defaults(folder) == {"temperature": 0.7, "top_k": 20, "top_p": 0.95}
-
-
-def _recommending(writer: GGUFWriter, file_type: LlamaFileType) -> None:
-    writer.add_float32("general.sampling.temp", 0.7)
-    writer.add_int32("general.sampling.top_k", 20)
-    writer.add_float32("general.sampling.top_p", 0.95)
-    writer.add_uint32("general.file_type", file_type)
-
-
-def test_the_converted_model_generates(converted: tuple[Path, ModelFacts]) -> None:
-    """openvino_genai runs it with a stateful KV cache, not a paged one."""
-    pipeline = import_module("openvino_genai").LLMPipeline(str(converted[0]), "CPU")
-
-    assert isinstance(pipeline.generate("hello", max_new_tokens=4), str)
-
-
-def test_the_tokenizer_keeps_every_token_of_a_long_prompt(converted: tuple[Path, ModelFacts]) -> None:
-    encoded = tokenizer(converted[0]).encode("ab " * 4000, add_special_tokens=False)
-
-    assert encoded.input_ids.shape == [1, 12000]
-
-
-def test_any_text_survives_the_byte_vocabulary(converted: tuple[Path, ModelFacts]) -> None:
-    text = "Grüße, 世界! 🎆\n\t 12  "
-    tokens = tokenizer(converted[0])
-
-    assert tokens.decode(tokens.encode(text, add_special_tokens=False).input_ids) == [text]
 
 
 def test_nothing_is_printed(tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -180,8 +139,8 @@ def head(
         "general.architecture": "llama",
         "llama.context_length": 4096,
         "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.tokens": ["<end>"],
-        "tokenizer.ggml.token_type": [3],
+        "tokenizer.ggml.tokens": ["<end>", "a", "b", "ab"],
+        "tokenizer.ggml.token_type": [3, 1, 1, 1],
         "tokenizer.ggml.merges": ["a b"],
         **(metadata or {}),
     }
@@ -204,8 +163,8 @@ def architecture(name: str, metadata: dict[str, Any]) -> GgufHead:
         (head(shape=(64, 64, 2)), "its tensor 'w' is Q8_0 of 3 dimensions"),
         (head(shape=(64,)), "its tensor 'w' is Q8_0 of 1 dimensions"),
         (head(matrix=GGMLQuantizationType.Q4_K), "the rows of its tensor 'w' are not whole blocks of Q4_K"),
-        (head({"tokenizer.ggml.model": "llama"}), "its tokenizer is 'llama'"),
-        (head({"tokenizer.ggml.pre": "dbrx"}), "its pre-tokenizer is 'dbrx'"),
+        (head({"tokenizer.ggml.model": "bert"}), "its tokenizer is 'bert', and only byte-level BPE"),
+        (head({"tokenizer.ggml.pre": "afmoe"}), "its pre-tokenizer is 'afmoe'"),
         (architecture("qwen2", {"qwen2.expert_count": 8}), r"mixture of experts \(qwen2\.expert_count\)"),
         (head({"llama.expert_count": 8, "llama.expert_used_count": 2}), None),
         (head({"llama.expert_gating_func": 2}), "expert_gating_func is 2"),
@@ -304,7 +263,7 @@ def test_the_default_model_converts(default_gguf: Path, tmp_path: Path) -> None:
 
     assert (facts.architecture, facts.quantization, facts.context_length) == ("llama", "Q4_1", 8192)
     assert (facts.end_token_ids, facts.add_bos) == (frozenset({0, 2}), False)
-    assert tokenizer(tmp_path).encode("Paris", add_special_tokens=False).input_ids.shape == [1, 1]
+    assert len(load_tokenizer(tmp_path, add_bos=False).encode("Paris", specials=False)) == 1
 
 
 VALUES: tuple[Value, ...] = (
@@ -387,3 +346,34 @@ def test_a_full_disk_is_an_error(tiny: Path, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ModelError, match=rf"^Can't convert {tiny} in {tmp_path}: No space left on device\.$"):
         convert(tiny, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_pieces_of_sentencepiece_is_converted(tmp_path: Path) -> None:
+    vocabulary, model, folder = tmp_path / "vocabulary.gguf", tmp_path / "model.gguf", tmp_path / "converted"
+    folder.mkdir()
+    writer = GGUFWriter(vocabulary, "llama")
+    for key, value in recorded()["llama"]["fields"].items():
+        items = _gguf_type(value[0]) if isinstance(value, list) else None
+        writer.add_key_value(f"tokenizer.ggml.{key}", value, _gguf_type(value), items)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    write_tiny_gguf(model, layers=1, width=64, tokenizer_from=vocabulary)
+
+    facts = convert(model, folder)
+
+    tokenizer = load_tokenizer(folder, add_bos=facts.add_bos)
+    tokens = tokenizer.encode("the model\n is 12", specials=True)
+    text = b"".join(map(tokenizer.token_bytes, tokens)).decode()
+    assert (text, tokenizer.bos_token_id, facts.end_token_ids) == (" the model\n is 12", 1, frozenset({2}))
+
+
+def _gguf_type(value: Any) -> GGUFValueType:
+    kinds = {
+        bool: GGUFValueType.BOOL,
+        int: GGUFValueType.INT32,
+        float: GGUFValueType.FLOAT32,
+        str: GGUFValueType.STRING,
+        list: GGUFValueType.ARRAY,
+    }
+    return kinds[type(value)]

@@ -16,7 +16,7 @@ from crossette.engines.openvino.gguf.compare import compare
 from crossette.engines.openvino.gguf.head import read_head
 from crossette.engines.openvino.model import load_paged
 from crossette.engines.openvino.settings import OpenVINOSettings
-from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
+from crossette.engines.openvino.tokenizer import load_tokenizer
 from crossette.generation.prompt import encode_text
 from crossette.models.store import StoredModel
 from support.engine_calls import make_request, run, tokens
@@ -39,7 +39,7 @@ def test_a_wider_type_takes_more_memory(real_model: StoredModel) -> None:
 
 
 def test_a_wider_type_is_closer_to_the_file(real_model: StoredModel, default_gguf: Path) -> None:
-    tokenizer = OpenVINOTokenizer(real_model.path, add_bos=real_model.record.add_bos)
+    tokenizer = load_tokenizer(real_model.path, add_bos=real_model.record.add_bos)
     text = tokenizer.encode(PROSE, specials=False)[:NUM_TOKENS]
     expected = reference.logits(default_gguf, read_head(default_gguf), text)
     found = {

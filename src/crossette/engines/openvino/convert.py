@@ -5,24 +5,24 @@ Unsupported features are refused here, by name, before anything is written.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
 import openvino as ov
-from gguf.constants import GGML_QUANT_SIZES, LlamaFileType
+from gguf.constants import GGML_QUANT_SIZES
 
 from crossette import __version__
 from crossette.engines.openvino.gguf.blocks import FORMATS
 from crossette.engines.openvino.gguf.check import verify
+from crossette.engines.openvino.gguf.facts import read_facts, sampling_defaults
 from crossette.engines.openvino.gguf.families import FAMILIES
 from crossette.engines.openvino.gguf.graph import write_graph
 from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, read_head
 from crossette.engines.openvino.gguf.layers import declared_window
 from crossette.engines.openvino.gguf.rotary import unsupported_rotary
-from crossette.engines.openvino.gguf.tokenizer import special_tokens, unsupported_tokenizer, write_tokenizer
+from crossette.engines.openvino.gguf.tokenizer import unsupported_tokenizer, write_tokenizer
 from crossette.engines.openvino.gguf.weights import PLAIN
 from crossette.errors import ModelError
 from crossette.types import ModelFacts
@@ -59,10 +59,6 @@ _ONLY: dict[str, tuple[float, ...]] = {
     "attention.causal": (True,),
 }
 """Metadata keys of which only these values are supported."""
-_END_OF_TEXT = frozenset({"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"})
-"""Tokens that end every text. A file declares one end, and templates often use another one."""
-_SAMPLING = {"temperature": "temp", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
-"""The keys of sampling defaults after `general.sampling.`, by their name in generation_config.json."""
 _EXPERTS_SUFFIX = "_exps.weight"
 _WAY_OUT = (
     "Use an OpenVINO model of the Hugging Face Hub (hf:ORG/REPO, many are under hf:OpenVINO/), or export one"
@@ -85,12 +81,10 @@ def convert(gguf: Path, target: Path) -> ModelFacts:
         except OSError as error:
             raise ModelError(f"Can't convert {gguf} in {target}: {error.strerror or error}.") from error
         difference = verify(gguf, head, folder, add_bos=facts.add_bos)
-        for file in folder.glob("openvino_*"):
+        for file in (*folder.glob("openvino_*"), *folder.glob("*.json")):
             file.replace(target / file.name)
     if facts.chat_template is not None:
         (target / "chat_template.jinja").write_text(facts.chat_template, encoding="utf-8", newline="")
-    if defaults := _sampling_defaults(head):
-        (target / "generation_config.json").write_bytes(msgspec.json.encode(defaults))
     return replace(facts, difference=difference)
 
 
@@ -98,9 +92,12 @@ def _write(gguf: Path, head: GgufHead, folder: Path) -> ModelFacts:
     """Write the files; raise ModelError with a reason as the end of a sentence."""
     if reason := unsupported(head):
         raise ModelError(reason)
-    facts = _read_facts(head)
+    converter = f"crossette {__version__}, openvino {ov.__version__.split('-')[0]}"
+    facts = replace(read_facts(head), converter=converter)
     write_graph(gguf, head, folder)
     write_tokenizer(head, folder)
+    if sampling := sampling_defaults(head):
+        (folder / "generation_config.json").write_bytes(msgspec.json.encode(sampling))
     return facts
 
 
@@ -147,50 +144,3 @@ def _unsupported_tensor(tensor: GgufTensor) -> str | None:
     if tensor.shape[0] % GGML_QUANT_SIZES[tensor.type][0]:
         return f"the rows of its tensor '{tensor.name}' are not whole blocks of {tensor.type.name}"
     return None
-
-
-def _read_facts(head: GgufHead) -> ModelFacts:
-    architecture = head.text("general.architecture") or "unknown"
-    context_length = head.number(f"{architecture}.context_length")
-    if not context_length:
-        raise ModelError(f"its metadata has no {architecture}.context_length")
-    specials = special_tokens(head)
-    ends = {head.number(f"tokenizer.ggml.{kind}_token_id") for kind in ("eos", "eot", "eom")}
-    ends |= {token_id for token_id, text in specials.items() if text in _END_OF_TEXT}
-    return ModelFacts(
-        architecture=architecture,
-        quantization=_quantization(head),
-        context_length=context_length,
-        end_token_ids=frozenset(end for end in ends if end is not None),
-        add_bos=_add_bos(head),
-        chat_template=head.text("tokenizer.chat_template"),
-        special_tokens=specials,
-        converter=f"crossette {__version__}, openvino {ov.__version__.split('-')[0]}",
-    )
-
-
-def _sampling_defaults(head: GgufHead) -> dict[str, float]:
-    """The sampling parameters that the metadata recommend; 32-bit floats as the decimals that they stand for."""
-    values = {name: head.real(f"general.sampling.{key}") for name, key in _SAMPLING.items()}
-    return {name: float(f"{value:.6g}") for name, value in values.items() if value is not None}
-
-
-def _quantization(head: GgufHead) -> str:
-    """The file type that the metadata declare, else the type of most of its weights."""
-    try:
-        name = LlamaFileType(head.number("general.file_type") or -1).name
-    except ValueError:
-        name = "GUESSED"
-    if name == "GUESSED":
-        sizes: Counter[str] = Counter()
-        for tensor in head.tensors:
-            sizes[tensor.type.name] += tensor.size
-        return sizes.most_common(1)[0][0]
-    return name.removeprefix("MOSTLY_")
-
-
-def _add_bos(head: GgufHead) -> bool:
-    declared = head.metadata.get("tokenizer.ggml.add_bos_token")
-    if isinstance(declared, bool):
-        return declared
-    return head.text("tokenizer.ggml.pre") in ("llama-bpe", "tekken")  # llama.cpp's default

@@ -15,7 +15,7 @@ from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.settings import DEFAULT_KV_CACHE, OpenVINOSettings
-from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
+from crossette.engines.openvino.tokenizer import ModelTokenizer, load_tokenizer
 from crossette.engines.openvino.vision import Vision
 from crossette.errors import ConfigError, ModelError
 from crossette.machine import format_memory, free_memory, parse_memory, usable_cpus
@@ -32,7 +32,7 @@ class LoadedModel:
     """The parts of a loaded model that an engine runs."""
 
     info: ModelInfo
-    tokenizer: OpenVINOTokenizer
+    tokenizer: ModelTokenizer
     runner: Runner
     scheduler: Scheduler
     pool: BlockPool
@@ -50,7 +50,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
     threads = settings.threads or usable_cpus()
     requested = min(files.context_length, settings.max_model_len or files.context_length)
     with ThreadPoolExecutor(1) as executor:  # compiling takes one core for seconds, without the GIL
-        loading = executor.submit(OpenVINOTokenizer, files.path, add_bos=files.add_bos)
+        loading = executor.submit(load_tokenizer, files.path, add_bos=files.add_bos)
         model = load_paged(
             files.path,
             threads=threads,
@@ -88,7 +88,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
 
 
 def _vision(
-    files: ModelFiles, model: PagedModel, tokenizer: OpenVINOTokenizer, settings: OpenVINOSettings, threads: int
+    files: ModelFiles, model: PagedModel, tokenizer: ModelTokenizer, settings: OpenVINOSettings, threads: int
 ) -> tuple[Vision | None, tuple[str, ...]]:
     """The vision graph of a model that sees. If it cannot be used, the model reads text, and a warning says why."""
     if not files.sees or model.image_width is None:

@@ -1,4 +1,4 @@
-"""The `Tokenizer` protocol on openvino_tokenizers.
+"""The `Tokenizer` protocol on openvino_tokenizers, for exported models; converted ones have tokenizer.json.
 
 Two tokenizers are loaded from one IR: in the second, the step that splits off control tokens matches nothing, so that
 `<|im_end|>` in a user's message stays text. The library has no option for that, so the pattern of the step
@@ -19,12 +19,21 @@ import numpy.typing as npt
 import openvino as ov
 import openvino_genai
 
+from crossette.engines.hf_tokenizer import TOKENIZER_FILE, HFTokenizer, piece_bytes
 from crossette.errors import ModelError
 
 _Constant = npt.NDArray[np.uint8] | npt.NDArray[np.int32]
 
 _NEVER = b"(?!)"
 """A regex that never matches, whatever follows it."""
+
+
+def load_tokenizer(directory: Path, *, add_bos: bool) -> ModelTokenizer:
+    """The tokenizer of a model folder: its graphs, or tokenizer.json alone. Raises ModelError."""
+    has_graphs = any((directory / f"openvino_{name}.xml").is_file() for name in ("tokenizer", "detokenizer"))
+    if not has_graphs and (directory / TOKENIZER_FILE).is_file():
+        return HFTokenizer(directory, add_bos=add_bos)
+    return OpenVINOTokenizer(directory, add_bos=add_bos)
 
 
 class OpenVINOTokenizer:
@@ -46,6 +55,11 @@ class OpenVINOTokenizer:
         self._texts = _table(self._with_specials.get_vocab())
         control = decoder.constant_input("VocabDecoder", port=4)
         self._control = frozenset(() if control is None else control.tolist())
+        if decoder.has("ByteFallback") or decoder.replaces_spaces():
+            self._texts = [
+                text if token in self._control else piece_bytes(text.decode(errors="replace"))
+                for token, text in enumerate(self._texts)
+            ]
         self.encode("warm", specials=True)  # the first call costs 11 ms
         self.encode("warm", specials=False)
 
@@ -79,6 +93,9 @@ class OpenVINOTokenizer:
 
     def token_text(self, token_id: int) -> bytes:
         return self._texts[token_id]
+
+
+ModelTokenizer = OpenVINOTokenizer | HFTokenizer
 
 
 def _table(vocabulary: dict[bytes, int]) -> list[bytes]:
@@ -125,6 +142,15 @@ class _Graph:
             sources[edge.attrib["to-layer"], index] = edge.attrib["from-layer"]
         data = np.fromfile(path.with_suffix(".bin"), np.uint8)
         return cls(path, xml, data, layers, sources)
+
+    def has(self, kind: str) -> bool:
+        """Whether there is a layer of a type."""
+        return any(layer.attrib["type"] == kind for layer in self.layers.values())
+
+    def replaces_spaces(self) -> bool:
+        """Whether a decoder turns the spaces of SentencePiece, `▁`, into spaces."""
+        pattern = self.constant_input("RegexNormalization", port=3)
+        return pattern is not None and pattern.tobytes() == "▁".encode()
 
     def constant_input(self, kind: str, port: int = -1) -> _Constant | None:
         """The constant that feeds input `port` (-1: the last) of the first layer of a type, as a view of `data`."""

@@ -16,6 +16,7 @@ from time import monotonic
 from crossette.engine import EngineStats, Generation, ModelFiles, ModelInfo, Speeds, WaitEstimate
 from crossette.engines import admission
 from crossette.engines.grammar.compiler import GrammarCompiler
+from crossette.engines.hf_tokenizer import HFTokenizer
 from crossette.engines.median import Median
 from crossette.engines.meter import Meter
 from crossette.engines.stream import OutputStream
@@ -23,7 +24,6 @@ from crossette.engines.throughput import AnswerLengths
 from crossette.engines.vllm import params, wire
 from crossette.engines.vllm.client import RequestFailed, messages
 from crossette.engines.vllm.connection import ConnectionFailed
-from crossette.engines.vllm.hf_tokenizer import HFTokenizer
 from crossette.engines.vllm.process import VllmProcess
 from crossette.engines.vllm.server import ServerFacts, VllmServer
 from crossette.engines.vllm.settings import VllmSettings

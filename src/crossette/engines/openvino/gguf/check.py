@@ -21,7 +21,7 @@ from crossette.engines.openvino.gguf.rows import matrices
 from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.model import load_paged
 from crossette.engines.openvino.runner import Runner, Subsequence
-from crossette.engines.openvino.tokenizer import OpenVINOTokenizer
+from crossette.engines.openvino.tokenizer import load_tokenizer
 from crossette.errors import ModelError
 from crossette.machine import usable_cpus
 from crossette.types import Difference
@@ -86,7 +86,7 @@ def _text_difference(gguf: Path, head: GgufHead, folder: Path, add_bos: bool) ->
 
     The KV cache is f32: rounding it to 8 bits is not an error of the weights.
     """
-    tokenizer = OpenVINOTokenizer(folder, add_bos=add_bos)
+    tokenizer = load_tokenizer(folder, add_bos=add_bos)
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     tokens = (begin + tokenizer.encode(_TEXT, specials=False))[:_NUM_TOKENS]
     found = ConvertedModel(folder, max_tokens=len(tokens), kv_cache_dtype="f32").logits(tokens)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
-from crossette.engines.vllm.hf_tokenizer import HFTokenizer
+from crossette.engines.hf_tokenizer import HFTokenizer, _longest_of
 from crossette.errors import ModelError
 from crossette.testing.fake_tokenizer import SPECIALS, FakeTokenizer
 from support.hf_tokenizers import write_fake_tokenizer
@@ -86,3 +88,23 @@ def test_a_broken_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
 
     with pytest.raises(ModelError, match=r"tokenizer\.json"):
         HFTokenizer(tmp_path, add_bos=False)
+
+
+@given(words=st.sets(st.text("<ab|.", min_size=1, max_size=4), min_size=1), text=st.text("<ab|.", max_size=12))
+def test_the_longest_of_the_markup_is_found_first(words: set[str], text: str) -> None:
+    plain = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+
+    assert re.findall(_longest_of(words), text) == re.findall(plain, text)
+
+
+@pytest.mark.parametrize("side", ["lstrip", "rstrip"])
+def test_white_space_beside_markup_that_takes_it_is_dropped(folder: Path, tmp_path: Path, side: str) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    content["added_tokens"][0][side] = True
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+
+    tokenizer, expected = HFTokenizer(tmp_path, add_bos=False), Tokenizer.from_str(json.dumps(content))
+
+    for text in (f"a {SPECIALS[0]} \n b", f" {SPECIALS[0]} {SPECIALS[0]} ", f"{SPECIALS[1]} x {SPECIALS[0]}"):
+        assert tokenizer.encode(text, specials=True) == expected.encode(text, add_special_tokens=False).ids
