@@ -21,7 +21,8 @@ pytestmark = pytest.mark.model
 
 SETTINGS = OpenVINOSettings(kv_cache="24MiB", max_step_tokens=128, max_sequences=8)
 LARGEST_DIFFERENCE = 0.01
-"""Of a logprob, with the 16-bit cache that these graphs ask for; with 32 bits it is below 0.0001."""
+"""Of a logprob, with the cache of 16 bits that these graphs name; with 32 it is below 0.0001, but 0.0044 for Gemma 2,
+whose graph does not cap attention scores."""
 
 
 @pytest.fixture(scope="module")
