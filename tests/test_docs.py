@@ -11,7 +11,7 @@ from starlette.routing import Route
 from crossette.api.app import App
 from crossette.api.models import ServedModels
 from crossette.pool.pool import ModelPool
-from support import paths_page
+from support import families_page, paths_page
 from support.metrics_page import PAGE, page
 
 ROOT = Path(__file__).parent.parent
@@ -36,6 +36,10 @@ def test_every_endpoint_of_a_dialect_and_for_monitoring_is_in_the_readme() -> No
 
 def test_the_page_of_paths_is_up_to_date() -> None:
     assert paths_page.PAGE.read_text(encoding="utf-8") == paths_page.page()
+
+
+def test_the_page_of_families_is_up_to_date() -> None:
+    assert families_page.PAGE.read_text(encoding="utf-8") == families_page.page()
 
 
 def test_the_readme_is_short() -> None:

@@ -75,7 +75,17 @@ MAY_IMPORT: dict[str, set[str]] = {
 OPENVINO_FILES = {
     *(
         f"engines/openvino/{name}.py"
-        for name in ("__init__", "model", "lengths", "runner", "tokenizer", "convert", "embeddings", "vision")
+        for name in (
+            "__init__",
+            "model",
+            "lengths",
+            "length_choices",
+            "runner",
+            "tokenizer",
+            "convert",
+            "embeddings",
+            "vision",
+        )
     ),
     *(f"engines/openvino/gguf/{name}.py" for name in ("weights", "parts", "rotary", "attention", "graph", "tokenizer")),
     *(f"engines/openvino/gguf/{name}.py" for name in ("masks", "experts")),

@@ -283,3 +283,5 @@ class WindowLimit:
     reason: str
     unless_sliding: bool = False
     """Whether the limit does not apply to a graph with sliding window attention."""
+    unless_chosen: bool = False
+    """Whether the limit does not apply to a graph that chooses values by the length of the text."""

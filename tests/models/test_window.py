@@ -91,7 +91,8 @@ def test_longrope_under_all_its_names(tmp_path: Path, config: dict[str, object])
     (limit,) = limits(tmp_path, config)
 
     assert limit.tokens == 4096
-    assert "other rotary factors (longrope)" in limit.reason
+    assert limit.unless_chosen
+    assert "other rotary factors (longrope), which its graph lacks" in limit.reason
 
 
 @pytest.mark.parametrize(

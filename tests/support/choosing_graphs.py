@@ -29,10 +29,11 @@ def longest(positions: Output) -> Output:
 
 
 def factor_beyond(length: int) -> Callable[[Output], Output]:
-    """Three for sequences longer than `length`, else one, as in a traced longrope."""
+    """Three for sequences longer than `length`, else one."""
 
     def choose(positions: Output) -> Output:
-        return ops.select(ops.greater(longest(positions), number(length)), number(3), number(1)).output(0)
+        is_long = ops.convert(ops.greater(longest(positions), number(length)), np.int64)
+        return ops.add(ops.multiply(is_long, number(2)), number(1)).output(0)
 
     return choose
 

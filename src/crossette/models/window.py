@@ -51,17 +51,14 @@ def _slides(config: Mapping[str, Any]) -> bool:
 
 
 def _long_ropes(config: Mapping[str, Any]) -> Iterator[WindowLimit]:
-    """Longrope has two sets of factors; the length of the sequence selects the set for all of its tokens.
-
-    A sequence that grows past the limit would have to be computed again from its beginning with the other set.
-    """
+    """Longrope has two sets of factors: for texts up to a length, and for longer ones. Some graphs lack the second."""
     for rope in _ropes(config):
         length = next(
             filter(None, (_length(each, "original_max_position_embeddings") for each in (config, rope))), None
         )
         if length and rope.get("rope_type", rope.get("type")) in _LONG_ROPE:
-            reason = "beyond them the model takes other rotary factors (longrope), which is not supported yet"
-            yield WindowLimit(length, reason)
+            reason = "beyond them the model takes other rotary factors (longrope), which its graph lacks"
+            yield WindowLimit(length, reason, unless_chosen=True)
 
 
 def _ropes(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

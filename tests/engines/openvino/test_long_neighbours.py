@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from openvino import opset13 as ops
 
-from crossette.engines.openvino import model as model_file
+from crossette.engines.openvino import length_choices
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.errors import ModelError
@@ -91,7 +91,7 @@ def test_a_graph_that_mixes_sequences_of_any_length_is_refused(
 def test_effects_missed_by_the_analysis_are_measured(
     tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_file, "window_limit", lambda model, window: None)
+    monkeypatch.setattr(length_choices, "window_limit", lambda model, window: None)
 
     with pytest.raises(ModelError, match=r"^A sequence's logits change with the length of other sequences"):
         load(write_choosing(tiny_model_dir, tmp_path / "model", factor_beyond(LENGTH)))

@@ -62,7 +62,8 @@ _ONLY: dict[str, tuple[float, ...]] = {
 _EXPERTS_SUFFIX = "_exps.weight"
 _WAY_OUT = (
     "Use an OpenVINO model of the Hugging Face Hub (hf:ORG/REPO, many are under hf:OpenVINO/), or export one"
-    " with `optimum-cli export openvino --model MODEL FOLDER` (package optimum-intel)."
+    " with `optimum-cli export openvino --model MODEL FOLDER` (package optimum-intel; some families need an older"
+    ' transformers, such as "transformers<5", docs/families.md).'
 )
 
 

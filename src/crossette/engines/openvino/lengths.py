@@ -12,7 +12,7 @@ As long as they stay the same, sequences cannot affect each other. The probe at 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -37,7 +37,7 @@ _MANY = 24
 """A value with more ancestors than this is not checked for being constant."""
 
 
-class _Kind(Enum):
+class Kind(Enum):
     """What a value depends on."""
 
     MODEL = "constant"
@@ -45,7 +45,9 @@ class _Kind(Enum):
     STEP = "the longest sequence of the step"
 
 
-_STARTS = {"position_ids": _Kind.TOKEN, "max_context_len": _Kind.STEP}
+_Kinds = dict[str, tuple[_Node, Kind]]
+
+_STARTS = {"position_ids": Kind.TOKEN, "max_context_len": Kind.STEP}
 """The inputs that depend on sequence lengths."""
 
 
@@ -54,10 +56,10 @@ def window_limit(model: ov.Model, window: int) -> WindowLimit | None:
 
     `model` is a paged graph, and is not modified. Raises ModelError if sequences affect each other at any length.
     """
-    if not _shared_values(_Walk(model).kinds):
+    if not _shared_values(Walk(model).kinds):
         return None
-    part = _Part(model.clone())
-    length = _length_of_agreement(part, window)
+    part = Part(model.clone())
+    length = length_of_agreement(part, window)
     if length < min(BLOCK_SIZE, window):
         raise _mixing(part.shared[0].output.get_node())
     reason = "beyond them its graph computes values from the longest sequence of a batch, which changes other texts"
@@ -74,11 +76,11 @@ def _mixing(node: _Node) -> ModelError:
 # --- which step values are used by token values ---
 
 
-class _Walk:
+class Walk:
     """Classifies the nodes that are computed from the length inputs and constants alone."""
 
     def __init__(self, model: ov.Model) -> None:
-        self.kinds: dict[str, tuple[_Node, _Kind]] = {}
+        self.kinds: dict[str, tuple[_Node, Kind]] = {}
         """The classified nodes, by name."""
         self._todo: deque[_Node] = deque()
         for parameter in model.get_parameters():
@@ -89,11 +91,11 @@ class _Walk:
                 if user.get_name() not in self.kinds and (kind := self._kind_of(user)):
                     self._add(user, kind)
 
-    def _add(self, node: _Node, kind: _Kind) -> None:
+    def _add(self, node: _Node, kind: Kind) -> None:
         self.kinds[node.get_name()] = node, kind
         self._todo.append(node)
 
-    def _kind_of(self, node: _Node) -> _Kind | None:
+    def _kind_of(self, node: _Node) -> Kind | None:
         """None for a node that also depends on other inputs; called again if those become classified."""
         if node.get_type_name() in ("PagedAttentionExtension", "Result"):
             return None
@@ -102,18 +104,18 @@ class _Walk:
             if not (kind := self._kind_of_source(source)):
                 return None
             sources.add(kind)
-        if _Kind.TOKEN not in sources:
-            return _Kind.STEP if _Kind.STEP in sources else _Kind.MODEL
+        if Kind.TOKEN not in sources:
+            return Kind.STEP if Kind.STEP in sources else Kind.MODEL
         if node.get_type_name() == "ShapeOf":
-            return _Kind.MODEL
+            return Kind.MODEL
         if node.get_type_name() in _SUMS and _adds_tokens(node):
             raise _mixing(node)
-        return _Kind.TOKEN if _has_tokens(node) else _Kind.STEP
+        return Kind.TOKEN if _has_tokens(node) else Kind.STEP
 
-    def _kind_of_source(self, node: _Node) -> _Kind | None:
+    def _kind_of_source(self, node: _Node) -> Kind | None:
         if node.get_name() in self.kinds:
             return self.kinds[node.get_name()][1]
-        return _Kind.MODEL if _is_constant(node) else None
+        return Kind.MODEL if _is_constant(node) else None
 
 
 def _users(node: _Node) -> Iterator[tuple[_Node, Any]]:
@@ -155,7 +157,7 @@ def _sources(node: _Node) -> list[_Node]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shared:
+class Shared:
     """A step value that a token value is computed from."""
 
     output: _Output
@@ -168,40 +170,43 @@ class _Shared:
         return np.array_equal(shorter, longer)
 
 
-def _shared_values(kinds: dict[str, tuple[_Node, _Kind]]) -> tuple[_Shared, ...]:
-    found: dict[tuple[str, int, bool], _Shared] = {}
+def _shared_values(kinds: dict[str, tuple[_Node, Kind]]) -> tuple[Shared, ...]:
+    found: dict[tuple[str, int, bool], Shared] = {}
     for name, (node, kind) in kinds.items():
-        if kind is not _Kind.STEP:
+        if kind is not Kind.STEP:
             continue
         for user, port in _users(node):
-            if kinds.get(user.get_name(), (user, None))[1] is _Kind.STEP:
+            if kinds.get(user.get_name(), (user, None))[1] is Kind.STEP:
                 continue
             if user.get_type_name() == "PagedAttentionExtension" and node.get_type_name() == "Parameter":
                 continue  # it also receives the length of each sequence
             source = port.get_source_output()
             is_table = port.get_index() == 0 and _reads_rows(user, kinds)
-            found.setdefault((name, source.get_index(), is_table), _Shared(source, is_table))
+            found.setdefault((name, source.get_index(), is_table), Shared(source, is_table))
     return tuple(found.values())
 
 
-def _reads_rows(node: _Node, kinds: dict[str, tuple[_Node, _Kind]]) -> bool:
+def _reads_rows(node: _Node, kinds: dict[str, tuple[_Node, Kind]]) -> bool:
     """Whether a node looks up rows of its first input by token position."""
     if node.get_type_name() != "Gather":
         return False
     rows, axis = (node.input_value(port).get_node() for port in (1, 2))
     _, kind = kinds.get(rows.get_name(), (rows, None))
-    return kind is _Kind.TOKEN and axis.get_type_name() == "Constant" and int(axis.get_data()) == 0
+    return kind is Kind.TOKEN and axis.get_type_name() == "Constant" and int(axis.get_data()) == 0
 
 
 # --- up to which length these values stay the same ---
 
 
-class _Part:
-    """The subgraph that computes the shared values. Modifies `model`, which must not be used otherwise."""
+class Part:
+    """The subgraph that computes the shared values, or those that `pick` finds among the classified nodes.
 
-    def __init__(self, model: ov.Model) -> None:
-        kinds = _Walk(model).kinds
-        self.shared = _shared_values(kinds)
+    Modifies `model`, which must not be used otherwise.
+    """
+
+    def __init__(self, model: ov.Model, pick: Callable[[_Kinds], tuple[Shared, ...]] | None = None) -> None:
+        kinds = Walk(model).kinds
+        self.shared = (pick or _shared_values)(kinds)
         self._inputs = {
             name: parameter
             for parameter in model.get_parameters()
@@ -221,10 +226,10 @@ class _Part:
         return [self._request.get_output_tensor(port).data.copy() for port in range(len(self.shared))]
 
     def agree(self, shorter: _Values, longer: _Values) -> bool:
-        return all(map(_Shared.agrees, self.shared, shorter, longer))
+        return all(map(Shared.agrees, self.shared, shorter, longer))
 
 
-def _cut_shapes(shared: Sequence[_Shared], kinds: dict[str, tuple[_Node, _Kind]]) -> list[_Node]:
+def _cut_shapes(shared: Sequence[Shared], kinds: dict[str, tuple[_Node, Kind]]) -> list[_Node]:
     """Replace nodes of which only the shape is used by new inputs, which cuts off the rest of the graph."""
     placeholders = []
     todo, seen = [value.output.get_node() for value in shared], set()
@@ -233,7 +238,7 @@ def _cut_shapes(shared: Sequence[_Shared], kinds: dict[str, tuple[_Node, _Kind]]
         if node.get_name() in seen:
             continue
         seen.add(node.get_name())
-        if node.get_type_name() == "ShapeOf" and kinds.get(node.get_name(), (node, None))[1] is not _Kind.STEP:
+        if node.get_type_name() == "ShapeOf" and kinds.get(node.get_name(), (node, None))[1] is not Kind.STEP:
             placeholders.append(ops.parameter(node.input_value(0).get_partial_shape(), np.float64))
             node.input(0).replace_source_output(placeholders[-1].output(0))
         else:
@@ -241,7 +246,7 @@ def _cut_shapes(shared: Sequence[_Shared], kinds: dict[str, tuple[_Node, _Kind]]
     return placeholders
 
 
-def _length_of_agreement(part: _Part, window: int) -> int:
+def length_of_agreement(part: Part, window: int) -> int:
     """The largest length, `window` at most, up to which all values agree with those of shorter lengths."""
     length, too_long, values = 1, window + 1, part.values(1)
     while length < window:

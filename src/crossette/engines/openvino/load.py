@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -55,6 +54,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
             files.path,
             threads=threads,
             window=requested,
+            limits=files.limits,
             family=files.architecture,
             kv_cache_dtype=settings.kv_cache_dtype,
         )
@@ -62,7 +62,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
     num_blocks = _num_blocks(model.block_bytes, files.context_length, settings)
     pool = BlockPool(num_blocks)
     runner = Runner(model, num_blocks, threads=threads)
-    limit = _shortest(WindowLimit(requested, reason=""), files.limits, model)
+    limit = model.window.limit
     width = measure_width(
         runner,
         pool,
@@ -80,7 +80,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
         runner,
         _scheduler(pool, width.tokens, settings),
         pool,
-        (*_window_warnings(limit, window), *width.warnings, *unseen),
+        (*_window_warnings(limit, window), *_choice_warnings(model), *width.warnings, *unseen),
         threads,
         num_blocks * model.block_bytes,
         vision,
@@ -106,19 +106,21 @@ def _vision(
     return vision, ()
 
 
-def _shortest(requested: WindowLimit, declared: Iterable[WindowLimit], model: PagedModel) -> WindowLimit:
-    """The smallest limit: of the requested one, those that the model's files declare, and that of its graph."""
-    limits = [requested, *(limit for limit in declared if not (limit.unless_sliding and model.slides))]
-    if model.limit is not None:
-        limits.append(model.limit)
-    return min(limits, key=lambda limit: limit.tokens)
-
-
 def _window_warnings(limit: WindowLimit, window: int) -> tuple[str, ...]:
     """The warning about a limit; none if the user requested it, or if memory limits the window further."""
     if not limit.reason or limit.tokens > window:
         return ()
     return (f"Only {limit.tokens} tokens of context are served: {limit.reason}.",)
+
+
+def _choice_warnings(model: PagedModel) -> tuple[str, ...]:
+    """Which of its two computations, for short or for long texts, a model with both uses, and how to get the other."""
+    if (short := model.window.short) is None:
+        return ()
+    return (
+        f"Texts of all lengths use the rotary factors for long ones, since the window is longer than {short} tokens. "
+        f"With a max_model_len of {short}, all use the factors for short ones.",
+    )
 
 
 def _scheduler(pool: BlockPool, width: int, settings: OpenVINOSettings) -> Scheduler:

@@ -21,7 +21,7 @@ from openvino._offline_transformations import paged_attention_transformation
 
 from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES, add_embeddings, graph_files, take_one_position
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
-from crossette.engines.openvino.lengths import window_limit
+from crossette.engines.openvino.length_choices import Window, settle_window
 from crossette.errors import ModelError
 from crossette.types import WindowLimit
 
@@ -72,8 +72,8 @@ class PagedModel:
     caches: tuple[CacheShape, ...]
     fingerprint: str
     """A hash of all that determines the computation except the machine: the graph, OpenVINO's build, the settings."""
-    limit: WindowLimit | None
-    """The window in which sequences of a step do not affect each other, if less than requested."""
+    window: Window
+    """The window in which the graph is served."""
     slides: bool
     """Whether some layers have sliding window attention."""
     image_width: int | None = None
@@ -86,11 +86,18 @@ class PagedModel:
 
 
 def load_paged(
-    directory: Path, *, threads: int, window: int, family: str = "unknown", kv_cache_dtype: str = "auto"
+    directory: Path,
+    *,
+    threads: int,
+    window: int,
+    limits: Iterable[WindowLimit] = (),
+    family: str = "unknown",
+    kv_cache_dtype: str = "auto",
 ) -> PagedModel:
     """Read, transform and compile the model of `directory`; the settings are those of docs/exactness.md.
 
-    `window` is the most tokens of a sequence, and `family` the model's architecture, for error messages.
+    `window` is the most tokens of a sequence, `limits` are those that the model's files declare, and `family` is the
+    model's architecture, for error messages.
     `kv_cache_dtype` is an OpenVINO type such as "f32"; "auto" is the type that the graph names, else "u8".
     Raises ModelError for a model that cannot be served.
     """
@@ -104,10 +111,10 @@ def load_paged(
             take_one_position(model)
         _refuse_states(model, family)
         _refuse_without_positions(model, family)
-        limit = window_limit(model, window)
+        slides = _slides(model)
+        settled = settle_window(model, window, limits, slides=slides)
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot serve {path}: {_first_line(error)}") from error
-    slides = _slides(model)
     _gather_before_head(model)
     properties: dict[str, object] = {
         "INFERENCE_PRECISION_HINT": "f32",
@@ -122,8 +129,8 @@ def load_paged(
     return PagedModel(
         compiled,
         _checked_caches(compiled, family),
-        _fingerprint((path, *text), properties),
-        limit,
+        _fingerprint((path, *text), {**properties, "short": settled.short}),
+        settled,
         slides,
         _image_width(compiled),
     )
