@@ -20,6 +20,7 @@ from crossette.models.sources import Sources
 from crossette.models.store import ModelStore, StoredModel
 from crossette.types import Difference
 from support.model_fakes import FakeHub, entry, fake_convert, ir_files, no_wheel, sha256, wheel_of, write_files
+from support.web_host import web_host
 
 GGUF = b"GGUF fake"
 
@@ -129,10 +130,33 @@ def test_one_gguf_file_of_a_repository(store: ModelStore) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "name", "taken"),
+    [
+        ("hf:o/r", "o--r", b"GGUF 4"),
+        ("hf:o/r:q8_0", "o--r--Q8_0", b"GGUF 8"),
+        ("hf:o/r@v1:Q8_0", "o--r--Q8_0--v1", b"GGUF 8"),
+    ],
+)
+def test_a_gguf_repository_gives_the_usual_file_or_that_of_a_quantisation(
+    store: ModelStore, text: str, name: str, taken: bytes
+) -> None:
+    hub = hub_with(**{"m-Q8_0.gguf": b"GGUF 8", "m-Q4_K_M.gguf": b"GGUF 4"})
+
+    model = pull_from_hub(store, text, hub)
+
+    assert (model.name, model.record.revision, weights(model)) == (name, "c0ffee", taken)
+    assert pull_from_hub(store, text, FakeHub()) == model
+
+    age(store, model)
+    assert weights(pull_from_hub(store, model.name, hub)) == taken
+
+
+@pytest.mark.parametrize(
     ("text", "files", "message"),
     [
         ("hf:o/r:x.gguf", {"m.gguf": GGUF}, r"no file 'x\.gguf'. Its GGUF files: m\.gguf"),
-        ("hf:o/r", {"m.gguf": GGUF}, r"but GGUF files\. Give hf:o/r:FILE\.gguf with one of: m\.gguf"),
+        ("hf:o/r", {"a.gguf": GGUF, "b.gguf": GGUF}, r"hf:o/r:FILE\.gguf: .*usual.* files: a\.gguf \(.*, b\.gguf"),
+        ("hf:o/r:Q8_0", {"m-Q4_0.gguf": GGUF}, r"none of its files is Q8_0\. Its GGUF files: m-Q4_0\.gguf"),
         ("hf:o/r", {"model.safetensors": b""}, "optimum-cli export openvino --model o/r FOLDER"),
         ("hf:o/other", {}, "Manually: download the repository elsewhere"),
         (
@@ -321,3 +345,18 @@ def test_an_unreachable_hub_is_an_error_of_one_sentence(monkeypatch: pytest.Monk
 
     with pytest.raises(FetchFailed, match=r"^o/r: .*refused"):
         HuggingFaceHub().repo("o/r", None)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("GatedRepo", r"^o/r is gated: accept its terms on the page of o/r .*`hf auth login`.*HF_TOKEN"),
+        ("RepoNotFound", r"^o/r does not exist, or it is private.*`hf auth login`.*HF_TOKEN"),
+    ],
+)
+def test_a_repository_that_needs_a_login_says_how(monkeypatch: pytest.MonkeyPatch, code: str, message: str) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with web_host(401, b"{}", **{"X-Error-Code": code, "Content-Length": "2"}) as (port, _):
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{port}")
+        with pytest.raises(FetchFailed, match=message):
+            HuggingFaceHub().repo("o/r", None)

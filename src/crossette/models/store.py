@@ -22,9 +22,9 @@ from crossette.folders import cache_folder
 from crossette.types import Difference, ModelKind
 
 FORMAT = 1
-CONVERSION = 2
+CONVERSION = 3
 """The version of the GGUF conversion. Models of earlier versions are converted again, because they compute different
-values: version 1 rounded the minima of 4-bit groups."""
+values: version 1 rounded the minima of 4-bit groups, version 2 split some texts into other tokens."""
 RECORD_FILE = "crossette.json"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 LEFTOVER_AGE_S = 24 * 3600
