@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from support.tiny_encoder import write_tensors
 
 Matrices = Mapping[str, npt.NDArray[np.float32]]
 
@@ -45,25 +46,10 @@ def write_adapter(folder: Path, tensors: Matrices, kind: str = "F32", **config: 
     rank = next(len(tensor) for name, tensor in tensors.items() if "lora_A" in name)
     fields = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "bias": "none", "target_modules": ["q_proj"]}
     (folder / "adapter_config.json").write_text(json.dumps(fields | config))
-    write_safetensors(folder / "adapter_model.safetensors", tensors, kind)
+    write_tensors(folder / "adapter_model.safetensors", dict(tensors), dtype=kind)
     return folder
 
 
-def write_safetensors(path: Path, tensors: Matrices, kind: str = "F32") -> None:
-    header, data = {}, b""
-    for name, tensor in tensors.items():
-        raw = _encoded(tensor, kind)
-        header[name] = {"dtype": kind, "shape": tensor.shape, "data_offsets": (len(data), len(data) + len(raw))}
-        data += raw
-    encoded = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + data)
-
-
-def _encoded(tensor: npt.NDArray[np.float32], kind: str) -> bytes:
-    if kind == "BF16":
-        return (np.ascontiguousarray(tensor).view(np.uint32) >> 16).astype(np.uint16).tobytes()
-    return tensor.astype({"F32": np.float32, "F16": np.float16}.get(kind, np.int8)).tobytes()
-
-
 def _normal(rng: np.random.Generator, shape: tuple[int, int], inputs: int) -> npt.NDArray[np.float32]:
-    return (rng.standard_normal(shape) / np.sqrt(inputs)).astype(np.float32)
+    matrix: npt.NDArray[np.float32] = (rng.standard_normal(shape) / np.sqrt(inputs)).astype(np.float32)
+    return matrix

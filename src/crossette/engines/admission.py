@@ -27,7 +27,8 @@ def check(request: GenerationRequest, info: ModelInfo) -> None:
             )
     if request.adapter is not None and request.adapter not in info.adapters:
         raise Unsupported(
-            f"The model '{info.name}' has no adapter '{request.adapter}'. Name one of the list of models.", param="model"
+            f"The model '{info.name}' has no adapter '{request.adapter}'. Name one of the list of models.",
+            param="model",
         )
     if request.images and not info.sees:
         raise sees_nothing()

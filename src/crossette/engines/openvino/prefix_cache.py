@@ -25,7 +25,8 @@ def block_keys(
     """A key for each full block of a prompt. Keys are chained: equal keys mean equal tokens from the beginning.
 
     They also mean the same images at the same places, although all images have the same tokens; the same adapter, which
-    changes keys and values; and the same tenant and isolation key: a hit reveals nothing about the prompts of other tenants.
+    changes keys and values; and the same tenant and isolation key: a hit reveals nothing about the prompts of other
+    tenants.
     """
     parent = blake2b(repr((tenant, isolation_key, adapter)).encode(), digest_size=16).digest()
     keys = []

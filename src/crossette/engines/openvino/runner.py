@@ -53,7 +53,7 @@ class Runner:
         self._request = model.compiled.create_infer_request()
         self._image_width = model.image_width
         self.adapters = model.adapters
-        self._adapter_numbers = {None: 0, **{name: number for number, name in enumerate(model.adapters, 1)}}
+        self._adapter_numbers = {name: number for number, name in enumerate((None, *model.adapters))}
         self._filler = Subsequence((0,) * FILLER_TOKENS, 0, (num_blocks,), 0)
         self._caches = []
         for cache in model.caches:

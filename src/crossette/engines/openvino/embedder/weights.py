@@ -21,7 +21,7 @@ class Weights:
     """The tensors of a file, which is mapped and not read. Tensors may have a common prefix before their names."""
 
     def __init__(self, path: Path, *, anchor: str | None = None) -> None:
-        """`anchor` is a name that the model must have: what precedes it in the file is the prefix; None for no prefix."""
+        """`anchor` is a name that the model must have: what precedes it in the file is the prefix."""
         self._path = path
         self._entries, self._start = _read_header(path)
         self._data = np.memmap(path, np.uint8, "r")
