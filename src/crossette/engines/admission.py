@@ -26,10 +26,7 @@ def check(request: GenerationRequest, info: ModelInfo) -> None:
                 param=f"logit_bias.{token}",
             )
     if request.adapter is not None and request.adapter not in info.adapters:
-        raise Unsupported(
-            f"The model '{info.name}' has no adapter '{request.adapter}'. Name one of the list of models.",
-            param="model",
-        )
+        raise Unsupported(f"The model '{info.name}' has no adapter '{request.adapter}'.", param="model")
     if request.images and not info.sees:
         raise sees_nothing()
     if len(request.prompt) >= info.context_length:

@@ -47,10 +47,13 @@ _REFUSED: Mapping[str, str] = {
     "use_qalora": "it pools its inputs",
     "alora_invocation_tokens": "it begins in the middle of a prompt",
     "arrow_config": "it routes between adapters",
+    "use_bdlora": "its matrices are block-diagonal",
+    "kasa_config": "it has singular values of its own",
+    "monteclora_config": "it samples its weights",
 }
 """Fields of adapter_config.json that must be unset or false, and what they mean otherwise."""
 
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Initialisations after which an adapter belongs to a base with other weights than the published one."""
 
 
