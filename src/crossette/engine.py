@@ -99,6 +99,8 @@ class ModelFiles:
     """For an engine that reads the weights itself: a folder, or ORG/NAME on the Hub."""
     revision: str | None = None
     """The revision on the Hub; None for the newest."""
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    """The folders of the LoRA adapters that are loaded with the model, by the names under which they are served."""
 
     def info(self, *, context_length: int, vocab_size: int) -> ModelInfo:
         """The `ModelInfo` of the loaded model, with the context length that is served and the vocabulary size."""
@@ -115,6 +117,7 @@ class ModelFiles:
             embedding=self.embedding,
             created=self.created,
             sees=self.sees,
+            adapters=tuple(self.adapters),
         )
 
 
@@ -140,6 +143,8 @@ class ModelInfo:
     """When the model entered the store, in seconds since the epoch."""
     sees: bool = False
     """Whether prompts may contain images: then the engine is a `SeeingEngine`."""
+    adapters: tuple[str, ...] = ()
+    """The adapters that requests may name."""
 
 
 @dataclass(frozen=True, slots=True)

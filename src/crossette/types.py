@@ -167,6 +167,8 @@ class GenerationRequest:
     """Whether to return the last hidden state of the prompt's last token: an embedding of the prompt."""
     images: tuple[PlacedImage, ...] = ()
     """Images in the prompt, in order; only for a model that sees."""
+    adapter: str | None = None
+    """The adapter of the model that answers, one of `ModelInfo.adapters`; None for the model itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,13 +96,16 @@ class EngineRun(Run[SentT, BodyT]):
         call = await services.images.placed(call, body, engine)
         plan = await services.grammars.plan(call.plan, engine) if call.plan is not None else PLAIN
         extras = Extras.of(body, engine.tokenizer, dialect)
-        first = head(exchange.answer_id, body, _identity(engine.info), dialect)
+        first = head(exchange.answer_id, body, _identity(engine.info, lease.adapter), dialect)
         reply = self.endpoint.reply(first, self.sent, dialect, extras)
         max_attempts = services.settings.max_attempts if plan.checked else 1
         for name, value in schema_headers(plan).items():
             log.info("%s: %s", name, value)
         call = _within_budget(call, body.num_generated * max_attempts, self.admission)
-        requests = _requests(body, call, engine, dialect, plan.constraint, exchange)
+        requests = [
+            replace(request, adapter=lease.adapter)
+            for request in _requests(body, call, engine, dialect, plan.constraint, exchange)
+        ]
         self.admission.begin(engine, requests, max_attempts)
         exchange.answer = answer = start(
             engine,
@@ -122,9 +125,10 @@ class EngineRun(Run[SentT, BodyT]):
         return Begun(answer, reply, headers, lease.release)
 
 
-def _identity(info: ModelInfo) -> tuple[object, ...]:
+def _identity(info: ModelInfo, adapter: str | None) -> tuple[object, ...]:
     """What outputs depend on."""
-    return info.name, info.architecture, info.quantization, info.vocab_size
+    own = () if adapter is None else (adapter,)
+    return info.name, info.architecture, info.quantization, info.vocab_size, *own
 
 
 def _within_budget(call: Call, num_generated: int, admission: Admission) -> Call:

@@ -15,6 +15,7 @@ from crossette.api.models import ServedModel, ServedModels
 from crossette.engine import Speeds
 from crossette.errors import ADMIN_HINT, Forbidden
 from crossette.observability.metrics import Metrics
+from crossette.pool.adapter import AdapterModel
 from crossette.pool.model import ModelState, PooledModel
 
 
@@ -87,7 +88,7 @@ async def live(request: Request, models: ServedModels) -> Response:
 
 async def ready(request: Request, models: ServedModels, ledger: Ledger, *, draining: bool) -> Response:
     """Readiness: 200, or 503 while the server shuts down or an engine is stalled."""
-    health = [_health(model) for model in models.by_name.values()]
+    health = [_health(model) for model in models.by_name.values() if not isinstance(model, AdapterModel)]
     stalled = any(model.stats.stalled for model in health if model.stats is not None)
     body = Ready("draining" if draining else "stalled" if stalled else "ok", health, ledger.stats())
     return json_response(body, status=200 if body.status == "ok" else 503)

@@ -13,6 +13,7 @@ from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
 from crossette.api.http import json_response
 from crossette.api.models import ServedModels
+from crossette.pool.adapter import AdapterModel
 from crossette.pool.model import ModelState
 from crossette.remote.model import RemoteModel
 
@@ -26,15 +27,17 @@ class ModelEntry(msgspec.Struct, kw_only=True):
     """Absent for a model that another server runs."""
     root: str
     """The name of the model: differs from `id` for an alias."""
+    parent: str | UnsetType = UNSET
+    """The model that an adapter belongs to; absent for all others."""
     state: ModelState
     """Whether the model is in memory. A request for one that is not waits until it is loaded."""
     error: str | UnsetType = UNSET
     """Why the last attempt to load it failed."""
     embedding_dimensions: int | UnsetType = UNSET
     """The length of the vectors of an embedding model; absent for a model that generates."""
-    kind: Literal["HF_BASE_MODEL", "EMBEDDING_MODEL"] | UnsetType = UNSET
-    """Fireworks' names for a model that generates, and for one that computes vectors. It is only in that dialect, as
-    are the next fields."""
+    kind: Literal["HF_BASE_MODEL", "HF_PEFT_ADDON", "EMBEDDING_MODEL"] | UnsetType = UNSET
+    """Fireworks' names for a model that generates, for an adapter of one, and for a model that computes vectors. It is
+    only in that dialect, as are the next fields."""
     supports_chat: bool | UnsetType = UNSET
     """Whether the model has a chat template."""
     supports_tools: bool | UnsetType = UNSET
@@ -72,10 +75,14 @@ def model_entry(name: str, models: ServedModels, dialect: Dialect) -> ModelEntry
         state=model.state,
         error=model.error or UNSET,
     )
+    if isinstance(model, AdapterModel):
+        entry.parent = model.base.name
     if info.embedding is not None:
         entry.embedding_dimensions = info.embedding.dimensions
     if dialect.model_details:
         entry.kind = "HF_BASE_MODEL" if info.embedding is None else "EMBEDDING_MODEL"
+        if isinstance(model, AdapterModel):
+            entry.kind = "HF_PEFT_ADDON"
         entry.supports_chat = entry.supports_tools = info.chat_template is not None
         entry.supports_image_input = info.sees
     return entry

@@ -17,12 +17,13 @@ from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
 from crossette.api.http import EventStream, json_response
 from crossette.api.model_list import model_entry
+from crossette.api.models import LocalModel
 from crossette.api.request_body import read_json
 from crossette.api.schema.table import Field, Table
 from crossette.api.services import Services
 from crossette.api.wire import CHUNKS, error_body
 from crossette.errors import ADMIN_HINT, Forbidden, ModelInUse, Unsupported
-from crossette.pool.model import ModelState, PooledModel
+from crossette.pool.model import ModelState
 from crossette.pool.pool import ModelPool
 from crossette.remote.model import RemoteModel
 
@@ -66,7 +67,7 @@ async def unload_model(request: Request, services: Services, dialect: Dialect) -
     return await _progress(request, services, dialect, model, partial(_unload, model, services.models.pool))
 
 
-async def _unload(model: PooledModel, pool: ModelPool) -> None:
+async def _unload(model: LocalModel, pool: ModelPool) -> None:
     if model.source.keep:
         raise ModelInUse(f"The model '{model.name}' is kept in memory.")
     if not await pool.unload(model.name) and model.num_users:
@@ -77,7 +78,7 @@ async def _progress(
     request: Request,
     services: Services,
     dialect: Dialect,
-    model: PooledModel,
+    model: LocalModel,
     work: Callable[[], Coroutine[None, None, None]],
 ) -> Response:
     """The model's entry after `work`, or a stream of its states meanwhile. A disconnect does not end the work."""
@@ -98,7 +99,7 @@ def _note_failure(working: asyncio.Task[None]) -> None:
         log.warning("%s", error)
 
 
-async def _events(model: PooledModel, work: asyncio.Task[None]) -> AsyncGenerator[LoadEvent, None]:
+async def _events(model: LocalModel, work: asyncio.Task[None]) -> AsyncGenerator[LoadEvent, None]:
     """The state of a model until `work` is done, which goes on if the iterator is closed."""
     begun, expected = perf_counter(), model.load_s
 
@@ -115,7 +116,7 @@ async def _events(model: PooledModel, work: asyncio.Task[None]) -> AsyncGenerato
     yield event()
 
 
-def _named_by_admin(request: Request, services: Services) -> PooledModel:
+def _named_by_admin(request: Request, services: Services) -> LocalModel:
     if not Exchange.of(request.scope).caller.is_admin:
         raise Forbidden("Only an admin key may load and unload models.", hint=ADMIN_HINT)
     name: str = request.path_params["name"]

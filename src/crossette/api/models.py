@@ -9,11 +9,14 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 
 from crossette.errors import ConfigError, ModelNotFound, Unsupported
+from crossette.pool.adapter import AdapterModel
 from crossette.pool.model import ModelSource, PooledModel
 from crossette.pool.pool import ModelPool
 from crossette.remote.model import RemoteModel
 
-ServedModel = PooledModel | RemoteModel
+LocalModel = PooledModel | AdapterModel
+"""A model that this server loads, or an adapter of one."""
+ServedModel = LocalModel | RemoteModel
 
 _MAX_SHOWN = 200
 """Maximum characters of a model's name in an error message. The search for similar names is slow."""
@@ -39,7 +42,7 @@ class ServedModels:
         self.pool = pool
         self.remotes = dict(remotes or {})
         """The models that other servers run."""
-        self.by_name: dict[str, ServedModel] = {**pool.models, **self.remotes}
+        self.by_name: dict[str, ServedModel] = {**pool.models, **pool.adapters, **self.remotes}
         self.aliases = dict(aliases or {})
         for alias, target in self.aliases.items():
             if target not in self.by_name:
@@ -147,7 +150,7 @@ class ServedModels:
 
 def check_generates(model: ServedModel, endpoint: str) -> None:
     """Raise Unsupported for an embedding model."""
-    if isinstance(model, PooledModel) and model.info.embedding is not None:
+    if not isinstance(model, RemoteModel) and model.info.embedding is not None:
         raise Unsupported(
             f"The model '{model.name}' is an embedding model: it computes vectors and generates no text. Send its texts"
             f" to {endpoint}, or choose a model that generates.",
@@ -155,7 +158,7 @@ def check_generates(model: ServedModel, endpoint: str) -> None:
         )
 
 
-def local_model(model: ServedModel) -> PooledModel:
+def local_model(model: ServedModel) -> LocalModel:
     """The model itself. Raises Unsupported for one of another server, which may compute no vectors."""
     if isinstance(model, RemoteModel):
         raise Unsupported(
@@ -166,9 +169,9 @@ def local_model(model: ServedModel) -> PooledModel:
     return model
 
 
-def ranking_model(model: ServedModel) -> PooledModel:
+def ranking_model(model: ServedModel) -> LocalModel:
     """The model itself if its vectors are made to be compared. Raises Unsupported for any other."""
-    if isinstance(model, PooledModel) and model.info.embedding is None:
+    if not isinstance(model, RemoteModel) and model.info.embedding is None:
         raise Unsupported(
             f"The model '{model.name}' generates text: it was not trained to compare texts. Choose an embedding model:"
             " one has embedding_dimensions in the list of models.",

@@ -25,6 +25,8 @@ def check(request: GenerationRequest, info: ModelInfo) -> None:
                 f"'logit_bias' has token id {token}, but the vocabulary ends at {info.vocab_size - 1}.",
                 param=f"logit_bias.{token}",
             )
+    if request.adapter is not None and request.adapter not in info.adapters:
+        raise Unsupported(f"The model '{info.name}' has no adapter '{request.adapter}'.", param="model")
     if request.images and not info.sees:
         raise sees_nothing()
     if len(request.prompt) >= info.context_length:

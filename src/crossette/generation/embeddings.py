@@ -26,6 +26,7 @@ class EngineVectors:
     """That of the request: each text has its own after it."""
     tenant: str = ""
     isolation_key: str = ""
+    adapter: str | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -61,6 +62,7 @@ class EngineVectors:
             tenant=self.tenant,
             isolation_key=self.isolation_key,
             hidden_state=True,
+            adapter=self.adapter,
         )
 
 

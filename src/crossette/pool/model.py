@@ -42,6 +42,8 @@ class ModelSource:
     """Whether it is loaded at the start and never unloaded."""
     cancel: Callable[[], None] = lambda: None
     """Makes a load fail soon. Called when the server shuts down."""
+    adapters: tuple[str, ...] = ()
+    """The names of its adapters, which are loaded with it."""
     idle_unload_s: float = 0
     """Seconds without a request after which it is unloaded; 0: never."""
 

@@ -11,6 +11,7 @@ from time import monotonic
 from crossette.engine import AnyEngine, Embedder, Engine
 from crossette.errors import ConfigError, ModelError, ModelLoading, ModelUnavailable, ShuttingDown
 from crossette.machine import format_memory
+from crossette.pool.adapter import AdapterModel
 from crossette.pool.model import ModelSource, ModelState, PooledModel
 from crossette.pool.room import room_for
 
@@ -27,8 +28,12 @@ _UNKNOWN_S = 10.0
 class Lease:
     """The use of a loaded model: it stays loaded until `release`, which may be called more than once."""
 
-    def __init__(self, model: PooledModel, on_release: Callable[[PooledModel], None]) -> None:
+    def __init__(
+        self, model: PooledModel, on_release: Callable[[PooledModel], None], adapter: str | None = None
+    ) -> None:
         self._model = model
+        self.adapter = adapter
+        """The adapter that is leased with the model; None for the model itself."""
         self._on_release = on_release
         self._is_released = False
         model.num_users += 1
@@ -82,6 +87,9 @@ class ModelPool:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.models: dict[str, PooledModel] = {source.name: PooledModel(source) for source in sources}
+        self.adapters: dict[str, AdapterModel] = {
+            name: AdapterModel(name, model) for model in self.models.values() for name in model.source.adapters
+        }
         self.engines: dict[str, AnyEngine] = {}
         """Those of the loaded models, by name."""
         self.memory = memory
@@ -116,12 +124,12 @@ class ModelPool:
         return engine
 
     async def acquire(self, name: str) -> Lease:
-        """Lease a model, once it is loaded.
+        """Lease a model, or the base of an adapter, once it is loaded.
 
         Raises ModelLoading if that takes too long, ModelUnavailable if it failed.
         """
-        model = self.models[name]
-        lease = Lease(model, self._note_release)
+        model = self._named(name)
+        lease = Lease(model, self._note_release, name if name in self.adapters else None)
         if model.engine is not None:
             return lease
         try:
@@ -133,7 +141,7 @@ class ModelPool:
 
     async def load(self, name: str) -> None:
         """Load a model now. Raises ModelUnavailable if that fails."""
-        model = self.models[name]
+        model = self._named(name)
         model.failed_at = 0
         lease = Lease(model, self._note_release)
         try:
@@ -146,7 +154,7 @@ class ModelPool:
 
     async def unload(self, name: str) -> bool:
         """Unload a model that is not in use. False if it is in use, kept, or not loaded."""
-        model = self.models[name]
+        model = self._named(name)
         if not model.is_idle or model.source.keep:
             return False
         await asyncio.shield(self._begin_unload(model))
@@ -165,6 +173,11 @@ class ModelPool:
             model.source.cancel()
         for engine in list(self.engines.values()):
             engine.close()
+
+    def _named(self, name: str) -> PooledModel:
+        """The model of a name, or the base of an adapter."""
+        adapter = self.adapters.get(name)
+        return self.models[name] if adapter is None else adapter.base
 
     # --- waiting ---
 
@@ -325,4 +338,6 @@ class ModelPool:
 
 
 def _loaded(name: str, engine: AnyEngine) -> ModelSource:
-    return ModelSource(name, load=lambda: engine, describe=lambda: engine.info, keep=True)
+    return ModelSource(
+        name, load=lambda: engine, describe=lambda: engine.info, keep=True, adapters=engine.info.adapters
+    )

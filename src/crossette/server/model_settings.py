@@ -21,6 +21,8 @@ class ModelSettings:
         DEFAULT_BACKEND, "The engine that runs it; remote: another server with the OpenAI API."
     )
     alias: tuple[str, ...] = setting((), "Further names.")
+    adapter: str = setting("", "A LoRA adapter, as in --adapter: NAME is served as its base with it.")
+    base: str = setting("", "The name of the adapter's base; the first model if it is left out.")
     keep: bool = setting(False, "Whether it is loaded at the start, and never unloaded.")
     idle_unload: Seconds | None = setting(None, "As --idle-unload, for this model.")
     tool_format: str = setting("", "As --tool-format, for this model.")

@@ -14,6 +14,7 @@ from crossette.engines.registry import BACKENDS, load_engine
 from crossette.errors import ConfigError
 from crossette.folders import cache_folder
 from crossette.machine import free_memory, parse_memory
+from crossette.models.adapters import find_adapter
 from crossette.models.catalogue import DEFAULT
 from crossette.models.checkpoint import Checkpoint, find_checkpoint
 from crossette.models.encoder import read_embedding_facts
@@ -23,6 +24,7 @@ from crossette.models.store import ModelStore, StoredModel
 from crossette.models.window import window_limits
 from crossette.pool.model import ModelSource
 from crossette.pool.pool import ModelPool
+from crossette.server.adapters import ServedAdapter, is_adapter, with_adapters
 from crossette.server.model_settings import MODEL_SETTINGS, ModelSettings
 from crossette.server.remote import Remote, check_local
 from crossette.server.settings import Settings
@@ -43,6 +45,11 @@ class Served:
     settings: ModelSettings = field(default_factory=ModelSettings)
     options: Mapping[str, Any] = field(default_factory=dict)
     """Settings of its engine that differ from those of the server."""
+    adapters: tuple[ServedAdapter, ...] = ()
+
+    @property
+    def generates(self) -> bool:
+        return isinstance(self.model, Checkpoint) or self.model.record.kind == "generation"
 
 
 def choose_models(settings: Settings, pull: Callable[[str], StoredModel], store: ModelStore) -> list[Served]:
@@ -69,7 +76,7 @@ def choose_models(settings: Settings, pull: Callable[[str], StoredModel], store:
     _check_engines(settings, chosen.values())
     if not chosen and settings.server.all:
         raise ConfigError("--all serves the models of the store, and it has none. Add one with: crossette pull MODEL")
-    return list(chosen.values())
+    return with_adapters(list(chosen.values()), settings, find_adapter)
 
 
 def model_pool(chosen: Sequence[Served], settings: Settings) -> ModelPool:
@@ -105,12 +112,20 @@ def aliases(chosen: Sequence[Served | Remote], pairs: Sequence[str]) -> dict[str
         if not name:
             raise ConfigError(f"--alias {pair!r} has no name. Give NAME=MODEL.")
         found[name] = target or chosen[0].name
-    for served in chosen:
-        for name in served.settings.alias:
+    for target, names in _table_aliases(chosen):
+        for name in names:
             if name in found:
-                raise ConfigError(f"{name!r} is an alias of two models: {found[name]} and {served.name}.")
-            found[name] = served.name
+                raise ConfigError(f"{name!r} is an alias of two models: {found[name]} and {target}.")
+            found[name] = target
     return found
+
+
+def _table_aliases(chosen: Sequence[Served | Remote]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The names of models and adapters, each with the aliases of its table."""
+    for served in chosen:
+        yield served.name, served.settings.alias
+        if isinstance(served, Served):
+            yield from ((adapter.name, adapter.alias) for adapter in served.adapters)
 
 
 def check_tool_format(name: str) -> None:
@@ -119,7 +134,9 @@ def check_tool_format(name: str) -> None:
         raise ConfigError(f"--tool-format {name!r} is unknown. It must be one of {', '.join(FORMATS)}.")
 
 
-def model_files(stored: StoredModel, *, name: str = "", tool_format: str = "") -> ModelFiles:
+def model_files(
+    stored: StoredModel, *, name: str = "", tool_format: str = "", adapters: Iterable[ServedAdapter] = ()
+) -> ModelFiles:
     """The files and metadata of a stored model for an engine; `name` is the name under which it is served."""
     record = stored.record
     return ModelFiles(
@@ -138,6 +155,7 @@ def model_files(stored: StoredModel, *, name: str = "", tool_format: str = "") -
         limits=window_limits(stored.path),
         embedding=read_embedding_facts(stored.path, stored.name) if record.kind == "embedding" else None,
         created=record.created,
+        adapters={adapter.name: adapter.folder for adapter in adapters},
     )
 
 
@@ -164,14 +182,14 @@ def checkpoint_files(model: Checkpoint, *, name: str, tool_format: str) -> Model
 def _references(settings: Settings) -> Iterator[tuple[str, str]]:
     """The models by the name of their table, "" for none, and their reference."""
     named = settings.server.model
-    if not named and not settings.models and not settings.server.all:
+    if not named and all(map(is_adapter, settings.models.values())) and not settings.server.all:
         named = (DEFAULT.name,)
     for reference in named:
         if _is_remote(reference, settings):
             continue
         yield (reference if reference in settings.models else ""), reference
     for name in settings.models:
-        if name not in named and not _is_remote(name, settings):
+        if name not in named and not _is_remote(name, settings) and not is_adapter(settings.models[name]):
             yield name, name
 
 
@@ -254,6 +272,7 @@ def _source_in_process(
         stored,
         name=served.name,
         tool_format=own.tool_format or settings.server.tool_format,
+        adapters=served.adapters,
     )
 
     def load() -> AnyEngine:
@@ -264,13 +283,14 @@ def _source_in_process(
         length = min(found.context_length, options.max_model_len or found.context_length)
         return found.info(context_length=length, vocab_size=0)
 
-    weights = stored.size
+    weights = stored.size + sum(adapter.size for adapter in served.adapters)
     return ModelSource(
         served.name,
         load=load,
         describe=describe,
         weights=weights,
         memory=weights + (kv_bytes if stored.record.kind == "generation" else 0),
+        adapters=tuple(adapter.name for adapter in served.adapters),
         keep=own.keep,
         idle_unload_s=_idle_unload_s(served, settings),
     )

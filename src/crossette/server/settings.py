@@ -50,6 +50,13 @@ class ServerSettings:
         metavar="NAME[=MODEL]",
         panel=Panel.MODEL,
     )
+    adapter: tuple[str, ...] = setting(
+        (),
+        "Serve a LoRA adapter under a name of its own, beside its base: a folder of PEFT or hf:ORG/REPO. Without @BASE"
+        " it belongs to the first model. Repeatable: requests of all adapters share one batch.",
+        metavar="NAME[@BASE]=REF",
+        panel=Panel.MODEL,
+    )
     allow_anonymous: bool = setting(
         False, "Accept requests without a key, also from other machines and when keys exist.", panel=Panel.KEYS
     )

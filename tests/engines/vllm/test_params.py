@@ -45,8 +45,15 @@ OTHER_REQUEST: dict[str, Any] = {
     "priority": 3,
     "hidden_state": True,
     "images": (PlacedImage(0, PromptImage(tokens=(4,), digest=b"")),),
+    "adapter": "mine",
 }
-REFUSED = {"typical_p": "typical_p", "mirostat_target": "mirostat_target", "hidden_state": "model", "images": "images"}
+REFUSED = {
+    "typical_p": "typical_p",
+    "mirostat_target": "mirostat_target",
+    "hidden_state": "model",
+    "images": "images",
+    "adapter": "model",
+}
 """Fields that vLLM does not have, and the parameter that the error names."""
 BEFORE_VLLM = {"id", "n", "prediction", "priority", "mirostat_lr"}
 """Fields that do not change what vLLM is sent: the engine itself acts on them, or they never change an answer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from crossette.api.models import ServedModels
+from crossette.pool.adapter import AdapterModel
 from crossette.pool.model import PooledModel
 
 _WIDTH = 8
@@ -33,6 +34,8 @@ class Slots:
 
     def _has_room(self, name: str) -> bool:
         taken, model = self._taken[name], self._models.by_name.get(name)
+        if isinstance(model, AdapterModel):  # it runs in the batch of its base
+            model = model.base
         if not isinstance(model, PooledModel):
             return taken < _WIDTH
         if model.engine is None:  # the first request loads it, the others would only wait

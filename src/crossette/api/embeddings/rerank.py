@@ -18,7 +18,7 @@ from crossette.api.embeddings.vectors import similarities
 from crossette.api.exchange import Exchange
 from crossette.api.guards.admission import Admission
 from crossette.api.http import cancel_on_disconnect, json_response
-from crossette.api.models import ServedModels, ranking_model
+from crossette.api.models import LocalModel, ServedModels, ranking_model
 from crossette.api.request_body import read_json
 from crossette.api.schema.rerank import Document, Ranked, Ranking, RerankRequest
 from crossette.api.services import Services
@@ -50,7 +50,7 @@ async def create_ranking(request: Request, services: Services, dialect: Dialect,
     return json_response(answer, headers=metric_headers(work, dialect))
 
 
-def _model(body: RerankRequest, models: ServedModels) -> PooledModel:
+def _model(body: RerankRequest, models: ServedModels) -> LocalModel:
     """The model of a request: the only embedding model if it names none."""
     if body.model is not None:
         return ranking_model(models.find(body.model))

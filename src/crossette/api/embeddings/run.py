@@ -74,7 +74,7 @@ def _source(lease: Lease, exchange: Exchange, body: EmbeddingFields) -> VectorSo
     if lease.is_embedding:
         return lease.embedder
     isolation_key = body.prompt_cache_isolation_key or exchange.headers.get(ISOLATION_HEADER, "")
-    return EngineVectors(lease.engine, exchange.answer_id, exchange.caller.id, isolation_key)
+    return EngineVectors(lease.engine, exchange.answer_id, exchange.caller.id, isolation_key, lease.adapter)
 
 
 async def encode_texts(

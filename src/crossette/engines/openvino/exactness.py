@@ -110,8 +110,9 @@ class _Probe:
         self._window = window
         self._tokens = np.random.default_rng(0).integers(0, vocab_size, 4096).tolist()
         self._blocks = pool.allocate(pool.num_free)
-        self._chunk = Subsequence(self._tokens[:_CHUNK], 0, self._blocks[:1], 1)
-        self._single = Subsequence(self._tokens[_CHUNK : _CHUNK + 1], _CHUNK, self._blocks[:1], 1)
+        adapter = runner.adapters[-1] if runner.adapters else None  # the neighbours have none
+        self._chunk = Subsequence(self._tokens[:_CHUNK], 0, self._blocks[:1], 1, adapter=adapter)
+        self._single = Subsequence(self._tokens[_CHUNK : _CHUNK + 1], _CHUNK, self._blocks[:1], 1, adapter=adapter)
         self._reference = self._measure_alone()
 
     def cache_key(self, limit: int) -> bytes:

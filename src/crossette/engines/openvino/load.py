@@ -57,6 +57,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
             limits=files.limits,
             family=files.architecture,
             kv_cache_dtype=settings.kv_cache_dtype,
+            adapters=files.adapters,
         )
     tokenizer = loading.result()
     num_blocks = _num_blocks(model.block_bytes, files.context_length, settings)

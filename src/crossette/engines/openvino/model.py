@@ -7,7 +7,7 @@ release that breaks them causes a clear error, not wrong output.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import requires
 from math import prod
@@ -19,6 +19,8 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
+from crossette.engines.openvino.adapters.graph import ADAPTERS, add_adapters
+from crossette.engines.openvino.adapters.read import CONFIG, WEIGHTS, read_adapter
 from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES, add_embeddings, graph_files, take_one_position
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 from crossette.engines.openvino.length_choices import Window, settle_window
@@ -78,6 +80,8 @@ class PagedModel:
     """Whether some layers have sliding window attention."""
     image_width: int | None = None
     """The width of an image's embeddings; None for a graph that takes token ids alone."""
+    adapters: tuple[str, ...] = ()
+    """The adapters of the graph, in the order of their numbers, which begin at 1."""
 
     @property
     def block_bytes(self) -> int:
@@ -93,14 +97,16 @@ def load_paged(
     limits: Iterable[WindowLimit] = (),
     family: str = "unknown",
     kv_cache_dtype: str = "auto",
+    adapters: Mapping[str, Path] | None = None,
 ) -> PagedModel:
     """Read, transform and compile the model of `directory`; the settings are those of docs/exactness.md.
 
     `window` is the most tokens of a sequence, `limits` are those that the model's files declare, and `family` is the
     model's architecture, for error messages.
     `kv_cache_dtype` is an OpenVINO type such as "f32"; "auto" is the type that the graph names, else "u8".
-    Raises ModelError for a model that cannot be served.
+    `adapters` are the folders of LoRA adapters by name. Raises ModelError for a model that cannot be served.
     """
+    adapters = adapters or {}
     core = ov.Core()
     path, *text = graph_files(directory)
     try:
@@ -113,6 +119,7 @@ def load_paged(
         _refuse_without_positions(model, family)
         slides = _slides(model)
         settled = settle_window(model, window, limits, slides=slides)
+        add_adapters(model, [read_adapter(name, folder) for name, folder in adapters.items()], family)
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot serve {path}: {_first_line(error)}") from error
     _gather_before_head(model)
@@ -129,10 +136,11 @@ def load_paged(
     return PagedModel(
         compiled,
         _checked_caches(compiled, family),
-        _fingerprint((path, *text), {**properties, "short": settled.short}),
+        _fingerprint((path, *text, *_adapter_files(adapters.values())), {**properties, "short": settled.short}),
         settled,
         slides,
         _image_width(compiled),
+        tuple(adapters),
     )
 
 
@@ -187,6 +195,10 @@ def _users(model: ov.Model, name: str) -> list[Any] | None:
     return None
 
 
+def _adapter_files(folders: Iterable[Path]) -> list[Path]:
+    return [folder / name for folder in folders for name in (CONFIG, WEIGHTS)]
+
+
 def _fingerprint(paths: Iterable[Path], properties: dict[str, object]) -> str:
     settings = f"{ov.get_version()} {sorted(properties.items())} "
     return hashlib.sha256(settings.encode() + b"".join(path.read_bytes() for path in paths)).hexdigest()
@@ -220,7 +232,7 @@ def _checked_caches(compiled: ov.CompiledModel, family: str) -> tuple[CacheShape
         for port in compiled.inputs
         if port.get_any_name().startswith(("key_cache.", "value_cache."))
     )
-    unknown = names - INPUTS - {IMAGE_ROWS, SOURCES} - {cache.name for cache in caches}
+    unknown = names - INPUTS - {IMAGE_ROWS, SOURCES, ADAPTERS} - {cache.name for cache in caches}
     missing = INPUTS - names
     if unknown or missing or not caches or any(cache.block_shape[1] != BLOCK_SIZE for cache in caches):
         raise ModelError(

@@ -16,14 +16,19 @@ Key = bytes
 
 
 def block_keys(
-    tokens: Sequence[int], tenant: str, isolation_key: str, images: Sequence[PlacedImage] = ()
+    tokens: Sequence[int],
+    tenant: str,
+    isolation_key: str,
+    images: Sequence[PlacedImage] = (),
+    adapter: str | None = None,
 ) -> tuple[Key, ...]:
     """A key for each full block of a prompt. Keys are chained: equal keys mean equal tokens from the beginning.
 
-    They also mean the same images at the same places, although all images have the same tokens; and the same tenant and
-    isolation key: a hit reveals nothing about the prompts of other tenants.
+    They also mean the same images at the same places, although all images have the same tokens; the same adapter, which
+    changes keys and values; and the same tenant and isolation key: a hit reveals nothing about the prompts of other
+    tenants.
     """
-    parent = blake2b(repr((tenant, isolation_key)).encode(), digest_size=16).digest()
+    parent = blake2b(repr((tenant, isolation_key, adapter)).encode(), digest_size=16).digest()
     keys = []
     for start in range(0, len(tokens) - BLOCK_SIZE + 1, BLOCK_SIZE):
         block = array("q", tokens[start : start + BLOCK_SIZE]).tobytes()
@@ -37,7 +42,7 @@ def block_keys(
 
 def request_keys(request: GenerationRequest) -> tuple[Key, ...]:
     """The keys of a request's prompt."""
-    return block_keys(request.prompt, request.tenant, request.isolation_key, request.images)
+    return block_keys(request.prompt, request.tenant, request.isolation_key, request.images, request.adapter)
 
 
 def num_reusable(prompt_length: int) -> int:

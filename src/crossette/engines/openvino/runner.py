@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from crossette.engines.openvino.adapters.graph import ADAPTERS
 from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES
 from crossette.engines.openvino.images import Rows, rows_within
 from crossette.engines.openvino.kv_cache import blocks_for
@@ -38,6 +39,8 @@ class Subsequence(NamedTuple):
     """How many of its last tokens need logits."""
     images: Sequence_[Rows] = ()
     """Embeddings that take the place of tokens."""
+    adapter: str | None = None
+    """The adapter of its sequence; None for the model itself."""
 
 
 class Runner:
@@ -49,6 +52,8 @@ class Runner:
         single one always needs it: it is computed by another kernel than the same token among others."""
         self._request = model.compiled.create_infer_request()
         self._image_width = model.image_width
+        self.adapters = model.adapters
+        self._adapter_numbers = {name: number for number, name in enumerate((None, *model.adapters))}
         self._filler = Subsequence((0,) * FILLER_TOKENS, 0, (num_blocks,), 0)
         self._caches = []
         for cache in model.caches:
@@ -86,6 +91,9 @@ class Runner:
         inputs = _inputs(parts)
         if self._image_width is not None:
             inputs |= _embeddings(parts, self._image_width)
+        if self.adapters:
+            numbers = [self._adapter_numbers[part.adapter] for part in parts]
+            inputs[ADAPTERS] = np.repeat(np.array(numbers, np.int64), [len(part.tokens) for part in parts])
         for name, value in inputs.items():
             self._request.set_tensor(name, ov.Tensor(value))
         self._request.infer()
@@ -97,12 +105,13 @@ def _subsequences(span: Span) -> list[Subsequence]:
     """A prompt chunk is one subsequence; each output token is one of its own, all with the same blocks."""
     sequence = span.sequence
     tokens = sequence.tokens(span.start, span.count)
+    adapter = sequence.request.adapter
     if span.is_prompt:
         images = tuple(rows_within(sequence.request.images, span.start, span.count))
-        return [Subsequence(tokens, span.start, sequence.blocks, span.num_wanted, images)]
+        return [Subsequence(tokens, span.start, sequence.blocks, span.num_wanted, images, adapter)]
     first_wanted = span.start + span.num_tokens - span.num_wanted
     return [
-        Subsequence((token,), past, sequence.blocks, int(past >= first_wanted))
+        Subsequence((token,), past, sequence.blocks, int(past >= first_wanted), (), adapter)
         for past, token in enumerate((*tokens, *span.drafts), span.start)
     ]
 

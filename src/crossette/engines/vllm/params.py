@@ -30,6 +30,10 @@ def sampling_params(
             "an embedding model.",
             param="model",
         )
+    if request.adapter is not None:
+        raise Unsupported(
+            "vLLM, which runs this model, is given no adapters by this server. Name the base model.", param="model"
+        )
     if request.images:
         raise Unsupported(
             "vLLM, which runs this model, is sent tokens only, so images are not supported here. Send text.",

@@ -20,12 +20,17 @@ _MAX_HEADER = 1 << 26
 class Weights:
     """The tensors of a file, which is mapped and not read. Tensors may have a common prefix before their names."""
 
-    def __init__(self, path: Path, *, anchor: str) -> None:
+    def __init__(self, path: Path, *, anchor: str | None = None) -> None:
         """`anchor` is a name that the model must have: what precedes it in the file is the prefix."""
         self._path = path
         self._entries, self._start = _read_header(path)
         self._data = np.memmap(path, np.uint8, "r")
-        self._prefix = self._find_prefix(anchor)
+        self._prefix = "" if anchor is None else self._find_prefix(anchor)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in the file, with their prefix."""
+        return tuple(self._entries)
 
     def __getitem__(self, name: str) -> Tensor:
         """A tensor in f32. Raises ModelError for one that is missing or of a type that is not a float's."""
