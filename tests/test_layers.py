@@ -85,6 +85,8 @@ OPENVINO_FILES = {
             "convert",
             "embeddings",
             "vision",
+            "recurrence",
+            "adapters/graph",
         )
     ),
     *(f"engines/openvino/gguf/{name}.py" for name in ("weights", "parts", "rotary", "attention", "graph", "tokenizer")),
@@ -105,6 +107,8 @@ PURE_FILES = (
     "engines/openvino/scheduler.py",
     "engines/openvino/sequence.py",
     "engines/openvino/kv_cache.py",
+    "engines/openvino/cache_manager.py",
+    "engines/openvino/states.py",
 )
 
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))

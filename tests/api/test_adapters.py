@@ -18,9 +18,9 @@ from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.pool.model import ModelSource
 from crossette.pool.pool import ModelPool
 from support.api_server import DIALECTS, PREFIXES, ApiServer, serving
+from support.byte_tokenizer import CHAT_TEMPLATE
 from support.engine_calls import TINY_CONTEXT
 from support.lora_adapters import random_matrices, write_adapter
-from support.tiny_model import CHAT_TEMPLATE
 
 NAMES = ("tiny", "pirate", "lawyer")
 ALIASES = {"gpt-4o": "pirate"}

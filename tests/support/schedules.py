@@ -8,11 +8,16 @@ from crossette.engines.openvino.cache_manager import CacheManager
 from crossette.engines.openvino.kv_cache import BlockPool
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence
+from crossette.engines.openvino.states import StatePool
 from support.engine_calls import make_request
 
 
-def make_scheduler(num_blocks: int = 16, max_sequences: int = 8, max_step_tokens: int = 128) -> Scheduler:
-    return Scheduler(CacheManager(BlockPool(num_blocks)), max_sequences=max_sequences, max_step_tokens=max_step_tokens)
+def make_scheduler(
+    num_blocks: int = 16, max_sequences: int = 8, max_step_tokens: int = 128, num_rows: int = 0
+) -> Scheduler:
+    """A scheduler for a model with `num_rows` rows of recurrent states, if any."""
+    caches = CacheManager(BlockPool(num_blocks), StatePool(num_rows) if num_rows else None)
+    return Scheduler(caches, max_sequences=max_sequences, max_step_tokens=max_step_tokens)
 
 
 def make_sequence(

@@ -17,7 +17,6 @@ from crossette.engines.openvino.convert import convert, unsupported
 from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, Value, read_head
 from crossette.engines.openvino.tokenizer import load_tokenizer
 from crossette.errors import ModelError
-from crossette.models.facts import sampling_defaults
 from crossette.types import ModelFacts
 from support.byte_tokenizer import CHAT_TEMPLATE
 from support.sentencepiece_data import recorded

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
+from crossette.engines.openvino.states import ZERO
 from crossette.types import FinishReason
 from support.engine_calls import make_request
 from support.schedules import make_scheduler
@@ -54,6 +55,8 @@ class Scenario:
     max_sequences: int
     max_step_tokens: int
     max_draft_rows: int
+    num_state_rows: int
+    """Of recurrent layers; 0 without any."""
     requests: tuple[SimulatedRequest, ...]
 
 
@@ -73,7 +76,9 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         priority = draw(st.sampled_from([0, -1, -9, 1]))
         requests.append(SimulatedRequest(begins, prompt, output, draw(st.integers(1, 3)), removed, priority))
     max_step_tokens = max_sequences + draw(st.integers(16, 70))
-    return Scenario(num_blocks, max_sequences, max_step_tokens, draw(st.sampled_from([0, 4, 12])), tuple(requests))
+    max_draft_rows = draw(st.sampled_from([0, 4, 12]))
+    num_rows = max_sequences + draw(st.integers(0, 8)) if draw(st.booleans()) else 0
+    return Scenario(num_blocks, max_sequences, max_step_tokens, max_draft_rows, num_rows, tuple(requests))
 
 
 Cell = tuple[tuple[int, ...], str]
@@ -81,20 +86,33 @@ Cell = tuple[tuple[int, ...], str]
 
 
 class SimulatedCache:
-    """Blocks that record what was written to them, and a simulated model that reads them."""
+    """Blocks and rows of states that record what was written to them, and a simulated model that reads them."""
 
     def __init__(self) -> None:
         self._cells: dict[tuple[int, int], Cell] = {}
+        self._states: dict[int, tuple[int, ...]] = {ZERO: ()}
+        """The text that each row stands for."""
 
     def run(self, batch: Batch) -> list[SampledToken]:
         for source, target in batch.copies:
             for slot in range(BLOCK_SIZE):
                 self._cells[target, slot] = self._cells.get((source, slot), ((), "empty"))
+        for source, target in batch.row_copies:
+            self._states[target] = self._states[source]
+        for span in batch.spans:
+            self._recur(span)
         for span in batch.spans:  # a step writes everything before it reads
             text = self._text(span.sequence) + span.drafts
             for position in range(span.start, span.start + span.num_tokens):
                 self._cells[self._slot(span.sequence, position)] = self._expected(span.sequence, text, position)
         return [sampled for span in batch.spans for sampled in self._sample(span)]
+
+    def _recur(self, span: Span) -> None:
+        text = self._text(span.sequence) + span.drafts
+        for row in span.sequence.rows[:1]:
+            assert self._states[row] == text[: span.start]
+        for num_drafts, row in enumerate(span.sequence.rows):
+            self._states[row] = text[: span.start + span.count + num_drafts]
 
     def _sample(self, span: Span) -> list[SampledToken]:
         text = self._text(span.sequence) + span.drafts
@@ -130,7 +148,9 @@ class SimulatedCache:
 @settings(deadline=None, max_examples=300)
 @given(scenarios())
 def test_every_output_is_as_alone_and_every_step_obeys_the_rules(scenario: Scenario) -> None:
-    scheduler = make_scheduler(scenario.num_blocks, scenario.max_sequences, scenario.max_step_tokens)
+    scheduler = make_scheduler(
+        scenario.num_blocks, scenario.max_sequences, scenario.max_step_tokens, scenario.num_state_rows
+    )
     scheduler.max_draft_rows = scenario.max_draft_rows
     cache = SimulatedCache()
     requests = [(request, choices_of(request, number)) for number, request in enumerate(scenario.requests)]
@@ -149,12 +169,15 @@ def test_every_output_is_as_alone_and_every_step_obeys_the_rules(scenario: Scena
         assert bool(batch.spans) == had_work
         check_order(scheduler, before)
         check_blocks(scheduler)
+        check_rows(scheduler)
         check_spans(batch, scenario.max_step_tokens)
         scheduler.update(batch, cache.run(batch))
         at_step += 1
 
     assert scheduler.caches.pool.num_free == scenario.num_blocks
     assert not scheduler.caches.prefixes._promised and not scheduler.caches.prefixes._writers
+    if states := scheduler.caches.states:
+        assert (states.num_free, states._claims) == (scenario.num_state_rows, {})
     for request, choices in requests:
         for choice in choices:
             alone = output_alone(request, choice.index)
@@ -203,6 +226,19 @@ def check_blocks(scheduler: Scheduler) -> None:
         own = sequence.blocks[len(sequence.prompt) // BLOCK_SIZE :]
         assert all(owned[block] == 1 for block in own)
     assert not any(sequence.blocks or sequence.num_computed for sequence in scheduler.waiting)
+
+
+def check_rows(scheduler: Scheduler) -> None:
+    """No row of states is leaked or shared, and each running sequence has one."""
+    states = scheduler.caches.states
+    owned = [row for sequence in scheduler.running for row in sequence.rows]
+    if states is None:
+        assert not owned
+        return
+    assert len(owned) == len(set(owned)) == states.num_rows - states.num_free
+    assert not set(owned) & set(states._snapshots.values())
+    assert all(sequence.rows for sequence in scheduler.running)
+    assert not any(sequence.rows for sequence in scheduler.waiting)
 
 
 def check_spans(batch: Batch, max_step_tokens: int) -> None:

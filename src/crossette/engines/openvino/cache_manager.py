@@ -6,38 +6,46 @@ from collections.abc import Callable
 
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
 from crossette.engines.openvino.prefix_cache import PrefixCache
-from crossette.engines.openvino.sequence import Sequence, Span
+from crossette.engines.openvino.sequence import Batch, Sequence, Span
+from crossette.engines.openvino.states import StatePool
 
 
 class CacheManager:
-    """Gives blocks to sequences and takes them back, for a scheduler that decides when."""
+    """Gives blocks and rows of states to sequences and takes them back, for a scheduler that decides when."""
 
-    def __init__(self, pool: BlockPool) -> None:
+    def __init__(self, pool: BlockPool, states: StatePool | None = None) -> None:
         self.pool = pool
+        self.states = states
+        """For recurrent layers. It has a row for each sequence that may run, at least."""
         self.prefixes = PrefixCache(pool)
         self.num_looked_up = self.num_hits = 0
         """Prompt tokens looked up in the prefix cache, and those found there."""
         self._copies: list[tuple[int, int]] = []
+        self._later_copies: list[tuple[int, int]] = []
+        """Those of blocks that the next step writes."""
 
     def announce(self, sequence: Sequence) -> None:
         """Estimate what remains to compute of a sequence's prompt, and promise those blocks to later sequences."""
         num_known, num_shared = self.prefixes.promise(sequence.keys, sequence)
+        if self.states is not None:
+            num_known = self.states.num_usable(sequence.keys[:num_known])
         sequence.num_known = min(num_known, sequence.num_reusable)
         sequence.num_shared = min(num_shared, sequence.num_reusable)
         for fork in sequence.forks:
             fork.num_known = fork.num_shared = len(fork.prompt) // BLOCK_SIZE
 
-    def take_copies(self) -> tuple[tuple[int, int], ...]:
-        """The copies (from, to) of blocks that the next step begins with."""
-        copies, self._copies = self._copies, []
-        return tuple(copies)
+    def step(self, spans: list[Span]) -> Batch:
+        """A step that computes these spans, with the copies that it begins with."""
+        copies, self._copies, self._later_copies = self._copies, self._later_copies, []
+        return Batch(tuple(spans), tuple(copies), () if self.states is None else self.states.take_copies())
 
     def admit(self, sequence: Sequence, has_room: Callable[[int], bool]) -> bool:
         """Give a sequence blocks for all its known tokens, cached ones first.
 
         False if `has_room` says that the number of blocks that are not cached must not be allocated.
         """
-        cached = self._cached(sequence, 0)
+        matched = self._matched(sequence, 0)
+        cached = self._usable(sequence, 0, matched)
         self.pool.share(cached)
         needed = blocks_for(sequence.num_tokens) - len(cached)
         if not has_room(needed):
@@ -45,6 +53,8 @@ class CacheManager:
             return False
         self._note_cached(sequence, len(cached))
         sequence.blocks = cached + self.pool.allocate(needed)
+        if self.states is not None:
+            self.states.begin(sequence, len(cached), len(matched))
         return True
 
     def grow(self, sequence: Sequence) -> bool:
@@ -59,11 +69,15 @@ class CacheManager:
         if sequence.num_computed % BLOCK_SIZE:
             return
         first = sequence.num_computed // BLOCK_SIZE
-        found = self._cached(sequence, first)
+        found = self._usable(sequence, first, self._matched(sequence, first))
+        if not found:
+            return
         self.pool.share(found)
         replaced = sequence.blocks[first : first + len(found)]
         sequence.blocks[first : first + len(found)] = found
         self.pool.release(replaced)
+        if self.states is not None:
+            self.states.restore(sequence, first + len(found))
         sequence.num_computed += len(found) * BLOCK_SIZE
         if sequence.counts_cached:
             sequence.num_cached += len(found) * BLOCK_SIZE
@@ -71,6 +85,8 @@ class CacheManager:
 
     def claim(self, sequence: Sequence, count: int) -> bool:
         """Whether a sequence should compute its next chunk now; false while another computes the same blocks."""
+        if self.states is not None:
+            return self.states.claim(sequence)
         first = sequence.num_computed // BLOCK_SIZE
         last = min((sequence.num_computed + count - 1) // BLOCK_SIZE + 1, sequence.num_reusable)
         claimed = [self.prefixes.claim(key, sequence) for key in sequence.keys[first:last]]
@@ -83,6 +99,8 @@ class CacheManager:
         if span.is_prompt:
             for index in range(before // BLOCK_SIZE, sequence.num_computed // BLOCK_SIZE):
                 self.prefixes.insert(sequence.keys[index], sequence.blocks[index])
+            if self.states is not None:
+                self.states.note_computed(sequence)
         for fork in span.forks:
             fork.num_computed = sequence.num_computed
 
@@ -98,7 +116,9 @@ class CacheManager:
         self.pool.share(shared)
         fork.blocks = shared + (self.pool.allocate(1) if rest else [])
         if rest:
-            self._copies.append((sequence.blocks[num_full], fork.blocks[num_full]))
+            self._later_copies.append((sequence.blocks[num_full], fork.blocks[num_full]))
+        if self.states is not None:
+            self.states.fork(sequence, fork)
         fork.num_shared = num_full
         return True
 
@@ -106,10 +126,32 @@ class CacheManager:
         """Release a sequence's blocks, and its claims on blocks that it was going to compute."""
         self.prefixes.disclaim(sequence.keys, sequence)
         self.pool.release(sequence.blocks)
+        if self.states is not None:
+            self.states.release(sequence)
         sequence.num_computed = 0
         sequence.scores.clear()
 
-    def _cached(self, sequence: Sequence, first: int) -> list[int]:
+    def chunk_end(self, sequence: Sequence) -> int:
+        """The position that the next chunk of a prompt must not pass: where a snapshot is taken, else its end."""
+        return sequence.snapshots[0] * BLOCK_SIZE if sequence.snapshots else len(sequence.prompt)
+
+    def draft_room(self, sequence: Sequence, num_reserved: int) -> int:
+        """How many draft tokens of a sequence a step can verify, if `num_reserved` rows of states stay free."""
+        room = len(sequence.blocks) * BLOCK_SIZE - sequence.num_tokens
+        return room if self.states is None else min(room, self.states.num_free - num_reserved)
+
+    def hold_drafts(self, sequence: Sequence, count: int) -> None:
+        """Give a sequence what it needs for draft tokens, within `draft_room`."""
+        if self.states is not None:
+            self.states.draft(sequence, count)
+
+    def accept_drafts(self, sequence: Sequence, num_accepted: int) -> None:
+        """Mark accepted draft tokens as computed; take back what the others needed."""
+        sequence.num_computed += num_accepted
+        if self.states is not None:
+            self.states.accept(sequence, num_accepted)
+
+    def _matched(self, sequence: Sequence, first: int) -> list[int]:
         """The cached blocks of a sequence's prompt from the block `first` on."""
         blocks = []
         for key in sequence.keys[first : sequence.num_reusable]:
@@ -118,6 +160,12 @@ class CacheManager:
                 break
             blocks.append(block)
         return blocks
+
+    def _usable(self, sequence: Sequence, first: int, matched: list[int]) -> list[int]:
+        """The first of these blocks after which the prompt can be continued."""
+        if self.states is None or not matched:
+            return matched
+        return matched[: max(0, self.states.num_usable(sequence.keys[: first + len(matched)]) - first)]
 
     def _note_cached(self, sequence: Sequence, num_blocks: int) -> None:
         """Mark the tokens of the first blocks as computed, and count them as cache hits."""

@@ -15,7 +15,7 @@ under a key that includes the narrow step's logits and all else that it depends 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -111,7 +111,8 @@ class _Probe:
         self._tokens = np.random.default_rng(0).integers(0, vocab_size, 4096).tolist()
         self._blocks = pool.allocate(pool.num_free)
         adapter = runner.adapters[-1] if runner.adapters else None  # the neighbours have none
-        self._chunk = Subsequence(self._tokens[:_CHUNK], 0, self._blocks[:1], 1, adapter=adapter)
+        self._own_rows = (0,) if runner.scratch_rows else ()
+        self._chunk = Subsequence(self._tokens[:_CHUNK], 0, self._blocks[:1], 1, adapter=adapter, rows=self._own_rows)
         self._single = Subsequence(self._tokens[_CHUNK : _CHUNK + 1], _CHUNK, self._blocks[:1], 1, adapter=adapter)
         self._reference = self._measure_alone()
 
@@ -139,12 +140,28 @@ class _Probe:
         The step also fills the block that the neighbour attends to: uninitialised memory may hold NaN, from which the
         router of a mixture of experts computes addresses outside its tables.
         """
-        filled = Subsequence(self._tokens[: BLOCK_SIZE - 1], 0, neighbour.blocks[:1], 0)
-        return self._runner.forward([filled, neighbour, self._chunk, self._single]).copy()
+        filled = Subsequence(self._tokens[: BLOCK_SIZE - 1], 0, neighbour.blocks[:1], 0, rows=self._runner.scratch_rows)
+        return self._forward([filled, neighbour, self._chunk, self._single])
+
+    def _forward(self, parts: list[Subsequence]) -> npt.NDArray[np.float32]:
+        """Logits of a step in which the chunk, if it is there, begins with an empty state."""
+        if self._chunk in parts:
+            self._runner.clear_rows(self._own_rows)
+        return self._runner.forward(parts).copy()
+
+    def _forward_single(self, others: Sequence[Subsequence] = ()) -> npt.NDArray[np.float32]:
+        """Logits of the token that follows the chunk, which was computed in an earlier step.
+
+        A state stands for all tokens so far, so the chunk's must be computed again.
+        """
+        if self._own_rows and others:
+            self._forward([self._chunk])
+        return self._forward([self._single._replace(rows=self._own_rows), *others])
 
     def _at_end_of(self, num_blocks: int) -> Subsequence:
         """A single token at the end of `num_blocks` blocks, which are one block repeated: no prompt is needed."""
-        return Subsequence(self._tokens[:1], num_blocks * BLOCK_SIZE - 1, self._blocks[1:2] * num_blocks, 0)
+        blocks = self._blocks[1:2] * num_blocks
+        return Subsequence(self._tokens[:1], num_blocks * BLOCK_SIZE - 1, blocks, 0, rows=self._runner.scratch_rows)
 
     @property
     def _long(self) -> Subsequence:
@@ -154,8 +171,8 @@ class _Probe:
         """Whether the token's logits are the same in a step of the fewest single tokens that runs without filler."""
         if self._runner.min_without_filler == math.inf:
             return False
-        others = islice((self._long, *self._neighbours()), int(self._runner.min_without_filler) - 1)
-        return bool(np.array_equal(self._reference[1], self._runner.forward([self._single, *others])[0]))
+        others = list(islice((self._long, *self._neighbours()), int(self._runner.min_without_filler) - 1))
+        return bool(np.array_equal(self._reference[1], self._forward_single(others)[0]))
 
     def same(self, width: int) -> bool:
         if not self.fits(width):
@@ -168,17 +185,16 @@ class _Probe:
 
     def _measure_alone(self) -> npt.NDArray[np.float32]:
         """Logits of the chunk and of the token that follows it, computed in two steps."""
-        chunk = self._runner.forward([self._chunk]).copy()
-        return np.concatenate([chunk, self._runner.forward([self._single])])
+        return np.concatenate([self._forward([self._chunk]), self._forward_single()])
 
     def _measure(self, width: int) -> npt.NDArray[np.float32]:
         """Logits of the chunk and of the token that follows it, both in one step of `width` tokens."""
-        return self._runner.forward([self._chunk, self._single, *self._others(width - _CHUNK - 1)]).copy()
+        return self._forward([self._chunk, self._single, *self._others(width - _CHUNK - 1)])
 
     def _neighbours(self) -> Iterator[Subsequence]:
         """Single tokens with a block each, as many as there are blocks."""
         for index, block in enumerate(self._blocks[2:]):
-            yield Subsequence(self._tokens[index : index + 1], 0, [block], 0)
+            yield Subsequence(self._tokens[index : index + 1], 0, [block], 0, rows=self._runner.scratch_rows)
 
     def _others(self, count: int) -> list[Subsequence]:
         """Single tokens and one chunk, `count` tokens in all; empty if `count` is too small."""
@@ -186,4 +202,4 @@ class _Probe:
             return []
         singles = list(islice(self._neighbours(), _NEIGHBOURS))
         rest = self._tokens[64 : 64 + count - _NEIGHBOURS]
-        return [*singles, Subsequence(rest, 0, self._blocks[self._num_own :], 0)]
+        return [*singles, Subsequence(rest, 0, self._blocks[self._num_own :], 0, rows=self._runner.scratch_rows)]

@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 
 from crossette.engine import ModelFiles, ModelInfo
 from crossette.engines.openvino.cache_manager import CacheManager
+from crossette.engines.openvino.cache_sizes import cache_sizes
 from crossette.engines.openvino.calibration_cache import CalibrationCache
 from crossette.engines.openvino.exactness import measure_width
-from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
+from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool
 from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
 from crossette.engines.openvino.scheduler import Scheduler
-from crossette.engines.openvino.settings import DEFAULT_KV_CACHE, OpenVINOSettings
+from crossette.engines.openvino.settings import OpenVINOSettings
+from crossette.engines.openvino.states import StatePool
 from crossette.engines.openvino.tokenizer import ModelTokenizer, load_tokenizer
 from crossette.engines.openvino.vision import Vision
-from crossette.errors import ConfigError, ModelError
-from crossette.machine import format_memory, free_memory, parse_memory, usable_cpus
+from crossette.errors import ModelError
+from crossette.machine import usable_cpus
 from crossette.types import WindowLimit
-
-MIN_BLOCKS = 4
 
 _MIN_PROMPT_TOKENS = 16
 """Tokens of a step that are reserved for prompts when the batch is full, so that decoding never starves prefill."""
@@ -60,9 +60,9 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
             adapters=files.adapters,
         )
     tokenizer = loading.result()
-    num_blocks = _num_blocks(model.block_bytes, files.context_length, settings)
-    pool = BlockPool(num_blocks)
-    runner = Runner(model, num_blocks, threads=threads)
+    sizes = cache_sizes(model.block_bytes, model.row_bytes, files.context_length, settings)
+    pool = BlockPool(sizes.blocks)
+    runner = Runner(model, sizes.blocks, threads=threads, num_rows=sizes.rows)
     limit = model.window.limit
     width = measure_width(
         runner,
@@ -74,16 +74,16 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
     )
     vision, unseen = _vision(files, model, tokenizer, settings, threads)
     # One block less than the pool has: the longest prompt still needs a block for its output.
-    window = min(limit.tokens, (num_blocks - 1) * BLOCK_SIZE)
+    window = min(limit.tokens, (sizes.blocks - 1) * BLOCK_SIZE)
     return LoadedModel(
         replace(files.info(context_length=window, vocab_size=tokenizer.vocab_size), sees=vision is not None),
         tokenizer,
         runner,
-        _scheduler(pool, width.tokens, settings),
+        _scheduler(CacheManager(pool, StatePool(sizes.rows) if sizes.rows else None), width.tokens, settings),
         pool,
         (*_window_warnings(limit, window), *_choice_warnings(model), *width.warnings, *unseen),
         threads,
-        num_blocks * model.block_bytes,
+        sizes.blocks * model.block_bytes + sizes.rows * model.row_bytes,
         vision,
     )
 
@@ -124,25 +124,12 @@ def _choice_warnings(model: PagedModel) -> tuple[str, ...]:
     )
 
 
-def _scheduler(pool: BlockPool, width: int, settings: OpenVINOSettings) -> Scheduler:
+def _scheduler(caches: CacheManager, width: int, settings: OpenVINOSettings) -> Scheduler:
     budget = max(min(settings.max_step_tokens, width) - FILLER_TOKENS, _MIN_PROMPT_TOKENS + 1)
+    most = settings.max_sequences if caches.states is None else min(settings.max_sequences, caches.states.num_rows)
     return Scheduler(
-        CacheManager(pool),
-        max_sequences=min(settings.max_sequences, budget - _MIN_PROMPT_TOKENS),
+        caches,
+        max_sequences=min(most, budget - _MIN_PROMPT_TOKENS),
         max_step_tokens=budget,
         max_draft_rows=settings.max_draft_rows,
     )
-
-
-def _num_blocks(block_bytes: int, window: int, settings: OpenVINOSettings) -> int:
-    """Number of KV blocks: what the setting allows, and at most what a full batch of full windows needs."""
-    free = free_memory()
-    requested = settings.kv_cache or DEFAULT_KV_CACHE
-    budget = parse_memory(requested, free)
-    num_blocks = min(budget // block_bytes, settings.max_sequences * (blocks_for(window) + 1))
-    if budget > free or num_blocks < MIN_BLOCKS:
-        raise ConfigError(
-            f"--kv-cache {requested} is {format_memory(budget)}. This model needs at least "
-            f"{format_memory(MIN_BLOCKS * block_bytes)}, and {format_memory(free)} are free."
-        )
-    return num_blocks

@@ -19,11 +19,13 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
+from crossette.engines.openvino import recurrence
 from crossette.engines.openvino.adapters.graph import ADAPTERS, add_adapters
 from crossette.engines.openvino.adapters.read import CONFIG, WEIGHTS, read_adapter
 from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES, add_embeddings, graph_files, take_one_position
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 from crossette.engines.openvino.length_choices import Window, settle_window
+from crossette.engines.openvino.recurrence import StateTable, separate_recurrence, state_tables
 from crossette.errors import ModelError
 from crossette.types import WindowLimit
 
@@ -48,9 +50,6 @@ SLIDING_WINDOW, ALIBI_SLOPES = 10, 11
 
 _CACHE_DTYPE = ["runtime_options", "KV_CACHE_PRECISION"]
 """Where a graph names the type of its caches."""
-
-_STATE = "_state_table."
-"""Part of the input names for the states of recurrent layers: conv_state_table.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +82,18 @@ class PagedModel:
     adapters: tuple[str, ...] = ()
     """The adapters of the graph, in the order of their numbers, which begin at 1."""
 
+    states: tuple[StateTable, ...] = ()
+    """The states of recurrent layers."""
+
     @property
     def block_bytes(self) -> int:
         """Bytes of one block over all caches."""
         return sum(cache.block_bytes for cache in self.caches)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row over all states."""
+        return sum(state.row_bytes for state in self.states)
 
 
 def load_paged(
@@ -115,8 +122,9 @@ def load_paged(
         if text:
             add_embeddings(model, core.read_model(text[0]))
             take_one_position(model)
-        _refuse_states(model, family)
-        _refuse_without_positions(model, family)
+        is_recurrent = separate_recurrence(model, family)
+        if not is_recurrent:
+            _refuse_without_positions(model, family)
         slides = _slides(model)
         settled = settle_window(model, window, limits, slides=slides)
         add_adapters(model, [read_adapter(name, folder) for name, folder in adapters.items()], family)
@@ -141,6 +149,7 @@ def load_paged(
         slides,
         _image_width(compiled),
         tuple(adapters),
+        state_tables(compiled),
     )
 
 
@@ -150,17 +159,6 @@ def _named_cache_dtype(model: ov.Model) -> str:
         return "u8"
     named: str = model.get_rt_info(_CACHE_DTYPE).astype(str)
     return named
-
-
-def _refuse_states(model: ov.Model, family: str) -> None:
-    """Raise ModelError for recurrent layers: their states are inputs, read and written like the KV caches."""
-    names = [name for parameter in model.get_parameters() for name in parameter.output(0).get_names()]
-    states = sorted({name.partition(_STATE)[0] for name in names if _STATE in name})
-    if states:
-        raise ModelError(
-            f"The family '{family}' is not supported yet: it has recurrent layers, with a state per sequence "
-            f"({', '.join(states)}). Choose a model of another family, with attention layers only."
-        )
 
 
 def _refuse_without_positions(model: ov.Model, family: str) -> None:
@@ -232,7 +230,8 @@ def _checked_caches(compiled: ov.CompiledModel, family: str) -> tuple[CacheShape
         for port in compiled.inputs
         if port.get_any_name().startswith(("key_cache.", "value_cache."))
     )
-    unknown = names - INPUTS - {IMAGE_ROWS, SOURCES, ADAPTERS} - {cache.name for cache in caches}
+    unknown = names - INPUTS - {IMAGE_ROWS, SOURCES, ADAPTERS} - {cache.name for cache in caches} - recurrence.INPUTS
+    unknown = {name for name in unknown if recurrence.STATE not in name}
     missing = INPUTS - names
     if unknown or missing or not caches or any(cache.block_shape[1] != BLOCK_SIZE for cache in caches):
         raise ModelError(

@@ -7,8 +7,9 @@ and a second token for the head where a step needs the logits of only one (docs/
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Sequence_
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,9 @@ from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES
 from crossette.engines.openvino.images import Rows, rows_within
 from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.model import WANTED, PagedModel
+from crossette.engines.openvino.recurrence import Recurrence, StateMemory, recurrence_inputs
 from crossette.engines.openvino.sequence import Batch, Span
+from crossette.engines.openvino.states import ZERO
 
 Logits = npt.NDArray[np.float32]
 HiddenStates = npt.NDArray[np.float32]
@@ -41,12 +44,14 @@ class Subsequence(NamedTuple):
     """Embeddings that take the place of tokens."""
     adapter: str | None = None
     """The adapter of its sequence; None for the model itself."""
+    rows: Sequence_[int] = ()
+    """Rows of recurrent states, as in `Recurrence`. None: its recurrence goes on where that of the part before ends."""
 
 
 class Runner:
     """A paged graph with its caches. Not thread-safe: one thread runs it."""
 
-    def __init__(self, model: PagedModel, num_blocks: int, *, threads: int) -> None:
+    def __init__(self, model: PagedModel, num_blocks: int, *, threads: int, num_rows: int = 0) -> None:
         self.min_without_filler: float = max(2, threads)
         """Number of single-token subsequences from which a step needs no filler: attention then has one per thread. A
         single one always needs it: it is computed by another kernel than the same token among others."""
@@ -54,7 +59,10 @@ class Runner:
         self._image_width = model.image_width
         self.adapters = model.adapters
         self._adapter_numbers = {name: number for number, name in enumerate((None, *model.adapters))}
-        self._filler = Subsequence((0,) * FILLER_TOKENS, 0, (num_blocks,), 0)
+        self._states = StateMemory(self._request, model.states, num_rows) if model.states else None
+        self.scratch_rows = self._states.scratch if self._states else ()
+        """Rows whose content is not needed."""
+        self._filler = Subsequence((0,) * FILLER_TOKENS, 0, (num_blocks,), 0, rows=self.scratch_rows)
         self._caches = []
         for cache in model.caches:
             # One block more than the pool has: scratch space of the filler.
@@ -66,6 +74,13 @@ class Runner:
         """Free the graph and its caches now, in this thread, not when the garbage collector runs."""
         del self._request
         self._caches.clear()
+        if self._states is not None:
+            self._states.close()
+
+    def clear_rows(self, rows: Iterable[int]) -> None:
+        """Let recurrences begin in these rows."""
+        if self._states is not None:
+            self._states.copy((ZERO, row) for row in rows)
 
     @property
     def hidden_states(self) -> HiddenStates:
@@ -81,6 +96,8 @@ class Runner:
         for source, target in batch.copies:
             for cache in self._caches:
                 cache.data[target] = cache.data[source]
+        if self._states is not None:
+            self._states.copy(batch.row_copies)
         return self.forward([part for span in batch.spans for part in _subsequences(span)])
 
     def forward(self, parts: list[Subsequence]) -> Logits:
@@ -94,6 +111,8 @@ class Runner:
         if self.adapters:
             numbers = [self._adapter_numbers[part.adapter] for part in parts]
             inputs[ADAPTERS] = np.repeat(np.array(numbers, np.int64), [len(part.tokens) for part in parts])
+        if self._states is not None:
+            inputs |= recurrence_inputs(list(_recurrences(parts)))
         for name, value in inputs.items():
             self._request.set_tensor(name, ov.Tensor(value))
         self._request.infer()
@@ -108,12 +127,26 @@ def _subsequences(span: Span) -> list[Subsequence]:
     adapter = sequence.request.adapter
     if span.is_prompt:
         images = tuple(rows_within(sequence.request.images, span.start, span.count))
-        return [Subsequence(tokens, span.start, sequence.blocks, span.num_wanted, images, adapter)]
+        return [Subsequence(tokens, span.start, sequence.blocks, span.num_wanted, images, adapter, sequence.rows)]
     first_wanted = span.start + span.num_tokens - span.num_wanted
     return [
-        Subsequence((token,), past, sequence.blocks, int(past >= first_wanted), (), adapter)
+        Subsequence(
+            (token,),
+            past,
+            sequence.blocks,
+            int(past >= first_wanted),
+            adapter=adapter,
+            rows=sequence.rows if past == span.start else (),
+        )
         for past, token in enumerate((*tokens, *span.drafts), span.start)
     ]
+
+
+def _recurrences(parts: list[Subsequence]) -> Iterator[Recurrence]:
+    """The recurrences of a step: one for each part with rows, together with the parts without that follow it."""
+    begins = [index for index, part in enumerate(parts) if part.rows]
+    for begin, end in pairwise((*begins, len(parts))):
+        yield Recurrence(sum(len(part.tokens) for part in parts[begin:end]), parts[begin].past, parts[begin].rows)
 
 
 def _inputs(parts: list[Subsequence]) -> dict[str, npt.NDArray[Any]]:

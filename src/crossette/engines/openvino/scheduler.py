@@ -18,7 +18,7 @@ from functools import partial
 
 from crossette.engines.openvino.cache_manager import CacheManager
 from crossette.engines.openvino.drafts import PromptLookup
-from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
+from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
 from crossette.types import FinishReason, TokenOutput
 
@@ -105,7 +105,6 @@ class Scheduler:
 
     def schedule(self, budget: int | None = None) -> Batch:
         """Decide the next step, of `budget` tokens at most. Empty only if there is nothing to compute."""
-        copies = self.caches.take_copies()  # of forks in the last step: their blocks are written now
         self.begun = []
         self._admit()
         left = min(budget or self.max_step_tokens, self.max_step_tokens)
@@ -113,7 +112,7 @@ class Scheduler:
         left -= sum(span.num_tokens for span in (*decoded, *caught_up))
         more_decoded, more_caught_up = self._share(left, is_background=True, is_alone=not (decoded or caught_up))
         spans = [*decoded, *more_decoded, *caught_up, *more_caught_up]
-        return Batch(tuple(spans), copies)
+        return self.caches.step(spans)
 
     def _share(self, left: int, *, is_background: bool, is_alone: bool = True) -> tuple[list[Span], list[Span]]:
         """What the background or all others get of a step in which `left` tokens are left.
@@ -143,7 +142,7 @@ class Scheduler:
         if sequence.sampler.is_over:
             sequence.finish_reason = FinishReason.STOP
         num_accepted = max(0, len(sampled.tokens) - sampled.num_forced - 1)
-        sequence.num_computed += num_accepted
+        self.caches.accept_drafts(sequence, num_accepted)
         if sampled.num_drafts and sequence.drafter is not None:
             sequence.drafter.update(sampled.num_drafts, num_accepted)
         self.num_drafts += sampled.num_drafts
@@ -229,9 +228,11 @@ class Scheduler:
         """Draft tokens after a sequence's newest token, as many as fit into its blocks and its limit."""
         if sequence.drafter is None:
             sequence.drafter = PromptLookup(sequence.request.prediction, (*sequence.prompt, *sequence.output))
-        room = len(sequence.blocks) * BLOCK_SIZE - sequence.num_tokens
+        room = self.caches.draft_room(sequence, num_reserved=self.max_sequences - len(self.running))
         left = sequence.max_output - len(sequence.output) - 1
-        return sequence.drafter.propose(min(most, room, left))
+        drafts = sequence.drafter.propose(min(most, room, left))
+        self.caches.hold_drafts(sequence, len(drafts))
+        return drafts
 
     def _hold_blocks(self, sequence: Sequence) -> bool:
         """Allocate blocks for all known tokens; preempts sequences behind this one, or else this one.
@@ -262,7 +263,7 @@ class Scheduler:
                 break
             if sequence.in_prompt:
                 self.caches.adopt(sequence)
-                count = _chunk(len(sequence.prompt), sequence.num_computed, budget)
+                count = _chunk(self.caches.chunk_end(sequence), sequence.num_computed, budget)
                 if not count or not self.caches.claim(sequence, count):
                     continue
             elif sequence.num_pending > 1:

@@ -39,8 +39,10 @@ class Sequence:
         "output",
         "prompt",
         "request",
+        "rows",
         "sampler",
         "scores",
+        "snapshots",
     )
 
     def __init__(
@@ -77,6 +79,10 @@ class Sequence:
         self.prompt = request.prompt
         self.output: list[int] = []
         self.blocks: list[int] = []
+        self.rows: list[int] = []
+        """Rows of recurrent states: one with the state after the computed tokens, and one per draft token of a step."""
+        self.snapshots: tuple[int, ...] = ()
+        """After how many blocks of its prompt a snapshot of the state is taken; those ahead of the computed tokens."""
         self.num_computed = 0
         self.num_cached = 0
         """Prompt tokens that came from the prefix cache."""
@@ -187,10 +193,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step: block copies (from, to), then the spans to compute."""
+    """One step: copies (from, to) of blocks and of the rows of states, then the spans to compute."""
 
     spans: tuple[Span, ...]
     copies: tuple[tuple[int, int], ...] = ()
+    row_copies: tuple[tuple[int, int], ...] = ()
+    """In order; from -1 clears a row."""
 
 
 @dataclass(frozen=True, slots=True)
