@@ -52,9 +52,10 @@ NAMES = """\
 The answer repeats the name as sent. A name that is not served is a 404 with the most similar name, up to 20 names that
 are served, and `--alias`. The models of a key limit what a name stands for, however it is written.
 
-Entries of `/models` have `context_length` and, for an alias, the model as `root`.
-In Fireworks' dialect they also have `kind` (`HF_BASE_MODEL`), `supports_chat` and `supports_tools` (whether the model
-has a chat template), and `supports_image_input` (whether messages may have images).
+Entries of `/models` have `context_length`, for an alias the model as `root`, and for a LoRA adapter its base as
+`parent`. In Fireworks' dialect they also have `kind` (`HF_BASE_MODEL`, `HF_PEFT_ADDON` for an adapter, or
+`EMBEDDING_MODEL`), `supports_chat` and `supports_tools` (whether the model has a chat template), and
+`supports_image_input` (whether messages may have images).
 """
 
 ORIGINS = """\
