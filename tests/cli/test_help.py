@@ -115,7 +115,7 @@ def test_values_have_placeholders_in_capitals_or_are_listed(path: str) -> None:
     for param in context.command.get_params(context):
         if isinstance(param, click.Option) and not param.is_flag:
             shown = param.make_metavar(context)
-            assert re.fullmatch(r"\[?[A-Z][A-Z=\[\]/]*(\|none|\|never)?|\[?[a-z0-9/]+(\|[a-z0-9/]+)+\]?", shown), shown
+            assert re.fullmatch(r"\[?[A-Z][A-Z=@\[\]/]*(\|none|\|never)?|\[?[a-z0-9/]+(\|[a-z0-9/]+)+\]?", shown), shown
 
 
 @pytest.mark.parametrize(
