@@ -28,6 +28,10 @@ class _Config(msgspec.Struct):
     model_type: str = ""
 
 
+_TOKENIZER_XMLS = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
+"""The graphs of a tokenizer; a folder that crossette converted from GGUF has tokenizer.json instead."""
+
+
 def graph_among(names: Container[str]) -> str | None:
     """The name of the language model's graph; None if there is none."""
     return next((name for name in (MODEL_XML, LANGUAGE_XML) if name in names), None)
@@ -43,7 +47,8 @@ def required_files(folder: Path) -> tuple[str, ...]:
     """The files without which a folder cannot be served."""
     graph = graph_of(folder).name
     text = (_TEXT_XML, "openvino_text_embeddings_model.bin") if graph == LANGUAGE_XML else ()
-    return (graph, graph.replace(".xml", ".bin"), *text, "openvino_tokenizer.xml", "openvino_detokenizer.xml")
+    has_own = (folder / "tokenizer.json").is_file() and not any((folder / name).is_file() for name in _TOKENIZER_XMLS)
+    return (graph, graph.replace(".xml", ".bin"), *text, *(("tokenizer.json",) if has_own else _TOKENIZER_XMLS))
 
 
 def sees(folder: Path) -> bool:
