@@ -81,7 +81,6 @@ class PagedModel:
     """The width of an image's embeddings; None for a graph that takes token ids alone."""
     adapters: tuple[str, ...] = ()
     """The adapters of the graph, in the order of their numbers, which begin at 1."""
-
     states: tuple[StateTable, ...] = ()
     """The states of recurrent layers."""
 
@@ -122,9 +121,8 @@ def load_paged(
         if text:
             add_embeddings(model, core.read_model(text[0]))
             take_one_position(model)
-        is_recurrent = separate_recurrence(model, family)
-        if not is_recurrent:
-            _refuse_without_positions(model, family)
+        separate_recurrence(model, family)
+        _refuse_without_positions(model, family)
         slides = _slides(model)
         settled = settle_window(model, window, limits, slides=slides)
         add_adapters(model, [read_adapter(name, folder) for name, folder in adapters.items()], family)

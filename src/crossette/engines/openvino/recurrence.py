@@ -59,19 +59,18 @@ class Recurrence(NamedTuple):
     num_tokens: int
     past: int
     rows: Sequence[int]
-    """The row that it reads; it writes the last state there if it is the only row, else the states after the last
-    tokens, one for each row."""
+    """The first is the row that it reads. A single row gets the last state, several get the state after each token."""
 
 
-def separate_recurrence(model: ov.Model, family: str) -> bool:
+def separate_recurrence(model: ov.Model, family: str) -> None:
     """Give recurrent layers borders of subsequences of their own, and let positions be those of `position_ids`.
 
-    False if there are no recurrent layers. Raises ModelError for those that cannot be served.
+    Has no effect without such layers. Raises ModelError for those that cannot be served.
     """
     _refuse_states(model, family)
     begins, rows = _parameter(model, _BEGINS), _parameter(model, _ROWS)
     if begins is None or rows is None:
-        return False
+        return
     own = _new_input(_OWN_BEGINS, np.int32)
     recurrent = {port.get_node().get_friendly_name() for port in rows.output(0).get_target_inputs()}
     for port in begins.output(0).get_target_inputs():
@@ -80,7 +79,6 @@ def separate_recurrence(model: ov.Model, family: str) -> bool:
     model.add_parameters([own])
     _connect_positions(model)
     model.validate_nodes_and_infer_types()
-    return True
 
 
 def _refuse_states(model: ov.Model, family: str) -> None:

@@ -45,7 +45,7 @@ class Subsequence(NamedTuple):
     adapter: str | None = None
     """The adapter of its sequence; None for the model itself."""
     rows: Sequence_[int] = ()
-    """Rows of recurrent states, as in `Recurrence`. None: its recurrence goes on where that of the part before ends."""
+    """Rows of recurrent states, as in `Recurrence`. Empty: its recurrence goes on where that of the last part ends."""
 
 
 class Runner:
