@@ -77,3 +77,13 @@ def test_states_get_half_of_the_memory_at_most() -> None:
 
     assert (sizes.rows, sizes.blocks) == (32, 2048)
     assert cache_sizes(block_bytes=1 << 14, row_bytes=0, window=4096, settings=settings).rows == 0
+
+
+def test_who_waited_for_a_snapshot_continues_from_a_copy_of_it() -> None:
+    scheduler = make_scheduler(num_rows=8, max_sequences=4)
+    first, second = (make_sequence(arrival, prompt=SHARED, max_output=5) for arrival in range(2))
+    add(scheduler, first, second)
+    step(scheduler)
+    (snapshot,) = states_of(scheduler)._snapshots.values()
+
+    assert scheduler.schedule().row_copies == ((first.rows[0], snapshot), (snapshot, second.rows[0]))
