@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from support.created_once import creating
+
 SCRIPTS = Path(__file__).parents[1] / "clients"
 FOLDER = SCRIPTS.parent.parent / ".venvs"
 PINS = tomllib.loads((SCRIPTS / "versions.toml").read_text(encoding="utf-8"))
@@ -57,18 +59,24 @@ def python_of(name: str) -> Path:
     constraints = [f"{package}=={version}" for package, version in _pinned_python(name).items()]
     folder = _folder(name, pins, constraints, sys.version)
     python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        _install([sys.executable, "-m", "venv", str(folder)], pins)
-        file = folder / "constraints.txt"
-        file.write_text("\n".join(constraints))
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
-        alone = [pin for pin in pins if pin.split("==")[0] in PINS["alone"]]
-        _install([*pip, "--constraint", str(file), *(pin for pin in pins if pin not in alone)], pins)
-        if alone:
-            _install([*pip, "--no-deps", *alone], pins)
-        (folder / "ready").touch()
+    with creating(folder):
+        if not (folder / "ready").exists():
+            _create_python(folder, pins, constraints)
     return python
+
+
+def _create_python(folder: Path, pins: Sequence[str], constraints: Sequence[str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    _install([sys.executable, "-m", "venv", str(folder)], pins)
+    file = folder / "constraints.txt"
+    file.write_text("\n".join(constraints))
+    python = str(folder / "bin" / "python")
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
+    alone = [pin for pin in pins if pin.split("==")[0] in PINS["alone"]]
+    _install([*pip, "--constraint", str(file), *(pin for pin in pins if pin not in alone)], pins)
+    if alone:
+        _install([*pip, "--no-deps", *alone], pins)
+    (folder / "ready").touch()
 
 
 def npm_folder(name: str) -> Path:
@@ -82,13 +90,14 @@ def npm_folder(name: str) -> Path:
     if not is_dated:
         package["overrides"] = PINS["brought"]["npm"]
     folder = _folder(name, package, *versions)
-    if not (folder / "ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / "package.json").write_text(json.dumps(package))
-        quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
-        _install(["npm", "install", "--prefix", str(folder), *versions, *quiet], pins)
-        (folder / "ready").touch()
+    with creating(folder):
+        if not (folder / "ready").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            (folder / "package.json").write_text(json.dumps(package))
+            quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
+            _install(["npm", "install", "--prefix", str(folder), *versions, *quiet], pins)
+            (folder / "ready").touch()
     return folder
 
 

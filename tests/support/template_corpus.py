@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 from crossette.folders import cache_folder
 from crossette.models.fetch import sha256_of
+from support.created_once import creating
 
 _REQUIREMENT = "llama-cpp-python==0.3.16"
 _SHA256 = "34ed0f9bd9431af045bb63d9324ae620ad0536653740e9bb163a2e1fcb973be6"
@@ -43,14 +44,14 @@ class Published:
 def published() -> dict[str, Published]:
     """The templates by name in the collection and the test."""
     folder = cache_folder() / "test-cache" / _REQUIREMENT
-    if not folder.is_dir():
-        _fetch(folder)
+    with creating(folder):
+        if not folder.is_dir():
+            _fetch(folder)
     files = {path.stem: Published(path.read_text("utf-8")) for path in (folder / _COLLECTION).glob("*.jinja")}
     return files | dict(_cases((folder / _TEST).read_text("utf-8")))
 
 
 def _fetch(folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent) as temporary:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
         command += ["--no-binary=llama-cpp-python", "--dest", temporary, _REQUIREMENT]
