@@ -78,6 +78,7 @@ OPENVINO_FILES = {
         for name in (
             "__init__",
             "model",
+            "sliding_layers",
             "lengths",
             "length_choices",
             "runner",
@@ -108,6 +109,7 @@ PURE_FILES = (
     "engines/openvino/sequence.py",
     "engines/openvino/kv_cache.py",
     "engines/openvino/cache_manager.py",
+    "engines/openvino/sliding_windows.py",
     "engines/openvino/states.py",
 )
 

@@ -191,6 +191,17 @@ class EngineTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheLayers:
+    """Layers of one kind of attention, and the memory that they take for each token in the KV cache."""
+
+    num_layers: int
+    token_bytes: int
+    """Bytes of a token's keys and values in all these layers."""
+    window: int | None = None
+    """How many tokens they attend to, and keep of a sequence; None for all."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """A snapshot of an engine's state, and counters since it started."""
 
@@ -225,6 +236,9 @@ class EngineStats:
     """Of those, the tokens found there."""
     kv_bytes: int = 0
     """Size of the KV cache, in bytes."""
+    kv_tokens: int = 0
+    """How many tokens fit in the KV cache, of sequences of any length."""
+    kv_layers: tuple[CacheLayers, ...] = ()
     times: EngineTimes | None = None
     """None for an engine without measurements."""
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from crossette.engines.openvino.cache_manager import CacheManager
+from crossette.engines.openvino.cache_manager import CacheManager, Needs
 from crossette.engines.openvino.drafts import PromptLookup
 from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
@@ -177,17 +177,15 @@ class Scheduler:
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=_rank)
 
-    def _make_room(self, sequence: Sequence, needed: int) -> bool:
-        """Whether there is a slot and `needed` blocks, if necessary after preempting sequences in the background.
+    def _make_room(self, sequence: Sequence, needs: Needs) -> bool:
+        """Whether there is a slot and the blocks it needs, if necessary after preempting sequences in the background.
 
         Preempts none if all of them would not be enough.
         """
         behind = [one for one in self.running if _is_behind(one, sequence)]
-        pool = self.caches.pool
-        most_free = pool.num_free + pool.num_held_by([one.blocks for one in behind])
-        if most_free < needed + len(self.running) - len(behind):
+        if not self.caches.has_room(needs, spare=len(self.running) - len(behind), released=behind):
             return False
-        while len(self.running) >= self.max_sequences or pool.num_free < needed + len(self.running):
+        while len(self.running) >= self.max_sequences or not self.caches.has_room(needs, spare=len(self.running)):
             self._preempt(self.running[-1])
         return True
 

@@ -43,6 +43,8 @@ class Sequence:
         "sampler",
         "scores",
         "snapshots",
+        "window_blocks",
+        "window_start",
     )
 
     def __init__(
@@ -79,6 +81,9 @@ class Sequence:
         self.prompt = request.prompt
         self.output: list[int] = []
         self.blocks: list[int] = []
+        self.window_blocks: list[int] = []
+        """Those of layers with sliding window attention, from the block `window_start` of its tokens on."""
+        self.window_start = 0
         self.rows: list[int] = []
         """Rows of recurrent states: one with the state after the computed tokens, and one per draft token of a step."""
         self.snapshots: tuple[int, ...] = ()
@@ -197,6 +202,8 @@ class Batch:
 
     spans: tuple[Span, ...]
     copies: tuple[tuple[int, int], ...] = ()
+    window_copies: tuple[tuple[int, int], ...] = ()
+    """Of blocks of layers with sliding window attention."""
     row_copies: tuple[tuple[int, int], ...] = ()
     """In order; from -1 clears a row."""
 
