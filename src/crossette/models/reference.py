@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossette.errors import ModelError
-from crossette.models.catalogue import CATALOGUE, CatalogueEntry
+from crossette.models.catalogue import CATALOGUE
+from crossette.models.catalogue_entry import CatalogueEntry
 from crossette.models.graphs import MODEL_XML, graph_of
 
 WEIGHTS = "model.safetensors"
