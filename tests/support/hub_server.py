@@ -57,6 +57,7 @@ class LookAlike:
     """Bytes of files by name."""
     hub: str = ""
     cdn: str = ""
+    commit: str = COMMIT
 
     def headers(self, host: str, name: str) -> list[str | None]:
         """A header of all requests to a host."""
@@ -93,8 +94,10 @@ def _handler(state: LookAlike, host: str) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            state.requests.append((host, self.path, headers))
             path = self.path.partition("?")[0]
+            if path == "/api/agent-harnesses":  # huggingface_hub asks once, without a token
+                return self._answer(404, {})
+            state.requests.append((host, path, headers))
             if host == "cdn":
                 return self._large(*re.fullmatch(r"/(\w+/\w+)/(.+)", path).groups())  # type: ignore[union-attr]
             if found := re.fullmatch(r"/api/models/(\w+/\w+)(?:/revision/(\w+))?", path):

@@ -43,7 +43,7 @@ def show_fitting() -> None:
         f" {format_memory(total)}:\n",
         soft_wrap=True,
     )
-    wide_console(120, err).print(listing)
+    wide_console(130, err).print(listing)
     err.print(f"\n{_best_line(entries, 'serve')}\n", soft_wrap=True)
 
 

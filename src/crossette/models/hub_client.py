@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
+from crossette import __version__
 from crossette.certificates import client_context
 from crossette.models.download import Download
 from crossette.models.fetch import FetchFailed
@@ -47,7 +48,7 @@ def _client() -> httpx.Client:
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # public, but not for checkers
 
     return httpx.Client(
-        headers=build_hf_headers(library_name="crossette"),
+        headers=build_hf_headers(library_name="crossette", library_version=__version__),
         follow_redirects=True,
         timeout=HF_HUB_DOWNLOAD_TIMEOUT,
         verify=client_context("https"),
