@@ -222,3 +222,25 @@ def test_a_model_that_two_processes_pull_is_downloaded_by_each(
     assert first == [second]
     assert hub.sent["m.gguf"] == 2 * len(GGUF)
     assert left_over(store) == []
+
+
+def test_a_file_in_the_cache_of_huggingface_is_taken_from_there(
+    hub: LookAlike, store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = tmp_path / "cache/models--o--gguf/snapshots" / hub.commit
+    snapshot.mkdir(parents=True)
+    (snapshot / "m.gguf").write_bytes(GGUF)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+
+    assert pulled(store, "hf:o/gguf").record.sha256 == sha256(GGUF)
+    assert hub.sent["m.gguf"] == 0
+    assert (snapshot / "m.gguf").read_bytes() == GGUF
+
+
+def test_a_mirror_is_reached_through_a_proxy(hub: LookAlike, store: ModelStore, tmp_path: Path) -> None:
+    proxy = {"HTTP_PROXY": hub.hub, "http_proxy": hub.hub, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    environ = os.environ | proxy | {"HF_ENDPOINT": "http://mirror.invalid", "CROSSETTE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-m", "crossette", "pull", "hf:o/ir"], env=environ, check=True)
+
+    assert store.names() == ["o--ir"]
+    assert set(hub.headers("hub", "host")) == {"mirror.invalid"}

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 COMMIT = "c0ffee" + 34 * "0"
 LARGE = 1 << 10
@@ -94,7 +95,7 @@ def _handler(state: LookAlike, host: str) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            path = self.path.partition("?")[0]
+            path = urlsplit(self.path).path  # the whole URL if it is a proxy
             if path == "/api/agent-harnesses":  # huggingface_hub asks once, without a token
                 return self._answer(404, {})
             state.requests.append((host, path, headers))
