@@ -87,6 +87,14 @@ def test_an_empty_store_shows_what_fits_and_serves_the_default(hub: LookAlike, h
     assert set(hub.headers("hub", "authorization")) == {f"Bearer {hub.token}"}
 
 
+def test_a_license_with_terms_is_shown_before_the_download(hub: LookAlike, home: Path, gguf: bytes) -> None:
+    for shown in ("consent is under the a license: https://terms", ""):  # the second time it is in the store
+        with command(hub, home, gguf, "pull", "consent") as process:
+            text, _ = process.communicate(timeout=LIMIT_S)
+        assert text.startswith("consent is ready in ")
+        assert (home / "stderr").read_text().strip() == shown
+
+
 @pytest.mark.parametrize("arguments", [("serve", "best", "--port", "0"), ("pull", "best")])
 def test_best_is_the_largest_that_fits(hub: LookAlike, home: Path, gguf: bytes, arguments: tuple[str, ...]) -> None:
     with command(hub, home, gguf, *arguments) as process:

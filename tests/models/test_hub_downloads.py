@@ -90,6 +90,20 @@ def test_the_next_pull_continues_one_that_failed(hub: LookAlike, store: ModelSto
     assert left_over(store) == []
 
 
+def test_a_file_that_changed_meanwhile_begins_anew(hub: LookAlike, store: ModelStore) -> None:
+    hub.cuts = [100_000, *[0] * (download.RETRIES + 1)]
+    with pytest.raises(ModelError):
+        pulled(store, "hf:o/gguf:m.gguf")
+    newer = hub.repos["o/gguf"].files["m.gguf"] = GGUF + b"newer"
+    reports: list[tuple[str, int, int | None]] = []
+
+    pull(store, "hf:o/gguf:m.gguf", fake_convert, lambda *what: reports.append(what), Sources(wheel=no_wheel))
+
+    assert hub.sent["m.gguf"] == 100_000 + len(newer)
+    assert ("Downloading o/gguf (apache-2.0)", len(newer), len(newer)) in reports
+    assert left_over(store) == []
+
+
 def test_the_next_pull_continues_one_that_was_killed(hub: LookAlike, store: ModelStore, tmp_path: Path) -> None:
     hub.holds_at = 200_000
     environ = os.environ | {"HF_ENDPOINT": hub.hub, "CROSSETTE_HOME": str(tmp_path)}

@@ -20,8 +20,10 @@ from rich.progress import (
 )
 
 from crossette.machine import format_memory
+from crossette.models.catalogue import CATALOGUE
 from crossette.models.fetch import Progress as ProgressCallback
 from crossette.models.fitting import BEST, best_here
+from crossette.models.store import ModelStore, default_root
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -70,6 +72,8 @@ def counting(what: str, total: int, done: int) -> Iterator[Callable[[str], None]
 
 def pull(reference: str) -> Any:
     """Return the stored model of a reference, downloading and converting it if necessary."""
+    reference = _named(reference)
+    _show_terms(reference)
     with progress() as show:
         return pull_with_progress(reference, show)
 
@@ -77,9 +81,8 @@ def pull(reference: str) -> Any:
 def pull_with_progress(reference: str, show: ProgressCallback) -> Any:
     """As `pull`, with another progress callback."""
     from crossette.models.pull import pull as pull_model
-    from crossette.models.store import ModelStore, default_root
 
-    return pull_model(ModelStore(default_root()), _named(reference), _convert, show, check=_check)
+    return pull_model(ModelStore(default_root()), reference, _convert, show, check=_check)
 
 
 def _named(reference: str) -> str:
@@ -90,6 +93,13 @@ def _named(reference: str) -> str:
     size = format_memory(entry.download_size)
     err.print(f"{BEST} is {entry.name} ({size}, {entry.license}): the largest that fits this machine.", soft_wrap=True)
     return entry.name
+
+
+def _show_terms(reference: str) -> None:
+    """Print where the terms of a model's licence are, before it is downloaded."""
+    entry = CATALOGUE.get(reference)
+    if entry is not None and entry.terms and entry.name not in ModelStore(default_root()).names():
+        err.print(f"{entry.name} is under the {entry.license}: {entry.terms}", soft_wrap=True)
 
 
 def _check(head: BinaryIO, size: int, name: str) -> int:

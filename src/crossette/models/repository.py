@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -71,8 +72,11 @@ class RepoDownload:
 
     def path(self, file: str) -> Path:
         """Where a file is once it was downloaded and verified; the path is one for each content."""
+        return self._folder / self._key(file) / file
+
+    def _key(self, file: str) -> str:
         known = self._repo.files[file]
-        return self._folder / (known.sha256 or known.git_sha1 or self._repo.commit)[:16] / file
+        return (known.sha256 or known.git_sha1 or self._repo.commit)[:16]
 
     def head(self, file: str, size: int) -> BinaryIO:
         """A file of `size` bytes, read from its beginning: what is read is downloaded first, and kept."""
@@ -89,11 +93,18 @@ class RepoDownload:
         """
         sizes = [self._repo.files[file].size for file in files]
         total = None if None in sizes else sum(size or 0 for size in sizes)
-        self._folder.mkdir(exist_ok=True)
+        self._delete_others(files)
         check_room(self._folder, (total or 0) - sum(map(self._present, files)) + further, f"for {self._repo.name}")
         license = f" ({self._repo.license})" if self._repo.license else ""
         with report_size(self._folder, f"Downloading {self._repo.name}{license}", total, progress):
             return self._all(files)
+
+    def _delete_others(self, files: Collection[str]) -> None:
+        """Delete what an earlier download left of other contents than these."""
+        wanted = {self._key(file) for file in files}
+        for folder in self._folder.iterdir():
+            if folder.is_dir() and folder.name not in wanted:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _all(self, files: Collection[str]) -> dict[str, str]:
         stop = Event()
