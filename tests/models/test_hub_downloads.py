@@ -55,6 +55,13 @@ def left_over(store: ModelStore) -> list[str]:
     return [path.name for path in store.root.iterdir() if path.suffix == DOWNLOAD_SUFFIX]
 
 
+def wait_for_bytes(hub: LookAlike, home: Path) -> None:
+    """Wait until the Hub holds back the rest of the weights, and some of them are on the disk."""
+    assert hub.held.wait(60)
+    while not any(part.stat().st_size for part in home.rglob("openvino_model.bin.part")):
+        sleep(0.01)
+
+
 def starts(hub: LookAlike) -> list[str | None]:
     """The ranges of the requests for large files."""
     return hub.headers("cdn", "range")
@@ -109,9 +116,7 @@ def test_the_next_pull_continues_one_that_was_killed(hub: LookAlike, store: Mode
     environ = os.environ | {"HF_ENDPOINT": hub.hub, "CROSSETTE_HOME": str(tmp_path)}
     process = subprocess.Popen([sys.executable, "-m", "crossette", "pull", "hf:o/ir"], env=environ)
     try:
-        assert hub.held.wait(60)
-        while not any(part.stat().st_size for part in tmp_path.rglob("openvino_model.bin.part")):
-            sleep(0.01)
+        wait_for_bytes(hub, tmp_path)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -123,6 +128,23 @@ def test_the_next_pull_continues_one_that_was_killed(hub: LookAlike, store: Mode
     start = int(str(starts(hub)[-1]).removeprefix("bytes=").partition("-")[0])
     assert 0 < start <= 200_000 + (1 << 14)
     assert left_over(store) == []
+
+
+def test_an_interrupt_ends_a_pull_and_the_next_one_continues_it(
+    hub: LookAlike, store: ModelStore, tmp_path: Path
+) -> None:
+    hub.holds_at = 200_000
+    environ = os.environ | {"HF_ENDPOINT": hub.hub, "CROSSETTE_HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "crossette", "pull", "hf:o/ir"], env=environ)
+    wait_for_bytes(hub, tmp_path)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0
+    assert left_over(store) == [".o--ir.download"]
+    hub.holds_at = None
+    hub.released.set()
+
+    assert pulled(store, "hf:o/ir").record.sha256 == sha256(WEIGHTS)
+    assert not str(starts(hub)[-1]).startswith("bytes=0-")
 
 
 def test_files_of_a_folder_are_downloaded_at_once(hub: LookAlike, store: ModelStore) -> None:
@@ -185,6 +207,13 @@ def test_a_mirror_without_ranges_begins_anew(hub: LookAlike, store: ModelStore) 
 
     assert pulled(store, "hf:o/gguf").record.sha256 == sha256(GGUF)
     assert hub.sent["m.gguf"] == 100_000 + len(GGUF)
+
+
+def test_a_mirror_may_know_no_sizes_and_checksums(hub: LookAlike, store: ModelStore) -> None:
+    hub.bare, hub.cuts = True, [100_000]
+
+    assert pulled(store, "hf:o/gguf").record.sha256 == sha256(GGUF)
+    assert sorted(path.name for path in pulled(store, "hf:o/ir").path.iterdir()) == sorted([*FOLDER, "crossette.json"])
 
 
 def test_a_file_that_the_hub_says_is_longer_is_refused(hub: LookAlike, store: ModelStore) -> None:

@@ -44,6 +44,8 @@ class LookAlike:
     damaged: bool = False
     """Whether the bytes of large files are others than the Hub says."""
     ranges: bool = True
+    bare: bool = False
+    """Whether the metadata are only the names of files, as those of a simple mirror."""
     claims: dict[str, int] = field(default_factory=dict)
     """Sizes of files that the Hub says in place of the real ones."""
     meeting: threading.Barrier | None = None
@@ -113,6 +115,7 @@ def _handler(state: LookAlike, host: str) -> type[BaseHTTPRequestHandler]:
             if revision not in (None, "main", COMMIT):
                 return self._answer(404, {"X-Error-Code": "RevisionNotFound"})
             siblings = [_sibling(file, data, state.claims.get(file)) for file, data in repo.files.items()]
+            siblings = [{"rfilename": found["rfilename"]} for found in siblings] if state.bare else siblings
             info = {"id": name, "sha": COMMIT, "siblings": siblings, "cardData": {"license": repo.license}}
             self._answer(200, {"Content-Type": "application/json"}, json.dumps(info).encode())
 
