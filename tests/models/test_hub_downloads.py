@@ -216,6 +216,15 @@ def test_a_mirror_may_know_no_sizes_and_checksums(hub: LookAlike, store: ModelSt
     assert sorted(path.name for path in pulled(store, "hf:o/ir").path.iterdir()) == sorted([*FOLDER, "crossette.json"])
 
 
+@pytest.mark.parametrize("name", ["../../evil.gguf", "/tmp/evil.gguf", "a/../evil.gguf"])
+def test_a_name_that_leaves_the_folder_is_refused(hub: LookAlike, store: ModelStore, name: str) -> None:
+    hub.repos["o/gguf"].files = {name: GGUF}
+
+    with pytest.raises(ModelError, match="o/gguf has a file with the invalid name"):
+        pulled(store, "hf:o/gguf")
+    assert sum(hub.sent.values()) == 0
+
+
 def test_a_file_that_the_hub_says_is_longer_is_refused(hub: LookAlike, store: ModelStore) -> None:
     hub.claims["m.gguf"] = len(GGUF) + 1
 

@@ -71,7 +71,12 @@ class RepoDownload:
         self._folder = folder
 
     def path(self, file: str) -> Path:
-        """Where a file is once it was downloaded and verified; the path is one for each content."""
+        """Where a file is once it was downloaded and verified; the path is one for each content.
+
+        Raises FetchFailed for a name that leaves the folder.
+        """
+        if not {"", ".", ".."}.isdisjoint(file.split("/")):
+            raise FetchFailed(f"{self._repo.name} has a file with the invalid name {file!r}")
         return self._folder / self._key(file) / file
 
     def _key(self, file: str) -> str:
