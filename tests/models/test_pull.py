@@ -335,7 +335,11 @@ def test_progress_is_reported_for_each_stage(store: ModelStore) -> None:
     )
 
     assert reports[:2] == [("Reading the header of o/r", 0, None), ("Downloading o/r", 0, len(GGUF))]
-    assert reports[-2:] == [("Downloading o/r", len(GGUF), len(GGUF)), ("Converting and checking m.gguf", 0, None)]
+    assert reports[-3:] == [
+        ("Downloading o/r", len(GGUF), len(GGUF)),
+        ("Verifying o/r", 0, None),
+        ("Converting and checking m.gguf", 0, None),
+    ]
 
 
 def test_an_unreachable_hub_is_an_error_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

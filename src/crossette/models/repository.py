@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
 from crossette.models.fetch import (
     FetchFailed,
@@ -24,6 +24,8 @@ from crossette.models.fetch import (
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+T = TypeVar("T")
 
 PARALLEL = 4
 """Files that are downloaded at once."""
@@ -102,7 +104,9 @@ class RepoDownload:
         check_room(self._folder, (total or 0) - sum(map(self._present, files)) + further, f"for {self._repo.name}")
         license = f" ({self._repo.license})" if self._repo.license else ""
         with report_size(self._folder, f"Downloading {self._repo.name}{license}", total, progress):
-            return self._all(files)
+            self._each(self._fetch, files)
+        progress(f"Verifying {self._repo.name}", 0, None)
+        return self._each(self._verified, files)
 
     def _delete_others(self, files: Collection[str]) -> None:
         """Delete what an earlier download left of other contents than these."""
@@ -111,25 +115,29 @@ class RepoDownload:
             if folder.is_dir() and folder.name not in wanted:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _all(self, files: Collection[str]) -> dict[str, str]:
+    def _each(self, job: Callable[[str, Event], T], files: Collection[str]) -> dict[str, T]:
+        """The results of a job for each file, several at once. The event is set when one of them fails."""
         stop = Event()
         with ThreadPoolExecutor(PARALLEL, "crossette-download") as threads:
-            jobs = {file: threads.submit(self._one, file, stop) for file in files}
+            jobs = {file: threads.submit(job, file, stop) for file in files}
             try:
-                for job in as_completed(jobs.values()):
-                    job.result()
+                for done in as_completed(jobs.values()):
+                    done.result()
             except BaseException:  # Ctrl-C as well
                 stop.set()
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
-        return {file: job.result() for file, job in jobs.items()}
+        return {file: done.result() for file, done in jobs.items()}
 
-    def _one(self, file: str, stop: Event) -> str:
-        """Download and verify one file. Returns its sha256."""
+    def _fetch(self, file: str, stop: Event) -> None:
+        if not self.path(file).is_file():
+            self._hub.fetch(self._repo, file, self._part(file), self._repo.files[file].size, stop)
+
+    def _verified(self, file: str, stop: Event) -> str:
+        """The sha256 of a file that was downloaded, now or earlier."""
         path, part = self.path(file), self._part(file)
         if path.is_file():
             return sha256_of(path)
-        self._hub.fetch(self._repo, file, part, self._repo.files[file].size, stop)
         try:
             sha256 = self._verify(file, part)
         except FetchFailed:
