@@ -11,7 +11,7 @@ from starlette.routing import Route
 from crossette.api.app import App
 from crossette.api.models import ServedModels
 from crossette.pool.pool import ModelPool
-from support import families_page, paths_page
+from support import catalogue_page, families_page, paths_page
 from support.metrics_page import PAGE, page
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +40,10 @@ def test_the_page_of_paths_is_up_to_date() -> None:
 
 def test_the_page_of_families_is_up_to_date() -> None:
     assert families_page.PAGE.read_text(encoding="utf-8") == families_page.page()
+
+
+def test_the_page_of_the_catalogue_is_up_to_date() -> None:
+    assert catalogue_page.PAGE.read_text(encoding="utf-8") == catalogue_page.page()
 
 
 def test_the_readme_is_short() -> None:

@@ -14,7 +14,7 @@ from crossette.errors import ModelError
 from crossette.models.catalogue import CATALOGUE
 from crossette.models.facts import sampling_defaults
 from crossette.models.fetch import FetchFailed
-from crossette.models.hub import HuggingFaceHub
+from crossette.models.hub_client import HuggingFaceHub
 from crossette.models.pull import pull
 from crossette.models.sources import Sources
 from crossette.models.store import ModelStore, StoredModel
@@ -334,8 +334,12 @@ def test_progress_is_reported_for_each_stage(store: ModelStore) -> None:
         sources=Sources(hub, no_wheel),
     )
 
-    assert reports[0] == ("Downloading o/r", 0, len(GGUF))
-    assert reports[-2:] == [("Downloading o/r", len(GGUF), len(GGUF)), ("Converting and checking m.gguf", 0, None)]
+    assert reports[:2] == [("Reading the header of o/r", 0, None), ("Downloading o/r", 0, len(GGUF))]
+    assert reports[-3:] == [
+        ("Downloading o/r", len(GGUF), len(GGUF)),
+        ("Verifying o/r", 0, None),
+        ("Converting and checking m.gguf", 0, None),
+    ]
 
 
 def test_an_unreachable_hub_is_an_error_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

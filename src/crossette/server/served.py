@@ -79,6 +79,11 @@ def choose_models(settings: Settings, pull: Callable[[str], StoredModel], store:
     return with_adapters(list(chosen.values()), settings, find_adapter)
 
 
+def takes_default(settings: Settings) -> bool:
+    """Whether the settings name no model, so that the default one is served."""
+    return not settings.server.model and all(map(is_adapter, settings.models.values())) and not settings.server.all
+
+
 def model_pool(chosen: Sequence[Served], settings: Settings) -> ModelPool:
     """The pool of these models, none of them loaded. Raises ConfigError."""
     check_tool_format(settings.server.tool_format)
@@ -181,9 +186,7 @@ def checkpoint_files(model: Checkpoint, *, name: str, tool_format: str) -> Model
 
 def _references(settings: Settings) -> Iterator[tuple[str, str]]:
     """The models by the name of their table, "" for none, and their reference."""
-    named = settings.server.model
-    if not named and all(map(is_adapter, settings.models.values())) and not settings.server.all:
-        named = (DEFAULT.name,)
+    named = (DEFAULT.name,) if takes_default(settings) else settings.server.model
     for reference in named:
         if _is_remote(reference, settings):
             continue
