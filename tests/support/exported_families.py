@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from crossette.engine import ModelFiles
+from crossette.models.differences import known_differences
 from crossette.models.facts import read_config, read_context_length
 from crossette.models.window import window_limits
 from support.family_configs import CONFIGS, SHORT_WINDOW
@@ -100,4 +101,5 @@ def family_files(folder: Path) -> ModelFiles:
         context_length=read_context_length(folder.name, config) if folder.name != "bloom" else 2048,
         end_token_ids=frozenset(),
         limits=window_limits(folder),
+        differences=known_differences(folder),
     )

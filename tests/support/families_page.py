@@ -28,7 +28,10 @@ IMAGE_TEXT_INTRODUCTION = (
 )
 
 NOTES = {
-    "gemma2": "its graph does not cap attention scores (`attn_logit_softcapping`): logprobs differ by 0.004",
+    "gemma2": (
+        "its graph does not cap attention scores (`attn_logit_softcapping`), which a warning says: "
+        "logprobs of this model differ by 0.004, those of models with larger scores by more"
+    ),
     "llama-dynamic": "rotary factors of the type dynamic, which change beyond the context length only",
     "llama-scaled": "rotary scaling of Llama 3.1 and later",
     **dict.fromkeys(

@@ -85,6 +85,15 @@ def test_in_a_longer_window_longrope_has_the_long_factors_and_says_so(models: Pa
     )
 
 
+def test_scores_that_a_graph_does_not_cap_are_a_warning(models: Path) -> None:
+    with closing(OpenVINOEngine.load(family_files(models / "gemma2"), SETTINGS)) as engine:
+        (warning,) = engine.warnings
+    assert warning == (
+        "The model caps attention scores at 50 (attn_logit_softcapping), and its graph does not: its text may be "
+        "another one than the model's, the more the larger the scores are."
+    )
+
+
 def test_a_missing_graph_of_embeddings_for_each_layer_is_named(models: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(models / "gemma4", tmp_path / "gemma4"))
     (folder / PER_LAYER_XML).unlink()

@@ -81,7 +81,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
         runner,
         _scheduler(CacheManager(pool, StatePool(sizes.rows) if sizes.rows else None), width.tokens, settings),
         pool,
-        (*_window_warnings(limit, window), *_choice_warnings(model), *width.warnings, *unseen),
+        (*files.differences, *_window_warnings(limit, window), *_choice_warnings(model), *width.warnings, *unseen),
         threads,
         sizes.blocks * model.block_bytes + sizes.rows * model.row_bytes,
         vision,
