@@ -92,6 +92,8 @@ class ModelFiles:
     """Whether the files include a vision graph of a supported family."""
     limits: tuple[WindowLimit, ...] = ()
     """Further limits of the context that the files declare; the graph may have more."""
+    differences: tuple[str, ...] = ()
+    """Warnings about what the graph is known to compute otherwise than the model."""
     embedding: EmbeddingFacts | None = None
     """None for a model that generates."""
     created: int = 0

@@ -17,6 +17,7 @@ from crossette.machine import free_memory, parse_memory
 from crossette.models.adapters import find_adapter
 from crossette.models.catalogue import DEFAULT
 from crossette.models.checkpoint import Checkpoint, find_checkpoint
+from crossette.models.differences import known_differences
 from crossette.models.encoder import read_embedding_facts
 from crossette.models.facts import end_token_ids, sampling_defaults
 from crossette.models.graphs import sees
@@ -158,6 +159,7 @@ def model_files(
         sampling_defaults=sampling_defaults(stored.path),
         sees=sees(stored.path),
         limits=window_limits(stored.path),
+        differences=known_differences(stored.path),
         embedding=read_embedding_facts(stored.path, stored.name) if record.kind == "embedding" else None,
         created=record.created,
         adapters={adapter.name: adapter.folder for adapter in adapters},

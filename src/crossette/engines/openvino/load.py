@@ -82,7 +82,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
         runner,
         _scheduler(pool, sizes, model.sliding_window, width.tokens, settings),
         pool,
-        (*_window_warnings(limit, window), *_choice_warnings(model), *width.warnings, *unseen),
+        (*files.differences, *_window_warnings(limit, window), *_choice_warnings(model), *width.warnings, *unseen),
         threads,
         sizes.num_bytes(model.units),
         model.cache_layers,

@@ -142,7 +142,7 @@ def load_paged(
         model = core.read_model(path)
         paged_attention_transformation(model)
         if text:
-            add_embeddings(model, core.read_model(text[0]))
+            add_embeddings(model, *map(core.read_model, text))
             take_one_position(model)
         separate_recurrence(model, family)
         _refuse_without_positions(model, family)
