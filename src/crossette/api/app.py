@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -34,6 +35,9 @@ from crossette.observability import request_log
 from crossette.observability.metrics import Metrics
 from crossette.observability.record import Observer
 
+if TYPE_CHECKING:
+    from crossette.accounts.shared.replica import Replica
+
 
 class App:
     """Serves models in both dialects. `drain()` rejects new requests and lets running ones finish.
@@ -59,8 +63,10 @@ class App:
         fetcher: ImageFetcher | None = None,
         responses: ResponsesService | None = None,
         storage: Storage | None = None,
+        replica: Replica | None = None,
     ) -> None:
         self.models = models
+        self._replica = replica
         ledger = ledger or NoLedger()
         self.metrics = Metrics(models.pool, tuple(models.remotes.values()))
         add_ledger_metrics(self.metrics, ledger)
@@ -100,8 +106,10 @@ class App:
         app = _guarded(app, origins or OriginSettings(), partial(middleware.Errors, dialects=dialects, wire_of=wire_of))
         self._entry = middleware.Exchanges(app, reporter.report, ledger, traced_paths, wire_of)
 
-    def start(self) -> None:
-        """Begin the work in the background. Called in the event loop, once the server listens."""
+    async def start(self) -> None:
+        """Begin the work in the background, once the server listens."""
+        if self._replica is not None:
+            await self._replica.start()
         if self.batches is not None:
             self.batches.start()
 
@@ -114,6 +122,8 @@ class App:
         """End the work in the background, once no request runs."""
         if self.batches is not None:
             await self.batches.stop()
+        if self._replica is not None:
+            await self._replica.stop()
 
     def in_process(self, caller_of: Callable[[str], Caller] | None = None) -> InProcess:
         """Requests inside the process, each with the rights of a key; by default with all rights."""

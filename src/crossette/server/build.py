@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
 from crossette.accounts.database.authenticator import KeyAuthenticator
+from crossette.accounts.key_accounts import KeyAccounts, LocalAccounts
 from crossette.accounts.limits import Limiter
 from crossette.accounts.open import Accounts
 from crossette.accounts.prices import parse_prices
@@ -59,14 +60,22 @@ def build_app(
         (OPENAI, fireworks),
         access=accounts.access,
         ledger=accounts.ledger,
-        admissions=AdmissionController(Limiter(accounts.ledger.used_tokens), settings.queue),
+        admissions=AdmissionController(key_accounts(accounts), settings.queue),
         origins=origins(listener, settings),
         observers=observers,
         begins_traces=bool(settings.tracing.otlp_endpoint),
         puller=puller,
         responses=_responses(settings, accounts),
         storage=storage(accounts, settings),
+        replica=accounts.replica,
     )
+
+
+def key_accounts(accounts: Accounts) -> KeyAccounts:
+    """What keys have used of their limits: in the database that replicas share, else in memory."""
+    if accounts.replica is not None:
+        return accounts.replica.accounts
+    return LocalAccounts(Limiter(accounts.ledger.used_tokens))
 
 
 def stored_for(settings: Settings) -> timedelta | None:

@@ -81,7 +81,7 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._pool.plan_unloads()
-        self._app.start()
+        await self._app.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.drain()
