@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import socket
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -29,6 +30,7 @@ from crossette.server.banner import Banner, root_urls
 from crossette.server.settings import Settings
 from crossette.timespec import parse_duration
 
+_REPLICA_NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 _MAX_STORED = timedelta(days=3650)
 
 
@@ -68,7 +70,16 @@ def build_app(
         responses=_responses(settings, accounts),
         storage=storage(accounts, settings),
         replica=accounts.replica,
+        replica_name=accounts.replica.name if accounts.replica is not None else settings.server.replica_name,
     )
+
+
+def replica_name(settings: Settings) -> str:
+    """The name of this server among its replicas. Raises ConfigError."""
+    name = settings.server.replica_name or f"{socket.gethostname()}:{settings.server.port}"
+    if not _REPLICA_NAME.fullmatch(name):
+        raise ConfigError(f"--replica-name is {name!r}. It must be 1 to 100 letters, digits and -._: characters.")
+    return name
 
 
 def key_accounts(accounts: Accounts) -> KeyAccounts:
