@@ -47,7 +47,8 @@ class SharedAccounts:
     async def begin(self, caller: Caller) -> Hold | None:
         if caller.limits == UNLIMITED:
             return None
-        await self.ends.written(caller.id)
+        if caller.limits.concurrent_requests is not None or caller.limits.total_tokens is not None:
+            await self.ends.written(caller.id)  # they give places and reserved tokens back
         hold = SharedHold(self, caller)
         await hold.begin()
         return hold

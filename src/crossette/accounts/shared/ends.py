@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 
 from crossette.accounts.shared.connections import Connections, DatabaseAway
@@ -47,7 +48,7 @@ class Ends:
         self._connections = connections
         self._queue: deque[End] = deque(maxlen=MAX_QUEUED)
         self._has_some = asyncio.Event()
-        self._num_added = self._num_written = 0
+        self._num_added = self._num_written = self._num_sent = 0
         self._last_of: dict[str, int] = {}
         """The number of the newest queued end of each key."""
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -87,6 +88,13 @@ class Ends:
             self._waiting.append((number, waiter))
             await waiter
 
+    def _json(self, batch: Sequence[End]) -> str:
+        return json.dumps([{**asdict(end), "is_repeated": number < self._num_sent} for number, end in enumerate(batch)])
+
+    def _sent(self, number: int) -> None:
+        """Note that the first ends of the queue may have been written, but that is unknown."""
+        self._num_sent = max(self._num_sent, number)
+
     def _wake(self, *, all_of_them: bool = False) -> None:
         while self._waiting and (all_of_them or self._waiting[0][0] <= self._num_written):
             _, waiter = self._waiting.popleft()
@@ -95,6 +103,7 @@ class Ends:
 
     def _done(self, batch: Sequence[End]) -> None:
         self._num_written += len(batch)
+        self._num_sent = max(0, self._num_sent - len(batch))
         for end in batch:
             self._queue.popleft()
             if self._last_of.get(end.key_id, 0) <= self._num_written:
@@ -106,8 +115,11 @@ class Ends:
             await self._has_some.wait()
             batch = list(islice(self._queue, _BATCH))
             try:
-                ends = json.dumps([asdict(end) for end in batch])
-                await self._connections.ask("SELECT crossette_end(%(ends)s::jsonb)", {"ends": ends})
+                await self._connections.ask(
+                    "SELECT crossette_end(%(ends)s::jsonb)",
+                    {"ends": self._json(batch)},
+                    partial(self._sent, len(batch)),
+                )
             except DatabaseAway:
                 self._wake(all_of_them=True)  # requests do not wait for it
                 await asyncio.sleep(_RETRY_S)

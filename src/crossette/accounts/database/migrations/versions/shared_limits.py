@@ -49,6 +49,7 @@ def upgrade() -> None:
     op.create_index("leases_key", "leases", ["key_id"])
     op.create_index("leases_replica", "leases", ["replica"])
     if op.get_bind().dialect.name == "postgresql":
+        op.execute("ALTER TABLE accounts SET (fillfactor = 50)")  # rows that change are written to the same page
         for function in (_ACCOUNT, _FILLS, _DECIDE, _END, _BEAT):
             op.execute(sa.text(function.replace(":", r"\:")))
 
@@ -73,11 +74,11 @@ END $$
 """
 
 _FILLS = """
-CREATE FUNCTION crossette_fills(account accounts, moment timestamp) RETURNS float8[] LANGUAGE sql IMMUTABLE AS $$
--- How full each limit per minute is: 1 is all of it, less than 0 is a debt. It does not depend on the limit's size.
-SELECT array_agg(least(1, fill + greatest(0, extract(epoch FROM moment - account.updated_at)::float8 / 60)) ORDER BY n)
-FROM unnest(ARRAY[account.requests, account.prompt_tokens, account.cached_tokens, account.generated_tokens])
-    WITH ORDINALITY AS of_rates(fill, n)
+CREATE FUNCTION crossette_fills(account accounts, minutes float8) RETURNS float8[] LANGUAGE sql IMMUTABLE AS $$
+-- How full each limit per minute is, after so many minutes: 1 is all of it, less than 0 is a debt. It does not depend
+-- on the limit's size.
+SELECT ARRAY[least(1, account.requests + minutes), least(1, account.prompt_tokens + minutes),
+    least(1, account.cached_tokens + minutes), least(1, account.generated_tokens + minutes)]
 $$
 """
 
@@ -102,7 +103,7 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     account := crossette_account(key, reads_ledger);
     moment := timezone('utc', clock_timestamp());
-    fills := crossette_fills(account, moment);
+    fills := crossette_fills(account, greatest(0, extract(epoch FROM moment - account.updated_at)::float8 / 60));
     used := account.used_tokens;
     SELECT count(*), coalesce(sum(l.reserved_tokens), 0), min(l.begun_at),
         coalesce(bool_or(l.cached_deposit > 0 OR l.generated_deposit > 0), false)
@@ -148,7 +149,8 @@ END $$
 
 _END = """
 CREATE FUNCTION crossette_end(ends jsonb) RETURNS void LANGUAGE plpgsql AS $$
--- Take the usage of requests that have ended. One without a lease took nothing before: the database was away.
+-- Take the usage of requests that have ended. One without a lease took nothing before: the database was away, or has
+-- lost its last decisions in a crash. Unlike those, this is written to the disk: a lost end would hold its place.
 DECLARE
     ended record;
     account accounts;
@@ -158,21 +160,21 @@ DECLARE
     prompt bigint;
     moment timestamp;
 BEGIN
-    PERFORM set_config('synchronous_commit', 'off', true);
     FOR ended IN SELECT * FROM jsonb_to_recordset(ends) AS e(
         lease text, key_id text, requests float8, prompt_tokens bigint, cached_tokens bigint, generated_tokens bigint,
-        is_usage boolean, sizes float8[]) ORDER BY e.key_id, e.lease
+        is_usage boolean, is_repeated boolean, sizes float8[]) ORDER BY e.key_id, e.lease
     LOOP
         account := crossette_account(ended.key_id, false);
         held := NULL;
         IF ended.lease IS NOT NULL THEN
             DELETE FROM leases WHERE id = ended.lease RETURNING * INTO held;
-            CONTINUE WHEN NOT FOUND;  -- it is a repetition
+            CONTINUE WHEN NOT FOUND AND (ended.is_repeated OR NOT ended.is_usage);
         END IF;
         moment := timezone('utc', clock_timestamp());
-        fills := crossette_fills(account, moment);
+        fills := crossette_fills(account, greatest(0, extract(epoch FROM moment - account.updated_at)::float8 / 60));
         prompt := coalesce(ended.prompt_tokens, held.prompt_tokens, 0);
-        takes := ARRAY[ended.requests, prompt - coalesce(held.prompt_tokens, 0),
+        takes := ARRAY[CASE WHEN held.id IS NULL AND ended.lease IS NOT NULL THEN 1 ELSE ended.requests END,
+            prompt - coalesce(held.prompt_tokens, 0),
             ended.cached_tokens - coalesce(held.cached_deposit, 0),
             ended.generated_tokens - coalesce(held.generated_deposit, 0)];
         FOR rate IN 1..4 LOOP
