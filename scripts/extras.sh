@@ -16,5 +16,6 @@ command -v npm >/dev/null 2>&1 || need "Node.js and npm" "JavaScript clients" no
 # The tests use its programs only, and create their own cluster on a free port.
 command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
     need "PostgreSQL (initdb and pg_ctl)" "keys and usage" postgresql
+command -v haproxy >/dev/null 2>&1 || [ -x /usr/sbin/haproxy ] || need "HAProxy" "replicas" haproxy
 command -v java >/dev/null 2>&1 || need "a JDK (java)" "Java's HTTP client" default-jdk-headless
 command -v curl >/dev/null 2>&1 || need "curl" "curl" curl

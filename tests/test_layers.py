@@ -103,6 +103,7 @@ PURE = ("asyncio", "threading", "socket", "httpx", "starlette", "uvicorn", "time
 PURE_FILES = (
     "accounts/token_bucket.py",
     "accounts/limits.py",
+    "accounts/standing.py",
     "text/*.py",
     "text/*/*.py",
     "engines/openvino/scheduler.py",

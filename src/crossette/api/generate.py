@@ -106,7 +106,7 @@ class EngineRun(Run[SentT, BodyT]):
             replace(request, adapter=lease.adapter)
             for request in _requests(body, call, engine, dialect, plan.constraint, exchange)
         ]
-        self.admission.begin(engine, requests, max_attempts)
+        await self.admission.begin(engine, requests, max_attempts)
         exchange.answer = answer = start(
             engine,
             requests,

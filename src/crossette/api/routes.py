@@ -124,8 +124,8 @@ def _by_method(methods: Mapping[str, Handle]) -> Handle:
 
 
 async def _health(services: Services, request: Request) -> Response:
-    return await health.health(request, services.models, draining=services.is_draining())
+    return await health.health(request, services.models, draining=services.is_leaving())
 
 
 async def _ready(services: Services, request: Request) -> Response:
-    return await health.ready(request, services.models, services.ledger, draining=services.is_draining())
+    return await health.ready(request, services.models, services.ledger, draining=services.is_leaving())

@@ -27,7 +27,10 @@ class Services:
     admissions: AdmissionController
     ledger: Ledger
     metrics: Metrics
+    is_leaving: Callable[[], bool]
+    """Whether it is about to end, so that it is not ready. It may still accept requests."""
     is_draining: Callable[[], bool]
+    """Whether it rejects new requests."""
     usage: UsageReader
     grammars: GrammarPool
     images: ImageReader

@@ -83,6 +83,7 @@ def _run(settings: Settings) -> None:
         settings.files,
         allow_anonymous=server.allow_anonymous,
         store_responses=build.stored_for(settings),
+        replica_name=build.replica_name(settings),
     )
     bound = closing(bind(server.host, server.port))
     with bound as listener, opening as accounts, build.tracing(settings) as observers:

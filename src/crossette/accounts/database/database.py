@@ -69,6 +69,11 @@ class Database:
         """The file or the URL, without the password."""
         return str(self.file or self._url.render_as_string(hide_password=True))
 
+    @property
+    def libpq_url(self) -> str | None:
+        """The URL for libpq, with the password; None for SQLite."""
+        return None if self.file else self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read-only connection. Raises DatabaseError."""
@@ -168,8 +173,8 @@ def _read_url(text: str) -> URL:
     except (ArgumentError, ValueError):
         raise ConfigError(f"--database-url is not a URL. {_VALID_URLS}") from None
     if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
-        if find_spec("psycopg") is None:
-            raise ConfigError("PostgreSQL needs the package psycopg. " + how_to_install("postgres"))
+        if find_spec("psycopg") is None or find_spec("psycopg_pool") is None:
+            raise ConfigError("PostgreSQL needs the package psycopg with its pool. " + how_to_install("postgres"))
         _check_server(url, text)
         return url.set(drivername="postgresql+psycopg")
     if url.drivername != "sqlite":

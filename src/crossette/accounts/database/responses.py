@@ -65,10 +65,10 @@ class DatabaseResponses:
             row = connection.execute(query).one_or_none()
         return None if row is None else _stored(row)
 
-    def keep_alive(self, response_id: str, until: datetime) -> None:
+    def keep_alive(self, response_id: str, until: datetime) -> bool:
         query = update(responses).where(responses.c.id == response_id, responses.c.alive_until.is_not(None))
         with self._database.write() as connection:
-            connection.execute(query.values(alive_until=until))
+            return connection.execute(query.values(alive_until=until)).rowcount > 0
 
     def delete(self, key_id: str, response_id: str) -> bool:
         query = delete(responses).where(responses.c.id == response_id, responses.c.key_id == key_id)
