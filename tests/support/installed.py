@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 ROOT = Path(__file__).parents[2]
+VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 LIMIT_S = 240
 """The limit of an installation, and of a server's start: both on a busy machine."""
 
@@ -62,14 +66,15 @@ class Served:
 
 @contextmanager
 def served(command: Sequence[str], cwd: Path, **environ: str) -> Iterator[Served]:
-    """Run `crossette serve`, in the spelling of `command`, on a free port, until the block ends."""
-    process = subprocess.Popen(
-        [*command, "--port", "0", "--kv-cache", "64MiB", "--log-format", "json"],
-        cwd=cwd,
-        env=clean(environ),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    """Run a command line of `crossette serve` on a free port, until the block ends."""
+    command = [*command, "--port", "0", "--kv-cache", "64MiB", "--log-format", "json"]
+    with listening(subprocess.Popen(command, cwd=cwd, env=clean(environ), stderr=subprocess.PIPE, text=True)) as found:
+        yield found
+
+
+@contextmanager
+def listening(process: subprocess.Popen[str]) -> Iterator[Served]:
+    """Wait until a server listens, by the JSON log on its standard error; end it with the block."""
     assert process.stderr is not None
     try:
         lines = []
@@ -84,3 +89,13 @@ def served(command: Sequence[str], cwd: Path, **environ: str) -> Iterator[Served
         process.terminate()
         process.wait(LIMIT_S)
         process.stderr.close()
+
+
+def assert_answers(server: Served, key: str = "none") -> None:
+    """A completion, a page of documentation, and the models."""
+    with httpx.Client(base_url=server.root, timeout=LIMIT_S, headers={"x-api-key": key}) as client:
+        body = {"model": server.model, "prompt": "Once", "max_tokens": 4, "ignore_eos": True}
+        answer = client.post("/v1/completions", json=body)
+        assert (answer.status_code, answer.json()["usage"]["completion_tokens"]) == (200, 4)
+        assert client.get("/docs").status_code == 200
+        assert client.get("/version").json()["version"] == VERSION
