@@ -18,3 +18,4 @@ command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initd
     need "PostgreSQL (initdb and pg_ctl)" "keys and usage" postgresql
 command -v java >/dev/null 2>&1 || need "a JDK (java)" "Java's HTTP client" default-jdk-headless
 command -v curl >/dev/null 2>&1 || need "curl" "curl" curl
+command -v systemd-analyze >/dev/null 2>&1 || need "systemd (systemd-analyze)" "the systemd unit" systemd
