@@ -19,3 +19,4 @@ command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initd
 command -v haproxy >/dev/null 2>&1 || [ -x /usr/sbin/haproxy ] || need "HAProxy" "replicas" haproxy
 command -v java >/dev/null 2>&1 || need "a JDK (java)" "Java's HTTP client" default-jdk-headless
 command -v curl >/dev/null 2>&1 || need "curl" "curl" curl
+command -v systemd-analyze >/dev/null 2>&1 || need "systemd (systemd-analyze)" "the systemd unit" systemd

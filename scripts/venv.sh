@@ -1,5 +1,6 @@
 # Sourced by the other scripts: creates .venv if it does not exist and installs the package into it.
-# `ensure_venv EXTRAS` sets $PY, the Python to run. EXTRAS is "", "test" or "test,check".
+# `ensure_venv EXTRAS` sets $PY, the Python to run. EXTRAS is "" or names extras of pyproject.toml, as in "test,check".
+# With extras, versions are those of requirements/development.txt, so that everyone works with the same.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 VENV="${CROSSETTE_VENV:-.venv}"
@@ -29,16 +30,17 @@ find_python() {
 
 # Reinstall only if the list of packages or the set of extras has changed.
 ensure_venv() {
-    local extras="$1" python stamp expected
+    local extras="$1" python stamp expected locked=()
     if [ ! -x "$PY" ]; then
         python=$(find_python) || exit 1
         echo "Creating $VENV with $($python --version)" >&2
         "$python" -m venv "$VENV" || exit 1
     fi
     stamp="$VENV/.installed-${extras:-run}"
-    expected=$(cksum pyproject.toml)
+    [ -z "$extras" ] || locked=(--constraint requirements/development.txt)
+    expected=$(cksum pyproject.toml requirements/development.txt)
     [ "$(cat "$stamp" 2>/dev/null)" = "$expected" ] && return
     echo "Installing crossette${extras:+[$extras]} into $VENV" >&2
-    "$PY" -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}" || exit 1
+    "$PY" -m pip install --quiet --disable-pip-version-check ${locked[@]+"${locked[@]}"} -e ".${extras:+[$extras]}" || exit 1
     echo "$expected" >"$stamp"
 }
