@@ -17,6 +17,7 @@ from crossette.api.endpoints import generating_paths, limited
 from crossette.api.home import Home, version
 from crossette.api.model_list import list_models, retrieve_model
 from crossette.api.model_load import load_model, unload_model
+from crossette.api.pages.site import Site
 from crossette.api.pull import pull_model
 from crossette.api.responses.stored import (
     cancel_response,
@@ -34,8 +35,9 @@ Handle = Callable[[Request], Awaitable[Response]]
 
 def open_routes(services: Services) -> list[Route]:
     """Routes that need no key."""
-    docs = Docs(services.models, services.dialects)
+    docs, site = Docs(services.models, services.dialects), Site()
     routes = [
+        *site.pages(),
         Route("/openapi.json", docs.json),
         Route("/docs", docs.page),
         Route("/health", partial(_health, services)),
@@ -44,8 +46,9 @@ def open_routes(services: Services) -> list[Route]:
         Route("/ping", partial(_health, services), methods=["GET", "POST"]),
         Route("/version", version),
     ]
-    home = Home(services.dialects, [endpoint_name(route) for route in (*routes, *closed_routes(services))])
-    return [Route("/", home.respond), *routes]
+    paths = [endpoint_name(route) for route in (*routes, *closed_routes(services))]
+    home = Home(services.dialects, paths, site.document)
+    return [Route("/", home.respond), *routes, *site.files()]
 
 
 def closed_routes(services: Services) -> list[Route]:

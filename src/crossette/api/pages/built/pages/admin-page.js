@@ -1,0 +1,1 @@
+import{o as e}from"./index.js";function t(){return e(`p`,{children:`x`})}export{t as default};
