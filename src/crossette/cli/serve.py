@@ -85,7 +85,8 @@ def _run(settings: Settings) -> None:
     bound = closing(bind(server.host, server.port))
     with bound as listener, opening as accounts, build.tracing(settings) as observers:
         check_exposure(listener, accounts.access, server)
-        chosen = choose_models(settings, pull, ModelStore(default_root()))
+        store = ModelStore(default_root())
+        chosen = choose_models(settings, pull, store)
         pool = model_pool(chosen, settings)
         remotes = remote_models(settings, os.environ)
         models = ServedModels(
@@ -94,7 +95,8 @@ def _run(settings: Settings) -> None:
         for name in loaded_at_start(chosen):
             with err.status(f"Loading {name}"):
                 pool.start(name)
-        puller = ModelPuller(models, pull_with_progress, partial(added_source, settings=settings, pool=pool))
+        source = partial(added_source, settings=settings, pool=pool)
+        puller = ModelPuller(models, pull_with_progress, source, store.remove)
         app = build.build_app(models, settings, accounts, listener, observers, puller)
         listener.listen()  # before the banner: clients may connect once they have read the address
         _announce(build.banner(models, listener, settings, accounts.access), server.log_format)

@@ -66,6 +66,7 @@ def build_app(
         puller=puller,
         responses=_responses(settings, accounts),
         storage=storage(accounts, settings),
+        keys=accounts.keys,
     )
 
 
