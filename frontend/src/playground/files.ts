@@ -63,11 +63,3 @@ function openedTurn(turn: SavedTurn): Turn {
   answer.status = "done";
   return { kind: "answer", variants: [answer], shown: 0 };
 }
-
-export function download(name: string, text: string, type: string): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type }));
-  link.download = name;
-  link.click();
-  URL.revokeObjectURL(link.href);
-}

@@ -2,13 +2,13 @@ import { Columns2, Copy, Download, FolderOpen, Link, SlidersHorizontal } from "l
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { messageOf } from "../api/client.ts";
 import { models } from "../api/models.ts";
+import { download } from "../ui/download.ts";
 import { keyChanges } from "../ui/key-dialog.tsx";
 import { Empty, Failure } from "../ui/states.tsx";
 import { Verdict } from "./comparison.tsx";
 import { Composer } from "./composer.tsx";
 import { Conversation } from "./conversation.tsx";
 import { CopyDialog } from "./copy-dialog.tsx";
-import { download } from "./files.ts";
 import type { Pane } from "./pane.ts";
 import { Playground } from "./playground.ts";
 import { linkOf } from "./settings.ts";
