@@ -34,6 +34,7 @@ class Accounts:
 
     access: KeyAuthenticator
     ledger: DatabaseLedger
+    keys: Keys
     responses: DatabaseResponses | None = None
     """None if responses are not stored."""
     files: DatabaseFiles | None = None
@@ -59,11 +60,13 @@ def open_accounts(
     keep = timedelta(days=settings.ledger_days) if settings.ledger_days else None
     stored_for = _stored_for(files or FileSettings())
     database = Database(settings.database_url)
+    keys = Keys(database)
     accounts = Accounts(
-        KeyAuthenticator(Keys(database), allow_anonymous=allow_anonymous),
+        KeyAuthenticator(keys, allow_anonymous=allow_anonymous),
         DatabaseLedger(
             database, prices, keeps_content=settings.log_content, keep=keep, batch_price=settings.batch_price
         ),
+        keys,
         DatabaseResponses(database, store_responses) if store_responses else None,
         DatabaseFiles(database, stored_for) if stored_for else None,
         DatabaseBatches(database, stored_for) if stored_for else None,

@@ -10,8 +10,10 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crossette.accounts.access import Authenticator, Caller, NoAuthentication
+from crossette.accounts.keys import KeyStore
 from crossette.accounts.ledger import Ledger, NoLedger
 from crossette.api import endpoints, middleware, routes
+from crossette.api.admin.administration import KeyAdministration
 from crossette.api.batches.in_process import InProcess
 from crossette.api.batches.runner import BatchRunner, add_batch_metrics
 from crossette.api.batches.slots import Slots
@@ -73,6 +75,7 @@ class App:
         storage: Storage | None = None,
         replica: Replica | None = None,
         replica_name: str = "",
+        keys: KeyStore | None = None,
     ) -> None:
         self.models = models
         self._replica = replica
@@ -99,6 +102,7 @@ class App:
             puller=puller or NoPuller(),
             responses=responses or ResponsesService(),
             storage=storage,
+            keys=KeyAdministration(keys, ledger) if keys is not None else None,
         )
         open_routes = routes.open_routes(self.services)
         self.routes = [*open_routes, *routes.closed_routes(self.services)]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from crossette.accounts.ledger import Ledger
+from crossette.api.admin.administration import KeyAdministration
 from crossette.api.dialect import Dialect
 from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
@@ -38,3 +39,5 @@ class Services:
     responses: ResponsesService
     storage: Storage | None = None
     """None for a server that stores no files."""
+    keys: KeyAdministration | None = None
+    """None for a server without a database of keys."""

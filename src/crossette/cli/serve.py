@@ -100,7 +100,8 @@ def _run(settings: Settings) -> None:
         for name in loaded_at_start(chosen):
             with err.status(f"Loading {name}"):
                 pool.start(name)
-        puller = ModelPuller(models, pull_with_progress, partial(added_source, settings=settings, pool=pool))
+        source = partial(added_source, settings=settings, pool=pool)
+        puller = ModelPuller(models, pull_with_progress, source, store.remove)
         app = build.build_app(models, settings, accounts, listener, observers, puller)
         listener.listen()  # before the banner: clients may connect once they have read the address
         _announce(build.banner(models, listener, settings, accounts.access), server.log_format)

@@ -71,6 +71,7 @@ def build_app(
         storage=storage(accounts, settings),
         replica=accounts.replica,
         replica_name=accounts.replica.name if accounts.replica is not None else settings.server.replica_name,
+        keys=accounts.keys,
     )
 
 

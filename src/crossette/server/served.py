@@ -298,4 +298,5 @@ def _source_in_process(
         adapters=tuple(adapter.name for adapter in served.adapters),
         keep=own.keep,
         idle_unload_s=_idle_unload_s(served, settings),
+        stored=stored.name,
     )

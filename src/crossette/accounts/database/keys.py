@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, String, cast, func, insert, select, update
 
 from crossette.accounts.access import UNLIMITED, Caller, Limits
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.tables import keys
+from crossette.accounts.keys import KeyChanges, KeyState
 from crossette.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,7 @@ class Key:
         previous = hmac.compare_digest(hashed, self.previous_hash or "")
         return current or (previous and self.previous_until is not None and now < self.previous_until)
 
-    def state(self, now: datetime) -> str:
-        """`active`, `expired` or `revoked`."""
+    def state(self, now: datetime) -> KeyState:
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
@@ -79,15 +79,6 @@ class KeysVersion(NamedTuple):
 
     num_keys: int
     fingerprint: str
-
-
-class KeyChanges(TypedDict, total=False):
-    """New values of a key. What is left out stays."""
-
-    name: str
-    expires_at: datetime | None
-    is_admin: bool
-    models: frozenset[str] | None
 
 
 class Keys:
@@ -146,7 +137,7 @@ class Keys:
             if key.state(self._clock()) == "expired":
                 raise ConfigError(
                     f"The key {key.name!r} expired on {key.expires_at:%Y-%m-%d} and cannot be rotated. "
-                    f"Extend it with `crossette keys update {key.id} --expires 30d`, or revoke it."
+                    "Set a later expiry first, or revoke it."
                 )
             texts.append(_new_text(key.id))
             return dataclasses.replace(
@@ -188,7 +179,7 @@ class Keys:
 def _reject_secret(name: str) -> None:
     """Raise ConfigError for a key's secret in place of a name, so that it is neither stored nor shown."""
     if PREFIX in name:
-        raise ConfigError(f"Text with {PREFIX} is a secret key. Give the key's name or id: crossette keys list.")
+        raise ConfigError(f"Text with {PREFIX} is a secret key. Give the key's name or id.")
 
 
 def _check_name(name: str, taken: _Taken) -> None:
