@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from crossette.accounts.database.authenticator import KeyAuthenticator
+from crossette.accounts.key_accounts import LocalAccounts
 from crossette.accounts.limits import Limiter
 from crossette.accounts.open import Accounts, open_accounts
 from crossette.accounts.settings import AccountSettings
@@ -28,7 +29,7 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
 
 @pytest.fixture
 def api(accounts: Accounts) -> Iterator[ApiServer]:
-    admissions = AdmissionController(Limiter(accounts.ledger.used_tokens))
+    admissions = AdmissionController(LocalAccounts(Limiter(accounts.ledger.used_tokens)))
     with serving(access=accounts.access, ledger=accounts.ledger, keys=accounts.keys, admissions=admissions) as server:
         yield server
 
