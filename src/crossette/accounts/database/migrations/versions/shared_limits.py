@@ -50,8 +50,11 @@ def upgrade() -> None:
     op.create_index("leases_replica", "leases", ["replica"])
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE accounts SET (fillfactor = 50)")  # rows that change are written to the same page
-        for function in (_ACCOUNT, _FILLS, _DECIDE, _END, _BEAT):
-            op.execute(sa.text(function.replace(":", r"\:")))
+        op.execute(_ACCOUNT)
+        op.execute(_FILLS)
+        op.execute(_DECIDE)
+        op.execute(_END)
+        op.execute(_BEAT)
 
 
 _ACCOUNT = """
