@@ -132,6 +132,11 @@ class Sequence:
         """How many of its first blocks may come from the prefix cache; none with prompt_logprobs."""
         return 0 if self.request.prompt_logprobs else num_reusable(len(self.prompt))
 
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Whose texts may speed up its own."""
+        return self.request.tenant, self.request.isolation_key
+
     def tokens(self, start: int, count: int) -> list[int] | tuple[int, ...]:
         """A range of known tokens, which lies in the prompt or in the output."""
         if start < len(self.prompt):
