@@ -135,7 +135,7 @@ def test_an_interrupt_ends_a_pull_and_the_next_one_continues_it(
     hub: LookAlike, store: ModelStore, tmp_path: Path
 ) -> None:
     hub.holds_at = 200_000
-    environ = os.environ | {"HF_ENDPOINT": hub.hub, "CROSSETTE_HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "5"}
+    environ = os.environ | {"HF_ENDPOINT": hub.hub, "CROSSETTE_HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
     process = subprocess.Popen([sys.executable, "-m", "crossette", "pull", "hf:o/ir"], env=environ)
     wait_for_bytes(hub, tmp_path)
     process.send_signal(signal.SIGINT)
