@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
 
-from crossette.models.catalogue import DEFAULT
+from crossette.cli import console
+from crossette.cli import main as cli
+from crossette.models import fitting
+from crossette.models.catalogue import CATALOGUE, DEFAULT
 from server.test_serve import LIMIT_S, _address_in_banner
 from support.hub_server import HubRepository, LookAlike, hub_server
-from support.model_fakes import sha256
+from support.model_fakes import fake_convert, sha256
 from support.tiny_model import write_tiny_gguf
 
 PROGRAM = """
@@ -87,25 +94,44 @@ def test_an_empty_store_shows_what_fits_and_serves_the_default(hub: LookAlike, h
     assert set(hub.headers("hub", "authorization")) == {f"Bearer {hub.token}"}
 
 
-def test_a_license_with_terms_is_shown_before_the_download(hub: LookAlike, home: Path, gguf: bytes) -> None:
-    for shown in ("consent is under the a license: https://terms", ""):  # the second time it is in the store
-        with command(hub, home, gguf, "pull", "consent") as process:
-            text, _ = process.communicate(timeout=LIMIT_S)
-        assert text.startswith("consent is ready in ")
-        assert (home / "stderr").read_text().strip() == shown
-
-
-@pytest.mark.parametrize("arguments", [("serve", "best", "--port", "0"), ("pull", "best")])
-def test_best_is_the_largest_that_fits(hub: LookAlike, home: Path, gguf: bytes, arguments: tuple[str, ...]) -> None:
-    with command(hub, home, gguf, *arguments) as process:
-        if arguments[0] == "serve":
-            assert served(process) == [DEFAULT.name]
-        else:
-            text, _ = process.communicate(timeout=LIMIT_S)
-            assert f"{DEFAULT.name} is ready in" in text
-            assert "Its license is a license." in text
+def test_serve_best_takes_the_largest_that_fits(hub: LookAlike, home: Path, gguf: bytes) -> None:
+    with command(hub, home, gguf, "serve", "best", "--port", "0") as process:
+        assert served(process) == [DEFAULT.name]
 
     shown = (home / "stderr").read_text()
     assert f"best is {DEFAULT.name} (" in shown
     assert "a license): the largest that fits this machine." in shown
     assert "These fit" not in shown
+
+
+@pytest.fixture
+def pull(hub: LookAlike, home: Path, gguf: bytes, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Result]:
+    """`crossette pull` in this process, without the conversion."""
+    monkeypatch.setenv("CROSSETTE_HOME", str(home))
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.hub)
+    monkeypatch.setattr(console, "_convert", fake_convert)
+    for name, repo, terms in ((DEFAULT.name, "o/gated", None), ("consent", "o/other", "https://terms")):
+        entry = replace(DEFAULT, name=name, license="a license", terms=terms, wheel=None)
+        entry = replace(entry, hub_repo=repo, hub_file="m.gguf", revision=None, sha256=sha256(gguf))
+        monkeypatch.setitem(CATALOGUE, name, entry)
+    monkeypatch.setattr(fitting, "total_memory", lambda: 2 << 30)  # for the smallest of the catalogue
+    return lambda reference: CliRunner().invoke(cli.app, ["pull", reference])
+
+
+def test_pull_best_takes_it_too(pull: Callable[[str], Result]) -> None:
+    ended = pull("best")
+
+    assert f"{DEFAULT.name} is ready in" in ended.stdout
+    assert "Its license is a license." in ended.stdout
+
+
+def test_a_license_with_terms_is_shown_before_the_download(
+    pull: Callable[[str], Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shown in ("consent is under the a license: https://terms", ""):  # the second time it is in the store
+        text = StringIO()
+        monkeypatch.setattr(console, "err", Console(file=text))
+        assert pull("consent").stdout.startswith("consent is ready in ")
+        assert text.getvalue().strip() == shown

@@ -32,6 +32,7 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def hub(gguf: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[LookAlike]:
     with hub_server(o__r={"m.gguf": gguf}) as it:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", it.hub)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 60)
         monkeypatch.setattr(repository, "HEAD_BLOCK", BLOCK)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield it

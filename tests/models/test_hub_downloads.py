@@ -34,6 +34,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LookAlike]:
     ) as it:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", it.hub)
         monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 60)  # a repetition would be counted
         monkeypatch.setattr(download, "PAUSE_S", 0.001)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
@@ -134,7 +135,7 @@ def test_an_interrupt_ends_a_pull_and_the_next_one_continues_it(
     hub: LookAlike, store: ModelStore, tmp_path: Path
 ) -> None:
     hub.holds_at = 200_000
-    environ = os.environ | {"HF_ENDPOINT": hub.hub, "CROSSETTE_HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
+    environ = os.environ | {"HF_ENDPOINT": hub.hub, "CROSSETTE_HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
     process = subprocess.Popen([sys.executable, "-m", "crossette", "pull", "hf:o/ir"], env=environ)
     wait_for_bytes(hub, tmp_path)
     process.send_signal(signal.SIGINT)

@@ -135,7 +135,7 @@ def _handler(state: LookAlike, host: str) -> type[BaseHTTPRequestHandler]:
             if state.busy:
                 return self._answer(state.busy.pop(0), {})
             if state.meeting is not None:
-                state.meeting.wait(10)
+                state.meeting.wait(60)
             data = state.repos[name].files[file]
             data = bytes(len(data)) if state.damaged else data
             start, end = self._range(len(data))
