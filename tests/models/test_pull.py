@@ -114,6 +114,12 @@ def test_an_openvino_repository_is_stored_with_its_commit_and_without_other_file
     assert {path.name for path in model.path.iterdir()} == {*ir_files(), "crossette.json"}
 
 
+def test_the_chat_template_of_a_processor_becomes_a_file(store: ModelStore) -> None:
+    hub = hub_with(**ir_files({"chat_template.json": {"chat_template": "{{ messages }}"}}))
+
+    assert pull_from_hub(store, "hf:o/r", hub).chat_template == "{{ messages }}"
+
+
 def test_the_chat_template_of_a_config_becomes_a_file(store: ModelStore) -> None:
     hub = hub_with(**ir_files({"tokenizer_config.json": {"chat_template": "{{ messages }}\r\n"}}))
 

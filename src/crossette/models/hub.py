@@ -23,6 +23,7 @@ IR_FILES = (
     "config.json",
     "generation_config.json",
     "chat_template.jinja",
+    "chat_template.json",
     "tokenizer_config.json",
     "tokenizer.json",
     "special_tokens_map.json",
