@@ -58,16 +58,13 @@ function options(box: HTMLElement, names: string[], isDaily: boolean): uPlot.Opt
     grid: { stroke: colour("--line"), width: 1 },
     ticks: { stroke: colour("--line"), width: 1 },
   };
-  const days: Partial<uPlot.Axis> = { values: (_, ticks) => ticks.map(dayOf), space: 90 };
+  const times: uPlot.Axis = { ...axis, values: (_, ticks) => ticks.map(isDaily ? dayOf : clockOf), space: 90 };
   return {
     width: box.clientWidth,
     height: HEIGHT,
     cursor: { show: false },
     scales: { x: { time: true }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
-    axes: [
-      { ...axis, ...(isDaily ? days : {}) },
-      { ...axis, size: 64 },
-    ],
+    axes: [times, { ...axis, size: 64 }],
     series: [
       {},
       ...names.map((label, index) => {
@@ -77,6 +74,10 @@ function options(box: HTMLElement, names: string[], isDaily: boolean): uPlot.Opt
     ],
     legend: { show: names.length > 1, live: false },
   };
+}
+
+function clockOf(time: number): string {
+  return new Date(time * 1000).toTimeString().slice(0, 8);
 }
 
 function dayOf(time: number): string {

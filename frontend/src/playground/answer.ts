@@ -1,5 +1,6 @@
 import { type Signal, signal } from "@preact/signals";
 import type { Chunk, ChunkChoice, TokenDetail, TokenLogprob, ToolCallDelta, TopLogprob, Usage } from "../api/types.ts";
+import { inFrame } from "../ui/frames.ts";
 import { Growing } from "./growing.ts";
 
 export interface Token {
@@ -80,7 +81,6 @@ export class Answer {
   promptTokens: Token[] | null = null;
   firstTokenMs: number | null = null;
   totalMs: number | null = null;
-  private isScheduled = false;
 
   get isRunning(): boolean {
     return this.status === "waiting" || this.status === "streaming";
@@ -111,13 +111,12 @@ export class Answer {
   }
 
   touch(): void {
-    if (this.isScheduled) return;
-    this.isScheduled = true;
-    requestAnimationFrame(() => {
-      this.isScheduled = false;
-      this.version.value += 1;
-    });
+    inFrame(this.show);
   }
+
+  private readonly show = () => {
+    this.version.value += 1;
+  };
 }
 
 function hasText({ text, delta }: ChunkChoice): boolean {

@@ -12,7 +12,7 @@ export function FieldControl({ field, text, change }: Props) {
   const id = useId();
   const note = `${id}-note`;
   const isWide = field.kind === "json" || field.kind === "list" || field.kind === "text";
-  const common = { id, "aria-describedby": note, value: text };
+  const common = { id, name: field.name, "aria-describedby": note, value: text };
   return (
     <div class={isWide ? "field wide" : "field"}>
       <label for={id}>
@@ -28,7 +28,7 @@ export function FieldControl({ field, text, change }: Props) {
 
 interface ControlProps {
   field: Field;
-  common: { id: string; "aria-describedby": string; value: string };
+  common: { id: string; name: string; "aria-describedby": string; value: string };
   change: (text: string) => void;
 }
 

@@ -24,6 +24,7 @@ export default function PlaygroundPage() {
   const panes = playground.panes.value;
   return (
     <div class={panes.length > 1 ? "workspace comparing" : "workspace"}>
+      <h1 class="hidden">Playground</h1>
       <Toolbar
         playground={playground}
         toggleSettings={() => setSettingsOpen(!isSettingsOpen)}

@@ -43,8 +43,9 @@ function positionOf(text: string, wanted: string[]): number | null {
       if (typeof last === "number") path[path.length - 1] = last + 1;
     } else if (token === ":" && key !== null) path[path.length - 1] = key;
     else key = JSON.parse(token) as string;
-    if (token !== ":" && path.every((part, depth) => String(part) === wanted[depth]) && path.length === wanted.length)
-      return index;
+    const isBeforeValue = token === ":" || token === "," || token === "[";
+    if (isBeforeValue && path.length === wanted.length && path.every((part, depth) => String(part) === wanted[depth]))
+      return index + 1 + text.slice(index + 1).search(/\S/);
   }
   return null;
 }

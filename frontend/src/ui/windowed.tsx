@@ -1,6 +1,8 @@
 import { type ComponentChildren, createContext } from "preact";
 import { useContext, useLayoutEffect, useRef, useState } from "preact/hooks";
 
+import { inFrame } from "./frames.ts";
+
 /** The parts of a long list that are near the visible area have their content; the others are empty boxes of its height. */
 
 const MARGIN = "1200px 0px";
@@ -25,7 +27,9 @@ export class Watcher {
   }
 
   private note(entries: IntersectionObserverEntry[]): void {
-    for (const entry of entries) this.changes.get(entry.target)?.(entry.isIntersecting);
+    inFrame(() => {
+      for (const entry of entries) this.changes.get(entry.target)?.(entry.isIntersecting);
+    });
   }
 }
 
