@@ -195,8 +195,8 @@ def meet_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(keys_module, name, partial(_and_meet, getattr(keys_module, name), meeting))
 
 
-def _and_meet(read: Callable[[Connection], Any], meeting: Barrier, connection: Connection) -> Any:
-    found = read(connection)
+def _and_meet(read: Callable[..., Any], meeting: Barrier, connection: Connection, *conditions: Any) -> Any:
+    found = read(connection, *conditions)
     with suppress(BrokenBarrierError):
         meeting.wait(0.5)
     return found

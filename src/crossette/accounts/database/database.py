@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, inspect, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, func, inspect, make_url, select
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -28,6 +28,8 @@ from crossette.urls import check_authority
 
 _LOCK_ID = 0x63726F73
 """The id of a PostgreSQL advisory lock; an arbitrary number that others are unlikely to use."""
+
+_SWEEP_LOCK_ID = _LOCK_ID + 1
 
 _VALID_URLS = "Give postgresql://USER@HOST/NAME or sqlite:///FILE."
 
@@ -95,6 +97,13 @@ class Database:
             if not self.file:  # SQLite allows one writer at a time
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_ID})")
             yield connection
+
+    @contextmanager
+    def sweep(self) -> Iterator[Connection | None]:
+        """A transaction that deletes old rows; None while another server has one, which deletes the same rows."""
+        with self.write() as connection:
+            is_alone = bool(self.file) or connection.scalar(select(func.pg_try_advisory_xact_lock(_SWEEP_LOCK_ID)))
+            yield connection if is_alone else None
 
     def is_blank(self) -> bool:
         """Whether the database cannot contain keys: it has no file or no table of keys."""

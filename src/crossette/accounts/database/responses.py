@@ -88,7 +88,9 @@ class DatabaseResponses:
         old = select(responses.c.id).where(responses.c.expires_at <= self._now()).limit(_DELETE_ROWS)
         total = 0
         while True:
-            with self._database.write() as connection:
+            with self._database.sweep() as connection:
+                if connection is None:
+                    return total
                 deleted = connection.execute(delete(responses).where(responses.c.id.in_(old))).rowcount
             total += deleted
             if deleted < _DELETE_ROWS:

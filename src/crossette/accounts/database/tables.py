@@ -58,6 +58,15 @@ keys = Table(
     Column("is_admin", Boolean, nullable=False),
     Column("models", JSON(none_as_null=True)),
     Column("limits", JSON, nullable=False),
+    Index("keys_name", "name"),
+)
+
+key_changes = Table(
+    "key_changes",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("key_id", String, nullable=False),
+    Column("token", String, nullable=False),  # random: a replaced database has others
 )
 
 requests = Table(
