@@ -108,8 +108,8 @@ def revisions() -> dict[int, str]:
     return {int(re.findall(r'^revision = "(\d+)"$', source, re.MULTILINE)[0]): source for source in sources}
 
 
-_ADDING = r"\W*(n?CREATE FUNCTION|INSERT|UPDATE|ALTER TABLE \w+ SET \(fillfactor = \d+\))(?!\w)"
-"""How SQL begins that a server of the version before survives. A new function has a name of its own."""
+_ADDING = r"\W*(n?CREATE (FUNCTION|TRIGGER)|INSERT|UPDATE|ALTER TABLE \w+ SET \(fillfactor = \d+\))(?!\w)"
+"""How SQL begins that a server of the version before survives. New functions and triggers have names of their own."""
 
 
 def removals(source: str) -> list[str]:
