@@ -1,4 +1,4 @@
-"""API key authentication in memory. A thread refreshes the keys from the database every second."""
+"""API key authentication in memory; a thread refreshes the keys from the database every second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger in a database. Entries are queued in memory and written by a background thread.
+"""The ledger in a database: entries are queued in memory and written by a background thread.
 
 The queue is bounded. Rows are lost only if the process is killed (the queued ones: those of the last second, or all
 since the database became unreachable), or if the queue is full because the database is unreachable for long; the log
