@@ -17,5 +17,6 @@ command -v npm >/dev/null 2>&1 || need "Node.js and npm" "JavaScript clients" no
 command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
     need "PostgreSQL (initdb and pg_ctl)" "keys and usage" postgresql
 command -v haproxy >/dev/null 2>&1 || [ -x /usr/sbin/haproxy ] || need "HAProxy" "replicas" haproxy
+command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ] || need "PgBouncer" "replicas" pgbouncer
 command -v java >/dev/null 2>&1 || need "a JDK (java)" "Java's HTTP client" default-jdk-headless
 command -v curl >/dev/null 2>&1 || need "curl" "curl" curl
