@@ -18,6 +18,7 @@ from crossette.accounts.access import Limits
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.keys import Keys
 from support.api_server import say
+from support.pgbouncer import pgbouncer
 from support.postgres import Cluster, cluster
 from support.replica_server import ReplicaServer, replicas
 from support.waiting import wait_until
@@ -263,3 +264,23 @@ def test_a_batch_on_two_replicas_has_each_line_once(url: str, is_killed: bool) -
 
     ids = [json.loads(line)["custom_id"] for line in output.splitlines()]
     assert sorted(ids, key=int) == [str(number) for number in range(60)]
+
+
+def test_everything_works_through_pgbouncer(postgres: Cluster, url: str) -> None:
+    key = new_key(url, requests_per_minute=1000, concurrent_requests=50, total_tokens=100_000)
+    with pgbouncer(postgres) as pooled:
+        new_key(pooled, "bob")
+
+        async def ask(both: list[ReplicaServer]) -> Counter[int]:
+            async with http_client() as http:
+                client = Client(http, both, key)
+                for _ in range(10):
+                    await asyncio.gather(*(client.post() for _ in range(12)))
+                return client.statuses
+
+        with replicas(database_url=pooled, store_responses="1h", store_files="1h", log_level="info") as both:
+            assert asyncio.run(ask(both)) == {200: 120}
+            assert [each.stop() for each in both] == [0, 0]
+
+    assert rows(url, "SELECT count(*) FROM requests WHERE status = 200") == [(120,)]
+    assert rows(url, "SELECT used_tokens FROM accounts") == [(360,)]
