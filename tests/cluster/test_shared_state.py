@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -284,3 +286,26 @@ def test_everything_works_through_pgbouncer(postgres: Cluster, url: str) -> None
 
     assert rows(url, "SELECT count(*) FROM requests WHERE status = 200") == [(120,)]
     assert rows(url, "SELECT used_tokens FROM accounts") == [(360,)]
+
+
+def test_status_lists_the_replicas(url: str) -> None:
+    def listed() -> dict[str, dict[str, Any]]:
+        command = [sys.executable, "-m", "crossette", "status", "--replicas", "--json", "--database-url", url]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=True).stdout
+        return {row["name"]: row for row in json.loads(found)}
+
+    with keyed("none") as http, replicas(database_url=url, drain_delay=LIMIT_S) as (first, second):
+        http.post(f"{first.root}/v1/completions", json=BODY).raise_for_status()
+        second.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: listed()["replica-2"]["status"] == "draining", LIMIT_S)
+        wait_until(lambda: listed()["replica-1"]["generated_tokens"] == 2, LIMIT_S)
+        shown = listed()
+        table = subprocess.run(
+            [sys.executable, "-m", "crossette", "status", "--replicas", "--database-url", url],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        ).stdout
+
+    assert shown["replica-1"].items() >= {"status": "ok", "running": 0, "waiting": 0, "prompt_tokens": 1}.items()
+    assert table.splitlines()[-1] == "2 live replicas, 0 requests running, 0 waiting"
