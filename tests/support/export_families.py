@@ -1,8 +1,9 @@
 """Export a tiny random model of each family, with what transformers says with it: run by hand, `--help` says how.
 
-Needs packages that no test needs: `pip install "optimum-intel[openvino]==2.2.0" torch`, and for the families of
-`OLDER` the transformers that is named there. The matrices have two values each, so that they compress well. At the end,
-in the folder: `tar --sort=name -c * | xz --lzma2=preset=9e,dict=128MiB,lc=0,lp=2 > tests/data/families.tar.xz`.
+Needs packages that no test needs: `pip install "optimum-intel[openvino]==2.2.0" torch`, for the families of `OLDER` and
+`IMAGE_TEXT` the transformers that is named there, and timm for gemma3n, whose vision graph takes 6 GB to export. The
+matrices have two values each, so that they compress well. At the end, in the folder:
+`tar --sort=name -c * | xz --lzma2=preset=9e,dict=128MiB,lc=0,lp=2 > tests/data/families.tar.xz`.
 """
 
 # mypy: ignore-errors
