@@ -19,6 +19,7 @@ export function AnswerView({ pane, turn, isLast }: Props) {
   const answer = shownOf(turn);
   // Parts of an answer change in place: those that show them are rendered again once its version is another.
   const version = answer.version.value;
+  const [isTokens, setTokens] = useState(false);
   return (
     <article class="turn answer" aria-label="Answer" aria-busy={answer.isRunning}>
       {answer.status === "waiting" && (
@@ -37,6 +38,8 @@ export function AnswerView({ pane, turn, isLast }: Props) {
             index={index}
             isLast={isLast}
             version={version}
+            isTokens={isTokens}
+            setTokens={setTokens}
           />
         ))}
       </div>
@@ -68,10 +71,12 @@ interface ChoiceProps extends Props {
   choice: Choice;
   index: number;
   version: number;
+  /** Whether its tokens are shown in place of its text: for all choices and all variants of an answer. */
+  isTokens: boolean;
+  setTokens: (isTokens: boolean) => void;
 }
 
-function ChoiceView({ pane, turn, choice, index, isLast, version }: ChoiceProps) {
-  const [isTokens, setTokens] = useState(false);
+function ChoiceView({ pane, turn, choice, index, isLast, version, isTokens, setTokens }: ChoiceProps) {
   const answer = shownOf(turn);
   const canBranch =
     isLast && answer.promptIds !== null && choice.tokens.every((token) => token.id !== null) && !choice.calls.length;

@@ -26,7 +26,7 @@ export function Inspector({ token, position, isCached, before, branch, close }: 
         <Fact name="Position" value={String(position)} />
         {token.id !== null && <Fact name="Token id" value={String(token.id)} />}
         <Fact name="Bytes" value={token.bytes.map((byte) => byte.toString(16).padStart(2, "0")).join(" ") || "none"} />
-        <Fact name="Model’s probability" value={probability(token.logprob)} />
+        <Fact name="Model probability" value={probability(token.logprob)} />
         {token.samplingLogprob !== null && <Fact name="Sampled with" value={probability(token.samplingLogprob)} />}
         {token.time !== null && <Fact name="Time" value={timeOf(token.time, before)} />}
         {token.isAcceptedDraft && <Fact name="Draft" value="accepted" />}

@@ -94,6 +94,12 @@ export class Pane {
     return { ...bodyOf(settings, fields), ...prompt, ...more } as JsonObject;
   }
 
+  /** Send the response format for one token of an answer: only the server knows what it refuses. */
+  async checkFormat(): Promise<void> {
+    const { model, response_format, messages, prompt } = this.body([{ kind: "user", text: "" }]);
+    await json(this.path, { body: { model, response_format, messages, prompt, max_tokens: 1 } as JsonObject });
+  }
+
   /** Read the tokens of the prompt with their probabilities, which computes it once more without an answer. */
   async scorePrompt(turn: AnswerTurn): Promise<void> {
     const answer = shownOf(turn);

@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { ApiError, json, messageOf } from "../api/client.ts";
+import { ApiError, messageOf } from "../api/client.ts";
 import type { Pane } from "./pane.ts";
 import { lineOf, pointerIn } from "./pointer.ts";
 import type { Settings } from "./settings.ts";
@@ -31,9 +31,7 @@ export function SchemaEditor({ pane }: { pane: Pane }) {
     setFinding(null);
     setAccepted(false);
     try {
-      await json(pane.path, {
-        body: pane.body([{ kind: "user", text: "" }], { max_tokens: 1, n: 1, logprobs: false }),
-      });
+      await pane.checkFormat();
       setAccepted(true);
     } catch (error) {
       setFinding(findingOf(error, schema));

@@ -91,6 +91,7 @@ function TokenButton({ token, position, isChosen, isFirst, isCached, choose }: B
       class={`token ${shadeOf(token.logprob)} ${marks}`}
       data-position={position}
       aria-pressed={isChosen}
+      aria-label={token.text.trim() ? undefined : `white space ${JSON.stringify(token.text)}`}
       tabIndex={isChosen || isFirst ? 0 : -1}
       onClick={() => choose(position)}
     >

@@ -1,0 +1,350 @@
+"""The playground in a real browser: conversations, tools, formats, comparison, copies and files."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from crossette.accounts.access import Caller
+from crossette.errors import Unauthorized
+from crossette.testing.fake_engine import FakeEngine
+from support.api_server import ApiServer, has, in_turns, parrot, say, serving
+from support.browser import PHONE, Visit
+
+pytestmark = pytest.mark.all
+
+KEY = "sk-crossette-test"
+TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
+
+
+class OneKey:
+    """An `Authenticator` of one key."""
+
+    def caller(self, key: str | None) -> Caller:
+        if key == KEY:
+            return Caller("key-a", "alice")
+        raise Unauthorized("The API key you provided is invalid.")
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ApiServer]:
+    with serving(FakeEngine(parrot, context_length=50_000)) as server:
+        yield server
+
+
+@pytest.fixture
+def playground(api: ApiServer, visit: Callable[..., Visit]) -> Visit:
+    return visit(api.root).playground()
+
+
+# --- conversations ---
+
+
+def test_the_start_page_is_the_playground(api: ApiServer, visit: Callable[..., Visit]) -> None:
+    visit(api.root).playground("/").ask(say("Hello")).page.get_by_text("Hello", exact=True).wait_for()
+
+
+def test_an_answer_is_streamed_and_stopped(api: ApiServer, playground: Visit) -> None:
+    api.engine.pause()
+    playground.send(say("abcdefgh" * 50))
+    api.engine.wait_for(has(waiting=1))
+    for _ in range(3):
+        api.engine.step()
+    expect(playground.answers).to_contain_text("abc")
+
+    playground.page.get_by_role("button", name="Stop").click()
+    expect(playground.answers).to_contain_text("Stopped.")
+    api.engine.resume()
+    api.wait_until_idle()
+    assert playground.answers.locator(".markdown").inner_text() == "abc"
+
+
+def test_a_closed_tab_frees_the_engine(api: ApiServer, playground: Visit) -> None:
+    api.engine.pause()
+    playground.send(say("a" * 5000))
+    api.engine.wait_for(has(waiting=1))
+    api.engine.step()
+    expect(playground.answers).to_contain_text("a")
+
+    playground.page.close()
+    api.wait_until_idle()
+    api.engine.resume()
+
+
+def test_a_conversation_goes_on(api: ApiServer, playground: Visit) -> None:
+    playground.ask(in_turns("one", "two")).ask("and?")
+
+    assert [text.strip() for text in playground.page.locator(".answer .markdown").all_inner_texts()] == ["one", "two"]
+
+
+def test_choices_are_side_by_side(playground: Visit) -> None:
+    playground.field("n").fill("2")
+    playground.ask(say("first", "second"))
+
+    boxes = [playground.page.get_by_label(f"Choice {number}").bounding_box() for number in (1, 2)]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[0]["y"] == boxes[1]["y"]
+    assert boxes[0]["x"] < boxes[1]["x"]
+
+
+def test_a_completion_continues_a_text(playground: Visit) -> None:
+    playground.page.get_by_role("button", name="Completion").click()
+    playground.ask(say("and so on"))
+
+    expect(playground.answers).to_contain_text("and so on")
+
+
+def test_output_is_text_and_loads_nothing(playground: Visit) -> None:
+    text = "<img src=x onerror=alert(1)><script>alert(1)</script> **bold** ![cat](http://other.example/cat.png)"
+    playground.ask(say(text))
+
+    answer = playground.answers
+    assert answer.locator("img, script, iframe").count() == 0
+    assert answer.locator("strong").inner_text() == "bold"
+    assert "<script>alert(1)</script>" in answer.inner_text()
+    assert answer.get_by_role("link", name="cat").get_attribute("rel") == "noopener noreferrer"
+
+
+def test_a_refused_field_is_named_in_the_answer(api: ApiServer, visit: Callable[..., Visit]) -> None:
+    playground = visit(api.root, expects_failures=True).playground()
+    playground.field("temperature").fill("3")
+    playground.ask("Hello")
+
+    expect(playground.page.get_by_role("alert")).to_contain_text("temperature must be between 0 and 2")
+    expect(playground.page.get_by_role("alert").locator("code")).to_have_text("temperature")
+
+
+# --- fields ---
+
+
+def test_every_field_of_the_document_is_a_control_with_its_limits(api: ApiServer, playground: Visit) -> None:
+    described = api.get("/openapi.json").json()["components"]["schemas"]["ChatRequest"]["properties"]
+    accepted = {name for name, field in described.items() if not field["description"].startswith("Not supported.")}
+    labels = playground.page.locator(".settings .field label").all_inner_texts()
+    shown = {label.split()[0] for label in labels if label}
+
+    elsewhere = {"model", "messages", "stream", "stream_options", "tools", "tool_choice", "response_format", "logprobs"}
+    by_the_page = {"functions", "function_call", "return_token_ids", "return_token_details", "continue_token_ids"}
+    assert accepted - shown == elsewhere | by_the_page | {"prompt_token_ids", "images"} & accepted
+    temperature = playground.field("temperature")
+    assert (temperature.get_attribute("min"), temperature.get_attribute("max")) == ("0", "2")
+
+
+def test_a_new_field_appears_by_itself(api: ApiServer, visit: Callable[..., Visit]) -> None:
+    tab = visit(api.root, expects_failures=True)
+
+    def with_field(route: Route) -> None:
+        document = api.get("/openapi.json").json()
+        field = {"description": "A field of tomorrow.", "anyOf": [{"type": "integer", "maximum": 9}, {"type": "null"}]}
+        document["components"]["schemas"]["ChatRequest"]["properties"]["warp"] = field
+        route.fulfill(json=document)
+
+    tab.page.route("**/openapi.json", with_field)
+    tab.playground()
+    tab.page.get_by_text("All other fields").click()
+    tab.field("warp").fill("5")
+    tab.ask("Hello")
+
+    expect(tab.page.get_by_role("alert")).to_contain_text("warp")  # it was sent, and this server refuses it
+
+
+# --- tools and formats ---
+
+
+def test_a_tool_loop(playground: Visit) -> None:
+    call = '<tool_call>\n{"name": "get_weather", "arguments": {}}\n</tool_call>'
+    playground.page.get_by_text("Tools", exact=True).click()
+    playground.page.get_by_label("tools, as JSON").fill(json.dumps([TOOL]))
+    playground.ask(in_turns(call, "It says: $1"))
+
+    expect(playground.page.locator(".tool-call")).to_contain_text("get_weather")
+    playground.page.get_by_label("Result of get_weather").fill("sunny")
+    playground.page.get_by_role("button", name="Send the result").click()
+    playground.wait_for_answers()
+    expect(playground.answers.last).to_contain_text("It says: sunny")
+
+
+def test_a_refused_schema_shows_the_message_at_its_pointer(api: ApiServer, visit: Callable[..., Visit]) -> None:
+    tab = visit(api.root, expects_failures=True).playground()
+    tab.page.get_by_text("Response format").click()
+    tab.page.get_by_label("Format").select_option("json_schema")
+    schema = {"type": "object", "properties": {"city": {"type": "string", "minLength": -1}}}
+    tab.page.get_by_label("Schema", exact=True).fill(json.dumps(schema, indent=2))
+    tab.page.get_by_role("button", name="Check the schema").click()
+
+    alert = tab.page.get_by_role("alert")
+    expect(alert).to_contain_text("is not a valid JSON schema")
+    expect(alert.locator("code")).to_have_text("/properties/city/minLength")
+    expect(alert.locator("pre")).to_have_text('"minLength": -1')
+
+    tab.page.get_by_role("button", name="Use the example").click()
+    tab.page.get_by_role("button", name="Check the schema").click()
+    tab.page.get_by_text("The server accepts this schema.").wait_for()
+
+
+# --- comparison, copies, files, links ---
+
+
+def test_a_comparison_says_whether_texts_are_equal(playground: Visit) -> None:
+    playground.page.get_by_role("button", name="Compare").click()
+    playground.page.get_by_label("Settings of B").get_by_label("Dialect").select_option("fireworks")
+    playground.ask(say("the same"))
+    expect(playground.page.locator(".verdict")).to_have_text("Both texts are equal: 8 characters.")
+
+    playground.field("stop", pane=1).fill("e s")
+    playground.ask(say("the same"))
+    expect(playground.page.locator(".verdict")).to_contain_text("differ from character 6 on")
+
+
+@pytest.mark.parametrize(("client", "command"), [("curl", ["bash", "-c"]), ("Python (openai)", [sys.executable, "-c"])])
+def test_a_copied_program_asks_the_same(playground: Visit, client: str, command: list[str]) -> None:
+    playground.ask(say("it's “quoted”"))
+    playground.page.get_by_role("button", name="Copy as").click()
+    playground.page.get_by_role("button", name=client, exact=True).click()
+    program = playground.page.locator(".program").inner_text()
+
+    ran = subprocess.run([*command, program], capture_output=True, text=True, timeout=60, check=True)
+
+    joined = "".join(re.findall(r'"content":"([^"]*)"', ran.stdout)) if client == "curl" else ran.stdout
+    assert joined == "it's “quoted”"
+
+
+def test_a_conversation_is_saved_and_opened_again(playground: Visit, tmp_path: Path) -> None:
+    playground.page.evaluate("sessionStorage.setItem('crossette-key', 'sk-secret')")
+    playground.field("seed").fill("7")
+    playground.ask(say("to be kept"))
+    with playground.page.expect_download() as saved:
+        playground.page.get_by_role("button", name="Save").click()
+    file = tmp_path / "conversation.json"
+    saved.value.save_as(file)
+    assert "sk-secret" not in file.read_text()
+
+    playground.playground()
+    playground.page.get_by_label("Conversation file").set_input_files(file)
+    expect(playground.answers).to_contain_text("to be kept")
+    expect(playground.field("seed")).to_have_value("7")
+
+
+def test_a_file_of_something_else_is_refused(playground: Visit, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    playground.page.get_by_label("Conversation file").set_input_files(tmp_path / "other.json")
+
+    playground.page.get_by_text("This file is not a conversation that was saved here.").wait_for()
+
+
+def test_a_link_has_settings_and_no_content(api: ApiServer, playground: Visit, visit: Callable[..., Visit]) -> None:
+    playground.page.get_by_label("System prompt").fill("A secret system prompt")
+    playground.field("stop").fill("a secret stop")
+    playground.field("temperature").fill("0.3")
+    playground.page.get_by_label("Dialect").select_option("fireworks")
+    playground.ask(say("a secret answer"))
+    playground.page.get_by_role("button", name="Copy a link").click()
+    playground.page.get_by_text("It has the settings").wait_for()
+    link = playground.page.url
+    assert "secret" not in link
+
+    other = visit(api.root).playground(link.removeprefix(api.root))
+    expect(other.field("temperature")).to_have_value("0.3")
+    expect(other.page.get_by_label("Dialect")).to_have_value("fireworks")
+
+
+# --- keys, states, devices ---
+
+
+def test_a_key_is_asked_for_and_stays_in_its_tab(visit: Callable[..., Visit]) -> None:
+    with serving(FakeEngine(parrot), access=OneKey()) as api:
+        tab = visit(api.root, expects_failures=True).open("/playground")
+        expect(tab.page.get_by_role("alert").first).to_contain_text("This server needs an API key")
+        tab.page.get_by_role("button", name="Enter the key").click()
+        tab.page.get_by_label("Key", exact=True).fill(KEY)
+        tab.page.get_by_role("button", name="Use this key").click()
+        expect(tab.page.get_by_role("button", name="Send", exact=True)).to_be_enabled()
+        tab.ask(say("Welcome"))
+        expect(tab.answers).to_contain_text("Welcome")
+
+        assert KEY not in tab.page.evaluate("JSON.stringify(localStorage) + document.cookie + location.href")
+        other = tab.page.context.new_page()
+        other.goto(f"{api.root}/playground")
+        assert other.evaluate("sessionStorage.getItem('crossette-key')") is None
+
+
+def test_a_server_that_is_gone_is_a_state_of_the_page(visit: Callable[..., Visit]) -> None:
+    with serving(FakeEngine(parrot)) as api:
+        tab = visit(api.root, expects_failures=True).playground()
+        tab.page.context.set_offline(True)
+        tab.ask("Hello")
+        expect(tab.page.get_by_role("alert").first).to_contain_text("The server cannot be reached")
+
+        tab.page.context.set_offline(False)
+        tab.ask(say("Back again"))
+        expect(tab.answers.last).to_contain_text("Back again")
+        expect(tab.page.locator(".banners .notice")).to_have_count(0)
+
+
+def test_all_works_with_the_keyboard_alone(api: ApiServer, playground: Visit) -> None:
+    page = playground.page
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    page.keyboard.press("/")
+    expect(playground.message).to_be_focused()
+    page.keyboard.type(say("abc"))
+    page.keyboard.press("Enter")
+    playground.wait_for_answers()
+
+    page.get_by_role("button", name="Tokens", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.locator(".token").first.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".token").nth(1)).to_be_focused()
+    expect(page.get_by_label("Token 1")).to_contain_text('"b"')
+
+    api.engine.pause()
+    page.locator(".top .brand").focus()
+    page.keyboard.press("/")
+    page.keyboard.type(say("a" * 100))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(playground.answers.last).to_contain_text("Stopped.")
+    api.engine.resume()
+
+
+def test_it_fits_a_phone(api: ApiServer, visit: Callable[..., Visit]) -> None:
+    phone = visit(api.root, viewport=PHONE, has_touch=True, is_mobile=True).playground()
+    phone.ask(say("Hello " + "x" * 300))
+    assert phone.overflow <= 0
+    phone.page.get_by_role("button", name="Settings").click()
+    phone.page.get_by_label("System prompt").fill("Be brief.")
+    phone.page.get_by_role("button", name="Compare").click()
+    phone.page.get_by_role("button", name="Settings").click()
+    phone.ask(say("two"))
+    assert phone.overflow <= 0
+    box = phone.page.get_by_role("button", name="Send", exact=True).bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= PHONE["width"]
+    assert box["y"] + box["height"] <= PHONE["height"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(api: ApiServer, visit: Callable[..., Visit], theme: str) -> None:
+    tab = visit(api.root, color_scheme=theme).playground()
+    assert tab.violations() == []
+    tab.ask(say("# A title\n\nSome `code`, and [a link](https://example.org).\n\n- one\n- two"))
+    tab.page.get_by_role("button", name="Tokens", exact=True).click()
+    tab.page.locator(".token").nth(2).click()
+    tab.page.get_by_role("button", name="Prompt tokens").click()
+    for group in ("Sampling", "Response format", "Tools", "All other fields"):
+        tab.page.get_by_text(group, exact=True).click()
+    assert tab.violations() == []
+    tab.page.get_by_role("button", name="Compare").click()
+    tab.page.get_by_role("button", name="Copy as").click()
+    assert tab.violations() == []
