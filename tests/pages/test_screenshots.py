@@ -80,7 +80,7 @@ def test_administration(visit: Callable[..., Visit], shoot: Shoot, tmp_path: Pat
         with serving(access=opened.access, ledger=opened.ledger, keys=opened.keys) as server:
             tab = visit(server.root, color_scheme=theme)
             tab.page.add_init_script(f"sessionStorage.setItem('crossette-key', '{key}')")
-            tab.open(f"/admin#{view}").page.get_by_role("table").wait_for()
+            tab.open(f"/admin#{view}").page.locator(".scrolling table").wait_for()
             shoot(tab, f"{view}-{theme}")
 
 

@@ -125,13 +125,14 @@ function Toolbar({ playground, toggleSettings, isOpen }: ToolbarProps) {
       <button
         type="button"
         class="quiet"
+        aria-label="Compare"
         aria-pressed={playground.isComparing.value}
         onClick={() => playground.toggleComparison()}
       >
         <Columns2 aria-hidden="true" />
-        <span>Compare</span>
+        <span class="wide">Compare</span>
       </button>
-      <button type="button" class="quiet" onClick={() => setCopying(true)}>
+      <button type="button" class="quiet" aria-label="Copy as" onClick={() => setCopying(true)}>
         <Copy aria-hidden="true" />
         <span class="wide">Copy as</span>
       </button>
