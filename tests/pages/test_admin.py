@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 from crossette.accounts.access import Caller
+from crossette.accounts.key_accounts import LocalAccounts
 from crossette.accounts.limits import Limiter
 from crossette.accounts.open import Accounts, open_accounts
 from crossette.accounts.settings import AccountSettings
@@ -39,7 +40,7 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
 
 @pytest.fixture
 def api(accounts: Accounts) -> Iterator[ApiServer]:
-    admissions = AdmissionController(Limiter(accounts.ledger.used_tokens))
+    admissions = AdmissionController(LocalAccounts(Limiter(accounts.ledger.used_tokens)))
     engine = FakeEngine(parrot)
     with serving(
         engine, access=accounts.access, ledger=accounts.ledger, keys=accounts.keys, admissions=admissions
