@@ -12,10 +12,7 @@ import socket
 from typing import Any
 
 from crossette import log
-from crossette.accounts.access import Authenticator
-from crossette.accounts.ledger import Ledger
-from crossette.accounts.limits import Limiter
-from crossette.accounts.open import open_accounts
+from crossette.accounts.open import Accounts, open_accounts
 from crossette.accounts.settings import AccountSettings
 from crossette.api.app import App
 from crossette.api.exchange import Exchange
@@ -24,6 +21,7 @@ from crossette.api.models import ServedModels
 from crossette.observability import request_log
 from crossette.observability.record import RequestRecord
 from crossette.pool.pool import ModelPool
+from crossette.server.build import key_accounts
 from crossette.server.draining import DrainingServer
 from crossette.server.listener import bind
 from crossette.testing.fake_engine import FakeEngine
@@ -43,7 +41,7 @@ def main() -> None:
         run(listener, app_class)
     else:
         with open_accounts(AccountSettings(options.database_url, options.log_content)) as store:
-            run(listener, app_class, access=store.access, ledger=store.ledger)
+            run(listener, app_class, store)
 
 
 class Plain(App):
@@ -57,13 +55,14 @@ class Plain(App):
         """Do nothing: there is no ledger."""
 
 
-def run(
-    listener: socket.socket, app_class: type[App], *, access: Authenticator | None = None, ledger: Ledger | None = None
-) -> None:
+def run(listener: socket.socket, app_class: type[App], store: Accounts | None = None) -> None:
     engine = FakeEngine()
-    admissions = AdmissionController(Limiter(ledger.used_tokens)) if ledger is not None else None
     models = ServedModels(ModelPool.of({engine.info.name: engine}))
-    app = app_class(models, access=access, ledger=ledger, admissions=admissions)
+    if store is None:
+        app = app_class(models)
+    else:
+        admissions = AdmissionController(key_accounts(store))
+        app = app_class(models, access=store.access, ledger=store.ledger, admissions=admissions, replica=store.replica)
     DrainingServer(app, drain_timeout=5).run(sockets=[listener])
 
 

@@ -14,7 +14,7 @@ from gguf.quants import dequantize, quantize
 from crossette.folders import cache_folder
 from crossette.models.catalogue import DEFAULT
 from crossette.models.fetch import sha256_of
-from crossette.models.pull import no_progress
+from crossette.models.pull import no_check, no_progress
 from crossette.models.sources import Sources
 
 Q8_0 = gguf.GGMLQuantizationType.Q8_0
@@ -29,7 +29,7 @@ def default_gguf() -> Path:
     if file.is_file() and sha256_of(file) == DEFAULT.sha256:
         return file
     with TemporaryDirectory(dir=file.parent) as temporary:
-        return Sources().catalogue(DEFAULT, Path(temporary), no_progress).path.replace(file)
+        return Sources().catalogue(DEFAULT, Path(temporary), no_progress, no_check).path.replace(file)
 
 
 def q8_0_gguf() -> Path:

@@ -21,7 +21,7 @@ from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.folders import cache_folder
 from crossette.models.catalogue import DEFAULT, EMBEDDING
 from crossette.models.fetch import sha256_of
-from crossette.models.pull import no_progress, pull
+from crossette.models.pull import no_check, no_progress, pull
 from crossette.models.sources import Sources
 from crossette.models.store import ModelStore, StoredModel, default_root
 from crossette.server.served import model_files
@@ -137,7 +137,7 @@ def default_gguf() -> Path:
         if file.is_file() and sha256_of(file) == DEFAULT.sha256:
             return file
         with TemporaryDirectory(dir=cache) as temporary:
-            return Sources().catalogue(DEFAULT, Path(temporary), no_progress).path.replace(file)
+            return Sources().catalogue(DEFAULT, Path(temporary), no_progress, no_check).path.replace(file)
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ from starlette.routing import Route
 
 from crossette.api.app import App
 from crossette.api.models import ServedModels
+from crossette.api.pages.site import FILES
 from crossette.pool.pool import ModelPool
-from support import families_page, paths_page, structures_page
+from support import catalogue_page, families_page, paths_page, structures_page
 from support.metrics_page import PAGE, page
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +33,8 @@ def test_what_a_merge_left_in_a_table_of_files_is_written_anew() -> None:
 
 def test_every_endpoint_of_a_dialect_and_for_monitoring_is_in_the_readme() -> None:
     paths = {route.path for route in App(ServedModels(ModelPool.of({}))).routes if isinstance(route, Route)}
-    shown = {re.sub(r"^(/inference)?(/v1)+", "", path).replace("{name:path}", "{id}") for path in paths}
+    named = {path for path in paths if not path.startswith(FILES)}
+    shown = {re.sub(r"^(/inference)?(/v1)+", "", path).replace("{name:path}", "{id}") for path in named}
 
     assert {path for path in shown if f"`{path}`" not in README} == set()
 
@@ -43,6 +45,10 @@ def test_the_page_of_paths_is_up_to_date() -> None:
 
 def test_the_page_of_families_is_up_to_date() -> None:
     assert families_page.PAGE.read_text(encoding="utf-8") == families_page.page()
+
+
+def test_the_page_of_the_catalogue_is_up_to_date() -> None:
+    assert catalogue_page.PAGE.read_text(encoding="utf-8") == catalogue_page.page()
 
 
 def test_the_readme_is_short() -> None:

@@ -78,6 +78,7 @@ OPENVINO_FILES = {
         for name in (
             "__init__",
             "model",
+            "sliding_layers",
             "lengths",
             "length_choices",
             "runner",
@@ -102,12 +103,14 @@ PURE = ("asyncio", "threading", "socket", "httpx", "starlette", "uvicorn", "time
 PURE_FILES = (
     "accounts/token_bucket.py",
     "accounts/limits.py",
+    "accounts/standing.py",
     "text/*.py",
     "text/*/*.py",
     "engines/openvino/scheduler.py",
     "engines/openvino/sequence.py",
     "engines/openvino/kv_cache.py",
     "engines/openvino/cache_manager.py",
+    "engines/openvino/sliding_windows.py",
     "engines/openvino/states.py",
 )
 

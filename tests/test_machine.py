@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crossette.errors import ConfigError
-from crossette.machine import cpu_identity, format_memory, free_memory, parse_memory, usable_cpus
+from crossette.machine import cpu_identity, format_memory, free_memory, parse_memory, total_memory, usable_cpus
 
 MIB = 2**20
 CGROUP = "sys/fs/cgroup/"
@@ -83,9 +83,24 @@ def test_free_memory_is_limited_by_system_and_cgroup(tmp_path: Path, files: dict
     assert free_memory(root) == free
 
 
+@pytest.mark.parametrize(
+    ("files", "total"),
+    [
+        ({}, 9_216_000_000),
+        ({"memory.max": "max\n"}, 9_216_000_000),
+        ({"memory.max": f"{300 * MIB}\n"}, 300 * MIB),
+        ({"memory/memory.limit_in_bytes": f"{300 * MIB}\n"}, 300 * MIB),
+    ],
+)
+def test_the_memory_of_a_machine_is_limited_by_the_cgroup(tmp_path: Path, files: dict[str, str], total: int) -> None:
+    root = make_root(tmp_path, {CGROUP + name: text for name, text in files.items()})
+
+    assert total_memory(root) == total
+
+
 def test_this_machine_has_cpus_and_memory() -> None:
     assert usable_cpus() >= 1
-    assert free_memory() > 0
+    assert 0 < free_memory() <= total_memory()
 
 
 @pytest.mark.parametrize(

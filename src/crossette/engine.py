@@ -92,6 +92,8 @@ class ModelFiles:
     """Whether the files include a vision graph of a supported family."""
     limits: tuple[WindowLimit, ...] = ()
     """Further limits of the context that the files declare; the graph may have more."""
+    differences: tuple[str, ...] = ()
+    """Warnings about what the graph is known to compute otherwise than the model."""
     embedding: EmbeddingFacts | None = None
     """None for a model that generates."""
     created: int = 0
@@ -191,6 +193,17 @@ class EngineTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheLayers:
+    """Layers of one kind of attention, and the memory that they take for each token in the KV cache."""
+
+    num_layers: int
+    token_bytes: int
+    """Bytes of a token's keys and values in all these layers."""
+    window: int | None = None
+    """How many tokens they attend to, and keep of a sequence; None for all."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """A snapshot of an engine's state, and counters since it started."""
 
@@ -225,6 +238,9 @@ class EngineStats:
     """Of those, the tokens found there."""
     kv_bytes: int = 0
     """Size of the KV cache, in bytes."""
+    kv_tokens: int = 0
+    """How many tokens fit in the KV cache, of sequences of any length."""
+    kv_layers: tuple[CacheLayers, ...] = ()
     times: EngineTimes | None = None
     """None for an engine without measurements."""
 

@@ -49,7 +49,7 @@ def free_memory(root: Path = _ROOT) -> int:
     """The bytes this process can still allocate: the system's available memory, limited by the cgroup."""
     cgroup = root / _CGROUP
     bounds = [
-        _available_memory(root),
+        _memory_of("MemAvailable", root),
         *_cgroup_free(cgroup / "memory.max", cgroup / "memory.current", cgroup / "memory.stat"),
         *_cgroup_free(
             cgroup / "memory/memory.limit_in_bytes",
@@ -58,6 +58,13 @@ def free_memory(root: Path = _ROOT) -> int:
         ),
     ]
     return min(bounds)
+
+
+def total_memory(root: Path = _ROOT) -> int:
+    """The bytes of memory of this machine, limited by the cgroup."""
+    cgroup = root / _CGROUP
+    limits = (_read(cgroup / "memory.max"), _read(cgroup / "memory/memory.limit_in_bytes"))
+    return min([_memory_of("MemTotal", root), *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def _cgroup_free(limit: Path, used: Path, stat: Path) -> list[int]:
@@ -73,8 +80,8 @@ def _cgroup_free(limit: Path, used: Path, stat: Path) -> list[int]:
     return [max(0, int(allowed) - int(taken) + int(cached))]
 
 
-def _available_memory(root: Path) -> int:
-    found = re.search(r"MemAvailable:\s+(\d+) kB", _read(root / "proc/meminfo"))
+def _memory_of(key: str, root: Path) -> int:
+    found = re.search(rf"{key}:\s+(\d+) kB", _read(root / "proc/meminfo"))
     if found:
         return int(found[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

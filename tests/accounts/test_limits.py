@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossette.accounts.access import ANONYMOUS, Caller, Limits
-from crossette.accounts.limits import Allowance, Limiter, Reservation
+from crossette.accounts.limits import Limiter, Reservation
+from crossette.accounts.standing import Allowance
 from crossette.accounts.token_bucket import TokenBucket
 from crossette.errors import BudgetSpent, Forbidden, RateLimited
 
@@ -186,11 +187,11 @@ def test_what_a_request_is_expected_to_cost_is_corrected_when_it_ends() -> None:
     reservation = begin(limiter, key, 60)
     key_limiter = limiter.key_limiter(key, 60)
     assert key_limiter is not None
-    remaining = [key_limiter.allowances(60)[0].remaining]
+    remaining = [key_limiter.standing(0, 60).allowances()[0].remaining]
     reservation.end(cached_tokens=0, generated_tokens=20, now=60)
-    remaining.append(key_limiter.allowances(60)[0].remaining)
+    remaining.append(key_limiter.standing(0, 60).allowances()[0].remaining)
     begin(limiter, key, 60).cancel(60)
-    remaining.append(key_limiter.allowances(60)[0].remaining)
+    remaining.append(key_limiter.standing(0, 60).allowances()[0].remaining)
 
     assert remaining == [800, 980, 980]
 
@@ -324,7 +325,7 @@ def test_a_rate_that_changes_is_as_full_as_before() -> None:
         begin(limiter, caller(requests_per_minute=most), 0)
         allowances = limiter.key_limiter(caller(requests_per_minute=most), 0)
         assert allowances is not None
-        assert [allowance.remaining for allowance in allowances.allowances(0)] == [left - 1]
+        assert [allowance.remaining for allowance in allowances.standing(0, 0).allowances()] == [left - 1]
 
 
 def test_a_debt_takes_as_long_after_a_change_of_limits() -> None:
@@ -462,7 +463,10 @@ def test_a_cancelled_request_gives_its_prompt_back_but_counts() -> None:
     key_limiter = limiter.key_limiter(key, 0)
 
     assert key_limiter is not None
-    assert key_limiter.allowances(0) == [Allowance("requests", 10, 9, 6.0), Allowance("prompt_tokens", 100, 100, 0.0)]
+    assert key_limiter.standing(0, 0).allowances() == [
+        Allowance("requests", 10, 9, 6.0),
+        Allowance("prompt_tokens", 100, 100, 0.0),
+    ]
 
 
 def test_prompts_that_were_not_computed_are_given_back() -> None:
@@ -473,7 +477,7 @@ def test_prompts_that_were_not_computed_are_given_back() -> None:
     key_limiter = limiter.key_limiter(key, 0)
 
     assert key_limiter is not None
-    assert key_limiter.allowances(0) == [Allowance("prompt_tokens", 100, 70, 18.0)]
+    assert key_limiter.standing(0, 0).allowances() == [Allowance("prompt_tokens", 100, 70, 18.0)]
     assert "37 are reserved" in str(rejection(limiter, key, 0, prompt_tokens=170))
 
 
@@ -487,7 +491,7 @@ def test_only_the_first_end_counts() -> None:
     key_limiter = limiter.key_limiter(key, 0)
 
     assert key_limiter is not None
-    assert key_limiter.allowances(0) == [Allowance("generated_tokens", 60, 50, 10.0)]
+    assert key_limiter.standing(0, 0).allowances() == [Allowance("generated_tokens", 60, 50, 10.0)]
 
 
 def test_an_overdraft_is_shown_as_zero_remaining() -> None:
@@ -497,7 +501,7 @@ def test_an_overdraft_is_shown_as_zero_remaining() -> None:
     key_limiter = limiter.key_limiter(key, 0)
 
     assert key_limiter is not None
-    assert key_limiter.allowances(0) == [Allowance("generated_tokens", 60, 0, 90.0)]
+    assert key_limiter.standing(0, 0).allowances() == [Allowance("generated_tokens", 60, 0, 90.0)]
 
 
 # --- background requests ---
@@ -506,7 +510,7 @@ def test_an_overdraft_is_shown_as_zero_remaining() -> None:
 def background_wait_s(limiter: Limiter, key: Caller, now: float = 0) -> float:
     account = limiter.key_limiter(key, now)
     assert account is not None
-    return account.background_wait_s(now)
+    return account.standing(0, now).background_wait_s()
 
 
 def test_background_requests_leave_half_of_each_rate() -> None:

@@ -14,6 +14,7 @@ from openai.types import Batch
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.ledger_writer import DatabaseLedger
+from crossette.accounts.key_accounts import LocalAccounts
 from crossette.accounts.limits import Limiter, Reservation
 from crossette.accounts.prices import Price
 from crossette.api.guards.admission import AdmissionController
@@ -322,7 +323,7 @@ def test_a_line_waits_for_the_limits_of_its_key(tmp_path: Path, limits: Limits) 
         serving(
             storage=kept,
             callers={"sk-a": limited},
-            admissions=AdmissionController(limiter := CountingLimiter()),
+            admissions=AdmissionController(LocalAccounts(limiter := CountingLimiter())),
             ledger=(book := InMemoryLedger()),
         ) as server,
         with_key(server, "sk-a") as sdk,

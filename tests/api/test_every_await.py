@@ -14,6 +14,7 @@ import pytest
 from starlette.types import Message
 
 from crossette.accounts.access import Caller, Limits
+from crossette.accounts.key_accounts import LocalAccounts
 from crossette.accounts.limits import Limiter
 from crossette.api.app import App
 from crossette.api.guards.admission import AdmissionController
@@ -182,7 +183,7 @@ def test_a_fault_at_any_await_ends_the_request_once_and_releases_everything(
         settings,
         access=OnlyCaller(),
         ledger=ledger,
-        admissions=AdmissionController(limiter),
+        admissions=AdmissionController(LocalAccounts(limiter)),
     )
 
     async def strike_everywhere() -> int:

@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from crossette.accounts.access import Caller, Limits
+from crossette.accounts.key_accounts import LocalAccounts
 from crossette.accounts.limits import Limiter
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.rate_limit_headers import duration
@@ -46,10 +47,11 @@ def limited(
     ledger: InMemoryLedger | None = None,
     **limits: int,
 ) -> Iterator[ApiServer]:
+    now = clock or Clock()
     limiter = Limiter(ledger.used_tokens if ledger else lambda key_id: (used or {})[key_id])
     callers = {"key": Caller("id-1", "a key", limits=Limits(**limits))}
     with serving(
-        engine, callers=callers, ledger=ledger, admissions=AdmissionController(limiter, now=clock or Clock())
+        engine, callers=callers, ledger=ledger, admissions=AdmissionController(LocalAccounts(limiter, now), now=now)
     ) as api:
         yield api
 

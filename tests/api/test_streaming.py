@@ -242,10 +242,10 @@ def test_an_unexpected_failure_in_mid_stream_reveals_no_details(
 ) -> None:
     read = Choice.read
 
-    def read_or_fail(self: Choice, output: TokenOutput) -> Any:
+    def read_or_fail(self: Choice, output: TokenOutput, *time: float) -> Any:
         if self.num_tokens == 3:
             raise RuntimeError("secret")
-        return read(self, output)
+        return read(self, output, *time)
 
     monkeypatch.setattr(Choice, "read", read_or_fail)
     with serving() as api:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossette.accounts.access import Caller, Limits
+from crossette.accounts.key_accounts import LocalAccounts
 from crossette.accounts.limits import Limiter
 from crossette.api.guards.admission import AdmissionController
 from crossette.pool.pool import ModelPool
@@ -146,7 +147,7 @@ def test_a_model_that_sleeps_is_loaded() -> None:
 
 def test_requests_count_for_the_limits_of_their_key() -> None:
     caller = Caller("id-1", "a key", models=frozenset({"fake"}), limits=Limits(requests_per_minute=2))
-    admissions = AdmissionController(Limiter(), now=lambda: 0.0)
+    admissions = AdmissionController(LocalAccounts(Limiter(), now=lambda: 0.0), now=lambda: 0.0)
     with serving(callers={"key": caller}, admissions=admissions) as server:
         headers = {"authorization": "Bearer key"}
         answers = [server.post("/tokenize", {"prompt": "a"}, headers) for _ in range(3)]

@@ -32,7 +32,7 @@ def test_every_model_of_the_catalogue_is_listed_with_size_licence_and_descriptio
     lines = listed()
 
     for entry in CATALOGUE.values():
-        for text in (format_memory(entry.wheel_size), entry.license, entry.description):
+        for text in (format_memory(entry.download_size), entry.license, entry.description):
             assert text in lines[entry.name]
 
 

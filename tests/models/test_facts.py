@@ -102,6 +102,15 @@ def test_the_quantization_is_that_of_the_graph_else_that_of_the_name(
     ("files", "template"),
     [
         ({"chat_template.jinja": "own", "tokenizer_config.json": {"chat_template": "other"}}, "own"),
+        ({"chat_template.jinja": "own", "chat_template.json": {"chat_template": "processor's"}}, "own"),
+        (
+            {
+                "chat_template.json": {"chat_template": "processor's"},
+                "tokenizer_config.json": {"chat_template": "tokenizer's"},
+            },
+            "processor's",
+        ),
+        ({"chat_template.json": {}, "tokenizer_config.json": {"chat_template": "tokenizer's"}}, "tokenizer's"),
         ({"tokenizer_config.json": {"chat_template": "text"}}, "text"),
         ({"tokenizer_config.json": {"chat_template": [{"name": "rag", "template": "r"}]}}, None),
         (

@@ -18,7 +18,10 @@ from crossette.server.served import model_files
 from support.model_fakes import FakeHub, fake_convert, no_wheel
 from support.vision_model import FOLDER
 
-STORED = ("chat_template.jinja", "config.json", "openvino_language_model.bin", *IMAGE_TEXT_FILES)
+STORED = (
+    *("chat_template.jinja", "config.json", "openvino_language_model.bin"),
+    *(name for name in IMAGE_TEXT_FILES if "per_layer" not in name),
+)
 
 
 @pytest.fixture
@@ -45,6 +48,16 @@ def test_a_folder_is_stored_with_all_its_graphs(store: ModelStore, folder: Path)
     assert files.sees
     assert files.info(context_length=1, vocab_size=0).sees
     assert pulled(store, str(folder)).record.created == model.record.created
+
+
+def test_graphs_of_embeddings_for_each_layer_are_stored(store: ModelStore, folder: Path) -> None:
+    files = [name for name in IMAGE_TEXT_FILES if "per_layer" in name]
+    for name in files:
+        (folder / name).write_bytes(b"graph")
+
+    path = pulled(store, str(folder)).path
+
+    assert [(path / name).read_bytes() for name in files] == [b"graph", b"graph"]
 
 
 def test_a_repository_is_downloaded_with_all_its_graphs(store: ModelStore) -> None:

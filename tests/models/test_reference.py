@@ -100,13 +100,21 @@ def test_the_name_of_a_stored_model_is_a_reference(tmp_path: Path, monkeypatch: 
 
 def test_the_error_for_an_unknown_model_has_the_valid_forms() -> None:
     with pytest.raises(ModelError) as caught:
-        parse("gpt-4", ["o--r"])
+        parse("xyzzy", ["o--r"])
 
     assert str(caught.value) == (
-        "There is no model 'gpt-4': it is neither a known name (all-minilm-l6-v2, o--r, smollm2-135m-instruct) nor an"
-        " existing path."
-        " Give a known name, hf:ORG/REPO, hf:ORG/REPO:FILE.gguf, a .gguf file, or a folder of OpenVINO files."
+        "There is no model 'xyzzy': it is neither a known name nor an existing path."
+        " Give a name of `crossette pull` or `crossette models`, hf:ORG/REPO, hf:ORG/REPO:FILE.gguf, a .gguf file, or a"
+        " folder of OpenVINO files."
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "names"), [("Qwen3:4b", "qwen3-4b"), ("mine-1", "mine"), ("llama-3.2-1b", "llama-3.2")]
+)
+def test_the_error_for_an_unknown_model_has_names_like_it(text: str, names: str) -> None:
+    with pytest.raises(ModelError, match=rf"nor an existing path\. Names like it: [^:]*{names}"):
+        parse(text, ["mine"])
 
 
 def test_the_error_for_a_repository_without_prefix_suggests_the_prefix() -> None:

@@ -83,15 +83,16 @@ def test_an_incomplete_model_is_not_listed(store: ModelStore) -> None:
         assert (store.models(), store.find("tiny"), store.names()) == ([], None, [])
 
 
-def test_leftovers_of_a_killed_process_are_deleted_after_a_day(store: ModelStore) -> None:
+def test_leftovers_of_a_killed_process_are_deleted_after_a_day_and_downloads_after_a_week(store: ModelStore) -> None:
     store.root.mkdir()
-    for name, age_s in ((".old.1", 25 * 3600), (".young.1", 3600)):
+    days = {".old.1": 1.1, ".young.1": 0.1, ".old.download": 7.1, ".young.download": 6.9}
+    for name, age_s in ((name, 24 * 3600 * age) for name, age in days.items()):
         (store.root / name).mkdir()
         os.utime(store.root / name, (time.time() - age_s,) * 2)
 
     add(store, "tiny")
 
-    assert sorted(path.name for path in store.root.iterdir()) == [".young.1", "tiny"]
+    assert sorted(path.name for path in store.root.iterdir()) == [".young.1", ".young.download", "tiny"]
 
 
 def test_two_concurrent_adds_leave_one_complete_model(store: ModelStore) -> None:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import pytest
 
+from crossette.engine import CacheLayers, EngineStats
 from crossette.errors import ConfigError
 from crossette.pool.pool import ModelPool
 from crossette.server.banner import Banner, root_urls
@@ -35,6 +36,26 @@ class WarningEngine(FakeEngine):
 
 def banner(*roots: str, needs_key: bool = False) -> Banner:
     return Banner(ModelPool.of({"fake": WarningEngine()}), roots, needs_key)
+
+
+class CachingEngine(FakeEngine):
+    """An engine with two kinds of layers."""
+
+    def stats(self) -> EngineStats:
+        layers = (CacheLayers(4, token_bytes=2112), CacheLayers(22, token_bytes=11_616, window=512))
+        return replace(super().stats(), kv_bytes=1 << 30, kv_tokens=96_000, kv_layers=layers)
+
+
+def test_how_many_tokens_fit_and_what_they_take_is_told() -> None:
+    shown = Banner(ModelPool.of({"fake": CachingEngine()}), ["http://localhost:1"], needs_key=False)
+
+    assert (
+        "  KV cache   1.0 GiB: 96000 tokens\n"
+        "             4 layers attend to all tokens, with 2.1 KiB for each\n"
+        "             22 layers attend to the last 512 tokens, with 11.3 KiB for each\n"
+    ) in shown.text()
+    assert shown.fields()["kv_cache_tokens"] == 96_000
+    assert shown.fields()["kv_cache_layers"][1] == {"num_layers": 22, "token_bytes": 11_616, "window": 512}
 
 
 def test_without_keys_the_example_request_has_no_key() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,7 @@ class Downloads:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.removed: list[str] = []
         self.may_continue = threading.Event()
         self.fault: Exception | None = None
         self._loads = Loads(parrot)
@@ -46,7 +48,12 @@ class Downloads:
         return stored  # type: ignore[no-any-return]
 
     def source(self, stored: StoredModel) -> ModelSource:
-        return self._loads.source(stored.name)
+        return dataclasses.replace(self._loads.source(stored.name), stored=stored.name)
+
+    def remove(self, name: str) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.removed.append(name)
 
 
 @pytest.fixture
@@ -59,7 +66,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> Downloads:
 def api(downloads: Downloads) -> Iterator[ApiServer]:
     models = ServedModels(ModelPool([]))
     callers = {"admin": Caller("k1", "admin", is_admin=True), "user": Caller("k2", "user")}
-    puller = ModelPuller(models, downloads.pull, downloads.source)
+    puller = ModelPuller(models, downloads.pull, downloads.source, downloads.remove)
     with serving(models=models, puller=puller, callers=callers) as server:
         yield server
         downloads.may_continue.set()
@@ -178,3 +185,62 @@ def test_only_admins_pull(api: ApiServer, prefix: str, downloads: Downloads) -> 
     assert post(api, prefix, {"model": NAME}, "user").status_code == 403
     assert post(api, prefix, {"model": NAME, "insecure": True}).status_code == 400
     assert downloads.asked == []
+
+
+def delete(api: ApiServer, prefix: str, name: str, key: str = "admin") -> httpx.Response:
+    return api.http.delete(api.url(f"{prefix}/models/{name}"), headers={"authorization": f"Bearer {key}"})
+
+
+def test_a_removed_model_is_served_no_longer_and_its_files_are_deleted(
+    api: ApiServer, prefix: str, downloads: Downloads
+) -> None:
+    downloads.may_continue.set()
+    post(api, prefix, {"model": NAME, "stream": False})
+    api.post(f"{prefix}/completions", {"model": NAME, "prompt": say("a")}, {"authorization": "Bearer user"})
+
+    removed = delete(api, prefix, NAME)
+
+    assert (removed.status_code, removed.json()) == (200, {"id": NAME, "object": "model", "deleted": True})
+    assert downloads.removed == [NAME]
+    assert api.get(f"{prefix}/models").json()["data"] == []
+    assert delete(api, prefix, NAME).status_code == 404
+    post(api, prefix, {"model": NAME, "stream": False})
+    assert [entry["id"] for entry in api.get(f"{prefix}/models").json()["data"]] == [NAME]
+
+
+def test_only_an_admin_removes_models(api: ApiServer, prefix: str, downloads: Downloads) -> None:
+    downloads.may_continue.set()
+    post(api, prefix, {"model": NAME, "stream": False})
+
+    assert delete(api, prefix, NAME, "user").status_code == 403
+    assert downloads.removed == []
+
+
+def test_a_model_whose_files_are_not_in_the_store_is_not_removed(prefix: str) -> None:
+    with serving() as server:
+        refused = delete(server, prefix, "fake")
+
+    assert refused.status_code == 400
+    assert "its files are not in the store" in refused.json()["error"]["message"]
+
+
+def test_files_of_another_served_model_are_kept(prefix: str, downloads: Downloads) -> None:
+    sources = [dataclasses.replace(downloads.source(SimpleNamespace(name=name)), stored="one") for name in ("a", "b")]  # type: ignore[arg-type]
+    models = ServedModels(ModelPool(sources))
+    puller = ModelPuller(models, downloads.pull, downloads.source, downloads.remove)
+    with serving(models=models, puller=puller) as server:
+        refused = delete(server, prefix, "a")
+
+    assert refused.status_code == 409
+    assert "those of 'b'" in refused.json()["error"]["message"]
+
+
+def test_files_that_cannot_be_deleted_are_an_error(api: ApiServer, prefix: str, downloads: Downloads) -> None:
+    downloads.may_continue.set()
+    post(api, prefix, {"model": NAME, "stream": False})
+    downloads.fault = ModelError("The disk is read-only.")
+
+    answer = delete(api, prefix, NAME)
+
+    assert "The disk is read-only." in answer.json()["error"]["message"]
+    assert answer.status_code == 502

@@ -19,6 +19,7 @@ import pydantic
 from openai import OpenAI
 
 from crossette.accounts.access import ANONYMOUS, Authenticator, Caller
+from crossette.accounts.keys import KeyStore
 from crossette.accounts.ledger import Ledger
 from crossette.api.app import App
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
@@ -213,6 +214,7 @@ def serving(
     puller: Puller | None = None,
     responses: ResponsesService | None = None,
     storage: Storage | None = None,
+    keys: KeyStore | None = None,
     remotes: Sequence[RemoteModel] = (),
     fetcher: ImageFetcher | None = None,
     **settings: Any,  # Any: fields of HttpSettings
@@ -241,6 +243,7 @@ def serving(
         fetcher=fetcher,
         responses=responses,
         storage=storage,
+        keys=keys,
     )
     server = _Server(app, drain_timeout, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:

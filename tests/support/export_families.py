@@ -24,15 +24,23 @@ import transformers
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.family_configs import CONFIGS
+from support.image_text_configs import IMAGE_TEXT_CONFIGS
 
 PROSE = (Path(__file__).parents[1] / "data/prose.txt").read_bytes()
 LENGTHS = {"short": 60, "long": 1100}
-OTHER_LENGTHS = {"llama4_text": {"short": 60, "long": 200}}
+OTHER_LENGTHS = {name: {"short": 60, "long": 200} for name in ("llama4", "llama4_text")}
 """Of families whose served window is shorter."""
 NEW_TOKENS = 24
+TASKS = ("text-generation-with-past", "image-text-to-text")
 SPREAD = 2.5
 """Standard deviation of the logits."""
-FILES = ("openvino_model.xml", "openvino_model.bin", "config.json", "generation_config.json")
+GRAPHS = ("model", "language_model", "text_embeddings_model", "text_embeddings_per_layer_model")
+"""Of image-text models those that their text needs."""
+FILES = (
+    *(f"openvino_{graph}.{end}" for graph in GRAPHS for end in ("xml", "bin")),
+    "config.json",
+    "generation_config.json",
+)
 KEPT = ("A_log", "dt_bias", "dt_proj", ".D", "conv1d", "x_proj", "conv.conv", "inv_freq")
 """Parameters of recurrent layers that only work with values as their authors initialise them."""
 SHARP = ("q_proj", "query", "q_norm", "q_layernorm", "qkv", "Wqkv", "c_attn", "q_b_proj")
@@ -40,11 +48,12 @@ SHARP = ("q_proj", "query", "q_norm", "q_layernorm", "qkv", "Wqkv", "c_attn", "q
 
 
 def make(name):
-    kind, values = CONFIGS[name]
+    kind, values = (CONFIGS | IMAGE_TEXT_CONFIGS)[name]
     config = getattr(transformers, kind)(**values)
     config._attn_implementation = "eager"
     torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    auto = transformers.AutoModelForImageTextToText if name in IMAGE_TEXT_CONFIGS else transformers.AutoModelForCausalLM
+    model = auto.from_config(config, dtype=torch.float32).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter, weights in model.named_parameters():
@@ -76,13 +85,16 @@ def spread(model):
 
 
 def reference(name, model):
-    """Greedy tokens and their logprobs; each token from the whole sequence, without a cache."""
+    """Greedy tokens and their logprobs; each token from the whole sequence.
+
+    The cache is always new. Layers that share keys and values with others find them there only.
+    """
     cases = {}
     for label, length in OTHER_LENGTHS.get(name, LENGTHS).items():
         ids, tokens, logprobs, margins = list(PROSE[:length]), [], [], []
         for _ in range(NEW_TOKENS):
             with torch.no_grad():
-                logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1].float()
+                logits = model(torch.tensor([ids]), use_cache=True).logits[0, -1].float()
             best = torch.log_softmax(logits, -1).topk(2)
             tokens.append(int(best.indices[0]))
             logprobs.append(round(float(best.values[0]), 5))
@@ -96,7 +108,7 @@ def reference(name, model):
     return cases
 
 
-def export(model, folder):
+def export(model, folder, task):
     from optimum.exporters.openvino import main_export
     from optimum.intel import OVConfig
 
@@ -105,7 +117,7 @@ def export(model, folder):
         main_export(
             f"{scratch}/hf",
             f"{scratch}/ov",
-            task="text-generation-with-past",
+            task=task,
             library_name="transformers",
             ov_config=OVConfig(dtype="fp32"),
             convert_tokenizer=False,
@@ -130,7 +142,7 @@ def main():
         try:
             model = make(name)
             cases = reference(name, model)
-            export(model, given.folder / name)
+            export(model, given.folder / name, TASKS[name in IMAGE_TEXT_CONFIGS])
         except Exception as error:  # the others go on; by hand, and printed
             print("  not exported:", type(error).__name__, str(error)[:500])
             continue

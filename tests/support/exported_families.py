@@ -11,9 +11,11 @@ from pathlib import Path
 import msgspec
 
 from crossette.engine import ModelFiles
+from crossette.models.differences import known_differences
 from crossette.models.facts import read_config, read_context_length
 from crossette.models.window import window_limits
 from support.family_configs import CONFIGS, SHORT_WINDOW
+from support.image_text_configs import IMAGE_TEXT_CONFIGS
 from support.tiny_model import tiny_files
 
 ARCHIVE = Path(__file__).parents[1] / "data/families.tar.xz"
@@ -23,7 +25,10 @@ REFUSED = ("granitemoehybrid",)
 """Families in the archive that are refused: the states of Mamba layers depend on how a prompt is cut into steps."""
 LONGROPE = ("phi3-longrope", "phimoe")
 """Families of which the short case is that of a server with their original context length."""
-NAMES = tuple(sorted(name for name in CONFIGS if name not in ("codegen", "gemma", *REFUSED)))
+LANGUAGE = tuple(sorted(name for name in CONFIGS if name not in ("codegen", "gemma", *REFUSED)))
+IMAGE_TEXT = tuple(sorted(IMAGE_TEXT_CONFIGS))
+"""Without their vision graphs: all of their text, and no images."""
+NAMES = (*LANGUAGE, *IMAGE_TEXT)
 """The families that are in the archive and served."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
@@ -96,4 +101,5 @@ def family_files(folder: Path) -> ModelFiles:
         context_length=read_context_length(folder.name, config) if folder.name != "bloom" else 2048,
         end_token_ids=frozenset(),
         limits=window_limits(folder),
+        differences=known_differences(folder),
     )

@@ -5,11 +5,10 @@ Run as `python -m support.families_page` in `tests`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from support.exported_families import LONGROPE, NAMES, REFUSED, cases, exported_with
-from support.family_configs import CONFIGS
+from support.exported_families import IMAGE_TEXT, LANGUAGE, LONGROPE, REFUSED, cases, exported_with
 
 PAGE = Path(__file__).parents[2] / "docs/families.md"
 USUAL = "5.5.4"
@@ -23,17 +22,32 @@ INTRODUCTION = (
     "Real weights of these families are not in the tests.",
 )
 
+IMAGE_TEXT_INTRODUCTION = (
+    "These are published as image-text models: a language model that takes embeddings, and a graph of the embeddings.",
+    "The tests hold their text to the same figures. Which of them see is in [models.md](models.md#models-that-see).",
+)
+
 NOTES = {
-    "gemma2": "its graph does not cap attention scores (`attn_logit_softcapping`): logprobs differ by 0.004",
+    "gemma2": (
+        "its graph does not cap attention scores (`attn_logit_softcapping`), which a warning says: "
+        "logprobs of this model differ by 0.004, those of models with larger scores by more"
+    ),
     "llama-dynamic": "rotary factors of the type dynamic, which change beyond the context length only",
     "llama-scaled": "rotary scaling of Llama 3.1 and later",
-    "llama4_text": "up to `attention_chunk_size` tokens, 8,192 in published models: beyond, the window is refused",
+    **dict.fromkeys(
+        ("llama4", "llama4_text"),
+        "up to `attention_chunk_size` tokens, 8,192 in published models: beyond, the window is refused",
+    ),
+    **dict.fromkeys(
+        ("gemma3n", "gemma3n_text", "gemma4"), "with layers that share keys and values, and embeddings for each layer"
+    ),
+    "gemma4-moe": "with experts, and keys that are values as well",
     "mistral-sliding": "with a sliding window",
     **dict.fromkeys(LONGROPE, "long factors if the window is longer than the original one, else short ones"),
 }
 NOT_EXPORTED = {
     "DeepSeek V2 and V3": "need transformers 4.53 at most: V3 fails in tracing, V2 needs code of its repository",
-    "Gemma 4": "needs transformers 5.0 at most, which lacks it",
+    "Gemma 4 as a model of text alone": "needs transformers 5.0 at most, which lacks it",
     "Mamba, Falcon-Mamba, BitNet, Zamba 2": "need transformers 5.3 or 4.57 at most; not tried to the end",
     "Ministral, Ministral 3, OLMo 3, OLMoE, Falcon-H1, GLM-4.5 MoE, Seed-OSS, ERNIE 4.5, Nemotron-H, Apertus": (
         "optimum-intel 2.2.0 has no exporter"
@@ -53,15 +67,16 @@ def _lines() -> Iterator[str]:
     yield ""
     yield from INTRODUCTION
     yield ""
-    yield "| family | `model_type` | prompts, in tokens | transformers for the export | remarks |"
-    yield "|---|---|---|---|---|"
-    for name in NAMES:
-        lengths = ", ".join(f"{len(case.prompt):,}" for case in cases(name))
-        note = NOTES.get(name, "")
-        yield f"| {name} | `{name.partition('-')[0]}` | {lengths} | {_transformers(name)} | {note} |"
+    yield from _table(LANGUAGE)
     yield ""
     yield f"Where no version is given it is {USUAL}, which optimum-intel brings."
     yield "Another version is installed beside it: `pip install transformers==VERSION`."
+    yield ""
+    yield "## Text of image-text models"
+    yield ""
+    yield from IMAGE_TEXT_INTRODUCTION
+    yield ""
+    yield from _table(IMAGE_TEXT)
     yield ""
     yield "## Exported, and refused"
     yield ""
@@ -80,8 +95,16 @@ def _lines() -> Iterator[str]:
     yield ""
 
 
+def _table(names: Iterable[str]) -> Iterator[str]:
+    yield "| family | `model_type` | prompts, in tokens | transformers for the export | remarks |"
+    yield "|---|---|---|---|---|"
+    for name in names:
+        lengths = ", ".join(f"{len(case.prompt):,}" for case in cases(name))
+        note = NOTES.get(name, "")
+        yield f"| {name} | `{name.partition('-')[0]}` | {lengths} | {_transformers(name)} | {note} |"
+
+
 def _transformers(name: str) -> str:
-    assert name in CONFIGS
     version = exported_with(name)
     return "" if version == USUAL else version
 

@@ -19,11 +19,11 @@ _WIDTHS: dict[str, Any] = {
     "pad_token_id": 256,
     "tie_word_embeddings": False,
 }
-_HEADS = {**_WIDTHS, "head_dim": 32}
-_FOUR = {**_HEADS, "num_hidden_layers": 4}
+HEADS = {**_WIDTHS, "head_dim": 32}
+FOUR = {**HEADS, "num_hidden_layers": 4}
 _MIXTURE = {"num_local_experts": 4, "num_experts_per_tok": 2}
-_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
-_DELTA = {
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+DELTA = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 2,
     "linear_key_head_dim": 32,
@@ -31,7 +31,7 @@ _DELTA = {
     "layer_types": ["linear_attention", "linear_attention", "linear_attention", "full_attention"],
 }
 
-_SLIDING = {"sliding_window": 256, "layer_types": ["sliding_attention", "full_attention"]}
+SLIDING = {"sliding_window": 256, "layer_types": ["sliding_attention", "full_attention"]}
 _LLAMA3 = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -70,22 +70,31 @@ _MLA = {
     "first_k_dense_replace": 1,
 }
 _GPT = {"vocab_size": 259, "n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": WINDOW, "n_inner": 64}
-_PER_LAYER = {"vocab_size_per_layer_input": 259, "hidden_size_per_layer_input": 16, "num_kv_shared_layers": 0}
+SHARED: dict[str, Any] = {
+    **HEADS,
+    "num_hidden_layers": 4,
+    "sliding_window": 256,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "vocab_size_per_layer_input": 259,
+    "hidden_size_per_layer_input": 16,
+    "num_kv_shared_layers": 2,
+}
+"""Of Gemma 3n and 4: embeddings for each layer, and layers that use the keys and values of others."""
 
 PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("LlamaConfig", _HEADS),
-    "llama-scaled": ("LlamaConfig", {**_HEADS, "rope_parameters": _LLAMA3}),
+    "llama": ("LlamaConfig", HEADS),
+    "llama-scaled": ("LlamaConfig", {**HEADS, "rope_parameters": _LLAMA3}),
     "llama-dynamic": (
         "LlamaConfig",
-        {**_HEADS, "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}},
+        {**HEADS, "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}},
     ),
-    "mistral": ("MistralConfig", {**_HEADS, "sliding_window": None}),
-    "mistral-sliding": ("MistralConfig", {**_HEADS, "sliding_window": 256}),
-    "mixtral": ("MixtralConfig", {**_HEADS, **_MIXTURE}),
+    "mistral": ("MistralConfig", {**HEADS, "sliding_window": None}),
+    "mistral-sliding": ("MistralConfig", {**HEADS, "sliding_window": 256}),
+    "mixtral": ("MixtralConfig", {**HEADS, **_MIXTURE}),
     "qwen2": ("Qwen2Config", _WIDTHS),
-    "qwen2_moe": ("Qwen2MoeConfig", {**_WIDTHS, **_EXPERTS, "shared_expert_intermediate_size": 32}),
-    "qwen3": ("Qwen3Config", _HEADS),
-    "qwen3_moe": ("Qwen3MoeConfig", {**_HEADS, **_EXPERTS}),
+    "qwen2_moe": ("Qwen2MoeConfig", {**_WIDTHS, **EXPERTS, "shared_expert_intermediate_size": 32}),
+    "qwen3": ("Qwen3Config", HEADS),
+    "qwen3_moe": ("Qwen3MoeConfig", {**HEADS, **EXPERTS}),
     "phi3": ("Phi3Config", {**_WIDTHS, "sliding_window": None}),
     "phi3-longrope": (
         "Phi3Config",
@@ -107,8 +116,8 @@ PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "smollm3": ("SmolLM3Config", {**_WIDTHS, "no_rope_layers": [1, 0]}),
-    "gpt_oss": ("GptOssConfig", {**_HEADS, **_MIXTURE, **_SLIDING}),
-    "glm4": ("Glm4Config", {**_HEADS, "partial_rotary_factor": 0.5}),
+    "gpt_oss": ("GptOssConfig", {**HEADS, **_MIXTURE, **SLIDING}),
+    "glm4": ("Glm4Config", {**HEADS, "partial_rotary_factor": 0.5}),
     "granite": (
         "GraniteConfig",
         {
@@ -122,9 +131,9 @@ PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
     "granitemoe": ("GraniteMoeConfig", {**_WIDTHS, **_MIXTURE, "attention_multiplier": 0.2}),
     "olmo2": ("Olmo2Config", _WIDTHS),
     "starcoder2": ("Starcoder2Config", {**_WIDTHS, "sliding_window": 256}),
-    "cohere2": ("Cohere2Config", {**_HEADS, **_SLIDING, "logit_scale": 0.25}),
-    "arcee": ("ArceeConfig", _HEADS),
-    "hunyuan_v1_dense": ("HunYuanDenseV1Config", _HEADS),
+    "cohere2": ("Cohere2Config", {**HEADS, **SLIDING, "logit_scale": 0.25}),
+    "arcee": ("ArceeConfig", HEADS),
+    "hunyuan_v1_dense": ("HunYuanDenseV1Config", HEADS),
     "stablelm": ("StableLmConfig", _WIDTHS),
     "phi": ("PhiConfig", {**_WIDTHS, "num_key_value_heads": 2, "partial_rotary_factor": 0.5}),
     "gpt_neox": (
@@ -132,7 +141,7 @@ PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
         {**_WIDTHS, "rotary_pct": 0.5},
     ),
     "gpt_bigcode": ("GPTBigCodeConfig", {**_GPT, "multi_query": True}),
-    "gemma": ("GemmaConfig", _HEADS),
+    "gemma": ("GemmaConfig", HEADS),
     "olmo": ("OlmoConfig", _WIDTHS),
     "cohere": ("CohereConfig", {**_WIDTHS, "logit_scale": 0.25}),
     "falcon": (
@@ -186,23 +195,23 @@ OLDER: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         ),
         "lfm2_moe": (
             "Lfm2MoeConfig",
-            {**_WIDTHS, **_EXPERTS, "num_hidden_layers": 4, "layer_types": _CONVS, "num_dense_layers": 1},
+            {**_WIDTHS, **EXPERTS, "num_hidden_layers": 4, "layer_types": _CONVS, "num_dense_layers": 1},
         ),
-        "qwen3_5_text": ("Qwen3_5TextConfig", {**_FOUR, **_DELTA}),
+        "qwen3_5_text": ("Qwen3_5TextConfig", {**FOUR, **DELTA}),
     },
     "5.0.0": {
-        "gemma2": ("Gemma2Config", {**_HEADS, **_SLIDING, "query_pre_attn_scalar": 32}),
-        "gemma3_text": ("Gemma3TextConfig", {**_HEADS, **_SLIDING, "query_pre_attn_scalar": 32}),
+        "gemma2": ("Gemma2Config", {**HEADS, **SLIDING, "query_pre_attn_scalar": 32}),
+        "gemma3_text": ("Gemma3TextConfig", {**HEADS, **SLIDING, "query_pre_attn_scalar": 32}),
         "gemma3n_text": (
             "Gemma3nTextConfig",
-            {**_HEADS, **_SLIDING, **_PER_LAYER, "activation_sparsity_pattern": [0.0] * 2, "laurel_rank": 16},
+            {**SHARED, "activation_sparsity_pattern": [0.95, 0.95, 0.0, 0.0], "laurel_rank": 16},
         ),
     },
     "4.57.6": {
         "llama4_text": (
             "Llama4TextConfig",
             {
-                **_HEADS,
+                **HEADS,
                 "intermediate_size_mlp": 64,
                 "num_local_experts": 4,
                 "num_experts_per_tok": 1,
@@ -213,9 +222,9 @@ OLDER: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
                 "attn_temperature_tuning": True,
             },
         ),
-        "glm": ("GlmConfig", {**_HEADS, "partial_rotary_factor": 0.5}),
-        "exaone4": ("Exaone4Config", {**_HEADS, **_SLIDING}),
-        "qwen3_next": ("Qwen3NextConfig", {**_FOUR, **_EXPERTS, **_DELTA, "shared_expert_intermediate_size": 32}),
+        "glm": ("GlmConfig", {**HEADS, "partial_rotary_factor": 0.5}),
+        "exaone4": ("Exaone4Config", {**HEADS, **SLIDING}),
+        "qwen3_next": ("Qwen3NextConfig", {**FOUR, **EXPERTS, **DELTA, "shared_expert_intermediate_size": 32}),
         "codegen": ("CodeGenConfig", {**_GPT, "n_ctx": WINDOW, "rotary_dim": 16}),
         "gptj": ("GPTJConfig", {**_GPT, "rotary_dim": 16}),
     },

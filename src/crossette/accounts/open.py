@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from crossette.accounts.database.authenticator import KeyAuthenticator
 from crossette.accounts.database.batches import DatabaseBatches
@@ -21,6 +22,9 @@ from crossette.accounts.settings import AccountSettings, FileSettings
 from crossette.errors import ConfigError, DatabaseError
 from crossette.timespec import parse_duration
 
+if TYPE_CHECKING:
+    from crossette.accounts.shared.replica import Replica
+
 log = logging.getLogger(__name__)
 
 
@@ -30,10 +34,13 @@ class Accounts:
 
     access: KeyAuthenticator
     ledger: DatabaseLedger
+    keys: Keys
     responses: DatabaseResponses | None = None
     """None if responses are not stored."""
     files: DatabaseFiles | None = None
     batches: DatabaseBatches | None = None
+    replica: Replica | None = None
+    """What shares the limits of keys with other servers; None with SQLite, which one server uses alone."""
 
 
 @contextmanager
@@ -43,6 +50,7 @@ def open_accounts(
     *,
     allow_anonymous: bool = False,
     store_responses: timedelta | None = None,
+    replica_name: str = "crossette",
 ) -> Iterator[Accounts]:
     """Open the database. On exit, write the waiting ledger rows. Responses are stored for `store_responses`.
 
@@ -52,14 +60,17 @@ def open_accounts(
     keep = timedelta(days=settings.ledger_days) if settings.ledger_days else None
     stored_for = _stored_for(files or FileSettings())
     database = Database(settings.database_url)
+    keys = Keys(database)
     accounts = Accounts(
-        KeyAuthenticator(Keys(database), allow_anonymous=allow_anonymous),
+        KeyAuthenticator(keys, allow_anonymous=allow_anonymous),
         DatabaseLedger(
             database, prices, keeps_content=settings.log_content, keep=keep, batch_price=settings.batch_price
         ),
+        keys,
         DatabaseResponses(database, store_responses) if store_responses else None,
         DatabaseFiles(database, stored_for) if stored_for else None,
         DatabaseBatches(database, stored_for) if stored_for else None,
+        _replica(database, replica_name),
     )
     _load(accounts, database)
     _purge(database)
@@ -75,6 +86,14 @@ def open_accounts(
         accounts.access.close()
         accounts.ledger.close()
         database.close()
+
+
+def _replica(database: Database, name: str) -> Replica | None:
+    if database.libpq_url is None:
+        return None
+    from crossette.accounts.shared.replica import Replica  # imports psycopg
+
+    return Replica(database.libpq_url, name)
 
 
 def _stored_for(settings: FileSettings) -> timedelta | None:
@@ -109,6 +128,7 @@ def _load(accounts: Accounts, database: Database) -> None:
         log.warning("The ledger cannot be written: %s", error)
     try:
         accounts.access.refresh()
-        accounts.ledger.load()
+        if accounts.replica is None:  # else budgets are shared, and read when a key needs it
+            accounts.ledger.load()
     except DatabaseError as error:
         raise ConfigError(f"{error}. The server does not start, because it cannot authenticate API keys.") from error

@@ -42,8 +42,8 @@ class ResponseStore(Protocol):
     def find(self, key_id: str, response_id: str) -> StoredResponse | None:
         """A response of this key; None if there is none, or no longer."""
 
-    def keep_alive(self, response_id: str, until: datetime) -> None:
-        """Set `alive_until` of a response that is not finished."""
+    def keep_alive(self, response_id: str, until: datetime) -> bool:
+        """Set `alive_until` of a response that is not finished. Returns whether there is one."""
 
     def delete(self, key_id: str, response_id: str) -> bool:
         """Delete a response of this key. Returns whether there was one."""
@@ -73,10 +73,12 @@ class MemoryResponses:
         found = self._rows.get(response_id)
         return found if found is not None and found.key_id == key_id else None
 
-    def keep_alive(self, response_id: str, until: datetime) -> None:
+    def keep_alive(self, response_id: str, until: datetime) -> bool:
         found = self._rows.get(response_id)
-        if found is not None and found.alive_until is not None:
-            self._rows[response_id] = replace(found, alive_until=until)
+        if found is None or found.alive_until is None:
+            return False
+        self._rows[response_id] = replace(found, alive_until=until)
+        return True
 
     def delete(self, key_id: str, response_id: str) -> bool:
         found = self.find(key_id, response_id)
@@ -115,9 +117,8 @@ class ResponsesByCaller:
     def find(self, key_id: str, response_id: str) -> StoredResponse | None:
         return self._store(key_id).find(key_id, response_id)
 
-    def keep_alive(self, response_id: str, until: datetime) -> None:
-        for store in (self.of_keys, self.of_others):
-            store.keep_alive(response_id, until)
+    def keep_alive(self, response_id: str, until: datetime) -> bool:
+        return self.of_keys.keep_alive(response_id, until) or self.of_others.keep_alive(response_id, until)
 
     def delete(self, key_id: str, response_id: str) -> bool:
         return self._store(key_id).delete(key_id, response_id)

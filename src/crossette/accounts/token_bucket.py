@@ -34,7 +34,12 @@ class TokenBucket:
 
     def wait_s(self, amount: float, now: float) -> float:
         """Seconds until `amount`, at most the capacity, is available; inf for a capacity of 0."""
-        if self.per_minute == 0:
-            return math.inf
-        missing = min(amount, self.per_minute) - self.level(now)
-        return missing * 60 / self.per_minute if missing > TOLERANCE else 0.0
+        return wait_s(amount, self.level(now), self.per_minute)
+
+
+def wait_s(amount: float, level: float, per_minute: int) -> float:
+    """Seconds until a bucket of this level has `amount`, at most its capacity; inf for a capacity of 0."""
+    if per_minute == 0:
+        return math.inf
+    missing = min(amount, per_minute) - level
+    return missing * 60 / per_minute if missing > TOLERANCE else 0.0

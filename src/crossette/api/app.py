@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crossette.accounts.access import Authenticator, Caller, NoAuthentication
+from crossette.accounts.keys import KeyStore
 from crossette.accounts.ledger import Ledger, NoLedger
 from crossette.api import endpoints, middleware, routes
+from crossette.api.admin.administration import KeyAdministration
 from crossette.api.batches.in_process import InProcess
 from crossette.api.batches.runner import BatchRunner, add_batch_metrics
 from crossette.api.batches.slots import Slots
@@ -34,9 +37,20 @@ from crossette.observability import request_log
 from crossette.observability.metrics import Metrics
 from crossette.observability.record import Observer
 
+if TYPE_CHECKING:
+    from crossette.accounts.shared.replica import Replica
+
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+REPLICA_HEADER = b"x-crossette-replica"
+CONNECTION_CLOSE: Headers = [(b"connection", b"close")]
+
 
 class App:
     """Serves models in both dialects. `drain()` rejects new requests and lets running ones finish.
+
+    `replica_name` is sent with each response.
 
     `begins_traces`: an observer creates spans, so every request that generates gets a trace id at its start.
     """
@@ -59,12 +73,16 @@ class App:
         fetcher: ImageFetcher | None = None,
         responses: ResponsesService | None = None,
         storage: Storage | None = None,
+        replica: Replica | None = None,
+        replica_name: str = "",
+        keys: KeyStore | None = None,
     ) -> None:
         self.models = models
+        self._replica = replica
         ledger = ledger or NoLedger()
         self.metrics = Metrics(models.pool, tuple(models.remotes.values()))
         add_ledger_metrics(self.metrics, ledger)
-        self._is_draining = False
+        self._is_leaving = self._is_draining = False
         settings = settings or HttpSettings()
         self.services = Services(
             models,
@@ -73,6 +91,7 @@ class App:
             admissions or AdmissionController(),
             ledger,
             self.metrics,
+            is_leaving=lambda: self._is_leaving,
             is_draining=lambda: self._is_draining,
             usage=usage or UsageReader(ledger),
             grammars=grammars or GrammarPool(),
@@ -83,6 +102,7 @@ class App:
             puller=puller or NoPuller(),
             responses=responses or ResponsesService(),
             storage=storage,
+            keys=KeyAdministration(keys, ledger) if keys is not None else None,
         )
         open_routes = routes.open_routes(self.services)
         self.routes = [*open_routes, *routes.closed_routes(self.services)]
@@ -98,15 +118,22 @@ class App:
         add_batch_metrics(self.metrics, self.batches)
         app = middleware.Authentication(app, access or NoAuthentication(), open_paths)
         app = _guarded(app, origins or OriginSettings(), partial(middleware.Errors, dialects=dialects, wire_of=wire_of))
-        self._entry = middleware.Exchanges(app, reporter.report, ledger, traced_paths, wire_of)
+        self._replica_header = [(REPLICA_HEADER, replica_name.encode())] if replica_name else []
+        self._entry = middleware.Exchanges(app, reporter.report, ledger, traced_paths, wire_of, self._own_headers)
 
-    def start(self) -> None:
-        """Begin the work in the background. Called in the event loop, once the server listens."""
+    async def start(self) -> None:
+        """Begin the work in the background, once the server listens."""
+        if self._replica is not None:
+            await self._replica.start()
         if self.batches is not None:
             self.batches.start()
 
+    def leave(self) -> None:
+        """Serve on, but neither be ready nor keep connections open."""
+        self._is_leaving = True
+
     def drain(self) -> None:
-        self._is_draining = True
+        self._is_leaving = self._is_draining = True
         if self.batches is not None:
             self.batches.drain()
 
@@ -114,10 +141,16 @@ class App:
         """End the work in the background, once no request runs."""
         if self.batches is not None:
             await self.batches.stop()
+        if self._replica is not None:
+            await self._replica.stop()
 
     def in_process(self, caller_of: Callable[[str], Caller] | None = None) -> InProcess:
         """Requests inside the process, each with the rights of a key; by default with all rights."""
         return self._in_process(caller_of) if caller_of is not None else self._in_process()
+
+    def _own_headers(self) -> Headers:
+        """The headers of all responses that are the same for each."""
+        return [*self._replica_header, *(CONNECTION_CLOSE if self._is_leaving else [])]
 
     def _batch_runner(self, storage: Storage) -> BatchRunner:
         services = self.services

@@ -94,19 +94,19 @@ def _generating(endpoint: Endpoint[Any, Any]) -> Create:
 
 
 async def _charged(services: Services, dialect: Dialect, create: Create, request: Request) -> Response:
-    return await create(request, services, dialect, _enter(services, dialect, request))
+    return await create(request, services, dialect, await _enter(services, dialect, request))
 
 
 async def _counted(services: Services, dialect: Dialect, handler: Handler, request: Request) -> Response:
-    _enter(services, dialect, request)
+    await _enter(services, dialect, request)
     return await handler(request, services, dialect)
 
 
-def _enter(services: Services, dialect: Dialect, request: Request) -> Admission:
+async def _enter(services: Services, dialect: Dialect, request: Request) -> Admission:
     """Enter a request into the limits of its key. Raises ShuttingDown, and what the limits raise."""
     if services.is_draining():
         raise ShuttingDown("The server is shutting down. Retry in a moment.")
     exchange = Exchange.of(request.scope)
     exchange.admission = admission = services.admissions.admission(exchange.caller, dialect)
-    admission.enter()
+    await admission.enter()
     return admission

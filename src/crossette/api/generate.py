@@ -21,10 +21,11 @@ from crossette.api.remote.run import RemoteRun
 from crossette.api.request_body import read_json
 from crossette.api.run import Begun, Run
 from crossette.api.schema.answer import head
-from crossette.api.schema.common import BATCH_PRIORITY, ISOLATION_HEADER, GenerationFields
+from crossette.api.schema.common import BATCH_PRIORITY, ISOLATION_HEADER, GenerationFields, check_token_ids
 from crossette.api.schema_headers import schema_headers
 from crossette.api.services import Services
 from crossette.engine import Engine, ModelInfo
+from crossette.errors import InvalidRequest, Unsupported
 from crossette.generation.answer import Timings, start
 from crossette.pool.pool import Lease
 from crossette.remote.model import RemoteModel
@@ -101,17 +102,19 @@ class EngineRun(Run[SentT, BodyT]):
         max_attempts = services.settings.max_attempts if plan.checked else 1
         for name, value in schema_headers(plan).items():
             log.info("%s: %s", name, value)
+        call = _continued(call, body, engine, is_constrained=plan.constraint is not None)
         call = _within_budget(call, body.num_generated * max_attempts, self.admission)
         requests = [
             replace(request, adapter=lease.adapter)
             for request in _requests(body, call, engine, dialect, plan.constraint, exchange)
         ]
-        self.admission.begin(engine, requests, max_attempts)
+        await self.admission.begin(engine, requests, max_attempts)
         exchange.answer = answer = start(
             engine,
             requests,
             body.stops(dialect),
             echo_last=body.num_echoed,
+            continued=body.continue_token_ids or (),
             traced=extras is not None and extras.needs_tokens,
             plan=plan,
             timings=self.timings,
@@ -129,6 +132,24 @@ def _identity(info: ModelInfo, adapter: str | None) -> tuple[object, ...]:
     """What outputs depend on."""
     own = () if adapter is None else (adapter,)
     return info.name, info.architecture, info.quantization, info.vocab_size, *own
+
+
+def _continued(call: Call, body: GenerationFields, engine: Engine, *, is_constrained: bool) -> Call:
+    """The prompts, with the tokens that the answers begin with. Raises InvalidRequest, or Unsupported."""
+    continued = tuple(body.continue_token_ids or ())
+    if not continued:
+        return call
+    if is_constrained:
+        raise Unsupported(
+            "continue_token_ids cannot be combined with tools or a response format: a grammar begins with the answer.",
+            param="continue_token_ids",
+        )
+    ends = body.end_token_ids(engine.info) | call.end_token_ids
+    check_token_ids("continue_token_ids", continued, engine.info)
+    if (end := next((index for index, token in enumerate(continued) if token in ends), None)) is not None:
+        path = f"continue_token_ids[{end}]"
+        raise InvalidRequest(f"{path} is {continued[end]}, an end token: no text follows it.", param=path)
+    return replace(call, prompts=[(*prompt, *continued) for prompt in call.prompts])
 
 
 def _within_budget(call: Call, num_generated: int, admission: Admission) -> Call:
@@ -167,7 +188,7 @@ def _requests(
             ),
             n=body.num_generated,
             logprobs=logprobs.num_top if logprobs else 0 if ranked else None,
-            prompt_logprobs=logprobs is not None and body.num_echoed > 0,
+            prompt_logprobs=logprobs is not None and (body.num_echoed > 0 or bool(body.continue_token_ids)),
             end_token_ids=end_token_ids,
             constraint=constraint,
             prediction=tuple(drafts),

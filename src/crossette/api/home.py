@@ -6,37 +6,19 @@ import re
 from collections.abc import Sequence
 
 import msgspec
-from markupsafe import escape
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from crossette import __version__
 from crossette.api.dialect import Dialect
 from crossette.api.http import json_response
+from crossette.api.pages.site import File
 
 _SUMMARY = "The OpenAI API and the Fireworks API for open models."
 _TYPES = ("text/html", "application/json", "text/plain")
 """The formats of the start page. Of equal preferences the first applies."""
 _QUALITY = re.compile("q=([01](?:[.][0-9]{0,3})?)")
 _VARY = {"vary": "accept"}
-_PAGE_HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'", **_VARY}
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>:root {{ color-scheme: light dark; }} body {{ font: 16px/1.55 system-ui, sans-serif; margin: 3rem auto;
-max-width: 48rem; padding: 0 1.25rem; }}</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{summary}</p>
-<p>{bases}</p>
-<p><a href="docs">Documentation</a>, and <a href="openapi.json">the same for programs</a>.</p>
-</body>
-</html>
-"""
 
 
 class Version(msgspec.Struct):
@@ -56,28 +38,28 @@ class HomeDocument(msgspec.Struct):
 
 
 class Home:
-    """GET /: a page for a browser, text for a client that prefers text, JSON for all others."""
+    """GET /: the playground for a browser, text for a client that prefers text, JSON for all others."""
 
-    def __init__(self, dialects: Sequence[Dialect], paths: Sequence[str]) -> None:
+    def __init__(self, dialects: Sequence[Dialect], paths: Sequence[str], page: File) -> None:
         bases = {dialect.name: dialect.prefix for dialect in dialects}
         self._document = HomeDocument("crossette", __version__, _SUMMARY, bases, list(paths))
+        self._page = page
         self._title = f"crossette {__version__}"
         self._bases = "; ".join(f"{dialect.title}: base URL …{dialect.prefix}" for dialect in dialects)
 
     async def respond(self, request: Request) -> Response:
         preferred = _preferred(request.headers.get("accept", ""))
         if preferred == "text/html":
-            return HTMLResponse(self._page(), headers=_PAGE_HEADERS)
+            page = await self._page.respond(request)
+            page.headers.update({"vary": "accept, accept-encoding"})
+            return page
         if preferred == "text/plain":
             return PlainTextResponse(self._text(), headers=_VARY)
         return json_response(self._document, headers=dict(_VARY))
 
-    def _page(self) -> str:
-        return _PAGE.format(title=escape(self._title), summary=escape(_SUMMARY), bases=escape(self._bases))
-
     def _text(self) -> str:
-        lines = [self._title, _SUMMARY, self._bases, "Documentation: /docs", "For programs: /openapi.json"]
-        return "\n".join([*lines, ""])
+        paths = ("Playground: /playground", "Documentation: /docs", "For programs: /openapi.json")
+        return "\n".join([self._title, _SUMMARY, self._bases, *paths, ""])
 
 
 def _preferred(accept: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -44,13 +44,20 @@ class Exchanges:
     """Creates the exchange of a request, sets its ids in log and response headers, and reports it at its end."""
 
     def __init__(
-        self, app: ASGIApp, report: Report, ledger: Ledger, traced_paths: frozenset[str], wire_of: WireOf
+        self,
+        app: ASGIApp,
+        report: Report,
+        ledger: Ledger,
+        traced_paths: frozenset[str],
+        wire_of: WireOf,
+        own_headers: Callable[[], Iterable[tuple[bytes, bytes]]] = lambda: (),
     ) -> None:
         self._app = app
         self._report = report
         self._wire_of = wire_of
         self._ledger = ledger
         self._traced_paths = traced_paths
+        self._own_headers = own_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope)
@@ -62,21 +69,24 @@ class Exchanges:
             exchange.begin_trace()
         with logs.ids(exchange.request_id, exchange.trace_id):
             try:
-                await self._app(scope, receive, _with_headers(exchange, send, self._wire_of(exchange.path)))
+                wire = self._wire_of(exchange.path)
+                await self._app(scope, receive, _with_headers(exchange, send, wire, self._own_headers))
             finally:
                 end_admission(exchange)
                 self._report(scope)
 
 
-def _with_headers(exchange: Exchange, send: Send, wire: Wire) -> Send:
-    """`send`, with the request id and the rate limit headers added to the response."""
+def _with_headers(
+    exchange: Exchange, send: Send, wire: Wire, own_headers: Callable[[], Iterable[tuple[bytes, bytes]]]
+) -> Send:
+    """`send`, with the request id, the rate limit headers and the server's own headers added to the response."""
 
     async def extended(message: Message) -> None:
         if message["type"] == "http.response.start":
             exchange.status = message["status"]
             ids = [(name.encode(), exchange.request_id.encode()) for name in wire.id_headers]
             notes = [(note.encode(), text.encode()) for note, text in exchange.notes.items()]
-            message["headers"] = [*message["headers"], *ids, *admission_headers(exchange), *notes]
+            message["headers"] = [*message["headers"], *ids, *admission_headers(exchange), *notes, *own_headers()]
         await send(message)
 
     return extended

@@ -64,10 +64,11 @@ async def unload_model(request: Request, services: Services, dialect: Dialect) -
     Raises ModelInUse also for a kept model.
     """
     model = _named_by_admin(request, services)
-    return await _progress(request, services, dialect, model, partial(_unload, model, services.models.pool))
+    return await _progress(request, services, dialect, model, partial(unload, model, services.models.pool))
 
 
-async def _unload(model: LocalModel, pool: ModelPool) -> None:
+async def unload(model: LocalModel, pool: ModelPool) -> None:
+    """Unload a model. Raises ModelInUse for one that is kept, or that requests use."""
     if model.source.keep:
         raise ModelInUse(f"The model '{model.name}' is kept in memory.")
     if not await pool.unload(model.name) and model.num_users:

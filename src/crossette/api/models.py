@@ -61,6 +61,16 @@ class ServedModels:
             self.by_name[source.name] = self.pool.add(source)
             self._add((source.name,))
 
+    def remove(self, name: str) -> None:
+        """Serve a model no longer, nor its aliases. It must not be in memory, or in use."""
+        self.pool.remove(name)
+        del self.by_name[name]
+        for known in (name, *(alias for alias, target in self.aliases.items() if target == name)):
+            self.aliases.pop(known, None)
+            del self._names[known]
+            self._by_case[known.casefold()].remove(known)
+        self._allowed = frozenset(self._names)
+
     def _add(self, names: Iterable[str]) -> None:
         for name in dict.fromkeys(names):
             self._names[name] = None

@@ -25,7 +25,7 @@ class PullEvent(msgspec.Struct, kw_only=True):
 
 
 class Puller(Protocol):
-    """Downloads models, and adds them to those that are served."""
+    """Downloads models, adds them to those that are served, and deletes them."""
 
     def pull(self, reference: str) -> AsyncGenerator[PullEvent, None]:
         """Yield the progress. A pull goes on if the iterator is closed; the same reference then follows it.
@@ -34,6 +34,9 @@ class Puller(Protocol):
         and PullFailed.
         """
 
+    async def remove(self, stored: str) -> None:
+        """Delete a model that is not served any more from the store, by its name there. Raises PullFailed."""
+
 
 class NoPuller:
     """Of a server that cannot pull models."""
@@ -41,3 +44,6 @@ class NoPuller:
     async def pull(self, reference: str) -> AsyncGenerator[PullEvent, None]:
         raise Unsupported("This server cannot pull models.")
         yield
+
+    async def remove(self, stored: str) -> None:
+        raise Unsupported("This server cannot remove models.")

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crossette.api import files, health
+from crossette.api.admin import keys as admin_keys
 from crossette.api.batches import handlers as batches
 from crossette.api.dialect import Dialect
 from crossette.api.docs.pages import Docs
@@ -17,6 +18,8 @@ from crossette.api.endpoints import generating_paths, limited
 from crossette.api.home import Home, version
 from crossette.api.model_list import list_models, retrieve_model
 from crossette.api.model_load import load_model, unload_model
+from crossette.api.model_removal import remove_model
+from crossette.api.pages.site import Site
 from crossette.api.pull import pull_model
 from crossette.api.responses.stored import (
     cancel_response,
@@ -34,8 +37,9 @@ Handle = Callable[[Request], Awaitable[Response]]
 
 def open_routes(services: Services) -> list[Route]:
     """Routes that need no key."""
-    docs = Docs(services.models, services.dialects)
+    docs, site = Docs(services.models, services.dialects), Site()
     routes = [
+        *site.pages(),
         Route("/openapi.json", docs.json),
         Route("/docs", docs.page),
         Route("/health", partial(_health, services)),
@@ -44,16 +48,32 @@ def open_routes(services: Services) -> list[Route]:
         Route("/ping", partial(_health, services), methods=["GET", "POST"]),
         Route("/version", version),
     ]
-    home = Home(services.dialects, [endpoint_name(route) for route in (*routes, *closed_routes(services))])
-    return [Route("/", home.respond), *routes]
+    paths = [endpoint_name(route) for route in (*routes, *closed_routes(services))]
+    home = Home(services.dialects, paths, site.document)
+    return [Route("/", home.respond), *routes, *site.files()]
 
 
 def closed_routes(services: Services) -> list[Route]:
     """Routes that need a key, if the server has any."""
-    routes = [Route("/metrics", partial(health.metrics, metrics=services.metrics))]
+    routes = [
+        Route("/metrics", partial(health.metrics, metrics=services.metrics)),
+        *(Route(path, _by_method(methods), methods=list(methods)) for path, methods in _admin_paths(services).items()),
+    ]
     for dialect in services.dialects:
         routes += _dialect_routes(services, dialect)
     return routes
+
+
+def _admin_paths(services: Services) -> dict[str, dict[str, Handle]]:
+    def of(handler: Callable[..., Awaitable[Response]]) -> Handle:
+        return partial(handler, services=services)
+
+    return {
+        "/admin/keys": {"GET": of(admin_keys.list_keys), "POST": of(admin_keys.create_key)},
+        "/admin/keys/{key_id}": {"GET": of(admin_keys.retrieve_key), "POST": of(admin_keys.update_key)},
+        "/admin/keys/{key_id}/rotate": {"POST": of(admin_keys.rotate_key)},
+        "/admin/keys/{key_id}/revoke": {"POST": of(admin_keys.revoke_key)},
+    }
 
 
 def _dialect_routes(services: Services, dialect: Dialect) -> list[Route]:
@@ -108,7 +128,7 @@ def _model_paths(services: Services, dialect: Dialect) -> dict[str, dict[str, Ha
         "/models/pull": {"POST": change(pull_model)},
         "/models/{name:path}/load": {"POST": change(load_model)},
         "/models/{name:path}/unload": {"POST": change(unload_model)},
-        "/models/{name:path}": {"GET": read(retrieve_model)},
+        "/models/{name:path}": {"GET": read(retrieve_model), "DELETE": change(remove_model)},
     }
 
 
@@ -124,8 +144,8 @@ def _by_method(methods: Mapping[str, Handle]) -> Handle:
 
 
 async def _health(services: Services, request: Request) -> Response:
-    return await health.health(request, services.models, draining=services.is_draining())
+    return await health.health(request, services.models, draining=services.is_leaving())
 
 
 async def _ready(services: Services, request: Request) -> Response:
-    return await health.ready(request, services.models, services.ledger, draining=services.is_draining())
+    return await health.ready(request, services.models, services.ledger, draining=services.is_leaving())

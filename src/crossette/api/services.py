@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from crossette.accounts.ledger import Ledger
+from crossette.api.admin.administration import KeyAdministration
 from crossette.api.dialect import Dialect
 from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
@@ -27,7 +28,10 @@ class Services:
     admissions: AdmissionController
     ledger: Ledger
     metrics: Metrics
+    is_leaving: Callable[[], bool]
+    """Whether it is about to end, so that it is not ready. It may still accept requests."""
     is_draining: Callable[[], bool]
+    """Whether it rejects new requests."""
     usage: UsageReader
     grammars: GrammarPool
     images: ImageReader
@@ -35,3 +39,5 @@ class Services:
     responses: ResponsesService
     storage: Storage | None = None
     """None for a server that stores no files."""
+    keys: KeyAdministration | None = None
+    """None for a server without a database of keys."""

@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from crossette.models.catalogue import CATALOGUE
+from crossette.models.fitting import BEST
 from crossette.models.store import ModelStore, default_root
 
 PROGRAM: Final = "crossette"
@@ -22,8 +23,8 @@ _THIS_SHELL: Final = "auto"
 
 
 def complete_model(context: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The names of the catalogue and of the store that begin so, else files."""
-    names = {*CATALOGUE, *ModelStore(default_root()).names()}
+    """`best`, and the names of the catalogue and of the store, that begin so, else files."""
+    names = {BEST, *CATALOGUE, *ModelStore(default_root()).names()}
     return _beginning(names, incomplete) or [CompletionItem(incomplete, type="file")]
 
 

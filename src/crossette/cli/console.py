@@ -5,32 +5,51 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
+from crossette.machine import format_memory
+from crossette.models.catalogue import CATALOGUE
 from crossette.models.fetch import Progress as ProgressCallback
+from crossette.models.fitting import BEST, best_here
+from crossette.models.store import ModelStore, default_root
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
-def wide_console(at_least: int) -> Console:
+def wide_console(at_least: int, like: Console = out) -> Console:
     """A console for tables that never truncates names and paths, even in a narrow terminal."""
-    return Console(width=max(out.width, at_least), highlight=False, markup=False)
+    return Console(width=max(like.width, at_least), stderr=like.stderr, quiet=like.quiet, highlight=False, markup=False)
 
 
 @contextmanager
 def progress() -> Iterator[ProgressCallback]:
-    """A progress bar for `models.pull`, shown on terminals only."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    """Progress bars for `models.pull` with speed and remaining time, shown on terminals only."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
     with Progress(*columns, console=err, transient=True) as bars:
         tasks: dict[str, Any] = {}
 
         def show(what: str, done: int, total: int | None) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
+                tasks[what] = bars.add_task(what, total=total, completed=done)  # what is there has no speed
             bars.update(tasks[what], completed=done, total=total)
 
         yield show
@@ -53,6 +72,8 @@ def counting(what: str, total: int, done: int) -> Iterator[Callable[[str], None]
 
 def pull(reference: str) -> Any:
     """Return the stored model of a reference, downloading and converting it if necessary."""
+    reference = _named(reference)
+    _show_terms(reference)
     with progress() as show:
         return pull_with_progress(reference, show)
 
@@ -60,9 +81,31 @@ def pull(reference: str) -> Any:
 def pull_with_progress(reference: str, show: ProgressCallback) -> Any:
     """As `pull`, with another progress callback."""
     from crossette.models.pull import pull as pull_model
-    from crossette.models.store import ModelStore, default_root
 
-    return pull_model(ModelStore(default_root()), reference, _convert, show)
+    return pull_model(ModelStore(default_root()), reference, _convert, show, check=_check)
+
+
+def _named(reference: str) -> str:
+    """The reference, with the name of a model instead of `best`."""
+    if reference != BEST:
+        return reference
+    entry = best_here()
+    size = format_memory(entry.download_size)
+    err.print(f"{BEST} is {entry.name} ({size}, {entry.license}): the largest that fits this machine.", soft_wrap=True)
+    return entry.name
+
+
+def _show_terms(reference: str) -> None:
+    """Print where the terms of a model's licence are, before it is downloaded."""
+    entry = CATALOGUE.get(reference)
+    if entry is not None and entry.terms and entry.name not in ModelStore(default_root()).names():
+        err.print(f"{entry.name} is under the {entry.license}: {entry.terms}", soft_wrap=True)
+
+
+def _check(head: BinaryIO, size: int, name: str) -> int:
+    from crossette.engines.openvino.convert import check_head
+
+    return check_head(head, size, name)
 
 
 def _convert(gguf: Path, folder: Path) -> Any:

@@ -14,6 +14,7 @@ import click
 from rich.table import Table
 
 from crossette.accounts.access import Limits
+from crossette.accounts.keys import LARGEST_LIMIT
 from crossette.cli.accounts import database_options, open_database
 from crossette.cli.console import err, out, wide_console
 from crossette.cli.help import Group
@@ -22,10 +23,8 @@ from crossette.cli.options import usage_errors
 from crossette.timespec import parse_duration, parse_future
 
 if TYPE_CHECKING:
-    from crossette.accounts.database.keys import Key, KeyChanges, Keys
-
-_LARGEST_LIMIT = 2**53
-"""Larger integers are not exact as JSON numbers, and no useful limits."""
+    from crossette.accounts.database.keys import Key, Keys
+    from crossette.accounts.keys import KeyChanges
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,7 +58,7 @@ _LIMITS = {
 """The help of each limit."""
 
 
-_LIMIT = integer(1, _LARGEST_LIMIT)
+_LIMIT = integer(1, LARGEST_LIMIT)
 
 
 def _limit_options(kind: click.ParamType[Any], default: str = "") -> Callable[[F], F]:

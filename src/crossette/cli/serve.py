@@ -15,6 +15,7 @@ from crossette import config, log
 from crossette.accounts.open import open_accounts
 from crossette.api.guards.origins import check_origins
 from crossette.api.models import ServedModels
+from crossette.cli.catalogue import show_fitting
 from crossette.cli.completion import complete_model
 from crossette.cli.console import err, out, pull, pull_with_progress
 from crossette.cli.help import PanelCommand
@@ -27,7 +28,7 @@ from crossette.server.banner import Banner
 from crossette.server.listener import bind, check_exposure
 from crossette.server.pulling import ModelPuller
 from crossette.server.remote import remote_models
-from crossette.server.served import added_source, aliases, choose_models, loaded_at_start, model_pool
+from crossette.server.served import added_source, aliases, choose_models, loaded_at_start, model_pool, takes_default
 from crossette.server.settings import PANELS, SECTIONS, Settings, load_settings
 from crossette.server.tls import check_tls
 
@@ -39,7 +40,8 @@ _TABLE = config.table(SECTIONS, PANELS)
 @click.command(
     cls=PanelCommand,
     help="Serve models over HTTP, to clients of OpenAI and Fireworks. The base URL ends in /v1 for the API of OpenAI,"
-    " and in /inference/v1 for that of Fireworks. Without MODEL, the default one is served.",
+    " and in /inference/v1 for that of Fireworks. Without MODEL, the default one is served; `best` is the largest of"
+    " `crossette pull` that fits this machine.",
     epilog="An option on the command line replaces its variable in the environment, and that replaces the value in the"
     " file of --config.",
 )
@@ -81,11 +83,15 @@ def _run(settings: Settings) -> None:
         settings.files,
         allow_anonymous=server.allow_anonymous,
         store_responses=build.stored_for(settings),
+        replica_name=build.replica_name(settings),
     )
     bound = closing(bind(server.host, server.port))
     with bound as listener, opening as accounts, build.tracing(settings) as observers:
         check_exposure(listener, accounts.access, server)
-        chosen = choose_models(settings, pull, ModelStore(default_root()))
+        store = ModelStore(default_root())
+        if takes_default(settings) and not store.names():
+            show_fitting()
+        chosen = choose_models(settings, pull, store)
         pool = model_pool(chosen, settings)
         remotes = remote_models(settings, os.environ)
         models = ServedModels(
@@ -94,7 +100,8 @@ def _run(settings: Settings) -> None:
         for name in loaded_at_start(chosen):
             with err.status(f"Loading {name}"):
                 pool.start(name)
-        puller = ModelPuller(models, pull_with_progress, partial(added_source, settings=settings, pool=pool))
+        source = partial(added_source, settings=settings, pool=pool)
+        puller = ModelPuller(models, pull_with_progress, source, store.remove)
         app = build.build_app(models, settings, accounts, listener, observers, puller)
         listener.listen()  # before the banner: clients may connect once they have read the address
         _announce(build.banner(models, listener, settings, accounts.access), server.log_format)

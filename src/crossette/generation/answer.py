@@ -99,7 +99,9 @@ class Answer:
         choices: list[Choice],
         timings: Timings | None = None,
         retry: Retry | None = None,
+        num_continued: int = 0,
     ) -> None:
+        """The last `num_continued` tokens of each prompt are those that its answers begin with."""
         self.requests = requests
         self.choices = choices
         self.timings = timings or Timings()
@@ -112,6 +114,7 @@ class Answer:
         self._retried: list[int] = []
         """The choice of each further attempt."""
         self._retry = retry
+        self._num_continued = num_continued
         self._last_waits: Sequence[float | None] | None = None
         """The waits of the prompts when the answer was closed; None while it is open."""
         self._per_prompt = requests[0].n
@@ -132,8 +135,9 @@ class Answer:
         return self.requests[0].sampling
 
     def prompt_of(self, index: int) -> tuple[int, ...]:
-        """The prompt of a choice."""
-        return self.requests[index // self._per_prompt].prompt
+        """The prompt of a choice, without the tokens that its answer begins with."""
+        prompt = self.requests[index // self._per_prompt].prompt
+        return prompt[: len(prompt) - self._num_continued]
 
     @property
     def usage(self) -> Usage:
@@ -181,7 +185,7 @@ class Answer:
                 self.timings.first_token = self.timings.first_token or perf_counter()
                 index = self._choice_of(source, output)
                 try:
-                    delta = self.choices[index].read(output)
+                    delta = self.choices[index].read(output, perf_counter() - self.timings.begun)
                 except OutputMismatch:
                     if output.finish_reason is None:
                         self._generations[source].finish(output.index)
@@ -239,6 +243,7 @@ def start(
     stops: Stops,
     *,
     echo_last: int = 0,
+    continued: Sequence[int] = (),
     traced: bool = False,
     plan: OutputPlan = PLAIN,
     timings: Timings | None = None,
@@ -247,10 +252,11 @@ def start(
 ) -> Answer:
     """Admit all requests of one call, or none. Raises what the engine's admission raises.
 
-    Answers begin with the last `echo_last` tokens of their prompts. If `traced`, deltas list their tokens. `plan`
-    parses the output; its constraint is already in the requests. Pass `timings` if the answer began before this call.
-    If the plan has keywords that only its check enforces, a choice that fails it is sampled again, up to
-    `max_attempts` times in all, unless text of it was yielded: with `holds_all` none is before the check.
+    Answers begin with the last `echo_last` tokens of their prompts, or with `continued`, with which the prompts end. If
+    `traced`, deltas list their tokens. `plan` parses the output; its constraint is already in the requests. Pass
+    `timings` if the answer began before this call. If the plan has keywords that only its check enforces, a choice
+    that fails it is sampled again, up to `max_attempts` times in all, unless text of it was yielded: with `holds_all`
+    none is before the check.
     """
     generations: list[Generation] = []
     try:
@@ -265,8 +271,16 @@ def start(
     echoes = [Echo(engine.tokenizer, request.prompt, echo_last) if echo_last else None for request in requests]
 
     def choice(index: int, request: GenerationRequest, previous: Choice | None = None) -> Choice:
-        echo = echoes[index // request.n]
-        return Choice(index, engine.tokenizer, stops, plan, traced=traced, echo=echo, previous=previous)
+        return Choice(
+            index,
+            engine.tokenizer,
+            stops,
+            plan,
+            traced=traced,
+            echo=echoes[index // request.n],
+            continued=continued,
+            previous=previous,
+        )
 
     choices = [
         choice(prompt_index * request.n + index, request)
@@ -277,7 +291,7 @@ def start(
     if plan.checked:
         held = [HeldDeltas(plan, holds_all=holds_all) for _ in choices]
         retry = Retry(engine.generate, choice, max_attempts, held)
-    return Answer(generations, requests, choices, timings, retry)
+    return Answer(generations, requests, choices, timings, retry, len(continued))
 
 
 async def merge(generations: Sequence[Generation]) -> AsyncGenerator[tuple[int, TokenOutput]]:

@@ -81,9 +81,13 @@ class Choice:
         *,
         traced: bool = False,
         echo: Echo | None = None,
+        continued: Sequence[int] = (),
         previous: Choice | None = None,
     ) -> None:
-        """`previous` is a failed attempt at the same choice, whose tokens count as well."""
+        """The text begins with the tokens `continued`, which the request has.
+
+        `previous` is a failed attempt at the same choice, whose tokens count as well.
+        """
         self.index = index
         self.num_tokens = self.num_reasoning = 0
         self.num_cached = self.num_accepted = self.num_rejected = 0
@@ -100,6 +104,7 @@ class Choice:
         self._trace = Trace() if traced else None
         self._echo = echo
         self._is_echoed = echo is not None
+        self._continued = continued
         self._num_echoed = 0
         self._text = ""
         """Text that was read and not released."""
@@ -130,8 +135,8 @@ class Choice:
         """The stop string that ended it."""
         return self._stops.matched
 
-    def read(self, output: TokenOutput) -> Delta | None:
-        """Return the delta of an output; None if no text is certain yet.
+    def read(self, output: TokenOutput, time: float | None = None) -> Delta | None:
+        """Return the delta of an output; None if no text is certain yet. `time` is when it came, in seconds.
 
         Tokens after the one that completes a stop string are not read, and not counted. Raises OutputMismatch, or
         InvalidRequest, for an answer that ends without matching its output format.
@@ -142,13 +147,8 @@ class Choice:
         self.num_rejected += output.rejected_tokens
         echo = self._read_echo(output)
         pieces: list[Piece] = []
-        logprobs = output.logprobs or repeat(None)
-        reason = output.finish_reason
-        for token_id, logprob in zip(output.token_ids, logprobs, strict=False):
-            self._parse(self._read_token(token_id, logprob), pieces)
-            if self._stops.stopped:
-                reason = FinishReason.STOP
-                break
+        self._read_continued(output, pieces)
+        reason = self._read_tokens(output, time, pieces)
         if reason is not None:
             self._finish(pieces, is_cut=reason == FinishReason.LENGTH or self._is_stopped_by_token(output))
             reason = FinishReason.STOP if self._stops.stopped else reason
@@ -158,6 +158,28 @@ class Choice:
         if echo:
             pieces.insert(0, Content(echo, -len(echo)))  # right before the model's own text
         return self._delta(joined(pieces) if len(pieces) > 1 else pieces, reason)
+
+    def _read_tokens(self, output: TokenOutput, time: float | None, pieces: list[Piece]) -> FinishReason | None:
+        """Read the tokens of an output, up to one that completes a stop string. Returns why the choice ends."""
+        tokens = zip(output.token_ids, output.logprobs or repeat(None), strict=False)
+        for position, (token_id, logprob) in enumerate(tokens):
+            if self._stops.stopped:
+                break
+            self.num_tokens += 1
+            if logprob is not None:
+                self._logprob_sum += logprob.logprob
+            # Drafts come first: what follows the last accepted one was sampled, or forced by a grammar.
+            self._parse(self._read_token(token_id, logprob, time, position < output.accepted_tokens), pieces)
+        return FinishReason.STOP if self._stops.stopped else output.finish_reason
+
+    def _read_continued(self, output: TokenOutput, pieces: list[Piece]) -> None:
+        """Read the tokens that the text begins with, before the first output. They are no part of the counts."""
+        continued, self._continued = self._continued, ()
+        scores = (output.prompt_logprobs or ())[-len(continued) :]
+        for token_id, logprob in zip(continued, scores or repeat(None), strict=False):
+            self._parse(self._read_token(token_id, logprob), pieces)
+        if continued:
+            self.num_reasoning = 0
 
     def _parse(self, text: str, pieces: list[Piece]) -> None:
         """Parse the text of one token and add the pieces that it completes."""
@@ -201,11 +223,10 @@ class Choice:
                 self._trace.push(token)
         return text
 
-    def _read_token(self, token_id: int, logprob: Logprob | None) -> str:
+    def _read_token(
+        self, token_id: int, logprob: Logprob | None, time: float | None = None, is_draft: bool = False
+    ) -> str:
         """Return the characters that a token completes."""
-        self.num_tokens += 1
-        if logprob is not None:
-            self._logprob_sum += logprob.logprob
         if token_id in self._excluded_token_ids:
             return ""
         is_markup = token_id in self._plan.markup_token_ids
@@ -213,7 +234,7 @@ class Choice:
         text = self._detokenizer.push(data)
         if self._trace is not None:
             data = self._tokenizer.token_text(token_id)
-            self._trace.push(TokenText(token_id, data, self._detokenizer.begin, logprob))
+            self._trace.push(TokenText(token_id, data, self._detokenizer.begin, logprob, time, is_draft))
         return text
 
     def _delta(self, pieces: list[Piece], finish_reason: FinishReason | None) -> Delta:

@@ -12,7 +12,10 @@ from crossette.types import ModelFacts
 
 _HUB = re.compile(r"(?:hf:)?(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^:@\s]+))?", re.ASCII)
 
-_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+_FILES = (
+    *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("chat_template.jinja", "chat_template.json"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,11 +137,14 @@ def read_quantization(folder: Path, name: str) -> str:
 
 
 def _chat_template(folder: Path, tokenizer: Mapping[str, Any]) -> str | None:
-    """The template of chat_template.jinja, else of tokenizer_config.json: of several the one named default."""
+    """The template of chat_template.jinja, else of chat_template.json, else of tokenizer_config.json.
+
+    Of several the one named default. chat_template.json is that of image-text models from older transformers.
+    """
     path = folder / "chat_template.jinja"
     if path.is_file():
         return path.read_text(encoding="utf-8")
-    template = tokenizer.get("chat_template")
+    template = read_json(folder / "chat_template.json").get("chat_template") or tokenizer.get("chat_template")
     if isinstance(template, list):
         named = {item.get("name"): item.get("template") for item in map(_object, template)}
         template = named.get("default")

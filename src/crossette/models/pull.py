@@ -6,16 +6,19 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 import msgspec
 
 from crossette.errors import ModelError
+from crossette.models.download_folder import download_folder
 from crossette.models.encoder import ENCODER_FILES, has_embeddings, read_encoder_facts
 from crossette.models.facts import GENERATION_CONFIG_FILE, end_token_ids, read_ir_facts, sampling_defaults
-from crossette.models.fetch import Fetched, NotAvailable, Progress, sha256_of
+from crossette.models.fetch import CheckHead, Fetched, NotAvailable, Progress, sha256_of
 from crossette.models.graphs import graph_of, required_files
 from crossette.models.hub import IR_FILES
 from crossette.models.reference import WEIGHTS, CatalogueRef, FolderRef, GgufRef, HubRef, StoredRef, parse
@@ -38,22 +41,32 @@ def no_progress(what: str, done: int, total: int | None) -> None:
     """A progress callback that does nothing."""
 
 
+def no_check(head: BinaryIO, size: int, name: str) -> int:
+    """A check of headers that accepts all, and does not know the size of the converted model."""
+    return 0
+
+
 def pull(
     store: ModelStore,
     text: str,
     convert: Convert,
     progress: Progress = no_progress,
     sources: Sources | None = None,
+    check: CheckHead = no_check,
 ) -> StoredModel:
-    """Return the model that `text` refers to, downloading it into the store if necessary. Raises ModelError."""
+    """Return the model that `text` refers to, downloading it into the store if necessary. Raises ModelError.
+
+    `check` refuses GGUF files by their header, before the rest is downloaded.
+    """
     reference = parse(text, store.names())
     present = store.find(reference.name)
+    tools = _Tools(convert, check, progress, sources or Sources(), partial(download_folder, store.root, reference.name))
     if isinstance(reference, StoredRef):
         present = _require(store, reference.name, present)
     elif present is None or _is_changed(reference, present):
-        return _add(store, reference, present is not None, _Tools(convert, progress, sources or Sources()))
+        return _add(store, reference, present is not None, tools)
     if present.record.is_outdated:
-        return _reconvert(store, present, _Tools(convert, progress, sources or Sources()))
+        return _reconvert(store, present, tools)
     return present
 
 
@@ -114,8 +127,11 @@ class _Tools:
     """The dependencies of a pull."""
 
     convert: Convert
+    check: CheckHead
     progress: Progress
     sources: Sources
+    downloads: Callable[[], AbstractContextManager[Path]]
+    """The folder of the download, which outlives an interruption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +151,13 @@ class _Pull:
             case HubRef(repo, None):
                 if file := self.tools.sources.choose_file(reference):
                     return msgspec.structs.replace(self._convert_gguf(file), source=reference.source)
-                revision = self.tools.sources.hub_model(reference, self.folder, self.tools.progress)
-                return self._read(reference.source, revision, repo)
-            case CatalogueRef(entry) if entry.kind == "embedding":
-                fetched = self.tools.sources.catalogue_folder(entry, self.folder, self.tools.progress)
-                return self._read(reference.source, fetched.revision, entry.name)
+                with self.tools.downloads() as folder:
+                    found = self.tools.sources.hub_model(reference, folder, self.folder, self.tools.progress)
+                return self._read(reference.source, found.commit, repo, found.license)
+            case CatalogueRef(entry) if entry.is_folder:
+                with self.tools.downloads() as folder:
+                    fetched = self.tools.sources.catalogue_folder(entry, folder, self.folder, self.tools.progress)
+                return self._read(reference.source, fetched.revision, entry.name, fetched.license)
             case _:
                 return self._convert_gguf(reference)
 
@@ -152,45 +170,60 @@ class _Pull:
         return msgspec.structs.replace(again, source=record.source, revision=record.revision)
 
     def _convert_gguf(self, reference: _GgufSource, sha256: str | None = None) -> ModelRecord:
-        with TemporaryDirectory(dir=self.folder, prefix="fetch-") as temporary:
-            fetched = self._gguf(reference, Path(temporary))
+        with self._place_for(reference) as folder:
+            fetched = self._gguf(reference, folder)
             if sha256 not in (None, fetched.sha256):
                 raise NotAvailable(f"{reference.source} has changed. Pull it by that name to replace the model.")
             self.tools.progress(f"Converting and checking {fetched.path.name}", 0, None)
             facts = self.tools.convert(fetched.path, self.folder)
         if isinstance(reference, CatalogueRef) and reference.entry.sampling:
             (self.folder / GENERATION_CONFIG_FILE).write_bytes(msgspec.json.encode(reference.entry.sampling))
-        return self._record(reference.source, fetched.revision, fetched.sha256, facts)
+        return self._record(reference.source, fetched.revision, fetched.sha256, facts, license=fetched.license)
 
-    def _gguf(self, reference: _GgufSource, temporary: Path) -> Fetched:
+    def _place_for(self, reference: _GgufSource) -> AbstractContextManager[Path]:
+        """The folder for the file; that of a local one is its own."""
+        return nullcontext(reference.path.parent) if isinstance(reference, GgufRef) else self.tools.downloads()
+
+    def _gguf(self, reference: _GgufSource, folder: Path) -> Fetched:
+        tools = self.tools
         match reference:
             case CatalogueRef(entry):
-                return self.tools.sources.catalogue(entry, temporary, self.tools.progress)
+                return tools.sources.catalogue(entry, folder, tools.progress, tools.check)
             case HubRef():
-                return self.tools.sources.hub_file(reference, str(reference.file), temporary, self.tools.progress)
+                return tools.sources.hub_file(reference, str(reference.file), folder, tools.progress, tools.check)
             case GgufRef(path):
                 self.tools.progress(f"Reading {path.name}", 0, None)
                 return Fetched(path, _fingerprint(path), sha256_of(path))
 
-    def _read(self, source: str, revision: str, name: str) -> ModelRecord:
+    def _read(self, source: str, revision: str, name: str, license: str | None = None) -> ModelRecord:
         if has_embeddings(self.folder):
             facts = read_encoder_facts(self.folder, name)
             weights = WEIGHTS if (self.folder / WEIGHTS).is_file() else MODEL_BIN
             _check_complete(self.folder, source, (weights,))
-            return self._record(source, revision, sha256_of(self.folder / weights), facts, kind="embedding")
+            sha256 = sha256_of(self.folder / weights)
+            return self._record(source, revision, sha256, facts, kind="embedding", license=license)
         _check_complete(self.folder, source, required_files(self.folder))
         facts = read_ir_facts(self.folder, name)
         if facts.chat_template is not None:
             (self.folder / CHAT_TEMPLATE_FILE).write_text(facts.chat_template, encoding="utf-8", newline="")
-        return self._record(source, revision, sha256_of(graph_of(self.folder).with_suffix(".bin")), facts)
+        sha256 = sha256_of(graph_of(self.folder).with_suffix(".bin"))
+        return self._record(source, revision, sha256, facts, license=license)
 
     def _record(
-        self, source: str, revision: str, sha256: str, facts: ModelFacts, kind: ModelKind = "generation"
+        self,
+        source: str,
+        revision: str,
+        sha256: str,
+        facts: ModelFacts,
+        *,
+        kind: ModelKind = "generation",
+        license: str | None = None,
     ) -> ModelRecord:
         return ModelRecord(
             source=source,
             revision=revision,
             sha256=sha256,
+            license=license,
             architecture=facts.architecture,
             quantization=facts.quantization,
             context_length=facts.context_length,

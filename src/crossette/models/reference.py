@@ -6,10 +6,12 @@ import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from crossette.errors import ModelError
-from crossette.models.catalogue import CATALOGUE, CatalogueEntry
+from crossette.models.catalogue import CATALOGUE
+from crossette.models.catalogue_entry import CatalogueEntry
 from crossette.models.graphs import MODEL_XML, graph_of
 
 WEIGHTS = "model.safetensors"
@@ -145,11 +147,13 @@ def _is_model(folder: Path) -> bool:
 
 
 def _unknown(text: str, stored: Collection[str]) -> str:
-    known = ", ".join(sorted({*CATALOGUE, *stored}))
+    near = get_close_matches(text.lower(), sorted({*CATALOGUE, *stored}))
+    meant = f" Names like it: {', '.join(near)}." if near else ""
     hint = f" For the Hugging Face Hub use hf:{text}." if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else ""
     return (
-        f"There is no model '{text}': it is neither a known name ({known}) nor an existing path.{hint}"
-        " Give a known name, hf:ORG/REPO, hf:ORG/REPO:FILE.gguf, a .gguf file, or a folder of OpenVINO files."
+        f"There is no model '{text}': it is neither a known name nor an existing path.{meant}{hint}"
+        " Give a name of `crossette pull` or `crossette models`, hf:ORG/REPO, hf:ORG/REPO:FILE.gguf, a .gguf file, or a"
+        " folder of OpenVINO files."
     )
 
 

@@ -28,7 +28,10 @@ values: version 1 rounded the minima of 4-bit groups, version 2 split some texts
 RECORD_FILE = "crossette.json"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 LEFTOVER_AGE_S = 24 * 3600
-"""A hidden folder without writes for a day belongs to an aborted download."""
+"""A hidden folder without writes for a day belongs to an aborted conversion."""
+DOWNLOAD_SUFFIX = ".download"
+DOWNLOAD_AGE_S = 7 * LEFTOVER_AGE_S
+"""An interrupted download can be continued for a week."""
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +43,8 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The exact version: a commit, a package version, or the fingerprint of local files."""
     sha256: str | None
     """The checksum of the source weights: the GGUF file, openvino_model.bin, or model.safetensors."""
+    license: str | None = None
+    """The licence by its source, None if that names none."""
     architecture: str
     quantization: str
     context_length: int
@@ -163,7 +168,8 @@ class ModelStore:
 
     def _delete_leftovers(self) -> None:
         for path in self.root.glob(".*"):
-            if path.is_dir() and time.time() - _last_write(path) > LEFTOVER_AGE_S:
+            age = DOWNLOAD_AGE_S if path.suffix == DOWNLOAD_SUFFIX else LEFTOVER_AGE_S
+            if path.is_dir() and time.time() - _last_write(path) > age:
                 shutil.rmtree(path, ignore_errors=True)
 
 

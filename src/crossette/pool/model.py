@@ -46,6 +46,8 @@ class ModelSource:
     """The names of its adapters, which are loaded with it."""
     idle_unload_s: float = 0
     """Seconds without a request after which it is unloaded; 0: never."""
+    stored: str | None = None
+    """Its name in the model store; None if its files are elsewhere."""
 
 
 @dataclass(eq=False)

@@ -115,6 +115,10 @@ class ModelPool:
         self.models[source.name] = model = PooledModel(source)
         return model
 
+    def remove(self, name: str) -> None:
+        """Forget a model that is not loaded and that no request uses."""
+        del self.models[name]
+
     def start(self, name: str) -> AnyEngine:
         """Load a model before the event loop runs. Raises ModelError or ConfigError."""
         model = self.models[name]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from crossette import __version__
+from crossette.engine import EngineStats
 from crossette.machine import format_memory
 from crossette.pool.model import PooledModel
 from crossette.pool.pool import ModelPool
@@ -75,8 +76,18 @@ class Banner:
             stats = engine.stats()
             yield f"  context    {info.context_length} tokens"
             yield from (f"  {name:<9}  {value}" for name, value in engine.details.items())
-            if stats.blocks_total:
-                yield f"  KV cache   {format_memory(stats.kv_bytes)}, {stats.blocks_total} blocks"
+            yield from _kv_cache(stats)
+
+
+def _kv_cache(stats: EngineStats) -> Iterator[str]:
+    """How many tokens fit, and what a token takes in each kind of layer."""
+    if stats.blocks_total:
+        room = f": {stats.kv_tokens} tokens" if stats.kv_tokens else f", {stats.blocks_total} blocks"
+        yield f"  KV cache   {format_memory(stats.kv_bytes)}{room}"
+    for layers in stats.kv_layers:
+        reach = "all tokens" if layers.window is None else f"the last {layers.window} tokens"
+        size = format_memory(layers.token_bytes)
+        yield f"             {layers.num_layers} layers attend to {reach}, with {size} for each"
 
 
 def _fields(model: PooledModel) -> dict[str, Any]:
@@ -84,7 +95,11 @@ def _fields(model: PooledModel) -> dict[str, Any]:
     fields: dict[str, Any] = {"model": info.name, "context_length": info.context_length}
     if engine is None:
         return fields | {"state": model.state}
-    return fields | {**engine.details, "kv_cache_bytes": engine.stats().kv_bytes, "warnings": list(engine.warnings)}
+    stats = engine.stats()
+    cache: dict[str, Any] = {"kv_cache_bytes": stats.kv_bytes}
+    if stats.kv_tokens:
+        cache |= {"kv_cache_tokens": stats.kv_tokens, "kv_cache_layers": [asdict(one) for one in stats.kv_layers]}
+    return fields | {**engine.details, **cache, "warnings": list(engine.warnings)}
 
 
 def _remote_fields(remote: RemoteModel) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import socket
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
 from crossette.accounts.database.authenticator import KeyAuthenticator
+from crossette.accounts.key_accounts import KeyAccounts, LocalAccounts
 from crossette.accounts.limits import Limiter
 from crossette.accounts.open import Accounts
 from crossette.accounts.prices import parse_prices
@@ -28,6 +30,7 @@ from crossette.server.banner import Banner, root_urls
 from crossette.server.settings import Settings
 from crossette.timespec import parse_duration
 
+_REPLICA_NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 _MAX_STORED = timedelta(days=3650)
 
 
@@ -59,14 +62,32 @@ def build_app(
         (OPENAI, fireworks),
         access=accounts.access,
         ledger=accounts.ledger,
-        admissions=AdmissionController(Limiter(accounts.ledger.used_tokens), settings.queue),
+        admissions=AdmissionController(key_accounts(accounts), settings.queue),
         origins=origins(listener, settings),
         observers=observers,
         begins_traces=bool(settings.tracing.otlp_endpoint),
         puller=puller,
         responses=_responses(settings, accounts),
         storage=storage(accounts, settings),
+        replica=accounts.replica,
+        replica_name=accounts.replica.name if accounts.replica is not None else settings.server.replica_name,
+        keys=accounts.keys,
     )
+
+
+def replica_name(settings: Settings) -> str:
+    """The name of this server among its replicas. Raises ConfigError."""
+    name = settings.server.replica_name or f"{socket.gethostname()}:{settings.server.port}"
+    if not _REPLICA_NAME.fullmatch(name):
+        raise ConfigError(f"--replica-name is {name!r}. It must be 1 to 100 letters, digits and -._: characters.")
+    return name
+
+
+def key_accounts(accounts: Accounts) -> KeyAccounts:
+    """What keys have used of their limits: in the database that replicas share, else in memory."""
+    if accounts.replica is not None:
+        return accounts.replica.accounts
+    return LocalAccounts(Limiter(accounts.ledger.used_tokens))
 
 
 def stored_for(settings: Settings) -> timedelta | None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 
@@ -24,7 +24,7 @@ _ERROR_FRAMES_TIMEOUT_S = 5.0
 
 def run(app: App, listener: socket.socket, settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain. Returns after all engines have stopped."""
-    server = DrainingServer(app, settings.server.drain_timeout, settings.tls)
+    server = DrainingServer(app, settings.server.drain_timeout, settings.tls, settings.server.drain_delay)
     try:
         server.run(sockets=[listener])
     finally:
@@ -34,11 +34,14 @@ def run(app: App, listener: socket.socket, settings: Settings) -> None:
 class DrainingServer(uvicorn.Server):
     """A uvicorn server that drains: it rejects new requests, lets running ones finish, and aborts them at the timeout.
 
+    Before, for `drain_delay`, it is not ready and closes connections, but serves: proxies learn it without a failure.
     Aborted streams end with an error frame. A second signal aborts running requests at once; a third one exits
     immediately.
     """
 
-    def __init__(self, app: App, drain_timeout: Seconds, tls: TlsSettings | None = None) -> None:
+    def __init__(
+        self, app: App, drain_timeout: Seconds, tls: TlsSettings | None = None, drain_delay: Seconds = 0.0
+    ) -> None:
         tls = tls or TlsSettings()
         super().__init__(
             uvicorn.Config(
@@ -60,6 +63,7 @@ class DrainingServer(uvicorn.Server):
         self._models = app.models
         self._pool = app.models.pool
         self._drain_timeout = drain_timeout
+        self._drain_delay = drain_delay
         self._is_aborting = False
         self._abort_requests: Callable[[], object] = lambda: None
         """Aborts all running requests; does nothing before the shutdown begins."""
@@ -81,9 +85,19 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._pool.plan_unloads()
-        self._app.start()
+        await self._app.start()
+
+    async def _leave(self) -> None:
+        """Serve on without being ready, until the delay is over or a second signal comes."""
+        self._app.leave()
+        is_aborting = asyncio.Event()
+        self._abort_requests = partial(asyncio.get_running_loop().call_soon_threadsafe, is_aborting.set)
+        if self._drain_delay and not self._is_aborting:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(is_aborting.wait(), self._drain_delay)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._leave()
         self._app.drain()
         running = sum(engine.stats().running for engine in self._pool.engines.values())
         if running:

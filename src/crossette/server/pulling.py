@@ -44,11 +44,13 @@ class ModelPuller:
         models: ServedModels,
         pull: Callable[[str, Progress], StoredModel],
         source: Callable[[StoredModel], ModelSource],
+        remove: Callable[[str], None],
     ) -> None:
-        """`pull` downloads a reference into the store, `source` makes the result loadable."""
+        """`pull` downloads a reference into the store, `source` makes the result loadable, `remove` deletes it."""
         self._models = models
         self._pull = pull
         self._source = source
+        self._remove = remove
         self._running: _Pull | None = None
 
     async def pull(self, reference: str) -> AsyncGenerator[PullEvent, None]:
@@ -65,6 +67,12 @@ class ModelPuller:
             yield PullEvent(status="done", model=running.task.result())
         except ModelError as error:
             raise PullFailed(f"{reference} cannot be pulled: {error}") from error
+
+    async def remove(self, stored: str) -> None:
+        try:
+            await asyncio.to_thread(self._remove, stored)
+        except ModelError as error:
+            raise PullFailed(f"{stored} cannot be removed: {error}") from error
 
     def _begin(self, reference: str) -> _Pull:
         running = _Pull(reference, PullEvent(status="pulling", model=reference))

@@ -17,6 +17,7 @@ from crossette.machine import free_memory, parse_memory
 from crossette.models.adapters import find_adapter
 from crossette.models.catalogue import DEFAULT
 from crossette.models.checkpoint import Checkpoint, find_checkpoint
+from crossette.models.differences import known_differences
 from crossette.models.encoder import read_embedding_facts
 from crossette.models.facts import end_token_ids, sampling_defaults
 from crossette.models.graphs import sees
@@ -77,6 +78,11 @@ def choose_models(settings: Settings, pull: Callable[[str], StoredModel], store:
     if not chosen and settings.server.all:
         raise ConfigError("--all serves the models of the store, and it has none. Add one with: crossette pull MODEL")
     return with_adapters(list(chosen.values()), settings, find_adapter)
+
+
+def takes_default(settings: Settings) -> bool:
+    """Whether the settings name no model, so that the default one is served."""
+    return not settings.server.model and all(map(is_adapter, settings.models.values())) and not settings.server.all
 
 
 def model_pool(chosen: Sequence[Served], settings: Settings) -> ModelPool:
@@ -153,6 +159,7 @@ def model_files(
         sampling_defaults=sampling_defaults(stored.path),
         sees=sees(stored.path),
         limits=window_limits(stored.path),
+        differences=known_differences(stored.path),
         embedding=read_embedding_facts(stored.path, stored.name) if record.kind == "embedding" else None,
         created=record.created,
         adapters={adapter.name: adapter.folder for adapter in adapters},
@@ -181,9 +188,7 @@ def checkpoint_files(model: Checkpoint, *, name: str, tool_format: str) -> Model
 
 def _references(settings: Settings) -> Iterator[tuple[str, str]]:
     """The models by the name of their table, "" for none, and their reference."""
-    named = settings.server.model
-    if not named and all(map(is_adapter, settings.models.values())) and not settings.server.all:
-        named = (DEFAULT.name,)
+    named = (DEFAULT.name,) if takes_default(settings) else settings.server.model
     for reference in named:
         if _is_remote(reference, settings):
             continue
@@ -293,4 +298,5 @@ def _source_in_process(
         adapters=tuple(adapter.name for adapter in served.adapters),
         keep=own.keep,
         idle_unload_s=_idle_unload_s(served, settings),
+        stored=stored.name,
     )

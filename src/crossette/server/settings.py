@@ -72,8 +72,21 @@ class ServerSettings:
         unset="detected from the chat template",
         panel=Panel.MODEL,
     )
+    drain_delay: Seconds = setting(
+        0.0,
+        "Seconds after SIGTERM in which requests are still accepted while /health/ready is 503, so that load balancers"
+        " stop sending them.",
+        panel=Panel.LIMITS,
+    )
     drain_timeout: Seconds = setting(
         30.0, "Seconds for running requests to finish after SIGTERM or Ctrl-C.", panel=Panel.LIMITS
+    )
+    replica_name: str = setting(
+        "",
+        "Send this name as `x-crossette-replica` with each response, and list the server under it.",
+        metavar="NAME",
+        unset="the host and the port, with PostgreSQL; otherwise none is sent",
+        panel=Panel.NETWORK,
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "info", "Log lines of this level and above.", panel=Panel.LOGS

@@ -19,6 +19,9 @@ class TokenText:
     """Offset of the character that contains its first byte."""
     logprob: Logprob | None = None
     """None if it was not requested, and for the first token of the prompt, which has no context."""
+    time: float | None = None
+    """Seconds from the start of the answer until the token came; None for a token that the request has."""
+    is_accepted_draft: bool = False
 
 
 class Trace:

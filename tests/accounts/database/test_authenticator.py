@@ -18,7 +18,7 @@ from crossette.accounts.access import ANONYMOUS, Caller, Limits
 from crossette.accounts.database import authenticator
 from crossette.accounts.database.authenticator import KeyAuthenticator
 from crossette.accounts.database.database import Database
-from crossette.accounts.database.keys import Key, Keys, KeysVersion, hash_of, id_of
+from crossette.accounts.database.keys import ChangedKeys, Key, Keys, KeysVersion, hash_of, id_of
 from crossette.accounts.database.tables import keys as table
 from crossette.errors import DatabaseError, Unauthorized
 from support.key_clock import NOW, Clock
@@ -188,20 +188,27 @@ def test_a_restored_backup_is_noticed_even_with_as_many_changes(
     assert caller(auth, lost).name == "first"
 
 
-def test_keys_are_read_only_if_they_have_changed(
+def test_only_keys_that_have_changed_are_read(
     keys: Keys, auth: KeyAuthenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("alice", "bob"):
-        keys.create(name)
-    num_reads = count(1)
-    monkeypatch.setattr(keys, "list", lambda: next(num_reads) and [])
+    texts = {name: keys.create(name)[1] for name in ("alice", "bob")}
+    auth.refresh()
+    monkeypatch.setattr(keys, "list", lambda: pytest.fail("all keys were read"))
+    found, changes = list[ChangedKeys | None](), keys.changes
+
+    def noting(since: KeysVersion) -> ChangedKeys | None:
+        found.append(changes(since))
+        return found[-1]
+
+    monkeypatch.setattr(keys, "changes", noting)
 
     for _ in range(5):
         auth.refresh()
-    keys.revoke("alice")
+    revoked = keys.revoke("alice")
     auth.refresh()
 
-    assert next(num_reads) == 3
+    assert [dict(each.keys) for each in found if each is not None] == [{}] * 5 + [{revoked.id: revoked}]
+    assert (caller(auth, texts["bob"]).name, rejection(auth, texts["alice"])) == ("bob", INVALID)
 
 
 UNREADABLE = [
@@ -275,14 +282,14 @@ def test_no_error_ends_the_refresh_and_repeated_errors_are_logged_once(
     auth = KeyAuthenticator(keys)
     auth.refresh()
     keys.revoke("alice")
-    num_reads, version = count(), keys.version
+    num_reads, changes = count(), keys.changes
 
-    def failing() -> KeysVersion:
+    def failing(since: KeysVersion) -> ChangedKeys | None:
         if next(num_reads) < 3:
             raise fault
-        return version()
+        return changes(since)
 
-    monkeypatch.setattr(keys, "version", failing)
+    monkeypatch.setattr(keys, "changes", failing)
     auth.start()
     for _ in range(LIMIT_S * 100):
         if not is_valid(auth, text):
@@ -308,16 +315,15 @@ def test_close_does_not_wait_for_a_database_that_hangs(keys: Keys, monkeypatch: 
     monkeypatch.setattr(authenticator, "REFRESH_S", 0.01)
     monkeypatch.setattr(authenticator, "CLOSE_TIMEOUT_S", 0.01)
     is_called, answers = Event(), Event()
-    version = keys.version()
 
-    def hanging() -> KeysVersion:
+    def hanging(since: KeysVersion) -> ChangedKeys:
         is_called.set()
         answers.wait(LIMIT_S)
-        return version
+        return ChangedKeys(since, {})
 
     auth = KeyAuthenticator(keys)
     auth.refresh()
-    monkeypatch.setattr(keys, "version", hanging)
+    monkeypatch.setattr(keys, "changes", hanging)
     auth.start()
     assert is_called.wait(LIMIT_S)
 

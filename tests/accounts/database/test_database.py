@@ -23,6 +23,7 @@ from crossette.accounts.database.database import Database, ValuesRejected
 from crossette.accounts.database.keys import Keys
 from crossette.accounts.database.tables import keys, metadata
 from crossette.errors import ConfigError, DatabaseError
+from support.postgres import Cluster
 
 
 def test_migrations_produce_the_declared_tables(database: Database) -> None:
@@ -225,3 +226,17 @@ def test_the_wal_may_disappear_while_it_is_examined(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Path, "stat", vanishing)
     with Database(f"sqlite:///{file}").read() as reading:
         assert reading.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all() == ["found"]
+
+
+@pytest.mark.all
+def test_only_one_server_at_a_time_deletes_old_rows(postgres: Cluster) -> None:
+    url = postgres.emptied()
+    first, second = Database(url), Database(url)
+    try:
+        with first.sweep() as deleting, second.sweep() as waiting:
+            assert (deleting is not None, waiting) == (True, None)
+        with second.sweep() as deleting:
+            assert deleting is not None
+    finally:
+        first.close()
+        second.close()

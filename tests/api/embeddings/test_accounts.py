@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from crossette.accounts.access import Caller, Limits
+from crossette.accounts.key_accounts import LocalAccounts
 from crossette.accounts.limits import Limiter
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.guards.queue_wait import QueueSettings
@@ -30,7 +31,7 @@ NUM_TOKENS = 7
 @contextmanager
 def limited(embedders: Embedders, ledger: InMemoryLedger, **limits: int) -> Iterator[ApiServer]:
     callers = {"key": Caller("id-1", "a key", limits=Limits(**limits))}
-    admissions = AdmissionController(Limiter(ledger.used_tokens), now=lambda: 0.0)
+    admissions = AdmissionController(LocalAccounts(Limiter(ledger.used_tokens), now=lambda: 0.0), now=lambda: 0.0)
     with serving(pool=pool_of(embedders), callers=callers, ledger=ledger, admissions=admissions) as api:
         yield api
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 
 from crossette.engine import Engine
+from crossette.engines.openvino.embeddings import PER_LAYER_XML
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
+from crossette.errors import ModelError
 from support.engine_calls import make_request, run, tokens
 from support.exported_families import LONGROPE, NAMES, PROSE, Case, cases, family_files, unpack_all
 from support.family_configs import SHORT_WINDOW
@@ -80,6 +83,23 @@ def test_in_a_longer_window_longrope_has_the_long_factors_and_says_so(models: Pa
         "Texts of all lengths use the rotary factors for long ones, since the window is longer than 512 tokens. "
         "With a max_model_len of 512, all use the factors for short ones."
     )
+
+
+def test_scores_that_a_graph_does_not_cap_are_a_warning(models: Path) -> None:
+    with closing(OpenVINOEngine.load(family_files(models / "gemma2"), SETTINGS)) as engine:
+        (warning,) = engine.warnings
+    assert warning == (
+        "The model caps attention scores at 50 (attn_logit_softcapping), and its graph does not: its text may be "
+        "another one than the model's, the more the larger the scores are."
+    )
+
+
+def test_a_missing_graph_of_embeddings_for_each_layer_is_named(models: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(models / "gemma4", tmp_path / "gemma4"))
+    (folder / PER_LAYER_XML).unlink()
+
+    with pytest.raises(ModelError, match=f"needs {PER_LAYER_XML}, which is missing"):
+        OpenVINOEngine.load(family_files(folder), SETTINGS)
 
 
 def prompts(engine: OpenVINOEngine, family: str) -> list[tuple[int, ...]]:

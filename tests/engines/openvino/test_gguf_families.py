@@ -105,7 +105,7 @@ def test_windows_reach_the_paged_graph(tmp_path: Path, name: str) -> None:
     file = write_family(tmp_path / "m.gguf", name)
     write_graph(file, read_head(file), tmp_path)
 
-    assert load_paged(tmp_path, threads=1, window=64).slides
+    assert load_paged(tmp_path, threads=1, window=64).sliding_window
     assert "PagedAttentionExtension" not in {
         node.get_type_name() for node in ov.Core().read_model(tmp_path / "openvino_model.xml").get_ops()
     }

@@ -31,7 +31,7 @@ NUM_TOKENS = 256
 def test_a_wider_type_takes_more_memory(real_model: StoredModel) -> None:
     """Per head of 64, 8 bits need a scale and a zero point in f32."""
     sizes = {
-        dtype: load_paged(real_model.path, threads=1, window=64, kv_cache_dtype=dtype).block_bytes
+        dtype: load_paged(real_model.path, threads=1, window=64, kv_cache_dtype=dtype).units.block
         for dtype in (*DTYPES, "auto")
     }
     assert sizes["auto"] == sizes["u8"]

@@ -83,7 +83,7 @@ def test_sliding_windows_that_the_graph_lost_limit_the_context(folder: Path) -> 
 
 
 def test_sliding_windows_in_the_graph_do_not_limit_the_context(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_file, "_slides", lambda model: True)
+    monkeypatch.setattr(model_file, "slides", lambda model: True)
     with closing(load(configure(folder, sliding_window=256))) as engine:
         assert engine.info.context_length > 256
         assert engine.warnings == ()

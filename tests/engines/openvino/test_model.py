@@ -13,7 +13,8 @@ from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
 from crossette.engines.openvino import model as model_file
-from crossette.engines.openvino.model import ALIBI_SLOPES, SLIDING_WINDOW, PagedModel, load_paged
+from crossette.engines.openvino.model import ALIBI_SLOPES, PagedModel, load_paged
+from crossette.engines.openvino.sliding_layers import SLIDING_WINDOW
 from crossette.errors import ModelError
 from support.engine_calls import TINY_CONTEXT
 
@@ -53,7 +54,7 @@ def test_the_outputs_are_f32_logits_and_hidden_states_of_the_wanted_tokens(tiny_
 def test_a_block_takes_the_bytes_of_its_caches(tiny_model_dir: Path) -> None:
     model = load_paged(tiny_model_dir, threads=1, window=TINY_CONTEXT)
 
-    assert model.block_bytes == LAYERS * 2 * 32 * 72  # 64 one-byte values, and their scale and zero point
+    assert model.units.block == LAYERS * 2 * 32 * 72  # 64 one-byte values, and their scale and zero point
 
 
 def test_kernels_compute_in_f32_whatever_the_machine_prefers(tiny_model_dir: Path) -> None:
@@ -161,8 +162,8 @@ def test_layers_with_a_sliding_window_are_detected(changed: Callable[[Change], P
         length = ops.multiply(window, ops.constant(np.int32(1))) if computed else window
         attentions(model)[-1].input(SLIDING_WINDOW).replace_source_output(length.output(0))
 
-    assert changed(slide).slides
-    assert not changed(lambda model: None).slides
+    assert changed(slide).sliding_window == 256
+    assert changed(lambda model: None).sliding_window == 0
 
 
 def test_an_additional_input_is_an_unknown_graph(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
+from crossette.engines.openvino.sliding_windows import most_held
 from crossette.engines.openvino.states import ZERO
 from crossette.types import FinishReason
 from support.engine_calls import make_request
@@ -57,6 +58,9 @@ class Scenario:
     max_draft_rows: int
     num_state_rows: int
     """Of recurrent layers; 0 without any."""
+    window: int
+    """Of layers with sliding window attention; 0 without any."""
+    num_window_blocks: int
     requests: tuple[SimulatedRequest, ...]
 
 
@@ -78,7 +82,11 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     max_step_tokens = max_sequences + draw(st.integers(16, 70))
     max_draft_rows = draw(st.sampled_from([0, 4, 12]))
     num_rows = max_sequences + draw(st.integers(0, 8)) if draw(st.booleans()) else 0
-    return Scenario(num_blocks, max_sequences, max_step_tokens, max_draft_rows, num_rows, tuple(requests))
+    window = draw(st.sampled_from([0, 1, 2, 31, 32, 33, 64, 100]))
+    num_window_blocks = min(num_blocks, most_held(window, max_step_tokens)) + 1 + draw(st.integers(0, 8))
+    return Scenario(
+        num_blocks, max_sequences, max_step_tokens, max_draft_rows, num_rows, window, num_window_blocks, tuple(requests)
+    )
 
 
 Cell = tuple[tuple[int, ...], str]
@@ -88,15 +96,18 @@ Cell = tuple[tuple[int, ...], str]
 class SimulatedCache:
     """Blocks and rows of states that record what was written to them, and a simulated model that reads them."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: int) -> None:
         self._cells: dict[tuple[int, int], Cell] = {}
+        self._window_cells: dict[tuple[int, int], Cell] = {}
+        self._window = window
         self._states: dict[int, tuple[int, ...]] = {ZERO: ()}
         """The text that each row stands for."""
 
     def run(self, batch: Batch) -> list[SampledToken]:
-        for source, target in batch.copies:
-            for slot in range(BLOCK_SIZE):
-                self._cells[target, slot] = self._cells.get((source, slot), ((), "empty"))
+        for cells, copies in ((self._cells, batch.copies), (self._window_cells, batch.window_copies)):
+            for source, target in copies:
+                for slot in range(BLOCK_SIZE):
+                    cells[target, slot] = cells.get((source, slot), ((), "empty"))
         for source, target in batch.row_copies:
             self._states[target] = self._states[source]
         for span in batch.spans:
@@ -105,6 +116,9 @@ class SimulatedCache:
             text = self._text(span.sequence) + span.drafts
             for position in range(span.start, span.start + span.num_tokens):
                 self._cells[self._slot(span.sequence, position)] = self._expected(span.sequence, text, position)
+                if self._window:
+                    in_window = self._window_slot(span.sequence, position)
+                    self._window_cells[in_window] = self._expected(span.sequence, text, position)
         return [sampled for span in batch.spans for sampled in self._sample(span)]
 
     def _recur(self, span: Span) -> None:
@@ -118,6 +132,10 @@ class SimulatedCache:
         text = self._text(span.sequence) + span.drafts
         for position in range(span.start + span.num_tokens):
             assert self._cells[self._slot(span.sequence, position)] == self._expected(span.sequence, text, position)
+        if self._window:
+            for position in range(max(0, span.start - self._window + 1), span.start + span.num_tokens):
+                slot = self._window_slot(span.sequence, position)
+                assert self._window_cells[slot] == self._expected(span.sequence, text, position)
         if not span.samples:
             return []
         return [self._next_tokens(sequence, span.drafts) for sequence in (span.sequence, *span.forks)]
@@ -144,15 +162,25 @@ class SimulatedCache:
     def _slot(self, sequence: Sequence, position: int) -> tuple[int, int]:
         return sequence.blocks[position // BLOCK_SIZE], position % BLOCK_SIZE
 
+    def _window_slot(self, sequence: Sequence, position: int) -> tuple[int, int]:
+        index = position // BLOCK_SIZE - sequence.window_start
+        assert index >= 0
+        return sequence.window_blocks[index], position % BLOCK_SIZE
+
 
 @settings(deadline=None, max_examples=300)
 @given(scenarios())
 def test_every_output_is_as_alone_and_every_step_obeys_the_rules(scenario: Scenario) -> None:
     scheduler = make_scheduler(
-        scenario.num_blocks, scenario.max_sequences, scenario.max_step_tokens, scenario.num_state_rows
+        scenario.num_blocks,
+        scenario.max_sequences,
+        scenario.max_step_tokens,
+        scenario.num_state_rows,
+        scenario.window,
+        scenario.num_window_blocks,
     )
     scheduler.max_draft_rows = scenario.max_draft_rows
-    cache = SimulatedCache()
+    cache = SimulatedCache(scenario.window)
     requests = [(request, choices_of(request, number)) for number, request in enumerate(scenario.requests)]
     at_step = 0
     while at_step < 101 or not scheduler.idle:
@@ -169,6 +197,7 @@ def test_every_output_is_as_alone_and_every_step_obeys_the_rules(scenario: Scena
         assert bool(batch.spans) == had_work
         check_order(scheduler, before)
         check_blocks(scheduler)
+        check_windows(scheduler)
         check_rows(scheduler)
         check_spans(batch, scenario.max_step_tokens)
         scheduler.update(batch, cache.run(batch))
@@ -176,6 +205,8 @@ def test_every_output_is_as_alone_and_every_step_obeys_the_rules(scenario: Scena
 
     assert scheduler.caches.pool.num_free == scenario.num_blocks
     assert not scheduler.caches.prefixes._promised and not scheduler.caches.prefixes._writers
+    if windows := scheduler.caches.windows:
+        assert windows.num_free == windows.pool.num_free == scenario.num_window_blocks
     if states := scheduler.caches.states:
         assert (states.num_free, states._claims) == (scenario.num_state_rows, {})
     for request, choices in requests:
@@ -226,6 +257,25 @@ def check_blocks(scheduler: Scheduler) -> None:
         own = sequence.blocks[len(sequence.prompt) // BLOCK_SIZE :]
         assert all(owned[block] == 1 for block in own)
     assert not any(sequence.blocks or sequence.num_computed for sequence in scheduler.waiting)
+
+
+def check_windows(scheduler: Scheduler) -> None:
+    """No block of a window is leaked, and a sequence holds no more than its window and a chunk need."""
+    windows = scheduler.caches.windows
+    owned = Counter(chain.from_iterable(sequence.window_blocks for sequence in scheduler.running))
+    if windows is None:
+        assert not owned
+        return
+    assert len(owned) == windows.pool.num_blocks - windows.pool.num_free
+    assert sum(owned.values()) == windows.pool.num_blocks - windows.num_free
+    for sequence in scheduler.running:
+        # Tokens that a grammar forces are known before they are computed.
+        num_forced = 0 if sequence.in_prompt else sequence.num_pending
+        most = most_held(windows.window, scheduler.max_step_tokens + num_forced)
+        assert len(sequence.window_blocks) <= most
+        own = sequence.window_blocks[max(0, len(sequence.prompt) // BLOCK_SIZE - sequence.window_start) :]
+        assert all(owned[block] == 1 for block in own)
+    assert not any(sequence.window_blocks for sequence in scheduler.waiting)
 
 
 def check_rows(scheduler: Scheduler) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossette.engines.openvino.cache_sizes import cache_sizes
+from crossette.engines.openvino.cache_sizes import CacheUnits, cache_sizes
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.engines.openvino.states import StatePool
@@ -73,10 +73,10 @@ def test_snapshots_give_way_to_sequences_the_least_recently_used_first() -> None
 def test_states_get_half_of_the_memory_at_most() -> None:
     settings = OpenVINOSettings(kv_cache="64MiB", max_sequences=64)
 
-    sizes = cache_sizes(block_bytes=1 << 14, row_bytes=1 << 20, window=4096, settings=settings)
+    sizes = cache_sizes(CacheUnits(block=1 << 14, row=1 << 20), 4096, settings)
 
     assert (sizes.rows, sizes.blocks) == (32, 2048)
-    assert cache_sizes(block_bytes=1 << 14, row_bytes=0, window=4096, settings=settings).rows == 0
+    assert cache_sizes(CacheUnits(block=1 << 14), 4096, settings).rows == 0
 
 
 def test_who_waited_for_a_snapshot_continues_from_a_copy_of_it() -> None:

@@ -38,7 +38,7 @@ class KeyAuthenticator:
         self._keys = keys
         self._allow_anonymous = allow_anonymous
         self._clock = clock
-        self._known: Mapping[str, Key] = {}
+        self._known: dict[str, Key] = {}
         self._version: KeysVersion | None = None
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._refresh_loop, name="crossette-keys", daemon=True)
@@ -55,13 +55,24 @@ class KeyAuthenticator:
             self._thread.join(CLOSE_TIMEOUT_S)
 
     def refresh(self) -> None:
-        """Reload the keys if they have changed. On DatabaseError the known keys stay in use."""
-        version = self._keys.version()
-        if version == self._version:
-            return
-        self._known = {key.id: key for key in self._keys.list()}
-        self.has_keys = self.has_keys or version.num_keys > 0
+        """Read the keys that have changed. On DatabaseError the known keys stay in use."""
+        changed = self._keys.changes(self._version) if self._version is not None else None
+        if changed is None:
+            version = self._keys.version()  # before the keys: what changes meanwhile is read again
+            self._known = {key.id: key for key in self._keys.list()}
+        else:
+            version = changed.version
+            self._apply(changed.keys)
+        self.has_keys = self.has_keys or version.number > 0
         self._version = version
+
+    def _apply(self, changed: Mapping[str, Key | None]) -> None:
+        """Each key for itself: another thread reads them."""
+        for key_id, key in changed.items():
+            if key is None:
+                self._known.pop(key_id, None)
+            else:
+                self._known[key_id] = key
 
     def caller(self, key: str | None) -> Caller:
         """Return the caller of a key. Raises Unauthorized."""

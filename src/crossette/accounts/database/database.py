@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, inspect, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, func, inspect, make_url, select
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -28,6 +28,8 @@ from crossette.urls import check_authority
 
 _LOCK_ID = 0x63726F73
 """The id of a PostgreSQL advisory lock; an arbitrary number that others are unlikely to use."""
+
+_SWEEP_LOCK_ID = _LOCK_ID + 1
 
 _VALID_URLS = "Give postgresql://USER@HOST/NAME or sqlite:///FILE."
 
@@ -69,6 +71,11 @@ class Database:
         """The file or the URL, without the password."""
         return str(self.file or self._url.render_as_string(hide_password=True))
 
+    @property
+    def libpq_url(self) -> str | None:
+        """The URL for libpq, with the password; None for SQLite."""
+        return None if self.file else self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read-only connection. Raises DatabaseError."""
@@ -90,6 +97,13 @@ class Database:
             if not self.file:  # SQLite allows one writer at a time
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_ID})")
             yield connection
+
+    @contextmanager
+    def sweep(self) -> Iterator[Connection | None]:
+        """A transaction that deletes old rows; None while another server has one, which deletes the same rows."""
+        with self.write() as connection:
+            is_alone = bool(self.file) or connection.scalar(select(func.pg_try_advisory_xact_lock(_SWEEP_LOCK_ID)))
+            yield connection if is_alone else None
 
     def is_blank(self) -> bool:
         """Whether the database cannot contain keys: it has no file or no table of keys."""
@@ -168,8 +182,8 @@ def _read_url(text: str) -> URL:
     except (ArgumentError, ValueError):
         raise ConfigError(f"--database-url is not a URL. {_VALID_URLS}") from None
     if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
-        if find_spec("psycopg") is None:
-            raise ConfigError("PostgreSQL needs the package psycopg. " + how_to_install("postgres"))
+        if find_spec("psycopg") is None or find_spec("psycopg_pool") is None:
+            raise ConfigError("PostgreSQL needs the package psycopg with its pool. " + how_to_install("postgres"))
         _check_server(url, text)
         return url.set(drivername="postgresql+psycopg")
     if url.drivername != "sqlite":

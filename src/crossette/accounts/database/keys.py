@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, String, cast, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
 
 from crossette.accounts.access import UNLIMITED, Caller, Limits
 from crossette.accounts.database.database import Database
-from crossette.accounts.database.tables import keys
+from crossette.accounts.database.tables import key_changes, keys
+from crossette.accounts.keys import KeyChanges, KeyState
 from crossette.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,11 @@ _ALPHABET = string.ascii_letters + string.digits
 _SECRET_LENGTH = 43
 """43 characters of an alphabet of 62: 256 bits."""
 _ID_LENGTH = 8
+_ROWS_AT_ONCE = 1000
+_MAX_NAMES = 20
+"""Names in an error."""
+_MAX_CHANGES = 1000
+"""More changes than that are read as all keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +63,7 @@ class Key:
         previous = hmac.compare_digest(hashed, self.previous_hash or "")
         return current or (previous and self.previous_until is not None and now < self.previous_until)
 
-    def state(self, now: datetime) -> str:
-        """`active`, `expired` or `revoked`."""
+    def state(self, now: datetime) -> KeyState:
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
@@ -75,19 +80,18 @@ def id_of(text: str) -> str:
 
 
 class KeysVersion(NamedTuple):
-    """A fingerprint of all keys, including unreadable ones: their number, hashes and versions."""
+    """The newest change of a key, in the order of changes. Its token is random, so that no other database has it."""
 
-    num_keys: int
-    fingerprint: str
+    number: int = 0
+    """0 if there was never a key."""
+    token: str = ""
 
 
-class KeyChanges(TypedDict, total=False):
-    """New values of a key. What is left out stays."""
+class ChangedKeys(NamedTuple):
+    """What changed since a version. A key is None if it was deleted or cannot be read."""
 
-    name: str
-    expires_at: datetime | None
-    is_admin: bool
-    models: frozenset[str] | None
+    version: KeysVersion
+    keys: Mapping[str, Key | None]
 
 
 class Keys:
@@ -110,9 +114,8 @@ class Keys:
         now = self._clock()
         _check_expiry(expires_at, now)
         with self._database.write_exclusively() as connection:
-            taken = _taken(connection)
-            _check_name(name, taken)
-            key_id = _new_id(taken)
+            _check_name(name, _taken(connection, name))
+            key_id = _new_id(connection)
             text = _new_text(key_id)
             key = Key(key_id, name, hash_of(text), now, None, None, expires_at, None, is_admin, models, limits)
             connection.execute(insert(keys).values(version=1, **_row(key)))
@@ -146,7 +149,7 @@ class Keys:
             if key.state(self._clock()) == "expired":
                 raise ConfigError(
                     f"The key {key.name!r} expired on {key.expires_at:%Y-%m-%d} and cannot be rotated. "
-                    f"Extend it with `crossette keys update {key.id} --expires 30d`, or revoke it."
+                    "Set a later expiry first, or revoke it."
                 )
             texts.append(_new_text(key.id))
             return dataclasses.replace(
@@ -156,30 +159,38 @@ class Keys:
         return self._change(name_or_id, rotated), texts[0]
 
     def version(self) -> KeysVersion:
-        """A value that changes when a key is created or changed, or when the database is replaced.
-
-        Cheap enough to compute every second. It may also change with the order of the rows.
-        """
+        """A value that changes when a key is created, changed or deleted, or when the database is replaced."""
         with self._database.read() as connection:
-            # Counts of changes can be equal after a backup was restored; hashes of keys cannot.
-            every: ColumnElement[str] = func.aggregate_strings(keys.c.hash + cast(keys.c.version, String), ",")
-            if connection.dialect.name == "postgresql":  # the server may be remote: transfer a digest only
-                every = func.md5(every)
-            num_keys, fingerprint = connection.execute(select(func.count(), every)).one()
-            return KeysVersion(num_keys, fingerprint or "")
+            return _version(connection)
+
+    def changes(self, since: KeysVersion) -> ChangedKeys | None:
+        """What changed since a version. None if this database has no such version: all keys must be read then."""
+        newer = select(key_changes).where(key_changes.c.number >= since.number).order_by(key_changes.c.number)
+        with self._database.read() as connection:
+            if not since.number:
+                return None if _version(connection).number else ChangedKeys(since, {})
+            rows = connection.execute(newer.limit(_MAX_CHANGES)).all()
+            if not rows or rows[0].token != since.token or len(rows) == _MAX_CHANGES:
+                return None
+            if len(rows) == 1:
+                return ChangedKeys(since, {})
+            ids = {row.key_id for row in rows[1:]}
+            found = {key.id: key for key in _read(connection, keys.c.id.in_(ids))}
+        return ChangedKeys(KeysVersion(rows[-1].number, rows[-1].token), {key_id: found.get(key_id) for key_id in ids})
 
     def _change(self, name_or_id: str, change: Callable[[Key], Key]) -> Key:
         _reject_secret(name_or_id)
         with self._database.write_exclusively() as connection:
-            known = [key for key in _read(connection) if not key.revoked_at]
+            named = _read(
+                connection, or_(keys.c.id == name_or_id, keys.c.name == name_or_id), keys.c.revoked_at.is_(None)
+            )
             # Ids take precedence: old databases may have a key named like another key's id.
-            found = [key for key in known if key.id == name_or_id] or [key for key in known if key.name == name_or_id]
+            found = sorted(named, key=lambda key: key.id != name_or_id)
             if not found:
-                names = ", ".join(key.name for key in known) or "none"
-                raise ConfigError(f"No active key is named {name_or_id!r}. Keys: {names}.")
+                raise ConfigError(f"No active key is named {name_or_id!r}. Keys: {_names(connection)}.")
             key = change(found[0])
             if key.name != found[0].name:
-                _check_name(key.name, _taken(connection))
+                _check_name(key.name, _taken(connection, key.name))
             values = {**_row(key), "version": keys.c.version + 1}
             connection.execute(update(keys).where(keys.c.id == key.id).values(values))
         return key
@@ -188,7 +199,7 @@ class Keys:
 def _reject_secret(name: str) -> None:
     """Raise ConfigError for a key's secret in place of a name, so that it is neither stored nor shown."""
     if PREFIX in name:
-        raise ConfigError(f"Text with {PREFIX} is a secret key. Give the key's name or id: crossette keys list.")
+        raise ConfigError(f"Text with {PREFIX} is a secret key. Give the key's name or id.")
 
 
 def _check_name(name: str, taken: _Taken) -> None:
@@ -196,9 +207,9 @@ def _check_name(name: str, taken: _Taken) -> None:
     _reject_secret(name)
     if not name or len(name) > 100 or not name.isprintable():
         raise ConfigError(f"A key's name is 1 to 100 printable characters, not {name!r}.")
-    if name in taken.names:
+    if taken.is_name:
         raise ConfigError(f"A key named {name!r} exists. Rotate, update or revoke it, or choose another name.")
-    if name in taken.ids:
+    if taken.is_id:
         raise ConfigError(f"{name!r} is the id of a key. Choose another name.")
 
 
@@ -208,24 +219,38 @@ def _check_expiry(expires_at: datetime | None, now: datetime) -> None:
 
 
 class _Taken(NamedTuple):
-    """The names of keys that are not revoked, and the ids of all keys."""
+    """Of one text: whether it is the name of a key that is not revoked, and the id of any key."""
 
-    names: set[str]
-    ids: set[str]
+    is_name: bool
+    is_id: bool
 
 
-def _taken(connection: Connection) -> _Taken:
+def _taken(connection: Connection, text: str) -> _Taken:
     """Includes keys that this version cannot read."""
-    rows = connection.execute(select(keys.c.id, keys.c.name, keys.c.revoked_at)).all()
-    return _Taken({row.name for row in rows if row.revoked_at is None}, {row.id for row in rows})
+    columns = (keys.c.id, keys.c.name, keys.c.revoked_at)
+    rows = connection.execute(select(*columns).where(or_(keys.c.id == text, keys.c.name == text))).all()
+    return _Taken(any(row.name == text and row.revoked_at is None for row in rows), any(row.id == text for row in rows))
 
 
-def _new_id(taken: _Taken) -> str:
+def _names(connection: Connection) -> str:
+    """The names of some active keys, for an error."""
+    active = select(keys.c.name).where(keys.c.revoked_at.is_(None)).order_by(keys.c.created_at, keys.c.id)
+    names = list(connection.scalars(active.limit(_MAX_NAMES + 1)))
+    return ", ".join([*names[:_MAX_NAMES], "…"] if len(names) > _MAX_NAMES else names) or "none"
+
+
+def _new_id(connection: Connection) -> str:
     """Generate an id that is neither the id nor the name of another key, as commands accept both."""
     while True:
         key_id = "key-" + _random(_ID_LENGTH).lower()
-        if key_id not in taken.ids and key_id not in taken.names:
+        if not any(_taken(connection, key_id)):
             return key_id
+
+
+def _version(connection: Connection) -> KeysVersion:
+    newest = select(key_changes.c.number, key_changes.c.token).order_by(key_changes.c.number.desc()).limit(1)
+    row = connection.execute(newest).one_or_none()
+    return KeysVersion() if row is None else KeysVersion(*row)
 
 
 def _random(length: int) -> str:
@@ -236,27 +261,30 @@ def _new_text(key_id: str) -> str:
     return f"{PREFIX}-{key_id.removeprefix('key-')}-{_random(_SECRET_LENGTH)}"
 
 
-def _read(connection: Connection) -> list[Key]:
+def _read(connection: Connection, *conditions: ColumnElement[bool]) -> list[Key]:
     """The keys that this version can read. A key of a newer version must not make the others unreadable."""
-    rows = connection.execute(select(keys).order_by(keys.c.created_at, keys.c.id)).mappings()
+    query = select(keys).where(*conditions).order_by(keys.c.created_at, keys.c.id)
+    rows = connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}).mappings()
     found: list[Key] = []
+    known_limits: dict[str, Limits] = {}
     while True:
         try:
             row = rows.fetchone()  # decodes the JSON and the times of one row
             if row is None:
                 return found
-            found.append(_key(dict(row)))
+            found.append(_key(dict(row), known_limits))
         except (TypeError, ValueError) as error:
             log.warning("This version of crossette cannot read a key and rejects it: %s", error)
 
 
-def _key(row: dict[str, Any]) -> Key:
-    """Raises ValueError for a row with unknown values: they may restrict the key."""
+def _key(row: dict[str, Any], known_limits: dict[str, Limits]) -> Key:
+    """Raises ValueError for a row with unknown values: they may restrict the key. Keys share equal limits."""
     del row["version"]
     models = row.pop("models")
     try:
-        limits = Limits(**row.pop("limits"))
-        if any(type(bound) is not int for bound in dataclasses.astuple(limits) if bound is not None):
+        given = row.pop("limits")
+        limits = known_limits.setdefault(str(given), Limits(**given))
+        if any(type(bound) is not int for bound in given.values() if bound is not None):
             raise TypeError("a limit is not an integer")
         return Key(**row, models=frozenset(models) if models is not None else None, limits=limits)
     except TypeError as error:

@@ -151,8 +151,8 @@ class DatabaseLedger:
             return
         before = datetime.now(UTC) - self._keep
         try:
-            with self._database.write() as connection:
-                num_deleted = delete_rows(connection, before, DELETE_BATCH_ROWS)
+            with self._database.sweep() as connection:
+                num_deleted = delete_rows(connection, before, DELETE_BATCH_ROWS) if connection is not None else 0
         except Exception as error:  # the thread must go on: it also writes the rows
             log.warning("Can't delete ledger rows older than %d days: %s", self._keep.days, error)
             num_deleted = 0

@@ -65,10 +65,10 @@ class DatabaseResponses:
             row = connection.execute(query).one_or_none()
         return None if row is None else _stored(row)
 
-    def keep_alive(self, response_id: str, until: datetime) -> None:
+    def keep_alive(self, response_id: str, until: datetime) -> bool:
         query = update(responses).where(responses.c.id == response_id, responses.c.alive_until.is_not(None))
         with self._database.write() as connection:
-            connection.execute(query.values(alive_until=until))
+            return connection.execute(query.values(alive_until=until)).rowcount > 0
 
     def delete(self, key_id: str, response_id: str) -> bool:
         query = delete(responses).where(responses.c.id == response_id, responses.c.key_id == key_id)
@@ -88,7 +88,9 @@ class DatabaseResponses:
         old = select(responses.c.id).where(responses.c.expires_at <= self._now()).limit(_DELETE_ROWS)
         total = 0
         while True:
-            with self._database.write() as connection:
+            with self._database.sweep() as connection:
+                if connection is None:
+                    return total
                 deleted = connection.execute(delete(responses).where(responses.c.id.in_(old))).rowcount
             total += deleted
             if deleted < _DELETE_ROWS:

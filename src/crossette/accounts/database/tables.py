@@ -1,4 +1,4 @@
-"""The tables: keys, one row per request, daily totals, stored responses, files and batches.
+"""The tables: keys, one row per request, daily totals, stored responses, files, batches, and what replicas share.
 
 Migrations produce exactly these tables (tests/accounts/database/test_database.py).
 """
@@ -58,6 +58,15 @@ keys = Table(
     Column("is_admin", Boolean, nullable=False),
     Column("models", JSON(none_as_null=True)),
     Column("limits", JSON, nullable=False),
+    Index("keys_name", "name"),
+)
+
+key_changes = Table(
+    "key_changes",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("key_id", String, nullable=False),
+    Column("token", String, nullable=False),  # random: a replaced database has others
 )
 
 requests = Table(
@@ -174,4 +183,45 @@ batches = Table(
     Column("lease_until", Moment),
     Index("batches_owner", "key_id", "created_at"),
     Index("batches_status", "status"),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    Column("state", JSON, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("key_id", String, primary_key=True),
+    # How full each limit per minute was at updated_at: 1 is all of it, less than 0 is a debt.
+    Column("requests", Float, nullable=False),
+    Column("prompt_tokens", Float, nullable=False),
+    Column("cached_tokens", Float, nullable=False),
+    Column("generated_tokens", Float, nullable=False),
+    Column("mean_cached", Float, nullable=False),
+    Column("mean_generated", Float, nullable=False),
+    Column("mean_seconds", Float, nullable=False),
+    Column("used_tokens", BigInteger, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("key_id", String, nullable=False),
+    Column("replica", String, nullable=False),  # counts while this one lives
+    Column("begun_at", Moment, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_deposit", Float, nullable=False),
+    Column("generated_deposit", Float, nullable=False),
+    Column("reserved_tokens", BigInteger, nullable=False),
+    Index("leases_key", "key_id"),
+    Index("leases_replica", "replica"),
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from crossette.api.admin.schema import CreateKeyRequest, LimitsSent, RotateKeyRequest, UpdateKeyRequest
 from crossette.api.anthropic.blocks import Block, ResultBlock, Source, SystemText
 from crossette.api.anthropic.request import (
     ContextEdit,
@@ -63,6 +64,7 @@ _REQUESTED = (
     *(ToolSent, Function, ToolChoiceSent, AllowedTools, AllowedTool, Named),
     *(TokenizeRequest, DetokenizeRequest, ApplyTemplateRequest),
     *(BatchRequest, ExpiresAfter, PullRequest, LoadRequest),
+    *(CreateKeyRequest, UpdateKeyRequest, RotateKeyRequest, LimitsSent),
 )
 
 _TOKENS: Json = {"type": "array", "items": {"type": "integer"}, "minItems": 1}

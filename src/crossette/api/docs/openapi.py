@@ -10,6 +10,7 @@ import msgspec
 
 from crossette import __version__
 from crossette.api.dialect import Dialect
+from crossette.api.docs.admin_operations import ADMIN_ANSWERS, OF_ADMINS
 from crossette.api.docs.components import components, ref
 from crossette.api.docs.error_formats import ANTHROPIC_ERRORS, ERRORS, ErrorFormat
 from crossette.api.docs.operations import ANSWERS, OPERATIONS, Operation
@@ -25,7 +26,7 @@ from crossette.errors import (
 
 def _refusals(wire: ErrorFormat) -> tuple[type[ServingError], ...]:
     """All errors of operations in a wire format."""
-    operations = (operation for operation in OPERATIONS if operation.wire is wire)
+    operations = (operation for operation in (*OPERATIONS, *OF_ADMINS) if operation.wire is wire)
     return tuple(dict.fromkeys(error for operation in operations for error in operation.errors))
 
 
@@ -42,7 +43,10 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
     for dialect in dialects:
         for operation in OPERATIONS:
             methods = paths.setdefault(dialect.prefix + operation.path, {})
-            methods[operation.method] = _described(operation, dialect, model_names)
+            methods[operation.method] = _described(operation, dialect, model_names, dialect.name)
+    for operation in OF_ADMINS:
+        methods = paths.setdefault(operation.path, {})
+        methods[operation.method] = _described(operation, dialects[0], model_names, "admin")
     return {
         "openapi": "3.1.0",
         "info": {
@@ -52,10 +56,13 @@ def document(model_names: Sequence[str], dialects: Sequence[Dialect]) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "tags": [{"name": dialect.name, "description": _traits(dialect)} for dialect in dialects]
-        + [{"name": "health", "description": "Endpoints for monitoring."}],
+        + [
+            {"name": "health", "description": "Endpoints for monitoring."},
+            {"name": "admin", "description": "Endpoints for admins. They require an admin key."},
+        ],
         "paths": paths,
         "components": {
-            "schemas": components(ANSWERS, dialects),
+            "schemas": components((*ANSWERS, *ADMIN_ANSWERS), dialects),
             "responses": {
                 _refusal_name(dialect, wire, status): _refusal(dialect, wire, status)
                 for dialect in dialects
@@ -88,7 +95,7 @@ _REQUEST_ID = {
 }
 
 
-def _described(operation: Operation, dialect: Dialect, names: Sequence[str]) -> Json:
+def _described(operation: Operation, dialect: Dialect, names: Sequence[str], tag: str) -> Json:
     content = {"application/json": {"schema": ref(operation.answer)}}
     if operation.is_download:
         content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
@@ -97,8 +104,8 @@ def _described(operation: Operation, dialect: Dialect, names: Sequence[str]) -> 
     if operation.events:
         content["text/event-stream"] = {"schema": _named_event(operation.events)}
     described: Json = {
-        "operationId": f"{dialect.name}_{operation.name}",
-        "tags": [dialect.name],
+        "operationId": f"{tag}_{operation.name}",
+        "tags": [tag],
         "summary": operation.summary,
     }
     if "{name}" in operation.path:

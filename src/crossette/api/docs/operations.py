@@ -15,6 +15,7 @@ from crossette.api.health import Health, Live, Ready
 from crossette.api.home import Version
 from crossette.api.model_list import ModelEntry, ModelList
 from crossette.api.model_load import LoadEvent, LoadRequest
+from crossette.api.model_removal import ModelRemoved
 from crossette.api.pull import PullRequest
 from crossette.api.puller import PullEvent
 from crossette.api.responses import events as response_events
@@ -98,6 +99,7 @@ ANSWERS = (
     BatchObject,
     BatchList,
     LoadEvent,
+    ModelRemoved,
     Tokens,
     Detokenized,
     AppliedTemplate,
@@ -319,6 +321,14 @@ IN_EACH_DIALECT = (
         LoadRequest,
         LoadEvent,
         needs_body=False,
+    ),
+    Operation(
+        "removeModel",
+        "/models/{name}",
+        "Unload a model and delete its files. Requires an admin key if the server has keys.",
+        ModelRemoved,
+        (Unsupported, ModelNotFound, ModelInUse, Forbidden, PullFailed, *_ANYWHERE),
+        is_deletion=True,
     ),
     Operation(
         "tokenize",

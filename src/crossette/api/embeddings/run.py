@@ -56,7 +56,7 @@ async def compute(
     try:
         source = _source(lease, exchange, body)
         rows = await encode(source)
-        exchange.admission.begin_embedding(source, sum(map(len, rows)))
+        await exchange.admission.begin_embedding(source, sum(map(len, rows)))
         work = EmbeddingWork(source.embed(rows), timings)
         exchange.answer = work
         try:

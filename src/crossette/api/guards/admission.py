@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from crossette.accounts.access import ANONYMOUS, Caller
-from crossette.accounts.limits import Limiter, Reservation
+from crossette.accounts.key_accounts import Hold, KeyAccounts, LocalAccounts
 from crossette.api.dialect import Dialect
 from crossette.api.exchange import Exchange
 from crossette.api.guards.queue_wait import QueueSettings, RetrySchedule, check_queue
@@ -23,11 +23,11 @@ class AdmissionController:
 
     def __init__(
         self,
-        limiter: Limiter | None = None,
+        accounts: KeyAccounts | None = None,
         queue: QueueSettings | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.limiter = limiter or Limiter()
+        self.accounts = accounts or LocalAccounts(now=now)
         self.queue = queue or QueueSettings()
         self.now = now
         self.retry_schedules: dict[str, RetrySchedule] = defaultdict(RetrySchedule)
@@ -38,8 +38,7 @@ class AdmissionController:
 
     def background_wait_s(self, caller: Caller) -> float:
         """Seconds until a request of a batch may begin, which leaves half of its key's limits to live requests."""
-        account = self.limiter.key_limiter(caller, self.now())
-        return account.background_wait_s(self.now()) if account is not None else 0.0
+        return self.accounts.background_wait_s(caller)
 
 
 class Admission:
@@ -49,96 +48,88 @@ class Admission:
         self.caller = caller
         self._controller = controller
         self._dialect = dialect
-        self._reservation: Reservation | None = None
+        self._hold: Hold | None = None
         self._is_refused = False
 
-    def enter(self) -> None:
+    async def enter(self) -> None:
         """Enter the concurrency limit, before the body is read. Raises RateLimited, BudgetSpent or Forbidden."""
-        self._noting_refusal(self._enter)
+        await self._noting_refusal(self._enter())
 
     def max_generated(self, prompt_tokens: int) -> int | None:
         """The tokens that remain in the budget for the answers to a prompt; None without a budget."""
-        left = self._reservation.remaining(self._used_tokens) if self._reservation else None
+        left = self._hold.remaining() if self._hold is not None else None
         return None if left is None else max(1, left - prompt_tokens)
 
-    def begin(self, engine: Engine, requests: Sequence[GenerationRequest], max_attempts: int = 1) -> None:
+    async def begin(self, engine: Engine, requests: Sequence[GenerationRequest], max_attempts: int = 1) -> None:
         """Charge the prompts. Raises RateLimited, BudgetSpent or Overloaded, and then charges nothing."""
         now = self._controller.now()
         prompt_tokens = sum(len(request.prompt) for request in requests)
         max_generated = max_attempts * sum(request.n * request.sampling.max_tokens for request in requests)
-        with self._cancelling(now):
+        with self._cancelling():
             wait = engine.estimate_wait(requests[0])
             check_queue(wait, self._controller.queue, self._controller.retry_schedules[engine.info.name], now)
-            self._noting_refusal(lambda: self._admit(prompt_tokens, max_generated, now))
+            await self._noting_refusal(self._admit(prompt_tokens, max_generated))
 
-    def begin_embedding(self, source: VectorSource, num_tokens: int) -> None:
+    async def begin_embedding(self, source: VectorSource, num_tokens: int) -> None:
         """Charge texts. Raises RateLimited, BudgetSpent or Overloaded, and then charges nothing."""
         now = self._controller.now()
-        with self._cancelling(now):
+        with self._cancelling():
             retries = self._controller.retry_schedules[source.info.name]
             check_queue(source.estimate_wait(), self._controller.queue, retries, now)
-            self._noting_refusal(lambda: self._admit(num_tokens, 0, now))
+            await self._noting_refusal(self._admit(num_tokens, 0))
 
-    def begin_remote(self, prompt_tokens: int, max_generated: int) -> None:
+    async def begin_remote(self, prompt_tokens: int, max_generated: int) -> None:
         """Charge an estimate of the prompts that an upstream gets. Raises RateLimited or BudgetSpent."""
-        now = self._controller.now()
-        with self._cancelling(now):
-            self._noting_refusal(lambda: self._admit(prompt_tokens, max_generated, now))
+        with self._cancelling():
+            await self._noting_refusal(self._admit(prompt_tokens, max_generated))
 
     def end(self, usage: Usage | None, error: ServingError | None = None) -> None:
         """Charge the answer. `usage` is None if no engine was called. A request that must be retried is not charged.
 
         May be called at any time, and more than once.
         """
-        if self._reservation is None:
+        if self._hold is None:
             return
         if usage is None or not usage.total_tokens:  # it left the queue before its first step
-            self._reservation.cancel(self._controller.now(), took_request=not isinstance(error, RetryLater))
+            self._hold.cancel(took_request=not isinstance(error, RetryLater))
             return
-        self._reservation.end(
+        self._hold.end(
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
             generated_tokens=usage.completion_tokens,
-            now=self._controller.now(),
         )
 
     def settle(self) -> None:
         """Release what is reserved of a budget. The ledger entry must follow at once."""
-        if self._reservation is not None:
-            self._reservation.settle()
+        if self._hold is not None:
+            self._hold.settle()
 
     def headers(self) -> dict[str, str]:
         """The rate limit headers, with the current state of the limits."""
-        now = self._controller.now()
-        account = self._controller.limiter.key_limiter(self.caller, now)
-        allowances = account.allowances(now) if account else []
+        allowances = self._controller.accounts.allowances(self.caller)
         over = self._is_refused or any(allowance.remaining == 0 for allowance in allowances)
         return limit_headers(allowances, self._dialect, over=over)
 
-    @property
-    def _used_tokens(self) -> int:
-        return self._controller.limiter.used_tokens(self.caller)
-
-    def _enter(self) -> None:
-        self._reservation = self._controller.limiter.begin(self.caller, self._controller.now())
+    async def _enter(self) -> None:
+        self._hold = await self._controller.accounts.begin(self.caller)
 
     @contextmanager
-    def _cancelling(self, now: float) -> Iterator[None]:
+    def _cancelling(self) -> Iterator[None]:
         """Charge nothing if the request is refused."""
         try:
             yield
         except (RetryLater, BudgetSpent):
-            if self._reservation is not None:
-                self._reservation.cancel(now, took_request=False)
+            if self._hold is not None:
+                self._hold.cancel(took_request=False)
             raise
 
-    def _admit(self, prompt_tokens: int, max_generated: int, now: float) -> None:
-        if self._reservation is not None:
-            self._reservation.admit(prompt_tokens, max_generated, self._used_tokens, now)
+    async def _admit(self, prompt_tokens: int, max_generated: int) -> None:
+        if self._hold is not None:
+            await self._hold.admit(prompt_tokens, max_generated)
 
-    def _noting_refusal(self, step: Callable[[], None]) -> None:
+    async def _noting_refusal(self, step: Awaitable[None]) -> None:
         try:
-            step()
+            await step
         except (RateLimited, BudgetSpent):
             self._is_refused = True
             raise

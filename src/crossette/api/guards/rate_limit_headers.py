@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from crossette.accounts.limits import Allowance
+from crossette.accounts.standing import Allowance
 from crossette.api.dialect import Dialect
 from crossette.errors import BudgetSpent, RetryLater, ServingError
 

@@ -73,7 +73,9 @@ They are sent only to upstreams that know them, by `upstream_fields`: many serve
 REFUSED: Mapping[str, tuple[Any, ...]] = {
     "stop_token_ids": ([],),
     "prompt_token_ids": (),
+    "continue_token_ids": ([],),
     "return_token_ids": (False,),
+    "return_token_details": (False,),
     "raw_output": (False,),
     "perf_metrics_in_response": (False,),
     "logprobs": (False,),

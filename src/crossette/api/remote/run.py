@@ -29,7 +29,7 @@ class RemoteRun(Run[SentT, BodyT]):
         max_tokens = self._max_tokens(prompt_tokens, num_choices)
         if max_tokens is not None and body.requested_max_tokens() is None:
             sent["max_tokens"] = max_tokens
-        self.admission.begin_remote(prompt_tokens, num_choices * (max_tokens or 0))
+        await self.admission.begin_remote(prompt_tokens, num_choices * (max_tokens or 0))
         exchange.answer = answer = RemoteAnswer(
             remote.chunks(upstream_path(body), sent),
             num_choices=num_choices,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Scope
 
@@ -23,7 +24,7 @@ _LEFT_OUT = (b"content-length", b"content-encoding", b"content-type", b"accept-e
 Failed = Callable[[str, str], Awaitable[None]]
 """Called with the status of a response that did not complete, and the reason."""
 Alive = Callable[[], Awaitable[None]]
-"""Runs as long as a response is generated."""
+"""Runs while a response is generated. Returns once it is not wanted any more."""
 
 
 class BackgroundRuns:
@@ -56,18 +57,29 @@ class BackgroundRuns:
         self, response_id: str, app: ASGIApp, scope: Scope, body: bytes, failed: Failed, alive: Alive
     ) -> None:
         living = asyncio.ensure_future(alive())
+        answering = asyncio.ensure_future(_answered(app, scope, body))
         try:
-            status, answer = await _answered(app, scope, body)
+            await asyncio.wait({living, answering}, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():  # another server has stored that it was cancelled or deleted
+                return
+            status, answer = answering.result()
             if status != 200:
                 await failed("failed", json.loads(answer)["error"]["message"])
         except asyncio.CancelledError:
+            await _end(answering)
             if response_id in self._cancelled:
                 await failed("cancelled", "")
             else:
                 await failed("failed", "The server was shut down.")
             raise
         finally:
-            living.cancel()
+            await _end(living, answering)
+
+
+async def _end(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _inner(scope: Scope, response_id: str) -> Scope:

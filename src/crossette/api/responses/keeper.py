@@ -19,7 +19,7 @@ from crossette.errors import DatabaseError, EngineFailure, InvalidRequest, NotFo
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=12)
 """How long a response in the background counts as worked on, unless its server says so again."""
 _UNFINISHED = ("queued", "in_progress")
 _MAX_CHAIN = 1000
@@ -64,11 +64,12 @@ class Keeper:
             response.store = False
 
     async def keep_alive(self, response_id: str) -> None:
-        """Tell every few seconds that a response is still worked on."""
-        while True:
+        """Say every few seconds that a response is still worked on, until it is cancelled or deleted elsewhere."""
+        is_wanted = True
+        while is_wanted:
             await asyncio.sleep(LEASE.total_seconds() / 3)
             try:
-                await asyncio.to_thread(self.store.keep_alive, response_id, datetime.now(UTC) + LEASE)
+                is_wanted = await asyncio.to_thread(self.store.keep_alive, response_id, datetime.now(UTC) + LEASE)
             except DatabaseError as error:
                 log.warning("Can't tell that a response is still worked on: %s", error)
 
@@ -85,7 +86,13 @@ def as_it_is(stored: StoredResponse) -> StoredResponse:
         return stored
     raw = msgspec.json.decode(stored.response)
     error = {"code": "server_error", "message": "The server that worked on it has ended."}
-    return replace(stored, response=msgspec.json.encode({**raw, "status": "failed", "error": error}))
+    return replace(stored, response=msgspec.json.encode({**raw, "status": "failed", "error": error}), alive_until=None)
+
+
+def as_cancelled(stored: StoredResponse) -> StoredResponse:
+    """A response that another server works on, as that one will find it."""
+    raw = msgspec.json.decode(stored.response)
+    return replace(stored, response=msgspec.json.encode({**raw, "status": "cancelled"}), alive_until=None)
 
 
 def records_of(sent: str | Sequence[Item], response_id: str) -> list[dict[str, Any]]:

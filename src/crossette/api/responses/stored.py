@@ -18,7 +18,7 @@ from crossette.api.http import json_response
 from crossette.api.request_body import read_json
 from crossette.api.responses.body import ResponsesChat
 from crossette.api.responses.context import load, not_stored
-from crossette.api.responses.keeper import as_it_is, found, not_found
+from crossette.api.responses.keeper import as_cancelled, as_it_is, found, not_found
 from crossette.api.responses.schema import ResponsesRequest
 from crossette.api.services import Services
 from crossette.errors import InvalidRequest, Unsupported
@@ -77,6 +77,9 @@ async def cancel_response(request: Request, *, services: Services) -> HttpRespon
         raise InvalidRequest("Only a response in the background can be cancelled.", param="response_id")
     if await services.responses.background.cancel(stored.id):
         stored = await _stored(request, services)
+    elif stored.alive_until is not None:
+        stored = as_cancelled(stored)
+        await asyncio.to_thread(_store(services).save, stored)
     return HttpResponse(stored.response, media_type="application/json")
 
 

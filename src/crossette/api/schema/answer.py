@@ -18,6 +18,16 @@ PerfMetrics = dict[str, int | float]
 """Counts, and times in seconds."""
 
 
+class TokenDetail(msgspec.Struct):
+    """What is known of a token of an answer beside its text."""
+
+    id: int
+    time: float | None
+    """Seconds from the arrival of the request until the token came; null for a token that the request has."""
+    accepted_draft: bool
+    """Whether it is a draft token that the model confirmed."""
+
+
 class PromptTokensDetails(msgspec.Struct):
     cached_tokens: int
 

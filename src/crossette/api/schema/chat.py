@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from crossette.api.schema import fields
-from crossette.api.schema.answer import PerfMetrics, UsageBody
+from crossette.api.schema.answer import PerfMetrics, TokenDetail, UsageBody
 from crossette.api.schema.common import GenerationFields, alias_conflict
 from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.messages import Message
@@ -137,6 +137,7 @@ class ChatChoice(msgspec.Struct):
     finish_reason: str | None
     logprobs: Logprobs | None = None
     token_ids: list[int] | UnsetType = UNSET
+    token_details: list[TokenDetail] | UnsetType = UNSET
     raw_output: RawOutput | UnsetType = UNSET
 
 
@@ -168,6 +169,7 @@ class ChunkChoice(msgspec.Struct):
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
     token_ids: list[int] | UnsetType = UNSET
+    token_details: list[TokenDetail] | UnsetType = UNSET
     raw_output: RawOutput | UnsetType = UNSET
 
 

@@ -90,7 +90,9 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     echo: bool | None = None
     echo_last: int | None = None
     raw_output: bool | None = None
+    continue_token_ids: list[int] | None = None
     return_token_ids: bool | None = None
+    return_token_details: bool | None = None
     perf_metrics_in_response: bool | None = None
     n: int | None = None
     stop: str | list[str] | None = None
@@ -157,6 +159,10 @@ class GenerationFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         check_recorded(self, self.table)
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise alias_conflict("max_tokens", "max_completion_tokens", of="limit")
+        if self.continue_token_ids and self.num_echoed:
+            raise InvalidRequest(
+                "continue_token_ids and echo both begin the answer: send one of them.", param="continue_token_ids"
+            )
         if self.priority is not None and self.service_tier is not None:
             raise alias_conflict("priority", "service_tier", of="thing")
         if self.stream_options is not None:

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from crossette.api.dialect import Dialect
 from crossette.api.schema import fields
-from crossette.api.schema.answer import PerfMetrics, UsageBody
+from crossette.api.schema.answer import PerfMetrics, TokenDetail, UsageBody
 from crossette.api.schema.common import GenerationFields
 from crossette.api.schema.logprobs import Logprobs
 from crossette.api.schema.raw_output import RawOutput
@@ -130,6 +130,7 @@ class CompletionChoice(msgspec.Struct):
     logprobs: Logprobs | None = None
     prompt_token_ids: list[int] | UnsetType = UNSET
     token_ids: list[int] | UnsetType = UNSET
+    token_details: list[TokenDetail] | UnsetType = UNSET
     raw_output: RawOutput | UnsetType = UNSET
 
 

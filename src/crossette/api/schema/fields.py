@@ -121,7 +121,16 @@ BOTH = Table(
             engine="prompt_logprobs",
         ),
         "raw_output": Field("Add the raw prompt and output of the model, as text and as token ids.", default=False),
+        "continue_token_ids": Field(
+            "Tokens that the answer begins with: it goes on after them. They count as tokens of the prompt, and "
+            "penalties treat them as such. Not with tools or a response format.",
+        ),
         "return_token_ids": Field("Add the token ids of prompts and answers.", default=False),
+        "return_token_details": Field(
+            "Add `token_details`: of each token its id, the seconds until it came, and whether it was an accepted "
+            "draft. Logprobs of the content list then have token ids in both dialects.",
+            default=False,
+        ),
         "perf_metrics_in_response": Field("Add counts and times to the body, as `perf_metrics`.", default=False),
         "prompt_logprobs": refused("The logprobs of the prompt by token id: send `echo` with `logprobs` instead."),
         "skip_special_tokens": refused("Special tokens are never in the text of an answer.", True),

@@ -61,15 +61,20 @@ class ContentLogprobs(Logprobs):
 
 
 def logprobs_body(
-    options: LogprobsOptions | None, tokens: Sequence[TokenText], bytes_of: BytesOfToken, *, detailed: bool
+    options: LogprobsOptions | None,
+    tokens: Sequence[TokenText],
+    bytes_of: BytesOfToken,
+    *,
+    detailed: bool,
+    refusal: bool = False,
 ) -> Logprobs | None:
-    """The logprobs of `tokens` in the requested format. `detailed`: with the keys that only Fireworks has."""
+    """The logprobs of `tokens` in the requested format. `detailed`: with the keys of Fireworks, `refusal`: OpenAI's."""
     if options is None:
         return None
     if options.shape == "legacy":
         return _legacy(tokens, bytes_of, options.num_top)
     content = [_content(token, bytes_of, options.num_top, detailed=detailed) for token in tokens]
-    return ContentLogprobs(content, refusal=UNSET if detailed else None)
+    return ContentLogprobs(content, refusal=None if refusal else UNSET)
 
 
 def _legacy(tokens: Sequence[TokenText], bytes_of: BytesOfToken, num_top: int) -> LegacyLogprobs:

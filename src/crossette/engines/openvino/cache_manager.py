@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool, blocks_for
-from crossette.engines.openvino.prefix_cache import PrefixCache
+from crossette.engines.openvino.prefix_cache import Key, PrefixCache
 from crossette.engines.openvino.sequence import Batch, Sequence, Span
+from crossette.engines.openvino.sliding_windows import WindowPool
 from crossette.engines.openvino.states import StatePool
+
+
+class Needs(NamedTuple):
+    """Blocks that a sequence must be given."""
+
+    blocks: int
+    window_blocks: int = 0
+    """Of layers with sliding window attention."""
 
 
 class CacheManager:
     """Gives blocks and rows of states to sequences and takes them back, for a scheduler that decides when."""
 
-    def __init__(self, pool: BlockPool, states: StatePool | None = None) -> None:
+    def __init__(self, pool: BlockPool, windows: WindowPool | None = None, states: StatePool | None = None) -> None:
         self.pool = pool
+        self.windows = windows
+        """For layers with sliding window attention."""
         self.states = states
         """For recurrent layers. It has a row for each sequence that may run, at least."""
         self.prefixes = PrefixCache(pool)
@@ -37,21 +49,37 @@ class CacheManager:
     def step(self, spans: list[Span]) -> Batch:
         """A step that computes these spans, with the copies that it begins with."""
         copies, self._copies, self._later_copies = self._copies, self._later_copies, []
-        return Batch(tuple(spans), tuple(copies), () if self.states is None else self.states.take_copies())
+        window_copies = () if self.windows is None else self.windows.take_copies()
+        row_copies = () if self.states is None else self.states.take_copies()
+        return Batch(tuple(spans), tuple(copies), window_copies, row_copies)
 
-    def admit(self, sequence: Sequence, has_room: Callable[[int], bool]) -> bool:
+    def has_room(self, needs: Needs, *, spare: int, released: Iterable[Sequence] = ()) -> bool:
+        """Whether these blocks are free, and `spare` further ones, once some sequences have released all of theirs."""
+        released = list(released)
+        free = self.pool.num_free + self.pool.num_held_by(one.blocks for one in released)
+        if free < needs.blocks + spare:
+            return False
+        if self.windows is None:
+            return True
+        free = self.windows.num_free + sum(len(one.window_blocks) for one in released)
+        return free >= needs.window_blocks + spare
+
+    def admit(self, sequence: Sequence, has_room: Callable[[Needs], bool]) -> bool:
         """Give a sequence blocks for all its known tokens, cached ones first.
 
-        False if `has_room` says that the number of blocks that are not cached must not be allocated.
+        False if `has_room` says that the blocks that are not cached must not be allocated.
         """
         matched = self._matched(sequence, 0)
         cached = self._usable(sequence, 0, matched)
         self.pool.share(cached)
         needed = blocks_for(sequence.num_tokens) - len(cached)
-        if not has_room(needed):
+        windows = 0 if self.windows is None else self.windows.num_needed(sequence.num_tokens, len(cached))
+        if not has_room(Needs(needed, windows)):
             self.pool.release(cached)
             return False
         self._note_cached(sequence, len(cached))
+        if self.windows is not None:
+            self.windows.begin(sequence, len(cached))
         sequence.blocks = cached + self.pool.allocate(needed)
         if self.states is not None:
             self.states.begin(sequence, len(cached), len(matched))
@@ -59,9 +87,11 @@ class CacheManager:
 
     def grow(self, sequence: Sequence) -> bool:
         """Give a sequence one more block; false if none is free."""
-        if not self.pool.num_free:
+        if not self.pool.num_free or (self.windows is not None and not self.windows.num_free):
             return False
         sequence.blocks += self.pool.allocate(1)
+        if self.windows is not None:
+            self.windows.grow(sequence)
         return True
 
     def adopt(self, sequence: Sequence) -> None:
@@ -76,6 +106,8 @@ class CacheManager:
         replaced = sequence.blocks[first : first + len(found)]
         sequence.blocks[first : first + len(found)] = found
         self.pool.release(replaced)
+        if self.windows is not None:
+            self.windows.begin(sequence, first + len(found))
         if self.states is not None:
             self.states.restore(sequence, first + len(found))
         sequence.num_computed += len(found) * BLOCK_SIZE
@@ -99,17 +131,22 @@ class CacheManager:
         if span.is_prompt:
             for index in range(before // BLOCK_SIZE, sequence.num_computed // BLOCK_SIZE):
                 self.prefixes.insert(sequence.keys[index], sequence.blocks[index])
+            if self.windows is not None:
+                self.windows.note_computed(sequence, before)
             if self.states is not None:
                 self.states.note_computed(sequence)
         for fork in span.forks:
             fork.num_computed = sequence.num_computed
+        if self.windows is not None:
+            for one in (sequence, *span.forks):
+                self.windows.slide(one)
 
     def fork(self, sequence: Sequence, fork: Sequence) -> bool:
         """Let another choice continue from the end of a prompt; false if there is no free block.
 
         It shares the prompt's full blocks and gets a copy of the partial one.
         """
-        if not self.pool.num_free:
+        if not self.pool.num_free or (self.windows is not None and not self.windows.can_fork(sequence)):
             return False
         num_full, rest = divmod(len(sequence.prompt), BLOCK_SIZE)
         shared = sequence.blocks[:num_full]
@@ -117,6 +154,8 @@ class CacheManager:
         fork.blocks = shared + (self.pool.allocate(1) if rest else [])
         if rest:
             self._later_copies.append((sequence.blocks[num_full], fork.blocks[num_full]))
+        if self.windows is not None:
+            self.windows.fork(sequence, fork)
         if self.states is not None:
             self.states.fork(sequence, fork)
         fork.num_shared = num_full
@@ -126,6 +165,8 @@ class CacheManager:
         """Release a sequence's blocks, and its claims on blocks that it was going to compute."""
         self.prefixes.disclaim(sequence.keys, sequence)
         self.pool.release(sequence.blocks)
+        if self.windows is not None:
+            self.windows.release(sequence)
         if self.states is not None:
             self.states.release(sequence)
         sequence.num_computed = 0
@@ -163,9 +204,14 @@ class CacheManager:
 
     def _usable(self, sequence: Sequence, first: int, matched: list[int]) -> list[int]:
         """The first of these blocks after which the prompt can be continued."""
-        if self.states is None or not matched:
-            return matched
-        return matched[: max(0, self.states.num_usable(sequence.keys[: first + len(matched)]) - first)]
+        count = first + len(matched)
+        while count > first and (usable := self._num_usable(sequence.keys[:count])) < count:
+            count = usable
+        return matched[: max(0, count - first)]
+
+    def _num_usable(self, keys: tuple[Key, ...]) -> int:
+        count = len(keys) if self.windows is None else self.windows.num_usable(keys)
+        return count if self.states is None else self.states.num_usable(keys[:count])
 
     def _note_cached(self, sequence: Sequence, num_blocks: int) -> None:
         """Mark the tokens of the first blocks as computed, and count them as cache hits."""

@@ -6,8 +6,10 @@ Unsupported features are refused here, by name, before anything is written.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 import msgspec
 import openvino as ov
@@ -19,7 +21,7 @@ from crossette.engines.openvino.gguf.check import verify
 from crossette.engines.openvino.gguf.facts import read_facts, sampling_defaults
 from crossette.engines.openvino.gguf.families import FAMILIES
 from crossette.engines.openvino.gguf.graph import write_graph
-from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, read_head
+from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor, read_head, read_head_from
 from crossette.engines.openvino.gguf.layers import declared_window
 from crossette.engines.openvino.gguf.rotary import unsupported_rotary
 from crossette.engines.openvino.gguf.tokenizer import unsupported_tokenizer, write_tokenizer
@@ -87,6 +89,26 @@ def convert(gguf: Path, target: Path) -> ModelFacts:
     if facts.chat_template is not None:
         (target / "chat_template.jinja").write_text(facts.chat_template, encoding="utf-8", newline="")
     return replace(facts, difference=difference)
+
+
+def check_head(file: BinaryIO, size: int, name: str) -> int:
+    """Check the file of `size` bytes that begins like the stream. Returns the bytes of the converted weights.
+
+    Raises ModelError, with the name, if it cannot be converted. Reads no weights.
+    """
+    head = read_head_from(file, size, name)
+    if reason := unsupported(head):
+        raise ModelError(f"Can't convert {name}: {reason}. {_WAY_OUT}")
+    return sum(_converted_size(tensor) for tensor in head.tensors)
+
+
+def _converted_size(tensor: GgufTensor) -> int:
+    """The bytes of a tensor's integers, and of the scale and the zero point of each group in 16 bits."""
+    layout = FORMATS.get(tensor.type)
+    if layout is None:
+        return tensor.size
+    numbers = 16 * (1 + (layout.minima is not None))
+    return prod(tensor.shape) * (layout.bits * layout.group + numbers) // (8 * layout.group)
 
 
 def _write(gguf: Path, head: GgufHead, folder: Path) -> ModelFacts:

@@ -23,7 +23,7 @@ from crossette.engines import admission
 from crossette.engines.grammar.compiler import GrammarCompiler
 from crossette.engines.meter import Meter
 from crossette.engines.openvino.cache_manager import fits
-from crossette.engines.openvino.kv_cache import blocks_for
+from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
 from crossette.engines.openvino.load import LoadedModel, load
 from crossette.engines.openvino.pace import StepPace
 from crossette.engines.openvino.prefix_cache import Key
@@ -51,6 +51,7 @@ class OpenVINOEngine:
         self.info, self.tokenizer, self.warnings = model.info, model.tokenizer, model.warnings
         self.threads, self.kv_bytes = model.threads, model.kv_bytes
         self.scheduler, self._pool, self._runner = model.scheduler, model.pool, model.runner
+        self._kv_layers = model.kv_layers
         self._vision = model.vision
         self._grammars = GrammarCompiler(self.tokenizer, self.info.vocab_size, self.info.end_token_ids)
         self._inbox: SimpleQueue[tuple[OutputStream, Callable[[], object]] | None] = SimpleQueue()
@@ -96,6 +97,8 @@ class OpenVINOEngine:
             lookup_tokens=self.scheduler.caches.num_looked_up,
             hit_tokens=self.scheduler.caches.num_hits,
             kv_bytes=self.kv_bytes,
+            kv_tokens=self._pool.num_blocks * BLOCK_SIZE,
+            kv_layers=self._kv_layers,
             times=self._meter.snapshot(),
         )
 

@@ -109,7 +109,7 @@ class _Probe:
         self._pool = pool
         self._window = window
         self._tokens = np.random.default_rng(0).integers(0, vocab_size, 4096).tolist()
-        self._blocks = pool.allocate(pool.num_free)
+        self._blocks = pool.allocate(min(pool.num_free, runner.num_blocks))
         adapter = runner.adapters[-1] if runner.adapters else None  # the neighbours have none
         self._own_rows = (0,) if runner.scratch_rows else ()
         self._chunk = Subsequence(self._tokens[:_CHUNK], 0, self._blocks[:1], 1, adapter=adapter, rows=self._own_rows)

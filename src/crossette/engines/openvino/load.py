@@ -5,16 +5,17 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from crossette.engine import ModelFiles, ModelInfo
+from crossette.engine import CacheLayers, ModelFiles, ModelInfo
 from crossette.engines.openvino.cache_manager import CacheManager
-from crossette.engines.openvino.cache_sizes import cache_sizes
+from crossette.engines.openvino.cache_sizes import CacheSizes, cache_sizes
 from crossette.engines.openvino.calibration_cache import CalibrationCache
 from crossette.engines.openvino.exactness import measure_width
-from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool
+from crossette.engines.openvino.kv_cache import BlockPool
 from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
 from crossette.engines.openvino.scheduler import Scheduler
 from crossette.engines.openvino.settings import OpenVINOSettings
+from crossette.engines.openvino.sliding_windows import WindowPool
 from crossette.engines.openvino.states import StatePool
 from crossette.engines.openvino.tokenizer import ModelTokenizer, load_tokenizer
 from crossette.engines.openvino.vision import Vision
@@ -38,6 +39,7 @@ class LoadedModel:
     warnings: tuple[str, ...]
     threads: int
     kv_bytes: int
+    kv_layers: tuple[CacheLayers, ...]
     vision: Vision | None = None
 
 
@@ -60,10 +62,10 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
             adapters=files.adapters,
         )
     tokenizer = loading.result()
-    sizes = cache_sizes(model.block_bytes, model.row_bytes, files.context_length, settings)
-    pool = BlockPool(sizes.blocks)
-    runner = Runner(model, sizes.blocks, threads=threads, num_rows=sizes.rows)
     limit = model.window.limit
+    sizes = cache_sizes(model.units, limit.tokens, settings)
+    pool = BlockPool(sizes.blocks)
+    runner = Runner(model, sizes.blocks, threads=threads, num_rows=sizes.rows, num_window_blocks=sizes.window_blocks)
     width = measure_width(
         runner,
         pool,
@@ -73,17 +75,17 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
         cache=CalibrationCache(files.cache, model.fingerprint) if files.cache else None,
     )
     vision, unseen = _vision(files, model, tokenizer, settings, threads)
-    # One block less than the pool has: the longest prompt still needs a block for its output.
-    window = min(limit.tokens, (sizes.blocks - 1) * BLOCK_SIZE)
+    window = min(limit.tokens, sizes.longest_text(model.units, settings.max_step_tokens))
     return LoadedModel(
         replace(files.info(context_length=window, vocab_size=tokenizer.vocab_size), sees=vision is not None),
         tokenizer,
         runner,
-        _scheduler(CacheManager(pool, StatePool(sizes.rows) if sizes.rows else None), width.tokens, settings),
+        _scheduler(pool, sizes, model.sliding_window, width.tokens, settings),
         pool,
-        (*_window_warnings(limit, window), *_choice_warnings(model), *width.warnings, *unseen),
+        (*files.differences, *_window_warnings(limit, window), *_choice_warnings(model), *width.warnings, *unseen),
         threads,
-        sizes.blocks * model.block_bytes + sizes.rows * model.row_bytes,
+        sizes.num_bytes(model.units),
+        model.cache_layers,
         vision,
     )
 
@@ -124,11 +126,15 @@ def _choice_warnings(model: PagedModel) -> tuple[str, ...]:
     )
 
 
-def _scheduler(caches: CacheManager, width: int, settings: OpenVINOSettings) -> Scheduler:
+def _scheduler(
+    pool: BlockPool, sizes: CacheSizes, sliding_window: int, width: int, settings: OpenVINOSettings
+) -> Scheduler:
     budget = max(min(settings.max_step_tokens, width) - FILLER_TOKENS, _MIN_PROMPT_TOKENS + 1)
-    most = settings.max_sequences if caches.states is None else min(settings.max_sequences, caches.states.num_rows)
+    windows = WindowPool(sizes.window_blocks, window=sliding_window, chunk=budget) if sliding_window else None
+    states = StatePool(sizes.rows) if sizes.rows else None
+    most = settings.max_sequences if states is None else min(settings.max_sequences, states.num_rows)
     return Scheduler(
-        caches,
+        CacheManager(pool, windows, states),
         max_sequences=min(most, budget - _MIN_PROMPT_TOKENS),
         max_step_tokens=budget,
         max_draft_rows=settings.max_draft_rows,

@@ -19,13 +19,22 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
+from crossette.engine import CacheLayers
 from crossette.engines.openvino import recurrence
 from crossette.engines.openvino.adapters.graph import ADAPTERS, add_adapters
 from crossette.engines.openvino.adapters.read import CONFIG, WEIGHTS, read_adapter
+from crossette.engines.openvino.cache_sizes import CacheUnits
 from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES, add_embeddings, graph_files, take_one_position
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 from crossette.engines.openvino.length_choices import Window, settle_window
 from crossette.engines.openvino.recurrence import StateTable, separate_recurrence, state_tables
+from crossette.engines.openvino.sliding_layers import (
+    WINDOW_BLOCKS,
+    SlidingLayers,
+    attentions,
+    separate_sliding_layers,
+    slides,
+)
 from crossette.errors import ModelError
 from crossette.types import WindowLimit
 
@@ -45,8 +54,8 @@ INPUTS = frozenset(
     }
 )
 
-SLIDING_WINDOW, ALIBI_SLOPES = 10, 11
-"""Input ports of the attention node."""
+ALIBI_SLOPES = 11
+"""An input port of the attention node."""
 
 _CACHE_DTYPE = ["runtime_options", "KV_CACHE_PRECISION"]
 """Where a graph names the type of its caches."""
@@ -59,6 +68,8 @@ class CacheShape:
     name: str
     element_type: Any  # ov.Type: the package has no stubs for it
     block_shape: tuple[int, ...]
+    slides: bool
+    """Whether its layer has sliding window attention, and blocks of its own."""
 
     @property
     def block_bytes(self) -> int:
@@ -75,8 +86,8 @@ class PagedModel:
     """A hash of all that determines the computation except the machine: the graph, OpenVINO's build, the settings."""
     window: Window
     """The window in which the graph is served."""
-    slides: bool
-    """Whether some layers have sliding window attention."""
+    sliding_window: int
+    """The window of layers with sliding window attention and block tables of their own; 0 without any."""
     image_width: int | None = None
     """The width of an image's embeddings; None for a graph that takes token ids alone."""
     adapters: tuple[str, ...] = ()
@@ -85,14 +96,26 @@ class PagedModel:
     """The states of recurrent layers."""
 
     @property
-    def block_bytes(self) -> int:
-        """Bytes of one block over all caches."""
-        return sum(cache.block_bytes for cache in self.caches)
+    def units(self) -> CacheUnits:
+        return CacheUnits(
+            sum(cache.block_bytes for cache in self.caches if not cache.slides),
+            sum(cache.block_bytes for cache in self.caches if cache.slides),
+            self.sliding_window,
+            sum(state.row_bytes for state in self.states),
+        )
 
     @property
-    def row_bytes(self) -> int:
-        """Bytes of one row over all states."""
-        return sum(state.row_bytes for state in self.states)
+    def cache_layers(self) -> tuple[CacheLayers, ...]:
+        """The layers of both kinds of attention, and the memory of their caches."""
+        kinds = [(cache.slides, cache.block_bytes // BLOCK_SIZE) for cache in self.caches]
+        return tuple(
+            CacheLayers(
+                num_layers=sum(kind is slides for kind, _ in kinds) // 2,  # keys and values
+                token_bytes=sum(size for kind, size in kinds if kind is slides),
+                window=self.sliding_window if slides else None,
+            )
+            for slides in sorted({kind for kind, _ in kinds})
+        )
 
 
 def load_paged(
@@ -119,12 +142,12 @@ def load_paged(
         model = core.read_model(path)
         paged_attention_transformation(model)
         if text:
-            add_embeddings(model, core.read_model(text[0]))
+            add_embeddings(model, *map(core.read_model, text))
             take_one_position(model)
         separate_recurrence(model, family)
         _refuse_without_positions(model, family)
-        slides = _slides(model)
-        settled = settle_window(model, window, limits, slides=slides)
+        settled = settle_window(model, window, limits, slides=slides(model))
+        sliding = separate_sliding_layers(model, settled.limit.tokens)
         add_adapters(model, [read_adapter(name, folder) for name, folder in adapters.items()], family)
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot serve {path}: {_first_line(error)}") from error
@@ -141,10 +164,10 @@ def load_paged(
     compiled = core.compile_model(model, "CPU", properties)
     return PagedModel(
         compiled,
-        _checked_caches(compiled, family),
+        _checked_caches(compiled, family, sliding),
         _fingerprint((path, *text, *_adapter_files(adapters.values())), {**properties, "short": settled.short}),
         settled,
-        slides,
+        sliding.window,
         _image_width(compiled),
         tuple(adapters),
         state_tables(compiled),
@@ -164,23 +187,13 @@ def _refuse_without_positions(model: ov.Model, family: str) -> None:
 
     Some models add positions to the attention mask (ALiBi). If recognised they become slopes, else they are lost.
     """
-    attentions = _attentions(model)
-    has_slopes = any(node.input_value(ALIBI_SLOPES).get_shape() != ov.Shape([0]) for node in attentions)
-    if attentions and not has_slopes and _users(model, "position_ids") == []:
+    nodes = attentions(model)
+    has_slopes = any(node.input_value(ALIBI_SLOPES).get_shape() != ov.Shape([0]) for node in nodes)
+    if nodes and not has_slopes and _users(model, "position_ids") == []:
         raise ModelError(
             f"The family '{family}' is not supported yet: it encodes positions in the attention mask, which is lost in "
             f"the paged graph. Choose a model of another family."
         )
-
-
-def _slides(model: ov.Model) -> bool:
-    windows = [node.input_value(SLIDING_WINDOW).get_node() for node in _attentions(model)]
-    return any(window.get_type_name() != "Constant" or window.get_data().any() for window in windows)
-
-
-def _attentions(model: ov.Model) -> list[Any]:
-    users = _users(model, "max_context_len") or ()
-    return [node for node in users if node.get_type_name() == "PagedAttentionExtension"]
 
 
 def _users(model: ov.Model, name: str) -> list[Any] | None:
@@ -216,7 +229,7 @@ def _gather_before_head(model: ov.Model) -> None:
     model.validate_nodes_and_infer_types()
 
 
-def _checked_caches(compiled: ov.CompiledModel, family: str) -> tuple[CacheShape, ...]:
+def _checked_caches(compiled: ov.CompiledModel, family: str, sliding: SlidingLayers) -> tuple[CacheShape, ...]:
     """The caches of a compiled graph, in the order of its inputs. Raises ModelError for unexpected inputs."""
     names = {port.get_any_name() for port in compiled.inputs}
     caches = tuple(
@@ -224,11 +237,18 @@ def _checked_caches(compiled: ov.CompiledModel, family: str) -> tuple[CacheShape
             port.get_any_name(),
             port.get_element_type(),
             tuple(port.get_partial_shape()[axis].get_length() for axis in (1, 2, 3)),
+            port.get_any_name() in sliding.caches,
         )
         for port in compiled.inputs
         if port.get_any_name().startswith(("key_cache.", "value_cache."))
     )
-    unknown = names - INPUTS - {IMAGE_ROWS, SOURCES, ADAPTERS} - {cache.name for cache in caches} - recurrence.INPUTS
+    unknown = (
+        names
+        - INPUTS
+        - {IMAGE_ROWS, SOURCES, ADAPTERS, WINDOW_BLOCKS}
+        - {cache.name for cache in caches}
+        - recurrence.INPUTS
+    )
     unknown = {name for name in unknown if recurrence.STATE not in name}
     missing = INPUTS - names
     if unknown or missing or not caches or any(cache.block_shape[1] != BLOCK_SIZE for cache in caches):

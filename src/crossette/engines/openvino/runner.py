@@ -23,6 +23,7 @@ from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.model import WANTED, PagedModel
 from crossette.engines.openvino.recurrence import Recurrence, StateMemory, recurrence_inputs
 from crossette.engines.openvino.sequence import Batch, Span
+from crossette.engines.openvino.sliding_layers import WINDOW_BLOCKS
 from crossette.engines.openvino.states import ZERO
 
 Logits = npt.NDArray[np.float32]
@@ -38,6 +39,7 @@ class Subsequence(NamedTuple):
     tokens: Sequence_[int]
     past: int
     blocks: Sequence_[int]
+    """Of layers with sliding window attention too, unless `window_blocks` has those."""
     num_wanted: int
     """How many of its last tokens need logits."""
     images: Sequence_[Rows] = ()
@@ -46,12 +48,26 @@ class Subsequence(NamedTuple):
     """The adapter of its sequence; None for the model itself."""
     rows: Sequence_[int] = ()
     """Rows of recurrent states, as in `Recurrence`. Empty: its recurrence goes on where that of the last part ends."""
+    window_blocks: Sequence_[int] = ()
+    """Blocks of layers with sliding window attention, from the block `window_start` on."""
+    window_start: int = 0
 
 
 class Runner:
     """A paged graph with its caches. Not thread-safe: one thread runs it."""
 
-    def __init__(self, model: PagedModel, num_blocks: int, *, threads: int, num_rows: int = 0) -> None:
+    def __init__(
+        self,
+        model: PagedModel,
+        num_blocks: int,
+        *,
+        threads: int,
+        num_rows: int = 0,
+        num_window_blocks: int | None = None,
+    ) -> None:
+        num_window_blocks = num_blocks if num_window_blocks is None else num_window_blocks
+        self.num_blocks = min(num_blocks, num_window_blocks) if model.sliding_window else num_blocks
+        """Number of blocks that all layers have."""
         self.min_without_filler: float = max(2, threads)
         """Number of single-token subsequences from which a step needs no filler: attention then has one per thread. A
         single one always needs it: it is computed by another kernel than the same token among others."""
@@ -62,18 +78,27 @@ class Runner:
         self._states = StateMemory(self._request, model.states, num_rows) if model.states else None
         self.scratch_rows = self._states.scratch if self._states else ()
         """Rows whose content is not needed."""
-        self._filler = Subsequence((0,) * FILLER_TOKENS, 0, (num_blocks,), 0, rows=self.scratch_rows)
-        self._caches = []
+        self._filler = Subsequence(
+            (0,) * FILLER_TOKENS, 0, (num_blocks,), 0, rows=self.scratch_rows, window_blocks=(num_window_blocks,)
+        )
+        self._slides = model.sliding_window > 0
+        self._passed = num_window_blocks
+        """The block that stands for those which the window has passed."""
+        self._caches: list[ov.Tensor] = []
+        self._window_caches: list[ov.Tensor] = []
         for cache in model.caches:
             # One block more than the pool has: scratch space of the filler.
-            tensor = ov.Tensor(cache.element_type, ov.Shape([num_blocks + 1, *cache.block_shape]))
+            num = num_window_blocks if cache.slides else num_blocks
+            tensor = ov.Tensor(cache.element_type, ov.Shape([num + 1, *cache.block_shape]))
+            tensor.data[-1] = 0
             self._request.set_tensor(cache.name, tensor)
-            self._caches.append(tensor)
+            (self._window_caches if cache.slides else self._caches).append(tensor)
 
     def close(self) -> None:
         """Free the graph and its caches now, in this thread, not when the garbage collector runs."""
         del self._request
         self._caches.clear()
+        self._window_caches.clear()
         if self._states is not None:
             self._states.close()
 
@@ -93,9 +118,8 @@ class Runner:
 
     def run(self, batch: Batch) -> Logits:
         """Logits `[wanted tokens, vocabulary]`, each span's `num_wanted` in order. Valid until the next call."""
-        for source, target in batch.copies:
-            for cache in self._caches:
-                cache.data[target] = cache.data[source]
+        _copy(self._caches, batch.copies)
+        _copy(self._window_caches, batch.window_copies)
         if self._states is not None:
             self._states.copy(batch.row_copies)
         return self.forward([part for span in batch.spans for part in _subsequences(span)])
@@ -106,6 +130,8 @@ class Runner:
         if len(parts) < self.min_without_filler and all(len(part.tokens) == 1 for part in parts):
             parts = [*parts, self._filler]
         inputs = _inputs(parts)
+        if self._slides:
+            inputs[WINDOW_BLOCKS] = _window_tables(parts, self._passed)
         if self._image_width is not None:
             inputs |= _embeddings(parts, self._image_width)
         if self.adapters:
@@ -120,6 +146,12 @@ class Runner:
         return logits.reshape(-1, logits.shape[-1])[:num_wanted]
 
 
+def _copy(caches: list[ov.Tensor], copies: Iterable[tuple[int, int]]) -> None:
+    for source, target in copies:
+        for cache in caches:
+            cache.data[target] = cache.data[source]
+
+
 def _subsequences(span: Span) -> list[Subsequence]:
     """A prompt chunk is one subsequence; each output token is one of its own, all with the same blocks."""
     sequence = span.sequence
@@ -127,7 +159,19 @@ def _subsequences(span: Span) -> list[Subsequence]:
     adapter = sequence.request.adapter
     if span.is_prompt:
         images = tuple(rows_within(sequence.request.images, span.start, span.count))
-        return [Subsequence(tokens, span.start, sequence.blocks, span.num_wanted, images, adapter, sequence.rows)]
+        return [
+            Subsequence(
+                tokens,
+                span.start,
+                sequence.blocks,
+                span.num_wanted,
+                images,
+                adapter,
+                sequence.rows,
+                sequence.window_blocks,
+                sequence.window_start,
+            )
+        ]
     first_wanted = span.start + span.num_tokens - span.num_wanted
     return [
         Subsequence(
@@ -137,6 +181,8 @@ def _subsequences(span: Span) -> list[Subsequence]:
             int(past >= first_wanted),
             adapter=adapter,
             rows=sequence.rows if past == span.start else (),
+            window_blocks=sequence.window_blocks,
+            window_start=sequence.window_start,
         )
         for past, token in enumerate((*tokens, *span.drafts), span.start)
     ]
@@ -168,6 +214,16 @@ def _inputs(parts: list[Subsequence]) -> dict[str, npt.NDArray[Any]]:
         "max_context_len": np.array(max(part.past + len(part.tokens) for part in parts), np.int32),
         WANTED: np.array(wanted, np.int64),
     }
+
+
+def _window_tables(parts: list[Subsequence], passed: int) -> npt.NDArray[np.int32]:
+    """The block tables of layers with sliding window attention; `passed` stands for blocks before the windows."""
+    tables: list[int] = []
+    for part in parts:
+        num_blocks = blocks_for(part.past + len(part.tokens))
+        table = [*(passed for _ in range(part.window_start)), *(part.window_blocks or part.blocks)]
+        tables += table[:num_blocks]
+    return np.array(tables, np.int32)
 
 
 def _embeddings(parts: list[Subsequence], width: int) -> dict[str, npt.NDArray[Any]]:

@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from crossette.engines.openvino.cache_manager import CacheManager
-from crossette.engines.openvino.drafts import PromptLookup
+from crossette.engines.openvino.cache_manager import CacheManager, Needs
+from crossette.engines.openvino.drafts import PromptLookup, RecentLookups
 from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
 from crossette.types import FinishReason, TokenOutput
@@ -54,6 +54,7 @@ class Scheduler:
         """Tokens up to which a step of decoding sequences is filled with draft tokens; 0 for none."""
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
+        self._recent = RecentLookups()
         self.num_preemptions = 0
         self.num_drafts = self.num_accepted = 0
         self.begun: list[Sequence] = []
@@ -83,6 +84,8 @@ class Scheduler:
         else:
             self._remove_fork(sequence)
         self.caches.release(sequence)
+        if sequence.drafter is not None:
+            self._recent.add(sequence.owner, sequence.drafter)
         if sequence.forks:  # the next choice computes the prompt instead
             successor, *rest = sequence.forks
             successor.forks, sequence.forks = rest, []
@@ -177,17 +180,15 @@ class Scheduler:
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=_rank)
 
-    def _make_room(self, sequence: Sequence, needed: int) -> bool:
-        """Whether there is a slot and `needed` blocks, if necessary after preempting sequences in the background.
+    def _make_room(self, sequence: Sequence, needs: Needs) -> bool:
+        """Whether there is a slot and the blocks it needs, if necessary after preempting sequences in the background.
 
         Preempts none if all of them would not be enough.
         """
         behind = [one for one in self.running if _is_behind(one, sequence)]
-        pool = self.caches.pool
-        most_free = pool.num_free + pool.num_held_by([one.blocks for one in behind])
-        if most_free < needed + len(self.running) - len(behind):
+        if not self.caches.has_room(needs, spare=len(self.running) - len(behind), released=behind):
             return False
-        while len(self.running) >= self.max_sequences or pool.num_free < needed + len(self.running):
+        while len(self.running) >= self.max_sequences or not self.caches.has_room(needs, spare=len(self.running)):
             self._preempt(self.running[-1])
         return True
 
@@ -227,7 +228,8 @@ class Scheduler:
     def _drafts(self, sequence: Sequence, most: int) -> tuple[int, ...]:
         """Draft tokens after a sequence's newest token, as many as fit into its blocks and its limit."""
         if sequence.drafter is None:
-            sequence.drafter = PromptLookup(sequence.request.prediction, (*sequence.prompt, *sequence.output))
+            text = (*sequence.prompt, *sequence.output)
+            sequence.drafter = PromptLookup(sequence.request.prediction, text, self._recent.of(sequence.owner))
         room = self.caches.draft_room(sequence, num_reserved=self.max_sequences - len(self.running))
         left = sequence.max_output - len(sequence.output) - 1
         drafts = sequence.drafter.propose(min(most, room, left))

@@ -43,6 +43,8 @@ class Sequence:
         "sampler",
         "scores",
         "snapshots",
+        "window_blocks",
+        "window_start",
     )
 
     def __init__(
@@ -79,6 +81,9 @@ class Sequence:
         self.prompt = request.prompt
         self.output: list[int] = []
         self.blocks: list[int] = []
+        self.window_blocks: list[int] = []
+        """Those of layers with sliding window attention, from the block `window_start` of its tokens on."""
+        self.window_start = 0
         self.rows: list[int] = []
         """Rows of recurrent states: one with the state after the computed tokens, and one per draft token of a step."""
         self.snapshots: tuple[int, ...] = ()
@@ -126,6 +131,11 @@ class Sequence:
     def num_reusable(self) -> int:
         """How many of its first blocks may come from the prefix cache; none with prompt_logprobs."""
         return 0 if self.request.prompt_logprobs else num_reusable(len(self.prompt))
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Whose texts may speed up its own."""
+        return self.request.tenant, self.request.isolation_key
 
     def tokens(self, start: int, count: int) -> list[int] | tuple[int, ...]:
         """A range of known tokens, which lies in the prompt or in the output."""
@@ -197,6 +207,8 @@ class Batch:
 
     spans: tuple[Span, ...]
     copies: tuple[tuple[int, int], ...] = ()
+    window_copies: tuple[tuple[int, int], ...] = ()
+    """Of blocks of layers with sliding window attention."""
     row_copies: tuple[tuple[int, int], ...] = ()
     """In order; from -1 clears a row."""
 

@@ -50,9 +50,9 @@ class OpenVINOSettings:
     )
     max_draft_rows: Amount = setting(
         8,
-        "Speed up answers that repeat text of their prompt: draft tokens copied from it are verified in steps of at"
-        " most this many tokens, so that one step can yield several. The text stays the same. 0 turns it off; more than"
-        " the default pays only on a CPU where wide steps are cheap.",
+        "Speed up answers that repeat text of their prompt, or of recent requests with the same key: draft tokens"
+        " copied from it are verified in steps of at most this many tokens, so that one step can yield several. The"
+        " text stays the same. 0 turns it off; more than the default pays only on a CPU where wide steps are cheap.",
     )
     threads: Count | None = setting(
         None, "CPU threads of the model's computation.", unset="as many as this process may use"

@@ -41,6 +41,9 @@ _SCALARS = {
     GGUFValueType.FLOAT64: "<d",
 }
 
+_LARGEST = 1 << 28
+"""Bytes of the largest value that is read: vocabularies have a fiftieth of that."""
+
 Value = int | float | bool | str | list["Value"]
 
 
@@ -86,28 +89,32 @@ def read_head(path: Path) -> GgufHead:
     """Read and check a file's header. Raises ModelError, which names the actual file type if it is known."""
     try:
         with path.open("rb") as file:
-            _check_start(path, file.read(32))
-            file.seek(len(_MAGIC))
-            return _Reader(path, file, path.stat().st_size).head()
+            return read_head_from(file, path.stat().st_size, str(path))
     except OSError as error:
         raise ModelError(f"Can't read {path}: {error.strerror or error}.") from error
 
 
-def _check_start(path: Path, start: bytes) -> None:
-    if start.startswith(_MAGIC):
-        return
+def read_head_from(file: BinaryIO, size: int, name: str) -> GgufHead:
+    """As `read_head`, of a stream of `size` bytes that is called `name`. Reads no byte after the header."""
+    start = file.read(len(_MAGIC))
+    if start != _MAGIC:
+        raise _not_gguf(name, start + file.read(28))
+    return _Reader(name, file, size).head()
+
+
+def _not_gguf(name: str, start: bytes) -> ModelError:
     for known, file_type in _KNOWN_STARTS.items():
         if start.startswith(known):
             shown = known.decode("latin-1") if known.isascii() and known.decode().isprintable() else known.hex()
-            raise ModelError(f"Can't read {path}: it starts with '{shown}', so it is {file_type}, not GGUF.")
-    raise ModelError(f"Can't read {path}: it starts with {start[:4]!r}, not with 'GGUF', so it is not GGUF.")
+            return ModelError(f"Can't read {name}: it starts with '{shown}', so it is {file_type}, not GGUF.")
+    return ModelError(f"Can't read {name}: it starts with {start[:4]!r}, not with 'GGUF', so it is not GGUF.")
 
 
 class _Reader:
     """Reads values sequentially, and never past the end of the file, whatever a length field contains."""
 
-    def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
-        self._path = path
+    def __init__(self, name: str, file: BinaryIO, size: int) -> None:
+        self._name = name
         self._file = file
         self._left = size - len(_MAGIC)
         self._size = size
@@ -115,7 +122,7 @@ class _Reader:
     def head(self) -> GgufHead:
         version = self._scalar(GGUFValueType.UINT32)
         if version not in _VERSIONS:
-            raise ModelError(f"Can't read {self._path}: it is GGUF version {version}; versions 2 and 3 are supported.")
+            raise ModelError(f"Can't read {self._name}: it is GGUF version {version}; versions 2 and 3 are supported.")
         num_tensors, num_values = self._count(), self._count()
         metadata = {self._string(): self._value(self._type()) for _ in range(num_values)}
         tensors = tuple(self._tensor() for _ in range(num_tensors))
@@ -130,9 +137,11 @@ class _Reader:
             raise self._truncated(f"its tensors end at byte {needed}")
 
     def _truncated(self, detail: str) -> ModelError:
-        return ModelError(f"Can't read {self._path}: it ends at byte {self._size}, but {detail}. Download it again.")
+        return ModelError(f"Can't read {self._name}: it ends at byte {self._size}, but {detail}. Download it again.")
 
     def _bytes(self, count: int) -> bytes:
+        if _LARGEST < count <= self._left:
+            raise ModelError(f"Can't read {self._name}: a value of its header has {count} bytes, so it is damaged.")
         data = self._file.read(count) if count <= self._left else b""
         if len(data) < count:
             raise self._truncated(f"{count} more bytes must follow byte {self._size - self._left}")
@@ -155,7 +164,7 @@ class _Reader:
         try:
             return GGUFValueType(number)
         except ValueError as error:
-            raise ModelError(f"Can't read {self._path}: it has a value of unknown type {number}.") from error
+            raise ModelError(f"Can't read {self._name}: it has a value of unknown type {number}.") from error
 
     def _value(self, kind: GGUFValueType) -> Value:
         if kind is GGUFValueType.STRING:
@@ -179,4 +188,4 @@ class _Reader:
         try:
             return GgufTensor(name, shape, GGMLQuantizationType(number), offset)
         except ValueError as error:
-            raise ModelError(f"Can't read {self._path}: '{name}' has the unknown type {number}.") from error
+            raise ModelError(f"Can't read {self._name}: '{name}' has the unknown type {number}.") from error

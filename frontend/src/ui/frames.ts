@@ -1,0 +1,14 @@
+/** Changes of the page that wait for the next animation frame: all of them together are one update of the document. */
+
+const waiting = new Set<() => void>();
+
+export function inFrame(change: () => void): void {
+  if (waiting.size === 0) requestAnimationFrame(run);
+  waiting.add(change);
+}
+
+function run(): void {
+  const changes = [...waiting];
+  waiting.clear();
+  for (const change of changes) change();
+}
