@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from crossette.accounts.access import Limits
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.keys import Keys
 from support.api_server import say
+from support.pgbouncer import pgbouncer
 from support.postgres import Cluster, cluster
 from support.replica_server import ReplicaServer, replicas
 from support.waiting import wait_until
@@ -263,3 +266,46 @@ def test_a_batch_on_two_replicas_has_each_line_once(url: str, is_killed: bool) -
 
     ids = [json.loads(line)["custom_id"] for line in output.splitlines()]
     assert sorted(ids, key=int) == [str(number) for number in range(60)]
+
+
+def test_everything_works_through_pgbouncer(postgres: Cluster, url: str) -> None:
+    key = new_key(url, requests_per_minute=1000, concurrent_requests=50, total_tokens=100_000)
+    with pgbouncer(postgres) as pooled:
+        new_key(pooled, "bob")
+
+        async def ask(both: list[ReplicaServer]) -> Counter[int]:
+            async with http_client() as http:
+                client = Client(http, both, key)
+                for _ in range(10):
+                    await asyncio.gather(*(client.post() for _ in range(12)))
+                return client.statuses
+
+        with replicas(database_url=pooled, store_responses="1h", store_files="1h", log_level="info") as both:
+            assert asyncio.run(ask(both)) == {200: 120}
+            assert [each.stop() for each in both] == [0, 0]
+
+    assert rows(url, "SELECT count(*) FROM requests WHERE status = 200") == [(120,)]
+    assert rows(url, "SELECT used_tokens FROM accounts") == [(360,)]
+
+
+def test_status_lists_the_replicas(url: str) -> None:
+    def listed() -> dict[str, dict[str, Any]]:
+        command = [sys.executable, "-m", "crossette", "status", "--replicas", "--json", "--database-url", url]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=True).stdout
+        return {row["name"]: row for row in json.loads(found)}
+
+    with keyed("none") as http, replicas(database_url=url, drain_delay=LIMIT_S) as (first, second):
+        http.post(f"{first.root}/v1/completions", json=BODY).raise_for_status()
+        second.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: listed()["replica-2"]["status"] == "draining", LIMIT_S)
+        wait_until(lambda: listed()["replica-1"]["generated_tokens"] == 2, LIMIT_S)
+        shown = listed()
+        table = subprocess.run(
+            [sys.executable, "-m", "crossette", "status", "--replicas", "--database-url", url],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        ).stdout
+
+    assert shown["replica-1"].items() >= {"status": "ok", "running": 0, "waiting": 0, "prompt_tokens": 1}.items()
+    assert table.splitlines()[-1] == "2 live replicas, 0 requests running, 0 waiting"

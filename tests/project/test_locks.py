@@ -39,7 +39,7 @@ def is_in(versions: dict[str, str], requirement: Requirement) -> bool:
 def of_extras(requirement: Requirement, python: str) -> list[Requirement]:
     """What the extras of a requirement add, by the metadata of the installed package."""
     where = [{**environment(python), "extra": extra} for extra in requirement.extras]
-    parsed = [Requirement(text) for text in requires(requirement.name) or [] if where]
+    parsed = [Requirement(text) for text in requires(requirement.name) or []] if where else []
     return [each for each in parsed if each.marker and any(each.marker.evaluate(extra) for extra in where)]
 
 

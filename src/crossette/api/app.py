@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from crossette import __version__
 from crossette.accounts.access import Authenticator, Caller, NoAuthentication
 from crossette.accounts.keys import KeyStore
 from crossette.accounts.ledger import Ledger, NoLedger
@@ -124,6 +125,7 @@ class App:
     async def start(self) -> None:
         """Begin the work in the background, once the server listens."""
         if self._replica is not None:
+            self._replica.heartbeat.state = self._state
             await self._replica.start()
         if self.batches is not None:
             self.batches.start()
@@ -147,6 +149,20 @@ class App:
     def in_process(self, caller_of: Callable[[str], Caller] | None = None) -> InProcess:
         """Requests inside the process, each with the rights of a key; by default with all rights."""
         return self._in_process(caller_of) if caller_of is not None else self._in_process()
+
+    def _state(self) -> dict[str, object]:
+        """What `crossette status` shows of this server among its replicas."""
+        stats = [engine.stats() for engine in self.models.pool.engines.values()]
+        return {
+            "version": __version__,
+            "status": "draining" if self._is_leaving else "ok",
+            "running": sum(each.running for each in stats),
+            "waiting": sum(each.waiting for each in stats),
+            "kv_blocks": sum(each.blocks_total for each in stats),
+            "kv_blocks_used": sum(each.blocks_total - each.blocks_free for each in stats),
+            "prompt_tokens": sum(each.prompt_tokens for each in stats),
+            "generated_tokens": sum(each.completion_tokens for each in stats),
+        }
 
     def _own_headers(self) -> Headers:
         """The headers of all responses that are the same for each."""

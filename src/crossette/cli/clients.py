@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from crossette.cli.accounts import database_options
 from crossette.cli.completion import complete_model
 from crossette.cli.console import err, out, pull
 from crossette.cli.numbers import decimal, integer
@@ -56,9 +57,25 @@ def chat(model: str | None, url: str | None, api_key: str | None) -> None:
 @click.option(
     "--interval", type=decimal(0.1, _MAX_INTERVAL_S), default=1.0, show_default=True, help="Seconds between updates."
 )
+@click.option("--replicas", is_flag=True, help="List the servers that share the database instead, once.")
 @admin_key
-def status(url: str, once: bool, as_json: bool, interval: float, api_key: str | None) -> None:
+@database_options
+def status(
+    url: str,
+    once: bool,
+    as_json: bool,
+    interval: float,
+    replicas: bool,
+    api_key: str | None,
+    database_url: str | None,
+    file: Path | None,
+) -> None:
     """Watch a server: streams, speed, queue, caches, memory."""
+    if replicas:
+        from crossette.cli.replicas import print_replicas
+
+        print_replicas(database_url, file, as_json=as_json)
+        return
     from crossette.client.status.scrape import MetricsPage
     from crossette.client.status.screen import show
 

@@ -194,9 +194,9 @@ def test_a_folder_without_a_graph_is_an_error(tmp_path: Path) -> None:
         load_paged(tmp_path, threads=1, window=TINY_CONTEXT)
 
 
-def test_a_graph_that_is_not_an_llm_is_an_error(tmp_path: Path) -> None:
+def test_a_graph_without_attention_is_refused_by_name(tmp_path: Path) -> None:
     parameter = ops.parameter([1, 3], name="x")
     ov.save_model(ov.Model([ops.relu(parameter)], [parameter], "not an LLM"), tmp_path / "openvino_model.xml")
 
-    with pytest.raises(ModelError, match="OpenVINO cannot serve"):
-        load_paged(tmp_path, threads=1, window=TINY_CONTEXT)
+    with pytest.raises(ModelError, match=r"The family 'mamba' is not supported: its graph has no attention"):
+        load_paged(tmp_path, threads=1, window=TINY_CONTEXT, family="mamba")

@@ -36,6 +36,7 @@ _VALID_URLS = "Give postgresql://USER@HOST/NAME or sqlite:///FILE."
 _POSTGRES = {
     "application_name": "crossette",
     "connect_timeout": 5,
+    "prepare_threshold": None,  # PgBouncer may send the next statement to another connection of its own
     "options": "-c statement_timeout=60000 -c lock_timeout=10000",
     # Detect a peer that disappeared silently within 25 s instead of hours.
     "keepalives_idle": 10,

@@ -140,6 +140,7 @@ def load_paged(
     path, *text = graph_files(directory)
     try:
         model = core.read_model(path)
+        _refuse_without_attention(model, family)
         paged_attention_transformation(model)
         if text:
             add_embeddings(model, *map(core.read_model, text))
@@ -180,6 +181,15 @@ def _named_cache_dtype(model: ov.Model) -> str:
         return "u8"
     named: str = model.get_rt_info(_CACHE_DTYPE).astype(str)
     return named
+
+
+def _refuse_without_attention(model: ov.Model, family: str) -> None:
+    """Raise ModelError for a graph without attention: those of Mamba, and of models that do not generate text."""
+    if all(node.get_type_name() != "ScaledDotProductAttention" for node in model.get_ops()):
+        raise ModelError(
+            f"The family '{family}' is not supported: its graph has no attention (ScaledDotProductAttention), and only"
+            " models with attention are served. Choose a model of another family."
+        )
 
 
 def _refuse_without_positions(model: ov.Model, family: str) -> None:

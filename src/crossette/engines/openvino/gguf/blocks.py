@@ -79,6 +79,10 @@ def _halves(start: int, run: int) -> Callable[[Bytes], Bytes]:
 # Types of 32 weights a block.
 
 
+def _q4_0(blocks: Bytes) -> Integers:
+    return _halves(2, 16)(blocks).astype(np.int8) - np.int8(8)
+
+
 def _fifth_bits(blocks: Bytes, start: int) -> Bytes:
     """32 bits in order, each shifted to bit 4."""
     bits = np.unpackbits(blocks[..., start : start + 4], axis=-1, bitorder="little")
@@ -192,7 +196,7 @@ def _scales_iq4_xs(blocks: Bytes) -> Floats:
 _T = GGMLQuantizationType
 
 FORMATS: dict[GGMLQuantizationType, Format] = {
-    _T.Q4_0: Format(4, 32, _halves(2, 16), _d, zero=8),
+    _T.Q4_0: Format(4, 32, _q4_0, _d),
     _T.Q4_1: Format(4, 32, _halves(4, 16), _d, _m),
     _T.Q5_0: Format(8, 32, _q5_0, _d),
     _T.Q5_1: Format(8, 32, _q5_1, _d, _m),

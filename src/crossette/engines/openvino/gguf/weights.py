@@ -33,7 +33,8 @@ PLAIN = {
     GGMLQuantizationType.F16: ov.Type.f16,
     GGMLQuantizationType.BF16: ov.Type.bf16,
 }
-_PACKED = {2: ov.Type.u2, 4: ov.Type.u4}
+_UNSIGNED = {2: ov.Type.u2, 4: ov.Type.u4, 8: ov.Type.u8}
+_SIGNED = {4: ov.Type.i4, 8: ov.Type.i8}
 _TABLE_BITS = 4
 """Fewest bits of lookup tables and experts' matrices: with fewer, the plug-in would dequantise all for each use."""
 _PIECE = 1 << 22
@@ -199,8 +200,7 @@ def _checked(order: Order, tensor: GgufTensor) -> Order:
 
 
 def _integer_type(layout: Format) -> ov.Type:
-    signed = layout.minima is None and not layout.zero
-    return _PACKED.get(layout.bits, ov.Type.i8 if signed else ov.Type.u8)
+    return (_SIGNED if layout.minima is None and not layout.zero else _UNSIGNED)[layout.bits]
 
 
 def _zeros(groups: Groups) -> npt.NDArray[Any] | None:
@@ -221,7 +221,7 @@ def _packed(layout: Format, blocks: Bytes, groups: Groups) -> Iterator[Bytes]:
 
 def pack(integers: Integers, bits: int) -> Bytes:
     """Pack integers of 2, 4 or 8 bits into bytes, the first one in the lowest bits."""
-    values = integers.view(np.uint8).reshape(-1, 8 // bits)
+    values = (integers.view(np.uint8) & np.uint8((1 << bits) - 1)).reshape(-1, 8 // bits)
     packed = values[:, 0].copy()
     for index in range(1, 8 // bits):
         packed |= values[:, index] << index * bits

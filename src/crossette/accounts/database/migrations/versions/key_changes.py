@@ -23,29 +23,42 @@ def upgrade() -> None:
     op.create_index("keys_name", "keys", ["name"])
     token = "gen_random_uuid()" if is_postgres else "lower(hex(randomblob(16)))"
     op.execute(f"INSERT INTO key_changes (key_id, token) SELECT id, {token} FROM keys ORDER BY created_at, id")
-    for statement in _POSTGRES if is_postgres else _SQLITE:
-        op.execute(statement)
+    if is_postgres:
+        op.execute(_POSTGRES_FUNCTION)
+        op.execute(_POSTGRES_TRIGGER)
+    else:
+        op.execute(_SQLITE_INSERT)
+        op.execute(_SQLITE_UPDATE)
+        op.execute(_SQLITE_DELETE)
 
 
-_POSTGRES = (
-    """
-    CREATE FUNCTION crossette_key_changed() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        INSERT INTO key_changes (key_id, token) VALUES (coalesce(NEW.id, OLD.id), gen_random_uuid());
-        RETURN NULL;
-    END $$
-    """,
-    """
-    CREATE TRIGGER keys_changed AFTER INSERT OR UPDATE OR DELETE ON keys
-    FOR EACH ROW EXECUTE FUNCTION crossette_key_changed()
-    """,
-)
+_POSTGRES_FUNCTION = """
+CREATE FUNCTION crossette_key_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO key_changes (key_id, token) VALUES (coalesce(NEW.id, OLD.id), gen_random_uuid());
+    RETURN NULL;
+END $$
+"""
 
-_SQLITE = tuple(
-    f"""
-    CREATE TRIGGER keys_{event.lower()} AFTER {event} ON keys BEGIN
-        INSERT INTO key_changes (key_id, token) VALUES ({row}.id, lower(hex(randomblob(16))));
-    END
-    """
-    for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
-)
+_POSTGRES_TRIGGER = """
+CREATE TRIGGER keys_changed AFTER INSERT OR UPDATE OR DELETE ON keys
+FOR EACH ROW EXECUTE FUNCTION crossette_key_changed()
+"""
+
+_SQLITE_INSERT = """
+CREATE TRIGGER keys_insert AFTER INSERT ON keys BEGIN
+    INSERT INTO key_changes (key_id, token) VALUES (NEW.id, lower(hex(randomblob(16))));
+END
+"""
+
+_SQLITE_UPDATE = """
+CREATE TRIGGER keys_update AFTER UPDATE ON keys BEGIN
+    INSERT INTO key_changes (key_id, token) VALUES (NEW.id, lower(hex(randomblob(16))));
+END
+"""
+
+_SQLITE_DELETE = """
+CREATE TRIGGER keys_delete AFTER DELETE ON keys BEGIN
+    INSERT INTO key_changes (key_id, token) VALUES (OLD.id, lower(hex(randomblob(16))));
+END
+"""
