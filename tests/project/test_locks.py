@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib.metadata import requires
 
 import pytest
 from packaging.markers import Marker, default_environment
@@ -30,6 +31,18 @@ def environment(python: str) -> dict[str, str]:
     return {**default_environment(), **linux, "python_version": python, "python_full_version": f"{python}.0"}  # type: ignore[dict-item]
 
 
+def is_in(versions: dict[str, str], requirement: Requirement) -> bool:
+    version = versions.get(canonicalize_name(requirement.name))
+    return version is not None and requirement.specifier.contains(version)
+
+
+def of_extras(requirement: Requirement, python: str) -> list[Requirement]:
+    """What the extras of a requirement add, by the metadata of the installed package."""
+    where = [{**environment(python), "extra": extra} for extra in requirement.extras]
+    parsed = [Requirement(text) for text in requires(requirement.name) or []] if where else []
+    return [each for each in parsed if each.marker and any(each.marker.evaluate(extra) for extra in where)]
+
+
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
 @pytest.mark.parametrize("name", list(LOCKS))
 def test_a_lock_has_what_the_project_requires(name: str, python: str) -> None:
@@ -38,11 +51,8 @@ def test_a_lock_has_what_the_project_requires(name: str, python: str) -> None:
     wanted = [Requirement(text) for group in LOCKS[name] for text in EXTRAS[group]]
     wanted += [Requirement(text) for text in PROJECT["dependencies"]]
     wanted = [each for each in wanted if not each.marker or each.marker.evaluate(environment(python))]
-    missing = {
-        str(each)
-        for each in wanted
-        if each.name != PROJECT["name"] and not each.specifier.contains(versions.get(canonicalize_name(each.name), "0"))
-    }
+    wanted += [more for each in wanted for more in of_extras(each, python) if each.name != PROJECT["name"]]
+    missing = {str(each) for each in wanted if not is_in(versions, each) and each.name != PROJECT["name"]}
 
     assert missing == set(), "run scripts/lock"
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Engine, event
 
-import crossette.accounts.database
 from crossette.accounts.database.database import Database
 from support.installed import LIMIT_S, served
 from support.postgres import Cluster, cluster
@@ -22,7 +21,6 @@ from support.upgrade_data import FLAGS, KEPT, MODEL, execute, usage_of
 
 FIRST_RELEASE = 5
 """The revision of 0.1.0. Migrations after it only add."""
-MIGRATIONS = Path(crossette.accounts.database.__path__[0]) / "migrations/versions"
 VERSIONS = sorted(folder.name for folder in KEPT.iterdir())
 
 
@@ -103,84 +101,87 @@ def test_a_server_of_a_version_writes_rows_after_the_migration(version: str, emp
     }  # fmt: skip
 
 
-def revisions() -> dict[int, str]:
-    sources = [file.read_text(encoding="utf-8") for file in MIGRATIONS.glob("*.py")]
-    return {int(re.findall(r'^revision = "(\d+)"$', source, re.MULTILINE)[0]): source for source in sources}
+_ADDING = re.compile(
+    r"(CREATE (TABLE|INDEX|TRIGGER|FUNCTION)|INSERT INTO|UPDATE|SELECT|PRAGMA) "
+    r"|ALTER TABLE \w+ (SET \(fillfactor = \d+\)|ADD COLUMN ((?!.* NOT NULL)|(?=.* DEFAULT )))",
+    re.DOTALL,
+)
+"""How the statements begin that a server of the version before survives. A trigger or function has a new name."""
 
 
-_ADDING = r"\W*(n?CREATE (FUNCTION|TRIGGER)|INSERT|UPDATE|ALTER TABLE \w+ SET \(fillfactor = \d+\))(?!\w)"
-"""How SQL begins that a server of the version before survives. New functions and triggers have names of their own."""
+def removals(statements: Sequence[str]) -> list[str]:
+    """The statements of migrations that a server of the version before would not survive."""
+    return [statement for statement in statements if not _ADDING.match(statement.strip())]
 
 
-def removals(source: str) -> list[str]:
-    """The operations of a migration that a server of the version before would not survive."""
-    tree = ast.parse(source)
-    constants = {
-        target.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    return [fault for call in ast.walk(tree) if isinstance(call, ast.Call) for fault in _faults(call, constants)]
+def migrated(url: str) -> dict[int, list[str]]:
+    """The statements of each migration, by revision, of an empty database."""
+    statements: list[str] = []
+
+    def record(_: Any, __: Any, statement: str, *___: Any) -> None:  # Any: SQLAlchemy's connection, cursor and context
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", record)
+    database = Database(url)
+    try:
+        database.migrate()
+    finally:
+        event.remove(Engine, "before_cursor_execute", record)
+        database.close()
+    revisions: dict[int, list[str]] = {}
+    of_revision: list[str] = []
+    for statement in statements:
+        if found := re.match(r"(?:INSERT INTO|UPDATE) alembic_version .*?'(\d+)'", statement):
+            revisions[int(found[1])], of_revision = of_revision, []
+        else:
+            of_revision.append(statement)
+    return revisions
 
 
-def _faults(call: ast.Call, constants: Mapping[str, ast.expr]) -> Iterator[str]:
-    name = ast.unparse(call.func)
-    keywords = {word.arg: ast.unparse(word.value) for word in call.keywords}
-    if name == "op.add_column":
-        column = call.args[1]
-        assert isinstance(column, ast.Call), "write the column where it is added"
-        given = {word.arg: ast.unparse(word.value) for word in column.keywords}
-        if given.get("nullable") == "False" and "server_default" not in given:
-            yield f"{ast.unparse(column.args[0])} has no server_default"
-    elif name == "op.create_index" and keywords.get("unique", "False") != "False":
-        yield f"{ast.unparse(call.args[0])} is unique"
-    elif name == "op.execute":
-        statement = call.args[0]
-        if isinstance(statement, ast.Name):
-            statement = constants.get(statement.id, statement)
-        if not re.match(_ADDING, ast.unparse(statement).lstrip("f")):
-            yield f"{ast.unparse(call)[:40]} does not only add"
-    elif name.startswith("op.") and name not in ("op.create_table", "op.create_index", "op.get_bind"):
-        yield f"{name} changes what is there"
+def test_migrations_after_the_first_release_only_add(empty: str) -> None:
+    found = migrated(empty)
+    later = [statement for number, made in found.items() if number > FIRST_RELEASE for statement in made]
+
+    assert sorted(found) == list(range(1, max(found) + 1))
+    assert removals(later) == []
 
 
-def test_migrations_after_the_first_release_only_add() -> None:
-    later = {number: removals(source) for number, source in revisions().items() if number > FIRST_RELEASE}
+def test_the_statements_of_a_migration_are_seen(empty: str) -> None:
+    """Those of the third one also delete rows: it was before the first release."""
+    (removal,) = removals(migrated(empty)[3])
 
-    assert sorted(revisions()) == list(range(1, FIRST_RELEASE + len(later) + 1)), "revisions are numbered in order"
-    assert {number: found for number, found in later.items() if found} == {}
+    assert removal.startswith("DELETE FROM days")
 
 
 @pytest.mark.parametrize(
-    "operation",
+    "statement",
     [
-        "op.drop_column('keys', 'name')",
-        "op.rename_table('keys', 'all_keys')",
-        "op.alter_column('keys', 'name', nullable=False)",
-        "op.add_column('keys', sa.Column('team', sa.String, nullable=False))",
-        "op.create_index('keys_name', 'keys', ['name'], unique=True)",
-        "op.execute('DELETE FROM keys')",
-        "op.execute(f'ALTER TABLE {x} DROP COLUMN y')",
-        "DROP = 'DROP TABLE keys'\nop.execute(DROP)",
-        "op.execute(unknown)",
+        "ALTER TABLE keys DROP COLUMN name",
+        "ALTER TABLE keys RENAME TO all_keys",
+        "ALTER TABLE keys ALTER COLUMN name SET NOT NULL",
+        "ALTER TABLE keys ADD COLUMN team VARCHAR NOT NULL",
+        "CREATE UNIQUE INDEX keys_name ON keys (name)",
+        "CREATE OR REPLACE FUNCTION changed() RETURNS trigger",
+        "DROP TABLE keys",
+        "\n    DELETE FROM keys",
     ],
 )
-def test_what_does_not_only_add_is_found(operation: str) -> None:
-    assert len(removals(operation)) == 1
+def test_what_does_not_only_add_is_found(statement: str) -> None:
+    assert removals([statement]) == [statement]
 
 
 @pytest.mark.parametrize(
-    "operation",
+    "statement",
     [
-        "op.add_column('keys', sa.Column('team', sa.String))",
-        "op.add_column('keys', sa.Column('team', sa.String, nullable=False, server_default=''))",
-        "op.create_index('keys_name', 'keys', ['name'])",
-        "op.execute(f'UPDATE keys SET team = {x}')",
-        "op.execute('ALTER TABLE keys SET (fillfactor = 50)')",
-        "NEW = '\\nCREATE FUNCTION new() RETURNS int'\nop.execute(NEW)",
+        "ALTER TABLE keys ADD COLUMN team VARCHAR",
+        "ALTER TABLE keys ADD COLUMN team VARCHAR DEFAULT '' NOT NULL",
+        "ALTER TABLE keys SET (fillfactor = 50)",
+        "\nCREATE TABLE teams (\n\tid VARCHAR NOT NULL, \n\tPRIMARY KEY (id)\n)\n\n",
+        "CREATE INDEX keys_name ON keys (name)",
+        "\n    CREATE FUNCTION changed() RETURNS trigger",
+        "\n    CREATE TRIGGER keys_changed AFTER INSERT ON keys",
+        "UPDATE keys SET team = ''",
     ],
 )
-def test_what_only_adds_is_allowed(operation: str) -> None:
-    assert removals(operation) == []
+def test_what_only_adds_is_allowed(statement: str) -> None:
+    assert removals([statement]) == []
