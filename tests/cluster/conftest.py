@@ -17,6 +17,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     url = f"sqlite:///{folder}/crossette.db"
     with (
         replicas(pace_s=0.002, database_url=url) as both,
-        haproxy(folder, [each.port for each in both]) as root,
+        haproxy(folder, [each.port for each in both]) as proxy,
     ):
-        yield Site(root, both)
+        yield Site(proxy.root, both)

@@ -20,7 +20,7 @@ DRAIN = {"drain_delay": 3, "drain_timeout": 30}
 
 
 def test_a_replica_that_is_stopped_loses_no_request(tmp_path: Path) -> None:
-    with replicas(pace_s=PACE_S, **DRAIN) as both, haproxy(tmp_path, [each.port for each in both]) as root:
+    with replicas(pace_s=PACE_S, **DRAIN) as both, haproxy(tmp_path, [each.port for each in both]) as proxy:
         leaving, staying = both
 
         async def stop(seen: Seen) -> None:
@@ -29,7 +29,7 @@ def test_a_replica_that_is_stopped_loses_no_request(tmp_path: Path) -> None:
             before = seen.complete[staying.name]
             await until(seen, lambda seen: seen.complete[staying.name] >= before + 16)
 
-        seen = asyncio.run(stream_load(root, stop))
+        seen = asyncio.run(stream_load(proxy.root, stop))
 
     assert (seen.lost, seen.cut) == ({}, {})
     assert seen.bodies == {TEXT}
@@ -37,7 +37,7 @@ def test_a_replica_that_is_stopped_loses_no_request(tmp_path: Path) -> None:
 
 
 def test_a_killed_replica_ends_only_streams_that_had_begun_on_it(tmp_path: Path) -> None:
-    with replicas(pace_s=PACE_S) as both, haproxy(tmp_path, [each.port for each in both]) as root:
+    with replicas(pace_s=PACE_S) as both, haproxy(tmp_path, [each.port for each in both]) as proxy:
         killed, staying = both
 
         async def kill(seen: Seen) -> None:
@@ -46,7 +46,7 @@ def test_a_killed_replica_ends_only_streams_that_had_begun_on_it(tmp_path: Path)
             before = seen.complete[staying.name]
             await until(seen, lambda seen: seen.complete[staying.name] >= before + 48)
 
-        seen = asyncio.run(stream_load(root, kill))
+        seen = asyncio.run(stream_load(proxy.root, kill))
 
     assert seen.lost == {}
     assert set(seen.cut) <= {killed.name}
@@ -56,7 +56,7 @@ def test_a_killed_replica_ends_only_streams_that_had_begun_on_it(tmp_path: Path)
 def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
     with ExitStack() as stack:
         first = [stack.enter_context(replica(f"old-{index}", pace_s=PACE_S, **DRAIN)) for index in range(2)]
-        root = stack.enter_context(haproxy(tmp_path, [each.port for each in first]))
+        proxy = stack.enter_context(haproxy(tmp_path, [each.port for each in first]))
 
         async def restart(seen: Seen) -> None:
             for old in first:
@@ -69,7 +69,7 @@ def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
             name = old.name.replace("old", "new")
             return stack.enter_context(replica(name, port=old.port, pace_s=PACE_S, **DRAIN))
 
-        seen = asyncio.run(stream_load(root, restart))
+        seen = asyncio.run(stream_load(proxy.root, restart))
 
     assert (seen.lost, seen.cut) == ({}, {})
     assert seen.bodies == {TEXT}

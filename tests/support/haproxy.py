@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -39,9 +40,17 @@ def config(port: int, ports: Sequence[int], *, random: bool = False) -> str:
     return made
 
 
+@dataclass(frozen=True)
+class Proxy:
+    """A running proxy."""
+
+    root: str
+    pid: int
+
+
 @contextmanager
-def haproxy(folder: Path, ports: Sequence[int], *, random: bool = False) -> Iterator[str]:
-    """A proxy before these ports. Yields its root URL once it has seen that all are ready."""
+def haproxy(folder: Path, ports: Sequence[int], *, random: bool = False) -> Iterator[Proxy]:
+    """A proxy before these ports, once it answers."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     file = folder / f"haproxy-{port}.cfg"
@@ -51,7 +60,7 @@ def haproxy(folder: Path, ports: Sequence[int], *, random: bool = False) -> Iter
     root = f"http://127.0.0.1:{port}"
     try:
         wait_until(lambda: _answers(root, process))
-        yield root
+        yield Proxy(root, process.pid)
     finally:
         process.terminate()
         process.wait(LIMIT_S)
