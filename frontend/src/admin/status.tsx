@@ -94,7 +94,7 @@ function Card({ status }: { status: ModelStatus }) {
   const share = status.blocks ? status.usedBlocks / status.blocks : 0;
   return (
     <article class="card">
-      <h3>{status.model}</h3>
+      <h2>{status.model}</h2>
       <dl>
         <Fact name="Streams" value={number(status.running)} />
         <Fact name="Queue" value={number(status.waiting)} />
