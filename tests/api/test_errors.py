@@ -390,7 +390,7 @@ def test_an_unknown_path_is_a_404_that_names_it(api: ApiServer, prefix: str, pat
         ("DELETE", "chat/completions", "POST"),
         ("OPTIONS", "completions", "POST"),
         ("POST", "models", "GET, HEAD"),
-        ("DELETE", "models/fake", "GET, HEAD"),
+        ("PUT", "models/fake", "DELETE, GET, HEAD"),
         ("PUT", "/responses", "GET, HEAD, POST"),
         ("POST", "/responses/resp_1", "DELETE, GET, HEAD"),
         ("DELETE", "/files", "GET, HEAD, POST"),
