@@ -134,7 +134,10 @@ class ApiServer:
     engine: FakeEngine
     server: DrainingServer
     observed: RecordKeeper
-    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=LIMIT_S))
+    http: httpx.Client = field(
+        # The server closes idle connections after five seconds: none is used again that may be closed meanwhile.
+        default_factory=lambda: httpx.Client(timeout=LIMIT_S, limits=httpx.Limits(keepalive_expiry=1))
+    )
 
     def __post_init__(self) -> None:
         self.sdk = cache(self._sdk)
