@@ -128,7 +128,7 @@ def test_a_refused_field_is_named_in_the_answer(api: ApiServer, visit: Callable[
 def test_every_field_of_the_document_is_a_control_with_its_limits(api: ApiServer, playground: Visit) -> None:
     described = api.get("/openapi.json").json()["components"]["schemas"]["ChatRequest"]["properties"]
     accepted = {name for name, field in described.items() if not field["description"].startswith("Not supported.")}
-    labels = playground.page.locator(".settings .field label").all_inner_texts()
+    labels = playground.page.locator(".settings .field label").all_text_contents()
     shown = {label.split()[0] for label in labels if label}
 
     elsewhere = {"model", "messages", "stream", "stream_options", "tools", "tool_choice", "response_format", "logprobs"}

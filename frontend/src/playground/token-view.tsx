@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Windowed } from "../ui/windowed.tsx";
 import type { Token } from "./answer.ts";
 import { Inspector } from "./inspector.tsx";
@@ -22,7 +22,8 @@ export function TokenView({ tokens, label, cached = 0, branch }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const token = chosen === null ? undefined : tokens[chosen];
   const isMoved = useRef(false);
-  useEffect(() => {
+  // Before the next key: an effect after the paint would take its movement for that of the key before.
+  useLayoutEffect(() => {
     if (isMoved.current) place.current?.querySelector<HTMLElement>(`[data-position="${chosen}"]`)?.focus();
     isMoved.current = false;
   }, [chosen]);
