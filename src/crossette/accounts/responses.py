@@ -39,6 +39,9 @@ class ResponseStore(Protocol):
     def save(self, stored: StoredResponse) -> None:
         """Insert a response, or replace it."""
 
+    def update(self, stored: StoredResponse) -> bool:
+        """Replace a response that is not finished. Returns whether there is one: it may have been cancelled."""
+
     def find(self, key_id: str, response_id: str) -> StoredResponse | None:
         """A response of this key; None if there is none, or no longer."""
 
@@ -67,6 +70,13 @@ class MemoryResponses:
         self._bytes += stored.size
         while self._rows and (len(self._rows) > MAX_ROWS or self._bytes > MAX_BYTES):
             self._drop(next(iter(self._rows)))
+
+    def update(self, stored: StoredResponse) -> bool:
+        found = self._rows.get(stored.id)
+        if found is None or found.alive_until is None:
+            return False
+        self.save(stored)
+        return True
 
     def find(self, key_id: str, response_id: str) -> StoredResponse | None:
         self._expire()
@@ -113,6 +123,9 @@ class ResponsesByCaller:
 
     def save(self, stored: StoredResponse) -> None:
         self._store(stored.key_id).save(stored)
+
+    def update(self, stored: StoredResponse) -> bool:
+        return self._store(stored.key_id).update(stored)
 
     def find(self, key_id: str, response_id: str) -> StoredResponse | None:
         return self._store(key_id).find(key_id, response_id)

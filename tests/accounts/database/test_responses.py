@@ -115,3 +115,15 @@ def test_only_an_unfinished_response_is_kept_alive(store: ResponseStore) -> None
         store.keep_alive(name, later)
 
     assert [row.alive_until for row in (store.find("k", "running"), store.find("k", "ended")) if row] == [later, None]
+
+
+def test_only_an_unfinished_response_is_updated(store: ResponseStore) -> None:
+    store.save(replace(stored("running"), alive_until=START))
+    store.save(stored("cancelled"))
+
+    updates = [replace(stored(name), response=b'"new"') for name in ("running", "cancelled", "deleted")]
+    assert [store.update(one) for one in updates] == [True, False, False]
+    assert [row and row.response == b'"new"' for row in (store.find("k", one.id) for one in updates)] == [
+        True, False, None
+    ]  # fmt: skip
+    assert not store.update(updates[0]), "it has ended"

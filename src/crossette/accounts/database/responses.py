@@ -57,6 +57,12 @@ class DatabaseResponses:
             connection.execute(delete(responses).where(responses.c.id == stored.id))
             connection.execute(insert(responses), [row])
 
+    def update(self, stored: StoredResponse) -> bool:
+        query = update(responses).where(responses.c.id == stored.id, responses.c.alive_until.is_not(None))
+        values = {"response": stored.response.decode(), "alive_until": stored.alive_until}
+        with self._database.write() as connection:
+            return connection.execute(query.values(values)).rowcount > 0
+
     def find(self, key_id: str, response_id: str) -> StoredResponse | None:
         query = select(responses).where(
             responses.c.id == response_id, responses.c.key_id == key_id, responses.c.expires_at > self._now()

@@ -43,7 +43,10 @@ class Keeper:
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def save(self, response: Response) -> None:
-        """Store a response as it is now. Raises EngineFailure if it must be stored and cannot be."""
+        """Store a response as it is now. Raises EngineFailure if it must be stored and cannot be.
+
+        One in the background that was queued before is stored unless it was cancelled or deleted meanwhile.
+        """
         stored = StoredResponse(
             response.id,
             self.key_id,
@@ -53,8 +56,9 @@ class Keeper:
             msgspec.json.encode(response),
             datetime.now(UTC) + LEASE if response.status in _UNFINISHED else None,
         )
+        is_update = self.is_background and response.status != "queued"
         try:
-            await asyncio.to_thread(self.store.save, stored)
+            await asyncio.to_thread(self.store.update if is_update else self.store.save, stored)
         except DatabaseError as error:
             log.warning("A response cannot be stored: %s", error)
             if self.is_required:
