@@ -73,10 +73,11 @@ class Ends:
             await self._written(number)
 
     async def stop(self, timeout_s: float) -> None:
-        """Write what is queued, if that is possible in this time."""
+        """Write what is queued, if that is possible in this time: the database may be away, and come back."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._written(self._num_added)
+                while self._queue:  # all are woken when it is found to be away
+                    await self._written(self._num_added)
         if self._queue:
             log.error("The usage of %d requests is lost for the limits of their keys", len(self._queue))
         if self._task is not None:
