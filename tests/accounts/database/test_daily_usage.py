@@ -18,7 +18,18 @@ from crossette.accounts.database.daily_usage import usage_rows, used_tokens
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.keys import Keys
 from crossette.accounts.database.rows import delete_rows, insert_rows, row_of
-from crossette.accounts.database.tables import batches, days, file_parts, files, requests, responses
+from crossette.accounts.database.tables import (
+    accounts,
+    batches,
+    days,
+    file_parts,
+    files,
+    key_changes,
+    leases,
+    replicas,
+    requests,
+    responses,
+)
 from crossette.accounts.ledger import GROUPS, Entry, UsageQuery, UsageRow, parse_query
 from crossette.accounts.prices import Price
 from crossette.errors import InvalidRequest
@@ -175,7 +186,15 @@ def test_days_have_one_format_whatever_the_datestyle_of_postgres(postgres: Any) 
 
 def go_back(connection: Connection, version: str) -> None:
     """Remove what versions after 2 have, and set the version."""
-    for table in (responses, file_parts, files, batches):
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("DROP TRIGGER keys_changed ON keys")
+        for name in ("account", "fills", "decide", "end", "beat", "key_changed"):
+            connection.exec_driver_sql(f"DROP FUNCTION crossette_{name} CASCADE")
+    else:
+        for event in ("insert", "update", "delete"):
+            connection.exec_driver_sql(f"DROP TRIGGER keys_{event}")
+    connection.exec_driver_sql("DROP INDEX keys_name")
+    for table in (responses, file_parts, files, batches, key_changes, leases, accounts, replicas):
         table.drop(connection)
     for column in ("is_served", "batch_id"):
         connection.exec_driver_sql(f"ALTER TABLE requests DROP COLUMN {column}")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, false, insert, or_, select, update
 
 from crossette.accounts.access import UNLIMITED, Caller, Limits
 from crossette.accounts.database.database import Database
@@ -113,8 +113,9 @@ class Keys:
         """Create a key. Returns its record and its text, which cannot be shown again."""
         now = self._clock()
         _check_expiry(expires_at, now)
+        _check_name(name)
         with self._database.write_exclusively() as connection:
-            _check_name(name, _taken(connection, name))
+            _check_free(name, _taken(connection, name))
             key_id = _new_id(connection)
             text = _new_text(key_id)
             key = Key(key_id, name, hash_of(text), now, None, None, expires_at, None, is_admin, models, limits)
@@ -181,16 +182,15 @@ class Keys:
     def _change(self, name_or_id: str, change: Callable[[Key], Key]) -> Key:
         _reject_secret(name_or_id)
         with self._database.write_exclusively() as connection:
-            named = _read(
-                connection, or_(keys.c.id == name_or_id, keys.c.name == name_or_id), keys.c.revoked_at.is_(None)
-            )
+            named = _read(connection, *_active(name_or_id))
             # Ids take precedence: old databases may have a key named like another key's id.
             found = sorted(named, key=lambda key: key.id != name_or_id)
             if not found:
                 raise ConfigError(f"No active key is named {name_or_id!r}. Keys: {_names(connection)}.")
             key = change(found[0])
             if key.name != found[0].name:
-                _check_name(key.name, _taken(connection, key.name))
+                _check_name(key.name)
+                _check_free(key.name, _taken(connection, key.name))
             values = {**_row(key), "version": keys.c.version + 1}
             connection.execute(update(keys).where(keys.c.id == key.id).values(values))
         return key
@@ -202,11 +202,22 @@ def _reject_secret(name: str) -> None:
         raise ConfigError(f"Text with {PREFIX} is a secret key. Give the key's name or id.")
 
 
-def _check_name(name: str, taken: _Taken) -> None:
-    """Raise ConfigError for an invalid name, or one that refers to another key."""
+def _active(name_or_id: str) -> tuple[ColumnElement[bool], ...]:
+    """The conditions of active keys with a name or an id. No database compares texts that are not printable."""
+    if not name_or_id.isprintable():
+        return (false(),)
+    return or_(keys.c.id == name_or_id, keys.c.name == name_or_id), keys.c.revoked_at.is_(None)
+
+
+def _check_name(name: str) -> None:
+    """Raise ConfigError for an invalid name."""
     _reject_secret(name)
     if not name or len(name) > 100 or not name.isprintable():
         raise ConfigError(f"A key's name is 1 to 100 printable characters, not {name!r}.")
+
+
+def _check_free(name: str, taken: _Taken) -> None:
+    """Raise ConfigError for a name that refers to another key."""
     if taken.is_name:
         raise ConfigError(f"A key named {name!r} exists. Rotate, update or revoke it, or choose another name.")
     if taken.is_id:
