@@ -42,13 +42,17 @@ class Served:
 
     @property
     def rss_bytes(self) -> int:
-        return _status_kb(self.pid, "VmRSS") * 1024
+        return status_kb(self.pid, "VmRSS") * 1024
 
 
-def _status_kb(pid: int, name: str) -> int:
+def status_kb(pid: int, name: str) -> int:
+    """A figure of a process in KiB, such as VmRSS; 0 once it has ended."""
     found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1])
+    return int(found[1]) if found is not None else 0
+
+
+def own_kb(name: str) -> int:
+    return status_kb(os.getpid(), name)
 
 
 def crossette(*arguments: str) -> list[str]:
