@@ -39,6 +39,8 @@ DEFAULT = "SmolLM2-135M"
 _CUTS = 2, 4
 _CONTEXT = 8192
 """Tokens for which the memory of a model is computed."""
+_MACHINES = 16, 24, 32, 64
+"""GiB of memory."""
 _ADDED = ("file", "stored", "memory", "kv_token", "weights")
 """Figures that each layer adds to; of the others, layers add to the inverse, the time of a token."""
 _SPEEDS = ("prefill", "decode", "decode_long", "decode_many")
@@ -171,7 +173,26 @@ def report(results: dict[str, Figures], command: str) -> str:
     cuts = [MIXTURE.cut(layers).name for layers in _CUTS]
     if all(name in rows for name in cuts):
         rows[f"{MIXTURE.name}, computed"] = extrapolated(results)
-    return "\n".join([*lines, *(_row(name, found) for name, found in rows.items() if name not in cuts)])
+    shown = {name: found for name, found in rows.items() if name not in cuts}
+    return "\n".join([*lines, *map(_row, shown, shown.values()), "", *_fitting(shown)])
+
+
+def _fitting(rows: Mapping[str, Figures]) -> list[str]:
+    """The largest model for each size of a machine's memory."""
+    lines = [
+        f"The largest of these that fits into half of a machine's memory, with {_CONTEXT:,} tokens of context:",
+        "",
+        "| memory, GiB | model | takes, GiB | tokens for which the rest of that half has room |",
+        "|---|---|---|---|",
+    ]
+    for memory in _MACHINES:
+        room = memory / 2 * 2**30
+        fitting = [(found["weights"], name) for name, found in rows.items() if memory_needed(found) <= room]
+        found = rows[name := max(fitting)[1]]
+        needed = memory_needed(found)
+        more = int((room - needed) / found["kv_token"]) + _CONTEXT
+        lines.append(f"| {memory} | {name} | {needed / 2**30:.1f} | {more:,} |")
+    return lines
 
 
 def _head(command: str) -> list[str]:
