@@ -1,7 +1,7 @@
 """Measure what models of several sizes need and do: conversion, memory, start, and speed.
 
     scripts/bench-sizes [--models NAME,NAME] [--convert] [--results FILE] [--write docs/benchmarks.md]
-    scripts/bench-sizes --long [--results FILE] [--write docs/benchmarks.md]
+    scripts/bench-sizes --long [--results FILE]
 
 The default model, and random weights in the shapes of published models (random_models.py): speed depends on sizes, not
 on values. Each is converted once, into a store of its own in the cache folder; with `--convert` nothing else is done.
@@ -33,8 +33,8 @@ from random_models import MIXTURE, SHAPES, Shape, random_gguf
 
 from crossette.models.store import folder_size
 
-MARKER, LONG_MARKER = "sizes", "long windows"
-LONG_PROMPT = 2000
+MARKER = "sizes"
+LONG_PROMPT = 1000
 DEFAULT = "SmolLM2-135M"
 _CUTS = 2, 4
 _CONTEXT = 8192
@@ -100,7 +100,7 @@ def start_s(file: Path) -> float:
 
 
 def measure(file: Path) -> Figures:
-    return {"start_s": start_s(file), **engine_speed(file, "--long", str(LONG_PROMPT))}
+    return {"start_s": start_s(file), **engine_speed(file, "--long", str(LONG_PROMPT), "--rounds", "1")}
 
 
 def measure_long(file: Path, num_tokens: int) -> dict[str, Figures]:
@@ -209,9 +209,9 @@ def memory_needed(found: Figures) -> float:
 
 
 def _row(name: str, found: Figures) -> str:
-    conversion = (
-        f"{found['conversion_s']:.0f}, {found['conversion_peak'] / found['file']:.2f}" if "start_s" in found else "-"
-    )
+    conversion = "-"
+    if "start_s" in found:
+        conversion = f"{found['conversion_cpu_s']:.0f}, {found['conversion_peak'] / found['file']:.2f}"
     start = f"{found['start_s']:.1f}" if "start_s" in found else "-"
     cells = [
         name,
@@ -255,15 +255,15 @@ def main() -> None:
     command = " ".join(["scripts/bench-sizes", *sys.argv[1:]])
     if options.long:
         run_long(results, save)
-        text, marker = report_long(results, command), LONG_MARKER
-    else:
-        run_sizes(options.models, results, save, speed=not options.convert)
-        if options.convert:
-            return
-        text, marker = report(results, command), MARKER
+        print(report_long(results, command))
+        return
+    run_sizes(options.models, results, save, speed=not options.convert)
+    if options.convert:
+        return
+    text = report(results, command)
     print(text)
     if options.write is not None:
-        write(options.write, marker, text)
+        write(options.write, MARKER, text)
 
 
 if __name__ == "__main__":
