@@ -221,7 +221,7 @@ def _window_tables(parts: list[Subsequence], passed: int) -> npt.NDArray[np.int3
     tables: list[int] = []
     for part in parts:
         num_blocks = blocks_for(part.past + len(part.tokens))
-        table = [*(passed for _ in range(part.window_start)), *(part.window_blocks or part.blocks)]
+        table = [passed] * part.window_start + list(part.window_blocks or part.blocks)
         tables += table[:num_blocks]
     return np.array(tables, np.int32)
 
