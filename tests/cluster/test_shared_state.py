@@ -39,11 +39,7 @@ def postgres() -> Iterator[Cluster]:
 
 @pytest.fixture
 def url(postgres: Cluster) -> str:
-    emptied = postgres.emptied()
-    database = Database(emptied)
-    database.migrate()
-    database.close()
-    return emptied
+    return postgres.migrated()
 
 
 def new_key(url: str, name: str = "alice", **limits: int) -> str:

@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import psycopg
 
+from crossette.accounts.database.database import Database
+
 LIMIT_S = 60
 USER = "crossette"
 
@@ -30,6 +32,13 @@ class Cluster:
     @property
     def url(self) -> str:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
+
+    def migrated(self) -> str:
+        """The URL of a database with empty tables."""
+        database = Database(url := self.emptied())
+        database.migrate()
+        database.close()
+        return url
 
     def emptied(self) -> str:
         """Empty its database and return the URL."""

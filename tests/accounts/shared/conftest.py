@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from crossette.accounts.database.database import Database
 from support.postgres import Cluster, cluster
 
 
@@ -19,8 +18,4 @@ def postgres() -> Iterator[Cluster]:
 @pytest.fixture
 def url(postgres: Cluster) -> str:
     """The URL of a database with empty tables."""
-    emptied = postgres.emptied()
-    database = Database(emptied)
-    database.migrate()
-    database.close()
-    return emptied
+    return postgres.migrated()
