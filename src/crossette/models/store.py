@@ -22,9 +22,10 @@ from crossette.folders import cache_folder
 from crossette.types import Difference, ModelKind
 
 FORMAT = 1
-CONVERSION = 3
+CONVERSION = 4
 """The version of the GGUF conversion. Models of earlier versions are converted again, because they compute different
-values: version 1 rounded the minima of 4-bit groups, version 2 split some texts into other tokens."""
+values: version 1 rounded the minima of 4-bit groups, version 2 split some texts into other tokens, version 3 rounded
+scales to 16 bits."""
 RECORD_FILE = "crossette.json"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 LEFTOVER_AGE_S = 24 * 3600

@@ -103,11 +103,11 @@ def check_head(file: BinaryIO, size: int, name: str) -> int:
 
 
 def _converted_size(tensor: GgufTensor) -> int:
-    """The bytes of a tensor's integers, and of the scale and the zero point of each group in 16 bits."""
+    """The bytes of a tensor's integers, and of the scale and the zero point of each group in 32 bits."""
     layout = FORMATS.get(tensor.type)
     if layout is None:
         return tensor.size
-    numbers = 16 * (1 + (layout.minima is not None))
+    numbers = 32 * (1 + (layout.minima is not None))
     return prod(tensor.shape) * (layout.bits * layout.group + numbers) // (8 * layout.group)
 
 

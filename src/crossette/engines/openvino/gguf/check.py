@@ -29,10 +29,10 @@ from crossette.types import Difference
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
-BOUNDS = Difference(kl=0.002, largest=0.25, weights=0.01)
-"""Larger differences are conversion errors: rounding to 16 bits causes a tenth of this or less."""
+BOUNDS = Difference(kl=0.002, largest=0.25, weights=0.0001)
+"""Larger differences are conversion errors: what 32 bits round is far below."""
 
-EXPERT_BOUNDS = Difference(kl=0.02, largest=1.0, weights=0.01)
+EXPERT_BOUNDS = Difference(kl=0.02, largest=1.0, weights=0.0001)
 """The same for mixtures of experts: rounding can exchange two experts of a token between which it hardly decides."""
 
 _CHUNK = 64
@@ -46,7 +46,7 @@ def verify(gguf: Path, head: GgufHead, folder: Path, *, add_bos: bool) -> Differ
     """Measure the difference between the model in `folder` and its source file. Raises ModelError beyond the bounds."""
     name, weights = _worst_weights(gguf, head, folder / "openvino_model.xml")
     if not weights <= BOUNDS.weights:
-        raise _failed(gguf, f"rows of '{name}' are {weights:.1%} off, where {BOUNDS.weights:.1%} is the bound")
+        raise _failed(gguf, f"rows of '{name}' are {weights:.2%} off, where {BOUNDS.weights:.2%} is the bound")
     kl, largest = _text_difference(gguf, head, folder, add_bos)
     bounds = EXPERT_BOUNDS if reference.shape_of(gguf, head).experts else BOUNDS
     if not (kl <= bounds.kl and largest <= bounds.largest):  # negated, so that NaN fails too

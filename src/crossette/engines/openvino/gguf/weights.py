@@ -12,7 +12,6 @@ from dataclasses import replace
 from math import prod
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -155,22 +154,18 @@ class Weights:
         groups = read_groups(layout, blocks, name)
         integers = self._mapped(_packed(layout, blocks, groups))
         split = (*shape[:-1], shape[-1] // layout.group)
-        node = ops.convert(
-            self._constant(f"{name}.integers", integers, (*split, layout.group), _integer_type(layout)),
-            groups.scales.dtype.type,
-        )
+        node = self._constant(f"{name}.integers", integers, (*split, layout.group), _integer_type(layout))
+        node = ops.convert(node, np.float32)
         if (zeros := _zeros(groups)) is not None:
             # One zero point for all is broadcast.
             zero_shape = split if zeros.size > 1 else (1,) * len(split)
             node = ops.subtract(node, self._numbers(f"{name}.zeros", zeros, zero_shape))
         node = ops.multiply(node, self._numbers(f"{name}.scales", groups.scales, split))
-        node = ops.reshape(node, np.array(shape), special_zero=False)
-        return node if groups.scales.dtype == np.float32 else ops.convert(node, np.float32)
+        return ops.reshape(node, np.array(shape), special_zero=False)
 
-    def _numbers(self, name: str, values: npt.NDArray[Any], shape: tuple[int, ...]) -> ov.Node:
+    def _numbers(self, name: str, values: Floats, shape: tuple[int, ...]) -> ov.Node:
         """A number for each group."""
-        kind = ov.Type.f16 if values.dtype == np.float16 else ov.Type.f32
-        return self._constant(name, self._mapped([values.view(np.uint8)]), (*shape, 1), kind)
+        return self._constant(name, self._mapped([values.view(np.uint8)]), (*shape, 1), ov.Type.f32)
 
     def _constant(self, name: str, data: Bytes, shape: tuple[int, ...], kind: ov.Type) -> ov.Node:
         self._shared.append(data)
@@ -203,10 +198,10 @@ def _integer_type(layout: Format) -> ov.Type:
     return (_SIGNED if layout.minima is None and not layout.zero else _UNSIGNED)[layout.bits]
 
 
-def _zeros(groups: Groups) -> npt.NDArray[Any] | None:
+def _zeros(groups: Groups) -> Floats | None:
     if isinstance(groups.zeros, np.ndarray):
         return groups.zeros
-    return np.full((1, 1), groups.zeros, groups.scales.dtype) if groups.zeros else None
+    return np.full((1, 1), groups.zeros, np.float32) if groups.zeros else None
 
 
 def _packed(layout: Format, blocks: Bytes, groups: Groups) -> Iterator[Bytes]:
