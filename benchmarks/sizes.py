@@ -24,6 +24,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,10 @@ def measure(file: Path) -> Figures:
     return {"start_s": start_s(file), **engine_speed(file, "--long", str(LONG_PROMPT), "--rounds", "1")}
 
 
-def measure_long(file: Path, num_tokens: int) -> dict[str, Figures]:
-    """With each type of the KV cache."""
-    given = ("--long", str(num_tokens), "--rounds", "1", "--kv-cache", "8GiB", "--kv-cache-dtype")
-    return {kind: engine_speed(file, *given, kind) for kind in ("u8", "f16")}
+def measure_long(file: Path, num_tokens: int, kind: str) -> Figures:
+    """With one type of the KV cache."""
+    given = ("--long", str(num_tokens), "--rounds", "1", "--kv-cache", "8GiB")
+    return engine_speed(file, *given, "--kv-cache-dtype", kind)
 
 
 def extrapolated(results: Mapping[str, Figures]) -> Figures:
@@ -141,14 +142,14 @@ def run_sizes(names: set[str], results: dict[str, Figures], save: Path | None, *
 
 def run_long(results: dict[str, Figures], save: Path | None) -> None:
     base = next(shape for shape in SHAPES if shape.name == "Llama-3.2-1B")
-    for shape, num_tokens in ((base, 32_000), (base.cut(2), 100_000)):
-        if f"{shape.name} {num_tokens} u8" in results:
+    for (shape, num_tokens), kind in product(((base, 32_000), (base.cut(2), 100_000)), ("u8", "f16")):
+        name = f"{shape.name} {num_tokens} {kind}"
+        if name in results:
             continue
         if not home_of(random_gguf(shape)).is_dir():
             convert(random_gguf(shape))
-        for kind, figures in measure_long(random_gguf(shape), num_tokens).items():
-            results[f"{shape.name} {num_tokens} {kind}"] = figures
-            print(shape.name, kind, figures, file=sys.stderr, flush=True)
+        results[name] = measure_long(random_gguf(shape), num_tokens, kind)
+        print(name, results[name], file=sys.stderr, flush=True)
         _save(results, save)
 
 
