@@ -1,7 +1,7 @@
 """Compare crossette and llama-server on the same GGUF file, alternately, under the same load.
 
-    scripts/bench-peers [--models q4_1,q8_0] [--workloads short,copy,shared,fork,gap,start,front] [--streams 1,8,32]
-                        [--rounds 3] [--resume] [--write docs/benchmarks.md]
+    scripts/bench-peers [--models q4_1,q4_0,q8_0,1b-q4_0] [--streams 1,8,32] [--rounds 3] [--resume] [--write docs/benchmarks.md]
+                        [--workloads short,random,copy,edit,shared,fork,gap,start,front]
 
 Greedy, outputs of 256 tokens with ignore_eos, prompts of 96 tokens unless a row states otherwise. The servers
 alternate in every round; each run starts and stops its server, so that runs share neither the machine nor a warm cache.
@@ -61,7 +61,9 @@ def parse() -> argparse.Namespace:
         prog="scripts/bench-peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", type=lambda text: text.split(","), default=list(MODELS))
-    parser.add_argument("--workloads", type=lambda text: text.split(","), help="short,copy,shared,fork,gap,start,front")
+    parser.add_argument(
+        "--workloads", type=lambda text: text.split(","), help="short,random,copy,edit,shared,fork,gap,start,front"
+    )
     parser.add_argument("--streams", type=lambda text: [int(part) for part in text.split(",")], default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="tiny sizes, to test the script")

@@ -1,9 +1,10 @@
-"""The workload of outputs that copy their input: a text to repeat with one word changed."""
+"""The workloads of outputs that copy their input: a text, or a file of code, to repeat with one word changed."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -15,23 +16,29 @@ from peers.requests import completion, connect, good, post, record, together
 from peers.runs import Body, Failed, Size
 
 
-def run_copy(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[dict[str, float], Body]:
-    """Repeat a text with one word changed; for crossette also with the text as `prediction`."""
-    return asyncio.run(_copy(served, is_ours, size, seed))
+def run_copy(task_of: Callable[[int], CopyTask]) -> Callable[[Served, bool, Size, int], tuple[dict[str, float], Body]]:
+    """Repeat the text of a task; for crossette also with the answer as `prediction`. Each seed gives another task."""
+
+    def run(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[dict[str, float], Body]:
+        return asyncio.run(_copy(served, is_ours, size, seed, task_of))
+
+    return run
 
 
-async def _copy(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[dict[str, float], Body]:
+async def _copy(
+    served: Served, is_ours: bool, size: Size, seed: int, task_of: Callable[[int], CopyTask]
+) -> tuple[dict[str, float], Body]:
     num_texts, num_tokens = 4, min(150, size.output_tokens)
     results: dict[str, list[RequestResult]] = {"plain": [], "predicted": []}
-    details: Body = {"copied": await _copied_share(served, copy_task(seed), num_tokens)}
+    details: Body = {"copied": await _copied_share(served, task_of(seed), num_tokens)}
     with connect(served) as connection:
         for number in range(1, num_texts + 1):
-            task = copy_task(seed + number)
+            task = task_of(seed + number)
             body = completion(served, task.prompt, num_tokens)
             results["plain"].append(good(await post(connection, body)))
             if is_ours:
                 # Another text: the prompt of the first one is cached by now.
-                task = copy_task(seed + number + num_texts)
+                task = task_of(seed + number + num_texts)
                 prediction = {"prediction": {"type": "content", "content": task.answer}}
                 results["predicted"].append(
                     await post(connection, completion(served, task.prompt, num_tokens) | prediction)
@@ -72,6 +79,26 @@ def copy_task(seed: int) -> CopyTask:
     changed = text.replace("the mayor", "the doctor", 1)
     begun = " ".join(changed.split()[:4])
     return CopyTask(f"{text}\n\n{changed}\n\n{changed}\n\n{begun}", changed.removeprefix(begun))
+
+
+def edit_task(seed: int) -> CopyTask:
+    """A Python file of some 300 tokens, in which one function is renamed."""
+    rng = random.Random(seed)
+    nouns = rng.sample(("order", "invoice", "user", "account", "ticket", "report", "parcel", "payment", "session"), 5)
+    fields = rng.sample(("price", "weight", "status", "owner", "created", "label", "limit", "score"), 3)
+    functions = [
+        f"def find_{noun}({noun}s, {fields[0]}):\n"
+        f"    for {noun} in {noun}s:\n"
+        f"        if {noun}.{fields[index % 3]} == {fields[0]} and {noun}.{fields[1]} is not None:\n"
+        f"            return {noun}\n"
+        f"    return None\n"
+        for index, noun in enumerate(nouns)
+    ]
+    file = "\n\n".join(functions)
+    changed = file.replace(f"find_{nouns[2]}(", f"get_{nouns[2]}(")
+    begun = "\n".join(changed.split("\n")[:2]) + "\n"
+    request = f"The same file, with `find_{nouns[2]}` renamed to `get_{nouns[2]}`:"
+    return CopyTask(f"```python\n{file}```\n\n{request}\n\n```python\n{begun}", changed.removeprefix(begun))
 
 
 async def _copied_share(served: Served, task: CopyTask, num_tokens: int) -> float:

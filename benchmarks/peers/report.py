@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from common import machine
 
-from crossette.models.catalogue import DEFAULT
 from peers.front import FRONT_STREAMS
 from peers.record import Record, versions
-from peers.runs import PROMPT_TOKENS, Row, Run, Size, Workload
+from peers.runs import MODELS, PROMPT_TOKENS, Row, Run, Size, Workload
 
 
 def report(record: Record, models: Sequence[str], loads: dict[str, Workload], size: Size) -> str:
@@ -22,7 +21,8 @@ def report(record: Record, models: Sequence[str], loads: dict[str, Workload], si
     lines = [
         f"Measured {_dates(runs)} on {machine()}; crossette {of['crossette']}, "
         f"openvino {of['openvino']}; {of['llama-server']}.",
-        f"Greedy, {size.output_tokens} output tokens, prompts of {PROMPT_TOKENS} tokens unless stated otherwise; "
+        f"Greedy, {size.output_tokens} output tokens, prompts of {PROMPT_TOKENS} tokens and drafts on "
+        f"unless stated otherwise; "
         f"medians of {_rounds(runs)} alternating rounds, one server running at a time.",
         "Commands, in this order:" if len(record.commands) > 1 else "Command:",
         *(f"- `{command}`" for command in record.commands),
@@ -60,7 +60,7 @@ def table(runs: Sequence[Run], names: Sequence[str], loads: dict[str, Workload])
         if not of_model:
             continue
         lines += [
-            f"`{DEFAULT.name}`, {name.upper()}; output tokens/s unless another unit is given:",
+            f"{MODELS[name].title}; output tokens/s unless another unit is given:",
             "",
             "| workload | crossette | llama-server | ratio | goal |",
             "|---|---|---|---|---|",

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from common import Served
-from q8_0 import default_gguf, q8_0_gguf
+from q8_0 import default_gguf, q4_0_gguf, q8_0_gguf
+from random_models import SHAPES, random_gguf
 
 from crossette.models.catalogue import DEFAULT
 
@@ -26,6 +27,7 @@ class Model:
     """One GGUF file, and its reference for crossette."""
 
     name: str
+    title: str
     gguf: Callable[[], Path]
     is_default: bool = False
 
@@ -35,7 +37,20 @@ class Model:
         return DEFAULT.name if self.is_default else str(self.gguf())
 
 
-MODELS = {"q4_1": Model("q4_1", default_gguf, is_default=True), "q8_0": Model("q8_0", q8_0_gguf)}
+def slice_gguf() -> Path:
+    """Four layers and the head of a Llama 3.2 1B, of random weights."""
+    return random_gguf(next(shape for shape in SHAPES if shape.name == "Llama-3.2-1B").cut(4))
+
+
+MODELS = {
+    model.name: model
+    for model in (
+        Model("q4_1", f"`{DEFAULT.name}`, Q4_1", default_gguf, is_default=True),
+        Model("q4_0", f"`{DEFAULT.name}`, Q4_0", q4_0_gguf),
+        Model("q8_0", f"`{DEFAULT.name}`, Q8_0", q8_0_gguf),
+        Model("1b-q4_0", "four layers of a 1B model of random weights, Q4_0", slice_gguf),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,8 @@ class Workload:
     width: int = 1
     context: int = PROMPT_TOKENS + 256 + 32
     peers: tuple[str, ...] = ("llama-server",)
+    flags: tuple[str, ...] = ()
+    """Of crossette."""
 
 
 @dataclass

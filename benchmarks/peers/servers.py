@@ -20,7 +20,7 @@ PEER_PYTHON = Path(".venvs/llama/bin/python")
 def measure(model: Model, workload: Workload, server: str, number: int, size: Size) -> Run:
     """Run one workload on one server, which is started and stopped for it."""
     is_ours = server == "crossette"
-    command = crossette(model.reference) if is_ours else llama_command(model.gguf(), workload, server)
+    command = crossette(model.reference, *workload.flags) if is_ours else llama_command(model.gguf(), workload, server)
     run = Run(model.name, workload.name, server, number, command=shown(command))
     try:
         with serving(command) as served:

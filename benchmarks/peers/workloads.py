@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crossette.engines.openvino.settings import OpenVINOSettings
-from peers.copying import run_copy
+from peers.copying import copy_task, edit_task, run_copy
+from peers.random_ids import NO_DRAFTS, OUTPUT_TOKENS, run_random
 from peers.runs import DRAFTING, MODELS, Row, Workload
 from peers.throughput import SHARED_TOKENS, run_fork, run_shared, run_short
 from peers.waiting import run_gap, run_start
@@ -15,7 +16,9 @@ def workloads(streams: Sequence[int]) -> dict[str, Workload]:
     """The workloads, in the order of the table."""
     several = [
         *(_short(level) for level in streams),
-        Workload("copy", run_copy, _COPIES, context=1024, peers=("llama-server", DRAFTING)),
+        *(_random(length) for length in (100, 500, 2000, 4000)),
+        Workload("copy", run_copy(copy_task), _COPIES, context=1024, peers=("llama-server", DRAFTING)),
+        Workload("edit", run_copy(edit_task), _EDITS, context=2048, peers=("llama-server", DRAFTING)),
         Workload("shared", run_shared, _SHARED, width=8, context=SHARED_TOKENS + 64 + 256 + 64),
         Workload("fork", run_fork, _FORKS, width=8),
         Workload("gap", run_gap, _gaps(), width=2, context=8192),
@@ -40,10 +43,29 @@ def _short(streams: int) -> Workload:
     return Workload(f"short-{streams}", run_short(streams), (row,), width=streams)
 
 
+def _random(length: int) -> Workload:
+    text = f"1 stream, {length:,} random token ids, drafts off"
+    rows = (
+        Row("decode_tokens_per_s", text, dict.fromkeys(MODELS, "≥ 1.2 x")),
+        Row("prefill_tokens_per_s", "the same: prompt tokens/s until the first token", {}),
+    )
+    return Workload(f"random-{length}", run_random(length), rows, context=length + OUTPUT_TOKENS + 32, flags=NO_DRAFTS)
+
+
 _TWICE = dict.fromkeys(MODELS, "≥ 2.0 x")
 _COPIES = (
     Row("tokens_per_s", "1 stream, output that copies its input", _TWICE),
     Row("predicted_tokens_per_s", "the same, crossette with `prediction`", _TWICE, their_figure="tokens_per_s"),
+    Row("tokens_per_s", "the same, llama-server with n-gram drafts", {}, peer=DRAFTING),
+)
+_EDITS = (
+    Row("tokens_per_s", "1 stream, a file of code with a function renamed", dict.fromkeys(MODELS, "≥ 1.8 x")),
+    Row(
+        "predicted_tokens_per_s",
+        "the same, crossette with `prediction`",
+        dict.fromkeys(MODELS, "≥ 2.5 x"),
+        their_figure="tokens_per_s",
+    ),
     Row("tokens_per_s", "the same, llama-server with n-gram drafts", {}, peer=DRAFTING),
 )
 _SHARED = (

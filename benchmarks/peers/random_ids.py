@@ -1,0 +1,72 @@
+"""The workload of one stream with nothing to guess: random token ids, and no draft tokens on either side."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+from collections.abc import Callable
+from urllib.request import urlopen
+
+from common import Served
+
+from crossette.client.bench.request import RequestResult
+from peers.requests import completion, connect, good, post, record
+from peers.runs import Body, Failed, Size
+
+NO_DRAFTS = ("--max-draft-rows", "0")
+OUTPUT_TOKENS = 64
+_VOCABULARY = range(100, 49_000)
+"""Ids that every vocabulary of the measured models has, without control tokens."""
+_DRAFTS = "crossette_speculation_draft_tokens_total"
+
+
+def run_random(num_prompt: int) -> Callable[[Served, bool, Size, int], tuple[dict[str, float], Body]]:
+    """Prompts of `num_prompt` tokens, one after the other."""
+
+    def run(served: Served, is_ours: bool, size: Size, seed: int) -> tuple[dict[str, float], Body]:
+        results = asyncio.run(_requests(served, num_prompt, min(OUTPUT_TOKENS, size.output_tokens), seed))
+        figures = {
+            "prefill_tokens_per_s": statistics.median(map(_prefill, results)),
+            "decode_tokens_per_s": statistics.median(map(_decode, results)),
+        }
+        drafted = {"drafted_tokens": _drafted(served)} if is_ours else {}
+        if any(drafted.values()):
+            raise Failed(f"{drafted['drafted_tokens']} draft tokens, where there should be none")
+        return figures, {**drafted, "requests": [record(result) for result in results]}
+
+    return run
+
+
+async def _requests(served: Served, num_prompt: int, num_output: int, seed: int) -> list[RequestResult]:
+    """Three requests, after a short one that is not counted."""
+    results = []
+    with connect(served) as connection:
+        for number, length in enumerate((32, num_prompt, num_prompt, num_prompt)):
+            ids = random.Random(seed + number).choices(_VOCABULARY, k=length)
+            results.append(good(await post(connection, completion(served, "", num_output) | {"prompt": ids})))
+    return results[1:]
+
+
+def _prefill(result: RequestResult) -> float:
+    if result.first_token_s is None or result.prompt_tokens is None:
+        raise Failed("an answer without text or usage")
+    if result.cached_tokens:
+        raise Failed(f"{result.cached_tokens} tokens of the prompt were cached")
+    return result.prompt_tokens / result.first_token_s
+
+
+def _decode(result: RequestResult) -> float:
+    if result.first_token_s is None or result.completion_tokens is None:
+        raise Failed("an answer without text or usage")
+    return (result.completion_tokens - 1) / (result.total_s - result.first_token_s)
+
+
+def _drafted(served: Served) -> float:
+    """Draft tokens that the server has verified. Raises Failed if it has no such metric."""
+    with urlopen(f"{served.root}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    values = [float(line.rpartition(" ")[2]) for line in lines if line.startswith(_DRAFTS)]
+    if not values:
+        raise Failed(f"/metrics has no {_DRAFTS}")
+    return sum(values)
