@@ -1,7 +1,7 @@
 """Compare crossette and llama-server on the same GGUF file, alternately, under the same load.
 
-    scripts/bench-peers [--models q4_1,q4_0,q8_0,1b-q4_0] [--streams 1,8,32] [--rounds 3] [--resume] [--write docs/benchmarks.md]
-                        [--workloads short,random,copy,edit,shared,fork,gap,start,front]
+    scripts/bench-peers [--models q4_1,q4_0,q8_0,1b-q4_0] [--streams 1,8,32] [--rounds 3] [--resume]
+                        [--workloads short,random,copy,edit,shared,fork,gap,start,front] [--write docs/benchmarks.md]
 
 Greedy, outputs of 256 tokens with ignore_eos, prompts of 96 tokens unless a row states otherwise. The servers
 alternate in every round; each run starts and stops its server, so that runs share neither the machine nor a warm cache.
