@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -144,6 +146,15 @@ def machine() -> str:
         known = [flag for flag in ("amx_int8", "avx512_vnni", "avx512f", "avx2") if flags and flag in flags[1].split()]
         cpu = f"{names[1] if names else cpu} ({known[0] if known else 'no AVX2'})"
     return f"{os.cpu_count()} cores of {cpu}, {platform.system()}, Python {platform.python_version()}"
+
+
+def head(command: str) -> list[str]:
+    """The first lines of a report: date, machine, versions, command."""
+    return [
+        f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}; crossette {version('crossette')}, "
+        f"openvino {version('openvino')}.",
+        f"Command: `{command}`",
+    ]
 
 
 def write(path: Path, marker: str, text: str) -> None:

@@ -45,13 +45,17 @@ class Speeds:
     """How many tokens fit."""
 
 
-async def times(engine: OpenVINOEngine, num_prompt: int, num_output: int, seed: int) -> list[float]:
-    """When each token of a request arrived, in seconds since it was sent."""
+def request(num_prompt: int, num_output: int, seed: int) -> GenerationRequest:
     prompt = tuple(np.random.default_rng(seed).integers(100, 40_000, num_prompt).tolist())
     sampling = SamplingParams(max_tokens=num_output, temperature=0, ignore_eos=True)
+    return GenerationRequest(f"speed-{seed}", prompt, sampling)
+
+
+async def times(engine: OpenVINOEngine, num_prompt: int, num_output: int, seed: int) -> list[float]:
+    """When each token of a request arrived, in seconds since it was sent."""
+    one = request(num_prompt, num_output, seed)
     begun = time.perf_counter()
-    request = GenerationRequest(f"speed-{seed}", prompt, sampling)
-    return [time.perf_counter() - begun async for _ in engine.generate(request)]
+    return [time.perf_counter() - begun async for _ in engine.generate(one)]
 
 
 def rate(arrivals: list[float]) -> float:

@@ -22,13 +22,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from common import crossette, machine, serving, status_kb, write
+from common import crossette, head, serving, status_kb, write
 from q8_0 import default_gguf
 from random_models import MIXTURE, SHAPES, Shape, random_gguf
 
@@ -160,7 +158,7 @@ def _save(results: Mapping[str, Figures], save: Path | None) -> None:
 
 def report(results: dict[str, Figures], command: str) -> str:
     lines = [
-        *_head(command),
+        *head(command),
         f"Draft tokens off; the long prompt has {LONG_PROMPT:,} tokens.",
         "",
         "| model | weights, billions | file, GB | stored, GB | conversion, CPU seconds, and peak of memory / file"
@@ -196,14 +194,6 @@ def _fitting(rows: Mapping[str, Figures]) -> list[str]:
     return lines
 
 
-def _head(command: str) -> list[str]:
-    return [
-        f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}; crossette {version('crossette')}, "
-        f"openvino {version('openvino')}.",
-        f"Command: `{command}`",
-    ]
-
-
 def memory_needed(found: Figures) -> float:
     """Bytes for a context: what was resident, without the tokens of the measurement."""
     return found["memory"] + found["kv_token"] * max(0, _CONTEXT - LONG_PROMPT)
@@ -229,7 +219,7 @@ def _row(name: str, found: Figures) -> str:
 
 def report_long(results: dict[str, Figures], command: str) -> str:
     lines = [
-        *_head(command),
+        *head(command),
         "",
         "| model, tokens of the prompt | KV cache | bytes of a token | prefill, tokens/s | the same for each second of"
         " a core | decode, tokens/s, short | after the prompt | memory, GiB |",
