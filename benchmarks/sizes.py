@@ -1,6 +1,6 @@
 """Measure what models of several sizes need and do: conversion, memory, start, and speed.
 
-    scripts/bench-sizes [--models NAME,NAME] [--convert] [--results FILE] [--write docs/benchmarks.md]
+    scripts/bench-sizes [--models NAME,NAME] [--convert] [--results FILE] [--write docs/benchmarks.md] [--picture FILE]
     scripts/bench-sizes --long [--results FILE]
 
 The default model, and random weights in the shapes of published models (random_models.py): speed depends on sizes, not
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from common import crossette, head, serving, status_kb, write
+from plots import Chart, plot
 from q8_0 import default_gguf
 from random_models import MIXTURE, SHAPES, Shape, random_gguf
 
@@ -233,6 +234,23 @@ def report_long(results: dict[str, Figures], command: str) -> str:
     return "\n".join(lines)
 
 
+def charts(results: Mapping[str, Figures]) -> list[Chart]:
+    """How speeds change with the number of weights, without cuts and prompts of other lengths."""
+    whole = [
+        found for name, found in results.items() if "prefill" in found and "layers" not in name and " " not in name
+    ]
+    found = sorted(whole, key=lambda one: one["weights"])
+
+    def line(figure: str) -> list[tuple[float, float]]:
+        return [(one["weights"] / 1e9, one[figure]) for one in found]
+
+    decode = {"1 stream": line("decode"), "8 streams": line("decode_many")}
+    return [
+        Chart("decode", "weights, billions", "tokens/s", decode, is_log=True),
+        Chart("prefill", "weights, billions", "tokens/s", {"1,000 tokens": line("prefill")}, is_log=True),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=lambda text: set(text.split(",")), default=set())
@@ -240,6 +258,7 @@ def main() -> None:
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--results", type=Path, help="the file of raw JSON")
     parser.add_argument("--write", type=Path, help="page to update, with the markers of this report")
+    parser.add_argument("--picture", type=Path, help="where to draw speeds against sizes")
     options = parser.parse_args()
     save: Path | None = options.results
     results: dict[str, Any] = json.loads(save.read_text()) if save is not None and save.is_file() else {}
@@ -255,6 +274,8 @@ def main() -> None:
     print(text)
     if options.write is not None:
         write(options.write, MARKER, text)
+    if options.picture is not None:
+        plot(options.picture, charts(results))
 
 
 if __name__ == "__main__":

@@ -21,11 +21,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import write
+from plots import plot as draw
 
 from crossette.engines.openvino.convert import convert
 from crossette.models.pull import pull
 from crossette.models.store import ModelStore, default_root
 from peers.front import FRONT_STREAMS, measure_front
+from peers.random_ids import charts
 from peers.record import Record
 from peers.report import report
 from peers.runs import MODELS, SMALL, Run, Size, Workload
@@ -52,6 +54,8 @@ def main() -> None:
     text = report(record, list(MODELS), workloads(sorted(streams)), size)
     print(text)
     plot(record.save(), options.output / "peers.png")
+    if lines := charts(record.runs):
+        draw(options.output / "one-stream.png", lines)
     if options.write is not None:
         write(options.write, MARKER, text)
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import random
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.request import urlopen
 
 from common import Served
+from plots import Chart
 
 from crossette.client.bench.request import RequestResult
 from peers.requests import completion, connect, good, post, record
-from peers.runs import Body, Failed, Size
+from peers.runs import Body, Failed, Run, Size
 
 NO_DRAFTS = ("--max-draft-rows", "0")
 OUTPUT_TOKENS = 64
 _VOCABULARY = range(100, 49_000)
 """Ids that every vocabulary of the measured models has, without control tokens."""
 _DRAFTS = "crossette_speculation_draft_tokens_total"
+
+
+LENGTHS = 100, 500, 2000, 4000
+"""Of prompts, in tokens."""
 
 
 def run_random(num_prompt: int) -> Callable[[Served, bool, Size, int], tuple[dict[str, float], Body]]:
@@ -60,6 +65,28 @@ def _decode(result: RequestResult) -> float:
     if result.first_token_s is None or result.completion_tokens is None:
         raise Failed("an answer without text or usage")
     return (result.completion_tokens - 1) / (result.total_s - result.first_token_s)
+
+
+def charts(runs: Sequence[Run]) -> list[Chart]:
+    """How prefill and decode change with the length of the prompt: a line for each model and server."""
+    names = dict.fromkeys((run.model, run.server) for run in runs if run.workload.startswith("random-"))
+    return [
+        Chart(title, "tokens of the prompt", "tokens/s", {" ".join(name): _line(runs, *name, figure) for name in names})
+        for title, figure in (("decode", "decode_tokens_per_s"), ("prefill", "prefill_tokens_per_s"))
+        if names
+    ]
+
+
+def _line(runs: Sequence[Run], model: str, server: str, figure: str) -> list[tuple[float, float]]:
+    """The medians over the rounds, by the length of the prompt."""
+    points: list[tuple[float, float]] = []
+    for length in LENGTHS:
+        of_length = [
+            run for run in runs if (run.model, run.server, run.workload) == (model, server, f"random-{length}")
+        ]
+        if values := [run.figures[figure] for run in of_length if figure in run.figures]:
+            points.append((length, statistics.median(values)))
+    return points
 
 
 def _drafted(served: Served) -> float:

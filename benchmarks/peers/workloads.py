@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from crossette.engines.openvino.settings import OpenVINOSettings
 from peers.copying import copy_task, edit_task, run_copy
-from peers.random_ids import NO_DRAFTS, OUTPUT_TOKENS, run_random
+from peers.random_ids import LENGTHS, NO_DRAFTS, OUTPUT_TOKENS, run_random
 from peers.runs import DRAFTING, MODELS, Row, Workload
 from peers.throughput import SHARED_TOKENS, run_fork, run_shared, run_short
 from peers.waiting import run_gap, run_start
@@ -16,7 +16,7 @@ def workloads(streams: Sequence[int]) -> dict[str, Workload]:
     """The workloads, in the order of the table."""
     several = [
         *(_short(level) for level in streams),
-        *(_random(length) for length in (100, 500, 2000, 4000)),
+        *(_random(length) for length in LENGTHS),
         Workload("copy", run_copy(copy_task), _COPIES, context=1024, peers=("llama-server", DRAFTING)),
         Workload("edit", run_copy(edit_task), _EDITS, context=2048, peers=("llama-server", DRAFTING)),
         Workload("shared", run_shared, _SHARED, width=8, context=SHARED_TOKENS + 64 + 256 + 64),
