@@ -1,4 +1,5 @@
 import { render } from "preact";
+import { renderInFrames } from "./ui/frames.ts";
 import { Loaded } from "./ui/loaded.tsx";
 import "./styles/tokens.css";
 import "./styles/base.css";
@@ -13,6 +14,7 @@ const isAdmin = location.pathname.replace(/\/+$/, "").endsWith("/admin");
 const load = isAdmin ? () => import("./admin/admin-page.tsx") : () => import("./playground/playground-page.tsx");
 
 applyTheme();
+renderInFrames();
 document.title = isAdmin ? "Administration · crossette" : "Playground · crossette";
 const place = document.getElementById("app");
 if (place)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,6 +142,11 @@ def test_usage_is_a_table_a_plot_and_a_file(admin: Visit, api: ApiServer, accoun
     row = admin.page.get_by_role("row", name="alice")
     expect(row.locator("td").nth(0)).to_have_text("1")
     expect(admin.page.locator(".plot canvas")).to_be_visible()
+    for group, name in (("model", "fake"), ("day", datetime.now(UTC).date().isoformat())):
+        admin.page.locator("label", has_text="By").locator("select").select_option(group)
+        counts = admin.page.get_by_role("row", name=name).locator("td")
+        expect(counts.nth(0)).to_have_text("1")
+        assert [int(text) for text in counts.all_inner_texts()[1:4]] == [0, 6, 0]  # errors, prompt, cached
     with admin.page.expect_download() as saved:
         admin.page.get_by_role("button", name="CSV").click()
     saved.value.save_as(tmp_path / "usage.csv")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from playwright.sync_api import Route, expect
 
 from crossette.accounts.access import Caller
 from crossette.errors import Unauthorized
+from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ApiServer, has, in_turns, parrot, say, serving
 from support.browser import PHONE, Visit
@@ -204,17 +202,27 @@ def test_a_comparison_says_whether_texts_are_equal(playground: Visit) -> None:
     expect(playground.page.locator(".verdict")).to_contain_text("differ from character 6 on")
 
 
-@pytest.mark.parametrize(("client", "command"), [("curl", ["bash", "-c"]), ("Python (openai)", [sys.executable, "-c"])])
-def test_a_copied_program_asks_the_same(playground: Visit, client: str, command: list[str]) -> None:
-    playground.ask(say("it's “quoted”"))
-    playground.page.get_by_role("button", name="Copy as").click()
-    playground.page.get_by_role("button", name=client, exact=True).click()
-    program = playground.page.locator(".program").inner_text()
+def test_two_models_are_compared_at_the_same_time(visit: Callable[..., Visit]) -> None:
+    engines = {name: FakeEngine(parrot, name=name) for name in ("one", "two")}
+    with serving(pool=ModelPool.of(engines)) as api:
+        tab = visit(api.root).playground("/playground#model=one")
+        tab.page.get_by_role("button", name="Compare").click()
+        tab.page.get_by_label("Settings of B").get_by_label("Model").select_option("two")
+        for engine in engines.values():
+            engine.pause()
+        tab.send(say("side by side"))
+        for engine in engines.values():
+            engine.wait_for(has(waiting=1))
+        for engine in engines.values():
+            for _ in range(4):
+                engine.step()
+        expect(tab.answers.locator(".markdown")).to_have_text(["side", "side"])
+        assert tab.page.locator(".answer[aria-busy=true]").count() == 2
+        assert tab.page.locator(".verdict").count() == 0
 
-    ran = subprocess.run([*command, program], capture_output=True, text=True, timeout=60, check=True)
-
-    joined = "".join(re.findall(r'"content":"([^"]*)"', ran.stdout)) if client == "curl" else ran.stdout
-    assert joined == "it's “quoted”"
+        for engine in engines.values():
+            engine.resume()
+        expect(tab.page.locator(".verdict")).to_have_text("Both texts are equal: 12 characters.")
 
 
 def test_a_conversation_is_saved_and_opened_again(playground: Visit, tmp_path: Path) -> None:
@@ -257,6 +265,16 @@ def test_a_link_has_settings_and_no_content(api: ApiServer, playground: Visit, v
 
 
 # --- keys, states, devices ---
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(api: ApiServer, visit: Callable[..., Visit]) -> None:
+    tab = visit(api.root, color_scheme="dark").playground()
+    theme = "document.documentElement.dataset.theme + ' ' + getComputedStyle(document.documentElement).colorScheme"
+    assert tab.page.evaluate(theme) == "dark dark"
+
+    tab.page.get_by_role("button", name="Light theme").click()
+    tab.page.get_by_role("button", name="Dark theme").wait_for()
+    assert tab.playground().page.evaluate(theme) == "light light"
 
 
 def test_a_key_is_asked_for_and_stays_in_its_tab(visit: Callable[..., Visit]) -> None:

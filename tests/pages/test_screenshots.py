@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.all
 
 IMAGES = Path(__file__).parents[2] / "docs/pages"
 THEMES = ("light", "dark")
+NUMBERS = count()
 Shoot = Callable[[Visit, str], None]
 
 
@@ -45,7 +47,10 @@ def shoot(request: pytest.FixtureRequest, tmp_path: Path) -> Shoot:
 
 
 def seeded(visit: Callable[..., Visit], api: ApiServer, theme: str, **more: object) -> Visit:
-    return visit(api.root, color_scheme=theme, **more).playground("/playground#seed=3&temperature=0.8&max_tokens=48")
+    """A playground whose answers have no drafts of earlier ones, so that their times are those of a first answer."""
+    isolated = f"prompt_cache_isolation_key={next(NUMBERS)}"
+    settings = f"/playground#seed=3&temperature=0.8&max_tokens=48&{isolated}"
+    return visit(api.root, color_scheme=theme, **more).playground(settings)
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +66,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> Downloads:
 @pytest.fixture
 def api(downloads: Downloads) -> Iterator[ApiServer]:
     models = ServedModels(ModelPool([]))
-    callers = {"admin": Caller("k1", "admin", is_admin=True), "user": Caller("k2", "user")}
+    callers = {"admin": Caller("k1", "boss", is_admin=True), "user": Caller("k2", "user")}
     puller = ModelPuller(models, downloads.pull, downloads.source, downloads.remove)
     with serving(models=models, puller=puller, callers=callers) as server:
         yield server
@@ -244,3 +245,24 @@ def test_files_that_cannot_be_deleted_are_an_error(api: ApiServer, prefix: str, 
 
     assert "The disk is read-only." in answer.json()["error"]["message"]
     assert answer.status_code == 502
+
+
+def test_what_admins_do_with_models_is_logged_without_a_secret(
+    api: ApiServer, prefix: str, downloads: Downloads, caplog: pytest.LogCaptureFixture
+) -> None:
+    downloads.may_continue.set()
+    headers = {"authorization": "Bearer admin"}
+    with caplog.at_level(logging.INFO):
+        post(api, prefix, {"model": NAME, "stream": False})
+        for action in ("load", "unload"):
+            assert api.post(f"{prefix}/models/{NAME}/{action}", {}, headers).status_code == 200
+        assert delete(api, prefix, NAME).status_code == 200
+
+    audited = ("crossette.api.pull", "crossette.api.model_load", "crossette.api.model_removal")
+    assert [record.getMessage() for record in caplog.records if record.name in audited] == [
+        f"The pull of '{NAME}' was requested by k1 (boss)",
+        f"The load of {NAME} was requested by k1 (boss)",
+        f"The unload of {NAME} was requested by k1 (boss)",
+        f"The model {NAME} was removed by k1 (boss)",
+    ]
+    assert "Bearer" not in caplog.text

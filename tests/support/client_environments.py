@@ -45,6 +45,13 @@ def run_client(name: str, script: str, *arguments: str) -> Any:  # Any: JSON
     return _printed([str(node()), str(_beside_modules(name, script)), *arguments])
 
 
+def output_of(command: Sequence[str]) -> str:
+    """What a command prints, without the variables that would hide what a user has to set."""
+    ran = _run(command, RUN_LIMIT_S)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
 def typecheck(name: str, script: str) -> str:
     """The errors of the TypeScript compiler for a script; "" if there are none."""
     compiler = npm_folder(name) / "node_modules/typescript/bin/tsc"
@@ -155,9 +162,7 @@ def _install(command: Sequence[str], pins: Sequence[str]) -> None:
 
 
 def _printed(command: Sequence[str]) -> Any:  # Any: JSON
-    ran = _run(command, RUN_LIMIT_S)
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    return json.loads(output_of(command))
 
 
 def _run(command: Sequence[str], limit_s: float, folder: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,5 @@
-import { useState } from "preact/hooks";
-import { messageOf } from "../api/client.ts";
 import type { JsonObject } from "../api/types.ts";
-import { Dialog } from "../ui/dialog.tsx";
+import { ActionDialog } from "../ui/action-dialog.tsx";
 import { createKey, type Key, LIMITS, type SecretKey, updateKey } from "./keys.ts";
 
 interface Props {
@@ -13,75 +11,54 @@ interface Props {
 
 /** Creates a key, or changes one. */
 export function KeyForm({ of: key, done, close }: Props) {
-  const [error, setError] = useState("");
-  const [isSending, setSending] = useState(false);
-  const send = async (event: SubmitEvent) => {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget as HTMLFormElement);
-    setSending(true);
-    try {
-      if (key) {
-        await updateKey(key, changesOf(form, key));
-        done();
-      } else done(await createKey(bodyOf(form)));
-    } catch (reason) {
-      setError(messageOf(reason));
-      setSending(false);
-    }
+  const send = async (form: FormData) => {
+    if (!key) return done(await createKey(bodyOf(form)));
+    await updateKey(key, changesOf(form, key));
+    done();
   };
   return (
-    <Dialog title={key ? `Edit ${key.name}` : "Create a key"} close={close}>
-      <form class="stack" onSubmit={send}>
+    <ActionDialog
+      title={key ? `Edit ${key.name}` : "Create a key"}
+      action={key ? "Save" : "Create"}
+      act={send}
+      close={close}
+    >
+      <label class="field">
+        <span>Name</span>
+        <input name="name" required maxLength={100} value={key?.name} autocomplete="off" />
+      </label>
+      <div class="grid">
         <label class="field">
-          <span>Name</span>
-          <input name="name" required maxLength={100} value={key?.name} autocomplete="off" />
+          <span>Expires</span>
+          <input
+            name="expires"
+            placeholder={key?.expires_at ? "unchanged, or never" : "never; or 90d, 2027-01-31"}
+            autocomplete="off"
+          />
         </label>
-        <div class="grid">
-          <label class="field">
-            <span>Expires</span>
+        <label class="field">
+          <span>Models, with commas</span>
+          <input name="models" value={key?.models?.join(", ")} placeholder="all" autocomplete="off" />
+        </label>
+        {Object.entries(LIMITS).map(([name, title]) => (
+          <label class="field" key={name}>
+            <span>{title}</span>
             <input
-              name="expires"
-              placeholder={key?.expires_at ? "unchanged, or never" : "never; or 90d, 2027-01-31"}
-              autocomplete="off"
+              name={name}
+              type="number"
+              min={1}
+              step={1}
+              placeholder="no limit"
+              value={key?.limits[name as keyof typeof LIMITS] ?? undefined}
             />
           </label>
-          <label class="field">
-            <span>Models, with commas</span>
-            <input name="models" value={key?.models?.join(", ")} placeholder="all" autocomplete="off" />
-          </label>
-          {Object.entries(LIMITS).map(([name, title]) => (
-            <label class="field" key={name}>
-              <span>{title}</span>
-              <input
-                name={name}
-                type="number"
-                min={1}
-                step={1}
-                placeholder="no limit"
-                value={key?.limits[name as keyof typeof LIMITS] ?? undefined}
-              />
-            </label>
-          ))}
-        </div>
-        <label class="check">
-          <input type="checkbox" name="is_admin" checked={key?.is_admin} />
-          <span>Admin: manages keys and models, reads usage and metrics</span>
-        </label>
-        {error && (
-          <p class="error-text" role="alert">
-            {error}
-          </p>
-        )}
-        <div class="actions">
-          <button type="button" onClick={close}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" disabled={isSending}>
-            {key ? "Save" : "Create"}
-          </button>
-        </div>
-      </form>
-    </Dialog>
+        ))}
+      </div>
+      <label class="check">
+        <input type="checkbox" name="is_admin" checked={key?.is_admin} />
+        <span>Admin: manages keys and models, reads usage and metrics</span>
+      </label>
+    </ActionDialog>
   );
 }
 

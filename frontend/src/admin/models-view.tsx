@@ -4,10 +4,10 @@ import { json, messageOf } from "../api/client.ts";
 import { events } from "../api/events.ts";
 import { areModelsLoading, capabilitiesOf, loadModels, models, modelsError } from "../api/models.ts";
 import { BASE, type ErrorBody, type ModelEntry } from "../api/types.ts";
+import { ActionDialog } from "../ui/action-dialog.tsx";
 import { bytes } from "../ui/numbers.ts";
 import { Scrolling } from "../ui/scrolling.tsx";
 import { Empty, Failure, Loading } from "../ui/states.tsx";
-import { Confirmation } from "./secret-dialogs.tsx";
 
 const REFRESH_MS = 3000;
 
@@ -110,9 +110,9 @@ function RemoveDialog({ model, close }: { model: ModelEntry; close: () => void }
     close();
   };
   return (
-    <Confirmation title={`Remove ${model.id}`} action="Remove" act={remove} close={close}>
+    <ActionDialog title={`Remove ${model.id}`} action="Remove" isDanger act={remove} close={close}>
       <p>The model is unloaded, and its files are deleted from the store. To serve it again it must be pulled.</p>
-    </Confirmation>
+    </ActionDialog>
   );
 }
 

@@ -1,7 +1,6 @@
 import { Check, Copy } from "lucide-preact";
-import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { messageOf } from "../api/client.ts";
+import { ActionDialog } from "../ui/action-dialog.tsx";
 import { Dialog } from "../ui/dialog.tsx";
 import { type Key, revokeKey, rotateKey, type SecretKey } from "./keys.ts";
 
@@ -38,78 +37,38 @@ interface Props<Result> {
 }
 
 export function RotateDialog({ of: key, done, close }: Props<SecretKey>) {
-  const [overlap, setOverlap] = useState("24h");
   return (
-    <Confirmation
+    <ActionDialog
       title={`Rotate ${key.name}`}
       action="Rotate"
-      act={async () => done(await rotateKey(key, overlap))}
+      act={async (form) => done(await rotateKey(key, String(form.get("overlap"))))}
       close={close}
     >
       <p>The key gets another secret. Its id, its limits and its usage stay.</p>
       <label class="field">
         <span>The old secret stays valid</span>
-        <select value={overlap} onChange={(event) => setOverlap(event.currentTarget.value)}>
+        <select name="overlap">
           {Object.entries(OVERLAPS).map(([value, title]) => (
-            <option key={value} value={value}>
+            <option key={value} value={value} selected={value === "24h"}>
               {title}
             </option>
           ))}
         </select>
       </label>
-    </Confirmation>
+    </ActionDialog>
   );
 }
 
 export function RevokeDialog({ of: key, done, close }: Props<Key>) {
   return (
-    <Confirmation
+    <ActionDialog
       title={`Revoke ${key.name}`}
       action="Revoke"
+      isDanger
       act={async () => done(await revokeKey(key))}
       close={close}
     >
       <p>Servers reject the key within two seconds, for good. Answers that are running go on to their end.</p>
-    </Confirmation>
-  );
-}
-
-interface ConfirmationProps {
-  title: string;
-  action: string;
-  act: () => Promise<void>;
-  close: () => void;
-  children: ComponentChildren;
-}
-
-export function Confirmation({ title, action, act, close, children }: ConfirmationProps) {
-  const [error, setError] = useState("");
-  const [isActing, setActing] = useState(false);
-  const confirm = async () => {
-    setActing(true);
-    try {
-      await act();
-    } catch (reason) {
-      setError(messageOf(reason));
-      setActing(false);
-    }
-  };
-  return (
-    <Dialog title={title} close={close}>
-      {children}
-      {error && (
-        <p class="error-text" role="alert">
-          {error}
-        </p>
-      )}
-      <div class="actions">
-        <button type="button" onClick={close}>
-          Cancel
-        </button>
-        <button type="button" class="danger" disabled={isActing} onClick={confirm}>
-          {action}
-        </button>
-      </div>
-    </Dialog>
+    </ActionDialog>
   );
 }

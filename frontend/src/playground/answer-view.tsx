@@ -211,7 +211,7 @@ function factsOf(answer: Answer): string[] {
     if (usage.completion_tokens > 1 && seconds > 0)
       facts.push(`${(usage.completion_tokens / seconds).toFixed(1)} tokens/s`);
     facts.push(`prompt ${usage.prompt_tokens}, ${usage.prompt_tokens_details?.cached_tokens ?? 0} from the cache`);
-    const drafts = usage.completion_tokens_details?.accepted_prediction_tokens ?? 0;
+    const drafts = answer.choices.flatMap((choice) => choice.tokens).filter((token) => token.isAcceptedDraft).length;
     if (drafts) facts.push(`${drafts} accepted drafts`);
   }
   if (answer.firstTokenMs !== null) facts.push(`first token after ${answer.firstTokenMs.toFixed(0)} ms`);

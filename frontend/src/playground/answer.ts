@@ -1,6 +1,5 @@
 import { type Signal, signal } from "@preact/signals";
 import type { Chunk, ChunkChoice, TokenDetail, TokenLogprob, ToolCallDelta, TopLogprob, Usage } from "../api/types.ts";
-import { inFrame } from "../ui/frames.ts";
 import { Growing } from "./growing.ts";
 
 export interface Token {
@@ -68,7 +67,7 @@ export function tokensOf(entries: TokenLogprob[], ids?: number[], details?: Toke
 
 export type Status = "waiting" | "streaming" | "done" | "stopped" | "failed";
 
-/** An answer that arrives. Its parts change in place; `version` changes at most once in an animation frame. */
+/** An answer that arrives. Its parts change in place; `version` says that they have. */
 export class Answer {
   readonly choices: Choice[] = [];
   readonly version: Signal<number> = signal(0);
@@ -111,12 +110,8 @@ export class Answer {
   }
 
   touch(): void {
-    inFrame(this.show);
-  }
-
-  private readonly show = () => {
     this.version.value += 1;
-  };
+  }
 }
 
 function hasText({ text, delta }: ChunkChoice): boolean {

@@ -1,5 +1,6 @@
 import { RotateCcw, Send, Square, Trash2 } from "lucide-preact";
 import { useEffect, useRef } from "preact/hooks";
+import { inFrame } from "../ui/frames.ts";
 import type { Playground } from "./playground.ts";
 
 /** The message of the user. It keeps its own text, so that typing does not wait for an answer that is rendered. */
@@ -27,7 +28,7 @@ export function Composer({ playground }: { playground: Playground }) {
     if (!element || (isChat && !element.value.trim())) return;
     playground.send(element.value);
     element.value = "";
-    grow(element);
+    inFrame(() => grow(element));
   };
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -47,7 +48,7 @@ export function Composer({ playground }: { playground: Playground }) {
         rows={1}
         aria-label={isChat ? "Message" : "Prompt"}
         placeholder={isChat ? "Message" : "Text to continue"}
-        onInput={(event) => grow(event.currentTarget)}
+        onInput={({ currentTarget }) => inFrame(() => grow(currentTarget))}
         onKeyDown={onKeyDown}
       />
       <div class="composer-actions">

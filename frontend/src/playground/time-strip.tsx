@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { theme } from "../ui/theme.ts";
 import type { Token } from "./answer.ts";
 
@@ -9,18 +9,19 @@ export function TimeStrip({ tokens }: { tokens: Token[] }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const gaps = gapsOf(tokens);
   const shown = theme();
-  useEffect(() => {
+  // Before the paint: the size of the canvas is a change of the document, of the same frame.
+  useLayoutEffect(() => {
     if (canvas.current) draw(canvas.current, gaps);
   }, [gaps.length, shown]);
   if (gaps.length < 2) return null;
   const sorted = gaps.map((gap) => gap.ms).sort((a, b) => a - b);
   const median = sorted[Math.floor(sorted.length / 2)] ?? 0;
   const longest = sorted.at(-1) ?? 0;
-  const label = `Time between tokens: median ${median.toFixed(1)} ms, longest ${longest.toFixed(1)} ms`;
+  const times = `median ${median.toFixed(1)} ms, longest ${longest.toFixed(1)} ms`;
   return (
     <figure class="time-strip">
-      <canvas ref={canvas} role="img" aria-label={label} />
-      <figcaption>{label}</figcaption>
+      <canvas ref={canvas} role="img" aria-label={`Time between tokens: ${times}`} />
+      <figcaption>Between tokens: {times}</figcaption>
     </figure>
   );
 }

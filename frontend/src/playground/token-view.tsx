@@ -29,10 +29,11 @@ export function TokenView({ tokens, label, cached = 0, branch }: Props) {
   }, [chosen]);
   const move = (event: KeyboardEvent) => {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (by === undefined || chosen === null) return;
+    if (by === undefined) return;
     event.preventDefault();
     isMoved.current = true;
-    setChosen(Math.min(tokens.length - 1, Math.max(0, chosen + by)));
+    // From the newest one, which may not be rendered yet: keys can come faster than frames.
+    setChosen((last) => (last === null ? null : Math.min(tokens.length - 1, Math.max(0, last + by))));
   };
   const chunks = Array.from({ length: Math.ceil(tokens.length / CHUNK) }, (_, index) => index * CHUNK);
   return (
@@ -59,6 +60,7 @@ export function TokenView({ tokens, label, cached = 0, branch }: Props) {
           </Windowed>
         ))}
       </div>
+      <Legend tokens={tokens} cached={cached} />
       {token && chosen !== null ? (
         <Inspector
           token={token}
@@ -72,6 +74,30 @@ export function TokenView({ tokens, label, cached = 0, branch }: Props) {
         <p class="note">{label}</p>
       )}
     </div>
+  );
+}
+
+const SHADES = { p1: "to 10 %", p2: "to 30 %", p3: "to 60 %", p4: "to 90 %", p5: "above" };
+
+/** What the colours and the lines mean. */
+function Legend({ tokens, cached }: { tokens: Token[]; cached: number }) {
+  return (
+    <ul class="legend" aria-label="Legend">
+      {Object.entries(SHADES).map(([shade, meaning]) => (
+        <Sign key={shade} look={shade} meaning={meaning} />
+      ))}
+      {tokens.some((token) => token.isAcceptedDraft) && <Sign look="draft" meaning="accepted draft" />}
+      {cached > 0 && <Sign look="cached" meaning="from the cache" />}
+    </ul>
+  );
+}
+
+function Sign({ look, meaning }: { look: string; meaning: string }) {
+  return (
+    <li>
+      <span class={`sign ${look}`} aria-hidden="true" />
+      {meaning}
+    </li>
   );
 }
 

@@ -1,4 +1,6 @@
-/** Changes of the page that wait for the next animation frame: all of them together are one update of the document. */
+import { options } from "preact";
+
+/** Changes of the document that wait for the next animation frame: all of them together are one update of it. */
 
 const waiting = new Set<() => void>();
 
@@ -11,4 +13,9 @@ function run(): void {
   const changes = [...waiting];
   waiting.clear();
   for (const change of changes) change();
+}
+
+/** What Preact renders again waits too, whatever the reason. */
+export function renderInFrames(): void {
+  options.debounceRendering = inFrame;
 }

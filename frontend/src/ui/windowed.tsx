@@ -1,8 +1,6 @@
 import { type ComponentChildren, createContext } from "preact";
 import { useContext, useLayoutEffect, useRef, useState } from "preact/hooks";
 
-import { inFrame } from "./frames.ts";
-
 /** The parts of a long list that are near the visible area have their content; the others are empty boxes of its height. */
 
 const MARGIN = "1200px 0px";
@@ -27,9 +25,7 @@ export class Watcher {
   }
 
   private note(entries: IntersectionObserverEntry[]): void {
-    inFrame(() => {
-      for (const entry of entries) this.changes.get(entry.target)?.(entry.isIntersecting);
-    });
+    for (const entry of entries) this.changes.get(entry.target)?.(entry.isIntersecting);
   }
 }
 

@@ -37,6 +37,11 @@ class Caller:
     """The models it may use; None for all."""
     limits: Limits = UNLIMITED
 
+    @property
+    def label(self) -> str:
+        """Who it is, for the log."""
+        return f"{self.id or '-'} ({self.name})"
+
 
 ANONYMOUS = Caller("", "anonymous", is_admin=True)
 """The caller of all requests while no keys exist."""

@@ -54,7 +54,7 @@ class LoadEvent(msgspec.Struct, kw_only=True):
 
 async def load_model(request: Request, services: Services, dialect: Dialect) -> Response:
     """Load a model now. Raises Forbidden for a key that is not an admin key, ModelUnavailable if the load fails."""
-    model = _named_by_admin(request, services)
+    model = _named_by_admin(request, services, "load")
     return await _progress(request, services, dialect, model, partial(services.models.pool.load, model.name))
 
 
@@ -63,7 +63,7 @@ async def unload_model(request: Request, services: Services, dialect: Dialect) -
 
     Raises ModelInUse also for a kept model.
     """
-    model = _named_by_admin(request, services)
+    model = _named_by_admin(request, services, "unload")
     return await _progress(request, services, dialect, model, partial(unload, model, services.models.pool))
 
 
@@ -117,11 +117,14 @@ async def _events(model: LocalModel, work: asyncio.Task[None]) -> AsyncGenerator
     yield event()
 
 
-def _named_by_admin(request: Request, services: Services) -> LocalModel:
-    if not Exchange.of(request.scope).caller.is_admin:
+def _named_by_admin(request: Request, services: Services, what: str) -> LocalModel:
+    """The model of the path. The log has who asks for it: the pool's own lines say what comes of it."""
+    caller = Exchange.of(request.scope).caller
+    if not caller.is_admin:
         raise Forbidden("Only an admin key may load and unload models.", hint=ADMIN_HINT)
     name: str = request.path_params["name"]
     model = services.models.find(name)
     if isinstance(model, RemoteModel):
         raise Unsupported(f"The model '{name}' is run by another server, which loads and unloads it.", param="model")
+    log.info("The %s of %s was requested by %s", what, model.name, caller.label)
     return model

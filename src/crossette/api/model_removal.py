@@ -42,7 +42,7 @@ async def remove_model(request: Request, services: Services, dialect: Dialect) -
     _check_unused(model, services.models.pool)  # a request may have come meanwhile
     services.models.remove(model.name)
     await services.puller.remove(model.source.stored)
-    log.info("The model %s was removed by %s (%s)", model.name, caller.id or "-", caller.name)
+    log.info("The model %s was removed by %s", model.name, caller.label)
     return json_response(ModelRemoved(name))
 
 

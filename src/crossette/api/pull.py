@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from functools import partial
 from typing import ClassVar
@@ -19,6 +20,8 @@ from crossette.api.schema.table import REQUIRED, Field, Table
 from crossette.api.services import Services
 from crossette.api.wire import CHUNKS, error_body
 from crossette.errors import ADMIN_HINT, Forbidden
+
+log = logging.getLogger(__name__)
 
 
 class PullRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +42,7 @@ async def pull_model(request: Request, services: Services, dialect: Dialect) -> 
     if not exchange.caller.is_admin:
         raise Forbidden("Only an admin key may pull models.", hint=ADMIN_HINT)
     body = await read_json(request, PullRequest, services.settings)
+    log.info("The pull of %r was requested by %s", body.model, exchange.caller.label)
     events = services.puller.pull(body.model)
     if body.stream is not False:
         failure = partial(error_body, dialect=dialect, request_id=exchange.request_id)

@@ -1,7 +1,8 @@
-"""Tokens in a real browser, of the real model: what the page shows is what the API says."""
+"""The real model in a real browser: tokens, drafts and times are what the API says, and a tool's result goes on."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from crossette.engines.openvino.engine import OpenVINOEngine
 from support.api_server import ApiServer, serving
@@ -40,8 +41,9 @@ def asked(request: pytest.FixtureRequest, api: ApiServer, visit: Callable[..., V
 
 
 def shown_tokens(tab: Visit) -> Locator:
-    tab.page.get_by_role("button", name="Tokens", exact=True).click()
-    return tab.answers.locator(".token")
+    """The tokens of the last answer."""
+    tab.answers.last.get_by_role("button", name="Tokens", exact=True).click()
+    return tab.answers.last.locator(".token")
 
 
 def text_of(token: Locator) -> str:
@@ -49,6 +51,7 @@ def text_of(token: Locator) -> str:
 
 
 def facts_of(inspector: Locator) -> dict[str, str]:
+    inspector.wait_for()
     names, values = inspector.locator("dt").all_inner_texts(), inspector.locator("dd").all_inner_texts()
     return dict(zip(names, values, strict=True))
 
@@ -59,6 +62,7 @@ def test_tokens_and_alternatives_are_those_of_the_api(asked: tuple[Visit, Any]) 
     content = choice["logprobs"]["content"]
 
     tokens = shown_tokens(tab)
+    expect(tokens).to_have_count(len(content))
     assert [text_of(token) for token in tokens.all()] == [entry["token"] for entry in content]
     for position in (0, len(content) // 2, len(content) - 1):
         entry = content[position]
@@ -129,3 +133,68 @@ def test_the_same_seed_has_the_same_text_in_both_dialects(api: ApiServer, visit:
     tab.page.get_by_role("button", name="Answer again").click()
     tab.wait_for_answers()
     expect(tab.page.locator(".verdict")).to_contain_text("differ from character")
+
+
+def test_accepted_drafts_and_times_are_those_of_the_stream(api: ApiServer, visit: Callable[..., Visit]) -> None:
+    tab = visit(api.root).playground("/playground#mode=completion&temperature=0&max_tokens=24")
+    line = "one two three four five six seven eight nine ten\n"
+    streams: list[str] = []
+
+    def keep(route: Route) -> None:
+        answer = route.fetch()
+        streams.append(answer.text())
+        route.fulfill(response=answer)
+
+    tab.page.route("**/completions", keep)
+    tab.ask(line * 3 + line[:8])
+    chunks = [json.loads(data) for data in re.findall(r"^data: (\{.*)$", streams[0], re.MULTILINE)]
+    details = [detail for chunk in chunks for choice in chunk["choices"] for detail in choice["token_details"] or ()]
+    accepted = [position for position, detail in enumerate(details) if detail["accepted_draft"]]
+    assert accepted
+
+    expect(tab.answers.locator(".facts")).to_contain_text(f"{len(accepted)} accepted drafts")
+    gaps = [(token["time"] - before["time"]) * 1000 for before, token in itertools.pairwise(details)]
+    median, longest = sorted(gaps)[len(gaps) // 2], max(gaps)
+    expect(tab.page.get_by_role("img", name="Time between tokens")).to_have_accessible_name(
+        f"Time between tokens: median {median:.1f} ms, longest {longest:.1f} ms"
+    )
+    tokens = shown_tokens(tab)
+    expect(tokens).to_have_count(len(details))
+    drafts = tokens.evaluate_all("all => all.flatMap((one, at) => one.classList.contains('draft') ? [at] : [])")
+    assert drafts == accepted
+    tokens.nth(accepted[0]).click()
+    facts = facts_of(tab.page.get_by_label(f"Token {accepted[0]}", exact=True))
+    assert facts["Draft"] == "accepted"
+    time = details[accepted[0]]["time"] * 1000
+    assert facts["Time"] == f"{time:.1f} ms after the request, {gaps[accepted[0] - 1]:.1f} ms after the token before"
+
+
+def test_the_result_of_a_forced_call_goes_on(api: ApiServer, visit: Callable[..., Visit]) -> None:
+    tab = visit(api.root).playground("/playground#temperature=0&max_tokens=48")
+    tab.page.get_by_text("Tools", exact=True).click()
+    tools = tab.page.locator("details.group").filter(has=tab.page.get_by_text("tools, as JSON"))
+    tools.get_by_role("button", name="Use the example").click()
+    tab.page.get_by_label("tool_choice").fill('{"type": "function", "function": {"name": "get_weather"}}')
+    tab.ask("How is the weather in Paris?")
+    call = tab.page.locator(".tool-call")
+    expect(call).to_have_count(1)
+    assert call.locator("code").inner_text() == "get_weather"
+    given = json.loads(call.locator("pre").inner_text())
+    assert isinstance(given["city"], str)
+
+    tab.page.get_by_label("tool_choice").fill("none")
+    tab.page.get_by_label("Result of get_weather").fill('{"temperature": 21, "sky": "clear"}')
+    with tab.page.expect_request(lambda sent: sent.url.endswith("/chat/completions")) as sent:
+        tab.page.get_by_role("button", name="Send the result").click()
+    tab.wait_for_answers()
+
+    body = json.loads(sent.value.post_data or "")
+    question, asked, result = body["messages"]
+    assert (question["role"], result["role"]) == ("user", "tool")
+    assert result["content"] == '{"temperature": 21, "sky": "clear"}'
+    assert [one["id"] for one in asked["tool_calls"]] == [result["tool_call_id"]]
+    assert json.loads(asked["tool_calls"][0]["function"]["arguments"]) == given
+    answer = api.post("/v1/chat/completions", body | {"stream": False, "stream_options": None}).json()
+    shown = shown_tokens(tab)
+    expect(shown).to_have_count(len(answer["choices"][0]["logprobs"]["content"]))
+    assert "".join(text_of(token) for token in shown.all()) == answer["choices"][0]["message"]["content"]
