@@ -1,0 +1,70 @@
+"""Two replicas on Ray Serve, behind its HAProxy: deploys, a killed replica, and bounds of heads."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from support.ray_environment import ray_python
+
+pytestmark = [pytest.mark.all, pytest.mark.timeout(900)]
+
+TESTS = Path(__file__).parents[1]
+LIMIT_S = 400
+NAMESPACE = ("unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""Ray listens on all addresses: in a network of its own there are none but loopback. Its processes end with it."""
+
+
+@pytest.fixture(scope="module")
+def seen() -> Iterator[dict[str, Any]]:
+    """What `support.ray_trial` prints: Ray is started once for all tests."""
+    path = os.pathsep.join([str(TESTS.parent / "deploy"), str(TESTS), *sys.path])
+    program = 'ip link set lo up && exec "$@"'
+    with TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # short, as paths of sockets are
+        trial = (str(ray_python()), "-m", "support.ray_trial", folder)
+        ran = subprocess.run(
+            [*NAMESPACE, "sh", "-c", program, "sh", *trial],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        assert ran.returncode == 0, f"Ray Serve could not be tried:\n{ran.stdout}{ran.stderr}"
+        yield json.loads(ran.stdout.splitlines()[-1])
+
+
+def test_a_deploy_of_both_replicas_loses_no_request(seen: dict[str, Any]) -> None:
+    redeploy = seen["redeploy"]
+
+    assert (redeploy["lost"], redeploy["cut"]) == ({}, {})
+    assert redeploy["whole"]
+    assert redeploy["new"] == 2
+
+
+def test_a_killed_replica_ends_only_streams_that_had_begun_on_it(seen: dict[str, Any]) -> None:
+    kill = seen["kill"]
+
+    assert kill["lost"] == {}
+    assert set(kill["cut"]) == {kill["killed"]}
+    assert 1 <= kill["cut"][kill["killed"]] <= 16
+
+
+def test_an_answer_has_one_request_id(seen: dict[str, Any]) -> None:
+    ids = seen["ids"]
+
+    assert ids["given"] == ["one.1"]
+    assert len(ids["made"]) == 2
+    assert len(set(ids["made"])) == 1
+
+
+def test_the_size_of_a_head_and_silence_in_it_are_bounded(seen: dict[str, Any]) -> None:
+    assert seen["heads"] == {"60000": 200, "66000": 400}
+    assert seen["silent head"] == 408
