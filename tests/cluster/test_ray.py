@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from support.namespace import run_isolated
 from support.ray_environment import ray_python
 
 pytestmark = [pytest.mark.all, pytest.mark.timeout(900)]
 
-TESTS = Path(__file__).parents[1]
 LIMIT_S = 400
-NAMESPACE = ("unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
-"""Ray listens on all addresses: in a network of its own there are none but loopback. Its processes end with it."""
 
 
 @pytest.fixture(scope="module")
-def seen() -> Iterator[dict[str, Any]]:
+def seen() -> dict[str, Any]:
     """What `support.ray_trial` prints: Ray is started once for all tests."""
-    path = os.pathsep.join([str(TESTS.parent / "deploy"), str(TESTS), *sys.path])
-    program = 'ip link set lo up && exec "$@"'
-    with TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # short, as paths of sockets are
-        trial = (str(ray_python()), "-m", "support.ray_trial", folder)
-        ran = subprocess.run(
-            [*NAMESPACE, "sh", "-c", program, "sh", *trial],
-            env={**os.environ, "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-        )
-        assert ran.returncode == 0, f"Ray Serve could not be tried:\n{ran.stdout}{ran.stderr}"
-        yield json.loads(ran.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(run_isolated(ray_python(), "support.ray_trial", limit_s=LIMIT_S))
+    return found
 
 
 def test_a_deploy_of_both_replicas_loses_no_request(seen: dict[str, Any]) -> None:

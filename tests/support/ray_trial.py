@@ -57,7 +57,6 @@ def environment(folder: Path) -> dict[str, str]:
         "CROSSETTE_DRAIN_DELAY": "2",
         "CROSSETTE_DRAIN_TIMEOUT": "30",
         "CROSSETTE_LOG_LEVEL": "warning",
-        "HOME": str(folder),
         "RAY_raylet_start_wait_time_s": "120",
         "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "120",
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(SILENCE_S),
