@@ -13,3 +13,6 @@ command -v curl >/dev/null 2>&1 || need "curl" "tests of curl" curl
 command -v systemd-analyze >/dev/null 2>&1 || need "systemd (systemd-analyze)" "tests of the systemd unit" systemd
 # Playwright drives the system's browser: none is downloaded.
 command -v chromium >/dev/null 2>&1 || need "Chromium" "tests of the pages" chromium fonts-dejavu-core
+# Ray has an environment of its own, and its tests a network.
+command -v ip >/dev/null 2>&1 || [ -x /usr/sbin/ip ] || need "ip" "tests of Ray Serve" iproute2
+PYTHONPATH=tests "$PY" -m support.ray_environment

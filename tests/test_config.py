@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -257,10 +256,9 @@ def test_a_price_of_a_model_that_is_not_served_is_rejected(tmp_path: Path) -> No
 
     with (
         open_accounts(loaded.accounts) as store,
-        closing(bind("127.0.0.1", 0)) as listener,
         pytest.raises(ConfigError, match=r"--price names 'other', which is not served\. Served: fake\."),
     ):
-        build.build_app(ServedModels(ModelPool.of({"fake": FakeEngine()})), loaded, store, listener)
+        build.build_app(ServedModels(ModelPool.of({"fake": FakeEngine()})), loaded, store, "127.0.0.1")
 
 
 @pytest.mark.parametrize(("text", "hours"), [("1h", 1), ("30d", 720)])

@@ -92,7 +92,6 @@ class PacedEngine(FakeEngine):
 
 def main(pace_s: float) -> None:
     from crossette import log
-    from crossette.accounts.open import open_accounts
     from crossette.api.models import ServedModels
     from crossette.pool.pool import ModelPool
     from crossette.server import build
@@ -113,15 +112,9 @@ def main(pace_s: float) -> None:
     engine = PacedEngine(parrot)
     engine.pace_s = pace_s
     models = ServedModels(ModelPool.of({engine.info.name: engine}))
-    opening = open_accounts(
-        settings.accounts,
-        settings.files,
-        store_responses=build.stored_for(settings),
-        replica_name=build.replica_name(settings),
-    )
     listener = bind("127.0.0.1", settings.server.port)
-    with opening as accounts:
-        app = build.build_app(models, settings, accounts, listener)
+    with build.open_accounts_of(settings) as accounts:
+        app = build.build_app(models, settings, accounts, "127.0.0.1")
         server = settings.server
         Server(app, server.drain_timeout, drain_delay=server.drain_delay).run(sockets=[listener])
 

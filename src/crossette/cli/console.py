@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -24,6 +23,7 @@ from crossette.models.catalogue import CATALOGUE
 from crossette.models.fetch import Progress as ProgressCallback
 from crossette.models.fitting import BEST, best_here
 from crossette.models.store import ModelStore, default_root
+from crossette.server.downloads import pull_with_progress
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -78,13 +78,6 @@ def pull(reference: str) -> Any:
         return pull_with_progress(reference, show)
 
 
-def pull_with_progress(reference: str, show: ProgressCallback) -> Any:
-    """As `pull`, with another progress callback."""
-    from crossette.models.pull import pull as pull_model
-
-    return pull_model(ModelStore(default_root()), reference, _convert, show, check=_check)
-
-
 def _named(reference: str) -> str:
     """The reference, with the name of a model instead of `best`."""
     if reference != BEST:
@@ -100,15 +93,3 @@ def _show_terms(reference: str) -> None:
     entry = CATALOGUE.get(reference)
     if entry is not None and entry.terms and entry.name not in ModelStore(default_root()).names():
         err.print(f"{entry.name} is under the {entry.license}: {entry.terms}", soft_wrap=True)
-
-
-def _check(head: BinaryIO, size: int, name: str) -> int:
-    from crossette.engines.openvino.convert import check_head
-
-    return check_head(head, size, name)
-
-
-def _convert(gguf: Path, folder: Path) -> Any:
-    from crossette.engines.openvino.convert import convert  # its import takes 0.1 s, which only a conversion needs
-
-    return convert(gguf, folder)

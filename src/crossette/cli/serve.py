@@ -5,19 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from crossette import config, log
-from crossette.accounts.open import open_accounts
 from crossette.api.guards.origins import check_origins
-from crossette.api.models import ServedModels
 from crossette.cli.catalogue import show_fitting
 from crossette.cli.completion import complete_model
-from crossette.cli.console import err, out, pull, pull_with_progress
+from crossette.cli.console import err, out, pull
 from crossette.cli.help import PanelCommand
 from crossette.cli.options import config_file, given_flags, options
 from crossette.errors import CrossetteError
@@ -25,11 +22,11 @@ from crossette.log import FIELDS
 from crossette.models.store import ModelStore, default_root
 from crossette.server import build, draining
 from crossette.server.banner import Banner
+from crossette.server.downloads import pull_with_progress
 from crossette.server.listener import bind, check_exposure
-from crossette.server.pulling import ModelPuller
-from crossette.server.remote import remote_models
-from crossette.server.served import added_source, aliases, choose_models, loaded_at_start, model_pool, takes_default
+from crossette.server.served import takes_default
 from crossette.server.settings import PANELS, SECTIONS, Settings, load_settings
+from crossette.server.starting import puller_of, start_models
 from crossette.server.tls import check_tls
 
 logger = logging.getLogger(__name__)
@@ -78,31 +75,16 @@ def _run(settings: Settings) -> None:
     server = settings.server
     check_tls(settings.tls)
     check_origins(settings.origins)
-    opening = open_accounts(
-        settings.accounts,
-        settings.files,
-        allow_anonymous=server.allow_anonymous,
-        store_responses=build.stored_for(settings),
-        replica_name=build.replica_name(settings),
-    )
     bound = closing(bind(server.host, server.port))
-    with bound as listener, opening as accounts, build.tracing(settings) as observers:
-        check_exposure(listener, accounts.access, server)
+    with bound as listener, build.open_accounts_of(settings) as accounts, build.tracing(settings) as observers:
+        address = listener.getsockname()[0]
+        check_exposure(address, accounts.access, server)
         store = ModelStore(default_root())
         if takes_default(settings) and not store.names():
             show_fitting()
-        chosen = choose_models(settings, pull, store)
-        pool = model_pool(chosen, settings)
-        remotes = remote_models(settings, os.environ)
-        models = ServedModels(
-            pool, aliases([*chosen, *remotes], server.alias), {remote.name: remote.model for remote in remotes}
-        )
-        for name in loaded_at_start(chosen):
-            with err.status(f"Loading {name}"):
-                pool.start(name)
-        source = partial(added_source, settings=settings, pool=pool)
-        puller = ModelPuller(models, pull_with_progress, source, store.remove)
-        app = build.build_app(models, settings, accounts, listener, observers, puller)
+        models = start_models(settings, store, pull, lambda name: err.status(f"Loading {name}"))
+        puller = puller_of(models, settings, store, pull_with_progress)
+        app = build.build_app(models, settings, accounts, address, observers, puller)
         listener.listen()  # before the banner: clients may connect once they have read the address
         _announce(build.banner(models, listener, settings, accounts.access), server.log_format)
         draining.run(app, listener, settings)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from crossette.accounts.database.authenticator import KeyAuthenticator
 from crossette.accounts.key_accounts import KeyAccounts, LocalAccounts
 from crossette.accounts.limits import Limiter
-from crossette.accounts.open import Accounts
+from crossette.accounts.open import Accounts, open_accounts
 from crossette.accounts.prices import parse_prices
 from crossette.accounts.responses import MemoryResponses, ResponsesByCaller
 from crossette.api.app import App
@@ -40,15 +40,26 @@ def tracing(settings: Settings) -> AbstractContextManager[tuple[Observer, ...]]:
     return nullcontext(()) if endpoint is None else Tracer(endpoint)
 
 
+def open_accounts_of(settings: Settings) -> AbstractContextManager[Accounts]:
+    """The accounts of a server. Raises ConfigError, also when they are opened."""
+    return open_accounts(
+        settings.accounts,
+        settings.files,
+        allow_anonymous=settings.server.allow_anonymous,
+        store_responses=stored_for(settings),
+        replica_name=replica_name(settings),
+    )
+
+
 def build_app(
     models: ServedModels,
     settings: Settings,
     accounts: Accounts,
-    listener: socket.socket,
+    address: str,
     observers: Sequence[Observer] = (),
     puller: Puller | None = None,
 ) -> App:
-    """The application for these models, served at the listener's address.
+    """The application for these models, served at an address of this machine.
 
     Raises ConfigError for a price of a model that is not served.
     """
@@ -63,7 +74,7 @@ def build_app(
         access=accounts.access,
         ledger=accounts.ledger,
         admissions=AdmissionController(key_accounts(accounts), settings.queue),
-        origins=origins(listener, settings),
+        origins=origins(address, settings),
         observers=observers,
         begins_traces=bool(settings.tracing.otlp_endpoint),
         puller=puller,
@@ -117,9 +128,9 @@ def storage(accounts: Accounts, settings: Settings) -> Storage | None:
     return Storage(accounts.files, accounts.batches, settings.files, accounts.access.caller_of)
 
 
-def origins(listener: socket.socket, settings: Settings) -> OriginSettings:
+def origins(address: str, settings: Settings) -> OriginSettings:
     """The origin settings, completed with the allowed hosts of the bound address."""
-    names = allowed_hosts(settings.origins, listener.getsockname()[0], settings.server.host)
+    names = allowed_hosts(settings.origins, address, settings.server.host)
     return dataclasses.replace(settings.origins, allowed_host=names)
 
 

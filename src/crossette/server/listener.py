@@ -33,11 +33,10 @@ def _bind_error(host: str, error: OSError | UnicodeError) -> str:
     return f"{reason}. Choose another --port."
 
 
-def check_exposure(listener: socket.socket, access: KeyAuthenticator, settings: ServerSettings) -> None:
-    """Raise ConfigError if other machines could use the server without a key."""
-    if is_loopback(listener.getsockname()[0]) or access.has_keys or settings.allow_anonymous:
+def check_exposure(address: str, access: KeyAuthenticator, settings: ServerSettings) -> None:
+    """Raise ConfigError if other machines could use a server at `address` without a key."""
+    if is_loopback(address) or access.has_keys or settings.allow_anonymous:
         return
-    listener.close()
     raise ConfigError(
         f"--host {settings.host} is reachable from other machines, but there are no keys, so that anyone could use"
         " the server. Create a key with `crossette keys create NAME`, or start with --allow-anonymous."

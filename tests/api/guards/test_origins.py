@@ -403,7 +403,7 @@ def composed(flags: Mapping[str, object]) -> OriginSettings:
     """The origin settings of a server that is started with these flags."""
     settings = load_settings(flags)
     with closing(bind(settings.server.host, 0)) as listener:
-        return build.origins(listener, settings)
+        return build.origins(listener.getsockname()[0], settings)
 
 
 def test_a_server_gets_the_host_names_of_its_address() -> None:

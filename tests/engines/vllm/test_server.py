@@ -272,6 +272,31 @@ def test_a_server_that_fails_its_health_check_is_not_used(folder: Path, monkeypa
             engine.close()
 
 
+def test_a_failed_request_brings_the_next_check_forward(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM answers for a while after a process of its engine has ended."""
+    checks = 0
+
+    def is_healthy(server: VllmServer) -> bool:
+        nonlocal checks
+        checks += 1
+        return vllm.is_healthy
+
+    monkeypatch.setattr("crossette.engines.vllm.server.CHECK_S", 3600)
+    monkeypatch.setattr(VllmServer, "_is_healthy", is_healthy)
+    vllm = FakeVllm()
+    with running(vllm) as url:
+        engine = load(folder, vllm_url=url)
+        try:
+            wait_until(lambda: checks == 2)  # at the start, and the first one after it: the next is in an hour
+            vllm.is_healthy = False
+            vllm.engine.fail_next_step(RuntimeError("a process has ended"))
+            with pytest.raises(EngineFailure):
+                run(ask(engine, make_request(max_tokens=2)))
+            wait_until(lambda: engine.stats().stalled)
+        finally:
+            engine.close()
+
+
 def test_a_check_that_began_before_a_failure_does_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checks = 0
 

@@ -216,6 +216,8 @@ class VllmEngine:
             self._server.report_failure()
             self._fail([choice], self._connection_failure(choice))
         except RequestFailed as error:
+            if error.status >= 500:  # also if a process of its engine has ended: then vLLM ends too, but not at once
+                self._server.check_soon()
             self._fail([choice], _as_serving_error(error))
         except Exception:
             log.exception("A request to vLLM failed")

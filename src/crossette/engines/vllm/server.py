@@ -97,6 +97,10 @@ class VllmServer:
             self.is_up = False
             self._check_now.set()
 
+    def check_soon(self) -> None:
+        """Check now whether the server is up: a request has failed, and the next ones may."""
+        self._check_now.set()
+
     def close(self) -> None:
         """End the child. Returns once it has ended."""
         self._closing.set()
