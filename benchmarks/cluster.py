@@ -14,15 +14,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from multiprocessing import get_context
 from pathlib import Path
+
+import uvloop
 
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.database.database import Database
 from crossette.accounts.shared.replica import Replica
 from support.haproxy import haproxy
-from support.postgres import cluster
+from support.postgres import Cluster, cluster
 from support.replica_server import replica
 
 NUM_STREAMS = 8
@@ -40,7 +42,7 @@ def main() -> None:
         database.migrate()
         database.close()
         for num_keys, num_clients in ((1000, 1), (1000, NUM_STREAMS), (1, NUM_STREAMS)):
-            measure_decisions(postgres.url, num_keys, num_clients, options.requests)
+            measure_decisions(postgres, num_keys, num_clients, options.requests)
 
 
 # --- the proxy ---
@@ -83,21 +85,30 @@ def cpu_s(pid: int) -> float:
 # --- decisions ---
 
 
-def measure_decisions(url: str, num_keys: int, num_clients: int, num_requests: int) -> None:
-    """Print the rate and the latency of decisions of two replicas, each a process."""
+def measure_decisions(postgres: Cluster, num_keys: int, num_clients: int, num_requests: int) -> None:
+    """Print the latency of decisions of two replicas, each a process, and the CPU time of one: two of a request."""
     num_replicas = min(2, num_clients)
-    arguments = [(url, index, num_keys, num_clients // num_replicas, num_requests) for index in range(num_replicas)]
-    begun = time.perf_counter()
+    arguments = [
+        (postgres.url, index, num_keys, num_clients // num_replicas, num_requests) for index in range(num_replicas)
+    ]
+    before = database_cpu_s(postgres)
     with get_context("spawn").Pool(num_replicas) as pool:
-        found = sorted(latency for each in pool.starmap(decide, arguments) for latency in each)
-    seconds = time.perf_counter() - begun
-    p50, p99 = (1000 * found[int(len(found) * share)] for share in (0.5, 0.99))
+        found = pool.starmap(decide, arguments)
+    spent = database_cpu_s(postgres) - before
+    latencies = sorted(latency for each, _ in found for latency in each)
+    p50, p99 = (1000 * latencies[int(len(latencies) * share)] for share in (0.5, 0.99))
+    rate = num_clients * len(latencies) / sum(latencies)
     name = f"{num_keys} keys, {num_clients} at once over {num_replicas} replicas"
-    print(f"{name}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, {len(found)} decisions in {seconds:.1f} s with the start")
+    servers, database = (1e6 * each / len(latencies) for each in (sum(cpu for _, cpu in found), spent))
+    print(f"{name}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, {rate:.0f} decisions/s", end="")
+    print(f"; CPU of one, with half of an end: servers {servers:.0f} us, database {database:.0f} us")
 
 
-def decide(url: str, number: int, num_keys: int, num_clients: int, num_requests: int) -> Sequence[float]:
-    return asyncio.run(_decide(url, number, num_keys, num_clients, num_requests))
+def decide(url: str, number: int, num_keys: int, num_clients: int, num_requests: int) -> tuple[list[float], float]:
+    """The latencies of decisions, and the CPU time of this process for all of them."""
+    before = time.process_time()
+    latencies = uvloop.run(_decide(url, number, num_keys, num_clients, num_requests))
+    return latencies, time.process_time() - before
 
 
 async def _decide(url: str, number: int, num_keys: int, num_clients: int, num_requests: int) -> list[float]:
@@ -117,6 +128,18 @@ async def _decide(url: str, number: int, num_keys: int, num_clients: int, num_re
     await asyncio.gather(*(client(7919 * (number * num_clients + index)) for index in range(num_clients)))
     await replica.stop()
     return latencies
+
+
+def database_cpu_s(postgres: Cluster) -> float:
+    """The CPU time of all processes of the database so far, also of those that have ended."""
+    main = int((postgres.folder / "data/postmaster.pid").read_text().splitlines()[0])
+    children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+    ended = Path(f"/proc/{main}/stat").read_text().rpartition(")")[2].split()[13:15]
+    spent = cpu_s(main) + sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
+    for child in map(int, children):
+        with suppress(FileNotFoundError):  # it has ended since
+            spent += cpu_s(child)
+    return spent
 
 
 def median(values: Sequence[float]) -> float:

@@ -17,6 +17,7 @@ from typing import Any
 from crossette.accounts.access import UNLIMITED, Caller, Limits
 from crossette.accounts.key_accounts import Hold
 from crossette.accounts.shared.connections import Connections, DatabaseAway, Row
+from crossette.accounts.shared.decisions import Decisions
 from crossette.accounts.shared.ends import End, Ends
 from crossette.accounts.shared.heartbeat import Heartbeat
 from crossette.accounts.shared.outage import OutageAccounts, unreadable
@@ -28,17 +29,13 @@ _MAX_KNOWN = 10_000
 _GRACE_S = 0.05
 """A request that finds no place asks once more after this time: another replica may be about to give one back."""
 
-_DECIDE = """
-SELECT * FROM crossette_decide(%(lease)s, %(key)s, %(replica)s, %(prompt)s::bigint, %(most)s::bigint,
-    %(sizes)s::float8[], %(concurrent)s::bigint, %(budget)s::bigint, %(reads_ledger)s)
-"""
-
 
 class SharedAccounts:
     """Implements `KeyAccounts`."""
 
     def __init__(self, connections: Connections, heartbeat: Heartbeat, ends: Ends) -> None:
         self._connections = connections
+        self._decisions = Decisions(connections)
         self.heartbeat = heartbeat
         self.ends = ends
         self._known: OrderedDict[str, tuple[Standing, float]] = OrderedDict()
@@ -92,8 +89,7 @@ class SharedAccounts:
         Raises DatabaseAway; `on_unknown` is called where it is unknown whether a request has begun.
         """
         known = self._known.get(caller.id)
-        row = await self._connections.ask(
-            _DECIDE,
+        row = await self._decisions.ask(
             {
                 "lease": lease,
                 "key": caller.id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -65,15 +65,22 @@ class Connections:
     async def ask(
         self, statement: str, values: Mapping[str, Any], on_unknown: Callable[[], None] = lambda: None
     ) -> Row:
-        """The only row of a statement. Raises DatabaseAway.
+        """The only row of a statement, as `ask_all`."""
+        (row,) = await self.ask_all(statement, values, on_unknown)
+        return row
 
-        `on_unknown` is called where the row is not read, once the statement has ended: the caller was cancelled, or the
+    async def ask_all(
+        self, statement: str, values: Mapping[str, Any], on_unknown: Callable[[], None] = lambda: None
+    ) -> Sequence[Row]:
+        """The rows of a statement. Raises DatabaseAway.
+
+        `on_unknown` is called where they are not read, once the statement has ended: the caller was cancelled, or the
         database is away.
         """
         await self._is_known.wait()
         if self.is_away:
             raise DatabaseAway
-        asking = asyncio.ensure_future(self._row(statement, values))
+        asking = asyncio.ensure_future(self._rows(statement, values))
         try:
             done, _ = await asyncio.wait({asking}, timeout=ANSWER_TIMEOUT_S)
         except asyncio.CancelledError:
@@ -94,7 +101,7 @@ class Connections:
         """As `ask`, but also while the database is away, which it ends. Raises DatabaseAway."""
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                row = await self._row(statement, values)
+                (row,) = await self._rows(statement, values)
         except (psycopg.Error, OSError, TimeoutError) as error:
             self._lose(str(error) or f"no answer within {ANSWER_TIMEOUT_S:g} s")
             raise DatabaseAway from error
@@ -105,11 +112,10 @@ class Connections:
         self.is_away = False
         return row
 
-    async def _row(self, statement: str, values: Mapping[str, Any]) -> Row:
+    async def _rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Row]:
         async with self._pool.connection() as connection:
-            row: Any = await (await connection.execute(statement, values)).fetchone()  # as the row factory makes it
-        assert row is not None, statement
-        found: Row = row
+            rows: Any = await (await connection.execute(statement, values)).fetchall()  # as the row factory makes them
+        found: Sequence[Row] = rows
         return found
 
     def _lose(self, reason: str) -> None:
@@ -119,6 +125,6 @@ class Connections:
         self.is_away = True
 
 
-def _forget(ended: asyncio.Future[Row], on_unknown: Callable[[], None]) -> None:
+def _forget(ended: asyncio.Future[Sequence[Row]], on_unknown: Callable[[], None]) -> None:
     ended.cancelled() or ended.exception()  # marks it as read
     on_unknown()
