@@ -8,7 +8,7 @@ With a database it has keys and a ledger, like `crossette serve`.
 from __future__ import annotations
 
 import argparse
-import socket
+from contextlib import ExitStack
 from typing import Any
 
 from crossette import log
@@ -36,12 +36,11 @@ def main() -> None:
     options = parser.parse_args()
     log.configure("info")  # like `crossette serve`: the request log is part of the measured cost
     listener = bind("127.0.0.1", options.port)
-    app_class = Plain if options.plain else App
-    if options.database_url is None:
-        run(listener, app_class)
-    else:
-        with open_accounts(AccountSettings(options.database_url, options.log_content)) as store:
-            run(listener, app_class, store)
+    with ExitStack() as stack:
+        store = None
+        if options.database_url is not None:
+            store = stack.enter_context(open_accounts(AccountSettings(options.database_url, options.log_content)))
+        DrainingServer(make_app(store, is_plain=options.plain), drain_timeout=5).run(sockets=[listener])
 
 
 class Plain(App):
@@ -55,15 +54,15 @@ class Plain(App):
         """Do nothing: there is no ledger."""
 
 
-def run(listener: socket.socket, app_class: type[App], store: Accounts | None = None) -> None:
+def make_app(store: Accounts | None = None, *, is_plain: bool = False) -> App:
+    """The app with the fake engine, and with the keys and the ledger of `store`."""
     engine = FakeEngine()
     models = ServedModels(ModelPool.of({engine.info.name: engine}))
+    app_class = Plain if is_plain else App
     if store is None:
-        app = app_class(models)
-    else:
-        admissions = AdmissionController(key_accounts(store))
-        app = app_class(models, access=store.access, ledger=store.ledger, admissions=admissions, replica=store.replica)
-    DrainingServer(app, drain_timeout=5).run(sockets=[listener])
+        return app_class(models)
+    admissions = AdmissionController(key_accounts(store))
+    return app_class(models, access=store.access, ledger=store.ledger, admissions=admissions, replica=store.replica)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Measure the cost of the server: the same prompts over HTTP, through the engine alone, and in a bare loop.
 
     scripts/bench-front [--streams 1,8,32] [--rounds 3] [--write docs/benchmarks.md]
+    scripts/bench-front --calls     counts calls instead, which do not depend on the machine
 
 Prompts of 96 token ids, 256 output tokens each with ignore_eos, greedy, prefill included everywhere. The three
 alternate in every round, so that a drift of the machine's speed affects all alike; the figures are medians over the
@@ -19,6 +20,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import calls
 from common import crossette, machine, serving, write
 
 from crossette.client.bench import BenchOptions, run_bench
@@ -147,7 +149,11 @@ def main() -> None:
     parser.add_argument("--streams", default="1,8,32")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", type=Path, help="page to update, with the markers of this report")
+    parser.add_argument("--calls", action="store_true", help="count the calls and files of a request")
     options = parser.parse_args()
+    if options.calls:
+        print(calls.report())
+        return
     results = measure([int(level) for level in options.streams.split(",")], options.rounds)
     text = report(results, " ".join(["scripts/bench-front", *sys.argv[1:]]))
     print(text)

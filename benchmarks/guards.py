@@ -17,16 +17,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common import fake, machine, serving, write
+from guarded import guarded_database
 from peers.front import Cost, cost_of
 from peers.runs import Size
 
-from crossette.accounts.access import Limits
-from crossette.accounts.database.database import Database
-from crossette.accounts.database.keys import Keys
-
 MARKER = "guards"
-PLENTY = 10**9
-EVERY_LIMIT = Limits(PLENTY, PLENTY, PLENTY, PLENTY, PLENTY, PLENTY)
 
 
 def measure(streams: int, number: int) -> tuple[Cost, Cost]:
@@ -44,11 +39,7 @@ def without(streams: int, number: int) -> Cost:
 
 def with_guards(streams: int, number: int) -> Cost:
     with TemporaryDirectory() as folder:
-        url = f"sqlite:///{folder}/guards.db"
-        database = Database(url)
-        database.migrate()
-        _, key = Keys(database).create("bench", limits=EVERY_LIMIT)
-        database.close()
+        url, key = guarded_database(folder)
         with serving([*fake(), "--database-url", url], key=key) as served:
             return cost_of(served, streams, Size(), number, api_key=key)
 

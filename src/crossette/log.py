@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any, Literal
 
 FIELDS = "fields"
@@ -28,15 +28,29 @@ def escape_controls(text: str) -> str:
     return text.translate(_ESCAPES).encode(errors="backslashreplace").decode()
 
 
+IdTokens = tuple[Token[str], Token[str]]
+
+
+def set_ids(request: str, trace: str) -> IdTokens:
+    """Set the ids of all log lines in this context, including those of tasks that are started in it."""
+    return request_id.set(request), trace_id.set(trace)
+
+
+def reset_ids(tokens: IdTokens) -> None:
+    """Restore the ids before `set_ids`, which returned `tokens`."""
+    request_token, trace_token = tokens
+    trace_id.reset(trace_token)
+    request_id.reset(request_token)
+
+
 @contextmanager
 def ids(request: str, trace: str) -> Iterator[None]:
-    """Set the ids of all log lines in this context, including those of tasks that are started in it."""
-    request_token, trace_token = request_id.set(request), trace_id.set(trace)
+    """`set_ids` for a block."""
+    tokens = set_ids(request, trace)
     try:
         yield
     finally:
-        trace_id.reset(trace_token)
-        request_id.reset(request_token)
+        reset_ids(tokens)
 
 
 class _WithIds(logging.Filter):

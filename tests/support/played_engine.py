@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
+
+import msgspec
 
 from crossette.engine import EngineStats, Generation, ModelInfo, WaitEstimate
 from crossette.engines.stream import OutputStream
@@ -65,7 +66,7 @@ class PlayedEngine:
     def generate(self, request: GenerationRequest) -> Generation:
         first, *rest = self._takes.pop(0)
         if request.prompt_logprobs:
-            first = replace(first, prompt_logprobs=records(request.prompt[1:], request.logprobs or 0))
+            first = msgspec.structs.replace(first, prompt_logprobs=records(request.prompt[1:], request.logprobs or 0))
         stream = OutputStream(range(request.n), on_finish=lambda index: None, on_close=lambda: None)
         stream.queued_s = 0.0
         num_tokens = [0] * request.n
@@ -74,7 +75,7 @@ class PlayedEngine:
             num_tokens[output.index] += len(output.token_ids)
             wanted = request.logprobs
             scores = None if wanted is None else records(output.token_ids, wanted, position)
-            stream.put(replace(output, logprobs=scores))
+            stream.put(msgspec.structs.replace(output, logprobs=scores))
         return stream
 
     def stats(self) -> EngineStats:

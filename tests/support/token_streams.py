@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 from hypothesis import strategies as st
 
 from crossette.types import FinishReason, TokenOutput
@@ -81,9 +82,9 @@ def interleaved_steps(draw: st.DrawFn, choices: Sequence[ChoiceTokens]) -> list[
         edges = sorted(draw(st.sets(st.integers(0, num_tokens), max_size=6)) | {0, num_tokens})
         steps = [choice.tokens[begin:end] for begin, end in pairwise(edges)] or [()]
         queue = [TokenOutput(index, step) for step in steps]
-        queue[-1] = replace(queue[-1], finish_reason=choice.reason)
+        queue[-1] = msgspec.structs.replace(queue[-1], finish_reason=choice.reason)
         queues.append(queue)
     outputs: list[TokenOutput] = []
     while any(queues):
         outputs.append(draw(st.sampled_from([queue for queue in queues if queue])).pop(0))
-    return [replace(outputs[0], cached_tokens=1), *outputs[1:]]
+    return [msgspec.structs.replace(outputs[0], cached_tokens=1), *outputs[1:]]

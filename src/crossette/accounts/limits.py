@@ -53,11 +53,19 @@ class KeyLimiter:
             self.limits,
             {rate: bucket.level(now) for rate, bucket in self._buckets.items()},
             used_tokens,
-            sum(each.reserved_tokens for each in self._unsettled if each is not but),
+            self._reserved_tokens(but),
             len(self._open),
             self._next_end_s(now),
             any(any(other.deposits.values()) for other in self._open if other is not but),
         )
+
+    def remaining(self, used_tokens: int, but: Reservation) -> int | None:
+        """The remaining budget in tokens, without what `but` holds of it; None without a budget."""
+        most = self.limits.total_tokens
+        return None if most is None else most - used_tokens - self._reserved_tokens(but)
+
+    def _reserved_tokens(self, but: Reservation | None) -> int:
+        return sum([each.reserved_tokens for each in self._unsettled if each is not but])
 
     def begin(self, used_tokens: int, now: float) -> Reservation:
         """Reserve a request before its body is read. Raises RateLimited, BudgetSpent or Forbidden."""
@@ -82,7 +90,7 @@ class KeyLimiter:
 
     def _next_end_s(self, now: float) -> float:
         """Estimated seconds until an open request ends: the mean duration minus the age of the oldest."""
-        oldest = min((each.begun for each in self._open), default=now)
+        oldest = min([each.begun for each in self._open], default=now)
         return max(1.0, self._seconds.value - (now - oldest))
 
     def _take(self, rate: Rate, amount: float, now: float) -> None:
@@ -137,7 +145,7 @@ class Reservation:
 
     def remaining(self, used_tokens: int) -> int | None:
         """The remaining budget in tokens for this request; None without a budget."""
-        return self._limiter.standing(used_tokens, self.begun, self).remaining
+        return self._limiter.remaining(used_tokens, self)
 
     def end(self, *, cached_tokens: int, generated_tokens: int, now: float, prompt_tokens: int | None = None) -> None:
         """Take the actual usage. `prompt_tokens` are those of started prompts, if not all were started."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crossette import __version__
@@ -21,7 +21,7 @@ from crossette.api.batches.slots import Slots
 from crossette.api.dialect import FIREWORKS, OPENAI, Dialect
 from crossette.api.grammar_pool import GrammarPool
 from crossette.api.guards.admission import AdmissionController
-from crossette.api.guards.origins import OriginSettings, with_cors
+from crossette.api.guards.origins import OriginSettings, any_origin_of, check_host, check_origin, with_cors
 from crossette.api.http import HttpSettings
 from crossette.api.image_fetch import ImageFetcher
 from crossette.api.images import ImageReader
@@ -29,6 +29,7 @@ from crossette.api.models import ServedModels
 from crossette.api.puller import NoPuller, Puller
 from crossette.api.reporter import Reporter, add_ledger_metrics
 from crossette.api.responses.service import ResponsesService
+from crossette.api.router import TableRouter
 from crossette.api.services import Services
 from crossette.api.storage import Storage
 from crossette.api.unserved import UnservedPaths
@@ -113,12 +114,13 @@ class App:
         reporter = Reporter(all_observers, ledger, models, dialects, patterns)
         traced_paths = frozenset(endpoints.generating_paths(dialects)) if begins_traces else frozenset[str]()
         wire_of = endpoints.wires(dialects)
-        app: ASGIApp = Router(self.routes, redirect_slashes=False, default=UnservedPaths(self.routes, dialects))
+        app: ASGIApp = TableRouter(self.routes, default=UnservedPaths(self.routes, dialects))
         self._in_process = partial(InProcess, app, reporter.report, ledger, dialects, wire_of)
         self.batches = self._batch_runner(storage) if storage is not None else None
         add_batch_metrics(self.metrics, self.batches)
-        app = middleware.Authentication(app, access or NoAuthentication(), open_paths)
-        app = _guarded(app, origins or OriginSettings(), partial(middleware.Errors, dialects=dialects, wire_of=wire_of))
+        authenticate = middleware.authentication(access or NoAuthentication(), open_paths)
+        guarded = partial(middleware.Guarded, dialects=dialects, wire_of=wire_of)
+        app = _guarded(app, origins or OriginSettings(), authenticate, guarded)
         self._replica_header = [(REPLICA_HEADER, replica_name.encode())] if replica_name else []
         self._entry = middleware.Exchanges(app, reporter.report, ledger, traced_paths, wire_of, self._own_headers)
 
@@ -185,15 +187,21 @@ class App:
             wait_s=wait_s,
         )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
             raise RuntimeError(f"This server supports HTTP, not {scope['type']}.")
         scope["app"] = self  # makes routes raise for a wrong method instead of responding in plain text
-        await self._entry(scope, receive, send)
+        return self._entry(scope, receive, send)
 
 
-def _guarded(app: ASGIApp, origins: OriginSettings, errors: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
-    """`app` behind the checks of host names and origins, innermost first. `errors` answers for what they raise."""
-    app = errors(middleware.Origins(app, origins.cors_origin))  # inside CORS, so that pages can read the error
+def _guarded(
+    app: ASGIApp, origins: OriginSettings, authenticate: middleware.Check, guarded: Callable[..., ASGIApp]
+) -> ASGIApp:
+    """`app` behind the checks of host names, origins and keys."""
+    host = partial(check_host, hosts=origins.allowed_host)
+    origin = partial(check_origin, allowed=re.compile(any_origin_of(origins.cors_origin)))
+    if not origins.cors_origin:
+        return guarded(app, checks=(host, origin, authenticate))
+    app = guarded(app, checks=(origin, authenticate))  # inside CORS, so that pages can read the error
     app = with_cors(app, origins.cors_origin)
-    return errors(middleware.Hosts(app, origins.allowed_host))  # outside CORS: rejected hosts get no CORS headers
+    return guarded(app, checks=(host,))  # outside CORS: rejected hosts get no CORS headers

@@ -86,8 +86,7 @@ class ChatReply(Reply):
         accumulator, is_first_chunk = Accumulator(len(answer.choices)), True
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
-                is_first = delta.index not in accumulator
-                accumulator.add(delta)
+                is_first = accumulator.add(delta)
                 for choice in self._choices(delta, accumulator, answer, is_first=is_first):
                     is_last = choice.finish_reason is not None and not answer.num_open
                     usage = partial(self._usage_at, choice, accumulator, answer)

@@ -107,8 +107,7 @@ class CompletionReply(Reply):
         accumulator = Accumulator(len(answer.choices))
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
-                is_first = delta.index not in accumulator
-                accumulator.add(delta)
+                is_first = accumulator.add(delta)
                 choice = self._chunk(answer, delta, accumulator, is_first=is_first)
                 usage = self._usage.on_chunk(
                     lambda: answer.usage_of(accumulator.begun), is_last_finish=not answer.num_open
@@ -124,7 +123,8 @@ class CompletionReply(Reply):
         self, answer: DeltaSource, delta: Delta, accumulator: Accumulator, *, is_first: bool
     ) -> CompletionChoice:
         choice = CompletionChoice(delta.index, delta.text, delta.finish_reason)
-        self._note(delta.finish_reason)
+        if delta.finish_reason is not None:
+            self._note(delta.finish_reason)
         if self._extras is not None:
             self._extras.add_tokens(choice, delta.tokens)
             if is_first:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
@@ -69,6 +69,9 @@ def _same(path: str) -> str:
     return path
 
 
+_AS_NAMED = nullcontext()
+
+
 def as_sent(sent: BodyT, dialect: Dialect) -> BodyT:
     """The body of a request that is one for chat or completions as it was sent."""
     return sent
@@ -93,9 +96,12 @@ class Endpoint(Generic[SentT, BodyT]):
     defer: Callable[[SentT, Request, Services, Dialect], Awaitable[Response | None]] | None = None
     """The response to a valid request that is answered later; None for one that is answered now."""
 
-    @contextmanager
-    def naming(self) -> Iterator[None]:
+    def naming(self) -> AbstractContextManager[None]:
         """Within, errors name the fields of this endpoint's requests."""
+        return _AS_NAMED if self.names is _same else self._renaming()
+
+    @contextmanager
+    def _renaming(self) -> Iterator[None]:
         try:
             yield
         except ServingError as error:

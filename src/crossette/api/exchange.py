@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
-import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from starlette.datastructures import Headers
-from starlette.types import Scope
+from starlette.types import Scope, Send
 
 from crossette.accounts.access import ANONYMOUS, Caller
 from crossette.api.content import Content
@@ -69,13 +69,15 @@ class Exchange:
         """As sent, for the log. Everything else uses `path`."""
         self.path, self.path_model = canonical_path(self.sent_path)
         """The path without doubled parts, and the model that an older path names; "" for none."""
-        self.headers = Headers(scope=scope)
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        """By their names in lower case; of a repeated header, the first."""
         self.answer_id: str = scope.get(ANSWER_ID) or _answer_id(self.path)
         """The `id` in the body of an answer."""
         self.request_id = _caller_id(self.headers) or self.answer_id
         """Sent in `x-request-id` and in errors, and logged."""
-        self.trace = sent_trace(self.headers)
-        self.trace_id = trace_id_of(self.trace)
+        self.trace = sent_trace(Headers(scope=scope)) if "traceparent" in self.headers else {}
+        self.trace_id = trace_id_of(self.trace) if self.trace else ""
+        """The id of the caller's trace; "" for none."""
         self.content: Content | None = None
         """Set by the outermost middleware if the ledger keeps content."""
         self.caller: Caller = ANONYMOUS
@@ -93,6 +95,8 @@ class Exchange:
         """The error sent to the client, as the response or within the stream."""
         self.notes: dict[str, str] = {}
         """Further headers of the response."""
+        self.send_body: Send
+        """Sends the parts of a body: they need not pass what extends headers. Set by the outermost middleware."""
         self.status = 0
         """0 until a response has started."""
         scope[_KEY] = self
@@ -120,10 +124,10 @@ class Exchange:
 
 def _answer_id(path: str) -> str:
     prefix = next((prefix for end, prefix in _ID_PREFIXES.items() if path.endswith(end)), "req-")
-    return prefix + uuid.uuid4().hex
+    return prefix + secrets.token_hex(16)
 
 
-def _caller_id(headers: Headers) -> str | None:
+def _caller_id(headers: Mapping[str, str]) -> str | None:
     """The caller's `x-request-id`, if it is safe for a header and a log."""
     text = headers.get("x-request-id", "")
     return text if _CALLER_ID.fullmatch(text) else None

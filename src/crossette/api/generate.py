@@ -99,15 +99,12 @@ class EngineRun(Run[SentT, BodyT]):
         extras = Extras.of(body, engine.tokenizer, dialect)
         first = head(exchange.answer_id, body, _identity(engine.info, lease.adapter), dialect)
         reply = self.endpoint.reply(first, self.sent, dialect, extras)
-        max_attempts = services.settings.max_attempts if plan.checked else 1
+        max_attempts = services.settings.max_attempts if plan is not PLAIN and plan.checked else 1
         for name, value in schema_headers(plan).items():
             log.info("%s: %s", name, value)
         call = _continued(call, body, engine, is_constrained=plan.constraint is not None)
         call = _within_budget(call, body.num_generated * max_attempts, self.admission)
-        requests = [
-            replace(request, adapter=lease.adapter)
-            for request in _requests(body, call, engine, dialect, plan.constraint, exchange)
-        ]
+        requests = _requests(body, call, engine, dialect, plan.constraint, exchange, lease.adapter)
         await self.admission.begin(engine, requests, max_attempts)
         exchange.answer = answer = start(
             engine,
@@ -168,6 +165,7 @@ def _requests(
     dialect: Dialect,
     constraint: Constraint | None,
     exchange: Exchange,
+    adapter: str | None,
 ) -> list[GenerationRequest]:
     drafts, logprobs = body.drafts(), body.logprobs_options
     if isinstance(drafts, str):
@@ -196,6 +194,7 @@ def _requests(
             isolation_key=isolation_key,
             priority=BATCH_PRIORITY if exchange.batch_id else body.engine_priority,
             images=call.images,
+            adapter=adapter,
         )
         for index, prompt in enumerate(call.prompts)
     ]

@@ -23,6 +23,13 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+_STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
 class ClientDisconnected(Exception):
     """The client disconnected, so that no response is possible."""
 
@@ -84,70 +91,95 @@ class EventStream(Response):
         settings: HttpSettings,
         late_headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        super().__init__(media_type="text/event-stream")
-        self.headers["cache-control"] = "no-cache"
-        self.headers["x-accel-buffering"] = "no"
-        del self.headers["content-length"]
+        self.raw_headers = list(_STREAM_HEADERS)
         self._chunks = chunks
         self._close = close
         self._wire = wire
         self._failure = failure
         self._settings = settings
         self._late_headers = late_headers
-        self._quiet = True
+        self._is_quiet = True
+        self._has_head = False
+        """Whether status and headers were sent."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._filler: asyncio.Task[None] | None = None
+        """Sends what ends a silence: status and headers, or a comment."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange.of(scope)
         try:
-            await cancel_on_disconnect(receive, self._run(send, Exchange.of(scope)))
+            await cancel_on_disconnect(receive, self._run(send, exchange))
         finally:
             await self._close()
 
     async def _run(self, send: Send, exchange: Exchange) -> None:
-        async with aclosing(self._chunks):
-            first = asyncio.ensure_future(anext(self._chunks, None))
-            try:
-                await asyncio.wait({first}, timeout=self._settings.first_byte_timeout)
-                if first.done():
-                    first.result()  # raises an early failure, with its own status
-                self.headers.update(self._late_headers())
-                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                await self._send_chunks(first, send, exchange)
-            finally:  # a running generator cannot be closed
-                first.cancel()
-                await asyncio.gather(first, return_exceptions=True)
-
-    async def _send_chunks(self, first: asyncio.Future[Any], send: Send, exchange: Exchange) -> None:
-        """Send everything after the headers. A failure is sent as a frame, as the status is sent already."""
-        commenting = asyncio.create_task(self._send_comments(send))
+        self._listen(self._settings.first_byte_timeout, send, exchange)
         try:
-            chunk = await first
-            if chunk is not None:
-                await _send_frame(send, frame(chunk))
+            async with aclosing(self._chunks):
+                await self._send_all(send, exchange)
+        finally:
+            self._end_silence()
+
+    async def _send_all(self, send: Send, exchange: Exchange) -> None:
+        """Send everything. A failure after the status is an event; one before it is raised, for its own status."""
+        send_body = exchange.send_body
+        try:
             async for chunk in self._chunks:
-                self._quiet = False
-                await _send_frame(send, frame(chunk))
+                if self._filler is not None or not self._has_head:
+                    await self._begin(send, exchange)
+                self._is_quiet = False
+                await send_body({"type": "http.response.body", "body": frame(chunk), "more_body": True})
             last = self._wire.end
         except Exception as error:
+            if self._filler is None and not self._has_head:
+                raise
             exchange.error = as_serving_error(error)
             last = frame(self._failure(exchange.error))
-        finally:
-            commenting.cancel()
+        await self._begin(send, exchange)
+        self._end_silence()
         await self._close()  # before the end is sent, as the client may then send its next request
-        if last:
-            await _send_frame(send, last)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send_body({"type": "http.response.body", "body": last, "more_body": False})
 
-    async def _send_comments(self, send: Send) -> None:
-        """Send a comment, or what the wire format has for it, after every interval in which nothing else was sent."""
-        while True:
-            self._quiet = True
-            await asyncio.sleep(self._settings.comment_interval)
-            if self._quiet:
-                await _send_frame(send, self._wire.keep_alive)
+    async def _begin(self, send: Send, exchange: Exchange) -> None:
+        """Send status and headers, unless they are sent; what ends a silence comes first."""
+        if self._filler is not None:
+            filler, self._filler = self._filler, None
+            await filler
+        if not self._has_head:
+            await self._send_head(send, exchange)
 
+    async def _send_head(self, send: Send, exchange: Exchange) -> None:
+        late = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in self._late_headers().items()]
+        await send({"type": "http.response.start", "status": 200, "headers": [*self.raw_headers, *late]})
+        self._has_head = True
+        self._listen(self._settings.comment_interval, send, exchange)
 
-async def _send_frame(send: Send, data: bytes) -> None:
-    await send({"type": "http.response.body", "body": data, "more_body": True})
+    def _listen(self, seconds: float, send: Send, exchange: Exchange) -> None:
+        """Look after some seconds whether anything was sent."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look, send, exchange)
+
+    def _look(self, send: Send, exchange: Exchange) -> None:
+        if self._is_quiet:
+            self._filler = asyncio.get_running_loop().create_task(self._fill(send, exchange))
+        else:
+            self._is_quiet = True
+            self._listen(self._settings.comment_interval, send, exchange)
+
+    async def _fill(self, send: Send, exchange: Exchange) -> None:
+        """End a silence with status and headers, or with a comment, or what the wire format has for it."""
+        if not self._has_head:
+            await self._send_head(send, exchange)
+            return
+        await exchange.send_body({"type": "http.response.body", "body": self._wire.keep_alive, "more_body": True})
+        self._listen(self._settings.comment_interval, send, exchange)
+
+    def _end_silence(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._filler is not None:
+            self._filler.cancel()
 
 
 def as_serving_error(error: Exception) -> ServingError:
@@ -165,17 +197,26 @@ async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -
 
     Raises ClientDisconnected in that case. The request's body must already be read.
     """
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_disconnect(receive))
+    loop = asyncio.get_running_loop()
+    working, watching = loop.create_task(work), loop.create_task(_disconnect(receive))
+
+    def cancel(ended: asyncio.Task[None]) -> None:
+        if not ended.cancelled():
+            ended.exception()  # an error of `receive` is a disconnect too
+            working.cancel()
+
+    watching.add_done_callback(cancel)
     try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnected
+        return await working
+    except asyncio.CancelledError:
+        if watching.done():
+            raise ClientDisconnected from None
+        raise
     finally:
-        for task in (working, watching):
-            task.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
+        watching.cancel()
+        if not working.done():  # this task was cancelled in a way that did not reach the work
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
 
 
 async def _disconnect(receive: Receive) -> None:

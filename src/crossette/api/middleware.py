@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Sequence
 
 from starlette.exceptions import HTTPException
@@ -19,7 +18,6 @@ from crossette.api.dialect import Dialect, dialect_of
 from crossette.api.exchange import Exchange
 from crossette.api.guards.admission import admission_headers, end_admission
 from crossette.api.guards.credentials import key_of
-from crossette.api.guards.origins import any_origin_of, check_host, check_origin
 from crossette.api.guards.rate_limit_headers import retry_headers
 from crossette.api.http import ClientDisconnected, as_serving_error, json_response
 from crossette.api.wire import Wire
@@ -38,6 +36,8 @@ Report = Callable[[Scope], None]
 """Called with the scope of each finished request."""
 WireOf = Callable[[str], Wire]
 """The wire format of a path."""
+Check = Callable[[Exchange], None]
+"""Raises what a request is refused with."""
 
 
 class Exchanges:
@@ -67,13 +67,15 @@ class Exchanges:
             receive, send = exchange.content.receiving(receive), exchange.content.sending(send)
         if exchange.path in self._traced_paths:
             exchange.begin_trace()
-        with logs.ids(exchange.request_id, exchange.trace_id):
-            try:
-                wire = self._wire_of(exchange.path)
-                await self._app(scope, receive, _with_headers(exchange, send, wire, self._own_headers))
-            finally:
-                end_admission(exchange)
-                self._report(scope)
+        exchange.send_body = send
+        tokens = logs.set_ids(exchange.request_id, exchange.trace_id)
+        try:
+            wire = self._wire_of(exchange.path)
+            await self._app(scope, receive, _with_headers(exchange, send, wire, self._own_headers))
+        finally:
+            end_admission(exchange)
+            self._report(scope)
+            logs.reset_ids(tokens)
 
 
 def _with_headers(
@@ -92,17 +94,25 @@ def _with_headers(
     return extended
 
 
-class Errors:
-    """Converts exceptions to error responses in the dialect and the wire format of the path."""
+class Guarded:
+    """An app behind checks, each of which raises what it refuses.
 
-    def __init__(self, app: ASGIApp, dialects: tuple[Dialect, ...], wire_of: WireOf) -> None:
+    Converts all exceptions to error responses in the dialect and the wire format of the path.
+    """
+
+    def __init__(
+        self, app: ASGIApp, dialects: tuple[Dialect, ...], wire_of: WireOf, checks: Sequence[Check] = ()
+    ) -> None:
         self._app = app
         self._dialects = dialects
         self._wire_of = wire_of
+        self._checks = checks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange.of(scope)
         try:
+            for check in self._checks:
+                check(exchange)
             await self._app(scope, receive, send)
         except ClientDisconnected:
             exchange.status = CLIENT_CLOSED_REQUEST
@@ -127,43 +137,14 @@ class Errors:
         return json_response(body, status=error.status, headers=headers)
 
 
-class Hosts:
-    """Rejects requests whose `Host` is not allowed."""
+def authentication(access: Authenticator, open_paths: frozenset[str]) -> Check:
+    """A check that sets the caller of a request, except on open paths."""
 
-    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
-        self._app = app
-        self._allowed = allowed
+    def authenticate(exchange: Exchange) -> None:
+        is_open = exchange.path in open_paths
+        exchange.caller = ANONYMOUS if is_open else access.caller(key_of(exchange.headers))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        check_host(scope, self._allowed)
-        await self._app(scope, receive, send)
-
-
-class Origins:
-    """Rejects requests of web pages whose origin is not allowed."""
-
-    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
-        self._app = app
-        self._allowed = re.compile(any_origin_of(allowed))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        check_origin(scope, self._allowed)
-        await self._app(scope, receive, send)
-
-
-class Authentication:
-    """Authenticates the caller, except on open paths."""
-
-    def __init__(self, app: ASGIApp, access: Authenticator, open_paths: frozenset[str]) -> None:
-        self._app = app
-        self._access = access
-        self._open_paths = open_paths
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange.of(scope)
-        is_open = exchange.path in self._open_paths
-        exchange.caller = ANONYMOUS if is_open else self._access.caller(key_of(exchange.headers))
-        await self._app(scope, receive, send)
+    return authenticate
 
 
 def _serving_error(error: Exception, scope: Scope) -> ServingError:

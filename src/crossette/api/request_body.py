@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
 import msgspec
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from crossette.api.content_coding import decompress
@@ -29,13 +28,14 @@ async def read_json(
     request: Request, body_type: type[Body], settings: HttpSettings, *, may_be_empty: bool = False
 ) -> Body:
     """The request's body as `body_type`. Raises an error with status 400, 408, 413 or 415 for an invalid body."""
-    raw = await _read(request, settings.max_body_bytes)
-    coding = request.headers.get("content-encoding", "").strip().lower()
+    exchange = Exchange.of(request.scope)
+    raw = await _read(request.receive, exchange.headers, settings.max_body_bytes)
+    coding = exchange.headers.get("content-encoding", "").strip().lower()
     if coding:
         raw = await asyncio.to_thread(decompress, raw, coding, settings.max_body_bytes)
-        Exchange.of(request.scope).note_decoded(raw)
-    if model := Exchange.of(request.scope).path_model:
-        raw = with_model(raw, model)
+        exchange.note_decoded(raw)
+    if exchange.path_model:
+        raw = with_model(raw, exchange.path_model)
     if may_be_empty and not raw:
         raw = b"{}"
     return decode(raw, body_type)
@@ -54,7 +54,7 @@ class BoundedReceive:
         self._num_bytes = 0
         self._begun = asyncio.get_running_loop().time()
 
-    def check_declared(self, headers: Headers) -> None:
+    def check_declared(self, headers: Mapping[str, str]) -> None:
         """Check the content-length, before anything is read."""
         declared = headers.get("content-length", "")
         if declared.isdigit():
@@ -77,16 +77,17 @@ class BoundedReceive:
             raise self._too_large(size)
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    bounded = BoundedReceive(request.receive, limit, partial(_too_large, limit=limit))
-    bounded.check_declared(request.headers)
-    body = bytearray()
-    try:
-        async for chunk in Request(request.scope, bounded).stream():
-            body += chunk
-    except ClientDisconnect:
-        raise ClientDisconnected from None
-    return bytes(body)
+async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+    bounded = BoundedReceive(receive, limit, partial(_too_large, limit=limit))
+    bounded.check_declared(headers)
+    parts, is_open = [], True
+    while is_open:
+        message = await bounded()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        parts.append(message.get("body", b""))
+        is_open = message.get("more_body", False)
+    return b"".join(parts)
 
 
 def _too_large(size: int, limit: int) -> RequestTooLarge:

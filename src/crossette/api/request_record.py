@@ -63,7 +63,8 @@ def _recorded(exchange: Exchange) -> dict[str, object]:
     body = exchange.body
     if body is None:
         return {}
-    values = {name: getattr(body, name) for name in body.table.recorded}
-    if not exchange.model:
-        values = {name: value[:MAX_CLIENT_TEXT] for name, value in values.items() if isinstance(value, str)}
-    return {name: value for name, value in values.items() if value is not None}
+    values = zip(body.table.recorded, body.table.recorded_values(body), strict=True)
+    sent = {name: value for name, value in values if value is not None}
+    if exchange.model:
+        return sent
+    return {name: value[:MAX_CLIENT_TEXT] for name, value in sent.items() if isinstance(value, str)}

@@ -52,9 +52,12 @@ class Run(ABC, Generic[SentT, BodyT]):
     @abstractmethod
     async def _begin(self) -> Begun: ...
 
-    async def chunks(self) -> AsyncGenerator[Any, None]:
+    def chunks(self) -> AsyncGenerator[Any, None]:
         """The chunks of a stream."""
-        begun = self.begun or await self.begin()
+        return self._late_chunks() if self.begun is None else self.begun.reply.chunks(self.begun.answer)
+
+    async def _late_chunks(self) -> AsyncGenerator[Any, None]:
+        begun = await self.begin()
         async for chunk in begun.reply.chunks(begun.answer):
             yield chunk
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from crossette.text.output_plan import OutputPlan
+from crossette.text.output_plan import PLAIN, OutputPlan
 
 _MAX_ITEMS = 20
 _SAFE = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
@@ -16,6 +16,8 @@ def schema_headers(plan: OutputPlan) -> dict[str, str]:
 
     `x-crossette-schema-notes`: keywords that may be misspelled. Each lists at most 20, percent-encoded.
     """
+    if plan is PLAIN:
+        return {}
     headers = {"x-crossette-checked": plan.checked, "x-crossette-schema-notes": plan.notes}
     return {name: listed(items) for name, items in headers.items() if items}
 

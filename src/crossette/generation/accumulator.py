@@ -46,21 +46,21 @@ class Accumulator:
         self._tokens: list[list[TokenText]] = [[] for _ in range(num_choices)]
         self._reasons: list[FinishReason | None] = [None] * num_choices
 
-    def __contains__(self, index: int) -> bool:
-        """Whether a choice has begun."""
-        return bool(self._texts[index])
-
     @property
     def begun(self) -> set[int]:
         """The indices of the choices that have begun."""
         return {index for index, texts in enumerate(self._texts) if texts}
 
-    def add(self, delta: Delta) -> None:
-        """Add the next delta of a choice."""
-        self._texts[delta.index].append(delta.text)
-        self._pieces[delta.index] += delta.pieces
-        self._tokens[delta.index] += delta.tokens
-        self._reasons[delta.index] = delta.finish_reason or self._reasons[delta.index]
+    def add(self, delta: Delta) -> bool:
+        """Add the next delta of a choice. Returns whether it is the first."""
+        index, texts = delta.index, self._texts[delta.index]
+        texts.append(delta.text)
+        self._pieces[index] += delta.pieces
+        if delta.tokens:
+            self._tokens[index] += delta.tokens
+        if delta.finish_reason is not None:
+            self._reasons[index] = delta.finish_reason
+        return len(texts) == 1
 
     def result(self, index: int) -> ChoiceResult:
         """The result of a choice so far."""

@@ -117,6 +117,8 @@ class Answer:
         self._num_continued = num_continued
         self._last_waits: Sequence[float | None] | None = None
         """The waits of the prompts when the answer was closed; None while it is open."""
+        self._last_usage: Usage | None = None
+        """The usage when the answer was closed."""
         self._per_prompt = requests[0].n
         self._predicts = bool(requests[0].prediction)
 
@@ -145,23 +147,24 @@ class Answer:
 
         A prompt that left the queue before that does not count, even if others of its request were answered.
         """
-        return self.usage_of(range(len(self.choices)))
+        return self._last_usage or self.usage_of(range(len(self.choices)))
 
     def usage_of(self, indices: Iterable[int]) -> Usage:
         """The usage so far of all prompts and of these choices."""
-        choices = [self.choices[index] for index in indices]
-        prompts = zip(self.requests, self._waits, strict=True)
-        # Draft tokens are reported only if the request has a prediction.
-        predicting = choices if self._predicts else ()
-        return Usage(
-            sum(len(request.prompt) for request, wait in prompts if wait is not None),
-            sum(choice.num_tokens for choice in choices),
-            cached_tokens=sum(choice.num_cached for choice in self.choices),
-            reasoning_tokens=sum(choice.num_reasoning for choice in choices),
-            accepted_prediction_tokens=sum(choice.num_accepted for choice in predicting),
-            rejected_prediction_tokens=sum(choice.num_rejected for choice in predicting),
-            retried_tokens=sum(choice.num_retried for choice in choices),
-        )
+        prompt = cached = completion = reasoning = accepted = rejected = retried = 0
+        for request, wait in zip(self.requests, self._waits, strict=True):
+            if wait is not None:
+                prompt += len(request.prompt)
+        for choice in self.choices:
+            cached += choice.num_cached
+        for choice in map(self.choices.__getitem__, indices):
+            completion += choice.num_tokens
+            reasoning += choice.num_reasoning
+            retried += choice.num_retried
+            if self._predicts:  # else draft tokens are not reported
+                accepted += choice.num_accepted
+                rejected += choice.num_rejected
+        return Usage(prompt, completion, cached, reasoning, accepted, rejected, retried)
 
     @property
     def queued_s(self) -> float | None:
@@ -175,17 +178,43 @@ class Answer:
             return self._last_waits
         return [generation.queued_s for generation in self._generations[: len(self.requests)]]
 
-    async def deltas(self) -> AsyncGenerator[Delta]:
+    def deltas(self) -> AsyncGenerator[Delta]:
         """Yield the deltas of all choices. Closing the iterator ends the choices that still run."""
+        is_alone = len(self._generations) == 1 and self._retry is None
+        return self._deltas_of(self._generations[0]) if is_alone else self._merged_deltas()
+
+    async def _deltas_of(self, generation: Generation) -> AsyncGenerator[Delta]:
+        """The deltas of the only generation: without `merge`, which every token would pass."""
+        try:
+            async for output in generation:
+                if (delta := self._read(0, output)) is not None:
+                    yield delta
+        finally:
+            await generation.aclose()
+
+    def _read(self, source: int, output: TokenOutput) -> Delta | None:
+        """The delta of an output of generation `source`; None if no text is certain yet. Raises what a choice does."""
+        now = perf_counter()
+        timings = self.timings
+        if timings.first_token is None:
+            timings.first_token = now
+        delta = self.choices[self._choice_of(source, output)].read(output, now - timings.begun)
+        if delta is not None and delta.finish_reason is not None:
+            self._note_end()
+            if output.finish_reason is None:
+                self._generations[source].finish(output.index)
+        return delta
+
+    async def _merged_deltas(self) -> AsyncGenerator[Delta]:
+        """The deltas of several generations, or of one whose choices may be sampled again."""
         async with AsyncExitStack() as stack:
             for generation in self._generations:
                 stack.push_async_callback(generation.aclose)
             outputs = await stack.enter_async_context(aclosing(merge(self._generations)))
             async for source, output in outputs:
-                self.timings.first_token = self.timings.first_token or perf_counter()
                 index = self._choice_of(source, output)
                 try:
-                    delta = self.choices[index].read(output, perf_counter() - self.timings.begun)
+                    delta = self._read(source, output)
                 except OutputMismatch:
                     if output.finish_reason is None:
                         self._generations[source].finish(output.index)
@@ -195,10 +224,6 @@ class Answer:
                     continue
                 if delta is None:
                     continue
-                if delta.finish_reason is not None:
-                    self._note_end()
-                    if output.finish_reason is None:
-                        self._generations[source].finish(output.index)
                 if self._retry is None:
                     yield delta
                     continue
@@ -231,10 +256,13 @@ class Answer:
 
     async def aclose(self) -> None:
         """End all choices, even if `deltas` was never read. Counts do not change afterwards."""
+        if self._last_usage is not None:
+            return
         for generation in self._generations:
             await generation.aclose()
         # A running step may still begin a prompt; limits and ledger must get the same counts.
         self._last_waits = self._waits
+        self._last_usage = self.usage_of(range(len(self.choices)))
 
 
 def start(

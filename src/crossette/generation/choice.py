@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
+import msgspec
+
 from crossette.engine import Tokenizer
 from crossette.text.detokenizer import Detokenizer
+from crossette.text.output import PlainText
 from crossette.text.output_plan import PLAIN, OutputPlan
 from crossette.text.pieces import Content, Piece, joined
 from crossette.text.stop import ContentStops, StopChecker
@@ -27,8 +30,7 @@ class Stops:
     token_ids: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(msgspec.Struct, frozen=True):
     """New text of one choice. `index` counts the choices of all prompts of the request."""
 
     index: int
@@ -106,6 +108,10 @@ class Choice:
         self._is_echoed = echo is not None
         self._continued = continued
         self._num_echoed = 0
+        is_parsed = not isinstance(self._parser, PlainText) or plan.is_checked or bool(plan.markup_token_ids)
+        has_more = traced or echo is not None or bool(continued)
+        self._is_plain = not (is_parsed or has_more or self._excluded_token_ids) and self._stops.is_idle
+        """Whether the characters of its tokens are its text and its only content, each as soon as it is complete."""
         self._text = ""
         """Text that was read and not released."""
         self._num_released = 0
@@ -145,6 +151,8 @@ class Choice:
             self.num_cached += output.cached_tokens
         self.num_accepted += output.accepted_tokens
         self.num_rejected += output.rejected_tokens
+        if self._is_plain:
+            return self._read_plain(output)
         echo = self._read_echo(output)
         pieces: list[Piece] = []
         self._read_continued(output, pieces)
@@ -158,6 +166,20 @@ class Choice:
         if echo:
             pieces.insert(0, Content(echo, -len(echo)))  # right before the model's own text
         return self._delta(joined(pieces) if len(pieces) > 1 else pieces, reason)
+
+    def _read_plain(self, output: TokenOutput) -> Delta | None:
+        """The delta of an output whose text needs no parsing: most answers are nothing else, token by token."""
+        self.num_tokens += len(output.token_ids)
+        for logprob in output.logprobs or ():
+            self._logprob_sum += logprob.logprob
+        push, bytes_of = self._detokenizer.push, self._tokenizer.token_bytes
+        text = ""
+        for token_id in output.token_ids:
+            text += push(bytes_of(token_id))
+        if not text:
+            return None if output.finish_reason is None else Delta(self.index, "", (), output.finish_reason)
+        begin, self._num_released = self._num_released, self._num_released + len(text)
+        return Delta(self.index, text, (Content(text, begin),), output.finish_reason)
 
     def _read_tokens(self, output: TokenOutput, time: float | None, pieces: list[Piece]) -> FinishReason | None:
         """Read the tokens of an output, up to one that completes a stop string. Returns why the choice ends."""

@@ -95,12 +95,13 @@ class Metrics:
         self._completion = counter("completion_tokens", "Completion tokens, as in `usage`.", "model")
         self._reasoning = counter("reasoning_tokens", "Completion tokens that are reasoning.", "model")
         self._series: dict[tuple[str, str], _Series] = {}
+        self._children: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         self._finished = counter("choices_finished", "Finished choices by `finish_reason`.", "model", "reason")
 
     def note(self, record: RequestRecord) -> None:
         """Count a finished request. An `Observer`."""
         method = record.method if record.method in _METHODS else "other"
-        self._requests.labels(method, record.route, str(record.status)).inc()
+        self._count(self._requests, method, record.route, str(record.status))
         if record.error:
             self._errors.labels(record.error, record.dialect).inc()
         if record.mismatch:
@@ -132,11 +133,20 @@ class Metrics:
         series.prompt_size.observe(usage.prompt_tokens)
         series.output_size.observe(usage.completion_tokens)
         series.prompt.inc(usage.prompt_tokens)
-        series.cached.inc(usage.cached_tokens)
+        if usage.cached_tokens:
+            series.cached.inc(usage.cached_tokens)
         series.completion.inc(usage.completion_tokens)
-        series.reasoning.inc(usage.reasoning_tokens)
+        if usage.reasoning_tokens:
+            series.reasoning.inc(usage.reasoning_tokens)
         for reason in work.finish_reasons:
-            self._finished.labels(work.model, reason).inc()
+            self._count(self._finished, work.model, reason)
+
+    def _count(self, counter: Counter, *labels: str) -> None:
+        """Count one. The child of these labels is kept: finding it takes longer than counting."""
+        child = self._children.get((counter, labels))
+        if child is None:
+            child = self._children[counter, labels] = counter.labels(*labels)
+        child.inc()
 
     def _series_of(self, model: str, endpoint: str) -> _Series:
         return _Series(

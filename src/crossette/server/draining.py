@@ -46,6 +46,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                interface="asgi3",
                 http=BoundedProtocol,
                 ws="none",
                 loop="uvloop",

@@ -123,7 +123,8 @@ class RequestParser:
     def _count(self, size: int) -> None:
         self._bytes_since_event = 0
         self._head_bytes += size
-        self._check_size(self._head_bytes)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._check_size(self._head_bytes)
 
     def _check_size(self, size: int) -> None:
         if size > MAX_HEAD_BYTES and self.is_head_open:

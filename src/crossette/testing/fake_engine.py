@@ -103,6 +103,8 @@ class FakeEngine:
         self._num_steps = self._num_prompt_tokens = self._num_completion_tokens = self._num_preemptions = 0
         self._meter = Meter()
         self._changed = threading.Condition()
+        self._num_waiting = 0
+        """The threads in `wait_for`."""
 
     # --- the Engine protocol ---
 
@@ -183,8 +185,12 @@ class FakeEngine:
     def wait_for(self, condition: Callable[[EngineStats], bool], limit_s: float = 10) -> None:
         """Block a thread other than the loop's until `condition` holds. Raises TimeoutError after `limit_s` seconds."""
         with self._changed:
-            if not self._changed.wait_for(lambda: condition(self.stats()), limit_s):
-                raise TimeoutError(f"the condition is not met after {limit_s} s: {self.stats()}")
+            self._num_waiting += 1
+            try:
+                if not self._changed.wait_for(lambda: condition(self.stats()), limit_s):
+                    raise TimeoutError(f"the condition is not met after {limit_s} s: {self.stats()}")
+            finally:
+                self._num_waiting -= 1
 
     # --- steps ---
 
@@ -287,6 +293,8 @@ class FakeEngine:
             stream.fail(error)
 
     def _notify(self) -> None:
+        if not self._num_waiting:  # one that begins to wait looks first
+            return
         with self._changed:
             self._changed.notify_all()
 

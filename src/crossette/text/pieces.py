@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """Text of the answer."""
+class Content(msgspec.Struct, frozen=True, eq=False):
+    """Text of the answer. A struct: made for each token, several times as fast as a frozen dataclass."""
 
     text: str
-    begin: int = field(default=0, compare=False)
+    begin: int = 0
     """Offset in the model's text, in characters. The content is that text, unchanged, from there on."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the texts are equal, wherever they are."""
+        return isinstance(other, Content) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
 
 @dataclass(frozen=True, slots=True)

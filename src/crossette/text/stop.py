@@ -23,10 +23,7 @@ class StopChecker:
         self._held = ""
         self.matched: str | None = None
         """The stop string that ended the text."""
-
-    @property
-    def stopped(self) -> bool:
-        return self.matched is not None
+        self.stopped = False
 
     def push(self, text: str) -> str:
         """Return the text that is certain now: none once `stopped` is true."""
@@ -36,7 +33,7 @@ class StopChecker:
         match = self._first(text)
         if match is not None:
             begin, end = match
-            self.matched, self._held = text[begin:end], ""
+            self.matched, self._held, self.stopped = text[begin:end], "", True
             return text[: end if self._include else begin]
         certain = len(text) - possible_start(text, self._stops)
         self._held = text[certain:]
@@ -63,10 +60,12 @@ class ContentStops:
         self._checker = checker
         self._held: deque[Content] = deque()
         self._end = 0
+        self.stopped = False
 
     @property
-    def stopped(self) -> bool:
-        return self._checker.stopped
+    def is_idle(self) -> bool:
+        """Whether there are no stop strings."""
+        return self._checker.is_idle
 
     @property
     def matched(self) -> str | None:
@@ -89,6 +88,7 @@ class ContentStops:
             return [*self.flush(), piece]
         self._held.append(piece)
         released = self._release(len(self._checker.push(piece.text)))
+        self.stopped = self._checker.stopped
         if self.stopped:
             self._end = self.certain(self._end)
             self._held.clear()

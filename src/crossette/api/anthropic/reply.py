@@ -47,9 +47,8 @@ class MessagesReply(Reply):
         accumulator, writer = Accumulator(1), self._writer(answer)
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
-                if 0 not in accumulator:
+                if accumulator.add(delta):
                     yield MessageStart(self._message([], message_usage(_prompt_usage(answer), _TIER)))
-                accumulator.add(delta)
                 for event in writer.events(delta.pieces):
                     yield event
         for event in writer.end():

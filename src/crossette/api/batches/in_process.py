@@ -61,7 +61,7 @@ class InProcess:
         self._caller_of = caller_of
         self._router = router
         self._report = report
-        app = middleware.Errors(self._identified, dialects, wire_of)
+        app = middleware.Guarded(self._identified, dialects, wire_of)
         self._app = middleware.Exchanges(app, self._report_answered, ledger, frozenset(), wire_of)
 
     async def send(self, order: Order) -> InProcessAnswer:

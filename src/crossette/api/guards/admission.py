@@ -63,12 +63,14 @@ class Admission:
     async def begin(self, engine: Engine, requests: Sequence[GenerationRequest], max_attempts: int = 1) -> None:
         """Charge the prompts. Raises RateLimited, BudgetSpent or Overloaded, and then charges nothing."""
         now = self._controller.now()
-        prompt_tokens = sum(len(request.prompt) for request in requests)
-        max_generated = max_attempts * sum(request.n * request.sampling.max_tokens for request in requests)
+        prompt_tokens = sum([len(request.prompt) for request in requests])
+        max_generated = max_attempts * sum([request.n * request.sampling.max_tokens for request in requests])
         with self._cancelling():
             wait = engine.estimate_wait(requests[0])
-            check_queue(wait, self._controller.queue, self._controller.retry_schedules[engine.info.name], now)
-            await self._noting_refusal(self._admit(prompt_tokens, max_generated))
+            if not wait.has_slot:
+                check_queue(wait, self._controller.queue, self._controller.retry_schedules[engine.info.name], now)
+            if self._hold is not None:
+                await self._noting_refusal(self._admit(prompt_tokens, max_generated))
 
     async def begin_embedding(self, source: VectorSource, num_tokens: int) -> None:
         """Charge texts. Raises RateLimited, BudgetSpent or Overloaded, and then charges nothing."""
@@ -107,7 +109,7 @@ class Admission:
     def headers(self) -> dict[str, str]:
         """The rate limit headers, with the current state of the limits."""
         allowances = self._controller.accounts.allowances(self.caller)
-        over = self._is_refused or any(allowance.remaining == 0 for allowance in allowances)
+        over = self._is_refused or 0 in [allowance.remaining for allowance in allowances]
         return limit_headers(allowances, self._dialect, over=over)
 
     async def _enter(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers
+from collections.abc import Mapping
 
 
-def key_of(headers: Headers) -> str | None:
+def key_of(headers: Mapping[str, str]) -> str | None:
     """The key in `Authorization: Bearer`, else in `x-api-key`; None without either."""
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""

@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 
+from crossette.api.exchange import Exchange
 from crossette.api.health import PROBES
 from crossette.errors import ConfigError, Forbidden
 from crossette.settings import setting
@@ -151,9 +151,7 @@ def is_loopback(address: str) -> bool:
 
 
 def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """`app` with CORS for these origins; `app` itself if there are none."""
-    if not origins:
-        return app
+    """`app` with CORS for these origins."""
     # Keys are in a header that pages set themselves, so credentials such as cookies are not allowed.
     return CORSMiddleware(
         app,
@@ -170,24 +168,23 @@ def any_origin_of(origins: Sequence[str]) -> str:
     return "|".join(map(origin_pattern, origins)) or "(?!)"
 
 
-def check_host(scope: Scope, hosts: Sequence[str]) -> None:
+def check_host(exchange: Exchange, hosts: Sequence[str]) -> None:
     """Raise Forbidden for a `Host` that is not allowed.
 
     Health checks are exempt: monitoring may use any address of the server.
     """
-    host = Headers(scope=scope).get("host", "")
-    if hosts and host and scope["path"] not in PROBES and not _is_one_of(_name(host), hosts):
+    host = exchange.headers.get("host", "")
+    if hosts and host and exchange.path not in PROBES and not _is_one_of(_name(host), hosts):
         raise Forbidden(
             f"The host name '{_name(host)}' is not allowed. Use one of these: {', '.join(hosts)}.",
             hint="--allowed-host allows further names",
         )
 
 
-def check_origin(scope: Scope, allowed: re.Pattern[str]) -> None:
+def check_origin(exchange: Exchange, allowed: re.Pattern[str]) -> None:
     """Raise Forbidden for a web page of another origin that is not allowed. Requests without `Origin` pass."""
-    headers = Headers(scope=scope)
-    origin = headers.get("origin")
-    if origin is None or allowed.fullmatch(origin) or origin.partition("://")[2] == headers.get("host", ""):
+    origin = exchange.headers.get("origin")
+    if origin is None or allowed.fullmatch(origin) or origin.partition("://")[2] == exchange.headers.get("host", ""):
         return
     raise Forbidden(
         f"Web pages of the origin '{origin}' may not send requests to this server.",

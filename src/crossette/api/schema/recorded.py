@@ -11,8 +11,7 @@ from crossette.errors import InvalidRequest
 
 def check_recorded(body: msgspec.Struct, table: Table) -> None:
     """Raise InvalidRequest for a field that is too long for the log."""
-    for name in table.recorded:
-        value = getattr(body, name)
+    for name, value in zip(table.recorded, table.recorded_values(body), strict=True):
         if value is None:
             continue
         if name == "metadata":
