@@ -23,8 +23,8 @@ CHANGES = 5
 
 _INSERT = f"""
 INSERT INTO keys (id, name, version, hash, created_at, is_admin, limits)
-SELECT 'key-' || lpad(to_hex(n), 8, '0'), 'user ' || n, 1, encode(sha256(n::text::bytea), 'hex'), timezone('utc', now()), false,
-    '{{"requests_per_minute": 60}}' FROM generate_series(1, {NUM_KEYS}) AS n
+SELECT 'key-' || lpad(to_hex(n), 8, '0'), 'user ' || n, 1, encode(sha256(n::text::bytea), 'hex'),
+    timezone('utc', now()), false, '{{"requests_per_minute": 60}}' FROM generate_series(1, {NUM_KEYS}) AS n
 """
 
 
