@@ -19,6 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import uvloop
+from daily_totals import measure_daily_totals
 
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.database.database import Database
@@ -43,6 +44,7 @@ def main() -> None:
         database.close()
         for num_keys, num_clients in ((1000, 1), (1000, NUM_STREAMS), (1, NUM_STREAMS)):
             measure_decisions(postgres, num_keys, num_clients, options.requests)
+        measure_daily_totals(postgres)
 
 
 # --- the proxy ---

@@ -41,6 +41,31 @@ def test_the_page_has_the_rows_of_a_report_between_its_markers() -> None:
     assert table([]) in inside
 
 
+def test_the_page_on_scale_has_the_rows_of_a_long_report_between_its_markers() -> None:
+    from reliability import LONG_MARKER, long_measurements, names
+
+    page = (ROOT / "docs/scale.md").read_text()
+    inside = page.partition(f"<!-- {LONG_MARKER} begin -->")[2].partition(f"<!-- {LONG_MARKER} end -->")[0]
+    assert inside.startswith("\nMeasured ")
+    assert names("soak,keys", long_measurements()) == ["soak", "keys"]
+    with pytest.raises(ArgumentTypeError, match="crowd: there are deploys, places, outage, keys, soak"):
+        names("crowd", long_measurements())
+
+
+def test_a_soak_of_replicas_reports_rows_memory_and_tokens() -> None:
+    from faults.cluster_soak import soak_rows
+
+    from support.cluster_soak import Outcome
+    from support.stream_load import Seen
+
+    mib = 2**20
+    seen = Seen(Counter(a=3, b=4), Counter(a=1), Counter())
+    outcome = Outcome(seen, 7, 90, 91, 2, {"a": [mib, 2 * mib, 3 * mib, 5 * mib], "proxy": [mib] * 4})
+
+    found = [row.found for row in soak_rows(outcome, 20)]
+    assert found == ["7, 1, 0; 7", "90, 91; 2", "a 1.0, 5.0; proxy 1.0, 1.0", "a 2.0; proxy 0.0"]
+
+
 def test_a_percentile_is_a_measured_value() -> None:
     from faults.rows import median_and_worst, percentile
 

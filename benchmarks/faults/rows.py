@@ -15,6 +15,8 @@ class Options:
     """Tries of each kind of disconnect."""
     requests: int = 2000
     """Mixed requests of the memory measurement."""
+    soak_s: float = 600.0
+    """Seconds of the streams over two replicas."""
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
+from support.gateway_schemas import SCHEMAS
 from support.haproxy import CONFIG, program
 
 pytestmark = pytest.mark.all
 
 KUBERNETES = Path(__file__).parents[2] / "deploy/kubernetes"
-CUSTOM = ("keda.yaml",)
+CUSTOM = ("keda.yaml", "inference-gateway.yaml")
 """Of kinds that Kubernetes itself does not have."""
 
 
@@ -32,6 +35,44 @@ def test_manifests_have_the_fields_of_their_kinds(file: Path) -> None:
         if file.name not in CUSTOM:
             kubernetes_validate.validate(document, "1.36", strict=True)
         assert document["metadata"]["name"].startswith("crossette")
+
+
+def test_the_example_for_an_inference_gateway_has_the_fields_of_its_kinds() -> None:
+    found = {each["kind"]: each for each in documents(KUBERNETES / "inference-gateway.yaml")}
+
+    assert set(found) == set(SCHEMAS)
+    for kind, document in found.items():
+        jsonschema_rs.validate(SCHEMAS[kind], document)
+    pool, route = found["InferencePool"], found["HTTPRoute"]
+    ((backend,),) = (rule["backendRefs"] for rule in route["spec"]["rules"])
+    assert (backend["kind"], backend["name"]) == ("InferencePool", pool["metadata"]["name"])
+    assert pool["apiVersion"].startswith(f"{backend['group']}/")
+    deployments = [each for each in documents(KUBERNETES / "crossette.yaml") if each["kind"] == "Deployment"]
+    (template,) = (each["spec"]["template"] for each in deployments)
+    assert template["metadata"]["labels"] == pool["spec"]["selector"]["matchLabels"]
+    ports = [port["containerPort"] for port in template["spec"]["containers"][0]["ports"]]
+    assert ports == [port["number"] for port in pool["spec"]["targetPorts"]]
+
+
+def _without_a_port(pool: dict[str, Any]) -> None:
+    del pool["spec"]["endpointPickerRef"]["port"]
+
+
+def _with_an_earlier_field(pool: dict[str, Any]) -> None:
+    pool["spec"]["targetPortNumber"] = 8000
+
+
+def _with_a_list_of_labels(pool: dict[str, Any]) -> None:
+    pool["spec"]["selector"] = [{"app": "crossette"}]
+
+
+@pytest.mark.parametrize("change", [_without_a_port, _with_an_earlier_field, _with_a_list_of_labels])
+def test_a_pool_with_a_mistake_is_found(change: Callable[[dict[str, Any]], None]) -> None:
+    (pool,) = (each for each in documents(KUBERNETES / "inference-gateway.yaml") if each["kind"] == "InferencePool")
+    change(pool)
+
+    with pytest.raises(jsonschema_rs.ValidationError):
+        jsonschema_rs.validate(SCHEMAS["InferencePool"], pool)
 
 
 def test_the_grace_period_is_longer_than_the_drain() -> None:

@@ -28,11 +28,16 @@ class Seen:
     """The texts of complete answers."""
 
 
-async def stream_load(root: str, during: Callable[[Seen], Awaitable[None]], num_streams: int = 16) -> Seen:
+async def stream_load(
+    root: str, during: Callable[[Seen], Awaitable[None]], num_streams: int = 16, *, key: str | None = None
+) -> Seen:
     """Keep this many streams running until `during` ends, and let the last ones end."""
     seen, is_over = Seen(), asyncio.Event()
     limits = httpx.Limits(max_connections=num_streams)
-    async with httpx.AsyncClient(base_url=root, timeout=LIMIT_S, limits=limits) as client:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    async with httpx.AsyncClient(
+        base_url=root, timeout=LIMIT_S, limits=limits, headers=headers, verify=False
+    ) as client:
 
         async def worker(number: int) -> None:
             turn = 0

@@ -16,6 +16,7 @@ from crossette.accounts.database.tables import file_parts
 from crossette.accounts.files import PageQuery, StoredFile
 from crossette.errors import FileInUse, NotFound
 from support.key_clock import Clock
+from support.postgres import Cluster
 
 KEEP = timedelta(days=7)
 
@@ -172,3 +173,27 @@ def test_times_have_a_zone(files: DatabaseFiles, clock: Clock) -> None:
     assert put(files, b"").created_at == clock.now
     assert isinstance(clock.now, datetime)
     assert clock.now.tzinfo is UTC
+
+
+@pytest.mark.all
+def test_one_server_at_a_time_deletes_expired_files_and_old_batches(postgres: Cluster, clock: Clock) -> None:
+    first, second = Database(postgres.migrated()), Database(postgres.url)
+    try:
+        files, batches = DatabaseFiles(second, KEEP, clock), DatabaseBatches(second, KEEP, clock)
+        stored = put(files, b"x", keep=timedelta(hours=1))
+        batch = batches.create(NewBatch("", "/v1/completions", stored.id, "24h", clock.now + timedelta(days=1)))
+        batches.claim("me", timedelta(minutes=1), 1)
+        batches.end("me", batch.id, "cancelled")
+        clock.now += KEEP + timedelta(hours=1)
+
+        with first.sweep():
+            files.purge()
+            assert (num_parts(second), batches.get("", batch.id).id) == (1, batch.id)
+        files.purge()
+
+        assert num_parts(second) == 0
+        with pytest.raises(NotFound):
+            batches.get("", batch.id)
+    finally:
+        first.close()
+        second.close()

@@ -94,17 +94,21 @@ class DatabaseFiles:
             return int(stored) + int(running)
 
     def purge(self) -> None:
+        """Delete what has expired, unless another server does."""
         now = self._clock()
         with self._database.read() as connection:
             read = select(batches.c.input_file_id).where(batches.c.status.in_(ACTIVE))
             expired = select(files.c.id).where(files.c.expires_at <= now, files.c.id.not_in(read))
             ids = connection.scalars(expired).all()
         for file_id in ids:  # one transaction each: other writers wait meanwhile
-            with self._database.write() as connection:
+            with self._database.sweep() as connection:
+                if connection is None:
+                    return
                 _delete_file(connection, file_id)
-        with self._database.write() as connection:
-            old = batches.c.created_at <= now - max(self.keep, _LEAST_KEEP)
-            connection.execute(delete(batches).where(old, batches.c.status.not_in(ACTIVE)))
+        with self._database.sweep() as connection:
+            if connection is not None:
+                old = batches.c.created_at <= now - max(self.keep, _LEAST_KEEP)
+                connection.execute(delete(batches).where(old, batches.c.status.not_in(ACTIVE)))
 
 
 _UPLOAD_TIME = timedelta(hours=1)
