@@ -30,5 +30,5 @@ def run_isolated(python: Path | str, module: str, *arguments: str, limit_s: floa
             text=True,
             timeout=limit_s,
         )
-    assert ran.returncode == 0, f"{module} failed:\n{ran.stdout[-3000:]}{ran.stderr[-5000:]}"
+    assert ran.returncode == 0, f"{module} failed:\n{ran.stdout[-3000:]}{ran.stderr[-30000:]}"
     return ran.stdout.splitlines()[-1]
