@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
+from crossette.testing.fake_engine import FakeEngine
+from support.api_server import ApiServer, parrot, serving
 from support.browser import Visit, chromium, visiting
 
 Visiting = Callable[..., Visit]
@@ -29,3 +31,14 @@ def visit(browser: Browser) -> Iterator[Visiting]:
             return stack.enter_context(visiting(browser, root, **given))
 
         yield begin
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ApiServer]:
+    with serving(FakeEngine(parrot, context_length=50_000)) as server:
+        yield server
+
+
+@pytest.fixture
+def playground(api: ApiServer, visit: Callable[..., Visit]) -> Visit:
+    return visit(api.root).playground()

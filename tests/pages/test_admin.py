@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from crossette.accounts.access import Caller
 from crossette.accounts.key_accounts import LocalAccounts
@@ -231,6 +231,21 @@ def test_a_user_is_told_that_an_admin_is_needed(visit: Callable[..., Visit]) -> 
         page = visit(api.root, expects_failures=True).open("/admin").page
 
         expect(page.get_by_role("alert")).to_contain_text("Only an admin key may manage keys")
+
+
+def test_another_page_can_neither_frame_it_nor_send_in_its_name(
+    api: ApiServer, accounts: Accounts, browser: Browser
+) -> None:
+    page = browser.new_page()
+    document = f'<iframe src="{api.root}/admin"></iframe>'
+    page.route("http://other.example/", lambda route: route.fulfill(body=document, content_type="text/html"))
+    page.goto("http://other.example/")
+
+    assert page.frames[1].url.startswith("chrome-error:")
+    send = "url => fetch(url, {method: 'POST', body: '{\"name\": \"mine\"}'}).then(() => 'sent', () => 'refused')"
+    assert page.evaluate(send, f"{api.root}/admin/keys") == "refused"
+    assert accounts.keys.list() == []
+    page.close()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

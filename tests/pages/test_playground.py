@@ -1,20 +1,19 @@
-"""The playground in a real browser: conversations, tools, formats, comparison, copies and files."""
+"""The playground in a real browser: conversations, fields, tools, formats, keys and devices."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Route, expect
 
 from crossette.accounts.access import Caller
 from crossette.errors import Unauthorized
-from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ApiServer, has, in_turns, parrot, say, serving
 from support.browser import PHONE, Visit
+from support.reasoning_engine import ReasoningEngine
 
 pytestmark = pytest.mark.all
 
@@ -29,17 +28,6 @@ class OneKey:
         if key == KEY:
             return Caller("key-a", "alice")
         raise Unauthorized("The API key you provided is invalid.")
-
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[ApiServer]:
-    with serving(FakeEngine(parrot, context_length=50_000)) as server:
-        yield server
-
-
-@pytest.fixture
-def playground(api: ApiServer, visit: Callable[..., Visit]) -> Visit:
-    return visit(api.root).playground()
 
 
 # --- conversations ---
@@ -80,6 +68,17 @@ def test_a_conversation_goes_on(api: ApiServer, playground: Visit) -> None:
     playground.ask(in_turns("one", "two")).ask("and?")
 
     assert [text.strip() for text in playground.page.locator(".answer .markdown").all_inner_texts()] == ["one", "two"]
+
+
+def test_reasoning_is_apart(visit: Callable[..., Visit]) -> None:
+    with serving(ReasoningEngine("<think>Two and two.</think>Four.").engine) as api:
+        answer = visit(api.root).playground().ask("2 + 2?").answers
+
+        expect(answer.locator(".choice > .text")).to_have_text("Four.")
+        reasoning = answer.locator("details.reasoning")
+        expect(reasoning).not_to_have_attribute("open", "")
+        reasoning.get_by_text("Reasoning").click()
+        expect(reasoning.locator(".text")).to_have_text("Two and two.")
 
 
 def test_choices_are_side_by_side(playground: Visit) -> None:
@@ -186,82 +185,6 @@ def test_a_refused_schema_shows_the_message_at_its_pointer(api: ApiServer, visit
     tab.page.get_by_role("button", name="Use the example").click()
     tab.page.get_by_role("button", name="Check the schema").click()
     tab.page.get_by_text("The server accepts this schema.").wait_for()
-
-
-# --- comparison, copies, files, links ---
-
-
-def test_a_comparison_says_whether_texts_are_equal(playground: Visit) -> None:
-    playground.page.get_by_role("button", name="Compare").click()
-    playground.page.get_by_label("Settings of B").get_by_label("Dialect").select_option("fireworks")
-    playground.ask(say("the same"))
-    expect(playground.page.locator(".verdict")).to_have_text("Both texts are equal: 8 characters.")
-
-    playground.field("stop", pane=1).fill("e s")
-    playground.ask(say("the same"))
-    expect(playground.page.locator(".verdict")).to_contain_text("differ from character 6 on")
-
-
-def test_two_models_are_compared_at_the_same_time(visit: Callable[..., Visit]) -> None:
-    engines = {name: FakeEngine(parrot, name=name) for name in ("one", "two")}
-    with serving(pool=ModelPool.of(engines)) as api:
-        tab = visit(api.root).playground("/playground#model=one")
-        tab.page.get_by_role("button", name="Compare").click()
-        tab.page.get_by_label("Settings of B").get_by_label("Model").select_option("two")
-        for engine in engines.values():
-            engine.pause()
-        tab.send(say("side by side"))
-        for engine in engines.values():
-            engine.wait_for(has(waiting=1))
-        for engine in engines.values():
-            for _ in range(4):
-                engine.step()
-        expect(tab.answers.locator(".markdown")).to_have_text(["side", "side"])
-        assert tab.page.locator(".answer[aria-busy=true]").count() == 2
-        assert tab.page.locator(".verdict").count() == 0
-
-        for engine in engines.values():
-            engine.resume()
-        expect(tab.page.locator(".verdict")).to_have_text("Both texts are equal: 12 characters.")
-
-
-def test_a_conversation_is_saved_and_opened_again(playground: Visit, tmp_path: Path) -> None:
-    playground.page.evaluate("sessionStorage.setItem('crossette-key', 'sk-secret')")
-    playground.field("seed").fill("7")
-    playground.ask(say("to be kept"))
-    with playground.page.expect_download() as saved:
-        playground.page.get_by_role("button", name="Save").click()
-    file = tmp_path / "conversation.json"
-    saved.value.save_as(file)
-    assert "sk-secret" not in file.read_text()
-
-    playground.playground()
-    playground.page.get_by_label("Conversation file").set_input_files(file)
-    expect(playground.answers).to_contain_text("to be kept")
-    expect(playground.field("seed")).to_have_value("7")
-
-
-def test_a_file_of_something_else_is_refused(playground: Visit, tmp_path: Path) -> None:
-    (tmp_path / "other.json").write_text("{}")
-    playground.page.get_by_label("Conversation file").set_input_files(tmp_path / "other.json")
-
-    playground.page.get_by_text("This file is not a conversation that was saved here.").wait_for()
-
-
-def test_a_link_has_settings_and_no_content(api: ApiServer, playground: Visit, visit: Callable[..., Visit]) -> None:
-    playground.page.get_by_label("System prompt").fill("A secret system prompt")
-    playground.field("stop").fill("a secret stop")
-    playground.field("temperature").fill("0.3")
-    playground.page.get_by_label("Dialect").select_option("fireworks")
-    playground.ask(say("a secret answer"))
-    playground.page.get_by_role("button", name="Copy a link").click()
-    playground.page.get_by_text("It has the settings").wait_for()
-    link = playground.page.url
-    assert "secret" not in link
-
-    other = visit(api.root).playground(link.removeprefix(api.root))
-    expect(other.field("temperature")).to_have_value("0.3")
-    expect(other.page.get_by_label("Dialect")).to_have_value("fireworks")
 
 
 # --- keys, states, devices ---

@@ -166,7 +166,8 @@ def test_accepted_drafts_and_times_are_those_of_the_stream(api: ApiServer, visit
     facts = facts_of(tab.page.get_by_label(f"Token {accepted[0]}", exact=True))
     assert facts["Draft"] == "accepted"
     time = details[accepted[0]]["time"] * 1000
-    assert facts["Time"] == f"{time:.1f} ms after the request, {gaps[accepted[0] - 1]:.1f} ms after the token before"
+    since = f"{gaps[accepted[0] - 1]:.1f}\u00a0ms after the token before"
+    assert facts["Time"] == f"{time:.1f}\u00a0ms after the request, {since}"
 
 
 def test_the_result_of_a_forced_call_goes_on(api: ApiServer, visit: Callable[..., Visit]) -> None:

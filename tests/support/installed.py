@@ -35,10 +35,15 @@ def install(wheel: Path, folder: Path) -> Path:
     run([sys.executable, "-m", "venv", "--without-pip", str(folder)], folder.parent)
     pip = (sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "--disable-pip-version-check")
     run([*pip, "install", "--quiet", "--no-index", "--no-deps", str(wheel)], folder.parent)
-    (own,) = folder.glob("lib/python*/site-packages")
+    share_packages(folder)
+    return folder / "bin"
+
+
+def share_packages(environment: Path) -> None:
+    """Let a virtual environment import this one's packages, after its own."""
+    (own,) = environment.glob("lib/python*/site-packages")
     others = [entry for entry in sys.path if Path(entry).name == "site-packages"]  # not src/, where the clone is
     (own / "others.pth").write_text("\n".join(others))
-    return folder / "bin"
 
 
 def run(command: Sequence[str], cwd: Path, **environ: str) -> str:

@@ -108,6 +108,11 @@ function probability(logprob: number): string {
 }
 
 function timeOf(time: number, before: number | null): string {
-  const total = `${(time * 1000).toFixed(1)} ms after the request`;
-  return before === null ? total : `${total}, ${((time - before) * 1000).toFixed(1)} ms after the token before`;
+  const total = `${milliseconds(time)} after the request`;
+  return before === null ? total : `${total}, ${milliseconds(time - before)} after the token before`;
+}
+
+/** With a space that does not wrap. */
+function milliseconds(seconds: number): string {
+  return `${(seconds * 1000).toFixed(1)}\u00a0ms`;
 }
