@@ -24,6 +24,11 @@ from crossette.server.settings import Settings, load_settings
 MAX_ONGOING = 10_000
 """Requests of a replica above which Ray's own queue begins: crossette's limits come first."""
 HEAD_BYTES = 65_536
+MORE_LINES = "\n    option http-buffer-request\n    timeout http-request 10s"
+"""Lines of HAProxy's configuration for which Ray 2.60 has no variable; they follow the one of `retry-on`.
+
+HAProxy can repeat a request only if it has all of it, or a buffer full, when it sends it. A head has ten seconds.
+"""
 CHECK_S = 2.0
 LOGGING = {"log_level": "WARNING", "enable_access_log": False}
 """Of Ray: crossette has a line for each request."""
@@ -41,7 +46,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "600",
         # A request that has no byte of an answer is sent again, and none to a replica that has refused one: it has the
         # fewest requests, so it would be chosen for all of them.
-        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_RETRY_ON": f"conn-failure empty-response{MORE_LINES}",
         "RAY_SERVE_HAPROXY_RETRIES": "5",
         "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
         # A reload of HAProxy leaves an old process to the streams that it has: until they end.

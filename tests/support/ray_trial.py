@@ -31,7 +31,7 @@ from support.stream_load import TEXT, Seen, stream_load, until
 PORT = 8000
 ROOT = f"http://127.0.0.1:{PORT}"
 ARGUMENTS = ("--replicas", "2", "2", "--cpus", "0.2")
-SILENCE_S = 5
+HALF = b"GET /v1/models HTTP/1.1\r\nhost: a\r\nx"
 HEADS = (60_000, 66_000)
 """Bytes of a head within and above the limit."""
 
@@ -59,7 +59,6 @@ def environment(folder: Path) -> dict[str, str]:
         "CROSSETTE_LOG_LEVEL": "warning",
         "RAY_raylet_start_wait_time_s": "120",
         "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "120",
-        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(SILENCE_S),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         **{f"RAY_SERVE_HAPROXY_{name}": str(folder / file) for name, file in files.items()},
     }
@@ -68,7 +67,7 @@ def environment(folder: Path) -> dict[str, str]:
 async def trial(settings: Settings) -> dict[str, Any]:
     return {
         "heads": {size: await _status(_head(size)) for size in HEADS},
-        "silent head": await _status(b"GET /v1/models HTTP/1.1\r\nhost: a\r\nx"),
+        "slow heads": await asyncio.gather(_status(HALF), _status(HALF, drip=True)),
         "ids": await _ids(),
         "redeploy": await _redeployed(settings),
         "kill": await _killed(),
@@ -128,14 +127,17 @@ def _head(size: int) -> bytes:
     return head + b"x" * (size - len(head) - 4) + b"\r\n\r\n"
 
 
-async def _status(head: bytes) -> int:
-    """The status of the answer to these bytes."""
+async def _status(head: bytes, *, drip: bool = False) -> int:
+    """The status of the answer to these bytes; with `drip`, one more follows each second."""
     reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
     writer.write(head)
+    answer = asyncio.create_task(reader.readline())
     async with asyncio.timeout(60):
-        line = await reader.readline()
+        while not (await asyncio.wait({answer}, timeout=1))[0]:
+            if drip:
+                writer.write(b"x")
     writer.close()
-    return int(line.split()[1])
+    return int(answer.result().split()[1])
 
 
 def deploy(settings: Settings) -> None:
