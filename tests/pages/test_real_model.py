@@ -153,6 +153,9 @@ def test_accepted_drafts_and_times_are_those_of_the_stream(api: ApiServer, visit
     assert accepted
 
     expect(tab.answers.locator(".facts")).to_contain_text(f"{len(accepted)} accepted drafts")
+    first, last = details[0]["time"], details[-1]["time"]
+    expect(tab.answers.locator(".facts")).to_contain_text(f"{(len(details) - 1) / (last - first):.1f} tokens/s")
+    expect(tab.answers.locator(".facts")).to_contain_text(f"first token after {first * 1000:.0f} ms")
     gaps = [(token["time"] - before["time"]) * 1000 for before, token in itertools.pairwise(details)]
     median, longest = sorted(gaps)[len(gaps) // 2], max(gaps)
     expect(tab.page.get_by_role("img", name="Time between tokens")).to_have_accessible_name(

@@ -205,17 +205,34 @@ const REASONS: Record<string, string> = {
 function factsOf(answer: Answer): string[] {
   const facts: string[] = [];
   const { usage } = answer;
+  const times = timesOf(answer);
   if (usage) {
     facts.push(`${usage.completion_tokens} tokens`);
-    const seconds = ((answer.totalMs ?? 0) - (answer.firstTokenMs ?? 0)) / 1000;
-    if (usage.completion_tokens > 1 && seconds > 0)
-      facts.push(`${(usage.completion_tokens / seconds).toFixed(1)} tokens/s`);
+    const { count, seconds } = times;
+    if (count > 1 && seconds > 0) facts.push(`${((count - 1) / seconds).toFixed(1)} tokens/s`);
     facts.push(`prompt ${usage.prompt_tokens}, ${usage.prompt_tokens_details?.cached_tokens ?? 0} from the cache`);
     const drafts = answer.choices.flatMap((choice) => choice.tokens).filter((token) => token.isAcceptedDraft).length;
     if (drafts) facts.push(`${drafts} accepted drafts`);
   }
-  if (answer.firstTokenMs !== null) facts.push(`first token after ${answer.firstTokenMs.toFixed(0)} ms`);
+  if (times.firstMs !== null) facts.push(`first token after ${times.firstMs.toFixed(0)} ms`);
   const reasons = new Set(answer.choices.map((choice) => choice.finishReason).filter((reason) => reason !== null));
   for (const reason of reasons) facts.push(REASONS[reason] ?? reason);
   return facts;
+}
+
+interface Times {
+  count: number;
+  /** From the first token to the last. */
+  seconds: number;
+  firstMs: number | null;
+}
+
+/** When the server made the tokens, if it says so; else when they came here, which a busy browser notes too late. */
+function timesOf({ choices, usage, firstTokenMs, totalMs }: Answer): Times {
+  const made = choices.flatMap(({ tokens }) => tokens.flatMap(({ time }) => time ?? [])).sort((a, b) => a - b);
+  const [first, last] = [made[0], made.at(-1)];
+  if (first !== undefined && last !== undefined)
+    return { count: made.length, seconds: last - first, firstMs: first * 1000 };
+  const seconds = ((totalMs ?? 0) - (firstTokenMs ?? 0)) / 1000;
+  return { count: usage?.completion_tokens ?? 0, seconds, firstMs: firstTokenMs };
 }
