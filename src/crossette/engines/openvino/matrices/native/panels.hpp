@@ -1,0 +1,94 @@
+// A quantised matrix in the order in which the kernels read it.
+//
+// A weight is `integer * scale + offset`; scale and offset belong to a group of adjacent columns of an output.
+// A panel has WIDTH outputs and all columns. For each group of columns it has the scales of its outputs, their offsets
+// unless one zero point serves all, and the integers: of 8 bits column by column, a byte for each output; of 4 bits
+// for each 8 columns a word for each output, with the first column in its lowest bits.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include <tbb/parallel_for.h>
+
+#include "vector.hpp"
+
+namespace crossette {
+
+constexpr size_t VECTORS = 3;
+constexpr size_t WIDTH = VECTORS * LANES;
+constexpr size_t CACHE_LINE = 64;
+
+// A matrix as a graph stores it: a row of integers for each output, a scale for each group, and zero points.
+struct Source {
+    size_t outputs, columns, group;
+    unsigned bits;       // 4 or 8
+    bool is_signed;
+    const uint8_t* integers;  // the first one in the lowest bits
+    const float* scales;
+    const float* zero_points;  // one for each group, or for all; null for none
+    bool one_zero_point;
+};
+
+struct Free {
+    void operator()(uint8_t* data) const { std::free(data); }
+};
+
+class Panels {
+public:
+    explicit Panels(const Source& source)
+        : outputs(source.outputs),
+          columns(source.columns),
+          group(source.group),
+          bits(source.bits),
+          has_offsets(source.zero_points && !source.one_zero_point),
+          zero_point(bias(source) + (source.zero_points && source.one_zero_point ? *source.zero_points : 0)),
+          count((outputs + WIDTH - 1) / WIDTH),
+          group_bytes(WIDTH * (sizeof(float) * (has_offsets ? 2 : 1) + group * bits / 8)),
+          panel_bytes(columns / group * group_bytes),
+          _data(static_cast<uint8_t*>(std::aligned_alloc(CACHE_LINE, (count * panel_bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE))) {
+        if (!_data) throw std::bad_alloc();
+        tbb::parallel_for(size_t(0), count, [&](size_t index) { fill(source, index); });
+    }
+
+    const uint8_t* panel(size_t index) const { return _data.get() + index * panel_bytes; }
+
+    const size_t outputs, columns, group;
+    const unsigned bits;
+    const bool has_offsets;
+    const float zero_point;  // of all integers, without offsets
+    const size_t count;
+    const size_t group_bytes, panel_bytes;
+
+private:
+    // Signed integers are stored with this added to them, so that there is one kind of kernel.
+    static float bias(const Source& source) { return source.is_signed ? float(1u << (source.bits - 1)) : 0; }
+
+    void fill(const Source& source, size_t index) {
+        uint8_t* to = _data.get() + index * panel_bytes;
+        const size_t first = index * WIDTH, end = std::min(first + WIDTH, outputs);
+        std::memset(to, 0, panel_bytes);
+        for (size_t begin = 0; begin < columns; begin += group, to += group_bytes)
+            for (size_t output = first; output < end; output++) fill_group(source, to, output, output - first, begin);
+    }
+
+    void fill_group(const Source& source, uint8_t* to, size_t output, size_t lane, size_t begin) {
+        const size_t number = (output * columns + begin) / group;
+        float* scales = reinterpret_cast<float*>(to);
+        scales[lane] = source.scales[number];
+        if (has_offsets) scales[WIDTH + lane] = -((source.zero_points[number] + bias(source)) * source.scales[number]);
+        uint8_t* integers = to + WIDTH * sizeof(float) * (has_offsets ? 2 : 1);
+        const uint8_t* from = source.integers + (output * columns + begin) * bits / 8;
+        const uint8_t flip = source.is_signed ? (bits == 4 ? 0x88 : 0x80) : 0;
+        const size_t run = bits == 4 ? 4 : 1;  // adjacent bytes of an output
+        for (size_t byte = 0; byte < group * bits / 8; byte++)
+            integers[byte / run * WIDTH * run + lane * run + byte % run] = from[byte] ^ flip;
+    }
+
+    std::unique_ptr<uint8_t, Free> _data;
+};
+
+}  // namespace crossette
