@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
 #include "panels.hpp"
 
@@ -141,11 +142,27 @@ void multiply_panel(const Panels& panels, size_t index, const float* x, size_t r
     }
 }
 
-// `rows` rows of x with the whole matrix.
-inline void multiply(const Panels& panels, const float* x, size_t rows, float* results) {
+struct Product {
+    const Panels* panels;
+    float* results;
+};
+
+inline void multiply_panel(const Product& product, size_t index, const float* x, size_t rows) {
+    const Panels& panels = *product.panels;
     const auto run = panels.bits == 4 ? (panels.has_offsets ? multiply_panel<4, true> : multiply_panel<4, false>)
                                       : (panels.has_offsets ? multiply_panel<8, true> : multiply_panel<8, false>);
-    tbb::parallel_for(size_t(0), panels.count, [&](size_t index) { run(panels, index, x, rows, results); });
+    run(panels, index, x, rows, product.results);
+}
+
+// `rows` rows of x with whole matrices.
+inline void multiply(const std::vector<Product>& products, const float* x, size_t rows) {
+    size_t count = 0;
+    for (const Product& product : products) count += product.panels->count;
+    tbb::parallel_for(size_t(0), count, [&](size_t index) {
+        const Product* product = products.data();
+        while (index >= product->panels->count) index -= (product++)->panels->count;
+        multiply_panel(*product, index, x, rows);
+    });
 }
 
 }  // namespace crossette
