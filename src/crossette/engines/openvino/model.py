@@ -143,7 +143,8 @@ def load_paged(
     `window` is the most tokens of a sequence, `limits` are those that the model's files declare, and `family` is the
     model's architecture, for error messages.
     `kv_cache_dtype` is an OpenVINO type such as "f32"; "auto" is the type that the graph names, else "u8".
-    `adapters` are the folders of LoRA adapters by name. `kernels` compute the products that they can. Raises ModelError for a model that cannot be served.
+    `adapters` are the folders of LoRA adapters by name. `kernels` compute the products that they can.
+    Raises ModelError for a model that cannot be served.
     """
     adapters = adapters or {}
     core = ov.Core()

@@ -84,7 +84,7 @@ class Runner:
         )
         self._has_filler_input = FILLER in {name for port in model.compiled.inputs for name in port.get_names()}
         self._min_wanted = 1 if model.own_head else 2
-        """Fewest rows of the head. The plug-in computes a single one by another kernel than the same row among others."""
+        """Fewest rows of the head: the plug-in has another kernel for a single one than for one of several."""
         self._slides = model.sliding_window > 0
         self._passed = num_window_blocks
         """The block that stands for those which the window has passed."""

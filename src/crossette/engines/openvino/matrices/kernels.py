@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from dataclasses import dataclass
 from functools import cache
@@ -37,7 +38,9 @@ def _loaded(folder: Path) -> Kernels | None:
     except NoCompiler as error:
         log.info("Matrices are multiplied by OpenVINO's kernels, not by crossette's faster ones: %s", error)
     except BuildError as error:
-        log.warning("Matrices are multiplied by OpenVINO's kernels, as crossette's faster ones are not there: %s", error)
+        log.warning(
+            "Matrices are multiplied by OpenVINO's kernels, as crossette's faster ones are not there: %s", error
+        )
     return None
 
 
@@ -45,7 +48,8 @@ def open_kernels(library: Path) -> Kernels:
     """Load a library. Raises BuildError."""
     factory = NodeFactory()
     try:
+        ctypes.CDLL(str(library))  # is never closed: graphs may outlive the factory, also when the process ends
         factory.add_extension(library)
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         raise BuildError(f"{library} cannot be loaded: {error}") from error
     return Kernels(factory, library.stem)

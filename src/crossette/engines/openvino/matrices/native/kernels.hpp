@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <vector>
 
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+
 #include "panels.hpp"
 
 namespace crossette {
 
-constexpr size_t FEW_ROWS = 4;  // up to which weights are used as they are read
-constexpr size_t DEPTH = 256;   // columns that are unpacked at a time: whole groups, in the second-level cache
+constexpr size_t DEPTH = 256;  // columns that are unpacked at a time: whole groups, in the second-level cache
+constexpr size_t CHUNK_ROWS = 64;  // fewest rows of a task, where there are more threads than panels
 
 // The results of one panel: `count` columns of a matrix of rows that are `stride` apart.
 struct Target {
@@ -119,6 +122,7 @@ void in_tiles(size_t row, size_t rows, Run run) {
     if constexpr (ROWS > 1) in_tiles<ROWS / 2>(row, rows, run);
 }
 
+// Rows with a panel. Few rows take the weights as they are read; more share unpacked ones.
 template <unsigned BITS, bool OFFSETS>
 void multiply_panel(const Panels& panels, size_t index, const float* x, size_t rows, float* results) {
     const size_t columns = panels.columns, outputs = panels.outputs, at = index * WIDTH;
@@ -128,7 +132,7 @@ void multiply_panel(const Panels& panels, size_t index, const float* x, size_t r
     const uint8_t* panel = panels.panel(index);
     if (rows <= FEW_ROWS) {
         if (rows == 3) return multiply_few<3, BITS, OFFSETS>(panels, panel, x, target(0));
-        return in_tiles<FEW_ROWS>(0, rows, [&]<size_t ROWS>(size_t row) {
+        return in_tiles<TILE_ROWS>(0, rows, [&]<size_t ROWS>(size_t row) {
             multiply_few<ROWS, BITS, OFFSETS>(panels, panel, x + row * columns, target(row));
         });
     }
@@ -147,21 +151,26 @@ struct Product {
     float* results;
 };
 
-inline void multiply_panel(const Product& product, size_t index, const float* x, size_t rows) {
+// The rows from `begin` to `end` with one panel.
+inline void multiply_panel(const Product& product, size_t index, const float* x, size_t begin, size_t end) {
     const Panels& panels = *product.panels;
     const auto run = panels.bits == 4 ? (panels.has_offsets ? multiply_panel<4, true> : multiply_panel<4, false>)
                                       : (panels.has_offsets ? multiply_panel<8, true> : multiply_panel<8, false>);
-    run(panels, index, x, rows, product.results);
+    run(panels, index, x + begin * panels.columns, end - begin, product.results + begin * panels.outputs);
 }
 
 // `rows` rows of x with whole matrices.
 inline void multiply(const std::vector<Product>& products, const float* x, size_t rows) {
     size_t count = 0;
     for (const Product& product : products) count += product.panels->count;
-    tbb::parallel_for(size_t(0), count, [&](size_t index) {
+    const size_t wanted = 4 * tbb::this_task_arena::max_concurrency() / count + 1;
+    const size_t chunks = std::clamp(rows / CHUNK_ROWS, size_t(1), wanted);
+    tbb::parallel_for(size_t(0), count * chunks, [&](size_t task) {
+        size_t index = task / chunks;
         const Product* product = products.data();
         while (index >= product->panels->count) index -= (product++)->panels->count;
-        multiply_panel(*product, index, x, rows);
+        const size_t begin = rows * (task % chunks) / chunks, end = rows * (task % chunks + 1) / chunks;
+        multiply_panel(*product, index, x, begin, end);
     });
 }
 

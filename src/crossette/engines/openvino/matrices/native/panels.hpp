@@ -6,6 +6,9 @@
 // for each 8 columns a word for each output, with the first column in its lowest bits.
 #pragma once
 
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -21,6 +24,7 @@ namespace crossette {
 constexpr size_t VECTORS = 3;
 constexpr size_t WIDTH = VECTORS * LANES;
 constexpr size_t CACHE_LINE = 64;
+constexpr size_t LARGE_PAGE = 1 << 21;
 
 // A matrix as a graph stores it: a row of integers for each output, a scale for each group, and zero points.
 struct Source {
@@ -49,8 +53,7 @@ public:
           count((outputs + WIDTH - 1) / WIDTH),
           group_bytes(WIDTH * (sizeof(float) * (has_offsets ? 2 : 1) + group * bits / 8)),
           panel_bytes(columns / group * group_bytes),
-          _data(static_cast<uint8_t*>(std::aligned_alloc(CACHE_LINE, (count * panel_bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE))) {
-        if (!_data) throw std::bad_alloc();
+          _data(allocate(count * panel_bytes)) {
         tbb::parallel_for(size_t(0), count, [&](size_t index) { fill(source, index); });
     }
 
@@ -64,6 +67,15 @@ public:
     const size_t group_bytes, panel_bytes;
 
 private:
+    // Large matrices are in large pages, where the system has them.
+    static uint8_t* allocate(size_t size) {
+        const size_t alignment = size < 2 * LARGE_PAGE ? CACHE_LINE : LARGE_PAGE;
+        void* data = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+        if (!data) throw std::bad_alloc();
+        if (alignment == LARGE_PAGE) madvise(data, size, MADV_HUGEPAGE);
+        return static_cast<uint8_t*>(data);
+    }
+
     // Signed integers are stored with this added to them, so that there is one kind of kernel.
     static float bias(const Source& source) { return source.is_signed ? float(1u << (source.bits - 1)) : 0; }
 

@@ -12,6 +12,7 @@ namespace crossette {
 
 constexpr size_t LANES = 16;
 constexpr size_t TILE_ROWS = 8;  // of which the sums fill the registers, with three vectors a row
+constexpr size_t FEW_ROWS = 32;  // up to which it is faster to unpack weights for each tile than to store them
 
 using Floats = __m512;
 using Integers = __m512i;
@@ -39,6 +40,7 @@ inline Floats bytes(const uint8_t* from) {
 
 constexpr size_t LANES = 8;
 constexpr size_t TILE_ROWS = 4;
+constexpr size_t FEW_ROWS = 4;
 
 using Floats = __m256;
 using Integers = __m256i;
