@@ -81,23 +81,34 @@ private:
 
     void fill(const Source& source, size_t index) {
         uint8_t* to = _data.get() + index * panel_bytes;
-        const size_t first = index * WIDTH, end = std::min(first + WIDTH, outputs);
-        std::memset(to, 0, panel_bytes);
-        for (size_t begin = 0; begin < columns; begin += group, to += group_bytes)
-            for (size_t output = first; output < end; output++) fill_group(source, to, output, output - first, begin);
+        const size_t first = index * WIDTH, lanes = std::min(WIDTH, outputs - first);
+        if (lanes < WIDTH) std::memset(to, 0, panel_bytes);
+        for (size_t begin = 0; begin < columns; begin += group, to += group_bytes) {
+            for (size_t lane = 0; lane < lanes; lane++) fill_numbers(source, to, lane, ((first + lane) * columns + begin) / group);
+            const uint8_t* from = source.integers + (first * columns + begin) * bits / 8;
+            uint8_t* integers = to + WIDTH * sizeof(float) * (has_offsets ? 2 : 1);
+            if (bits == 4) fill_integers<uint32_t>(from, lanes, source.is_signed ? 0x88888888 : 0, integers);
+            else fill_integers<uint8_t>(from, lanes, source.is_signed ? 0x80 : 0, integers);
+        }
     }
 
-    void fill_group(const Source& source, uint8_t* to, size_t output, size_t lane, size_t begin) {
-        const size_t number = (output * columns + begin) / group;
-        float* scales = reinterpret_cast<float*>(to);
-        scales[lane] = source.scales[number];
-        if (has_offsets) scales[WIDTH + lane] = -((source.zero_points[number] + bias(source)) * source.scales[number]);
-        uint8_t* integers = to + WIDTH * sizeof(float) * (has_offsets ? 2 : 1);
-        const uint8_t* from = source.integers + (output * columns + begin) * bits / 8;
-        const uint8_t flip = source.is_signed ? (bits == 4 ? 0x88 : 0x80) : 0;
-        const size_t run = bits == 4 ? 4 : 1;  // adjacent bytes of an output
-        for (size_t byte = 0; byte < group * bits / 8; byte++)
-            integers[byte / run * WIDTH * run + lane * run + byte % run] = from[byte] ^ flip;
+    void fill_numbers(const Source& source, uint8_t* to, size_t lane, size_t number) {
+        float* numbers = reinterpret_cast<float*>(to);
+        const float scale = source.scales[number];
+        numbers[lane] = scale;
+        if (has_offsets) numbers[WIDTH + lane] = -((source.zero_points[number] + bias(source)) * scale);
+    }
+
+    // The integers of a group from all outputs in turns, a unit from each.
+    template <class Unit>
+    void fill_integers(const uint8_t* from, size_t lanes, Unit flip, uint8_t* to) {
+        for (size_t lane = 0; lane < lanes; lane++, from += columns * bits / 8)
+            for (size_t unit = 0; unit < group * bits / 8 / sizeof(Unit); unit++) {
+                Unit value;
+                std::memcpy(&value, from + unit * sizeof(Unit), sizeof(Unit));
+                value ^= flip;
+                std::memcpy(to + (unit * WIDTH + lane) * sizeof(Unit), &value, sizeof(Unit));
+            }
     }
 
     std::unique_ptr<uint8_t, Free> _data;
