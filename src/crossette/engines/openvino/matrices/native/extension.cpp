@@ -76,8 +76,8 @@ private:
     std::shared_ptr<const Matrices> _matrices;
 };
 
-// Makes a node from x, the number of rows without results (not a constant, or one if all have them), and three constants
-// for each matrix: integers `[outputs, groups, columns of a group]`, scales, and zero points, empty for none.
+// Makes a node from x, the number of rows without results (any constant if there are none), and three constants for
+// each matrix: integers `[outputs, groups, columns of a group]`, scales, and zero points, empty for none.
 class QuantisedProductExtension : public ov::BaseOpExtension {
 public:
     const ov::DiscreteTypeInfo& get_type_info() const override { return QuantisedProduct::get_type_info_static(); }

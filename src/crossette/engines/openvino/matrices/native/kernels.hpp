@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include <tbb/parallel_for.h>
@@ -12,7 +13,9 @@
 
 namespace crossette {
 
-constexpr size_t DEPTH = 256;  // columns that are unpacked at a time: whole groups, in the second-level cache
+#define ALWAYS_INLINE __attribute__((always_inline))
+
+constexpr size_t DEPTH = 256;      // columns that are unpacked at a time: whole groups, in the second-level cache
 constexpr size_t CHUNK_ROWS = 64;  // fewest rows of a task, where there are more threads than panels
 
 // The results of one panel: `count` columns of a matrix of rows that are `stride` apart.
@@ -22,6 +25,10 @@ struct Target {
 };
 
 using Sums = Floats[VECTORS];
+
+inline void clear(Sums& sums) {
+    for (auto& sum : sums) sum = zeros();
+}
 
 inline void read(Sums& sums, const Target& target, size_t row) {
     alignas(CACHE_LINE) float buffer[WIDTH] = {};
@@ -40,7 +47,7 @@ inline void write(const Sums& sums, const Target& target, size_t row) {
 
 // The weights of a group, column by column: `use(column, weights)`.
 template <unsigned BITS, bool OFFSETS, class Use>
-__attribute__((always_inline)) inline void each_column(const Panels& panels, const uint8_t* from, Use use) {
+ALWAYS_INLINE inline void each_column(const Panels& panels, const uint8_t* from, Use use) {
     const float* numbers = reinterpret_cast<const float*>(from);
     Floats scales[VECTORS], offsets[VECTORS], weights[VECTORS];
     for (size_t v = 0; v < VECTORS; v++) {
@@ -52,14 +59,14 @@ __attribute__((always_inline)) inline void each_column(const Panels& panels, con
         for (size_t column = 0; column < panels.group; column += 8, integers += WIDTH * 4) {
             Integers words[VECTORS];
             for (size_t v = 0; v < VECTORS; v++) words[v] = load_words(integers + v * LANES * 4);
-            const auto one = [&]<int INDEX>() __attribute__((always_inline)) {
+            const auto one = [&]<int INDEX>() ALWAYS_INLINE {
                 for (size_t v = 0; v < VECTORS; v++)
                     weights[v] = multiply_add(nibbles<INDEX>(words[v]), scales[v], offsets[v]);
                 use(column + INDEX, weights);
             };
-            one.template operator()<0>(); one.template operator()<1>(); one.template operator()<2>();
-            one.template operator()<3>(); one.template operator()<4>(); one.template operator()<5>();
-            one.template operator()<6>(); one.template operator()<7>();
+            [&]<int... INDEX>(std::integer_sequence<int, INDEX...>) ALWAYS_INLINE {
+                (one.template operator()<INDEX>(), ...);
+            }(std::make_integer_sequence<int, 8>());
         }
     } else {
 #pragma GCC unroll 4
@@ -75,10 +82,10 @@ __attribute__((always_inline)) inline void each_column(const Panels& panels, con
 template <size_t ROWS, unsigned BITS, bool OFFSETS>
 void multiply_few(const Panels& panels, const uint8_t* panel, const float* x, const Target& target) {
     Sums sums[ROWS];
-    for (auto& row : sums) for (auto& sum : row) sum = zeros();
+    for (auto& row : sums) clear(row);
     const size_t columns = panels.columns;
     for (size_t begin = 0; begin < columns; begin += panels.group, panel += panels.group_bytes, x += panels.group)
-        each_column<BITS, OFFSETS>(panels, panel, [&](size_t column, const Floats* weights) __attribute__((always_inline)) {
+        each_column<BITS, OFFSETS>(panels, panel, [&](size_t column, const Floats* weights) ALWAYS_INLINE {
             for (size_t row = 0; row < ROWS; row++) {
                 const Floats value = broadcast(x[row * columns + column]);
                 for (size_t v = 0; v < VECTORS; v++) sums[row][v] = multiply_add(weights[v], value, sums[row][v]);
@@ -91,17 +98,18 @@ void multiply_few(const Panels& panels, const uint8_t* panel, const float* x, co
 template <unsigned BITS, bool OFFSETS>
 void unpack(const Panels& panels, const uint8_t* from, size_t depth, float* weights) {
     for (size_t begin = 0; begin < depth; begin += panels.group, from += panels.group_bytes)
-        each_column<BITS, OFFSETS>(panels, from, [&](size_t column, const Floats* values) __attribute__((always_inline)) {
+        each_column<BITS, OFFSETS>(panels, from, [&](size_t column, const Floats* values) ALWAYS_INLINE {
             for (size_t v = 0; v < VECTORS; v++) store(weights + (begin + column) * WIDTH + v * LANES, values[v]);
         });
 }
 
 // Add the products of rows with unpacked weights.
 template <size_t ROWS>
-void multiply_unpacked(const float* weights, size_t depth, const float* x, size_t stride, const Target& target, bool first) {
+void multiply_unpacked(const float* weights, size_t depth, const float* x, size_t stride, const Target& target,
+                       bool first) {
     Sums sums[ROWS];
     for (size_t row = 0; row < ROWS; row++) {
-        if (first) for (auto& sum : sums[row]) sum = zeros();
+        if (first) clear(sums[row]);
         else read(sums[row], target, row);
     }
     for (size_t column = 0; column < depth; column++, weights += WIDTH) {
@@ -146,6 +154,7 @@ void multiply_panel(const Panels& panels, size_t index, const float* x, size_t r
     }
 }
 
+// A matrix, and where the results go.
 struct Product {
     const Panels* panels;
     float* results;
@@ -163,6 +172,7 @@ inline void multiply_panel(const Product& product, size_t index, const float* x,
 inline void multiply(const std::vector<Product>& products, const float* x, size_t rows) {
     size_t count = 0;
     for (const Product& product : products) count += product.panels->count;
+    // Rows are split only as far as threads would have nothing to do otherwise: each part unpacks the weights again.
     const size_t wanted = 4 * tbb::this_task_arena::max_concurrency() / count + 1;
     const size_t chunks = std::clamp(rows / CHUNK_ROWS, size_t(1), wanted);
     tbb::parallel_for(size_t(0), count * chunks, [&](size_t task) {

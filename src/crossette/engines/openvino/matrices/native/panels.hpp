@@ -84,7 +84,8 @@ private:
         const size_t first = index * WIDTH, lanes = std::min(WIDTH, outputs - first);
         if (lanes < WIDTH) std::memset(to, 0, panel_bytes);
         for (size_t begin = 0; begin < columns; begin += group, to += group_bytes) {
-            for (size_t lane = 0; lane < lanes; lane++) fill_numbers(source, to, lane, ((first + lane) * columns + begin) / group);
+            for (size_t lane = 0; lane < lanes; lane++)
+                fill_numbers(source, to, lane, ((first + lane) * columns + begin) / group);
             const uint8_t* from = source.integers + (first * columns + begin) * bits / 8;
             uint8_t* integers = to + WIDTH * sizeof(float) * (has_offsets ? 2 : 1);
             if (bits == 4) fill_integers<uint32_t>(from, lanes, source.is_signed ? 0x88888888 : 0, integers);
