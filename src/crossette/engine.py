@@ -260,7 +260,7 @@ class Engine(Protocol):
 
     @property
     def details(self) -> Mapping[str, int | str]:
-        """Engine details that the startup banner shows beside the model, by name: `threads`."""
+        """Engine details that the startup banner and `/health/ready` show, by name: `threads`."""
 
     def stats(self) -> EngineStats: ...
 

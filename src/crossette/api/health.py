@@ -54,6 +54,8 @@ class ModelHealth(msgspec.Struct):
     """Where the model falls short of what this server documents."""
     stats: EngineCounts | None
     """None for a model that is not in memory."""
+    details: dict[str, int | str]
+    """What the engine says of itself, such as the number of its threads; empty for a model that is not in memory."""
 
 
 class Ready(msgspec.Struct):
@@ -97,9 +99,9 @@ async def ready(request: Request, models: ServedModels, ledger: Ledger, *, drain
 def _health(model: ServedModel) -> ModelHealth:
     engine = model.engine if isinstance(model, PooledModel) else None
     if engine is None:
-        return ModelHealth(model.name, model.state, (), None)
+        return ModelHealth(model.name, model.state, (), None, {})
     counts = msgspec.convert(engine.stats(), EngineCounts, from_attributes=True)
-    return ModelHealth(model.name, model.state, engine.warnings, counts)
+    return ModelHealth(model.name, model.state, engine.warnings, counts, dict(engine.details))
 
 
 async def metrics(request: Request, metrics: Metrics) -> Response:

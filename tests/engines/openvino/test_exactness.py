@@ -12,6 +12,7 @@ from crossette.engines.openvino.cache_sizes import MIN_BLOCKS
 from crossette.engines.openvino.calibration_cache import CalibrationCache
 from crossette.engines.openvino.exactness import NARROWEST, ExactWidth, measure_width
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool
+from crossette.engines.openvino.matrices.kernels import load_kernels
 from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.runner import FILLER_TOKENS, Logits, Runner, Subsequence
 from crossette.errors import ModelError
@@ -25,9 +26,11 @@ WINDOW = TINY_CONTEXT
 PROMPT = 50
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model_dir: Path) -> PagedModel:
-    return load_paged(tiny_model_dir, threads=2, window=WINDOW)
+@pytest.fixture(scope="module", params=["openvino", "crossette"])
+def model(request: pytest.FixtureRequest, tiny_model_dir: Path) -> PagedModel:
+    """A model whose products have OpenVINO's kernels, or crossette's own where they can be compiled."""
+    kernels = load_kernels() if request.param == "crossette" else None
+    return load_paged(tiny_model_dir, threads=2, window=WINDOW, kernels=kernels)
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,7 @@ class OpenVINOEngine:
     def __init__(self, model: LoadedModel, *, step_time_s: float) -> None:
         self.info, self.tokenizer, self.warnings = model.info, model.tokenizer, model.warnings
         self.threads, self.kv_bytes = model.threads, model.kv_bytes
+        self._own_products = model.own_products
         self.scheduler, self._pool, self._runner = model.scheduler, model.pool, model.runner
         self._kv_layers = model.kv_layers
         self._vision = model.vision
@@ -72,7 +73,7 @@ class OpenVINOEngine:
 
     @property
     def details(self) -> Mapping[str, int | str]:
-        return {"threads": self.threads}
+        return {"threads": self.threads, "kernels": "crossette" if self._own_products else "openvino"}
 
     def stats(self) -> EngineStats:
         arriving = tuple(self._arriving.values())

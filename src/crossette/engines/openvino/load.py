@@ -11,6 +11,7 @@ from crossette.engines.openvino.cache_sizes import CacheSizes, cache_sizes
 from crossette.engines.openvino.calibration_cache import CalibrationCache
 from crossette.engines.openvino.exactness import measure_width
 from crossette.engines.openvino.kv_cache import BlockPool
+from crossette.engines.openvino.matrices.kernels import load_kernels
 from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
 from crossette.engines.openvino.scheduler import Scheduler
@@ -40,6 +41,8 @@ class LoadedModel:
     threads: int
     kv_bytes: int
     kv_layers: tuple[CacheLayers, ...]
+    own_products: int = 0
+    """How many products with matrices kernels of crossette's own compute."""
     vision: Vision | None = None
 
 
@@ -60,6 +63,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
             family=files.architecture,
             kv_cache_dtype=settings.kv_cache_dtype,
             adapters=files.adapters,
+            kernels=load_kernels() if settings.matrix_kernels == "auto" else None,
         )
     tokenizer = loading.result()
     limit = model.window.limit
@@ -86,6 +90,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
         threads,
         sizes.num_bytes(model.units),
         model.cache_layers,
+        model.own_products,
         vision,
     )
 

@@ -27,6 +27,8 @@ from crossette.engines.openvino.cache_sizes import CacheUnits
 from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES, add_embeddings, graph_files, take_one_position
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 from crossette.engines.openvino.length_choices import Window, settle_window
+from crossette.engines.openvino.matrices.kernels import Kernels
+from crossette.engines.openvino.matrices.replace import OPERATION, replace_products
 from crossette.engines.openvino.recurrence import StateTable, separate_recurrence, state_tables
 from crossette.engines.openvino.sliding_layers import (
     WINDOW_BLOCKS,
@@ -40,6 +42,9 @@ from crossette.types import WindowLimit
 
 WANTED = "sampled_tokens_indices"
 """An input that we add: indices of the step's tokens for which the head is computed."""
+
+FILLER = "filler_tokens"
+"""An input that we add for products of our own: how many tokens at the end of the step need no results."""
 
 INPUTS = frozenset(
     {
@@ -94,6 +99,10 @@ class PagedModel:
     """The adapters of the graph, in the order of their numbers, which begin at 1."""
     states: tuple[StateTable, ...] = ()
     """The states of recurrent layers."""
+    own_products: int = 0
+    """How many products with matrices are computed by kernels of crossette's own."""
+    own_head: bool = False
+    """Whether the head is one of them."""
 
     @property
     def units(self) -> CacheUnits:
@@ -127,13 +136,15 @@ def load_paged(
     family: str = "unknown",
     kv_cache_dtype: str = "auto",
     adapters: Mapping[str, Path] | None = None,
+    kernels: Kernels | None = None,
 ) -> PagedModel:
     """Read, transform and compile the model of `directory`; the settings are those of docs/exactness.md.
 
     `window` is the most tokens of a sequence, `limits` are those that the model's files declare, and `family` is the
     model's architecture, for error messages.
     `kv_cache_dtype` is an OpenVINO type such as "f32"; "auto" is the type that the graph names, else "u8".
-    `adapters` are the folders of LoRA adapters by name. Raises ModelError for a model that cannot be served.
+    `adapters` are the folders of LoRA adapters by name. `kernels` compute the products that they can.
+    Raises ModelError for a model that cannot be served.
     """
     adapters = adapters or {}
     core = ov.Core()
@@ -152,7 +163,8 @@ def load_paged(
         add_adapters(model, [read_adapter(name, folder) for name, folder in adapters.items()], family)
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot serve {path}: {_first_line(error)}") from error
-    _gather_before_head(model)
+    rows = _gather_before_head(model)
+    own_products = _take_kernels(model, kernels) if kernels else 0
     properties: dict[str, object] = {
         "INFERENCE_PRECISION_HINT": "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
@@ -166,13 +178,31 @@ def load_paged(
     return PagedModel(
         compiled,
         _checked_caches(compiled, family, sliding),
-        _fingerprint((path, *text, *_adapter_files(adapters.values())), {**properties, "short": settled.short}),
+        _fingerprint((path, *text, *_adapter_files(adapters.values())), _determinants(properties, settled, kernels)),
         settled,
         sliding.window,
         _image_width(compiled),
         tuple(adapters),
         state_tables(compiled),
+        own_products,
+        all(port.get_node().get_type_name() in (OPERATION, "Result") for port in rows.get_target_inputs()),
     )
+
+
+def _take_kernels(model: ov.Model, kernels: Kernels) -> int:
+    """Let kernels compute the products that they can; returns how many."""
+    filler = ops.parameter([1], np.int32, name=FILLER)
+    filler.get_output_tensor(0).set_names({FILLER})
+    replaced = replace_products(model, kernels.factory, filler.output(0))
+    if filler.output(0).get_target_inputs():
+        model.add_parameters([filler])
+        model.validate_nodes_and_infer_types()
+    return replaced
+
+
+def _determinants(properties: dict[str, object], window: Window, kernels: Kernels | None) -> dict[str, object]:
+    """What the computation depends on besides the files."""
+    return {**properties, "short": window.short, "kernels": kernels.key if kernels else ""}
 
 
 def _named_cache_dtype(model: ov.Model) -> str:
@@ -223,8 +253,11 @@ def _fingerprint(paths: Iterable[Path], properties: dict[str, object]) -> str:
     return hashlib.sha256(settings.encode() + b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
-def _gather_before_head(model: ov.Model) -> None:
-    """Compute the LM head, the largest matrix product of a step, only for the tokens whose logits are needed."""
+def _gather_before_head(model: ov.Model) -> ov.Output:
+    """Compute the LM head, the largest matrix product of a step, only for the tokens whose logits are needed.
+
+    Returns the rows that it is computed for.
+    """
     head = model.get_results()[0].input_value(0).get_node()
     while head.get_type_name() != "MatMul":
         if head.get_input_size() == 0:
@@ -237,6 +270,7 @@ def _gather_before_head(model: ov.Model) -> None:
     model.add_parameters([wanted])
     model.add_results([ops.result(rows)])  # after the logits: the last hidden states, as the head gets them
     model.validate_nodes_and_infer_types()
+    return rows.output(0)
 
 
 def _checked_caches(compiled: ov.CompiledModel, family: str, sliding: SlidingLayers) -> tuple[CacheShape, ...]:
@@ -255,7 +289,7 @@ def _checked_caches(compiled: ov.CompiledModel, family: str, sliding: SlidingLay
     unknown = (
         names
         - INPUTS
-        - {IMAGE_ROWS, SOURCES, ADAPTERS, WINDOW_BLOCKS}
+        - {IMAGE_ROWS, SOURCES, ADAPTERS, WINDOW_BLOCKS, FILLER}
         - {cache.name for cache in caches}
         - recurrence.INPUTS
     )

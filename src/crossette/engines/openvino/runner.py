@@ -2,7 +2,8 @@
 
 OpenVINO chooses kernels by the shape of a step, and different kernels differ in the last digits. So two paddings are
 added here, invisible to callers: a filler chunk where a step has only single-token subsequences, fewer than threads,
-and a second token for the head where a step needs the logits of only one (docs/exactness.md).
+and a second token for the head where a step needs the logits of only one (docs/exactness.md). Products of our own skip
+the filler, and their head needs no second token.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from crossette.engines.openvino.adapters.graph import ADAPTERS
 from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES
 from crossette.engines.openvino.images import Rows, rows_within
 from crossette.engines.openvino.kv_cache import blocks_for
-from crossette.engines.openvino.model import WANTED, PagedModel
+from crossette.engines.openvino.model import FILLER, WANTED, PagedModel
 from crossette.engines.openvino.recurrence import Recurrence, StateMemory, recurrence_inputs
 from crossette.engines.openvino.sequence import Batch, Span
 from crossette.engines.openvino.sliding_layers import WINDOW_BLOCKS
@@ -81,6 +82,9 @@ class Runner:
         self._filler = Subsequence(
             (0,) * FILLER_TOKENS, 0, (num_blocks,), 0, rows=self.scratch_rows, window_blocks=(num_window_blocks,)
         )
+        self._has_filler_input = FILLER in {name for port in model.compiled.inputs for name in port.get_names()}
+        self._min_wanted = 1 if model.own_head else 2
+        """Fewest rows of the head: the plug-in has another kernel for a single one than for one of several."""
         self._slides = model.sliding_window > 0
         self._passed = num_window_blocks
         """The block that stands for those which the window has passed."""
@@ -127,9 +131,12 @@ class Runner:
     def forward(self, parts: list[Subsequence]) -> Logits:
         """Logits `[wanted tokens, vocabulary]`, in order. Valid until the next call."""
         num_wanted = sum(part.num_wanted for part in parts)
+        num_filler = 0
         if len(parts) < self.min_without_filler and all(len(part.tokens) == 1 for part in parts):
-            parts = [*parts, self._filler]
-        inputs = _inputs(parts)
+            parts, num_filler = [*parts, self._filler], FILLER_TOKENS
+        inputs = _inputs(parts, self._min_wanted)
+        if self._has_filler_input:
+            inputs[FILLER] = np.array([num_filler], np.int32)
         if self._slides:
             inputs[WINDOW_BLOCKS] = _window_tables(parts, self._passed)
         if self._image_width is not None:
@@ -195,13 +202,12 @@ def _recurrences(parts: list[Subsequence]) -> Iterator[Recurrence]:
         yield Recurrence(sum(len(part.tokens) for part in parts[begin:end]), parts[begin].past, parts[begin].rows)
 
 
-def _inputs(parts: list[Subsequence]) -> dict[str, npt.NDArray[Any]]:
-    """The graph's inputs for a step."""
+def _inputs(parts: list[Subsequence], min_wanted: int) -> dict[str, npt.NDArray[Any]]:
+    """The graph's inputs for a step. The head gets at least `min_wanted` rows."""
     ends = list(accumulate(len(part.tokens) for part in parts))
     tables = [part.blocks[: blocks_for(part.past + len(part.tokens))] for part in parts]
     wanted = [index for part, end in zip(parts, ends, strict=True) for index in range(end - part.num_wanted, end)]
-    if len(wanted) < 2:  # the head's kernel for a single token differs; any second token will do
-        wanted += [ends[-1] - 1] * (2 - len(wanted))
+    wanted += [ends[-1] - 1] * (min_wanted - len(wanted))  # any token will do
     return {
         "input_ids": np.fromiter(chain.from_iterable(part.tokens for part in parts), np.int64, ends[-1]),
         "position_ids": np.fromiter(

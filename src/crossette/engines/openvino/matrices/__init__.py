@@ -1,0 +1,1 @@
+"""Products with quantised matrices, by kernels of crossette's own where a C++ compiler is."""
