@@ -20,6 +20,7 @@ from crossette.cli import console
 from crossette.cli import main as cli
 from crossette.models import fitting
 from crossette.models.catalogue import CATALOGUE, DEFAULT
+from crossette.server import downloads
 from server.test_serve import LIMIT_S, _address_in_banner
 from support.hub_server import HubRepository, LookAlike, hub_server
 from support.model_fakes import fake_convert, sha256
@@ -111,7 +112,7 @@ def pull(hub: LookAlike, home: Path, gguf: bytes, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HF_TOKEN", hub.token)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.hub)
-    monkeypatch.setattr(console, "_convert", fake_convert)
+    monkeypatch.setattr(downloads, "_convert", fake_convert)
     for name, repo, terms in ((DEFAULT.name, "o/gated", None), ("consent", "o/other", "https://terms")):
         entry = replace(DEFAULT, name=name, license="a license", terms=terms, wheel=None)
         entry = replace(entry, hub_repo=repo, hub_file="m.gguf", revision=None, sha256=sha256(gguf))
