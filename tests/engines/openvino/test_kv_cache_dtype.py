@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from crossette.engine import ModelFiles
@@ -49,8 +48,7 @@ def test_a_wider_type_is_closer_to_the_file(real_model: StoredModel, default_ggu
         for dtype in DTYPES
     }
 
-    assert found["f16"].kl.mean() < found["u8"].kl.mean() / 10
-    assert np.isclose(found["f16"].kl.mean(), found["f32"].kl.mean(), rtol=0.2)
+    assert found["f32"].kl.mean() < found["f16"].kl.mean() < found["u8"].kl.mean() / 10
 
 
 @pytest.mark.parametrize("dtype", ["f16", "f32"])
