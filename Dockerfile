@@ -13,6 +13,11 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/crossette/bin/pip install --no-deps .
 
 FROM python:3.13-slim
+# The compiler makes kernels for the CPU at the first start. Debian keeps one version of it.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-log-init --create-home --home-dir /var/lib/crossette crossette
 COPY --from=build /opt/crossette /opt/crossette
 ENV PATH=/opt/crossette/bin:/usr/local/bin:/usr/bin:/bin \
