@@ -1,7 +1,7 @@
 """Measure what `--step-time` trades: gaps of a running stream against the first token of a long prompt beside it.
 
     scripts/bench-step-time [--seconds 0.05,0.1,0.15,0.3,0.6] [--long 2000] [--rounds 3] [--write docs/benchmarks.md]
-                            [--picture docs/benchmarks/step-time.png]
+                            [--picture FILE.png]
 
 The default model in this process, without a server. Draft tokens are off, prompts are random token ids. Settings take
 turns in every round. The plot needs matplotlib, which scripts/bench-peers installs.
