@@ -9,6 +9,7 @@ Figures are medians over the rounds, ratios medians of each round's ratio. Round
 count; if all failed, the reason replaces the figure.
 --resume continues the measurement in the output folder: existing results are kept, missing ones are measured, and the
 page contains both. Without it the page contains only what this call measures.
+`--output` and `--marker` keep a measurement apart from others: those of one machine should not be mixed with another's.
 Run it on an otherwise idle machine. Linux only: it reads /proc.
 """
 
@@ -57,7 +58,7 @@ def main() -> None:
     if lines := charts(record.runs):
         draw(options.output / "one-stream.png", lines)
     if options.write is not None:
-        write(options.write, MARKER, text)
+        write(options.write, options.marker, text)
 
 
 def parse() -> argparse.Namespace:
@@ -74,6 +75,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="keep existing results and measure missing ones")
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"), help="folder of raw JSON and plot")
     parser.add_argument("--write", type=Path, help="page to update, with the markers of this report")
+    parser.add_argument("--marker", default=MARKER, help="name of these markers")
     options = parser.parse_args()
     every = [*workloads(options.streams), "front"]
     requested = options.workloads or every
