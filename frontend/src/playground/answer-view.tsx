@@ -198,7 +198,7 @@ function PromptTokens({ pane, turn, answer, version }: FactsProps) {
 
 const REASONS: Record<string, string> = {
   stop: "ended by itself or a stop string",
-  length: "cut at the most tokens",
+  length: "ended at max_tokens",
   tool_calls: "calls tools",
 };
 
