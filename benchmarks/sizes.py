@@ -1,7 +1,7 @@
 """Measure what models of several sizes need and do: conversion, memory, start, and speed.
 
     scripts/bench-sizes [--models NAME,NAME] [--convert] [--results FILE] [--write docs/benchmarks.md] [--picture FILE]
-    scripts/bench-sizes --long [--results FILE]
+    scripts/bench-sizes --long [--results FILE] [--write docs/benchmarks.md]
 
 The default model, and random weights in the shapes of published models (random_models.py): speed depends on sizes, not
 on values. Each is converted once, into a store of its own in the cache folder; with `--convert` nothing else is done.
@@ -34,6 +34,7 @@ from random_models import MIXTURE, SHAPES, Shape, random_gguf
 from crossette.models.store import folder_size
 
 MARKER = "sizes"
+LONG_MARKER = "long windows"
 LONG_PROMPT = 1000
 DEFAULT = "SmolLM2-135M"
 _CUTS = 2, 4
@@ -265,7 +266,10 @@ def main() -> None:
     command = " ".join(["scripts/bench-sizes", *sys.argv[1:]])
     if options.long:
         run_long(results, save)
-        print(report_long(results, command))
+        text = report_long(results, command)
+        print(text)
+        if options.write is not None:
+            write(options.write, LONG_MARKER, text)
         return
     run_sizes(options.models, results, save, speed=not options.convert)
     if options.convert:
