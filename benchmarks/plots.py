@@ -41,6 +41,7 @@ def _draw(picture: Path, charts: list[dict[str, Any]]) -> None:  # Any: JSON
     backend: Any = import_module("matplotlib")  # Any: not installed for the type checker
     backend.use("Agg")
     pyplot: Any = import_module("matplotlib.pyplot")
+    ticker: Any = import_module("matplotlib.ticker")
     figure, axes = pyplot.subplots(1, len(charts), figsize=(5.5 * len(charts), 4), squeeze=False)
     for ax, chart in zip(axes[0], charts, strict=True):
         for index, (name, points) in enumerate(chart["lines"].items()):
@@ -48,6 +49,10 @@ def _draw(picture: Path, charts: list[dict[str, Any]]) -> None:  # Any: JSON
         if chart["is_log"]:
             ax.set_xscale("log")
             ax.set_yscale("log")
+            for axis in (ax.xaxis, ax.yaxis):  # 0.1, 0.2, 0.5, 1 …
+                axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+                axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_minor_formatter(ticker.NullFormatter())
         else:
             ax.set_ylim(bottom=0)
         ax.set_title(chart["title"], fontsize=10)
