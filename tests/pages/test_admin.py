@@ -72,6 +72,7 @@ def create(admin: Visit, name: str, **fields: str) -> str:
     dialog.get_by_role("button", name="Create", exact=True).click()
     secret = page.locator(".secret").inner_text()
     page.get_by_role("button", name="Done").click()
+    expect(page.locator(".secret")).to_have_count(0)
     return secret
 
 

@@ -82,7 +82,8 @@ class Visit:
         return self
 
     def wait_for_answers(self) -> Visit:
-        """Wait until all answers have ended."""
+        """Wait until all answers have ended: also those that were just asked for, and are shown in the next frame."""
+        self.page.evaluate(_NEXT_FRAMES)
         expect(self.page.get_by_role("button", name="Send", exact=True)).to_be_visible()
         expect(self.page.locator(".answer[aria-busy=true]")).to_have_count(0)
         return self
@@ -106,6 +107,10 @@ class Visit:
         """How many pixels the document is wider than the window."""
         wider: int = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         return wider
+
+
+_NEXT_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""The page renders in animation frames: what was just clicked or typed is shown after the next one."""
 
 
 @contextmanager
