@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from common import crossette, head, serving, status_kb, write
-from plots import Chart, plot
+from line_charts import Chart, plot
 from q8_0 import default_gguf
 from random_models import MIXTURE, SHAPES, Shape, random_gguf
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from common import head, write
 from engine_speed import SHORT, request, times
-from plots import Chart, plot
+from line_charts import Chart, plot
 
 from crossette.engines.openvino.convert import convert
 from crossette.engines.openvino.engine import OpenVINOEngine

@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import write
-from plots import plot as draw
+from line_charts import PEER_PYTHON
+from line_charts import plot as draw
 
 from crossette.engines.openvino.convert import convert
 from crossette.models.pull import pull
@@ -32,7 +33,7 @@ from peers.random_ids import charts
 from peers.record import Record
 from peers.report import report
 from peers.runs import MODELS, SMALL, Run, Size, Workload
-from peers.servers import PEER_PYTHON, measure
+from peers.servers import measure
 from peers.workloads import short_streams, workloads
 
 MARKER = "peers"
@@ -123,7 +124,7 @@ def plot(files: Sequence[Path], picture: Path) -> None:
     """Plot the results in the peer's environment: matplotlib is not a dependency of crossette."""
     plotted = [str(file) for file in files if "fake" not in file.name]
     if plotted:
-        subprocess.run([PEER_PYTHON, Path(__file__).parents[1] / "plot.py", picture, *plotted], check=True)
+        subprocess.run([PEER_PYTHON, Path(__file__).parents[1] / "bar_charts.py", picture, *plotted], check=True)
 
 
 if __name__ == "__main__":

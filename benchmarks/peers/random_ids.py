@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from urllib.request import urlopen
 
 from common import Served
-from plots import Chart
+from line_charts import Chart
 
 from crossette.client.bench.request import RequestResult
 from peers.requests import completion, connect, good, post, record

@@ -9,12 +9,11 @@ from functools import cache
 from pathlib import Path
 
 from common import crossette, serving
+from line_charts import PEER_PYTHON
 
 from crossette.errors import CrossetteError
 from crossette.machine import usable_cpus
 from peers.runs import DRAFTING, Failed, Model, Run, Size, Workload
-
-PEER_PYTHON = Path(".venvs/llama/bin/python")
 
 
 def measure(model: Model, workload: Workload, server: str, number: int, size: Size) -> Run:

@@ -1,6 +1,6 @@
 """Line charts, drawn in the environment of scripts/bench-peers: matplotlib is no dependency of crossette.
 
-Run as a program in that environment, it draws the charts of its standard input: `python plots.py PICTURE.png`.
+Run as a program in that environment, it draws the charts of its standard input: `python line_charts.py PICTURE.png`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-_PYTHON = Path(".venvs/llama/bin/python")
+PEER_PYTHON = Path(".venvs/llama/bin/python")
 _COLORS = ("#c8452b", "#2b6cc8", "#4c9a52", "#8a8f98", "#b98a1d", "#7a4fb5")
 
 
@@ -31,10 +31,10 @@ class Chart:
 
 def plot(picture: Path, charts: list[Chart]) -> None:
     """Draw the charts side by side. Raises SystemExit without matplotlib."""
-    if not _PYTHON.exists():
-        raise SystemExit(f"{_PYTHON} is missing: scripts/bench-peers installs matplotlib there.")
+    if not PEER_PYTHON.exists():
+        raise SystemExit(f"{PEER_PYTHON} is missing: scripts/bench-peers installs matplotlib there.")
     given = json.dumps([asdict(chart) for chart in charts])
-    subprocess.run([_PYTHON, __file__, picture], input=given, text=True, check=True)
+    subprocess.run([PEER_PYTHON, __file__, picture], input=given, text=True, check=True)
 
 
 def _draw(picture: Path, charts: list[dict[str, Any]]) -> None:  # Any: JSON

@@ -1,4 +1,4 @@
-"""Plot output tokens/s by workload from the files of `peers`: `python plot.py PICTURE.png FILE.json...`
+"""Plot output tokens/s by workload from the files of `peers`: `python bar_charts.py PICTURE.png FILE.json...`
 
 Runs in the peer's environment: it needs matplotlib, and nothing of crossette.
 """
