@@ -9,6 +9,7 @@ command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initd
 command -v haproxy >/dev/null 2>&1 || [ -x /usr/sbin/haproxy ] || need "HAProxy" "tests of replicas" haproxy
 command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ] || need "PgBouncer" "tests of replicas" pgbouncer
 command -v java >/dev/null 2>&1 || need "a JDK (java)" "tests of Java's HTTP client" default-jdk-headless
+command -v g++ >/dev/null 2>&1 || need "g++" "tests of the kernels" g++
 command -v curl >/dev/null 2>&1 || need "curl" "tests of curl" curl
 command -v systemd-analyze >/dev/null 2>&1 || need "systemd (systemd-analyze)" "tests of the systemd unit" systemd
 # Playwright drives the system's browser: none is downloaded.

@@ -12,11 +12,13 @@ import pytest
 from crossette.engine import ModelFiles
 from crossette.engines.openvino import load as load_module
 from crossette.engines.openvino.engine import OpenVINOEngine
+from crossette.engines.openvino.matrices.build import NoCompiler, build
 from crossette.engines.openvino.matrices.kernels import Kernels, load_kernels
 from crossette.engines.openvino.matrices.replace import OPERATION, replace_products
 from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.runner import Logits, Runner, Subsequence
 from crossette.engines.openvino.settings import OpenVINOSettings
+from crossette.folders import cache_folder
 from support.engine_calls import TINY_CONTEXT
 
 pytestmark = pytest.mark.model
@@ -30,8 +32,12 @@ ROUNDING = 1e-4
 
 @pytest.fixture(scope="module")
 def kernels() -> Kernels:
-    if (kernels := load_kernels()) is None:
-        pytest.skip("the kernels cannot be compiled on this machine")
+    try:
+        build(cache_folder() / "kernels")
+    except NoCompiler as error:  # any other error fails
+        pytest.skip(str(error))
+    kernels = load_kernels()
+    assert kernels is not None
     return kernels
 
 
