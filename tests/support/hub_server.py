@@ -51,7 +51,7 @@ class LookAlike:
     meeting: threading.Barrier | None = None
     """Where answers with large files wait for others."""
     holds_at: int | None = None
-    """The bytes after which an answer with a large file waits for `released`."""
+    """The byte of a large file before which an answer waits for `released`, one that continues it too."""
     held: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -144,7 +144,7 @@ def _handler(state: LookAlike, host: str) -> type[BaseHTTPRequestHandler]:
             if self._has_range:
                 self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
             self.end_headers()
-            self._send(file, data[start:end], state.cuts.pop(0) if state.cuts else None)
+            self._send(file, data[:end], start, state.cuts.pop(0) if state.cuts else None)
 
         @property
         def _has_range(self) -> bool:
@@ -156,19 +156,19 @@ def _handler(state: LookAlike, host: str) -> type[BaseHTTPRequestHandler]:
             start, _, last = self.headers["range"].removeprefix("bytes=").partition("-")
             return int(start), min(int(last) + 1 if last else size, size)
 
-        def _send(self, file: str, data: bytes, cut: int | None) -> None:
-            for at in range(0, len(data), _PIECE):
+        def _send(self, file: str, data: bytes, start: int, cut: int | None) -> None:
+            for at in range(start, len(data), _PIECE):
                 if state.holds_at is not None and at >= state.holds_at:
                     state.held.set()
                     state.released.wait(60)
-                piece = data[at : at + _PIECE][: None if cut is None else max(0, cut - at)]
+                piece = data[at : at + _PIECE][: None if cut is None else max(0, start + cut - at)]
                 try:
                     self.wfile.write(piece)
                 except OSError:  # the client has enough
                     self.close_connection = True
                     return
                 state.sent[file] += len(piece)
-                if cut is not None and at + _PIECE >= cut:
+                if cut is not None and at + _PIECE >= start + cut:
                     self.close_connection = True
                     return
 
