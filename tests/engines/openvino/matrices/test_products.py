@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -26,7 +27,12 @@ Floats = npt.NDArray[np.float32]
 
 TYPES = {(4, False): ov.Type.u4, (4, True): ov.Type.i4, (8, False): ov.Type.u8, (8, True): ov.Type.i8}
 PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 2, "NUM_STREAMS": 1}
-WORD_LENGTHS = {"native": (), "avx2": ("-mno-avx512f",)}
+INSTRUCTIONS = {"native": (), "no-vnni": ("-mno-avx512vnni",), "avx2": ("-mno-avx512f", "-mno-avxvnni")}
+
+LARGEST = 32767
+"""The integer of the largest activation of a group."""
+HALF = 0.5 + 2.0**-8
+"""Of a step is what rounding changes; the multiplication before it rounds too."""
 
 
 class Layout(NamedTuple):
@@ -38,23 +44,36 @@ class Layout(NamedTuple):
     bits: int
     is_signed: bool
     zeros: str
+    halves: bool = False
+    """Whether 16 bits are enough for scales and for what belongs to a zero, as in files of Q4_0, Q4_1 and Q8_0."""
 
 
 LAYOUTS = [
-    Layout(outputs, columns, group, bits, is_signed, zeros)
+    Layout(outputs, columns, group, bits, is_signed, zeros, halves)
     for bits, is_signed in TYPES
     for zeros in ("none", "one", "each")
-    for outputs, columns, group in [(1, 32, 32), (47, 576, 16), (49, 16, 16), (200, 544, 32)]
+    for outputs, columns, group, halves in [
+        (1, 32, 32, False),
+        (47, 576, 16, False),
+        (49, 16, 16, True),
+        (200, 544, 32, False),
+        (200, 544, 32, True),
+    ]
 ]
 
 
-@pytest.fixture(scope="module", params=WORD_LENGTHS)
-def kernels(request: pytest.FixtureRequest) -> Kernels:
-    """The kernels for this CPU, and those that it would have without AVX-512."""
+@cache
+def kernels_with(flags: tuple[str, ...]) -> Kernels:
     try:
-        return open_kernels(build(cache_folder() / "kernels", WORD_LENGTHS[request.param]))
+        return open_kernels(build(cache_folder() / "kernels", flags))
     except NoCompiler as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module", params=INSTRUCTIONS)
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    """The kernels for this CPU, and those that it would have without some of its instructions."""
+    return kernels_with(INSTRUCTIONS[request.param])
 
 
 class Matrix:
@@ -65,8 +84,9 @@ class Matrix:
         groups = (layout.outputs, layout.columns // layout.group)
         lowest = -(1 << layout.bits - 1) if layout.is_signed else 0
         integers = rng.integers(lowest, lowest + (1 << layout.bits), (*groups, layout.group))
-        scales = (rng.random((*groups, 1)) + 0.5).astype(np.float32)
-        zeros = self._zeros(layout, rng, groups)
+        scales = (rng.random((*groups, 1)) + 0.5).astype(np.float16 if layout.halves else np.float32)
+        scales = scales.astype(np.float32)
+        zeros = self._zeros(layout, rng, scales)
         self.node = self._graph(layout, integers, scales, zeros)
         shift = 0.0 if zeros is None else zeros.astype(np.float64)
         shape = (layout.outputs, layout.columns)
@@ -75,11 +95,13 @@ class Matrix:
         """Of the numbers that are added, which rounding is relative to."""
 
     @staticmethod
-    def _zeros(layout: Layout, rng: np.random.Generator, groups: tuple[int, int]) -> Floats | None:
+    def _zeros(layout: Layout, rng: np.random.Generator, scales: Floats) -> Floats | None:
         if layout.zeros == "none":
             return None
-        shape = (*groups, 1) if layout.zeros == "each" else (1, 1, 1)
-        return (rng.random(shape) * (1 << layout.bits)).astype(np.float32)
+        if layout.zeros == "one":
+            return np.full((1, 1, 1), 5.0 if layout.halves else rng.random(), np.float32)
+        zeros = (rng.random(scales.shape) * (1 << layout.bits)).astype(np.float32)
+        return (zeros * scales).astype(np.float16) / scales if layout.halves else zeros
 
     @staticmethod
     def _graph(layout: Layout, integers: npt.NDArray[np.int64], scales: Floats, zeros: Floats | None) -> ov.Node:
@@ -117,13 +139,20 @@ def rows_of(layout: Layout, count: int) -> Floats:
     return np.random.default_rng(1).standard_normal((count, layout.columns)).astype(np.float32)
 
 
+def steps_of(x: Floats, group: int) -> npt.NDArray[np.float64]:
+    """Between the integers that stand for activations: a part of the largest one of a group of columns."""
+    groups = np.abs(x).astype(np.float64).reshape(len(x), -1, group)
+    return np.broadcast_to(groups.max(axis=2, keepdims=True) / LARGEST, groups.shape).reshape(x.shape)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_products_are_those_of_the_weights(kernels: Kernels, layout: Layout) -> None:
     matrix = Matrix(layout)
     x = rows_of(layout, 37)
     (results,) = compiled(kernels, matrix)(x)
     exact = x.astype(np.float64) @ matrix.weights.T
-    bound = np.abs(x).astype(np.float64) @ matrix.sizes.T * layout.columns * 2.0**-24
+    bound = steps_of(x, layout.group) @ np.abs(matrix.weights).T * HALF
+    bound += np.abs(x).astype(np.float64) @ matrix.sizes.T * layout.columns * 2.0**-24
     assert results.shape == exact.shape
     assert (np.abs(results - exact) <= bound).all()
 
@@ -136,6 +165,40 @@ def test_a_row_has_the_same_numbers_alone_and_among_any_others(kernels: Kernels,
     for count in (1, 2, 3, 4, 5, 7, 8, 31, 33):
         for begin in (0, 1, 70 - count):
             assert np.array_equal(run(x[begin : begin + count])[0], together[begin : begin + count])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_numbers_are_the_same_with_other_instructions(layout: Layout) -> None:
+    x = rows_of(layout, 37)
+    first, *others = (compiled(kernels_with(flags), Matrix(layout))(x)[0] for flags in INSTRUCTIONS.values())
+    for other in others:
+        assert np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-38, 1e-30, 1e-20, 1e20, 1e34])
+def test_activations_of_any_size(kernels: Kernels, size: float) -> None:
+    """Those of a group that are all below 1e-30 count as zero."""
+    layout = Layout(50, 64, 32, 4, True, "each")
+    matrix = Matrix(layout)
+    x = rows_of(layout, 9) * np.float32(size)
+    (results,) = compiled(kernels, matrix)(x)
+    counted = np.where(steps_of(x, 32) * LARGEST < 1e-30, 0, x.astype(np.float64))
+    bound = (steps_of(x, 32) + np.abs(x) * 2.0**-16) @ matrix.sizes.T
+    assert (np.abs(results - counted @ matrix.weights.T) <= bound).all()
+
+
+@pytest.mark.parametrize("fault", [np.nan, np.inf, -np.inf])
+def test_a_row_with_a_number_that_is_not_finite_has_no_numbers_and_others_have_theirs(
+    kernels: Kernels, fault: float
+) -> None:
+    layout = Layout(50, 64, 32, 8, False, "one")
+    run = compiled(kernels, Matrix(layout))
+    x = rows_of(layout, 40)
+    (whole,) = run(x)
+    x[7, 40] = fault
+    (results,) = run(x)
+    assert np.isnan(results[7]).all()
+    assert np.array_equal(np.delete(results, 7, axis=0), np.delete(whole, 7, axis=0))
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor
 from crossette.engines.openvino.gguf.reference import Shape
 from crossette.engines.openvino.gguf.rows import matrices
 from crossette.engines.openvino.kv_cache import blocks_for
+from crossette.engines.openvino.matrices.kernels import load_kernels
 from crossette.engines.openvino.model import load_paged
 from crossette.engines.openvino.runner import Runner, Subsequence
 from crossette.engines.openvino.tokenizer import load_tokenizer
@@ -71,7 +72,9 @@ class ConvertedModel:
     def __init__(self, folder: Path, *, max_tokens: int, kv_cache_dtype: str = "auto") -> None:
         threads = usable_cpus()
         self._blocks = range(blocks_for(max_tokens))
-        model = load_paged(folder, threads=threads, window=max_tokens, kv_cache_dtype=kv_cache_dtype)
+        model = load_paged(
+            folder, threads=threads, window=max_tokens, kv_cache_dtype=kv_cache_dtype, kernels=load_kernels()
+        )
         self._runner = Runner(model, len(self._blocks), threads=threads)
 
     def logits(self, tokens: Sequence[int]) -> Floats:

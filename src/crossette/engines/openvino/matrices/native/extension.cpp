@@ -1,4 +1,6 @@
 // OpenVINO's operation for products with quantised matrices.
+#include <map>
+
 #include <openvino/core/extension.hpp>
 #include <openvino/core/op_extension.hpp>
 #include <openvino/op/constant.hpp>
@@ -52,6 +54,8 @@ public:
         const size_t skipped = inputs.size() > 1 ? *values<int32_t>(inputs[1]) : 0;
         const size_t computed = rows - std::min(rows, skipped);
         auto shape = inputs[0].get_shape();
+        const float* x = values<float>(inputs[0]);
+        std::map<size_t, Rows> rounded;  // by the size of their groups
         std::vector<Product> products;
         for (size_t index = 0; index < outputs.size(); index++) {
             const Panels& panels = *(*_matrices)[index];
@@ -59,9 +63,10 @@ public:
             outputs[index].set_shape(shape);
             float* results = outputs[index].data<float>();
             std::fill(results + computed * panels.outputs, results + rows * panels.outputs, 0.0f);
-            products.push_back({&panels, results});
+            const auto found = rounded.try_emplace(panels.group, x, computed, columns(), panels.group).first;
+            products.push_back({&panels, &found->second, results});
         }
-        multiply(products, values<float>(inputs[0]), computed);
+        multiply(products, computed);
         return true;
     }
 

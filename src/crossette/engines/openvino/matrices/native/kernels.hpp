@@ -1,5 +1,6 @@
-// Products of rows with a panel. Each result is the sum over the columns in ascending order, by one multiply-add a
-// column, of the same weights: so the numbers of a row are the same whichever kernel computes it, with any other rows.
+// Products of rows with a panel. Each result is a sum over the groups in ascending order; a group adds the exact sum of
+// its products of integers, times the scales of the row and of the weights: so the numbers of a row are the same
+// whichever kernel computes it, with any other rows.
 #pragma once
 
 #include <algorithm>
@@ -10,12 +11,14 @@
 #include <tbb/task_arena.h>
 
 #include "panels.hpp"
+#include "rows.hpp"
 
 namespace crossette {
 
 #define ALWAYS_INLINE __attribute__((always_inline))
 
-constexpr size_t DEPTH = 256;      // columns that are unpacked at a time: whole groups, in the second-level cache
+constexpr size_t DEPTH = 256;      // columns that are unpacked at a time: whole groups, in the first-level cache
+constexpr size_t AHEAD = 4096;     // bytes by which weights are fetched to the second-level cache before their use
 constexpr size_t CHUNK_ROWS = 64;  // fewest rows of a task, where there are more threads than panels
 
 // The results of one panel: `count` columns of a matrix of rows that are `stride` apart.
@@ -24,10 +27,11 @@ struct Target {
     size_t stride, count;
 };
 
-using Sums = Floats[VECTORS];
+using Sums = Floats[VECTORS];     // of a row
+using Parts = Integers[VECTORS];  // of a row and one group
 
 inline void clear(Sums& sums) {
-    for (auto& sum : sums) sum = zeros();
+    for (auto& sum : sums) sum = broadcast(0.0f);
 }
 
 inline void read(Sums& sums, const Target& target, size_t row) {
@@ -45,80 +49,120 @@ inline void write(const Sums& sums, const Target& target, size_t row) {
     if (target.count < WIDTH) std::memcpy(to, buffer, target.count * sizeof(float));
 }
 
-// The weights of a group, column by column: `use(column, weights)`.
-template <unsigned BITS, bool OFFSETS, class Use>
-ALWAYS_INLINE inline void each_column(const Panels& panels, const uint8_t* from, Use use) {
-    const float* numbers = reinterpret_cast<const float*>(from);
-    Floats scales[VECTORS], offsets[VECTORS], weights[VECTORS];
-    for (size_t v = 0; v < VECTORS; v++) {
-        scales[v] = load(numbers + v * LANES);
-        offsets[v] = OFFSETS ? load(numbers + WIDTH + v * LANES) : multiply(broadcast(-panels.zero_point), scales[v]);
-    }
-    const uint8_t* integers = from + WIDTH * sizeof(float) * (OFFSETS ? 2 : 1);
-    if constexpr (BITS == 4) {
-        for (size_t column = 0; column < panels.group; column += 8, integers += WIDTH * 4) {
-            Integers words[VECTORS];
-            for (size_t v = 0; v < VECTORS; v++) words[v] = load_words(integers + v * LANES * 4);
+ALWAYS_INLINE inline void fetch(const uint8_t* from, size_t size) {
+    for (size_t line = 0; line < size; line += CACHE_LINE)
+        _mm_prefetch(reinterpret_cast<const char*>(from + line), _MM_HINT_T1);
+}
+
+// A kind of panels: how their groups are read.
+template <unsigned BITS, bool OFFSETS, class Number>
+struct Kind {
+    static const Number* scales(const uint8_t* group) { return reinterpret_cast<const Number*>(group); }
+
+    // The weights of a group, two columns at a time: `use(pair, weights)`.
+    template <class Use>
+    ALWAYS_INLINE static void each_pair(const Panels& panels, const uint8_t* group, Use use) {
+        constexpr size_t PAIRS = 16 / BITS;  // of a word
+        const Integers mask = broadcast(BITS == 4 ? 0x000f000f : 0x00ff00ff);
+        auto words = reinterpret_cast<const uint32_t*>(group + numbers_bytes<Number>(OFFSETS));
+        for (size_t pair = 0; pair < panels.group / 2; pair += PAIRS, words += WIDTH) {
+            Integers packed[VECTORS], weights[VECTORS];
+            for (size_t v = 0; v < VECTORS; v++) packed[v] = load(words + v * LANES);
             const auto one = [&]<int INDEX>() ALWAYS_INLINE {
-                for (size_t v = 0; v < VECTORS; v++)
-                    weights[v] = multiply_add(nibbles<INDEX>(words[v]), scales[v], offsets[v]);
-                use(column + INDEX, weights);
+                for (size_t v = 0; v < VECTORS; v++) weights[v] = both(shift_right<INDEX * BITS>(packed[v]), mask);
+                use(pair + INDEX, weights);
             };
             [&]<int... INDEX>(std::integer_sequence<int, INDEX...>) ALWAYS_INLINE {
                 (one.template operator()<INDEX>(), ...);
-            }(std::make_integer_sequence<int, 8>());
-        }
-    } else {
-#pragma GCC unroll 4
-        for (size_t column = 0; column < panels.group; column++, integers += WIDTH) {
-            for (size_t v = 0; v < VECTORS; v++)
-                weights[v] = multiply_add(bytes(integers + v * LANES), scales[v], offsets[v]);
-            use(column, weights);
+            }(std::make_integer_sequence<int, PAIRS>());
         }
     }
+
+    // The sums of a group start with what the zero point takes from all products, if there is one for all groups.
+    ALWAYS_INLINE static void begin(Parts& parts, const Panels& panels, const Rows& x, size_t row, size_t group) {
+        const Integers first = broadcast(OFFSETS ? 0 : -panels.zero_point * x.totals(row)[group]);
+        for (auto& part : parts) part = first;
+    }
+
+    ALWAYS_INLINE static void add(Sums& sums, const Parts& parts, const Number* scales, const Rows& x, size_t row,
+                                  size_t group) {
+        const float scale = x.scales(row)[group];
+        for (size_t v = 0; v < VECTORS; v++)
+            sums[v] = multiply_add(multiply(to_floats(parts[v]), broadcast(scale)), load(scales + v * LANES), sums[v]);
+        if constexpr (OFFSETS) {
+            const Floats total = broadcast(static_cast<float>(x.totals(row)[group]) * scale);
+            for (size_t v = 0; v < VECTORS; v++)
+                sums[v] = multiply_add(total, load(scales + WIDTH + v * LANES), sums[v]);
+        }
+    }
+};
+
+ALWAYS_INLINE inline void add_pair(Parts& parts, const Integers* weights, const int16_t* integers, size_t pair) {
+    int32_t word;
+    std::memcpy(&word, integers + 2 * pair, sizeof(word));
+    const Integers values = broadcast(word);
+    for (size_t v = 0; v < VECTORS; v++) parts[v] = multiply_add_pairs(weights[v], values, parts[v]);
 }
 
-// A few rows with all of a panel.
-template <size_t ROWS, unsigned BITS, bool OFFSETS>
-void multiply_few(const Panels& panels, const uint8_t* panel, const float* x, const Target& target) {
+// A few rows, from `first` on, with all of a panel.
+template <size_t ROWS, class Kind>
+void multiply_few(const Panels& panels, const uint8_t* panel, const Rows& x, size_t first, const Target& target) {
     Sums sums[ROWS];
-    for (auto& row : sums) clear(row);
-    const size_t columns = panels.columns;
-    for (size_t begin = 0; begin < columns; begin += panels.group, panel += panels.group_bytes, x += panels.group)
-        each_column<BITS, OFFSETS>(panels, panel, [&](size_t column, const Floats* weights) ALWAYS_INLINE {
-            for (size_t row = 0; row < ROWS; row++) {
-                const Floats value = broadcast(x[row * columns + column]);
-                for (size_t v = 0; v < VECTORS; v++) sums[row][v] = multiply_add(weights[v], value, sums[row][v]);
-            }
+    const int16_t* integers[ROWS];
+    for (size_t row = 0; row < ROWS; row++) clear(sums[row]), integers[row] = x.integers(first + row);
+    for (size_t group = 0; group < x.groups; group++, panel += panels.group_bytes) {
+        fetch(panel + AHEAD, panels.group_bytes);
+        Parts parts[ROWS];
+        for (size_t row = 0; row < ROWS; row++) Kind::begin(parts[row], panels, x, first + row, group);
+        Kind::each_pair(panels, panel, [&](size_t pair, const Integers* weights) ALWAYS_INLINE {
+            for (size_t row = 0; row < ROWS; row++) add_pair(parts[row], weights, integers[row], pair);
         });
+        for (size_t row = 0; row < ROWS; row++, integers[row - 1] += panels.group)
+            Kind::add(sums[row], parts[row], Kind::scales(panel), x, first + row, group);
+    }
     for (size_t row = 0; row < ROWS; row++) write(sums[row], target, row);
 }
 
-// Unpack `DEPTH` columns at most, from a group on.
-template <unsigned BITS, bool OFFSETS>
-void unpack(const Panels& panels, const uint8_t* from, size_t depth, float* weights) {
-    for (size_t begin = 0; begin < depth; begin += panels.group, from += panels.group_bytes)
-        each_column<BITS, OFFSETS>(panels, from, [&](size_t column, const Floats* values) ALWAYS_INLINE {
-            for (size_t v = 0; v < VECTORS; v++) store(weights + (begin + column) * WIDTH + v * LANES, values[v]);
+// Some groups of a panel, and a word for each pair of columns of each output.
+struct Unpacked {
+    const uint8_t* panel;
+    uint32_t* words;
+    size_t begin, end;
+};
+
+template <class Kind>
+void unpack(const Panels& panels, const Unpacked& unpacked) {
+    auto [panel, words, group, end] = unpacked;
+    for (; group < end; group++, panel += panels.group_bytes, words += panels.group / 2 * WIDTH) {
+        fetch(panel + AHEAD, panels.group_bytes);
+        Kind::each_pair(panels, panel, [&](size_t pair, const Integers* weights) ALWAYS_INLINE {
+            for (size_t v = 0; v < VECTORS; v++) store(words + pair * WIDTH + v * LANES, weights[v]);
         });
+    }
 }
 
-// Add the products of rows with unpacked weights.
-template <size_t ROWS>
-void multiply_unpacked(const float* weights, size_t depth, const float* x, size_t stride, const Target& target,
-                       bool first) {
+// Add the products of rows with unpacked groups.
+template <size_t ROWS, class Kind>
+void multiply_unpacked(const Panels& panels, const Unpacked& unpacked, const Rows& x, size_t first,
+                       const Target& target) {
     Sums sums[ROWS];
+    const int16_t* integers[ROWS];
     for (size_t row = 0; row < ROWS; row++) {
-        if (first) clear(sums[row]);
+        integers[row] = x.integers(first + row) + unpacked.begin * panels.group;
+        if (unpacked.begin == 0) clear(sums[row]);
         else read(sums[row], target, row);
     }
-    for (size_t column = 0; column < depth; column++, weights += WIDTH) {
-        Floats values[VECTORS];
-        for (size_t v = 0; v < VECTORS; v++) values[v] = load(weights + v * LANES);
-        for (size_t row = 0; row < ROWS; row++) {
-            const Floats value = broadcast(x[row * stride + column]);
-            for (size_t v = 0; v < VECTORS; v++) sums[row][v] = multiply_add(values[v], value, sums[row][v]);
+    auto [panel, words, group, end] = unpacked;
+    for (; group < end; group++, panel += panels.group_bytes) {
+        Parts parts[ROWS];
+        for (size_t row = 0; row < ROWS; row++) Kind::begin(parts[row], panels, x, first + row, group);
+        for (size_t pair = 0; pair < panels.group / 2; pair++, words += WIDTH) {
+            Integers weights[VECTORS];
+            for (size_t v = 0; v < VECTORS; v++) weights[v] = load(words + v * LANES);
+            for (size_t row = 0; row < ROWS; row++) add_pair(parts[row], weights, integers[row], pair);
         }
+        for (size_t row = 0; row < ROWS; row++, integers[row - 1] += panels.group)
+            Kind::add(sums[row], parts[row], Kind::scales(panel), x, first + row, group);
     }
     for (size_t row = 0; row < ROWS; row++) write(sums[row], target, row);
 }
@@ -130,46 +174,55 @@ void in_tiles(size_t row, size_t rows, Run run) {
     if constexpr (ROWS > 1) in_tiles<ROWS / 2>(row, rows, run);
 }
 
-// Rows with a panel. Few rows take the weights as they are read; more share unpacked ones.
-template <unsigned BITS, bool OFFSETS>
-void multiply_panel(const Panels& panels, size_t index, const float* x, size_t rows, float* results) {
-    const size_t columns = panels.columns, outputs = panels.outputs, at = index * WIDTH;
-    const auto target = [&](size_t row) {
-        return Target{results + row * outputs + at, outputs, std::min(WIDTH, outputs - at)};
-    };
-    const uint8_t* panel = panels.panel(index);
-    if (rows <= FEW_ROWS) {
-        if (rows == 3) return multiply_few<3, BITS, OFFSETS>(panels, panel, x, target(0));
-        return in_tiles<TILE_ROWS>(0, rows, [&]<size_t ROWS>(size_t row) {
-            multiply_few<ROWS, BITS, OFFSETS>(panels, panel, x + row * columns, target(row));
-        });
-    }
-    alignas(CACHE_LINE) float weights[DEPTH * WIDTH];
-    for (size_t begin = 0; begin < columns; begin += DEPTH) {
-        const size_t depth = std::min(DEPTH, columns - begin);
-        unpack<BITS, OFFSETS>(panels, panel + begin / panels.group * panels.group_bytes, depth, weights);
-        in_tiles<TILE_ROWS>(0, rows, [&]<size_t ROWS>(size_t row) {
-            multiply_unpacked<ROWS>(weights, depth, x + row * columns + begin, columns, target(row), begin == 0);
-        });
-    }
-}
-
-// A matrix, and where the results go.
+// A matrix, the rows for it, and where their results go.
 struct Product {
     const Panels* panels;
+    const Rows* x;
     float* results;
 };
 
-// The rows from `begin` to `end` with one panel.
-inline void multiply_panel(const Product& product, size_t index, const float* x, size_t begin, size_t end) {
+// The rows from `first` to `last` with a panel. Few rows take the weights as they are read; more share unpacked ones.
+template <class Kind>
+void multiply_panel(const Product& product, size_t index, size_t first, size_t last) {
     const Panels& panels = *product.panels;
-    const auto run = panels.bits == 4 ? (panels.has_offsets ? multiply_panel<4, true> : multiply_panel<4, false>)
-                                      : (panels.has_offsets ? multiply_panel<8, true> : multiply_panel<8, false>);
-    run(panels, index, x + begin * panels.columns, end - begin, product.results + begin * panels.outputs);
+    const Rows& x = *product.x;
+    const auto target = [&](size_t row) {
+        float* results = product.results + row * panels.outputs + index * WIDTH;
+        return Target{results, panels.outputs, std::min(WIDTH, panels.outputs - index * WIDTH)};
+    };
+    const uint8_t* panel = panels.panel(index);
+    if (last - first <= FEW_ROWS) {
+        if (last - first == 3) return multiply_few<3, Kind>(panels, panel, x, first, target(first));
+        return in_tiles<TILE_ROWS>(first, last, [&]<size_t ROWS>(size_t row) {
+            multiply_few<ROWS, Kind>(panels, panel, x, row, target(row));
+        });
+    }
+    alignas(CACHE_LINE) uint32_t words[DEPTH / 2 * WIDTH];
+    const size_t depth = DEPTH / panels.group;
+    for (size_t begin = 0; begin < x.groups; begin += depth, panel += depth * panels.group_bytes) {
+        const Unpacked unpacked{panel, words, begin, std::min(begin + depth, x.groups)};
+        unpack<Kind>(panels, unpacked);
+        in_tiles<TILE_ROWS>(first, last, [&]<size_t ROWS>(size_t row) {
+            multiply_unpacked<ROWS, Kind>(panels, unpacked, x, row, target(row));
+        });
+    }
 }
 
-// `rows` rows of x with whole matrices.
-inline void multiply(const std::vector<Product>& products, const float* x, size_t rows) {
+using MultiplyPanel = void (*)(const Product&, size_t index, size_t first, size_t last);
+
+template <unsigned BITS, bool OFFSETS>
+MultiplyPanel kernel_with(bool halves) {
+    return halves ? multiply_panel<Kind<BITS, OFFSETS, Half>> : multiply_panel<Kind<BITS, OFFSETS, float>>;
+}
+
+inline MultiplyPanel kernel_for(const Panels& panels) {
+    const auto kernel = panels.bits == 4 ? (panels.has_offsets ? kernel_with<4, true> : kernel_with<4, false>)
+                                         : (panels.has_offsets ? kernel_with<8, true> : kernel_with<8, false>);
+    return kernel(panels.has_halves);
+}
+
+// `rows` rows with whole matrices.
+inline void multiply(const std::vector<Product>& products, size_t rows) {
     size_t count = 0;
     for (const Product& product : products) count += product.panels->count;
     // Rows are split only as far as threads would have nothing to do otherwise: each part unpacks the weights again.
@@ -179,8 +232,8 @@ inline void multiply(const std::vector<Product>& products, const float* x, size_
         size_t index = task / chunks;
         const Product* product = products.data();
         while (index >= product->panels->count) index -= (product++)->panels->count;
-        const size_t begin = rows * (task % chunks) / chunks, end = rows * (task % chunks + 1) / chunks;
-        multiply_panel(*product, index, x, begin, end);
+        const size_t first = rows * (task % chunks) / chunks, last = rows * (task % chunks + 1) / chunks;
+        kernel_for(*product->panels)(*product, index, first, last);
     });
 }
 

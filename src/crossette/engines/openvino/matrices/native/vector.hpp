@@ -1,4 +1,4 @@
-// A vector of floats, with AVX-512 or AVX2: the few operations that the kernels are written in.
+// Vectors of floats and of integers, with AVX-512 or AVX2: the few operations that the kernels are written in.
 #pragma once
 
 #include <immintrin.h>
@@ -8,62 +8,87 @@
 
 namespace crossette {
 
-#if defined(__AVX512F__)
+// A float of 16 bits.
+struct Half {
+    uint16_t bits;
+};
+
+#if defined(__AVX512F__) && defined(__AVX512BW__)
 
 constexpr size_t LANES = 16;
-constexpr size_t TILE_ROWS = 8;  // of which the sums fill the registers, with three vectors a row
+constexpr size_t TILE_ROWS = 4;  // of which the sums fill the registers, with three vectors a row
 constexpr size_t FEW_ROWS = 32;  // up to which it is faster to unpack weights for each tile than to store them
 
 using Floats = __m512;
 using Integers = __m512i;
 
 inline Floats load(const float* from) { return _mm512_loadu_ps(from); }
+inline Floats load(const Half* from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
 inline void store(float* to, Floats value) { _mm512_storeu_ps(to, value); }
 inline Floats broadcast(float value) { return _mm512_set1_ps(value); }
-inline Floats zeros() { return _mm512_setzero_ps(); }
 inline Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
-inline Integers load_words(const uint8_t* from) { return _mm512_loadu_si512(from); }
+inline Floats to_floats(Integers value) { return _mm512_cvtepi32_ps(value); }
 
-// Bits 4 * INDEX and on of each word. The permutation looks at the lowest four bits of an index alone.
-template <int INDEX>
-inline Floats nibbles(Integers words) {
-    const Floats values = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    return _mm512_permutexvar_ps(_mm512_srli_epi32(words, 4 * INDEX), values);
+inline Integers load(const uint32_t* from) { return _mm512_loadu_si512(from); }
+inline void store(uint32_t* to, Integers value) { _mm512_storeu_si512(to, value); }
+inline Integers broadcast(int32_t value) { return _mm512_set1_epi32(value); }
+inline Integers both(Integers a, Integers b) { return _mm512_and_si512(a, b); }
+template <int BITS>
+inline Integers shift_right(Integers value) { return _mm512_srli_epi32(value, BITS); }
+
+// To each sum, the products of the two integers of 16 bits at its place.
+inline Integers multiply_add_pairs(Integers a, Integers b, Integers sums) {
+#if defined(__AVX512VNNI__)
+    return _mm512_dpwssd_epi32(sums, a, b);
+#else
+    return _mm512_add_epi32(sums, _mm512_madd_epi16(a, b));
+#endif
 }
 
-inline Floats bytes(const uint8_t* from) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
-}
-
-#elif defined(__AVX2__) && defined(__FMA__)
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 
 constexpr size_t LANES = 8;
-constexpr size_t TILE_ROWS = 4;
+constexpr size_t TILE_ROWS = 2;
 constexpr size_t FEW_ROWS = 4;
 
 using Floats = __m256;
 using Integers = __m256i;
 
 inline Floats load(const float* from) { return _mm256_loadu_ps(from); }
+inline Floats load(const Half* from) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
 inline void store(float* to, Floats value) { _mm256_storeu_ps(to, value); }
 inline Floats broadcast(float value) { return _mm256_set1_ps(value); }
-inline Floats zeros() { return _mm256_setzero_ps(); }
 inline Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
-inline Integers load_words(const uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+inline Floats to_floats(Integers value) { return _mm256_cvtepi32_ps(value); }
 
-template <int INDEX>
-inline Floats nibbles(Integers words) {
-    return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(words, 4 * INDEX), _mm256_set1_epi32(15)));
-}
+inline Integers load(const uint32_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+inline void store(uint32_t* to, Integers value) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), value); }
+inline Integers broadcast(int32_t value) { return _mm256_set1_epi32(value); }
+inline Integers both(Integers a, Integers b) { return _mm256_and_si256(a, b); }
+template <int BITS>
+inline Integers shift_right(Integers value) { return _mm256_srli_epi32(value, BITS); }
 
-inline Floats bytes(const uint8_t* from) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+inline Integers multiply_add_pairs(Integers a, Integers b, Integers sums) {
+#if defined(__AVXVNNI__)
+    return _mm256_dpwssd_avx_epi32(sums, a, b);
+#else
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b));
+#endif
 }
 
 #else
-#error "these kernels need AVX2 and FMA, or AVX-512"
+#error "these kernels need AVX2, FMA and F16C, or AVX-512"
 #endif
+
+inline Half to_half(float value) { return {_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT)}; }
+inline float to_float(Half value) { return _cvtsh_ss(value.bits); }
+inline void store(float value, float* to) { *to = value; }
+inline void store(float value, Half* to) { *to = to_half(value); }
 
 }  // namespace crossette
