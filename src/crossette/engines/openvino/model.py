@@ -28,7 +28,7 @@ from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES, add_embed
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 from crossette.engines.openvino.length_choices import Window, settle_window
 from crossette.engines.openvino.matrices.kernels import Kernels
-from crossette.engines.openvino.matrices.replace import OPERATION, replace_products
+from crossette.engines.openvino.matrices.replace import PRODUCT, replace_products
 from crossette.engines.openvino.recurrence import StateTable, separate_recurrence, state_tables
 from crossette.engines.openvino.sliding_layers import (
     WINDOW_BLOCKS,
@@ -185,7 +185,7 @@ def load_paged(
         tuple(adapters),
         state_tables(compiled),
         own_products,
-        all(port.get_node().get_type_name() in (OPERATION, "Result") for port in rows.get_target_inputs()),
+        all(port.get_node().get_type_name() in (PRODUCT, "Result") for port in rows.get_target_inputs()),
     )
 
 

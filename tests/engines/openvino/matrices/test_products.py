@@ -18,7 +18,7 @@ from openvino import opset13 as ops
 from crossette.engines.openvino.gguf.weights import pack
 from crossette.engines.openvino.matrices.build import NoCompiler, build
 from crossette.engines.openvino.matrices.kernels import Kernels, open_kernels
-from crossette.engines.openvino.matrices.replace import OPERATION, replace_products
+from crossette.engines.openvino.matrices.replace import GATED, PRODUCT, replace_products
 from crossette.folders import cache_folder
 
 pytestmark = pytest.mark.model
@@ -79,13 +79,13 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
 class Matrix:
     """A random matrix: its node, and its weights without rounding."""
 
-    def __init__(self, layout: Layout, seed: int = 0) -> None:
+    def __init__(self, layout: Layout, seed: int = 0, scale: float = 1) -> None:
         rng = np.random.default_rng(seed)
         groups = (layout.outputs, layout.columns // layout.group)
         lowest = -(1 << layout.bits - 1) if layout.is_signed else 0
         integers = rng.integers(lowest, lowest + (1 << layout.bits), (*groups, layout.group))
-        scales = (rng.random((*groups, 1)) + 0.5).astype(np.float16 if layout.halves else np.float32)
-        scales = scales.astype(np.float32)
+        numbers = ((rng.random((*groups, 1)) + 0.5) * scale).astype(np.float16 if layout.halves else np.float32)
+        scales = numbers.astype(np.float32)
         zeros = self._zeros(layout, rng, scales)
         self.node = self._graph(layout, integers, scales, zeros)
         shift = 0.0 if zeros is None else zeros.astype(np.float64)
@@ -125,7 +125,7 @@ def compiled(kernels: Kernels, *matrices: Matrix, filler: bool = False) -> Run:
     inputs = [x, skipped] if filler else [x]
     model = ov.Model([ops.matmul(x, matrix.node, False, True) for matrix in matrices], inputs)
     assert replace_products(model, kernels.factory, skipped.output(0) if filler else None) == len(matrices)
-    assert [node.get_type_name() for node in model.get_ops()].count(OPERATION) == 1
+    assert [node.get_type_name() for node in model.get_ops()].count(PRODUCT) == 1
     graph = ov.Core().compile_model(model, "CPU", PROPERTIES)
 
     def run(*values: npt.NDArray[Any]) -> list[Floats]:
@@ -133,6 +133,29 @@ def compiled(kernels: Kernels, *matrices: Matrix, filler: bool = False) -> Run:
         return [np.array(results[index]) for index in range(len(matrices))]
 
     return run
+
+
+def network(kernels: Kernels | None, gate: Matrix, up: Matrix, down: Matrix, beta: float | None = None) -> Run:
+    """Computes `down(silu(gate(x)) * up(x))` of rows, as one node if there are kernels and `beta` is as in SiLU."""
+    x = ops.parameter([-1, gate.weights.shape[1]], np.float32)
+    silu = ops.swish(ops.matmul(x, gate.node, False, True), None if beta is None else np.float32(beta))
+    hidden = ops.multiply(silu, ops.matmul(x, up.node, False, True))
+    model = ov.Model([ops.matmul(hidden, down.node, False, True)], [x])
+    if kernels is not None:
+        assert replace_products(model, kernels.factory) == 3
+        kinds = [node.get_type_name() for node in model.get_ops()]
+        assert (kinds.count(GATED), kinds.count(PRODUCT)) == ((1, 0) if beta in (None, 1) else (0, 2))
+    graph = ov.Core().compile_model(model, "CPU", PROPERTIES)
+    return lambda values: [np.array(graph([np.ascontiguousarray(values)])[0])]
+
+
+def matrices_of_a_network(halves: bool = False) -> tuple[Matrix, Matrix, Matrix]:
+    """Of 96 columns, in groups of different sizes; weights are small enough for sums within some units."""
+    return (
+        Matrix(Layout(160, 96, 32, 4, False, "each", halves), 1, 0.02),
+        Matrix(Layout(160, 96, 16, 8, True, "none", halves), 2, 0.001),
+        Matrix(Layout(50, 160, 16, 4, True, "none", halves), 3, 0.01),
+    )
 
 
 def rows_of(layout: Layout, count: int) -> Floats:
@@ -224,6 +247,42 @@ def test_matrices_with_the_same_input_are_computed_at_once(kernels: Kernels) -> 
     x = rows_of(layouts[0], 9)
     for matrix, result in zip(matrices, compiled(kernels, *matrices)(x), strict=True):
         assert np.array_equal(result, compiled(kernels, matrix)(x)[0])
+
+
+@pytest.mark.parametrize("beta", [None, 1, 2])
+@pytest.mark.parametrize("halves", [False, True])
+def test_a_network_is_that_of_its_weights(kernels: Kernels, halves: bool, beta: float | None) -> None:
+    matrices = matrices_of_a_network(halves)
+    x = np.random.default_rng(1).standard_normal((70, 96)).astype(np.float32)
+    x[3] *= 60  # sums far beyond those whose exponentials are numbers
+    x[4] = 0
+    gate, up, down = (matrix.weights for matrix in matrices)
+    sums = x.astype(np.float64) @ gate.T
+    exact = (sums / (1 + np.exp(-sums * (beta or 1))) * (x @ up.T)) @ down.T
+    (results,) = network(kernels, *matrices, beta=beta)(x)
+    assert np.abs(sums).max() > 100
+    assert (np.abs(results - exact).max(axis=1) <= 1e-3 * np.abs(exact).max(axis=1)).all()
+
+
+def test_a_network_has_the_same_numbers_alone_among_others_and_with_other_instructions(kernels: Kernels) -> None:
+    matrices = matrices_of_a_network()
+    x = np.random.default_rng(1).standard_normal((70, 96)).astype(np.float32)
+    run = network(kernels, *matrices)
+    (together,) = run(x)
+    for count in (1, 2, 3, 5, 33):
+        assert np.array_equal(run(x[7 : 7 + count])[0], together[7 : 7 + count])
+    assert np.array_equal(network(kernels_with(()), *matrices)(x)[0], together)
+
+
+@pytest.mark.parametrize("fault", [np.nan, np.inf])
+def test_a_network_gives_no_numbers_for_a_row_with_one_that_is_not_finite(kernels: Kernels, fault: float) -> None:
+    run = network(kernels, *matrices_of_a_network())
+    x = np.random.default_rng(1).standard_normal((9, 96)).astype(np.float32)
+    (whole,) = run(x)
+    x[2, 5] = fault
+    (results,) = run(x)
+    assert np.isnan(results[2]).all()
+    assert np.array_equal(np.delete(results, 2, axis=0), np.delete(whole, 2, axis=0))
 
 
 @pytest.mark.parametrize("skipped", [0, 1, 5, 9])

@@ -30,12 +30,21 @@ inline void store(float* to, Floats value) { _mm512_storeu_ps(to, value); }
 inline Floats broadcast(float value) { return _mm512_set1_ps(value); }
 inline Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+inline Floats divide(Floats a, Floats b) { return _mm512_div_ps(a, b); }
+inline Floats between(Floats lowest, Floats value, Floats highest) {  // NaN stays NaN
+    return _mm512_max_ps(lowest, _mm512_min_ps(highest, value));
+}
 inline Floats to_floats(Integers value) { return _mm512_cvtepi32_ps(value); }
+inline Integers to_integers(Floats value) { return _mm512_cvtps_epi32(value); }
+inline Floats as_floats(Integers bits) { return _mm512_castsi512_ps(bits); }
 
 inline Integers load(const uint32_t* from) { return _mm512_loadu_si512(from); }
 inline void store(uint32_t* to, Integers value) { _mm512_storeu_si512(to, value); }
 inline Integers broadcast(int32_t value) { return _mm512_set1_epi32(value); }
 inline Integers both(Integers a, Integers b) { return _mm512_and_si512(a, b); }
+inline Integers sum(Integers a, Integers b) { return _mm512_add_epi32(a, b); }
+template <int BITS>
+inline Integers shift_left(Integers value) { return _mm512_slli_epi32(value, BITS); }
 template <int BITS>
 inline Integers shift_right(Integers value) { return _mm512_srli_epi32(value, BITS); }
 
@@ -65,12 +74,21 @@ inline void store(float* to, Floats value) { _mm256_storeu_ps(to, value); }
 inline Floats broadcast(float value) { return _mm256_set1_ps(value); }
 inline Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+inline Floats divide(Floats a, Floats b) { return _mm256_div_ps(a, b); }
+inline Floats between(Floats lowest, Floats value, Floats highest) {
+    return _mm256_max_ps(lowest, _mm256_min_ps(highest, value));
+}
 inline Floats to_floats(Integers value) { return _mm256_cvtepi32_ps(value); }
+inline Integers to_integers(Floats value) { return _mm256_cvtps_epi32(value); }
+inline Floats as_floats(Integers bits) { return _mm256_castsi256_ps(bits); }
 
 inline Integers load(const uint32_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
 inline void store(uint32_t* to, Integers value) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), value); }
 inline Integers broadcast(int32_t value) { return _mm256_set1_epi32(value); }
 inline Integers both(Integers a, Integers b) { return _mm256_and_si256(a, b); }
+inline Integers sum(Integers a, Integers b) { return _mm256_add_epi32(a, b); }
+template <int BITS>
+inline Integers shift_left(Integers value) { return _mm256_slli_epi32(value, BITS); }
 template <int BITS>
 inline Integers shift_right(Integers value) { return _mm256_srli_epi32(value, BITS); }
 

@@ -1,0 +1,40 @@
+// The activation between the products of a feed-forward network: silu(gate) * up.
+#pragma once
+
+#include <algorithm>
+
+#include <tbb/parallel_for.h>
+
+#include "vector.hpp"
+
+namespace crossette {
+
+constexpr size_t ACTIVATED = 1 << 13;  // numbers of a task
+
+// e^x within two units of the last place, for x from -87 to 88: 2^n times a polynomial in the rest, whose coefficients
+// are those of Cephes' expf (S. Moshier, netlib.org/cephes).
+inline Floats exponential(Floats x) {
+    x = between(broadcast(-87.0f), x, broadcast(88.0f));
+    const Integers n = to_integers(multiply(x, broadcast(1.44269504f)));
+    Floats rest = multiply_add(to_floats(n), broadcast(-0.693359375f), x);
+    rest = multiply_add(to_floats(n), broadcast(2.12194440e-4f), rest);
+    Floats result = broadcast(1.9875691500e-4f);
+    for (const float coefficient : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 0.5f})
+        result = multiply_add(result, rest, broadcast(coefficient));
+    result = multiply_add(result, multiply(rest, rest), rest);
+    result = multiply_add(result, broadcast(1.0f), broadcast(1.0f));
+    return multiply(result, as_floats(shift_left<23>(sum(n, broadcast(int32_t(127))))));
+}
+
+// gate = silu(gate) * up. `count` is a multiple of LANES.
+inline void activate(float* gate, const float* up, size_t count) {
+    tbb::parallel_for(size_t(0), (count + ACTIVATED - 1) / ACTIVATED, [&](size_t task) {
+        for (size_t at = task * ACTIVATED; at < std::min((task + 1) * ACTIVATED, count); at += LANES) {
+            const Floats x = load(gate + at), one = broadcast(1.0f);
+            const Floats below = multiply_add(exponential(multiply(x, broadcast(-1.0f))), one, one);
+            store(gate + at, multiply(divide(x, below), load(up + at)));
+        }
+    });
+}
+
+}  // namespace crossette
