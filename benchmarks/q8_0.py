@@ -35,21 +35,22 @@ def default_gguf() -> Path:
 
 def q8_0_gguf() -> Path:
     """The same model in Q8_0, created on the first call."""
-    file = _folder() / f"{DEFAULT.name}-q8_0.gguf"
-    if not file.is_file():
-        with TemporaryDirectory(dir=file.parent) as temporary:
-            requantize(default_gguf(), Path(temporary) / file.name)
-            (Path(temporary) / file.name).replace(file)
-    return file
+    return created(f"{DEFAULT.name}-q8_0.gguf", lambda path: requantize(default_gguf(), path))
 
 
 def q4_0_gguf() -> Path:
     """The same model in Q4_0, created on the first call."""
-    file = _folder() / f"{DEFAULT.name}-q4_0.gguf"
+    q4_0 = gguf.LlamaFileType.MOSTLY_Q4_0
+    return created(f"{DEFAULT.name}-q4_0.gguf", lambda path: requantize(default_gguf(), path, _as_q4_0, q4_0))
+
+
+def created(name: str, write: Callable[[Path], object]) -> Path:
+    """A file of the cache folder, which is written if it is not there."""
+    file = _folder() / name
     if not file.is_file():
         with TemporaryDirectory(dir=file.parent) as temporary:
-            requantize(default_gguf(), Path(temporary) / file.name, _as_q4_0, gguf.LlamaFileType.MOSTLY_Q4_0)
-            (Path(temporary) / file.name).replace(file)
+            write(Path(temporary) / name)
+            (Path(temporary) / name).replace(file)
     return file
 
 

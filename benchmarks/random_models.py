@@ -1,9 +1,8 @@
 """GGUF files with the shapes of published models and random weights, for measurements of speed and memory.
 
-Matrices are Q4_0, and the head, or the table that stands for it, is Q6_K (or Q8_0 where rows are not whole blocks), as
-in the files that llama.cpp makes. The
-tokenizer is the default model's, filled up with unused tokens. Written piece by piece: a file of any size takes little
-memory.
+Matrices are Q4_0 unless another type is asked for, and the head, or the table that stands for it, is Q6_K (or Q8_0
+where rows are not whole blocks), as in the files that llama.cpp makes. The tokenizer is the default model's, filled up
+with unused tokens. Written piece by piece: a file of any size takes little memory.
 """
 
 from __future__ import annotations
@@ -45,6 +44,8 @@ class Shape:
     context_length: int = 131_072
     experts: int = 0
     experts_used: int = 0
+    matrices: str = "Q4_0"
+    """The type of the file: Q4_0, Q4_1, Q8_0, or Q4_K_M: Q4_K, but Q6_K for values and down in half of the layers."""
 
     def cut(self, layers: int) -> Shape:
         """The same model with fewer layers."""
@@ -52,20 +53,22 @@ class Shape:
 
     def tensors(self) -> Iterator[tuple[str, tuple[int, ...], GGMLQuantizationType]]:
         """Names, rows first, and types."""
-        q4_0, f32 = GGMLQuantizationType.Q4_0, GGMLQuantizationType.F32
-        head = GGMLQuantizationType.Q8_0 if self.width % 256 else GGMLQuantizationType.Q6_K
+        q6_k, f32 = GGMLQuantizationType.Q6_K, GGMLQuantizationType.F32
+        most = GGMLQuantizationType[self.matrices.removesuffix("_M")]
+        head = GGMLQuantizationType.Q8_0 if self.width % 256 else q6_k
         query, key = self.heads * self.head_size, self.kv_heads * self.head_size
-        yield "token_embd.weight", (self.vocab_size, self.width), head if self.tied else q4_0
+        yield "token_embd.weight", (self.vocab_size, self.width), head if self.tied else most
         yield "output_norm.weight", (self.width,), f32
         if not self.tied:
             yield "output.weight", (self.vocab_size, self.width), head
         for layer in range(self.layers):
             block = f"blk.{layer}."
+            some = q6_k if self.matrices.endswith("_M") and layer % 2 == 0 else most
             yield f"{block}attn_norm.weight", (self.width,), f32
             yield f"{block}ffn_norm.weight", (self.width,), f32
-            for name, rows in (("attn_q", query), ("attn_k", key), ("attn_v", key)):
-                yield f"{block}{name}.weight", (rows, self.width), q4_0
-            yield f"{block}attn_output.weight", (self.width, query), q4_0
+            for name, rows, kind in (("attn_q", query, most), ("attn_k", key, most), ("attn_v", key, some)):
+                yield f"{block}{name}.weight", (rows, self.width), kind
+            yield f"{block}attn_output.weight", (self.width, query), most
             if self.architecture.startswith("qwen3"):
                 yield f"{block}attn_q_norm.weight", (self.head_size,), f32
                 yield f"{block}attn_k_norm.weight", (self.head_size,), f32
@@ -73,8 +76,8 @@ class Shape:
             if self.experts:
                 yield f"{block}ffn_gate_inp.weight", (self.experts, self.width), f32
             for name in ("gate", "up"):
-                yield f"{block}ffn_{name}{suffix}.weight", (*each, self.feed_forward, self.width), q4_0
-            yield f"{block}ffn_down{suffix}.weight", (*each, self.width, self.feed_forward), q4_0
+                yield f"{block}ffn_{name}{suffix}.weight", (*each, self.feed_forward, self.width), most
+            yield f"{block}ffn_down{suffix}.weight", (*each, self.width, self.feed_forward), some
 
     @property
     def num_weights(self) -> int:
@@ -103,7 +106,7 @@ MIXTURE = Shape(
 
 def random_gguf(shape: Shape) -> Path:
     """The file, which is written on the first call, into the cache folder."""
-    file = cache_folder() / "benchmarks" / f"random-{shape.name.lower()}-q4_0.gguf"
+    file = cache_folder() / "benchmarks" / f"random-{shape.name.lower()}-{shape.matrices.lower()}.gguf"
     if not file.is_file():
         print(f"writing {file.name}", file=sys.stderr)
         temporary = file.with_suffix(".unfinished")
@@ -137,7 +140,7 @@ def _write(shape: Shape, path: Path) -> None:
 
 
 def _add_shape(writer: GGUFWriter, shape: Shape) -> None:
-    writer.add_file_type(LlamaFileType.MOSTLY_Q4_0)
+    writer.add_file_type(LlamaFileType[f"MOSTLY_{shape.matrices}"])
     writer.add_context_length(shape.context_length)
     writer.add_block_count(shape.layers)
     writer.add_embedding_length(shape.width)
@@ -194,6 +197,13 @@ def _scaled(blocks: Bytes, kind: GGMLQuantizationType, columns: int) -> Bytes:
     """Random blocks with one scale, so that rows have norm 1."""
     if kind == GGMLQuantizationType.Q4_0:  # a scale, then 32 integers from -8 to 7
         blocks[:, :2] = np.array([columns**-0.5 / 4.6], np.float16).view(np.uint8)
+    elif kind == GGMLQuantizationType.Q4_1:  # a scale, a minimum, then 32 integers from 0 to 15
+        scale = columns**-0.5 / 4.6
+        blocks[:, :4] = np.array([scale, -7.5 * scale], np.float16).view(np.uint8)
+    elif kind == GGMLQuantizationType.Q4_K:  # scales of scales and of minima, eight of each, 256 integers from 0 to 15
+        scale = columns**-0.5 / 4.6 / 32
+        blocks[:, :4] = np.array([scale, 7.5 * scale], np.float16).view(np.uint8)
+        blocks[:, 4:12], blocks[:, 12:16] = 0xA0, 0  # all of them are 32, in 6 bits each
     elif kind == GGMLQuantizationType.Q8_0:  # a scale, then 32 integers of 8 bits
         blocks[:, :2] = np.array([columns**-0.5 / 74], np.float16).view(np.uint8)
     else:  # Q6_K: 256 integers from -32 to 31, 16 scales of 8 bits, a scale

@@ -47,12 +47,16 @@ class Measurable:
         if self.is_download:
             return default_gguf()
         path = folder / "model.gguf"
+        self.write_to(path)
+        return path
+
+    def write_to(self, path: Path) -> None:
         if self.width is None:
             requantize(default_gguf(), path, self._pack, self._file_type)
-            return path
+            return
         weights = weights_of(self.quantization, TINY_LAYERS, sharpness=SHARPNESS)
         kind = self._file_type
-        return write_tiny_gguf(
+        write_tiny_gguf(
             path, layers=TINY_LAYERS, width=self.width, architecture=self.family, weights=weights, file_type=kind
         )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from accuracy.files import Measurable
 from common import Served
-from q8_0 import default_gguf, q4_0_gguf, q8_0_gguf
+from q8_0 import created, default_gguf, q4_0_gguf, q8_0_gguf
 from random_models import SHAPES, random_gguf
 
 from crossette.models.catalogue import DEFAULT
@@ -37,9 +38,16 @@ class Model:
         return DEFAULT.name if self.is_default else str(self.gguf())
 
 
-def slice_gguf() -> Path:
+def q4_k_m_gguf() -> Path:
+    """The default model's weights in Q4_K_M. Rows of 576 are no whole super-blocks: as in llama.cpp, they are Q5_0."""
+    return created(f"{DEFAULT.name}-q4_k_m.gguf", Measurable("Q4_K_M", DEFAULT.name).write_to)
+
+
+def slice_model(matrices: str) -> Model:
     """Four layers and the head of a Llama 3.2 1B, of random weights."""
-    return random_gguf(next(shape for shape in SHAPES if shape.name == "Llama-3.2-1B").cut(4))
+    shape = replace(next(shape for shape in SHAPES if shape.name == "Llama-3.2-1B").cut(4), matrices=matrices)
+    title = f"four layers of a 1B model of random weights, {matrices}"
+    return Model(f"1b-{matrices.lower()}", title, lambda: random_gguf(shape))
 
 
 MODELS = {
@@ -47,8 +55,9 @@ MODELS = {
     for model in (
         Model("q4_1", f"`{DEFAULT.name}`, Q4_1", default_gguf, is_default=True),
         Model("q4_0", f"`{DEFAULT.name}`, Q4_0", q4_0_gguf),
+        Model("q4_k_m", f"`{DEFAULT.name}`, Q4_K_M", q4_k_m_gguf),
         Model("q8_0", f"`{DEFAULT.name}`, Q8_0", q8_0_gguf),
-        Model("1b-q4_0", "four layers of a 1B model of random weights, Q4_0", slice_gguf),
+        *map(slice_model, ("Q4_0", "Q4_1", "Q4_K_M", "Q8_0")),
     )
 }
 
