@@ -96,7 +96,7 @@ def test_an_invalid_file_is_refused_before_a_model_is_loaded(tmp_path: Path) -> 
 
 def test_the_command_answers_what_is_left(real_model: StoredModel, tmp_path: Path) -> None:
     file, output = tmp_path / "in.jsonl", tmp_path / "in.out.jsonl"
-    asked = [{"role": "user", "content": "What is the capital of France?"}]
+    asked = [{"role": "user", "content": "Name the capital of France."}]
     wanted = [chat_line(name, "", messages=asked, temperature=0, max_tokens=12, model="gpt-4") for name in "abc"]
     file.write_bytes(jsonl(wanted[:2]))
     command = ["batch", "run", str(file), "--model", real_model.name]

@@ -39,7 +39,7 @@ class Servers(NamedTuple):
                 "long": "x" * WINDOW,
                 "real_root": self.real.root,
                 "real_model": self.real_model,
-                "question": "What is the capital of France?",
+                "question": "Name the capital of France.",
                 "orders": ORDERS,
             }
         )

@@ -90,7 +90,7 @@ def test_a_client_is_told_what_is_promised(all_servers: Servers, client: str) ->
         "reasoner": all_servers.reasoner.root,
         "real_root": all_servers.real.root,
         "real_model": all_servers.real.engine.info.name,
-        "question": "What is the capital of France?",
+        "question": "Name the capital of France.",
         "model": "fake",
         "prompt": say("one, two, three"),
         "stop": "two",

@@ -20,7 +20,7 @@ from crossette.models.store import StoredModel
 from server.test_serve import LIMIT_S, Served, serving
 from support.batch_files import CHAT, create, results, texts, wait_for
 
-QUESTIONS = {"france": "What is the capital of France?", "math": "What is 2 + 2?"}
+QUESTIONS = {"france": "Name the capital of France.", "math": "What is 2 + 2?"}
 
 
 @pytest.fixture(scope="module")

@@ -193,7 +193,7 @@ IN_EACH_DIALECT = (
         _GENERATING,
         ChatRequest,
         ChatChunk,
-        {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+        {"messages": [{"role": "user", "content": "Name the capital of France."}]},
     ),
     Operation(
         "createMessage",
@@ -202,7 +202,7 @@ IN_EACH_DIALECT = (
         AnswerMessage,
         _GENERATING,
         MessagesRequest,
-        example={"max_tokens": 64, "messages": [{"role": "user", "content": "What is the capital of France?"}]},
+        example={"max_tokens": 64, "messages": [{"role": "user", "content": "Name the capital of France."}]},
         events=(*get_args(Event), Ping, AnthropicError),
         wire=ANTHROPIC_ERRORS,
     ),
@@ -217,7 +217,7 @@ IN_EACH_DIALECT = (
             *_ANYWHERE,
         ),
         CountTokensRequest,
-        example={"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+        example={"messages": [{"role": "user", "content": "Name the capital of France."}]},
         wire=ANTHROPIC_ERRORS,
     ),
     Operation(
@@ -246,7 +246,7 @@ IN_EACH_DIALECT = (
         _GENERATING,
         ResponsesRequest,
         events=get_args(response_events.StreamEvent),
-        example={"input": "What is the capital of France?"},
+        example={"input": "Name the capital of France."},
     ),
     Operation(
         "listResponses",
@@ -263,7 +263,7 @@ IN_EACH_DIALECT = (
         InputTokens,
         _GENERATING,
         ResponsesRequest,
-        example={"input": "What is the capital of France?"},
+        example={"input": "Name the capital of France."},
     ),
     Operation("retrieveResponse", "/responses/{response_id}", "Retrieve a stored response.", Response, _STORED),
     Operation(
@@ -355,7 +355,7 @@ IN_EACH_DIALECT = (
         AppliedTemplate,
         _OF_TOKENIZER,
         ApplyTemplateRequest,
-        example={"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+        example={"messages": [{"role": "user", "content": "Name the capital of France."}]},
     ),
     Operation(
         "reportUsage",

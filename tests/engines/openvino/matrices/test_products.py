@@ -18,7 +18,7 @@ from openvino import opset13 as ops
 from crossette.engines.openvino.gguf.weights import pack
 from crossette.engines.openvino.matrices.build import NoCompiler, build
 from crossette.engines.openvino.matrices.kernels import Kernels, open_kernels
-from crossette.engines.openvino.matrices.replace import GATED, PRODUCT, replace_products
+from crossette.engines.openvino.matrices.replace import ACTIVATION, GATED, PRODUCT, replace_products
 from crossette.folders import cache_folder
 
 pytestmark = pytest.mark.model
@@ -272,6 +272,20 @@ def test_a_network_has_the_same_numbers_alone_among_others_and_with_other_instru
     for count in (1, 2, 3, 5, 33):
         assert np.array_equal(run(x[7 : 7 + count])[0], together[7 : 7 + count])
     assert np.array_equal(network(kernels_with(()), *matrices)(x)[0], together)
+
+
+def test_a_network_whose_products_something_else_reads_has_the_same_numbers(kernels: Kernels) -> None:
+    matrices = matrices_of_a_network()
+    rows = np.random.default_rng(1).standard_normal((33, 96)).astype(np.float32)
+    x = ops.parameter([-1, 96], np.float32)
+    gate, up = (ops.matmul(x, matrix.node, False, True) for matrix in matrices[:2])
+    down = ops.matmul(ops.multiply(up, ops.swish(gate)), matrices[2].node, False, True)
+    model = ov.Model([down, gate], [x])
+    assert replace_products(model, kernels.factory) == 3
+    kinds = [node.get_type_name() for node in model.get_ops()]
+    assert [kinds.count(kind) for kind in (GATED, ACTIVATION, PRODUCT, "Swish")] == [0, 1, 2, 0]
+    results = ov.Core().compile_model(model, "CPU", PROPERTIES)([rows])
+    assert np.array_equal(np.array(results[0]), network(kernels, *matrices)(rows)[0])
 
 
 @pytest.mark.parametrize("fault", [np.nan, np.inf])

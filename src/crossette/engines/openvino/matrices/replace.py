@@ -2,7 +2,8 @@
 
 A product has the form that the converter writes (gguf/weights.py): the matrix is `(integers - zeros) * scales` in
 groups of columns, reshaped. Other products stay as they are. A feed-forward network with a SiLU between its products is
-one node, and so are products of the same input: a node costs some 20 µs each time that it runs.
+one node, and so are products of the same input: a node costs some 20 µs each time that it runs. Where something else,
+such as an adapter, reads the products of such a network, its activation is a node of its own, with the same numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino.utils.node_factory import NodeFactory
 
-PRODUCT, GATED = "QuantisedProduct", "GatedProduct"
+PRODUCT, GATED, ACTIVATION = "QuantisedProduct", "GatedProduct", "GatedActivation"
 """The types of the nodes."""
 
 _INTEGERS = {ov.Type.i4, ov.Type.u4, ov.Type.i8, ov.Type.u8}
@@ -45,10 +46,16 @@ def replace_products(model: ov.Model, factory: NodeFactory, filler: ov.Output | 
     """
     found = [Product(node, matrix) for node in model.get_ordered_ops() if (matrix := _matrix_of(node)) is not None]
     by_name = {product.node.get_name(): product for product in found}
-    gated = [network for product in found if (network := _gated(product, by_name)) is not None]
-    inside = {product.node.get_name() for network in gated for product in network}
-    for network in gated:
-        _replace(network, [network[-1].node.output(0)], GATED, factory, filler)
+    inside: set[str] = set()
+    for down in found:
+        if (activation := _activation(down)) is None:
+            continue
+        if (network := _network(down, activation, by_name)) is None:
+            activated = factory.create(ACTIVATION, [activation.gate, activation.up])
+            activation.result.replace(activated.output(0))
+        else:
+            _replace(network, [down.node.output(0)], GATED, factory, filler)
+            inside |= {product.node.get_name() for product in network}
     others = [product for product in found if product.node.get_name() not in inside]
     for products in _with_the_same_input(others):
         _replace(products, [product.node.output(0) for product in products], PRODUCT, factory, filler)
@@ -73,20 +80,37 @@ def _replace(
         output.replace(new)
 
 
-def _gated(down: Product, products: Mapping[str, Product]) -> tuple[Product, Product, Product] | None:
-    """The products of the network `down(silu(gate(x)) * up(x))`, if this is its last one and only it reads them."""
-    multiply = down.node.input_value(0).get_node()
-    if multiply.get_type_name() != "Multiply" or not _is_read_once(multiply):
+class Activation(NamedTuple):
+    """What is `silu(gate) * up` in the input of a product."""
+
+    gate: ov.Output
+    up: ov.Output
+    silu: ov.Node
+    result: ov.Output
+
+
+def _activation(down: Product) -> Activation | None:
+    result = down.node.input_value(0)
+    multiply = result.get_node()
+    if multiply.get_type_name() != "Multiply":
         return None
-    factors = [multiply.input_value(port).get_node() for port in (0, 1)]
-    silu = next((node for node in factors if _is_silu(node)), None)
-    if silu is None or not _is_read_once(silu):
+    factors = [multiply.input_value(port) for port in (0, 1)]
+    index = next((index for index, factor in enumerate(factors) if _is_silu(factor.get_node())), None)
+    if index is None or factors[0].get_partial_shape() != factors[1].get_partial_shape():
         return None
-    gate = products.get(silu.input_value(0).get_node().get_name())
-    up = products.get(factors[factors[0] is silu].get_name())
-    if gate is None or up is None or not all(map(_is_read_once, (gate.node, up.node))):
+    silu = factors[index].get_node()
+    return Activation(silu.input_value(0), factors[1 - index], silu, result)
+
+
+def _network(
+    down: Product, activation: Activation, products: Mapping[str, Product]
+) -> tuple[Product, Product, Product] | None:
+    """The products of the network `down(silu(gate(x)) * up(x))`, if only it reads them: no adapter, for example."""
+    gate, up = (products.get(output.get_node().get_name()) for output in (activation.gate, activation.up))
+    if gate is None or up is None or _input_of(gate) != _input_of(up):
         return None
-    return (gate, up, down) if _input_of(gate) == _input_of(up) else None
+    inside = (gate.node, up.node, activation.silu, activation.result.get_node())
+    return (gate, up, down) if all(map(_is_read_once, inside)) else None
 
 
 def _is_silu(node: ov.Node) -> bool:

@@ -70,7 +70,8 @@ private:
 
 inline std::vector<ov::Extension::Ptr> extensions() {
     return {std::make_shared<MatricesExtension<QuantisedProduct>>(),
-            std::make_shared<MatricesExtension<GatedProduct>>()};
+            std::make_shared<MatricesExtension<GatedProduct>>(),
+            std::make_shared<ov::OpExtension<GatedActivation>>()};
 }
 
 }  // namespace crossette

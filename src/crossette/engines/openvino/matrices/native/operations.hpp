@@ -1,6 +1,6 @@
-// OpenVINO's operations for products with quantised matrices.
+// OpenVINO's operations for products with quantised matrices, and for what stands between them.
 //
-// The matrices are part of a node, not inputs, so that the graph has nothing more to convert or to copy. The first
+// Matrices are part of a node, not inputs, so that the graph has nothing more to convert or to copy. The first
 // input is x, `[..., columns]`. The second, if there is one, is a number of rows at the end that need no results: these
 // get zeros.
 #pragma once
@@ -150,6 +150,40 @@ public:
         activate(gated.get(), scaled.get(), hidden);
         const Rows x(gated.get(), rows, down.columns, down.group);
         multiply({{&down, &x, results_of(outputs[0], inputs[0], rows, down.outputs)}}, rows);
+        return true;
+    }
+};
+
+// `silu(gate) * up`, with the numbers that GatedProduct computes, where something else reads its products too.
+class GatedActivation : public ov::op::Op {
+public:
+    OPENVINO_OP("GatedActivation", "crossette")
+
+    GatedActivation() = default;
+    explicit GatedActivation(const ov::OutputVector& inputs) : Op(inputs) { constructor_validate_and_infer_types(); }
+
+    void validate_and_infer_types() override {
+        const auto shape = get_input_partial_shape(0);
+        OPENVINO_ASSERT(get_input_size() == 2 && shape.compatible(get_input_partial_shape(1)));
+        for (size_t port = 0; port < 2; port++) OPENVINO_ASSERT(get_input_element_type(port) == ov::element::f32);
+        OPENVINO_ASSERT(shape.rank().is_static() && shape[shape.size() - 1].is_static());
+        OPENVINO_ASSERT(shape[shape.size() - 1].get_length() % LANES == 0);
+        set_output_type(0, ov::element::f32, shape);
+    }
+
+    std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override {
+        return std::make_shared<GatedActivation>(inputs);
+    }
+
+    bool visit_attributes(ov::AttributeVisitor&) override { return true; }
+    bool has_evaluate() const override { return true; }
+
+    bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
+        const ov::Tensor &gate = inputs[0], &up = inputs[1];
+        OPENVINO_ASSERT(gate.get_shape() == up.get_shape());
+        outputs[0].set_shape(gate.get_shape());
+        std::copy_n(gate.data<const float>(), gate.get_size(), outputs[0].data<float>());
+        activate(outputs[0].data<float>(), up.data<const float>(), up.get_size());
         return true;
     }
 };
