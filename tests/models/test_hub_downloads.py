@@ -131,12 +131,18 @@ def test_the_next_pull_continues_one_that_was_killed(hub: LookAlike, store: Mode
     assert left_over(store) == []
 
 
+def heed_interrupts() -> None:
+    """What a shell starts in the background ignores them, and so do its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_an_interrupt_ends_a_pull_and_the_next_one_continues_it(
     hub: LookAlike, store: ModelStore, tmp_path: Path
 ) -> None:
     hub.holds_at = 200_000
     environ = os.environ | {"HF_ENDPOINT": hub.hub, "CROSSETTE_HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
-    process = subprocess.Popen([sys.executable, "-m", "crossette", "pull", "hf:o/ir"], env=environ)
+    command = [sys.executable, "-m", "crossette", "pull", "hf:o/ir"]
+    process = subprocess.Popen(command, env=environ, preexec_fn=heed_interrupts)
     wait_for_bytes(hub, tmp_path)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) != 0
