@@ -135,16 +135,15 @@ def compiled(kernels: Kernels, *matrices: Matrix, filler: bool = False) -> Run:
     return run
 
 
-def network(kernels: Kernels | None, gate: Matrix, up: Matrix, down: Matrix, beta: float | None = None) -> Run:
-    """Computes `down(silu(gate(x)) * up(x))` of rows, as one node if there are kernels and `beta` is as in SiLU."""
+def network(kernels: Kernels, gate: Matrix, up: Matrix, down: Matrix, beta: float | None = None) -> Run:
+    """Computes `down(silu(gate(x)) * up(x))` of rows, as one node if `beta` is as in SiLU."""
     x = ops.parameter([-1, gate.weights.shape[1]], np.float32)
     silu = ops.swish(ops.matmul(x, gate.node, False, True), None if beta is None else np.float32(beta))
     hidden = ops.multiply(silu, ops.matmul(x, up.node, False, True))
     model = ov.Model([ops.matmul(hidden, down.node, False, True)], [x])
-    if kernels is not None:
-        assert replace_products(model, kernels.factory) == 3
-        kinds = [node.get_type_name() for node in model.get_ops()]
-        assert (kinds.count(GATED), kinds.count(PRODUCT)) == ((1, 0) if beta in (None, 1) else (0, 2))
+    assert replace_products(model, kernels.factory) == 3
+    kinds = [node.get_type_name() for node in model.get_ops()]
+    assert (kinds.count(GATED), kinds.count(PRODUCT)) == ((1, 0) if beta in (None, 1) else (0, 2))
     graph = ov.Core().compile_model(model, "CPU", PROPERTIES)
     return lambda values: [np.array(graph([np.ascontiguousarray(values)])[0])]
 

@@ -109,7 +109,10 @@ template <size_t ROWS, class Kind>
 void multiply_few(const Panels& panels, const uint8_t* panel, const Rows& x, size_t first, const Target& target) {
     Sums sums[ROWS];
     const int16_t* integers[ROWS];
-    for (size_t row = 0; row < ROWS; row++) clear(sums[row]), integers[row] = x.integers(first + row);
+    for (size_t row = 0; row < ROWS; row++) {
+        clear(sums[row]);
+        integers[row] = x.integers(first + row);
+    }
     for (size_t group = 0; group < x.groups; group++, panel += panels.group_bytes) {
         fetch(panel + AHEAD, panels.group_bytes);
         Parts parts[ROWS];
@@ -117,8 +120,10 @@ void multiply_few(const Panels& panels, const uint8_t* panel, const Rows& x, siz
         Kind::each_pair(panels, panel, [&](size_t pair, const Integers* weights) ALWAYS_INLINE {
             for (size_t row = 0; row < ROWS; row++) add_pair(parts[row], weights, integers[row], pair);
         });
-        for (size_t row = 0; row < ROWS; row++, integers[row - 1] += panels.group)
+        for (size_t row = 0; row < ROWS; row++) {
             Kind::add(sums[row], parts[row], Kind::scales(panel), x, first + row, group);
+            integers[row] += panels.group;
+        }
     }
     for (size_t row = 0; row < ROWS; row++) write(sums[row], target, row);
 }
@@ -161,8 +166,10 @@ void multiply_unpacked(const Panels& panels, const Unpacked& unpacked, const Row
             for (size_t v = 0; v < VECTORS; v++) weights[v] = load(words + v * LANES);
             for (size_t row = 0; row < ROWS; row++) add_pair(parts[row], weights, integers[row], pair);
         }
-        for (size_t row = 0; row < ROWS; row++, integers[row - 1] += panels.group)
+        for (size_t row = 0; row < ROWS; row++) {
             Kind::add(sums[row], parts[row], Kind::scales(panel), x, first + row, group);
+            integers[row] += panels.group;
+        }
     }
     for (size_t row = 0; row < ROWS; row++) write(sums[row], target, row);
 }
