@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import threading
+from collections.abc import Awaitable, Coroutine, Iterable
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+from unittest.mock import patch
 
 from crossette.engine import Engine, Generation
 from crossette.types import FinishReason, GenerationRequest, SamplingParams, TokenOutput
+
+if TYPE_CHECKING:
+    from crossette.engines.openvino.engine import OpenVINOEngine
 
 LIMIT_S = 60
 TINY_CONTEXT = 1024
@@ -76,6 +81,33 @@ async def ask(engine: Engine, request: GenerationRequest) -> dict[int, ChoiceOut
 async def tokens(engine: Engine, request: GenerationRequest) -> tuple[int, ...]:
     """The tokens of a request with one choice."""
     return (await ask(engine, request))[0].tokens
+
+
+async def at_once(engine: OpenVINOEngine, calls: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of calls that each make one request: all are in the engine before its first step ends.
+
+    Without this a slow thread submits the last request when the first one is done, and they do not meet.
+    """
+    submitted = threading.Event()
+    schedule = engine.scheduler.schedule
+
+    def schedule_then(budget: int) -> Any:
+        assert submitted.wait(LIMIT_S)
+        return schedule(budget)
+
+    with patch.object(engine.scheduler, "schedule", schedule_then):
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        try:
+            while num_requests(engine) < len(tasks) and not any(task.done() for task in tasks):
+                await asyncio.sleep(0)
+        finally:
+            submitted.set()
+        return await asyncio.gather(*tasks)
+
+
+def num_requests(engine: Engine) -> int:
+    stats = engine.stats()
+    return stats.running + stats.waiting
 
 
 async def settle(engine: Engine) -> None:

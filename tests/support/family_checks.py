@@ -5,7 +5,6 @@ Texts are tokens with logprobs, which show differences that tokens may hide.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import closing
 from dataclasses import replace
 
@@ -16,7 +15,7 @@ from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.types import GenerationRequest
-from support.engine_calls import is_empty, make_request, run, settle
+from support.engine_calls import at_once, is_empty, make_request, run, settle
 
 LENGTHS = (3, 20, 33, 64, 97, 150, 200)
 OUTPUT = 40
@@ -67,7 +66,7 @@ def check_same_text(files: ModelFiles) -> None:
 
 def together(engine: OpenVINOEngine, key: str) -> list[Text]:
     async def work() -> list[Text]:
-        return await asyncio.gather(*(text_of(engine, ask(prompt, key)) for prompt in prompts()))
+        return await at_once(engine, (text_of(engine, ask(prompt, key)) for prompt in prompts()))
 
     return run(work())
 

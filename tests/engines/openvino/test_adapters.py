@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -15,7 +14,7 @@ from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.errors import ModelError, Unsupported
 from crossette.types import GenerationRequest, TokenOutput
-from support.engine_calls import TINY_CONTEXT, ask, is_empty, make_request, run, settle
+from support.engine_calls import TINY_CONTEXT, ask, at_once, is_empty, make_request, run, settle
 from support.lora_adapters import MODULES, random_matrices, write_adapter
 
 NAMES = (None, "one", "two")
@@ -118,7 +117,7 @@ def test_a_mixed_batch_gives_the_texts_of_each_alone(
     ]
 
     async def together() -> list[list[tuple[object, ...]]]:
-        return await asyncio.gather(*(outputs(engine, request) for request in requests))
+        return await at_once(engine, (outputs(engine, request) for request in requests))
 
     mixed = run(together())
     preemptions = engine.stats().preemptions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +15,7 @@ from crossette.engines.openvino.embeddings import PER_LAYER_XML
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.errors import ModelError
-from support.engine_calls import make_request, run, tokens
+from support.engine_calls import at_once, make_request, run, tokens
 from support.exported_families import LONGROPE, NAMES, PROSE, Case, cases, family_files, unpack_all
 from support.family_configs import SHORT_WINDOW
 
@@ -110,7 +109,7 @@ def prompts(engine: OpenVINOEngine, family: str) -> list[tuple[int, ...]]:
 
 
 async def together(engine: OpenVINOEngine, asked: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    return await asyncio.gather(*(tokens(engine, make_request(each, max_tokens=16)) for each in asked))
+    return await at_once(engine, (tokens(engine, make_request(each, max_tokens=16)) for each in asked))
 
 
 def test_the_text_is_the_same_among_neighbours_cached_and_with_drafts(engine: OpenVINOEngine, family: str) -> None:
@@ -146,4 +145,4 @@ def test_the_text_is_the_same_after_preemption(engine: OpenVINOEngine) -> None:
 
 async def together_for(engine: OpenVINOEngine, asked: list[tuple[int, ...]], count: int) -> list[tuple[int, ...]]:
     requests = [make_request(each, max_tokens=count, isolation_key=f"crowd-{i}") for i, each in enumerate(asked)]
-    return await asyncio.gather(*(tokens(engine, request) for request in requests))
+    return await at_once(engine, (tokens(engine, request) for request in requests))

@@ -19,6 +19,7 @@ from crossette.engines.openvino.prefix_cache import block_keys
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.errors import InvalidRequest, ShuttingDown, Unsupported
 from crossette.types import GenerationRequest, PlacedImage, PromptImage, SamplingParams
+from support.engine_calls import at_once
 from support.vision_model import FOLDER, Case, cases, picture, vision_files
 
 PIL = pytest.importorskip("PIL.Image")
@@ -73,7 +74,7 @@ async def answer(engine: OpenVINOEngine, request: GenerationRequest) -> tuple[An
 
 def answers(engine: OpenVINOEngine, *requests: GenerationRequest) -> list[tuple[Answer, int]]:
     async def together() -> list[tuple[Answer, int]]:
-        return await asyncio.gather(*(answer(engine, each) for each in requests))
+        return await at_once(engine, (answer(engine, each) for each in requests))
 
     return asyncio.run(together())
 

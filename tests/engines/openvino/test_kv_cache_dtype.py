@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.engines.openvino.tokenizer import load_tokenizer
 from crossette.generation.prompt import encode_text
 from crossette.models.store import StoredModel
-from support.engine_calls import make_request, run, tokens
+from support.engine_calls import at_once, make_request, run, tokens
 
 pytestmark = pytest.mark.model
 
@@ -59,7 +58,7 @@ def test_texts_are_the_same_alone_and_among_others(real_files: ModelFiles, dtype
     requests = [make_request(prompt[start : start + 10 + 7 * start], max_tokens=12) for start in range(8)]
 
     async def both() -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-        together = await asyncio.gather(*(tokens(engine, request) for request in requests))
+        together = await at_once(engine, (tokens(engine, request) for request in requests))
         return together, [await tokens(engine, request) for request in requests]
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -17,7 +16,7 @@ from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.engines.openvino.settings import OpenVINOSettings
 from crossette.errors import ModelError
 from support.choosing_graphs import ALL_AXES, Output, factor_beyond, longest, number, write_choosing
-from support.engine_calls import TINY_CONTEXT, make_request, run, tokens
+from support.engine_calls import TINY_CONTEXT, at_once, make_request, run, tokens
 from support.tiny_model import tiny_files
 
 LENGTH = 300
@@ -36,7 +35,7 @@ def prompts(longest: int) -> list[tuple[int, ...]]:
 
 
 async def together(engine: OpenVINOEngine, asked: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    return await asyncio.gather(*(tokens(engine, make_request(each, max_tokens=OUTPUT)) for each in asked))
+    return await at_once(engine, (tokens(engine, make_request(each, max_tokens=OUTPUT)) for each in asked))
 
 
 def test_outputs_are_the_same_beside_the_longest_sequences(tiny_model_dir: Path, tmp_path: Path) -> None:

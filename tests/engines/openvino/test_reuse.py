@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -12,7 +11,7 @@ import pytest
 from crossette.engines.openvino.engine import OpenVINOEngine
 from crossette.generation.prompt import encode_text
 from crossette.types import GenerationRequest, Logprob
-from support.engine_calls import make_request, run
+from support.engine_calls import at_once, make_request, run
 
 TEXT = (
     "The old mill stands at the edge of the village, where the river bends to the south. Every morning the miller "
@@ -107,7 +106,7 @@ def test_prompts_that_arrive_together_compute_a_shared_prefix_once(
     requests = [replace(make_cold(engine, f"{TEXT * 2}({i})", **sampling), isolation_key=key) for i in range(4)]
 
     async def together() -> list[tuple[Answer, int]]:
-        return await asyncio.gather(*(ask(engine, request) for request in requests))
+        return await at_once(engine, (ask(engine, request) for request in requests))
 
     answers = run(together())
 
@@ -190,6 +189,6 @@ def test_logprobs_in_a_batch_are_those_alone(engine: OpenVINOEngine, sampling: d
     requests = [make_cold(engine, TEXT[i * 7 : 60 + i * 20], **sampling) for i in range(8)]
 
     async def together() -> list[tuple[Answer, int]]:
-        return await asyncio.gather(*(ask(engine, request) for request in requests))
+        return await at_once(engine, (ask(engine, request) for request in requests))
 
     assert run(together()) == [run(ask(engine, cold(request))) for request in requests]
