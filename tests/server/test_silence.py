@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from crossette.engines.openvino.matrices.build import BuildError, build
+from crossette.engines.openvino.kernels.build import BuildError, build
 
 LIMIT_S = 120
 _LISTENING = "0A"

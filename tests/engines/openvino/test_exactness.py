@@ -11,8 +11,8 @@ from crossette.engines.openvino import calibration_cache
 from crossette.engines.openvino.cache_sizes import MIN_BLOCKS
 from crossette.engines.openvino.calibration_cache import CalibrationCache
 from crossette.engines.openvino.exactness import NARROWEST, ExactWidth, measure_width
+from crossette.engines.openvino.kernels.load import load_kernels
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, BlockPool
-from crossette.engines.openvino.matrices.kernels import load_kernels
 from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.runner import FILLER_TOKENS, Logits, Runner, Subsequence
 from crossette.errors import ModelError

@@ -20,6 +20,7 @@ from crossette.engines.openvino.gguf.head import read_head
 from crossette.engines.openvino.model import load_paged
 from support.family_cases import NAMES, last_logits, requantised, tokens, write_family
 from support.family_checks import check_same_text
+from support.own_kernels import own_kernels
 from support.tiny_model import Weights, write_tiny_gguf
 
 pytestmark = pytest.mark.model
@@ -109,6 +110,20 @@ def test_windows_reach_the_paged_graph(tmp_path: Path, name: str) -> None:
     assert "PagedAttentionExtension" not in {
         node.get_type_name() for node in ov.Core().read_model(tmp_path / "openvino_model.xml").get_ops()
     }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_node_computes_all_layers_of_most_families(tmp_path: Path, name: str) -> None:
+    """Not experts, and not LayerNorm with an MLP that is not gated."""
+    file = requantised(write_family(tmp_path / "f32.gguf", name), tmp_path / "m.gguf", T.Q8_0)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    convert(file, folder)
+
+    model = load_paged(folder, threads=1, window=512, kernels=own_kernels())
+
+    assert model.own_layers == (name not in (*EXPERTS, "starcoder2"))
+    assert model.own_products or name == "gpt-oss"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,8 +10,8 @@ from crossette.engines.openvino.cache_manager import CacheManager
 from crossette.engines.openvino.cache_sizes import CacheSizes, cache_sizes
 from crossette.engines.openvino.calibration_cache import CalibrationCache
 from crossette.engines.openvino.exactness import measure_width
+from crossette.engines.openvino.kernels.load import load_kernels
 from crossette.engines.openvino.kv_cache import BlockPool
-from crossette.engines.openvino.matrices.kernels import load_kernels
 from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.runner import FILLER_TOKENS, Runner
 from crossette.engines.openvino.scheduler import Scheduler
@@ -63,7 +63,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
             family=files.architecture,
             kv_cache_dtype=settings.kv_cache_dtype,
             adapters=files.adapters,
-            kernels=load_kernels() if settings.matrix_kernels == "auto" else None,
+            kernels=load_kernels() if settings.kernels == "auto" else None,
         )
     tokenizer = loading.result()
     limit = model.window.limit

@@ -25,15 +25,17 @@ from crossette.engines.openvino.adapters.graph import ADAPTERS, add_adapters
 from crossette.engines.openvino.adapters.read import CONFIG, WEIGHTS, read_adapter
 from crossette.engines.openvino.cache_sizes import CacheUnits
 from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES, add_embeddings, graph_files, take_one_position
+from crossette.engines.openvino.kernels.layers import WINDOW_KV_CACHE, Layers, replace_layers
+from crossette.engines.openvino.kernels.load import Kernels
+from crossette.engines.openvino.kernels.products import PRODUCT, replace_products
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 from crossette.engines.openvino.length_choices import Window, settle_window
-from crossette.engines.openvino.matrices.kernels import Kernels
-from crossette.engines.openvino.matrices.replace import PRODUCT, replace_products
 from crossette.engines.openvino.recurrence import StateTable, separate_recurrence, state_tables
 from crossette.engines.openvino.sliding_layers import (
     WINDOW_BLOCKS,
     SlidingLayers,
     attentions,
+    fixed_windows,
     separate_sliding_layers,
     slides,
 )
@@ -68,13 +70,15 @@ _CACHE_DTYPE = ["runtime_options", "KV_CACHE_PRECISION"]
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
-    """One key or value cache: `[blocks, *block_shape]` of `element_type`."""
+    """A cache of keys, of values, or of both of several layers: `[blocks, *block_shape]` of `element_type`."""
 
     name: str
     element_type: Any  # ov.Type: the package has no stubs for it
     block_shape: tuple[int, ...]
     slides: bool
-    """Whether its layer has sliding window attention, and blocks of its own."""
+    """Whether its layers have sliding window attention, and blocks of their own."""
+    num_layers: int
+    """How many layers it has the keys of."""
 
     @property
     def block_bytes(self) -> int:
@@ -99,6 +103,8 @@ class PagedModel:
     """The adapters of the graph, in the order of their numbers, which begin at 1."""
     states: tuple[StateTable, ...] = ()
     """The states of recurrent layers."""
+    own_layers: bool = False
+    """Whether one node of crossette's own computes all layers."""
     own_products: int = 0
     """How many products with matrices are computed by kernels of crossette's own."""
     own_head: bool = False
@@ -116,14 +122,13 @@ class PagedModel:
     @property
     def cache_layers(self) -> tuple[CacheLayers, ...]:
         """The layers of both kinds of attention, and the memory of their caches."""
-        kinds = [(cache.slides, cache.block_bytes // BLOCK_SIZE) for cache in self.caches]
         return tuple(
             CacheLayers(
-                num_layers=sum(kind is slides for kind, _ in kinds) // 2,  # keys and values
-                token_bytes=sum(size for kind, size in kinds if kind is slides),
+                num_layers=sum(cache.num_layers for cache in self.caches if cache.slides is slides),
+                token_bytes=sum(cache.block_bytes // BLOCK_SIZE for cache in self.caches if cache.slides is slides),
                 window=self.sliding_window if slides else None,
             )
-            for slides in sorted({kind for kind, _ in kinds})
+            for slides in sorted({cache.slides for cache in self.caches})
         )
 
 
@@ -164,6 +169,8 @@ def load_paged(
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot serve {path}: {_first_line(error)}") from error
     rows = _gather_before_head(model)
+    cache_dtype = _named_cache_dtype(model) if kv_cache_dtype == "auto" else kv_cache_dtype
+    layers = _take_layers(model, rows, kernels) if kernels and cache_dtype == "u8" else None
     own_products = _take_kernels(model, kernels) if kernels else 0
     properties: dict[str, object] = {
         "INFERENCE_PRECISION_HINT": "f32",
@@ -172,21 +179,28 @@ def load_paged(
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
-        "KV_CACHE_PRECISION": _named_cache_dtype(model) if kv_cache_dtype == "auto" else kv_cache_dtype,
+        "KV_CACHE_PRECISION": cache_dtype,
     }
     compiled = core.compile_model(model, "CPU", properties)
     return PagedModel(
         compiled,
-        _checked_caches(compiled, family, sliding),
+        _checked_caches(compiled, family, sliding, layers.num_layers if layers else {}),
         _fingerprint((path, *text, *_adapter_files(adapters.values())), _determinants(properties, settled, kernels)),
         settled,
         sliding.window,
         _image_width(compiled),
         tuple(adapters),
         state_tables(compiled),
-        own_products,
+        layers is not None,
+        own_products + (layers.num_products if layers else 0),
         all(port.get_node().get_type_name() in (PRODUCT, "Result") for port in rows.get_target_inputs()),
     )
+
+
+def _take_layers(model: ov.Model, rows: ov.Output, kernels: Kernels) -> Layers | None:
+    """Let one node compute all layers, if kernels can."""
+    windows = {node.get_name(): window for node, window in fixed_windows(model)}
+    return replace_layers(model, rows.get_node().input_value(0), windows, kernels.factory)
 
 
 def _take_kernels(model: ov.Model, kernels: Kernels) -> int:
@@ -273,18 +287,24 @@ def _gather_before_head(model: ov.Model) -> ov.Output:
     return rows.output(0)
 
 
-def _checked_caches(compiled: ov.CompiledModel, family: str, sliding: SlidingLayers) -> tuple[CacheShape, ...]:
-    """The caches of a compiled graph, in the order of its inputs. Raises ModelError for unexpected inputs."""
+def _checked_caches(
+    compiled: ov.CompiledModel, family: str, sliding: SlidingLayers, joined: Mapping[str, int]
+) -> tuple[CacheShape, ...]:
+    """The caches of a compiled graph, in the order of its inputs; `joined` are the layers of those of several.
+
+    Raises ModelError for unexpected inputs.
+    """
     names = {port.get_any_name() for port in compiled.inputs}
     caches = tuple(
         CacheShape(
-            port.get_any_name(),
+            name,
             port.get_element_type(),
             tuple(port.get_partial_shape()[axis].get_length() for axis in (1, 2, 3)),
-            port.get_any_name() in sliding.caches,
+            name in sliding.caches or name == WINDOW_KV_CACHE,
+            joined.get(name, int(name.startswith("key_cache."))),
         )
         for port in compiled.inputs
-        if port.get_any_name().startswith(("key_cache.", "value_cache."))
+        if (name := port.get_any_name()) in joined or name.startswith(("key_cache.", "value_cache."))
     )
     unknown = (
         names

@@ -69,9 +69,9 @@ class Runner:
         num_window_blocks = num_blocks if num_window_blocks is None else num_window_blocks
         self.num_blocks = min(num_blocks, num_window_blocks) if model.sliding_window else num_blocks
         """Number of blocks that all layers have."""
-        self.min_without_filler: float = max(2, threads)
-        """Number of single-token subsequences from which a step needs no filler: attention then has one per thread. A
-        single one always needs it: it is computed by another kernel than the same token among others."""
+        self.min_without_filler: float = 1 if model.own_layers else max(2, threads)
+        """Number of single-token subsequences from which a step needs no filler: the plug-in's attention then has one
+        per thread. It computes a single one by another kernel than the same token among others."""
         self._request = model.compiled.create_infer_request()
         self._image_width = model.image_width
         self.adapters = model.adapters

@@ -57,11 +57,11 @@ class OpenVINOSettings:
     threads: Count | None = setting(
         None, "CPU threads of the model's computation.", unset="as many as this process may use"
     )
-    matrix_kernels: Literal["auto", "openvino"] = setting(
+    kernels: Literal["auto", "openvino"] = setting(
         "auto",
-        "Whose code multiplies quantised matrices. auto is crossette's own, which is faster, where a C++ compiler such"
-        " as g++ is installed: it is compiled for this CPU when a server first starts. The weights are the same;"
-        " activations have 16 bits there, which changes logprobs by 0.0003 on average.",
+        "Whose code computes layers with quantised matrices. auto is crossette's own, which is faster, where a C++"
+        " compiler such as g++ is installed: it is compiled for this CPU when a server first starts. The weights are"
+        " the same; activations have 16 bits there, which changes logprobs by 0.0003 on average.",
     )
     max_image_pixels: Count = setting(
         16_000_000, "Accept images of at most this many pixels. Larger ones take more memory to decode."

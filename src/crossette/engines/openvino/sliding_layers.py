@@ -49,8 +49,7 @@ def separate_sliding_layers(model: ov.Model, num_tokens: int) -> SlidingLayers:
 
     Modifies `model`.
     """
-    windows = _fixed_windows(model)
-    sliding = [(node, window) for node, window in windows if 0 < window < num_tokens]
+    sliding = [(node, window) for node, window in fixed_windows(model) if 0 < window < num_tokens]
     if not sliding:
         return SlidingLayers()
     tables = ops.parameter([-1], np.int32, name=WINDOW_BLOCKS)
@@ -65,7 +64,7 @@ def separate_sliding_layers(model: ov.Model, num_tokens: int) -> SlidingLayers:
     )
 
 
-def _fixed_windows(model: ov.Model) -> list[tuple[_Node, int]]:
+def fixed_windows(model: ov.Model) -> list[tuple[_Node, int]]:
     """The attention nodes whose window is computed from constants alone, and the windows in tokens; 0 for none."""
     fixed = [node for node in attentions(model) if _is_fixed(node.input_value(SLIDING_WINDOW).get_node())]
     if not fixed:

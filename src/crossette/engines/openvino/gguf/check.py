@@ -18,8 +18,8 @@ from crossette.engines.openvino.gguf.compare import compare
 from crossette.engines.openvino.gguf.head import GgufHead, GgufTensor
 from crossette.engines.openvino.gguf.reference import Shape
 from crossette.engines.openvino.gguf.rows import matrices
+from crossette.engines.openvino.kernels.load import load_kernels
 from crossette.engines.openvino.kv_cache import blocks_for
-from crossette.engines.openvino.matrices.kernels import load_kernels
 from crossette.engines.openvino.model import load_paged
 from crossette.engines.openvino.runner import Runner, Subsequence
 from crossette.engines.openvino.tokenizer import load_tokenizer

@@ -18,6 +18,7 @@ struct Half {
 constexpr size_t LANES = 16;
 constexpr size_t TILE_ROWS = 4;  // of which the sums fill the registers, with three vectors a row
 constexpr size_t FEW_ROWS = 32;  // up to which it is faster to unpack weights for each tile than to store them
+constexpr size_t ATTENTION_ROWS = 8;  // of a tile with 32 columns
 
 using Floats = __m512;
 using Integers = __m512i;
@@ -34,6 +35,8 @@ inline Floats divide(Floats a, Floats b) { return _mm512_div_ps(a, b); }
 inline Floats between(Floats lowest, Floats value, Floats highest) {  // NaN stays NaN
     return _mm512_max_ps(lowest, _mm512_min_ps(highest, value));
 }
+inline Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
 inline Floats to_floats(Integers value) { return _mm512_cvtepi32_ps(value); }
 inline Integers to_integers(Floats value) { return _mm512_cvtps_epi32(value); }
 inline Floats as_floats(Integers bits) { return _mm512_castsi512_ps(bits); }
@@ -47,6 +50,19 @@ template <int BITS>
 inline Integers shift_left(Integers value) { return _mm512_slli_epi32(value, BITS); }
 template <int BITS>
 inline Integers shift_right(Integers value) { return _mm512_srli_epi32(value, BITS); }
+
+// Store the lower halves.
+inline void store(int16_t* to, Integers value) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(value));
+}
+
+// 32 floats, and what belongs to their sum: 8 parts of it, of the same floats in the same order for any LANES.
+using Block = Floats[2];
+inline __m256 parts_of_sum(const Block& values) {
+    const Floats half = add(values[0], values[1]);
+    return _mm256_add_ps(_mm512_castps512_ps256(half), _mm512_extractf32x8_ps(half, 1));
+}
+inline float largest_of(Floats value) { return _mm512_reduce_max_ps(value); }
 
 // To each sum, the products of the two integers of 16 bits at its place.
 inline Integers multiply_add_pairs(Integers a, Integers b, Integers sums) {
@@ -62,6 +78,7 @@ inline Integers multiply_add_pairs(Integers a, Integers b, Integers sums) {
 constexpr size_t LANES = 8;
 constexpr size_t TILE_ROWS = 2;
 constexpr size_t FEW_ROWS = 4;
+constexpr size_t ATTENTION_ROWS = 2;
 
 using Floats = __m256;
 using Integers = __m256i;
@@ -78,6 +95,8 @@ inline Floats divide(Floats a, Floats b) { return _mm256_div_ps(a, b); }
 inline Floats between(Floats lowest, Floats value, Floats highest) {
     return _mm256_max_ps(lowest, _mm256_min_ps(highest, value));
 }
+inline Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
 inline Floats to_floats(Integers value) { return _mm256_cvtepi32_ps(value); }
 inline Integers to_integers(Floats value) { return _mm256_cvtps_epi32(value); }
 inline Floats as_floats(Integers bits) { return _mm256_castsi256_ps(bits); }
@@ -92,6 +111,22 @@ inline Integers shift_left(Integers value) { return _mm256_slli_epi32(value, BIT
 template <int BITS>
 inline Integers shift_right(Integers value) { return _mm256_srli_epi32(value, BITS); }
 
+// The integers fit into 16 bits.
+inline void store(int16_t* to, Integers value) {
+    const __m128i low = _mm256_castsi256_si128(value), high = _mm256_extracti128_si256(value, 1);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_packs_epi32(low, high));
+}
+
+using Block = Floats[4];
+inline __m256 parts_of_sum(const Block& values) {
+    return add(add(values[0], values[2]), add(values[1], values[3]));
+}
+inline float largest_of(Floats value) {
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(value), _mm256_extractf128_ps(value, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_shuffle_ps(half, half, 1)));
+}
+
 inline Integers multiply_add_pairs(Integers a, Integers b, Integers sums) {
 #if defined(__AVXVNNI__)
     return _mm256_dpwssd_avx_epi32(sums, a, b);
@@ -103,6 +138,13 @@ inline Integers multiply_add_pairs(Integers a, Integers b, Integers sums) {
 #else
 #error "these kernels need AVX2, FMA and F16C, or AVX-512"
 #endif
+
+// The sum of 8 floats, in one order.
+inline float sum_of(__m256 parts) {
+    alignas(32) float values[8];
+    _mm256_store_ps(values, parts);
+    return ((values[0] + values[4]) + (values[1] + values[5])) + ((values[2] + values[6]) + (values[3] + values[7]));
+}
 
 inline Half to_half(float value) { return {_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT)}; }
 inline float to_float(Half value) { return _cvtsh_ss(value.bits); }

@@ -3,8 +3,7 @@
 
 #include <algorithm>
 
-#include <tbb/parallel_for.h>
-
+#include "team.hpp"
 #include "vector.hpp"
 
 namespace crossette {
@@ -26,13 +25,16 @@ inline Floats exponential(Floats x) {
     return multiply(result, as_floats(shift_left<23>(sum(n, broadcast(int32_t(127))))));
 }
 
-// gate = silu(gate) * up. `count` is a multiple of LANES.
-inline void activate(float* gate, const float* up, size_t count) {
-    tbb::parallel_for(size_t(0), (count + ACTIVATED - 1) / ACTIVATED, [&](size_t task) {
+// to = silu(gate) * up, or gelu(gate) * up in its tanh form: both are x / (1 + e^-y), of which y is x, or the polynomial of
+// gelu. `count` is a multiple of LANES.
+inline void activate(const float* gate, const float* up, float* to, size_t count, bool gelu = false) {
+    const Floats one = broadcast(1.0f), cubed = broadcast(1.59576912f * 0.044715f), linear = broadcast(1.59576912f);
+    in_parallel((count + ACTIVATED - 1) / ACTIVATED, [&](size_t task) {
         for (size_t at = task * ACTIVATED; at < std::min((task + 1) * ACTIVATED, count); at += LANES) {
-            const Floats x = load(gate + at), one = broadcast(1.0f);
-            const Floats below = multiply_add(exponential(multiply(x, broadcast(-1.0f))), one, one);
-            store(gate + at, multiply(divide(x, below), load(up + at)));
+            const Floats x = load(gate + at);
+            const Floats y = gelu ? multiply(x, multiply_add(multiply(x, x), cubed, linear)) : x;
+            const Floats below = multiply_add(exponential(multiply(y, broadcast(-1.0f))), one, one);
+            store(to + at, multiply(divide(x, below), load(up + at)));
         }
     });
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -16,18 +15,15 @@ from hypothesis import strategies as st
 from openvino import opset13 as ops
 
 from crossette.engines.openvino.gguf.weights import pack
-from crossette.engines.openvino.matrices.build import NoCompiler, build
-from crossette.engines.openvino.matrices.kernels import Kernels, open_kernels
-from crossette.engines.openvino.matrices.replace import ACTIVATION, GATED, PRODUCT, replace_products
-from crossette.folders import cache_folder
+from crossette.engines.openvino.kernels.load import Kernels
+from crossette.engines.openvino.kernels.products import ACTIVATION, GATED, PRODUCT, replace_products
+from support.own_kernels import INSTRUCTIONS, PROPERTIES, kernels_with
 
 pytestmark = pytest.mark.model
 
 Floats = npt.NDArray[np.float32]
 
 TYPES = {(4, False): ov.Type.u4, (4, True): ov.Type.i4, (8, False): ov.Type.u8, (8, True): ov.Type.i8}
-PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 2, "NUM_STREAMS": 1}
-INSTRUCTIONS = {"native": (), "no-vnni": ("-mno-avx512vnni",), "avx2": ("-mno-avx512f", "-mno-avxvnni")}
 
 LARGEST = 32767
 """The integer of the largest activation of a group."""
@@ -60,14 +56,6 @@ LAYOUTS = [
         (200, 544, 32, True),
     ]
 ]
-
-
-@cache
-def kernels_with(flags: tuple[str, ...]) -> Kernels:
-    try:
-        return open_kernels(build(cache_folder() / "kernels", flags))
-    except NoCompiler as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module", params=INSTRUCTIONS)

@@ -16,6 +16,8 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino.utils.node_factory import NodeFactory
 
+from crossette.engines.openvino.kernels.patterns import is_silu
+
 PRODUCT, GATED, ACTIVATION = "QuantisedProduct", "GatedProduct", "GatedActivation"
 """The types of the nodes."""
 
@@ -39,12 +41,17 @@ class Product(NamedTuple):
     matrix: Matrix
 
 
+def products_of(nodes: Iterable[ov.Node]) -> list[Product]:
+    """The products of which the kernels can read the matrices."""
+    return [Product(node, matrix) for node in nodes if (matrix := _matrix_of(node)) is not None]
+
+
 def replace_products(model: ov.Model, factory: NodeFactory, filler: ov.Output | None = None) -> int:
     """Replace all products that can be; `factory` knows the operations. Returns how many.
 
     `filler` is the number of rows at the end of a step that need no results. Rows that were gathered have none.
     """
-    found = [Product(node, matrix) for node in model.get_ordered_ops() if (matrix := _matrix_of(node)) is not None]
+    found = products_of(model.get_ordered_ops())
     by_name = {product.node.get_name(): product for product in found}
     inside: set[str] = set()
     for down in found:
@@ -95,7 +102,7 @@ def _activation(down: Product) -> Activation | None:
     if multiply.get_type_name() != "Multiply":
         return None
     factors = [multiply.input_value(port) for port in (0, 1)]
-    index = next((index for index, factor in enumerate(factors) if _is_silu(factor.get_node())), None)
+    index = next((index for index, factor in enumerate(factors) if is_silu(factor.get_node())), None)
     if index is None or factors[0].get_partial_shape() != factors[1].get_partial_shape():
         return None
     silu = factors[index].get_node()
@@ -111,16 +118,6 @@ def _network(
         return None
     inside = (gate.node, up.node, activation.silu, activation.result.get_node())
     return (gate, up, down) if all(map(_is_read_once, inside)) else None
-
-
-def _is_silu(node: ov.Node) -> bool:
-    """Whether this is `x / (1 + exp(-x))`: a Swish without a factor in the exponent, or with 1."""
-    if node.get_type_name() != "Swish":
-        return False
-    if node.get_input_size() == 1:
-        return True
-    factor = node.input_value(1).get_node()
-    return factor.get_type_name() == "Constant" and bool((factor.get_data() == 1).all())
 
 
 def _is_read_once(node: ov.Node) -> bool:

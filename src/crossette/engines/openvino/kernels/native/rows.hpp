@@ -8,7 +8,7 @@
 #include <limits>
 #include <memory>
 
-#include <tbb/parallel_for.h>
+#include "team.hpp"
 
 namespace crossette {
 
@@ -29,7 +29,7 @@ public:
             for (size_t number = row * groups; number < (row + 1) * groups; number++) round(x, number);
         };
         if (count == 1) round_row(0);
-        else tbb::parallel_for(size_t(0), count, round_row);
+        else in_parallel(count, round_row);
     }
 
     const int16_t* integers(size_t row) const { return _integers.get() + row * columns; }

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <new>
 
 #include <tbb/parallel_for.h>
@@ -27,8 +28,39 @@ constexpr size_t WIDTH = VECTORS * LANES;
 constexpr size_t CACHE_LINE = 64;
 constexpr size_t LARGE_PAGE = 1 << 21;
 
-struct Free {
-    void operator()(uint8_t* data) const { std::free(data); }
+// Memory in large pages, where the system has them, for many matrices: a page of the usual size has few rows of one, and
+// each next page costs a wait. It is returned when the last of its matrices is freed.
+class Region {
+public:
+    static std::shared_ptr<uint8_t> allocate(size_t size) {
+        static std::mutex mutex;
+        static std::weak_ptr<Region> last;
+        const std::lock_guard lock(mutex);
+        size = (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+        auto region = last.lock();
+        if (!region || region->_used + size > region->_size) {
+            region = std::make_shared<Region>(size);
+            last = region;
+        }
+        uint8_t* data = region->_data + region->_used;
+        region->_used += size;
+        return {region, data};
+    }
+
+    explicit Region(size_t size) : _size(std::max(SIZE, (size + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE)) {
+        _data = static_cast<uint8_t*>(std::aligned_alloc(LARGE_PAGE, _size));
+        if (!_data) throw std::bad_alloc();
+        madvise(_data, _size, MADV_HUGEPAGE);
+    }
+    Region(const Region&) = delete;
+    Region& operator=(const Region&) = delete;
+    ~Region() { std::free(_data); }
+
+private:
+    static constexpr size_t SIZE = 32 * LARGE_PAGE;
+    const size_t _size;
+    uint8_t* _data;
+    size_t _used = 0;
 };
 
 // The bytes of a group before its integers: the scales, and the offsets behind them, as floats or halves.
@@ -51,7 +83,7 @@ public:
           group_bytes((has_halves ? numbers_bytes<Half>(has_offsets) : numbers_bytes<float>(has_offsets)) +
                       WIDTH * group * bits / 8),
           panel_bytes(columns / group * group_bytes),
-          _data(allocate(count * panel_bytes)) {
+          _data(Region::allocate(count * panel_bytes)) {
         const auto fill = has_halves ? &Panels::fill<Half> : &Panels::fill<float>;
         tbb::parallel_for(size_t(0), count, [&](size_t index) { (this->*fill)(source, index); });
     }
@@ -66,15 +98,6 @@ public:
     const size_t group_bytes, panel_bytes;
 
 private:
-    // Large matrices are in large pages, where the system has them.
-    static uint8_t* allocate(size_t size) {
-        const size_t alignment = size < 2 * LARGE_PAGE ? CACHE_LINE : LARGE_PAGE;
-        void* data = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-        if (!data) throw std::bad_alloc();
-        if (alignment == LARGE_PAGE) madvise(data, size, MADV_HUGEPAGE);
-        return static_cast<uint8_t*>(data);
-    }
-
     template <class Number>
     void fill(const Source& source, size_t index) {
         uint8_t* to = _data.get() + index * panel_bytes;
@@ -114,7 +137,7 @@ private:
         return even(word) | even(word >> 4) << 16;
     }
 
-    std::unique_ptr<uint8_t, Free> _data;
+    const std::shared_ptr<uint8_t> _data;
 };
 
 }  // namespace crossette

@@ -12,14 +12,13 @@ import pytest
 from crossette.engine import ModelFiles
 from crossette.engines.openvino import load as load_module
 from crossette.engines.openvino.engine import OpenVINOEngine
-from crossette.engines.openvino.matrices.build import NoCompiler, build
-from crossette.engines.openvino.matrices.kernels import Kernels, load_kernels
-from crossette.engines.openvino.matrices.replace import PRODUCT, replace_products
+from crossette.engines.openvino.kernels.load import Kernels
+from crossette.engines.openvino.kernels.products import PRODUCT, replace_products
 from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.runner import Logits, Runner, Subsequence
 from crossette.engines.openvino.settings import OpenVINOSettings
-from crossette.folders import cache_folder
 from support.engine_calls import TINY_CONTEXT
+from support.own_kernels import own_kernels
 
 pytestmark = pytest.mark.model
 
@@ -32,13 +31,7 @@ ROUNDING = 5e-4
 
 @pytest.fixture(scope="module")
 def kernels() -> Kernels:
-    try:
-        build(cache_folder() / "kernels")
-    except NoCompiler as error:  # any other error fails
-        pytest.skip(str(error))
-    kernels = load_kernels()
-    assert kernels is not None
-    return kernels
+    return own_kernels()
 
 
 Load = Callable[[Kernels | None], PagedModel]
@@ -76,6 +69,17 @@ def test_all_quantised_products_have_the_kernels(load: Load, kernels: Kernels) -
     assert model.own_head
     assert kinds.count("Reference") == LAYERS * 3 + 1  # queries, keys and values are one node, the network another
     assert not [kind for kind in kinds if "FullyConnected" in kind]
+
+
+def test_one_node_computes_all_layers_with_a_cache_of_8_bits(tiny_model_dir: Path, kernels: Kernels) -> None:
+    model = load_paged(tiny_model_dir, threads=2, window=TINY_CONTEXT, kernels=kernels)
+    kinds = [node.get_rt_info()["layerType"].astype(str) for node in model.compiled.get_runtime_model().get_ops()]
+    assert model.own_layers
+    assert model.own_products == LAYERS * PER_LAYER + 1
+    assert kinds.count("Reference") == 2  # the layers, and the head
+    assert not [kind for kind in kinds if "FullyConnected" in kind or "Attention" in kind or "RMS" in kind]
+    other = load_paged(tiny_model_dir, threads=2, window=TINY_CONTEXT)
+    assert model.cache_layers == other.cache_layers
 
 
 def test_logits_are_those_of_the_other_kernels(load: Load, kernels: Kernels) -> None:
@@ -121,7 +125,7 @@ def test_other_products_stay_as_they_are(kernels: Kernels) -> None:
 
 @pytest.mark.parametrize(("choice", "used"), [("auto", "crossette"), ("openvino", "openvino")])
 def test_the_engine_says_whose_kernels_it_has(real_files: ModelFiles, kernels: Kernels, choice: str, used: str) -> None:
-    settings = OpenVINOSettings(kv_cache="64MiB", matrix_kernels=choice)  # type: ignore[arg-type]  # one of its values
+    settings = OpenVINOSettings(kv_cache="64MiB", kernels=choice)  # type: ignore[arg-type]  # one of its values
     engine = OpenVINOEngine.load(real_files, settings)
     try:
         assert engine.details["kernels"] == used

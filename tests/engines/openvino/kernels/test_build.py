@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from crossette.engines.openvino.matrices import build as build_module
-from crossette.engines.openvino.matrices import kernels as kernels_module
-from crossette.engines.openvino.matrices.build import BuildError, NoCompiler, build
-from crossette.engines.openvino.matrices.kernels import load_kernels, open_kernels
+from crossette.engines.openvino.kernels import build as build_module
+from crossette.engines.openvino.kernels import load as load_module
+from crossette.engines.openvino.kernels.build import BuildError, NoCompiler, build
+from crossette.engines.openvino.kernels.load import load_kernels, open_kernels
 
 COMPILER = """#!/bin/sh
 echo run >> '{log}'
@@ -138,7 +138,7 @@ def test_one_line_says_why_there_are_no_kernels(
     works: bool,
     level: int,
 ) -> None:
-    monkeypatch.setattr(kernels_module, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(load_module, "cache_folder", lambda: tmp_path)
     if not works:
         monkeypatch.delenv("CXX")
         monkeypatch.setenv("PATH", "")

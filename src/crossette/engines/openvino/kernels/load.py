@@ -10,7 +10,7 @@ from pathlib import Path
 
 from openvino.utils.node_factory import NodeFactory
 
-from crossette.engines.openvino.matrices.build import BuildError, NoCompiler, build
+from crossette.engines.openvino.kernels.build import BuildError, NoCompiler, build
 from crossette.folders import cache_folder
 
 log = logging.getLogger(__name__)

@@ -12,24 +12,12 @@
 #include <openvino/op/op.hpp>
 
 #include "activation.hpp"
+#include "instructions.hpp"
 #include "kernels.hpp"
 
 namespace crossette {
 
 using Matrices = std::vector<std::shared_ptr<const Panels>>;
-
-// The same rows in groups of each size that is asked for.
-class RowsInGroups {
-public:
-    RowsInGroups(const float* x, size_t rows, size_t columns) : _x(x), _rows(rows), _columns(columns) {}
-
-    const Rows* of(size_t group) { return &_made.try_emplace(group, _x, _rows, _columns, group).first->second; }
-
-private:
-    const float* _x;
-    size_t _rows, _columns;
-    std::map<size_t, Rows> _made;
-};
 
 class MatricesOp : public ov::op::Op {
 public:
@@ -147,7 +135,7 @@ public:
             RowsInGroups x(x_of(inputs), rows, gate.columns);
             multiply({{&gate, x.of(gate.group), gated.get()}, {&up, x.of(up.group), scaled.get()}}, rows);
         }
-        activate(gated.get(), scaled.get(), hidden);
+        activate(gated.get(), scaled.get(), gated.get(), hidden);
         const Rows x(gated.get(), rows, down.columns, down.group);
         multiply({{&down, &x, results_of(outputs[0], inputs[0], rows, down.outputs)}}, rows);
         return true;
@@ -182,8 +170,7 @@ public:
         const ov::Tensor &gate = inputs[0], &up = inputs[1];
         OPENVINO_ASSERT(gate.get_shape() == up.get_shape());
         outputs[0].set_shape(gate.get_shape());
-        std::copy_n(gate.data<const float>(), gate.get_size(), outputs[0].data<float>());
-        activate(outputs[0].data<float>(), up.data<const float>(), up.get_size());
+        activate(gate.data<const float>(), up.data<const float>(), outputs[0].data<float>(), up.get_size());
         return true;
     }
 };

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include <tbb/parallel_for.h>
+#include "team.hpp"
 #include <tbb/task_arena.h>
 
 #include "panels.hpp"
@@ -178,6 +178,8 @@ void multiply_unpacked(const Panels& panels, const Unpacked& unpacked, const Row
 template <size_t ROWS, class Run>
 void in_tiles(size_t row, size_t rows, Run run) {
     for (; row + ROWS <= rows; row += ROWS) run.template operator()<ROWS>(row);
+    if constexpr (ROWS == 4)
+        if (rows - row == 3) return run.template operator()<3>(row);
     if constexpr (ROWS > 1) in_tiles<ROWS / 2>(row, rows, run);
 }
 
@@ -199,7 +201,6 @@ void multiply_panel(const Product& product, size_t index, size_t first, size_t l
     };
     const uint8_t* panel = panels.panel(index);
     if (last - first <= FEW_ROWS) {
-        if (last - first == 3) return multiply_few<3, Kind>(panels, panel, x, first, target(first));
         return in_tiles<TILE_ROWS>(first, last, [&]<size_t ROWS>(size_t row) {
             multiply_few<ROWS, Kind>(panels, panel, x, row, target(row));
         });
@@ -235,7 +236,7 @@ inline void multiply(const std::vector<Product>& products, size_t rows) {
     // Rows are split only as far as threads would have nothing to do otherwise: each part unpacks the weights again.
     const size_t wanted = 4 * tbb::this_task_arena::max_concurrency() / count + 1;
     const size_t chunks = std::clamp(rows / CHUNK_ROWS, size_t(1), wanted);
-    tbb::parallel_for(size_t(0), count * chunks, [&](size_t task) {
+    in_parallel(count * chunks, [&](size_t task) {
         size_t index = task / chunks;
         const Product* product = products.data();
         while (index >= product->panels->count) index -= (product++)->panels->count;

@@ -1,1 +1,0 @@
-"""Products with quantised matrices, by kernels of crossette's own where a C++ compiler is."""
