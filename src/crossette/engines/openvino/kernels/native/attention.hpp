@@ -25,6 +25,7 @@
 namespace crossette {
 
 constexpr size_t PARTITION = 16 * BLOCK;
+constexpr size_t FETCHED = 2;               // blocks
 constexpr size_t TASK_ROWS = 32;            // most queries of a task, which share unpacked keys and values
 constexpr size_t SMALL = size_t(1) << 18;   // products, up to which one thread computes them sooner than several
 constexpr float LOWEST = -std::numeric_limits<float>::infinity();
@@ -165,7 +166,9 @@ public:
         const size_t start = partition * PARTITION;
         _blocks = {(_queries[_rows.begin].visible_in(partition).begin - start) / BLOCK,
                    (_queries[_rows.end - 1].visible_in(partition).end - start + BLOCK - 1) / BLOCK};
+        fetch_first(_attention.keys);
         for (size_t block = _blocks.begin; block < _blocks.end; block++) score(block);
+        fetch_first(_attention.values);
         for (size_t row = _rows.begin; row < _rows.end; row++) weigh(row);
         std::fill(_values.begin(), _values.end(), 0.0f);
         for (size_t block = _blocks.begin; block < _blocks.end; block++) add_values(block);
@@ -176,10 +179,14 @@ public:
     const float* values(size_t row) const { return _values.data() + row * _columns; }
 
 private:
-    // A block of the partition, of which the next one is fetched meanwhile.
+    // A block of the partition, of which the next ones are fetched meanwhile.
     CacheBlock block_of(const Cache& cache, size_t block) const {
-        if (block + 1 < _blocks.end) fetch(at(cache, block + 1).data, block_bytes(cache.columns));
+        if (block + FETCHED < _blocks.end) fetch(at(cache, block + FETCHED).data, block_bytes(cache.columns));
         return at(cache, block);
+    }
+    void fetch_first(const Cache& cache) const {
+        for (size_t block = _blocks.begin; block < std::min(_blocks.end, _blocks.begin + FETCHED); block++)
+            fetch(at(cache, block).data, block_bytes(cache.columns));
     }
     CacheBlock at(const Cache& cache, size_t block) const {
         const size_t position = _partition * PARTITION + block * BLOCK;
