@@ -20,12 +20,15 @@ def make_scheduler(
     num_rows: int = 0,
     window: int = 0,
     num_window_blocks: int = 0,
+    *,
+    keeps_output: bool = False,
 ) -> Scheduler:
     """A scheduler for a model with rows of recurrent states and layers with a sliding window, if any."""
     caches = CacheManager(
         BlockPool(num_blocks),
         WindowPool(num_window_blocks, window=window, chunk=max_step_tokens) if window else None,
         StatePool(num_rows) if num_rows else None,
+        keeps_output=keeps_output,
     )
     return Scheduler(caches, max_sequences=max_sequences, max_step_tokens=max_step_tokens)
 

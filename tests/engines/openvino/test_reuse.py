@@ -88,15 +88,41 @@ def test_a_shared_prefix_is_reused_and_changes_nothing(engine: OpenVINOEngine, s
     assert warm == alone
 
 
-def test_a_conversation_reuses_earlier_prompts_but_not_outputs(engine: OpenVINOEngine) -> None:
-    first = make_cold(engine, TEXT, temperature=0.0)
+@pytest.mark.parametrize("draft_rows", [0, 8])
+def test_a_conversation_reuses_earlier_prompts_and_outputs(
+    engine: OpenVINOEngine, sampling: dict[str, float], draft_rows: int
+) -> None:
+    """Outputs only where kernels of crossette's own compute all layers: others compute single tokens differently."""
+    engine.scheduler.max_draft_rows = draft_rows
+    before = engine.stats().accepted_drafts
+    first = make_cold(engine, TEXT * 2, max_tokens=90, **sampling)
     answer, _ = run(ask(engine, first))
     second = replace(first, prompt=first.prompt + answer.tokens + tuple(first.prompt[:40]))
 
     (warm, cached), (alone, _) = run(ask(engine, second)), run(ask(engine, cold(second)))
 
-    assert cached == len(first.prompt) // 32 * 32
+    computed = len(first.prompt) + len(answer.tokens) - 1  # nothing follows the last token
+    reused = computed if engine.details["kernels"] == "crossette" else len(first.prompt)
+    assert cached == reused // 32 * 32
     assert warm == alone
+    assert draft_rows == 0 or sampling["temperature"] or engine.stats().accepted_drafts > before
+
+
+def test_choices_keep_blocks_of_their_own(engine: OpenVINOEngine) -> None:
+    request = replace(make_cold(engine, TEXT, max_tokens=70, temperature=1.0, seed=3), n=2)
+    texts: dict[int, tuple[int, ...]] = {0: (), 1: ()}
+
+    async def both() -> None:
+        async for output in engine.generate(request):
+            texts[output.index] += output.token_ids
+
+    run(both())
+
+    for text in texts.values():
+        again = replace(request, n=1, prompt=request.prompt + text + (5, 6))
+        (warm, cached), (alone, _) = run(ask(engine, again)), run(ask(engine, cold(again)))
+        assert warm == alone
+        assert cached > len(request.prompt) or engine.details["kernels"] != "crossette"
 
 
 def test_prompts_that_arrive_together_compute_a_shared_prefix_once(

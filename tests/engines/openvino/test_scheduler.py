@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from crossette.engines.openvino.cache_manager import fits
 from crossette.engines.openvino.kv_cache import BlockPool
 from crossette.engines.openvino.scheduler import Scheduler
@@ -140,6 +142,19 @@ def test_a_prompt_starts_after_its_cached_blocks_and_computes_at_least_two_token
     assert step(scheduler) == [(1, 64, 33, True)]  # a third block would leave one token
     add(scheduler, make_sequence(2, (*PREFIX, 1, 2), max_output=1))
     assert step(scheduler) == [(2, 96, 2, True)]
+
+
+@pytest.mark.parametrize(("keeps_output", "cached"), [(False, 96), (True, 128)])
+def test_blocks_of_output_are_reused_where_they_are_exact(keeps_output: bool, cached: int) -> None:
+    """Also one that begins in the prompt, but not one whose last token is not computed."""
+    scheduler = make_scheduler(keeps_output=keeps_output)
+    add(scheduler, make_sequence(0, (*PREFIX, 7, 8), max_output=63))
+    while not scheduler.idle:
+        step(scheduler, token=5)
+    text = (*PREFIX, 7, 8, *[5] * 63)
+    assert len(text) == 161
+    add(scheduler, make_sequence(1, text, max_output=1))
+    assert step(scheduler) == [(1, cached, 161 - cached, True)]
 
 
 def test_cached_tokens_are_reported_once_with_the_first_token() -> None:

@@ -23,8 +23,17 @@ class Needs(NamedTuple):
 class CacheManager:
     """Gives blocks and rows of states to sequences and takes them back, for a scheduler that decides when."""
 
-    def __init__(self, pool: BlockPool, windows: WindowPool | None = None, states: StatePool | None = None) -> None:
+    def __init__(
+        self,
+        pool: BlockPool,
+        windows: WindowPool | None = None,
+        states: StatePool | None = None,
+        *,
+        keeps_output: bool = False,
+    ) -> None:
         self.pool = pool
+        self._keeps_output = keeps_output and windows is None and states is None
+        """Whether output tokens are computed as prompts are, to the last bit, so that their blocks may be reused."""
         self.windows = windows
         """For layers with sliding window attention."""
         self.states = states
@@ -135,6 +144,8 @@ class CacheManager:
                 self.windows.note_computed(sequence, before)
             if self.states is not None:
                 self.states.note_computed(sequence)
+        else:
+            self._keep_output(sequence, before)
         for fork in span.forks:
             fork.num_computed = sequence.num_computed
         if self.windows is not None:
@@ -188,9 +199,17 @@ class CacheManager:
 
     def accept_drafts(self, sequence: Sequence, num_accepted: int) -> None:
         """Mark accepted draft tokens as computed; take back what the others needed."""
+        before = sequence.num_computed
         sequence.num_computed += num_accepted
+        self._keep_output(sequence, before)
         if self.states is not None:
             self.states.accept(sequence, num_accepted)
+
+    def _keep_output(self, sequence: Sequence, before: int) -> None:
+        """Insert blocks that output tokens have filled, since `before` tokens were computed, into the prefix cache."""
+        if self._keeps_output:
+            for index in range(before // BLOCK_SIZE, sequence.num_computed // BLOCK_SIZE):
+                self.prefixes.insert(sequence.block_key(index), sequence.blocks[index])
 
     def _matched(self, sequence: Sequence, first: int) -> list[int]:
         """The cached blocks of a sequence's prompt from the block `first` on."""

@@ -84,7 +84,7 @@ def load(files: ModelFiles, settings: OpenVINOSettings) -> LoadedModel:
         replace(files.info(context_length=window, vocab_size=tokenizer.vocab_size), sees=vision is not None),
         tokenizer,
         runner,
-        _scheduler(pool, sizes, model.sliding_window, width.tokens, settings),
+        _scheduler(pool, sizes, model, width.tokens, settings),
         pool,
         (*files.differences, *_window_warnings(limit, window), *_choice_warnings(model), *width.warnings, *unseen),
         threads,
@@ -132,14 +132,15 @@ def _choice_warnings(model: PagedModel) -> tuple[str, ...]:
 
 
 def _scheduler(
-    pool: BlockPool, sizes: CacheSizes, sliding_window: int, width: int, settings: OpenVINOSettings
+    pool: BlockPool, sizes: CacheSizes, model: PagedModel, width: int, settings: OpenVINOSettings
 ) -> Scheduler:
     budget = max(min(settings.max_step_tokens, width) - FILLER_TOKENS, _MIN_PROMPT_TOKENS + 1)
-    windows = WindowPool(sizes.window_blocks, window=sliding_window, chunk=budget) if sliding_window else None
+    window = model.sliding_window
+    windows = WindowPool(sizes.window_blocks, window=window, chunk=budget) if window else None
     states = StatePool(sizes.rows) if sizes.rows else None
     most = settings.max_sequences if states is None else min(settings.max_sequences, states.num_rows)
     return Scheduler(
-        CacheManager(pool, windows, states),
+        CacheManager(pool, windows, states, keeps_output=model.own_layers),
         max_sequences=min(most, budget - _MIN_PROMPT_TOKENS),
         max_step_tokens=budget,
         max_draft_rows=settings.max_draft_rows,

@@ -1,6 +1,7 @@
-"""The prefix cache: full KV blocks of prompts, keyed by their tokens, all tokens before them, and their owner.
+"""The prefix cache: full KV blocks of texts, keyed by their tokens, all tokens before them, and their owner.
 
-Only blocks written entirely by prompt chunks are inserted (docs/exactness.md), so a hit never changes the output.
+A hit never changes the output: blocks with output tokens are inserted only where these are computed as prompts are, to
+the last bit (docs/exactness.md).
 """
 
 from __future__ import annotations
@@ -28,21 +29,36 @@ def block_keys(
     changes keys and values; and the same tenant and isolation key: a hit reveals nothing about the prompts of other
     tenants.
     """
-    parent = blake2b(repr((tenant, isolation_key, adapter)).encode(), digest_size=16).digest()
+    key = _root(tenant, isolation_key, adapter)
     keys = []
     for start in range(0, len(tokens) - BLOCK_SIZE + 1, BLOCK_SIZE):
-        block = array("q", tokens[start : start + BLOCK_SIZE]).tobytes()
-        for placed in images:
-            if placed.start < start + BLOCK_SIZE and placed.end > start:
-                block += blake2b(repr((placed.start - start, placed.image.digest)).encode(), digest_size=16).digest()
-        parent = blake2b(parent + block, digest_size=16).digest()
-        keys.append(parent)
+        key = _next(key, tokens[start : start + BLOCK_SIZE], start, images)
+        keys.append(key)
     return tuple(keys)
+
+
+def _root(tenant: str, isolation_key: str, adapter: str | None) -> Key:
+    return blake2b(repr((tenant, isolation_key, adapter)).encode(), digest_size=16).digest()
+
+
+def _next(key: Key, tokens: Sequence[int], start: int, images: Sequence[PlacedImage]) -> Key:
+    """The key of the block whose tokens begin at `start`, after that of the block before it."""
+    block = array("q", tokens).tobytes()
+    for placed in images:
+        if placed.start < start + BLOCK_SIZE and placed.end > start:
+            block += blake2b(repr((placed.start - start, placed.image.digest)).encode(), digest_size=16).digest()
+    return blake2b(key + block, digest_size=16).digest()
 
 
 def request_keys(request: GenerationRequest) -> tuple[Key, ...]:
     """The keys of a request's prompt."""
     return block_keys(request.prompt, request.tenant, request.isolation_key, request.images, request.adapter)
+
+
+def output_key(request: GenerationRequest, before: Sequence[Key], start: int, tokens: Sequence[int]) -> Key:
+    """The key of the block of a request's prompt and output that begins at `start`, after blocks with keys `before`."""
+    key = before[-1] if before else _root(request.tenant, request.isolation_key, request.adapter)
+    return _next(key, tokens, start, request.images)
 
 
 def num_reusable(prompt_length: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from crossette.engines.grammar.compiler import Matcher
 from crossette.engines.openvino.drafts import PromptLookup
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE, blocks_for
-from crossette.engines.openvino.prefix_cache import Key, num_reusable, request_keys
+from crossette.engines.openvino.prefix_cache import Key, num_reusable, output_key, request_keys
 from crossette.engines.openvino.sampler import TokenSampler
 from crossette.errors import ServingError
 from crossette.types import FinishReason, GenerationRequest, Logprob
@@ -37,6 +37,7 @@ class Sequence:
         "num_known",
         "num_shared",
         "output",
+        "output_keys",
         "prompt",
         "request",
         "rows",
@@ -78,6 +79,8 @@ class Sequence:
         self.max_output = max_output
         self.keys = request_keys(request) if keys is None else keys
         """Prefix cache keys of the prompt's full blocks; shared by all choices of a request."""
+        self.output_keys: list[Key] = []
+        """Those of the full blocks after these, as far as they are in the prefix cache."""
         self.prompt = request.prompt
         self.output: list[int] = []
         self.blocks: list[int] = []
@@ -143,6 +146,15 @@ class Sequence:
             return self.prompt[start : start + count]
         start -= len(self.prompt)
         return self.output[start : start + count]
+
+    def block_key(self, index: int) -> Key:
+        """The prefix cache key of a full block of known tokens."""
+        while len(self.keys) + len(self.output_keys) <= index:
+            start = (len(self.keys) + len(self.output_keys)) * BLOCK_SIZE
+            text = (*self.prompt[start:], *self.output[max(0, start - len(self.prompt)) :])
+            keys = self.output_keys or self.keys
+            self.output_keys.append(output_key(self.request, keys, start, text[:BLOCK_SIZE]))
+        return self.keys[index] if index < len(self.keys) else self.output_keys[index - len(self.keys)]
 
     def is_end(self, token: int) -> bool:
         return token in self.request.end_token_ids and not self.request.sampling.ignore_eos
