@@ -72,6 +72,8 @@ class Runner:
         self.min_without_filler: float = 1 if model.own_layers else max(2, threads)
         """Number of single-token subsequences from which a step needs no filler: the plug-in's attention then has one
         per thread. It computes a single one by another kernel than the same token among others."""
+        self._is_exact = model.own_layers
+        """Whether a token's numbers are the same in a chunk and as a row of its own."""
         self._request = model.compiled.create_infer_request()
         self._image_width = model.image_width
         self.adapters = model.adapters
@@ -126,7 +128,11 @@ class Runner:
         _copy(self._window_caches, batch.window_copies)
         if self._states is not None:
             self._states.copy(batch.row_copies)
-        return self.forward([part for span in batch.spans for part in _subsequences(span)])
+        return self.forward([part for span in batch.spans for part in self._subsequences(span)])
+
+    def _subsequences(self, span: Span) -> list[Subsequence]:
+        """Prompts are computed in chunks. So are outputs where that gives the same numbers, else row by row."""
+        return [_chunk(span)] if span.is_prompt or self._is_exact else _rows(span)
 
     def forward(self, parts: list[Subsequence]) -> Logits:
         """Logits `[wanted tokens, vocabulary]`, in order. Valid until the next call."""
@@ -159,39 +165,34 @@ def _copy(caches: list[ov.Tensor], copies: Iterable[tuple[int, int]]) -> None:
             cache.data[target] = cache.data[source]
 
 
-def _subsequences(span: Span) -> list[Subsequence]:
-    """A prompt chunk is one subsequence; each output token is one of its own, all with the same blocks."""
+def _chunk(span: Span) -> Subsequence:
+    """Its tokens as one subsequence."""
     sequence = span.sequence
-    tokens = sequence.tokens(span.start, span.count)
-    adapter = sequence.request.adapter
-    if span.is_prompt:
-        images = tuple(rows_within(sequence.request.images, span.start, span.count))
-        return [
-            Subsequence(
-                tokens,
-                span.start,
-                sequence.blocks,
-                span.num_wanted,
-                images,
-                adapter,
-                sequence.rows,
-                sequence.window_blocks,
-                sequence.window_start,
-            )
-        ]
+    return Subsequence(
+        (*sequence.tokens(span.start, span.count), *span.drafts),
+        span.start,
+        sequence.blocks,
+        span.num_wanted,
+        tuple(rows_within(sequence.request.images, span.start, span.count)) if span.is_prompt else (),
+        sequence.request.adapter,
+        sequence.rows,
+        sequence.window_blocks,
+        sequence.window_start,
+    )
+
+
+def _rows(span: Span) -> list[Subsequence]:
+    """Each of its tokens as a subsequence, all with the same blocks."""
+    whole = _chunk(span)
     first_wanted = span.start + span.num_tokens - span.num_wanted
     return [
-        Subsequence(
-            (token,),
-            past,
-            sequence.blocks,
-            int(past >= first_wanted),
-            adapter=adapter,
-            rows=sequence.rows if past == span.start else (),
-            window_blocks=sequence.window_blocks,
-            window_start=sequence.window_start,
+        whole._replace(
+            tokens=(token,),
+            past=past,
+            num_wanted=int(past >= first_wanted),
+            rows=whole.rows if past == span.start else (),
         )
-        for past, token in enumerate((*tokens, *span.drafts), span.start)
+        for past, token in enumerate(whole.tokens, span.start)
     ]
 
 

@@ -4,8 +4,8 @@ There is no prefill phase and no decode phase: each step distributes a budget of
 catch up with the known tokens. Three rules make the output independent of other requests:
 
 - A prompt is computed in chunks of two tokens or more, unless it is a single token.
-- An output token is computed as a subsequence of its own, also when it is recomputed after a preemption.
-- A draft token is computed as a subsequence of its own, and accepted if and only if it is the token sampled there.
+- No span has tokens of both prompt and output, also when these are recomputed after a preemption.
+- A draft token is accepted if and only if it is the token sampled there.
 """
 
 from __future__ import annotations
