@@ -25,9 +25,10 @@ from crossette.engines.openvino.adapters.graph import ADAPTERS, add_adapters
 from crossette.engines.openvino.adapters.read import CONFIG, WEIGHTS, read_adapter
 from crossette.engines.openvino.cache_sizes import CacheUnits
 from crossette.engines.openvino.embeddings import IMAGE_ROWS, SOURCES, add_embeddings, graph_files, take_one_position
-from crossette.engines.openvino.kernels.layers import WINDOW_KV_CACHE, Layers, replace_layers
+from crossette.engines.openvino.kernels.layers import Layers, replace_layers
 from crossette.engines.openvino.kernels.load import Kernels
 from crossette.engines.openvino.kernels.products import PRODUCT, replace_products
+from crossette.engines.openvino.kernels.reader import WINDOW_KV_CACHE
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 from crossette.engines.openvino.length_choices import Window, settle_window
 from crossette.engines.openvino.recurrence import StateTable, separate_recurrence, state_tables

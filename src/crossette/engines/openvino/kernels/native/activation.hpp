@@ -1,4 +1,4 @@
-// The activation between the products of a feed-forward network: silu(gate) * up.
+// The activation between the products of a feed-forward network.
 #pragma once
 
 #include <algorithm>
@@ -25,8 +25,8 @@ inline Floats exponential(Floats x) {
     return multiply(result, as_floats(shift_left<23>(sum(n, broadcast(int32_t(127))))));
 }
 
-// to = silu(gate) * up, or gelu(gate) * up in its tanh form: both are x / (1 + e^-y), of which y is x, or the polynomial of
-// gelu. `count` is a multiple of LANES.
+// to = silu(gate) * up, or gelu(gate) * up in its tanh form: both are x / (1 + e^-y), of which y is x, or a polynomial
+// of it. `count` is a multiple of LANES.
 inline void activate(const float* gate, const float* up, float* to, size_t count, bool gelu = false) {
     const Floats one = broadcast(1.0f), cubed = broadcast(1.59576912f * 0.044715f), linear = broadcast(1.59576912f);
     in_parallel((count + ACTIVATED - 1) / ACTIVATED, [&](size_t task) {

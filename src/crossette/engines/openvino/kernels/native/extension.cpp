@@ -51,7 +51,8 @@ public:
         const auto program = ProgramReader(numbers, inputs).read();
         const size_t own = program->inputs + 3 + 2 * program->tables;
         OPENVINO_ASSERT(own <= inputs.size());
-        return std::make_shared<DecoderLayers>(ov::OutputVector(inputs.begin(), inputs.begin() + own), program)->outputs();
+        const ov::OutputVector read(inputs.begin(), inputs.begin() + own);
+        return std::make_shared<DecoderLayers>(read, program)->outputs();
     }
 
     std::vector<ov::Extension::Ptr> get_attached_extensions() const override { return {}; }

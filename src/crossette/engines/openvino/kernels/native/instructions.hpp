@@ -137,8 +137,8 @@ struct AddBias : Instruction {
     }
 };
 
-// What low-rank adapters add to a product: `((x @ down.T) * scales) @ up`. A token's scales are zero but for the ranks of
-// its adapter, and these others are left out.
+// What low-rank adapters add to a product: `((x @ down.T) * scales) @ up`. A token's scales are zero but for the ranks
+// of its adapter, and these others are left out.
 struct Adapt : Instruction {
     size_t from, product, scales, to, columns, width, ranks;
     Vector down, up;  // [ranks, columns], [ranks, width]

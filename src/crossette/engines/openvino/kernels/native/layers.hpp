@@ -43,9 +43,9 @@ private:
     size_t _size = 0;
 };
 
-// Inputs: those of the program; past_lens, subsequence_begins and block_indices_begins of ov::op::PagedAttentionExtension;
-// block_indices for each kind of layers; and a cache `[blocks, heads, BLOCK, columns + 8]` for each kind, with the heads of
-// keys and values of all its layers, which is written in place.
+// Inputs: those of the program; past_lens, subsequence_begins and block_indices_begins of
+// ov::op::PagedAttentionExtension; block_indices for each kind of layers; and a cache `[blocks, heads, BLOCK, columns +
+// 8]` for each kind, with the heads of keys and values of all its layers, which is written in place.
 class DecoderLayers : public ov::op::Op {
 public:
     OPENVINO_OP("DecoderLayers", "crossette")
@@ -58,7 +58,8 @@ public:
 
     void validate_and_infer_types() override {
         OPENVINO_ASSERT(_program && get_input_size() == _program->inputs + 3 + 2 * _program->tables);
-        for (size_t port = 0; port < get_input_size(); port++) OPENVINO_ASSERT(get_input_element_type(port) == type_of(port));
+        for (size_t port = 0; port < get_input_size(); port++)
+            OPENVINO_ASSERT(get_input_element_type(port) == type_of(port));
         set_output_type(0, ov::element::f32, get_input_partial_shape(0));
     }
 

@@ -28,8 +28,8 @@ constexpr size_t WIDTH = VECTORS * LANES;
 constexpr size_t CACHE_LINE = 64;
 constexpr size_t LARGE_PAGE = 1 << 21;
 
-// Memory in large pages, where the system has them, for many matrices: a page of the usual size has few rows of one, and
-// each next page costs a wait. It is returned when the last of its matrices is freed.
+// Memory in large pages, where the system has them, for many matrices: a page of the usual size has few rows of one,
+// and each next page costs a wait. It is returned when the last of its matrices is freed.
 class Region {
 public:
     static std::shared_ptr<uint8_t> allocate(size_t size) {

@@ -25,7 +25,8 @@ inline size_t count(const std::shared_ptr<Constant>& floats) {
     return ov::shape_size(floats->get_shape());
 }
 
-// A matrix of integers `[outputs, groups, columns of a group]`, scales, and zero points, empty for none: three constants.
+// A matrix of integers `[outputs, groups, columns of a group]`, scales, and zero points, empty for none: three
+// constants.
 inline std::shared_ptr<const Panels> matrix(const ov::OutputVector& inputs, size_t first) {
     const auto integers = constant(inputs.at(first)), scales = constant(inputs.at(first + 1)),
                zero_points = constant(inputs.at(first + 2));
@@ -41,9 +42,9 @@ inline std::shared_ptr<const Panels> matrix(const ov::OutputVector& inputs, size
         points ? zero_points->get_data_ptr<float>() : nullptr, points == 1});
 }
 
-// The numbers are: how many registers are inputs, how many kinds of block tables there are, how many registers there are and
-// their widths; and for each instruction its code, of which the order below is the meaning, and its operands. Registers
-// are operands by their number, and constants by that of the node's input.
+// The numbers are: how many registers are inputs, how many kinds of block tables there are, how many registers there
+// are and their widths; and for each instruction its code, of which the order below is the meaning, and its operands.
+// Registers are operands by their number, and constants by that of the node's input.
 class ProgramReader {
 public:
     ProgramReader(const std::vector<int64_t>& numbers, const ov::OutputVector& inputs)

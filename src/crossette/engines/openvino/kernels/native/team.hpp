@@ -70,9 +70,9 @@ private:
         }
     }
 
-    // Compute the next tasks, if some are left: adjacent ones, which use the same memory, and fewer towards the end, so that
-    // all threads end together. A ticket has the number of the loop and the index of the next task. What is read after it
-    // belongs to the same loop if the ticket can be exchanged: until then a task of the loop is left.
+    // Compute the next tasks, if some are left: adjacent ones, which use the same memory, and fewer towards the end, so
+    // that all threads end together. A ticket has the number of the loop and the index of the next task. What is read
+    // after it belongs to the same loop if the ticket can be exchanged: until then a task of the loop is left.
     bool claim() {
         uint64_t ticket = _ticket.load(std::memory_order_acquire);
         const size_t index = ticket & CLOSED;
