@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ApiServer, parrot, serving
-from support.browser import Visit, chromium, visiting
-
-Visiting = Callable[..., Visit]
+from support.browser import Visit, Visiting, chromium
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +21,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visiting]:
-    """A function that opens a tab for a server. What a page may not do fails the test at its end."""
     with ExitStack() as stack:
-
-        def begin(root: str, **given: Any) -> Visit:
-            return stack.enter_context(visiting(browser, root, **given))
-
-        yield begin
+        yield Visiting(browser, stack)
 
 
 @pytest.fixture(scope="module")
@@ -40,5 +32,5 @@ def api() -> Iterator[ApiServer]:
 
 
 @pytest.fixture
-def playground(api: ApiServer, visit: Callable[..., Visit]) -> Visit:
+def playground(api: ApiServer, visit: Visiting) -> Visit:
     return visit(api.root).playground()

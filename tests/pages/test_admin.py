@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ from crossette.pool.pool import ModelPool
 from crossette.server.pulling import ModelPuller
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import LIMIT_S, ApiServer, parrot, say, serving
-from support.browser import PHONE, Visit
+from support.browser import PHONE, Visit, Visiting
 from support.model_loads import Loads
 
 pytestmark = pytest.mark.all
@@ -50,7 +50,7 @@ def api(accounts: Accounts) -> Iterator[ApiServer]:
 
 
 @pytest.fixture
-def admin(api: ApiServer, accounts: Accounts, visit: Callable[..., Visit]) -> Visit:
+def admin(api: ApiServer, accounts: Accounts, visit: Visiting) -> Visit:
     """A tab of an admin."""
     _, text = accounts.keys.create("boss", is_admin=True)
     accounts.access.refresh()
@@ -122,7 +122,7 @@ def test_the_servers_own_message_is_shown_in_the_form(admin: Visit) -> None:
     expect(dialog.get_by_role("alert")).to_contain_text("A key named 'boss' exists")
 
 
-def test_the_first_key_is_made_on_the_command_line(api: ApiServer, visit: Callable[..., Visit]) -> None:
+def test_the_first_key_is_made_on_the_command_line(api: ApiServer, visit: Visiting) -> None:
     tab = visit(api.root).open("/admin")
 
     expect(tab.page.get_by_label("Keys")).to_contain_text("crossette keys create NAME --admin")
@@ -201,37 +201,37 @@ class Downloads:
         return dataclasses.replace(self._loads.source(stored.name), stored=stored.name)
 
 
-def test_a_model_is_pulled_loaded_unloaded_and_removed(visit: Callable[..., Visit]) -> None:
+def test_a_model_is_pulled_loaded_unloaded_and_removed(visit: Visiting) -> None:
     downloads = Downloads()
     models = ServedModels(ModelPool([]))
     puller = ModelPuller(models, downloads.pull, downloads.source, downloads.removed.append)
     name = "smollm2-135m-instruct"
-    with serving(models=models, puller=puller) as api:
-        page = visit(api.root).open("/admin#models").page
-        page.get_by_text("This server has no models yet").wait_for()
-        page.get_by_label("Pull a model").fill(name)
-        page.get_by_role("button", name="Pull").click()
-        expect(page.locator(".pulling")).to_contain_text("Downloading: 25.0 MiB of 100 MiB")
-        assert page.get_by_role("progressbar").get_attribute("value") == str(25 * 2**20)
-        downloads.may_continue.set()
-        row = page.get_by_role("row", name=name)
-        expect(row).to_contain_text("cold")
+    api = visit.server(serving(models=models, puller=puller))
+    page = visit(api.root).open("/admin#models").page
+    page.get_by_text("This server has no models yet").wait_for()
+    page.get_by_label("Pull a model").fill(name)
+    page.get_by_role("button", name="Pull").click()
+    expect(page.locator(".pulling")).to_contain_text("Downloading: 25.0 MiB of 100 MiB")
+    assert page.get_by_role("progressbar").get_attribute("value") == str(25 * 2**20)
+    downloads.may_continue.set()
+    row = page.get_by_role("row", name=name)
+    expect(row).to_contain_text("cold")
 
-        row.get_by_role("button", name="Load").click()
-        expect(row).to_contain_text("awake")
-        row.get_by_role("button", name="Unload").click()
-        expect(row).to_contain_text("asleep")
-        row.get_by_role("button", name="Remove").click()
-        page.get_by_role("dialog").get_by_role("button", name="Remove").click()
-        page.get_by_text("This server has no models yet").wait_for()
-        assert downloads.removed == [name]
+    row.get_by_role("button", name="Load").click()
+    expect(row).to_contain_text("awake")
+    row.get_by_role("button", name="Unload").click()
+    expect(row).to_contain_text("asleep")
+    row.get_by_role("button", name="Remove").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    page.get_by_text("This server has no models yet").wait_for()
+    assert downloads.removed == [name]
 
 
-def test_a_user_is_told_that_an_admin_is_needed(visit: Callable[..., Visit]) -> None:
-    with serving(callers={"": Caller("key-u", "user")}) as api:
-        page = visit(api.root, expects_failures=True).open("/admin").page
+def test_a_user_is_told_that_an_admin_is_needed(visit: Visiting) -> None:
+    api = visit.server(serving(callers={"": Caller("key-u", "user")}))
+    page = visit(api.root, expects_failures=True).open("/admin").page
 
-        expect(page.get_by_role("alert")).to_contain_text("Only an admin key may manage keys")
+    expect(page.get_by_role("alert")).to_contain_text("Only an admin key may manage keys")
 
 
 def test_another_page_can_neither_frame_it_nor_send_in_its_name(
@@ -250,9 +250,7 @@ def test_another_page_can_neither_frame_it_nor_send_in_its_name(
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_and_it_fits_a_phone(
-    admin: Visit, api: ApiServer, visit: Callable[..., Visit], theme: str
-) -> None:
+def test_axe_finds_nothing_and_it_fits_a_phone(admin: Visit, api: ApiServer, visit: Visiting, theme: str) -> None:
     tab = visit(api.root, color_scheme=theme, viewport=PHONE)
     tab.page.add_init_script(f"sessionStorage.setItem('crossette-key', '{_boss(admin)}')")
     for view in ("keys", "usage", "status", "models"):

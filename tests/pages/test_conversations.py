@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from playwright.sync_api import expect
 from crossette.pool.pool import ModelPool
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ApiServer, has, parrot, say, serving
-from support.browser import Visit
+from support.browser import Visit, Visiting
 
 pytestmark = pytest.mark.all
 
@@ -27,27 +26,27 @@ def test_a_comparison_says_whether_texts_are_equal(playground: Visit) -> None:
     expect(playground.page.locator(".verdict")).to_contain_text("differ from character 6 on")
 
 
-def test_two_models_are_compared_at_the_same_time(visit: Callable[..., Visit]) -> None:
+def test_two_models_are_compared_at_the_same_time(visit: Visiting) -> None:
     engines = {name: FakeEngine(parrot, name=name) for name in ("one", "two")}
-    with serving(pool=ModelPool.of(engines)) as api:
-        tab = visit(api.root).playground("/playground#model=one")
-        tab.page.get_by_role("button", name="Compare").click()
-        tab.page.get_by_label("Settings of B").get_by_label("Model").select_option("two")
-        for engine in engines.values():
-            engine.pause()
-        tab.send(say("side by side"))
-        for engine in engines.values():
-            engine.wait_for(has(waiting=1))
-        for engine in engines.values():
-            for _ in range(4):
-                engine.step()
-        expect(tab.answers.locator(".markdown")).to_have_text(["side", "side"])
-        assert tab.page.locator(".answer[aria-busy=true]").count() == 2
-        assert tab.page.locator(".verdict").count() == 0
+    api = visit.server(serving(pool=ModelPool.of(engines)))
+    tab = visit(api.root).playground("/playground#model=one")
+    tab.page.get_by_role("button", name="Compare").click()
+    tab.page.get_by_label("Settings of B").get_by_label("Model").select_option("two")
+    for engine in engines.values():
+        engine.pause()
+    tab.send(say("side by side"))
+    for engine in engines.values():
+        engine.wait_for(has(waiting=1))
+    for engine in engines.values():
+        for _ in range(4):
+            engine.step()
+    expect(tab.answers.locator(".markdown")).to_have_text(["side", "side"])
+    assert tab.page.locator(".answer[aria-busy=true]").count() == 2
+    assert tab.page.locator(".verdict").count() == 0
 
-        for engine in engines.values():
-            engine.resume()
-        expect(tab.page.locator(".verdict")).to_have_text("Both texts are equal: 12 characters.")
+    for engine in engines.values():
+        engine.resume()
+    expect(tab.page.locator(".verdict")).to_have_text("Both texts are equal: 12 characters.")
 
 
 def test_a_conversation_is_saved_and_opened_again(playground: Visit, tmp_path: Path) -> None:
@@ -73,7 +72,7 @@ def test_a_file_of_something_else_is_refused(playground: Visit, tmp_path: Path) 
     playground.page.get_by_text("This file is not a conversation that was saved here.").wait_for()
 
 
-def test_a_link_has_settings_and_no_content(api: ApiServer, playground: Visit, visit: Callable[..., Visit]) -> None:
+def test_a_link_has_settings_and_no_content(api: ApiServer, playground: Visit, visit: Visiting) -> None:
     playground.page.get_by_label("System prompt").fill("A secret system prompt")
     playground.field("stop").fill("a secret stop")
     playground.field("temperature").fill("0.3")

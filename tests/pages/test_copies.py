@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from crossette.engines.openvino.engine import OpenVINOEngine
 from support.api_server import ApiServer, say, serving
-from support.browser import Visit
+from support.browser import Visit, Visiting
 from support.client_environments import node, npm_folder, output_of, python_of, typecheck
 
 pytestmark = [pytest.mark.all, pytest.mark.timeout(1200)]  # the first test may install the clients
@@ -46,7 +46,7 @@ def dialect(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def opened(visit: Callable[..., Visit], api: ApiServer, dialect: str, **fields: object) -> Visit:
+def opened(visit: Visiting, api: ApiServer, dialect: str, **fields: object) -> Visit:
     settings = "&".join(f"{name}={value}" for name, value in fields.items())
     return visit(api.root).playground(f"/playground#dialect={dialect}&{settings}")
 
@@ -99,7 +99,7 @@ def joined(stream: str) -> str:
     return text
 
 
-def test_sampled_chat(api: ApiServer, visit: Callable[..., Visit], dialect: str, tmp_path: Path) -> None:
+def test_sampled_chat(api: ApiServer, visit: Visiting, dialect: str, tmp_path: Path) -> None:
     tab = opened(visit, api, dialect, seed=3, temperature=0.8, max_tokens=16, **SAMPLING)
     tab.page.get_by_label("System prompt").fill("You are 'brief'.")
     tab.field("stop").fill("\\n\\n\n###")
@@ -110,7 +110,7 @@ def test_sampled_chat(api: ApiServer, visit: Callable[..., Visit], dialect: str,
     assert printed(tab, dialect) == dict.fromkeys(DIALECTS[dialect], choice["content"])
 
 
-def test_a_completion(api: ApiServer, visit: Callable[..., Visit], dialect: str, tmp_path: Path) -> None:
+def test_a_completion(api: ApiServer, visit: Visiting, dialect: str, tmp_path: Path) -> None:
     tab = opened(visit, api, dialect, mode="completion", seed=3, temperature=0.8, max_tokens=16, **SAMPLING)
     tab.ask("Once upon a time")
 
@@ -119,7 +119,7 @@ def test_a_completion(api: ApiServer, visit: Callable[..., Visit], dialect: str,
     assert printed(tab, dialect) == dict.fromkeys(DIALECTS[dialect], choice["content"])
 
 
-def test_an_answer_of_a_schema(fake: ApiServer, visit: Callable[..., Visit], dialect: str, tmp_path: Path) -> None:
+def test_an_answer_of_a_schema(fake: ApiServer, visit: Visiting, dialect: str, tmp_path: Path) -> None:
     tab = opened(visit, fake, dialect, seed=3)
     tab.page.get_by_text("Response format").click()
     tab.page.get_by_label("Format").select_option("json_schema")
@@ -131,7 +131,7 @@ def test_an_answer_of_a_schema(fake: ApiServer, visit: Callable[..., Visit], dia
     assert printed(tab, dialect) == dict.fromkeys(DIALECTS[dialect], choice["content"])
 
 
-def test_a_call_of_a_tool(fake: ApiServer, visit: Callable[..., Visit], dialect: str, tmp_path: Path) -> None:
+def test_a_call_of_a_tool(fake: ApiServer, visit: Visiting, dialect: str, tmp_path: Path) -> None:
     tab = opened(visit, fake, dialect)
     tab.page.get_by_text("Tools", exact=True).click()
     tab.page.get_by_role("button", name="Use the example").last.click()
@@ -144,9 +144,7 @@ def test_a_call_of_a_tool(fake: ApiServer, visit: Callable[..., Visit], dialect:
     assert printed(tab, dialect) == dict.fromkeys(DIALECTS[dialect], call["name"] + call["arguments"])
 
 
-def test_several_choices_of_any_text(
-    fake: ApiServer, visit: Callable[..., Visit], dialect: str, tmp_path: Path
-) -> None:
+def test_several_choices_of_any_text(fake: ApiServer, visit: Visiting, dialect: str, tmp_path: Path) -> None:
     tab = opened(visit, fake, dialect, n=2)
     tab.ask(say(TEXT, "another"))
 

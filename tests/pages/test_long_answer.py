@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle
 
@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from crossette.testing.fake_engine import FakeEngine
 from crossette.types import GenerationRequest
 from support.api_server import ApiServer, has, serving
-from support.browser import Visit
+from support.browser import Visiting
 
 pytestmark = pytest.mark.all
 
@@ -84,7 +84,7 @@ def steady(api: ApiServer) -> Iterator[None]:
         api.engine.resume()
 
 
-def test_a_long_answer_keeps_the_page_usable(api: ApiServer, visit: Callable[..., Visit]) -> None:
+def test_a_long_answer_keeps_the_page_usable(api: ApiServer, visit: Visiting) -> None:
     tab = visit(api.root)
     tab.page.add_init_script(NAME_FRAMES)
     tab.playground(f"/playground#max_tokens={NUM_TOKENS}&tokens=false")

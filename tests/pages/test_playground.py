@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -12,7 +11,7 @@ from crossette.accounts.access import Caller
 from crossette.errors import Unauthorized
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import ApiServer, has, in_turns, parrot, say, serving
-from support.browser import PHONE, Visit
+from support.browser import PHONE, Visit, Visiting
 from support.reasoning_engine import ReasoningEngine
 
 pytestmark = pytest.mark.all
@@ -33,7 +32,7 @@ class OneKey:
 # --- conversations ---
 
 
-def test_the_start_page_is_the_playground(api: ApiServer, visit: Callable[..., Visit]) -> None:
+def test_the_start_page_is_the_playground(api: ApiServer, visit: Visiting) -> None:
     visit(api.root).playground("/").ask(say("Hello")).page.get_by_text("Hello", exact=True).wait_for()
 
 
@@ -70,15 +69,15 @@ def test_a_conversation_goes_on(api: ApiServer, playground: Visit) -> None:
     assert [text.strip() for text in playground.page.locator(".answer .markdown").all_inner_texts()] == ["one", "two"]
 
 
-def test_reasoning_is_apart(visit: Callable[..., Visit]) -> None:
-    with serving(ReasoningEngine("<think>Two and two.</think>Four.").engine) as api:
-        answer = visit(api.root).playground().ask("2 + 2?").answers
+def test_reasoning_is_apart(visit: Visiting) -> None:
+    api = visit.server(serving(ReasoningEngine("<think>Two and two.</think>Four.").engine))
+    answer = visit(api.root).playground().ask("2 + 2?").answers
 
-        expect(answer.locator(".choice > .text")).to_have_text("Four.")
-        reasoning = answer.locator("details.reasoning")
-        expect(reasoning).not_to_have_attribute("open", "")
-        reasoning.get_by_text("Reasoning").click()
-        expect(reasoning.locator(".text")).to_have_text("Two and two.")
+    expect(answer.locator(".choice > .text")).to_have_text("Four.")
+    reasoning = answer.locator("details.reasoning")
+    expect(reasoning).not_to_have_attribute("open", "")
+    reasoning.get_by_text("Reasoning").click()
+    expect(reasoning.locator(".text")).to_have_text("Two and two.")
 
 
 def test_choices_are_side_by_side(playground: Visit) -> None:
@@ -110,7 +109,7 @@ def test_output_is_text_and_loads_nothing(playground: Visit) -> None:
     assert answer.get_by_role("link", name="cat").get_attribute("rel") == "noopener noreferrer"
 
 
-def test_a_refused_field_is_named_in_the_answer(api: ApiServer, visit: Callable[..., Visit]) -> None:
+def test_a_refused_field_is_named_in_the_answer(api: ApiServer, visit: Visiting) -> None:
     playground = visit(api.root, expects_failures=True).playground()
     playground.field("temperature").fill("3")
     playground.ask("Hello")
@@ -135,7 +134,7 @@ def test_every_field_of_the_document_is_a_control_with_its_limits(api: ApiServer
     assert (temperature.get_attribute("min"), temperature.get_attribute("max")) == ("0", "2")
 
 
-def test_a_new_field_appears_by_itself(api: ApiServer, visit: Callable[..., Visit]) -> None:
+def test_a_new_field_appears_by_itself(api: ApiServer, visit: Visiting) -> None:
     tab = visit(api.root, expects_failures=True)
 
     def with_field(route: Route) -> None:
@@ -169,7 +168,7 @@ def test_a_tool_loop(playground: Visit) -> None:
     expect(playground.answers.last).to_contain_text("It says: sunny")
 
 
-def test_a_refused_schema_shows_the_message_at_its_pointer(api: ApiServer, visit: Callable[..., Visit]) -> None:
+def test_a_refused_schema_shows_the_message_at_its_pointer(api: ApiServer, visit: Visiting) -> None:
     tab = visit(api.root, expects_failures=True).playground()
     tab.page.get_by_text("Response format").click()
     tab.page.get_by_label("Format").select_option("json_schema")
@@ -190,7 +189,7 @@ def test_a_refused_schema_shows_the_message_at_its_pointer(api: ApiServer, visit
 # --- keys, states, devices ---
 
 
-def test_the_theme_follows_the_system_until_it_is_chosen(api: ApiServer, visit: Callable[..., Visit]) -> None:
+def test_the_theme_follows_the_system_until_it_is_chosen(api: ApiServer, visit: Visiting) -> None:
     tab = visit(api.root, color_scheme="dark").playground()
     theme = "document.documentElement.dataset.theme + ' ' + getComputedStyle(document.documentElement).colorScheme"
     assert tab.page.evaluate(theme) == "dark dark"
@@ -200,34 +199,34 @@ def test_the_theme_follows_the_system_until_it_is_chosen(api: ApiServer, visit: 
     assert tab.playground().page.evaluate(theme) == "light light"
 
 
-def test_a_key_is_asked_for_and_stays_in_its_tab(visit: Callable[..., Visit]) -> None:
-    with serving(FakeEngine(parrot), access=OneKey()) as api:
-        tab = visit(api.root, expects_failures=True).open("/playground")
-        expect(tab.page.get_by_role("alert").first).to_contain_text("This server needs an API key")
-        tab.page.get_by_role("button", name="Enter the key").click()
-        tab.page.get_by_label("Key", exact=True).fill(KEY)
-        tab.page.get_by_role("button", name="Use this key").click()
-        expect(tab.page.get_by_role("button", name="Send", exact=True)).to_be_enabled()
-        tab.ask(say("Welcome"))
-        expect(tab.answers).to_contain_text("Welcome")
+def test_a_key_is_asked_for_and_stays_in_its_tab(visit: Visiting) -> None:
+    api = visit.server(serving(FakeEngine(parrot), access=OneKey()))
+    tab = visit(api.root, expects_failures=True).open("/playground")
+    expect(tab.page.get_by_role("alert").first).to_contain_text("This server needs an API key")
+    tab.page.get_by_role("button", name="Enter the key").click()
+    tab.page.get_by_label("Key", exact=True).fill(KEY)
+    tab.page.get_by_role("button", name="Use this key").click()
+    expect(tab.page.get_by_role("button", name="Send", exact=True)).to_be_enabled()
+    tab.ask(say("Welcome"))
+    expect(tab.answers).to_contain_text("Welcome")
 
-        assert KEY not in tab.page.evaluate("JSON.stringify(localStorage) + document.cookie + location.href")
-        other = tab.page.context.new_page()
-        other.goto(f"{api.root}/playground")
-        assert other.evaluate("sessionStorage.getItem('crossette-key')") is None
+    assert KEY not in tab.page.evaluate("JSON.stringify(localStorage) + document.cookie + location.href")
+    other = tab.page.context.new_page()
+    other.goto(f"{api.root}/playground")
+    assert other.evaluate("sessionStorage.getItem('crossette-key')") is None
 
 
-def test_a_server_that_is_gone_is_a_state_of_the_page(visit: Callable[..., Visit]) -> None:
-    with serving(FakeEngine(parrot)) as api:
-        tab = visit(api.root, expects_failures=True).playground()
-        tab.page.context.set_offline(True)
-        tab.ask("Hello")
-        expect(tab.page.get_by_role("alert").first).to_contain_text("The server cannot be reached")
+def test_a_server_that_is_gone_is_a_state_of_the_page(visit: Visiting) -> None:
+    api = visit.server(serving(FakeEngine(parrot)))
+    tab = visit(api.root, expects_failures=True).playground()
+    tab.page.context.set_offline(True)
+    tab.ask("Hello")
+    expect(tab.page.get_by_role("alert").first).to_contain_text("The server cannot be reached")
 
-        tab.page.context.set_offline(False)
-        tab.ask(say("Back again"))
-        expect(tab.answers.last).to_contain_text("Back again")
-        expect(tab.page.locator(".banners .notice")).to_have_count(0)
+    tab.page.context.set_offline(False)
+    tab.ask(say("Back again"))
+    expect(tab.answers.last).to_contain_text("Back again")
+    expect(tab.page.locator(".banners .notice")).to_have_count(0)
 
 
 def test_all_works_with_the_keyboard_alone(api: ApiServer, playground: Visit) -> None:
@@ -259,7 +258,7 @@ def test_all_works_with_the_keyboard_alone(api: ApiServer, playground: Visit) ->
     api.engine.resume()
 
 
-def test_it_fits_a_phone(api: ApiServer, visit: Callable[..., Visit]) -> None:
+def test_it_fits_a_phone(api: ApiServer, visit: Visiting) -> None:
     phone = visit(api.root, viewport=PHONE, has_touch=True, is_mobile=True).playground()
     phone.ask(say("Hello " + "x" * 300))
     assert phone.overflow <= 0
@@ -276,7 +275,7 @@ def test_it_fits_a_phone(api: ApiServer, visit: Callable[..., Visit]) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(api: ApiServer, visit: Callable[..., Visit], theme: str) -> None:
+def test_axe_finds_nothing(api: ApiServer, visit: Visiting, theme: str) -> None:
     tab = visit(api.root, color_scheme=theme).playground()
     assert tab.violations() == []
     tab.ask(say("# A title\n\nSome `code`, and [a link](https://example.org).\n\n- one\n- two"))

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Route, expect
 
 from crossette.engines.openvino.engine import OpenVINOEngine
 from support.api_server import ApiServer, serving
-from support.browser import Visit
+from support.browser import Visit, Visiting
 
 pytestmark = pytest.mark.all
 
@@ -28,7 +28,7 @@ def api(real_engine: OpenVINOEngine) -> Iterator[ApiServer]:
 
 
 @pytest.fixture(params=["openai", "fireworks"])
-def asked(request: pytest.FixtureRequest, api: ApiServer, visit: Callable[..., Visit]) -> tuple[Visit, Any]:
+def asked(request: pytest.FixtureRequest, api: ApiServer, visit: Visiting) -> tuple[Visit, Any]:
     """A tab with a seeded answer, and the API's own answer to the request that the page sent."""
     tab = visit(api.root).playground(f"/playground#dialect={request.param}&seed=3&temperature=0.8&max_tokens=24")
     with tab.page.expect_request(lambda sent: sent.url.endswith("/chat/completions")) as request_sent:
@@ -103,7 +103,7 @@ def test_the_answer_goes_on_from_another_token(asked: tuple[Visit, Any]) -> None
     assert text_of(tab.answers.locator(".token").nth(2)) == content[2]["token"]
 
 
-def test_the_prompt_has_its_tokens_and_those_from_the_cache(api: ApiServer, visit: Callable[..., Visit]) -> None:
+def test_the_prompt_has_its_tokens_and_those_from_the_cache(api: ApiServer, visit: Visiting) -> None:
     tab = visit(api.root).playground("/playground#max_tokens=4")
     long = "Please answer briefly. " * 20 + QUESTION
     tab.ask(long).page.get_by_role("button", name="Clear the conversation").click()
@@ -122,7 +122,7 @@ def test_the_prompt_has_its_tokens_and_those_from_the_cache(api: ApiServer, visi
     assert "Model probability" in facts_of(tab.page.get_by_label("Token 5", exact=True))
 
 
-def test_the_same_seed_has_the_same_text_in_both_dialects(api: ApiServer, visit: Callable[..., Visit]) -> None:
+def test_the_same_seed_has_the_same_text_in_both_dialects(api: ApiServer, visit: Visiting) -> None:
     tab = visit(api.root).playground("/playground#seed=5&max_tokens=16&temperature=1.5")
     tab.page.get_by_role("button", name="Compare").click()
     tab.page.get_by_label("Settings of B").get_by_label("Dialect").select_option("fireworks")
@@ -135,7 +135,7 @@ def test_the_same_seed_has_the_same_text_in_both_dialects(api: ApiServer, visit:
     expect(tab.page.locator(".verdict")).to_contain_text("differ from character")
 
 
-def test_accepted_drafts_and_times_are_those_of_the_stream(api: ApiServer, visit: Callable[..., Visit]) -> None:
+def test_accepted_drafts_and_times_are_those_of_the_stream(api: ApiServer, visit: Visiting) -> None:
     tab = visit(api.root).playground("/playground#mode=completion&temperature=0&max_tokens=24")
     line = "one two three four five six seven eight nine ten\n"
     streams: list[str] = []
@@ -173,7 +173,7 @@ def test_accepted_drafts_and_times_are_those_of_the_stream(api: ApiServer, visit
     assert facts["Time"] == f"{time:.1f}\u00a0ms after the request, {since}"
 
 
-def test_the_result_of_a_forced_call_goes_on(api: ApiServer, visit: Callable[..., Visit]) -> None:
+def test_the_result_of_a_forced_call_goes_on(api: ApiServer, visit: Visiting) -> None:
     tab = visit(api.root).playground("/playground#temperature=0&max_tokens=48")
     tab.page.get_by_text("Tools", exact=True).click()
     tools = tab.page.locator("details.group").filter(has=tab.page.get_by_text("tools, as JSON"))

@@ -18,7 +18,7 @@ from crossette.accounts.open import Accounts, open_accounts
 from crossette.accounts.settings import AccountSettings
 from crossette.engines.openvino.engine import OpenVINOEngine
 from support.api_server import ApiServer, serving
-from support.browser import PHONE, Visit
+from support.browser import PHONE, Visit, Visiting
 
 pytestmark = pytest.mark.all
 
@@ -46,7 +46,7 @@ def shoot(request: pytest.FixtureRequest, tmp_path: Path) -> Shoot:
     return write
 
 
-def seeded(visit: Callable[..., Visit], api: ApiServer, theme: str, **more: object) -> Visit:
+def seeded(visit: Visiting, api: ApiServer, theme: str, **more: object) -> Visit:
     """A playground whose answers have no drafts of earlier ones, so that their times are those of a first answer."""
     isolated = f"prompt_cache_isolation_key={next(NUMBERS)}"
     settings = f"/playground#seed=3&temperature=0.8&max_tokens=48&{isolated}"
@@ -54,7 +54,7 @@ def seeded(visit: Callable[..., Visit], api: ApiServer, theme: str, **more: obje
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_tokens(api: ApiServer, visit: Callable[..., Visit], shoot: Shoot, theme: str) -> None:
+def test_tokens(api: ApiServer, visit: Visiting, shoot: Shoot, theme: str) -> None:
     tab = seeded(visit, api, theme).ask("What is the capital of France?")
     tab.page.get_by_role("button", name="Tokens", exact=True).click()
     tab.page.locator(".token").nth(3).click()
@@ -62,7 +62,7 @@ def test_tokens(api: ApiServer, visit: Callable[..., Visit], shoot: Shoot, theme
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_comparison(api: ApiServer, visit: Callable[..., Visit], shoot: Shoot, theme: str) -> None:
+def test_comparison(api: ApiServer, visit: Visiting, shoot: Shoot, theme: str) -> None:
     tab = seeded(visit, api, theme)
     tab.page.get_by_role("button", name="Compare").click()
     tab.page.get_by_label("Settings of B").get_by_label("Dialect").select_option("fireworks")
@@ -72,13 +72,13 @@ def test_comparison(api: ApiServer, visit: Callable[..., Visit], shoot: Shoot, t
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_a_phone(api: ApiServer, visit: Callable[..., Visit], shoot: Shoot, theme: str) -> None:
+def test_a_phone(api: ApiServer, visit: Visiting, shoot: Shoot, theme: str) -> None:
     shoot(seeded(visit, api, theme, viewport=PHONE).ask("What is the capital of France?"), f"phone-{theme}")
 
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("view", ["keys", "usage"])
-def test_administration(visit: Callable[..., Visit], shoot: Shoot, tmp_path: Path, view: str, theme: str) -> None:
+def test_administration(visit: Visiting, shoot: Shoot, tmp_path: Path, view: str, theme: str) -> None:
     url = f"sqlite:///{tmp_path / 'keys.db'}"
     with open_accounts(AccountSettings(url)) as opened:
         key = _fill(opened, url)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+T = TypeVar("T")
 
 LIMIT_MS = 90_000  # a browser on a busy machine may need seconds for each question
 DESKTOP = {"width": 1280, "height": 800}
@@ -120,6 +122,21 @@ def visiting(browser: Browser, root: str, *, expects_failures: bool = False, **c
         visit = Visit(root, opened.new_page(), expects_failures)
         yield visit
         assert visit.faults == []
+
+
+class Visiting:
+    """Opens tabs for servers. What a page may not do fails the test at its end."""
+
+    def __init__(self, browser: Browser, stack: ExitStack) -> None:
+        self._browser = browser
+        self._stack = stack
+
+    def __call__(self, root: str, **given: Any) -> Visit:
+        return self._stack.enter_context(visiting(self._browser, root, **given))
+
+    def server(self, starting: AbstractContextManager[T]) -> T:
+        """A server that ends after the tabs that are opened from now on: they ask it until they are closed."""
+        return self._stack.enter_context(starting)
 
 
 @contextmanager
