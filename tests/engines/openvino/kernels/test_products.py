@@ -27,6 +27,8 @@ TYPES = {(4, False): ov.Type.u4, (4, True): ov.Type.i4, (8, False): ov.Type.u8, 
 
 LARGEST = 32767
 """The integer of the largest activation of a group."""
+SPAN = 256
+"""Columns with the same factor."""
 HALF = 0.5 + 2.0**-8
 """Of a step is what rounding changes; the multiplication before it rounds too."""
 
@@ -40,21 +42,31 @@ class Layout(NamedTuple):
     bits: int
     is_signed: bool
     zeros: str
-    halves: bool = False
-    """Whether 16 bits are enough for scales and for what belongs to a zero, as in files of Q4_0, Q4_1 and Q8_0."""
+    numbers: str = "floats"
+    """What is enough for scales and for what belongs to a zero: "halves" of 16 bits, as in files of Q4_0, Q4_1 and
+    Q8_0, or "factors" of 16 bits times integers of 8, as in those of K-quants."""
+    used: int = 8
+    """Bits that integers of 8 bits use: formats of 5 and 6 bits are stored in 8."""
 
 
 LAYOUTS = [
-    Layout(outputs, columns, group, bits, is_signed, zeros, halves)
+    Layout(outputs, columns, group, bits, is_signed, zeros, numbers)
     for bits, is_signed in TYPES
     for zeros in ("none", "one", "each")
-    for outputs, columns, group, halves in [
-        (1, 32, 32, False),
-        (47, 576, 16, False),
-        (49, 16, 16, True),
-        (200, 544, 32, False),
-        (200, 544, 32, True),
+    for outputs, columns, group, numbers in [
+        (1, 32, 32, "floats"),
+        (47, 576, 16, "floats"),
+        (49, 16, 16, "halves"),
+        (200, 544, 32, "floats"),
+        (200, 544, 32, "halves"),
+        (49, 576, 16, "factors"),
+        (200, 544, 32, "factors"),
     ]
+] + [
+    Layout(outputs, columns, group, 8, is_signed, zeros, numbers, used)
+    for is_signed in (False, True)
+    for zeros in ("none", "one", "each")
+    for outputs, columns, group, numbers, used in [(49, 272, 16, "factors", 6), (200, 544, 32, "halves", 5)]
 ]
 
 
@@ -70,11 +82,11 @@ class Matrix:
     def __init__(self, layout: Layout, seed: int = 0, scale: float = 1) -> None:
         rng = np.random.default_rng(seed)
         groups = (layout.outputs, layout.columns // layout.group)
-        lowest = -(1 << layout.bits - 1) if layout.is_signed else 0
-        integers = rng.integers(lowest, lowest + (1 << layout.bits), (*groups, layout.group))
-        numbers = ((rng.random((*groups, 1)) + 0.5) * scale).astype(np.float16 if layout.halves else np.float32)
-        scales = numbers.astype(np.float32)
-        zeros = self._zeros(layout, rng, scales)
+        used = min(layout.bits, layout.used)
+        lowest = -(1 << used - 1) if layout.is_signed else 0
+        integers = rng.integers(lowest, lowest + (1 << used), (*groups, layout.group))
+        scales = self._numbers(layout, rng, lambda shape: (rng.random(shape) + 0.5) * scale)
+        zeros = self._zeros(layout, rng, scales, scale)
         self.node = self._graph(layout, integers, scales, zeros)
         shift = 0.0 if zeros is None else zeros.astype(np.float64)
         shape = (layout.outputs, layout.columns)
@@ -83,13 +95,30 @@ class Matrix:
         """Of the numbers that are added, which rounding is relative to."""
 
     @staticmethod
-    def _zeros(layout: Layout, rng: np.random.Generator, scales: Floats) -> Floats | None:
+    def _numbers(layout: Layout, rng: np.random.Generator, random: Callable[[tuple[int, ...]], Any]) -> Floats:
+        """A number for each group, `[outputs, groups, 1]`, of the form that is enough."""
+        count = layout.columns // layout.group
+        if layout.numbers != "factors":
+            kind = np.float16 if layout.numbers == "halves" else np.float32
+            values: Floats = random((layout.outputs, count, 1)).astype(kind).astype(np.float32)
+            return values
+        spans = -(-layout.columns // SPAN)
+        integers = rng.integers(0, 128, (layout.outputs, spans, SPAN // layout.group))
+        factors = random((layout.outputs, spans, 1)).astype(np.float16).astype(np.float32) / 64
+        products: Floats = (integers * factors).reshape(layout.outputs, -1, 1)[:, :count].astype(np.float32)
+        return products
+
+    @classmethod
+    def _zeros(cls, layout: Layout, rng: np.random.Generator, scales: Floats, scale: float) -> Floats | None:
         if layout.zeros == "none":
             return None
         if layout.zeros == "one":
-            return np.full((1, 1, 1), 5.0 if layout.halves else rng.random(), np.float32)
-        zeros = (rng.random(scales.shape) * (1 << layout.bits)).astype(np.float32)
-        return (zeros * scales).astype(np.float16) / scales if layout.halves else zeros
+            return np.full((1, 1, 1), rng.random() if layout.numbers == "floats" else 5.0, np.float32)
+        if layout.numbers == "floats":
+            return (rng.random(scales.shape) * (1 << layout.bits)).astype(np.float32)
+        numbers = cls._numbers(layout, rng, lambda shape: rng.random(shape) * (scale * (1 << layout.bits)))
+        zeros: Floats = np.divide(numbers, scales, out=np.zeros_like(scales), where=scales > 0)
+        return zeros
 
     @staticmethod
     def _graph(layout: Layout, integers: npt.NDArray[np.int64], scales: Floats, zeros: Floats | None) -> ov.Node:
@@ -106,15 +135,20 @@ class Matrix:
 Run = Callable[..., list[Floats]]
 
 
-def compiled(kernels: Kernels, *matrices: Matrix, filler: bool = False) -> Run:
-    """Computes the products of rows with matrices."""
+def model_of(kernels: Kernels, *matrices: Matrix, filler: bool = False) -> ov.Model:
+    """A graph with one node for the products of rows with matrices."""
     x = ops.parameter([-1, matrices[0].weights.shape[1]], np.float32)
     skipped = ops.parameter([1], np.int32)
     inputs = [x, skipped] if filler else [x]
     model = ov.Model([ops.matmul(x, matrix.node, False, True) for matrix in matrices], inputs)
     assert replace_products(model, kernels.factory, skipped.output(0) if filler else None) == len(matrices)
     assert [node.get_type_name() for node in model.get_ops()].count(PRODUCT) == 1
-    graph = ov.Core().compile_model(model, "CPU", PROPERTIES)
+    return model
+
+
+def compiled(kernels: Kernels, *matrices: Matrix, filler: bool = False) -> Run:
+    """Computes the products of rows with matrices."""
+    graph = ov.Core().compile_model(model_of(kernels, *matrices, filler=filler), "CPU", PROPERTIES)
 
     def run(*values: npt.NDArray[Any]) -> list[Floats]:
         results = graph([np.ascontiguousarray(value) for value in values])
@@ -136,12 +170,12 @@ def network(kernels: Kernels, gate: Matrix, up: Matrix, down: Matrix, beta: floa
     return lambda values: [np.array(graph([np.ascontiguousarray(values)])[0])]
 
 
-def matrices_of_a_network(halves: bool = False) -> tuple[Matrix, Matrix, Matrix]:
+def matrices_of_a_network(numbers: str = "floats") -> tuple[Matrix, Matrix, Matrix]:
     """Of 96 columns, in groups of different sizes; weights are small enough for sums within some units."""
     return (
-        Matrix(Layout(160, 96, 32, 4, False, "each", halves), 1, 0.02),
-        Matrix(Layout(160, 96, 16, 8, True, "none", halves), 2, 0.001),
-        Matrix(Layout(50, 160, 16, 4, True, "none", halves), 3, 0.01),
+        Matrix(Layout(160, 96, 32, 4, False, "each", numbers), 1, 0.02),
+        Matrix(Layout(160, 96, 16, 8, True, "none", numbers), 2, 0.001),
+        Matrix(Layout(50, 160, 16, 4, True, "none", numbers), 3, 0.01),
     )
 
 
@@ -165,6 +199,26 @@ def test_products_are_those_of_the_weights(kernels: Kernels, layout: Layout) -> 
     bound += np.abs(x).astype(np.float64) @ matrix.sizes.T * layout.columns * 2.0**-24
     assert results.shape == exact.shape
     assert (np.abs(results - exact) <= bound).all()
+
+
+@pytest.mark.parametrize(
+    ("layout", "bits"),
+    [
+        (Layout(48, 512, 32, 4, True, "none", "floats"), 4 + 32 / 32),
+        (Layout(48, 512, 32, 4, True, "none", "halves"), 4 + 16 / 32),
+        (Layout(48, 512, 32, 4, False, "each", "floats"), 4 + 64 / 32),
+        (Layout(48, 512, 32, 4, False, "each", "halves"), 4 + 32 / 32),
+        (Layout(48, 512, 32, 4, False, "each", "factors"), 4 + 16 / 32 + 32 / 256),
+        (Layout(48, 512, 32, 8, True, "none", "halves"), 8 + 16 / 32),
+        (Layout(48, 512, 32, 8, False, "each", "factors", 5), 6 + 16 / 32 + 32 / 256),
+        (Layout(48, 512, 16, 8, True, "none", "factors", 6), 6 + 8 / 16 + 16 / 256),
+    ],
+    ids=str,
+)
+def test_a_matrix_takes_no_more_memory_than_its_numbers_need(layout: Layout, bits: float) -> None:
+    model = model_of(kernels_with(()), Matrix(layout))
+    (node,) = (node for node in model.get_ops() if node.get_type_name() == PRODUCT)
+    assert node.get_attributes()["bytes"] == layout.outputs * layout.columns * bits / 8
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -237,9 +291,9 @@ def test_matrices_with_the_same_input_are_computed_at_once(kernels: Kernels) -> 
 
 
 @pytest.mark.parametrize("beta", [None, 1, 2])
-@pytest.mark.parametrize("halves", [False, True])
-def test_a_network_is_that_of_its_weights(kernels: Kernels, halves: bool, beta: float | None) -> None:
-    matrices = matrices_of_a_network(halves)
+@pytest.mark.parametrize("numbers", ["floats", "halves"])
+def test_a_network_is_that_of_its_weights(kernels: Kernels, numbers: str, beta: float | None) -> None:
+    matrices = matrices_of_a_network(numbers)
     x = np.random.default_rng(1).standard_normal((70, 96)).astype(np.float32)
     x[3] *= 60  # sums far beyond those whose exponentials are numbers
     x[4] = 0

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -17,7 +19,6 @@ namespace crossette {
 
 #define ALWAYS_INLINE __attribute__((always_inline))
 
-constexpr size_t DEPTH = 256;      // columns that are unpacked at a time: whole groups, in the first-level cache
 constexpr size_t AHEAD = 4096;     // bytes by which weights are fetched to the second-level cache before their use
 constexpr size_t CHUNK_ROWS = 64;  // fewest rows of a task, where there are more threads than panels
 
@@ -34,10 +35,16 @@ inline void clear(Sums& sums) {
     for (auto& sum : sums) sum = broadcast(0.0f);
 }
 
+inline const float* padded(const float* from, size_t count, float* to) {
+    std::memcpy(to, from, count * sizeof(float));
+    std::fill(to + count, to + WIDTH, 0.0f);
+    return to;
+}
+
 inline void read(Sums& sums, const Target& target, size_t row) {
-    alignas(CACHE_LINE) float buffer[WIDTH] = {};
+    alignas(CACHE_LINE) float buffer[WIDTH];
     const float* from = target.data + row * target.stride;
-    if (target.count < WIDTH) from = static_cast<float*>(std::memcpy(buffer, from, target.count * sizeof(float)));
+    if (target.count < WIDTH) from = padded(from, target.count, buffer);
     for (size_t v = 0; v < VECTORS; v++) sums[v] = load(from + v * LANES);
 }
 
@@ -54,122 +61,202 @@ ALWAYS_INLINE inline void fetch(const uint8_t* from, size_t size) {
         _mm_prefetch(reinterpret_cast<const char*>(from + line), _MM_HINT_T1);
 }
 
-// A kind of panels: how their groups are read.
-template <unsigned BITS, bool OFFSETS, class Number>
-struct Kind {
-    static const Number* scales(const uint8_t* group) { return reinterpret_cast<const Number*>(group); }
-
-    // The weights of a group, two columns at a time: `use(pair, weights)`.
-    template <class Use>
-    ALWAYS_INLINE static void each_pair(const Panels& panels, const uint8_t* group, Use use) {
-        constexpr size_t PAIRS = 16 / BITS;  // of a word
-        const Integers mask = broadcast(BITS == 4 ? 0x000f000f : 0x00ff00ff);
-        auto words = reinterpret_cast<const uint32_t*>(group + numbers_bytes<Number>(OFFSETS));
-        for (size_t pair = 0; pair < panels.group / 2; pair += PAIRS, words += WIDTH) {
-            Integers packed[VECTORS], weights[VECTORS];
-            for (size_t v = 0; v < VECTORS; v++) packed[v] = load(words + v * LANES);
-            const auto one = [&]<int INDEX>() ALWAYS_INLINE {
-                for (size_t v = 0; v < VECTORS; v++) weights[v] = both(shift_right<INDEX * BITS>(packed[v]), mask);
-                use(pair + INDEX, weights);
-            };
-            [&]<int... INDEX>(std::integer_sequence<int, INDEX...>) ALWAYS_INLINE {
-                (one.template operator()<INDEX>(), ...);
-            }(std::make_integer_sequence<int, PAIRS>());
-        }
-    }
-
-    // The sums of a group start with what the zero point takes from all products, if there is one for all groups.
-    ALWAYS_INLINE static void begin(Parts& parts, const Panels& panels, const Rows& x, size_t row, size_t group) {
-        const Integers first = broadcast(OFFSETS ? 0 : -panels.zero_point * x.totals(row)[group]);
-        for (auto& part : parts) part = first;
-    }
-
-    ALWAYS_INLINE static void add(Sums& sums, const Parts& parts, const Number* scales, const Rows& x, size_t row,
-                                  size_t group) {
-        const float scale = x.scales(row)[group];
-        for (size_t v = 0; v < VECTORS; v++)
-            sums[v] = multiply_add(multiply(to_floats(parts[v]), broadcast(scale)), load(scales + v * LANES), sums[v]);
-        if constexpr (OFFSETS) {
-            const Floats total = broadcast(static_cast<float>(x.totals(row)[group]) * scale);
-            for (size_t v = 0; v < VECTORS; v++)
-                sums[v] = multiply_add(total, load(scales + WIDTH + v * LANES), sums[v]);
-        }
-    }
-};
-
-ALWAYS_INLINE inline void add_pair(Parts& parts, const Integers* weights, const int16_t* integers, size_t pair) {
-    int32_t word;
-    std::memcpy(&word, integers + 2 * pair, sizeof(word));
-    const Integers values = broadcast(word);
-    for (size_t v = 0; v < VECTORS; v++) parts[v] = multiply_add_pairs(weights[v], values, parts[v]);
+// Call `use<INDEX>()` for all indices below COUNT.
+template <int COUNT, class Use>
+ALWAYS_INLINE void for_each_index(const Use& use) {
+    [&]<int... INDEX>(std::integer_sequence<int, INDEX...>) ALWAYS_INLINE {
+        (use.template operator()<INDEX>(), ...);
+    }(std::make_integer_sequence<int, COUNT>());
 }
 
-// A few rows, from `first` on, with all of a panel.
-template <size_t ROWS, class Kind>
-void multiply_few(const Panels& panels, const uint8_t* panel, const Rows& x, size_t first, const Target& target) {
-    Sums sums[ROWS];
-    const int16_t* integers[ROWS];
-    for (size_t row = 0; row < ROWS; row++) {
-        clear(sums[row]);
-        integers[row] = x.integers(first + row);
-    }
-    for (size_t group = 0; group < x.groups; group++, panel += panels.group_bytes) {
-        fetch(panel + AHEAD, panels.group_bytes);
-        Parts parts[ROWS];
-        for (size_t row = 0; row < ROWS; row++) Kind::begin(parts[row], panels, x, first + row, group);
-        Kind::each_pair(panels, panel, [&](size_t pair, const Integers* weights) ALWAYS_INLINE {
-            for (size_t row = 0; row < ROWS; row++) add_pair(parts[row], weights, integers[row], pair);
+// The integers of `BITS` bits from bit FIRST on in each half of words.
+template <int FIRST, int BITS>
+ALWAYS_INLINE inline Integers field(Integers words) {
+    constexpr uint32_t MASK = (1 << BITS) - 1;
+    if constexpr (FIRST + BITS == 16) return shift_halves_right<FIRST>(words);
+    else return both(shift_right<FIRST>(words), broadcast(int32_t(MASK << 16 | MASK)));
+}
+
+// The weights of a group, two columns at a time: `use(pair, weights)`.
+template <int BITS, class Use>
+ALWAYS_INLINE void each_pair(const Panels& panels, const uint32_t* words, const Use& use) {
+    constexpr size_t PAIRS = 16 / BITS;  // of a word
+    for (size_t pair = 0; pair < panels.group / 2; pair += PAIRS, words += WIDTH) {
+        for_each_index<PAIRS>([&]<int INDEX>() ALWAYS_INLINE {
+            Integers weights[VECTORS];
+            for (size_t v = 0; v < VECTORS; v++) weights[v] = field<INDEX * BITS, BITS>(load(words + v * LANES));
+            use(pair + INDEX, weights);
         });
+    }
+}
+
+// Of 6 bits: two pairs in the lower bits of each of three words, and two more in the upper 4 bits of all.
+template <int BITS, class Use>
+    requires(BITS == 6)
+ALWAYS_INLINE void each_pair(const Panels& panels, const uint32_t* words, const Use& use) {
+    const Integers upper = broadcast(0x00300030);
+    for (size_t pair = 0; pair < panels.group / 2; pair += 8, words += 3 * WIDTH) {
+        const auto word = [&](size_t index, size_t v) ALWAYS_INLINE { return load(words + index * WIDTH + v * LANES); };
+        Integers weights[VECTORS];
+        for_each_index<6>([&]<int INDEX>() ALWAYS_INLINE {
+            for (size_t v = 0; v < VECTORS; v++) weights[v] = field<INDEX % 2 * 6, 6>(word(INDEX / 2, v));
+            use(pair + INDEX, weights);
+        });
+        for_each_index<2>([&]<int INDEX>() ALWAYS_INLINE {
+            for (size_t v = 0; v < VECTORS; v++)
+                weights[v] = either(field<12, 4>(word(2 * INDEX, v)),
+                                    both(shift_right<8 + 2 * INDEX>(word(1, v)), upper));
+            use(pair + 6 + INDEX, weights);
+        });
+    }
+}
+
+// A scale of LANES outputs, or an offset: `at` counts both. The factors are those of the span, if the form has them.
+template <Form FORM>
+ALWAYS_INLINE inline Floats number_of(const uint8_t* group, const Half* factors, size_t at) {
+    if constexpr (FORM == Form::FLOATS) return load(reinterpret_cast<const float*>(group) + at);
+    else if constexpr (FORM == Form::HALVES) return load(reinterpret_cast<const Half*>(group) + at);
+    else return multiply(load(reinterpret_cast<const int8_t*>(group) + at), load(factors + at));
+}
+
+// Adjacent groups of a panel with the same factors.
+struct Span {
+    const Half* factors;
+    const uint8_t* groups;
+    size_t begin, end;  // their numbers
+};
+
+template <class Use>
+ALWAYS_INLINE void each_span(const Panels& panels, size_t index, const Use& use) {
+    const size_t groups = panels.columns / panels.group, most = SPAN / panels.group;
+    const uint8_t* data = panels.panel(index);
+    for (size_t begin = 0; begin < groups; begin += most) {
+        const Span span{reinterpret_cast<const Half*>(data), data + panels.factors_bytes, begin,
+                        std::min(begin + most, groups)};
+        use(span);
+        data = span.groups + (span.end - begin) * panels.group_bytes;
+    }
+}
+
+// ROWS rows, from `first` on.
+template <size_t ROWS>
+class Tile {
+public:
+    Tile(const Rows& x, size_t first) {
         for (size_t row = 0; row < ROWS; row++) {
-            Kind::add(sums[row], parts[row], Kind::scales(panel), x, first + row, group);
-            integers[row] += panels.group;
+            _integers[row] = x.integers(first + row);
+            _scales[row] = x.scales(first + row);
+            _totals[row] = x.totals(first + row);
         }
     }
+
+    // The sums of a group start with what its zero point takes from all products, if there is one for all groups.
+    ALWAYS_INLINE void begin(Parts (&parts)[ROWS], const Panels& panels, size_t group) const {
+        for (size_t row = 0; row < ROWS; row++)
+            for (auto& part : parts[row]) part = broadcast(-panels.zero_point * _totals[row][group]);
+    }
+
+    ALWAYS_INLINE void add_pair(Parts (&parts)[ROWS], const Integers* weights, size_t column) const {
+        for (size_t row = 0; row < ROWS; row++) {
+            int32_t word;
+            std::memcpy(&word, _integers[row] + column, sizeof(word));
+            const Integers values = broadcast(word);
+            for (size_t v = 0; v < VECTORS; v++) parts[row][v] = multiply_add_pairs(weights[v], values, parts[row][v]);
+        }
+    }
+
+    // Add the sums of a group to those of all columns.
+    template <Form FORM>
+    ALWAYS_INLINE void add(Sums (&sums)[ROWS], const Parts (&parts)[ROWS], size_t group, const uint8_t* numbers,
+                           const Half* factors, bool has_offsets) const {
+        for (size_t v = 0; v < VECTORS; v++) {
+            const Floats scales = number_of<FORM>(numbers, factors, v * LANES);
+            for (size_t row = 0; row < ROWS; row++) {
+                const Floats part = multiply(to_floats(parts[row][v]), broadcast(_scales[row][group]));
+                sums[row][v] = multiply_add(part, scales, sums[row][v]);
+            }
+        }
+        if (!has_offsets) return;
+        for (size_t v = 0; v < VECTORS; v++) {
+            const Floats offsets = number_of<FORM>(numbers, factors, WIDTH + v * LANES);
+            for (size_t row = 0; row < ROWS; row++) {
+                const float total = static_cast<float>(_totals[row][group]) * _scales[row][group];
+                sums[row][v] = multiply_add(broadcast(total), offsets, sums[row][v]);
+            }
+        }
+    }
+
+private:
+    const int16_t* _integers[ROWS];
+    const float* _scales[ROWS];
+    const int32_t* _totals[ROWS];
+};
+
+inline const uint32_t* words_of(const Panels& panels, const uint8_t* group) {
+    return reinterpret_cast<const uint32_t*>(group + panels.numbers_bytes);
+}
+
+// A few rows with all of a panel.
+template <size_t ROWS, unsigned BITS, Form FORM>
+void multiply_few(const Panels& panels, size_t index, const Tile<ROWS>& tile, const Target& target) {
+    Sums sums[ROWS];
+    for (auto& sum : sums) clear(sum);
+    each_span(panels, index, [&](const Span& span) ALWAYS_INLINE {
+        const uint8_t* data = span.groups;
+        for (size_t group = span.begin; group < span.end; group++, data += panels.group_bytes) {
+            fetch(data + AHEAD, panels.group_bytes);
+            Parts parts[ROWS];
+            tile.begin(parts, panels, group);
+            each_pair<BITS>(panels, words_of(panels, data), [&](size_t pair, const Integers* weights) ALWAYS_INLINE {
+                tile.add_pair(parts, weights, group * panels.group + 2 * pair);
+            });
+            tile.template add<FORM>(sums, parts, group, data, span.factors, panels.has_offsets);
+        }
+    });
     for (size_t row = 0; row < ROWS; row++) write(sums[row], target, row);
 }
 
-// Some groups of a panel, and a word for each pair of columns of each output.
+// What belongs to a span in the form that takes the fewest instructions: scales and offsets as floats, and a word for
+// each pair of columns.
 struct Unpacked {
-    const uint8_t* panel;
-    uint32_t* words;
-    size_t begin, end;
+    alignas(CACHE_LINE) uint32_t words[SPAN / 2 * WIDTH];
+    alignas(CACHE_LINE) float numbers[MOST_GROUPS][2 * WIDTH];
 };
 
-template <class Kind>
-void unpack(const Panels& panels, const Unpacked& unpacked) {
-    auto [panel, words, group, end] = unpacked;
-    for (; group < end; group++, panel += panels.group_bytes, words += panels.group / 2 * WIDTH) {
-        fetch(panel + AHEAD, panels.group_bytes);
-        Kind::each_pair(panels, panel, [&](size_t pair, const Integers* weights) ALWAYS_INLINE {
-            for (size_t v = 0; v < VECTORS; v++) store(words + pair * WIDTH + v * LANES, weights[v]);
+template <unsigned BITS, Form FORM>
+void unpack(const Panels& panels, const Span& span, Unpacked& to) {
+    const uint8_t* data = span.groups;
+    uint32_t* words = to.words;
+    for (size_t index = 0; index < span.end - span.begin; index++, data += panels.group_bytes) {
+        fetch(data + AHEAD, panels.group_bytes);
+        each_pair<BITS>(panels, words_of(panels, data), [&](size_t, const Integers* weights) ALWAYS_INLINE {
+            for (size_t v = 0; v < VECTORS; v++, words += LANES) store(words, weights[v]);
         });
+        for (size_t at = 0; at < (panels.has_offsets ? 2 : 1) * WIDTH; at += LANES)
+            store(to.numbers[index] + at, number_of<FORM>(data, span.factors, at));
     }
 }
 
-// Add the products of rows with unpacked groups.
-template <size_t ROWS, class Kind>
-void multiply_unpacked(const Panels& panels, const Unpacked& unpacked, const Rows& x, size_t first,
+// Add the products of rows with an unpacked span.
+template <size_t ROWS>
+void multiply_unpacked(const Panels& panels, const Span& span, const Unpacked& unpacked, const Tile<ROWS>& tile,
                        const Target& target) {
     Sums sums[ROWS];
-    const int16_t* integers[ROWS];
-    for (size_t row = 0; row < ROWS; row++) {
-        integers[row] = x.integers(first + row) + unpacked.begin * panels.group;
-        if (unpacked.begin == 0) clear(sums[row]);
+    for (size_t row = 0; row < ROWS; row++)
+        if (span.begin == 0) clear(sums[row]);
         else read(sums[row], target, row);
-    }
-    auto [panel, words, group, end] = unpacked;
-    for (; group < end; group++, panel += panels.group_bytes) {
+    const uint32_t* words = unpacked.words;
+    for (size_t group = span.begin; group < span.end; group++) {
         Parts parts[ROWS];
-        for (size_t row = 0; row < ROWS; row++) Kind::begin(parts[row], panels, x, first + row, group);
-        for (size_t pair = 0; pair < panels.group / 2; pair++, words += WIDTH) {
+        tile.begin(parts, panels, group);
+        // Groups have 8 or 16 pairs.
+        _Pragma("GCC unroll 8") for (size_t pair = 0; pair < panels.group / 2; pair++) {
             Integers weights[VECTORS];
-            for (size_t v = 0; v < VECTORS; v++) weights[v] = load(words + v * LANES);
-            for (size_t row = 0; row < ROWS; row++) add_pair(parts[row], weights, integers[row], pair);
+            for (size_t v = 0; v < VECTORS; v++, words += LANES) weights[v] = load(words);
+            tile.add_pair(parts, weights, group * panels.group + 2 * pair);
         }
-        for (size_t row = 0; row < ROWS; row++) {
-            Kind::add(sums[row], parts[row], Kind::scales(panel), x, first + row, group);
-            integers[row] += panels.group;
-        }
+        const auto numbers = reinterpret_cast<const uint8_t*>(unpacked.numbers[group - span.begin]);
+        tile.template add<Form::FLOATS>(sums, parts, group, numbers, nullptr, panels.has_offsets);
     }
     for (size_t row = 0; row < ROWS; row++) write(sums[row], target, row);
 }
@@ -178,9 +265,7 @@ void multiply_unpacked(const Panels& panels, const Unpacked& unpacked, const Row
 template <size_t ROWS, class Run>
 void in_tiles(size_t row, size_t rows, Run run) {
     for (; row + ROWS <= rows; row += ROWS) run.template operator()<ROWS>(row);
-    if constexpr (ROWS == 4)
-        if (rows - row == 3) return run.template operator()<3>(row);
-    if constexpr (ROWS > 1) in_tiles<ROWS / 2>(row, rows, run);
+    if constexpr (ROWS > 1) in_tiles<ROWS - 1>(row, rows, run);
 }
 
 // A matrix, the rows for it, and where their results go.
@@ -191,42 +276,41 @@ struct Product {
 };
 
 // The rows from `first` to `last` with a panel. Few rows take the weights as they are read; more share unpacked ones.
-template <class Kind>
+template <unsigned BITS, Form FORM>
 void multiply_panel(const Product& product, size_t index, size_t first, size_t last) {
     const Panels& panels = *product.panels;
-    const Rows& x = *product.x;
     const auto target = [&](size_t row) {
         float* results = product.results + row * panels.outputs + index * WIDTH;
         return Target{results, panels.outputs, std::min(WIDTH, panels.outputs - index * WIDTH)};
     };
-    const uint8_t* panel = panels.panel(index);
     if (last - first <= FEW_ROWS) {
-        return in_tiles<TILE_ROWS>(first, last, [&]<size_t ROWS>(size_t row) {
-            multiply_few<ROWS, Kind>(panels, panel, x, row, target(row));
+        return in_tiles<FEW_TILE_ROWS>(first, last, [&]<size_t ROWS>(size_t row) {
+            multiply_few<ROWS, BITS, FORM>(panels, index, {*product.x, row}, target(row));
         });
     }
-    alignas(CACHE_LINE) uint32_t words[DEPTH / 2 * WIDTH];
-    const size_t depth = DEPTH / panels.group;
-    for (size_t begin = 0; begin < x.groups; begin += depth, panel += depth * panels.group_bytes) {
-        const Unpacked unpacked{panel, words, begin, std::min(begin + depth, x.groups)};
-        unpack<Kind>(panels, unpacked);
+    Unpacked unpacked;
+    each_span(panels, index, [&](const Span& span) {
+        unpack<BITS, FORM>(panels, span, unpacked);
         in_tiles<TILE_ROWS>(first, last, [&]<size_t ROWS>(size_t row) {
-            multiply_unpacked<ROWS, Kind>(panels, unpacked, x, row, target(row));
+            multiply_unpacked<ROWS>(panels, span, unpacked, {*product.x, row}, target(row));
         });
-    }
+    });
 }
 
 using MultiplyPanel = void (*)(const Product&, size_t index, size_t first, size_t last);
 
-template <unsigned BITS, bool OFFSETS>
-MultiplyPanel kernel_with(bool halves) {
-    return halves ? multiply_panel<Kind<BITS, OFFSETS, Half>> : multiply_panel<Kind<BITS, OFFSETS, float>>;
+template <unsigned BITS>
+MultiplyPanel kernel_with(Form form) {
+    switch (form) {
+        case Form::FLOATS: return multiply_panel<BITS, Form::FLOATS>;
+        case Form::HALVES: return multiply_panel<BITS, Form::HALVES>;
+        default: return multiply_panel<BITS, Form::FACTORS>;
+    }
 }
 
 inline MultiplyPanel kernel_for(const Panels& panels) {
-    const auto kernel = panels.bits == 4 ? (panels.has_offsets ? kernel_with<4, true> : kernel_with<4, false>)
-                                         : (panels.has_offsets ? kernel_with<8, true> : kernel_with<8, false>);
-    return kernel(panels.has_halves);
+    const auto kernel = panels.bits == 4 ? kernel_with<4> : panels.bits == 6 ? kernel_with<6> : kernel_with<8>;
+    return kernel(panels.form);
 }
 
 // `rows` rows with whole matrices.

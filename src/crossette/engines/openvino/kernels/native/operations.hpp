@@ -31,6 +31,9 @@ public:
     bool visit_attributes(ov::AttributeVisitor& visitor) override {
         auto matrices = static_cast<int64_t>(reinterpret_cast<intptr_t>(_matrices.get()));
         visitor.on_attribute("matrices", matrices);
+        int64_t bytes = 0;  // of memory
+        for (const auto& panels : *_matrices) bytes += panels->count * panels->panel_bytes;
+        visitor.on_attribute("bytes", bytes);
         return true;
     }
 

@@ -32,7 +32,7 @@ inline std::shared_ptr<const Panels> matrix(const ov::OutputVector& inputs, size
                zero_points = constant(inputs.at(first + 2));
     const auto shape = integers->get_shape();
     const auto type = integers->get_element_type();
-    OPENVINO_ASSERT(shape.size() == 3 && shape[2] % 8 == 0 && DEPTH % shape[2] == 0);
+    OPENVINO_ASSERT(shape.size() == 3 && shape[2] % 16 == 0 && SPAN % shape[2] == 0);
     OPENVINO_ASSERT(type.is_integral_number() && (type.bitwidth() == 4 || type.bitwidth() == 8));
     const size_t groups = shape[0] * shape[1], points = count(zero_points);
     OPENVINO_ASSERT(count(scales) == groups && (points <= 1 || points == groups));

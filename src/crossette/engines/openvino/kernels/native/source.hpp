@@ -4,12 +4,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 #include <tbb/parallel_for.h>
-
-#include "vector.hpp"
 
 namespace crossette {
 
@@ -23,36 +21,35 @@ struct Source {
     bool one_zero_point;
 
     size_t groups() const { return outputs * columns / group; }
+    size_t bytes() const { return outputs * columns * bits / 8; }
+    float zero_point(size_t number) const { return zero_points ? zero_points[one_zero_point ? 0 : number] : 0; }
+};
 
-    // Signed integers are read with half of their range added to them, so that there is one kind of kernel.
-    uint32_t flip() const { return is_signed ? (bits == 4 ? 0x88888888 : 0x80808080) : 0; }
-    float zero_point(size_t number) const {
-        return (is_signed ? float(1u << (bits - 1)) : 0) + (zero_points ? zero_points[one_zero_point ? 0 : number] : 0);
-    }
+// Whether `holds(begin, end)` for all parts of `count` numbers, in parallel; it stops at the first for which not.
+template <class Holds>
+bool holds_for_all(size_t count, size_t part, const Holds& holds) {
+    std::atomic<bool> result = true;
+    tbb::parallel_for(size_t(0), (count + part - 1) / part, [&](size_t index) {
+        if (result && !holds(index * part, std::min((index + 1) * part, count))) result = false;
+    });
+    return result;
+}
 
-    // What belongs to a zero, with a zero point of the group.
-    float offset(size_t number) const { return -(zero_point(number) * scales[number]); }
+// How many bits integers have in memory, and the integer that is zero there: there is one kind of kernel for signed and
+// for unsigned ones. The formats of 5 and 6 bits are stored in 8 by graphs.
+struct Packing {
+    unsigned bits;
+    int32_t lowest;
 
-    // Whether groups have zero points of their own, or one that sums of integers cannot be reduced by.
-    bool has_offsets() const {
-        if (!zero_points || !one_zero_point) return zero_points;
-        return std::trunc(zero_point(0)) != zero_point(0) || std::abs(zero_point(0)) > 256;
-    }
-
-    // Whether 16 bits are enough for all scales and offsets, as in files that store them so. An offset is a rounded
-    // product, so it may be some digits of f32 away from the file's number.
-    bool has_halves() const {
-        const auto is_half = [](float value, float tolerance) {
-            return std::abs(to_float(to_half(value)) - value) <= tolerance * std::abs(value);
-        };
-        const bool offsets = has_offsets();
-        constexpr size_t PART = 1 << 14;
-        std::atomic<bool> result = true;
-        tbb::parallel_for(size_t(0), groups() / PART + 1, [&](size_t part) {
-            for (size_t number = part * PART; number < std::min((part + 1) * PART, groups()) && result; number++)
-                if (!is_half(scales[number], 0) || (offsets && !is_half(offset(number), 0x1p-22f))) result = false;
+    explicit Packing(const Source& source) : bits(source.bits), lowest(source.is_signed ? -(1 << (bits - 1)) : 0) {
+        if (bits != 8) return;
+        const uint8_t first = source.is_signed ? uint8_t(-32) : 0;
+        const bool fit = holds_for_all(source.bytes(), 1 << 16, [&](size_t begin, size_t end) {
+            uint8_t beyond = 0;
+            for (size_t at = begin; at < end; at++) beyond |= uint8_t(source.integers[at] - first) & 0xc0;
+            return beyond == 0;
         });
-        return result;
+        if (fit) bits = 6, lowest = source.is_signed ? -32 : 0;
     }
 };
 

@@ -17,6 +17,7 @@ struct Half {
 
 constexpr size_t LANES = 16;
 constexpr size_t TILE_ROWS = 4;  // of which the sums fill the registers, with three vectors a row
+constexpr size_t FEW_TILE_ROWS = 4;  // where weights are unpacked for each tile
 constexpr size_t FEW_ROWS = 32;  // up to which it is faster to unpack weights for each tile than to store them
 constexpr size_t ATTENTION_ROWS = 8;  // of a tile with 32 columns
 
@@ -26,6 +27,9 @@ using Integers = __m512i;
 inline Floats load(const float* from) { return _mm512_loadu_ps(from); }
 inline Floats load(const Half* from) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+inline Floats load(const int8_t* from) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
 }
 inline void store(float* to, Floats value) { _mm512_storeu_ps(to, value); }
 inline Floats broadcast(float value) { return _mm512_set1_ps(value); }
@@ -45,11 +49,14 @@ inline Integers load(const uint32_t* from) { return _mm512_loadu_si512(from); }
 inline void store(uint32_t* to, Integers value) { _mm512_storeu_si512(to, value); }
 inline Integers broadcast(int32_t value) { return _mm512_set1_epi32(value); }
 inline Integers both(Integers a, Integers b) { return _mm512_and_si512(a, b); }
+inline Integers either(Integers a, Integers b) { return _mm512_or_si512(a, b); }
 inline Integers sum(Integers a, Integers b) { return _mm512_add_epi32(a, b); }
 template <int BITS>
 inline Integers shift_left(Integers value) { return _mm512_slli_epi32(value, BITS); }
 template <int BITS>
 inline Integers shift_right(Integers value) { return _mm512_srli_epi32(value, BITS); }
+template <int BITS>
+inline Integers shift_halves_right(Integers value) { return _mm512_srli_epi16(value, BITS); }
 
 // Store the lower halves.
 inline void store(int16_t* to, Integers value) {
@@ -76,7 +83,8 @@ inline Integers multiply_add_pairs(Integers a, Integers b, Integers sums) {
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 
 constexpr size_t LANES = 8;
-constexpr size_t TILE_ROWS = 2;
+constexpr size_t TILE_ROWS = 3;  // of which the sums of a group fill the registers: those of all columns stay in memory
+constexpr size_t FEW_TILE_ROWS = 4;
 constexpr size_t FEW_ROWS = 4;
 constexpr size_t ATTENTION_ROWS = 2;
 
@@ -86,6 +94,9 @@ using Integers = __m256i;
 inline Floats load(const float* from) { return _mm256_loadu_ps(from); }
 inline Floats load(const Half* from) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+inline Floats load(const int8_t* from) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
 }
 inline void store(float* to, Floats value) { _mm256_storeu_ps(to, value); }
 inline Floats broadcast(float value) { return _mm256_set1_ps(value); }
@@ -105,11 +116,14 @@ inline Integers load(const uint32_t* from) { return _mm256_loadu_si256(reinterpr
 inline void store(uint32_t* to, Integers value) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), value); }
 inline Integers broadcast(int32_t value) { return _mm256_set1_epi32(value); }
 inline Integers both(Integers a, Integers b) { return _mm256_and_si256(a, b); }
+inline Integers either(Integers a, Integers b) { return _mm256_or_si256(a, b); }
 inline Integers sum(Integers a, Integers b) { return _mm256_add_epi32(a, b); }
 template <int BITS>
 inline Integers shift_left(Integers value) { return _mm256_slli_epi32(value, BITS); }
 template <int BITS>
 inline Integers shift_right(Integers value) { return _mm256_srli_epi32(value, BITS); }
+template <int BITS>
+inline Integers shift_halves_right(Integers value) { return _mm256_srli_epi16(value, BITS); }
 
 // The integers fit into 16 bits.
 inline void store(int16_t* to, Integers value) {
