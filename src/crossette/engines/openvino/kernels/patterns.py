@@ -42,12 +42,17 @@ def ancestors(model: ov.Model, output: Output) -> list[Node]:
 
 
 def columns_of(output: Output) -> int:
-    """How many numbers an output has for each token: it has one dimension that is not fixed. Raises Unknown."""
+    """How many numbers an output has for each token, one after the other. Raises Unknown.
+
+    Its only dimension that is not fixed is the first one of more than one place.
+    """
     shape = output.get_partial_shape()
     require(shape.rank.is_static)
-    fixed = [dimension.get_length() for dimension in shape if dimension.is_static]
-    require(len(fixed) == len(shape) - 1)
-    return prod(fixed)
+    lengths = [dimension.get_length() if dimension.is_static else None for dimension in shape]
+    require(lengths.count(None) == 1)
+    index = lengths.index(None)
+    require(all(length == 1 for length in lengths[:index]))
+    return prod(length for length in lengths[index + 1 :] if length is not None)
 
 
 def source_of(output: Output) -> Output:
@@ -67,6 +72,21 @@ def _is_view(node: Node) -> bool:
         moved = [axis for axis in order.get_data().tolist() if shape[axis].is_dynamic or shape[axis].get_length() != 1]
         return moved == sorted(moved)
     return kind in ("Reshape", "Unsqueeze", "Squeeze")
+
+
+def _last_of(output: Output) -> int | None:
+    """The length of the last axis, if it is fixed."""
+    shape = output.get_partial_shape()
+    if shape.rank.is_dynamic or not len(shape) or shape[-1].is_dynamic:
+        return None
+    length: int = shape[-1].get_length()
+    return length
+
+
+def _is_last(axis: Output, x: Output) -> bool:
+    """Whether a constant names the last axis of `x`."""
+    shape = x.get_partial_shape()
+    return shape.rank.is_static and number_of(axis) in (-1, len(shape) - 1)
 
 
 def _data(output: Output) -> npt.NDArray[np.generic] | None:
@@ -114,7 +134,7 @@ def rms_norm_of(output: Output) -> RmsNorm | None:
     """`x * (1 / sqrt(mean(x ** 2) + epsilon)) * weights`, along the last axis."""
     for scaled, weight in _either_way(output, "Multiply"):
         weights = vector_of(weight)
-        if weights is None or len(weights) != output.get_partial_shape()[-1].get_length():
+        if weights is None or len(weights) != _last_of(output):
             continue
         for x, inverse in _either_way(scaled, "Multiply"):
             epsilon = _root_mean_square(inverse, x)
@@ -134,8 +154,7 @@ def _root_mean_square(inverse: Output, x: Output) -> float | None:
         power = _inputs(reduced[0], "Power") if reduced else None
         if reduced is None or power is None or number_of(power[1]) != 2 or power[0] != x:
             continue
-        axis = number_of(reduced[1])
-        if axis in (-1, len(x.get_partial_shape()) - 1):
+        if _is_last(reduced[1], x) and mean.get_node().get_attributes()["keep_dims"]:
             return number_of(epsilon)
     return None
 
@@ -157,12 +176,16 @@ def rotation_of(output: Output) -> Rotation | None:
     if whole is not None or parts is None or len(parts) != 2:
         return whole
     first = _whole_rotation(parts[0])
-    if first is None or first.x.get_node() != parts[1].get_node() or first.x.get_node().get_output_size() != 2:
+    split = parts[1].get_node()
+    if first is None or first.x.get_node() != split or split.get_output_size() != 2:
         return None
-    if first.x.get_node().get_type_name() != "VariadicSplit" or (first.x.get_index(), parts[1].get_index()) != (0, 1):
+    if split.get_type_name() != "VariadicSplit" or (first.x.get_index(), parts[1].get_index()) != (0, 1):
         return None
-    x = first.x.get_node().input_value(0)
-    return first._replace(x=x, columns=x.get_partial_shape()[-1].get_length())
+    x = split.input_value(0)
+    columns = _last_of(x)
+    if columns is None or not _is_last(split.input_value(1), x) or output.get_partial_shape() != x.get_partial_shape():
+        return None
+    return first._replace(x=x, columns=columns)
 
 
 def _whole_rotation(output: Output) -> Rotation | None:
@@ -170,18 +193,17 @@ def _whole_rotation(output: Output) -> Rotation | None:
     for straight, crossed in _either_way(output, "Add"):
         for x, cosines in _either_way(straight, "Multiply"):
             for swapped, sines in _either_way(crossed, "Multiply"):
-                if _is_swapped(swapped, x):
-                    columns = x.get_partial_shape()[-1].get_length()
+                columns = _last_of(x)
+                if columns is not None and _is_swapped(swapped, x, columns):
                     return Rotation(x, cosines, sines, columns, columns)
     return None
 
 
-def _is_swapped(output: Output, x: Output) -> bool:
+def _is_swapped(output: Output, x: Output, columns: int) -> bool:
     parts = _inputs(output, "Concat")
-    shape = x.get_partial_shape()
-    if parts is None or len(parts) != 2 or shape[-1].is_dynamic or output.get_partial_shape() != shape:
+    if parts is None or len(parts) != 2 or output.get_partial_shape() != x.get_partial_shape():
         return False
-    half = shape[-1].get_length() // 2
+    half = columns // 2
     negated = [value for value, factor in _either_way(parts[0], "Multiply") if number_of(factor) == -1]
     return bool(negated) and _is_slice(negated[0], x, half, 2 * half) and _is_slice(parts[1], x, 0, half)
 
@@ -190,9 +212,8 @@ def _is_slice(output: Output, x: Output, begin: int, end: int) -> bool:
     values = _inputs(output, "Slice")
     if values is None or len(values) != 5 or values[0] != x:
         return False
-    last = len(x.get_partial_shape()) - 1
-    begins, ends, step, axis = (number_of(value) for value in values[1:])
-    return (begins, ends, step) == (begin, end, 1) and axis in (-1, last)
+    begins, ends, step = (number_of(value) for value in values[1:4])
+    return (begins, ends, step) == (begin, end, 1) and _is_last(values[4], x)
 
 
 class LowRank(NamedTuple):
@@ -262,9 +283,5 @@ def split_of(output: Output) -> Split:
     """Adjacent columns along the last axis, where this is the only one of more than one place. Raises Unknown."""
     node = output.get_node()
     x = node.input_value(0)
-    sizes = _data(node.input_value(2))
-    axis = number_of(node.input_value(1))
-    shape = x.get_partial_shape()
-    require(sizes is not None and axis in (-1, len(shape) - 1))
-    require(shape[-1].is_static and shape[-1].get_length() == columns_of(x))
-    return Split(x, int(np.sum(sizes[: output.get_index()]))) if sizes is not None else Split(x, 0)
+    require(_is_last(node.input_value(1), x) and _last_of(x) == columns_of(x))
+    return Split(x, sum(columns_of(node.output(port)) for port in range(output.get_index())))
