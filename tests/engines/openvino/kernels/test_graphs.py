@@ -8,15 +8,19 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+from openvino import opset13 as ops
+from openvino._offline_transformations import paged_attention_transformation
 
 from crossette.engine import ModelFiles
 from crossette.engines.openvino import load as load_module
 from crossette.engines.openvino.engine import OpenVINOEngine
+from crossette.engines.openvino.kernels.layers import Layers, replace_layers
 from crossette.engines.openvino.kernels.load import Kernels
 from crossette.engines.openvino.kernels.products import PRODUCT, replace_products
 from crossette.engines.openvino.model import PagedModel, load_paged
 from crossette.engines.openvino.runner import Logits, Runner, Subsequence
 from crossette.engines.openvino.settings import OpenVINOSettings
+from crossette.engines.openvino.sliding_layers import attentions, fixed_windows
 from support.engine_calls import TINY_CONTEXT
 from support.own_kernels import own_kernels
 
@@ -80,6 +84,33 @@ def test_one_node_computes_all_layers_with_a_cache_of_8_bits(tiny_model_dir: Pat
     assert not [kind for kind in kinds if "FullyConnected" in kind or "Attention" in kind or "RMS" in kind]
     other = load_paged(tiny_model_dir, threads=2, window=TINY_CONTEXT)
     assert model.cache_layers == other.cache_layers
+
+
+def paged(folder: Path) -> ov.Model:
+    model = ov.Core().read_model(folder / "openvino_model.xml")
+    paged_attention_transformation(model)
+    return model
+
+
+def layers_of(model: ov.Model, kernels: Kernels) -> Layers | None:
+    """What one node takes of a graph."""
+    head = model.get_results()[0].input_value(0).get_node()
+    windows = {node.get_name(): window for node, window in fixed_windows(model)}
+    return replace_layers(model, head.input_value(0), windows, kernels.factory)
+
+
+SINKS = 20
+"""An input port of the attention node."""
+
+
+def test_layers_with_attention_sinks_stay_as_they_are(tiny_model_dir: Path, kernels: Kernels) -> None:
+    """Also if their scores are zero: these take part in the softmax."""
+    model = paged(tiny_model_dir)
+    node = attentions(model)[0]
+    assert list(node.get_input_shape(SINKS)) == [0, 0, 0, 0]
+    node.input(SINKS).replace_source_output(ops.constant(np.zeros((1, 4, 1, 1), np.float32)).output(0))
+    assert layers_of(model, kernels) is None
+    assert layers_of(paged(tiny_model_dir), kernels) is not None
 
 
 def test_logits_are_those_of_the_other_kernels(load: Load, kernels: Kernels) -> None:

@@ -37,7 +37,7 @@ KEY_CACHE, VALUE_CACHE, PAST, BEGINS, BLOCKS, BLOCK_BEGINS, SCALE, WINDOW = rang
 _MAX_CONTEXT_LEN = 12
 _SIZES = (18, 19)
 """Input ports of an attention node. Those after the window ask for something that the kernels do not do, unless they
-are empty or zero; the sizes belong to one of these."""
+are empty, or a number that is zero; the sizes belong to one of these."""
 _NUMBERS_BYTES = 8
 """Of a token and head in a cache: scale and offset."""
 _COLUMNS, _MOST_COLUMNS = 8, 256
@@ -193,7 +193,9 @@ class LayersReader:
         for port in range(WINDOW + 1, node.get_input_size()):
             if port not in (_MAX_CONTEXT_LEN, *_SIZES):
                 setting = node.input_value(port).get_node()
-                require(setting.get_type_name() == "Constant" and not np.any(setting.get_data()))
+                require(setting.get_type_name() == "Constant")
+                data = setting.get_data()
+                require(data.size == 0 or (data.ndim == 0 and not data))
         first = self.attentions[0]
         for port in (PAST, BEGINS, BLOCK_BEGINS):
             require(node.input_value(port) == first.input_value(port))
