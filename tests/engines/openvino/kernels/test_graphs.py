@@ -113,6 +113,31 @@ def test_layers_with_attention_sinks_stay_as_they_are(tiny_model_dir: Path, kern
     assert layers_of(paged(tiny_model_dir), kernels) is not None
 
 
+Change = Callable[[ov.Output], ov.Node]
+
+OF_HEADS: list[Change] = [
+    lambda x: ops.multiply(x, ops.constant(np.float32(0.5))),
+    lambda x: ops.add(x, ops.constant(np.ones(64, np.float32))),
+    lambda x: ops.variadic_split(x, np.int64(-1), np.array([32, 32])),
+]
+
+
+@pytest.mark.parametrize("change", OF_HEADS)
+def test_layers_whose_rows_are_heads_stay_as_they_are(tiny_model_dir: Path, kernels: Kernels, change: Change) -> None:
+    """What is computed of `[tokens * heads, columns]` has other rows than tokens."""
+    model = paged(tiny_model_dir)
+    product = next(node for node in model.get_ordered_ops() if node.get_type_name() == "MatMul")
+    users = product.output(0).get_target_inputs()
+    heads = ops.reshape(product, np.array([-1, 64]), special_zero=False)
+    changed = change(heads.output(0))
+    joined = ops.concat(changed.outputs(), axis=-1) if changed.get_output_size() > 1 else changed
+    back = ops.reshape(joined, np.array([-1, 1, 256]), special_zero=False)
+    for user in users:
+        user.replace_source_output(back.output(0))
+    model.validate_nodes_and_infer_types()
+    assert layers_of(model, kernels) is None
+
+
 def test_logits_are_those_of_the_other_kernels(load: Load, kernels: Kernels) -> None:
     for own, other in zip(logits(load(kernels)), logits(load(None)), strict=True):
         assert np.abs(own - other).max() <= ROUNDING * other.std()

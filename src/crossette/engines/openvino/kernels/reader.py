@@ -116,7 +116,8 @@ class LayersReader:
         self.program.inputs = {found[0]: self.program.inputs[found[0]], **self.program.inputs}
 
     def value(self, output: Output) -> Value:
-        """What an output of the graph has for each token."""
+        """What an output of the graph has for each token. Raises Unknown if its rows are not tokens."""
+        width = columns_of(output)
         output = source_of(output)
         key = key_of(output)
         if key not in self._values:
@@ -124,6 +125,7 @@ class LayersReader:
                 self._read(output)
             else:
                 self._values[key] = self.program.add_input(output, columns_of(output))
+        require(self._values[key].width == width)
         return self._values[key]
 
     def _new(self, output: Output) -> Value:
@@ -235,8 +237,9 @@ class LayersReader:
         width = columns_of(output)
         bias = vector_of(second)
         if bias is not None:
-            require(len(bias) == width)
-            self.program.add(Code.ADD_BIAS, self.value(first), self._new(output), _floats(bias))
+            x = self.value(first)
+            require(len(bias) == x.width == width)
+            self.program.add(Code.ADD_BIAS, x, self._new(output), _floats(bias))
             return
         a, b = self.value(first), self.value(second)
         require(a.width == b.width == width)
