@@ -49,6 +49,10 @@ class SimulatedRequest:
     priority: int = 0
     """Below 0 it is in the background."""
 
+    def conversation(self) -> tuple[int, ...]:
+        """What its next turn begins with."""
+        return (*self.prompt, *output_alone(self, 0))
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -61,6 +65,8 @@ class Scenario:
     window: int
     """Of layers with sliding window attention; 0 without any."""
     num_window_blocks: int
+    keeps_output: bool
+    """Whether output is computed as prompts are, so that later prompts may reuse its blocks."""
     requests: tuple[SimulatedRequest, ...]
 
 
@@ -69,23 +75,36 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     num_blocks = draw(st.integers(4, 12))
     room = (num_blocks - 1) * BLOCK_SIZE  # like the engine's context length: a single request always fits
     max_sequences = draw(st.integers(1, 8))
-    requests = []
+    requests: list[SimulatedRequest] = []
     for _ in range(draw(st.integers(1, 8))):
         length = draw(st.one_of(st.integers(1, 4), st.integers(1, room - 1)))
-        output = draw(st.integers(1, min(80, room - length)))
-        begins = draw(st.integers(0, 40))
-        removed = draw(st.none() | st.integers(begins, begins + 60))
         salt = draw(st.integers(0, 2))  # prompts of one salt share a prefix
         prompt = tuple((i * i + salt) % MODULUS for i in range(length))
+        if draw(st.booleans()) and requests:
+            prompt = (*draw(st.sampled_from(requests)).conversation(), *prompt[:3])[: room - 1]
+        most = min(80, room - len(prompt))
+        to_border = (draw(st.integers(0, 2)) - len(prompt)) % BLOCK_SIZE
+        output = min(max(1, to_border), most) if draw(st.booleans()) else draw(st.integers(1, most))
+        begins = draw(st.integers(0, 40)) + 40 * draw(st.booleans())
+        removed = draw(st.none() | st.integers(begins, begins + 60))
         priority = draw(st.sampled_from([0, -1, -9, 1]))
         requests.append(SimulatedRequest(begins, prompt, output, draw(st.integers(1, 3)), removed, priority))
     max_step_tokens = max_sequences + draw(st.integers(16, 70))
     max_draft_rows = draw(st.sampled_from([0, 4, 12]))
-    num_rows = max_sequences + draw(st.integers(0, 8)) if draw(st.booleans()) else 0
-    window = draw(st.sampled_from([0, 1, 2, 31, 32, 33, 64, 100]))
+    keeps_output = draw(st.booleans())  # never with states or windows
+    num_rows = max_sequences + draw(st.integers(0, 8)) if not keeps_output and draw(st.booleans()) else 0
+    window = 0 if keeps_output else draw(st.sampled_from([0, 1, 2, 31, 32, 33, 64, 100]))
     num_window_blocks = min(num_blocks, most_held(window, max_step_tokens)) + 1 + draw(st.integers(0, 8))
     return Scenario(
-        num_blocks, max_sequences, max_step_tokens, max_draft_rows, num_rows, window, num_window_blocks, tuple(requests)
+        num_blocks,
+        max_sequences,
+        max_step_tokens,
+        max_draft_rows,
+        num_rows,
+        window,
+        num_window_blocks,
+        keeps_output,
+        tuple(requests),
     )
 
 
@@ -96,10 +115,11 @@ Cell = tuple[tuple[int, ...], str]
 class SimulatedCache:
     """Blocks and rows of states that record what was written to them, and a simulated model that reads them."""
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, *, is_exact: bool = False) -> None:
         self._cells: dict[tuple[int, int], Cell] = {}
         self._window_cells: dict[tuple[int, int], Cell] = {}
         self._window = window
+        self._is_exact = is_exact
         self._states: dict[int, tuple[int, ...]] = {ZERO: ()}
         """The text that each row stands for."""
 
@@ -156,7 +176,7 @@ class SimulatedCache:
         return (*sequence.prompt, *sequence.output)
 
     def _expected(self, sequence: Sequence, text: tuple[int, ...], position: int) -> Cell:
-        is_single = position >= len(sequence.prompt) or len(sequence.prompt) == 1
+        is_single = not self._is_exact and (position >= len(sequence.prompt) or len(sequence.prompt) == 1)
         return text[: position + 1], "single" if is_single else "chunk"
 
     def _slot(self, sequence: Sequence, position: int) -> tuple[int, int]:
@@ -178,9 +198,10 @@ def test_every_output_is_as_alone_and_every_step_obeys_the_rules(scenario: Scena
         scenario.num_state_rows,
         scenario.window,
         scenario.num_window_blocks,
+        keeps_output=scenario.keeps_output,
     )
     scheduler.max_draft_rows = scenario.max_draft_rows
-    cache = SimulatedCache(scenario.window)
+    cache = SimulatedCache(scenario.window, is_exact=scenario.keeps_output)
     requests = [(request, choices_of(request, number)) for number, request in enumerate(scenario.requests)]
     at_step = 0
     while at_step < 101 or not scheduler.idle:
@@ -196,7 +217,7 @@ def test_every_output_is_as_alone_and_every_step_obeys_the_rules(scenario: Scena
         batch = scheduler.schedule()
         assert bool(batch.spans) == had_work
         check_order(scheduler, before)
-        check_blocks(scheduler)
+        check_blocks(scheduler, keeps_output=scenario.keeps_output)
         check_windows(scheduler)
         check_rows(scheduler)
         check_spans(batch, scenario.max_step_tokens)
@@ -248,13 +269,14 @@ def rank(sequence: Sequence) -> tuple[int, int]:
     return -sequence.request.priority, sequence.arrival
 
 
-def check_blocks(scheduler: Scheduler) -> None:
-    """No block is leaked, and only full blocks of prompts are shared."""
+def check_blocks(scheduler: Scheduler, *, keeps_output: bool) -> None:
+    """No block is leaked, and only full blocks are shared: of prompts, or of all text."""
     owned = Counter(chain.from_iterable(sequence.blocks for sequence in scheduler.running))
     assert len(owned) == scheduler.caches.pool.num_blocks - scheduler.caches.pool.num_free
     assert all(0 <= block < scheduler.caches.pool.num_blocks for block in owned)
     for sequence in scheduler.running:
-        own = sequence.blocks[len(sequence.prompt) // BLOCK_SIZE :]
+        num_full = max(len(sequence.prompt), sequence.num_computed if keeps_output else 0) // BLOCK_SIZE
+        own = sequence.blocks[num_full:]
         assert all(owned[block] == 1 for block in own)
     assert not any(sequence.blocks or sequence.num_computed for sequence in scheduler.waiting)
 
