@@ -51,14 +51,14 @@ private:
         const bool is_finite = largest <= std::numeric_limits<float>::max();
         const float inverse = is_finite && largest >= SMALLEST ? LARGEST / largest : 0;
         constexpr float SHIFT = 3 << 22;  // a float of this size is an integer: its last bits
-        int32_t total = 0;
+        uint32_t total = 0;  // without overflow, also if a number is not finite
         for (size_t column = 0; column < group; column++) {
             const float shifted = from[column] * inverse + SHIFT;
             const int32_t integer = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(SHIFT);
             to[column] = static_cast<int16_t>(integer);
             total += integer;
         }
-        _totals[number] = total;
+        _totals[number] = is_finite ? static_cast<int32_t>(total) : 0;
         _scales[number] = is_finite ? (inverse == 0 ? 0 : largest / LARGEST) : std::numeric_limits<float>::quiet_NaN();
     }
 
