@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -355,6 +357,31 @@ def test_neighbours_and_chunks_change_no_bit(kernels: Kernels, kind: Attention, 
             assert np.array_equal(found[begin : begin + count], alone[index][done[index] : done[index] + count])
             done[index] += count
             begin += count
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has had in memory since the last call."""
+    status = Path("/proc/self/status").read_text()
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]  # the line is there
+
+
+def test_a_long_context_takes_little_memory() -> None:
+    """Scores of all its partitions at once would take 80 MB here, and gigabytes with many threads."""
+    kind = Attention(1, 1, 16)
+    node = kind.node(kernels_with(()))
+    length, new = 1 << 16, 7 * 32
+    blocks = list(range(blocks_for(length)))
+    cache = node.new_cache(len(blocks))
+    cache.data[:] = 0
+    x = [random(new, width) for width in kind.widths]
+    step = Sequences([length - new], [new], [blocks])
+    peak_memory()
+    before = peak_memory()
+    found = node.run(x, step, cache)
+    assert peak_memory() - before < 32 << 20
+    part = node.run([one[100:101] for one in x], Sequences([length - new + 100], [1], [blocks]), cache)
+    assert np.array_equal(part[0], found[100])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])

@@ -20,6 +20,7 @@ namespace crossette {
 constexpr size_t TASK_ROWS = 32;           // most queries of a task, which share unpacked keys and values
 constexpr size_t SMALL = size_t(1) << 18;  // products, up to which one thread computes them sooner than several
 constexpr size_t FEW_TOKENS = 8;           // the same of tokens that are stored
+constexpr size_t PIECES = 16;              // partitions for each thread, whose scores are in memory, if tasks are whole
 
 // Joins partitions, in their order.
 class Joined {
@@ -113,25 +114,29 @@ inline void attend(const Attention& attention, const Task& task) {
     joined.write(part.queries());
 }
 
-// The same with a thread for each partition.
+// The same with a thread for each partition: some at a time, as each has memory for all scores of its queries.
 inline void attend_in_parts(const Attention& attention, const std::vector<Task>& tasks) {
-    std::vector<std::pair<const Task*, size_t>> pieces;
-    for (const Task& task : tasks) {
-        const Range range = partitions_of(queries_of(attention, task));
-        for (size_t partition = range.begin; partition < range.end; partition++) pieces.push_back({&task, partition});
+    std::vector<Joined> joined;
+    std::vector<std::pair<size_t, size_t>> pieces;  // a task, and a partition
+    size_t rows = 1;                                // of the largest task
+    for (size_t task = 0; task < tasks.size(); task++) {
+        const std::vector<Query> queries = queries_of(attention, tasks[task]);
+        joined.emplace_back(queries.size(), attention.values.columns);
+        rows = std::max(rows, queries.size());
+        const Range range = partitions_of(queries);
+        for (size_t partition = range.begin; partition < range.end; partition++) pieces.push_back({task, partition});
     }
-    std::vector<std::unique_ptr<Partition>> parts(pieces.size());
-    in_parallel(pieces.size(), [&](size_t index) {
-        parts[index] = std::make_unique<Partition>(attention, *pieces[index].first);
-        parts[index]->compute(pieces[index].second);
-    });
-    for (size_t index = 0; index < pieces.size();) {
-        const Task* task = pieces[index].first;
-        const std::vector<Query>& queries = parts[index]->queries();
-        Joined joined(queries.size(), attention.values.columns);
-        for (; index < pieces.size() && pieces[index].first == task; index++) joined.add(*parts[index]);
-        joined.write(queries);
+    const size_t most = PIECES * tbb::this_task_arena::max_concurrency() * TASK_ROWS / rows;
+    for (size_t begin = 0; begin < pieces.size(); begin += most) {
+        std::vector<std::unique_ptr<Partition>> parts(std::min(most, pieces.size() - begin));
+        in_parallel(parts.size(), [&](size_t index) {
+            const auto [task, partition] = pieces[begin + index];
+            parts[index] = std::make_unique<Partition>(attention, tasks[task]);
+            parts[index]->compute(partition);
+        });
+        for (size_t index = 0; index < parts.size(); index++) joined[pieces[begin + index].first].add(*parts[index]);
     }
+    for (size_t task = 0; task < tasks.size(); task++) joined[task].write(queries_of(attention, tasks[task]));
 }
 
 inline void attend(const Attention& attention) {
