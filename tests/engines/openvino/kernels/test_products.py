@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -354,3 +357,30 @@ def test_rows_that_need_no_results_are_zero(kernels: Kernels, skipped: int) -> N
 def test_no_rows_have_no_results(kernels: Kernels) -> None:
     layout = Layout(50, 64, 32, 4, True, "none")
     assert compiled(kernels, Matrix(layout))(rows_of(layout, 0))[0].shape == (0, 50)
+
+
+def resident_memory() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_large_matrix_has_memory_of_its_own() -> None:
+    """So it is freed with the last node that has it, while smaller ones that were made after it are used."""
+
+    def node(outputs: int, columns: int) -> ov.Node:
+        groups = outputs * columns // 32
+        shape = ov.Shape([outputs, columns // 32, 32])
+        integers = ov.op.Constant(ov.Tensor(np.zeros(groups * 16, np.uint8), shape, ov.Type.u4), shared_memory=False)
+        scales = ops.constant(np.ones(groups, np.float32))
+        none = ops.constant(np.zeros(0, np.float32))
+        x = ops.parameter([-1, columns], np.float32)
+        return kernels_with(()).factory.create(PRODUCT, [*(one.output(0) for one in (x, none, integers, scales, none))])
+
+    before = resident_memory()
+    large = node(1 << 15, 1 << 12)
+    assert resident_memory() > before + (64 << 20)
+    small = node(50, 64)
+    del large
+    gc.collect()
+    assert resident_memory() < before + (32 << 20)
+    del small

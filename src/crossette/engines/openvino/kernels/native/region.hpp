@@ -17,7 +17,8 @@ constexpr size_t CACHE_LINE = 64;
 constexpr size_t LARGE_PAGE = 1 << 21;
 
 // Memory in large pages, where the system has them, for many matrices: a page of the usual size has few rows of one,
-// and each next page costs a wait. It is returned when the last of its matrices is freed.
+// and each next page costs a wait. It is returned when the last of its matrices is freed, so that one that is larger
+// than a region for many has one of its own.
 class Region {
 public:
     static std::shared_ptr<uint8_t> allocate(size_t size) {
@@ -28,7 +29,7 @@ public:
         auto region = last.lock();
         if (!region || region->_used + size > region->_size) {
             region = std::make_shared<Region>(size);
-            last = region;
+            if (size <= SIZE) last = region;
         }
         uint8_t* data = region->_data + region->_used;
         region->_used += size;
