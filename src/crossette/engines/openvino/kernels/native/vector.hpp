@@ -13,7 +13,7 @@ struct Half {
     uint16_t bits;
 };
 
-#if defined(__AVX512F__) && defined(__AVX512BW__)
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__)
 
 constexpr size_t LANES = 16;
 constexpr size_t TILE_ROWS = 4;  // of which the sums fill the registers, with three vectors a row
