@@ -216,6 +216,24 @@ def test_a_machine_that_is_exact_in_narrow_steps_gets_narrow_steps(
     )
 
 
+def test_chunks_that_change_logits_are_refused_where_outputs_are_computed_in_chunks(
+    monkeypatch: pytest.MonkeyPatch, runner: Runner
+) -> None:
+    forward, pool = runner.forward, BlockPool(NUM_BLOCKS)
+
+    def disturbed(step: list[Subsequence]) -> Logits:
+        return forward(step) + np.float32(step[0].num_wanted > 1)
+
+    monkeypatch.setattr(runner, "forward", disturbed)
+    monkeypatch.setattr(runner, "min_without_filler", 2)  # restored afterwards: the runner is shared
+    monkeypatch.setattr(runner, "exact_chunks", True)
+    with pytest.raises(ModelError, match="--kernels openvino"):
+        measure_width(runner, pool, limit=64, window=WINDOW, vocab_size=VOCAB_SIZE)
+    assert pool.num_free == NUM_BLOCKS
+    monkeypatch.setattr(runner, "exact_chunks", False)
+    assert measure_width(runner, pool, limit=64, window=WINDOW, vocab_size=VOCAB_SIZE) == ExactWidth(NARROWEST)
+
+
 def test_a_filler_is_always_added_where_single_tokens_differ_among_themselves(
     monkeypatch: pytest.MonkeyPatch, model: PagedModel
 ) -> None:
@@ -336,8 +354,9 @@ def test_the_next_start_uses_the_cached_result_and_computes_the_narrow_step_only
     second = graph.measure(cache)
 
     assert first == second == ExactWidth(128, always_needs_filler=True)
-    # Besides the narrow step: a short and a long neighbour, several single tokens, and widths 64, 128 and 256.
-    assert (num_first, graph.num_steps) == (8, 2)
+    # Besides the narrow step: a short and a long neighbour, several single tokens, and widths 64, 128 and 256. Where
+    # outputs are computed in chunks, a chunk with the token that follows it.
+    assert (num_first, graph.num_steps) == (8 + graph.runner.exact_chunks, 2)
     assert graph.runner.min_without_filler == float("inf")
 
 

@@ -60,8 +60,8 @@ class CalibrationCache:
 
 
 def _code() -> str:
-    """A hash of this package's sources: a change of the code must be measured."""
+    """A hash of this package's sources: a change of the code must be measured. Kernels are part of the fingerprint."""
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()

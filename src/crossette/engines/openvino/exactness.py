@@ -57,7 +57,8 @@ def measure_width(
     """Compare a chunk and a single token, each computed alone, with the same in wider steps and next to long sequences.
 
     Borrows blocks of the pool, so call it before any request. A pool too small to try a width ends the search.
-    `cache` skips a comparison that passed before. Raises ModelError if long neighbours change the logits.
+    `cache` skips a comparison that passed before. Raises ModelError if long neighbours change the logits,
+    or if chunks do where outputs are computed in chunks.
     """
     probe = _Probe(runner, pool, vocab_size, window)
     try:
@@ -82,6 +83,11 @@ def _cached(cache: CalibrationCache, probe: _Probe, limit: int) -> ExactWidth:
 
 
 def _compare(probe: _Probe, limit: int) -> ExactWidth:
+    if not probe.same_in_a_chunk():
+        raise ModelError(
+            "A token's logits in a chunk differ from those of the token alone on this machine. Start with --kernels "
+            "openvino, and report this, please."
+        )
     shift = probe.shift_beside_long()
     if shift > _ROUNDING:
         raise ModelError(
@@ -173,6 +179,13 @@ class _Probe:
             return False
         others = list(islice((self._long, *self._neighbours()), int(self._runner.min_without_filler) - 1))
         return bool(np.array_equal(self._reference[1], self._forward_single(others)[0]))
+
+    def same_in_a_chunk(self) -> bool:
+        """Whether the chunk and the token that follows it have the same logits as one chunk, where that matters."""
+        if not self._runner.exact_chunks:
+            return True
+        whole = self._chunk._replace(tokens=self._tokens[: _CHUNK + 1], num_wanted=2)
+        return bool(np.array_equal(self._reference, self._forward([whole])))
 
     def same(self, width: int) -> bool:
         if not self.fits(width):

@@ -72,7 +72,7 @@ class Runner:
         self.min_without_filler: float = 1 if model.own_layers else max(2, threads)
         """Number of single-token subsequences from which a step needs no filler: the plug-in's attention then has one
         per thread. It computes a single one by another kernel than the same token among others."""
-        self._is_exact = model.own_layers
+        self.exact_chunks = model.own_layers
         """Whether a token's numbers are the same in a chunk and as a row of its own."""
         self._request = model.compiled.create_infer_request()
         self._image_width = model.image_width
@@ -90,6 +90,8 @@ class Runner:
         self._slides = model.sliding_window > 0
         self._passed = num_window_blocks
         """The block that stands for those which the window has passed."""
+        self._memory: dict[str, npt.NDArray[Any]] = {}
+        """The memory of the inputs of the last step."""
         self._caches: list[ov.Tensor] = []
         self._window_caches: list[ov.Tensor] = []
         for cache in model.caches:
@@ -103,6 +105,7 @@ class Runner:
     def close(self) -> None:
         """Free the graph and its caches now, in this thread, not when the garbage collector runs."""
         del self._request
+        self._memory.clear()
         self._caches.clear()
         self._window_caches.clear()
         if self._states is not None:
@@ -132,7 +135,7 @@ class Runner:
 
     def _subsequences(self, span: Span) -> list[Subsequence]:
         """Prompts are computed in chunks. So are outputs where that gives the same numbers, else row by row."""
-        return [_chunk(span)] if span.is_prompt or self._is_exact else _rows(span)
+        return [_chunk(span)] if span.is_prompt or self.exact_chunks else _rows(span)
 
     def forward(self, parts: list[Subsequence]) -> Logits:
         """Logits `[wanted tokens, vocabulary]`, in order. Valid until the next call."""
@@ -153,10 +156,20 @@ class Runner:
         if self._states is not None:
             inputs |= recurrence_inputs(list(_recurrences(parts)))
         for name, value in inputs.items():
-            self._request.set_tensor(name, ov.Tensor(value))
+            self._set(name, value)
         self._request.infer()
         logits: Logits = self._request.get_output_tensor(0).data
         return logits.reshape(-1, logits.shape[-1])[:num_wanted]
+
+    def _set(self, name: str, value: npt.NDArray[Any]) -> None:
+        """Set an input. A tensor of the same shape as in the last step is written, which takes a tenth of the time."""
+        data = self._memory.get(name)
+        if data is not None and data.shape == value.shape:
+            data[...] = value
+            return
+        tensor = ov.Tensor(value)
+        self._memory[name] = tensor.data
+        self._request.set_tensor(name, tensor)
 
 
 def _copy(caches: list[ov.Tensor], copies: Iterable[tuple[int, int]]) -> None:

@@ -6,6 +6,8 @@
 #include <memory>
 #include <vector>
 
+#include <openvino/core/except.hpp>
+
 #include "activation.hpp"
 #include "attention.hpp"
 #include "kernels.hpp"
@@ -236,10 +238,14 @@ struct Attend : Instruction {
     size_t window;
 
     void run(const Step& step) const override {
+        const Sequences& sequences = step.sequences[tables];
+        OPENVINO_ASSERT(sequences.begins[sequences.size] == static_cast<int64_t>(step.rows));
+        const Cache& all = step.caches[cache];
+        OPENVINO_ASSERT(all.columns == columns && std::max(key_head, value_head) + heads <= all.heads);
         const Rows rounded(step.registers[queries], step.rows, width, columns);
-        Cache keys_cache = step.caches[cache], values_cache = keys_cache;
+        Cache keys_cache = all, values_cache = all;
         keys_cache.first = key_head, values_cache.first = value_head;
-        const Attention attention{step.sequences[tables], keys_cache, values_cache, heads, &rounded, scale, window,
+        const Attention attention{sequences, keys_cache, values_cache, heads, &rounded, scale, window,
                                   step.registers[to]};
         store_tokens(attention, step.registers[keys], step.registers[values]);
         attend(attention);

@@ -84,9 +84,11 @@ public:
             step.registers.push_back(const_cast<float*>(inputs[port].data<const float>()));
         }
         const auto* sizes = &inputs[_program->inputs];
+        const size_t sequences = sizes[0].get_size();
+        OPENVINO_ASSERT(sizes[1].get_size() == sequences + 1 && sizes[2].get_size() == sequences + 1);
         for (size_t kind = 0; kind < _program->tables; kind++) {
             step.sequences.push_back({integers(sizes[0]), integers(sizes[1]), integers(sizes[3 + kind]),
-                                      integers(sizes[2]), sizes[0].get_size()});
+                                      integers(sizes[2]), sequences});
             step.caches.push_back(cache_of(sizes[3 + _program->tables + kind]));
         }
         const std::lock_guard lock(*_mutex);
