@@ -252,7 +252,7 @@ void multiply_unpacked(const Panels& panels, const Span& span, const Unpacked& u
         // Groups have 8 or 16 pairs.
         _Pragma("GCC unroll 8") for (size_t pair = 0; pair < panels.group / 2; pair++) {
             Integers weights[VECTORS];
-            for (size_t v = 0; v < VECTORS; v++, words += LANES) weights[v] = load(words);
+            for (size_t v = 0; v < VECTORS; v++, words += LANES) weights[v] = in_register(load(words));
             tile.add_pair(parts, weights, group * panels.group + 2 * pair);
         }
         const auto numbers = reinterpret_cast<const uint8_t*>(unpacked.numbers[group - span.begin]);

@@ -120,7 +120,7 @@ ALWAYS_INLINE void multiply_words(const uint32_t* words, size_t pairs, size_t wi
         for (auto& part : row) part = broadcast(int32_t(0));
     _Pragma("GCC unroll 4") for (size_t pair = 0; pair < pairs; pair++, words += width) {
         Integers weights[COUNT];
-        for (size_t v = 0; v < COUNT; v++) weights[v] = load(words + v * LANES);
+        for (size_t v = 0; v < COUNT; v++) weights[v] = in_register(load(words + v * LANES));
         for (size_t row = 0; row < ROWS; row++) {
             int32_t word;
             std::memcpy(&word, rows[row] + 2 * pair, sizeof(word));

@@ -153,6 +153,12 @@ inline Integers multiply_add_pairs(Integers a, Integers b, Integers sums) {
 #error "these kernels need AVX2, FMA and F16C, or AVX-512"
 #endif
 
+// Integers in a register: a compiler may load them again for each instruction that reads them.
+inline Integers in_register(Integers value) {
+    asm("" : "+v"(value));
+    return value;
+}
+
 // The sum of 8 floats, in one order.
 inline float sum_of(__m256 parts) {
     alignas(32) float values[8];
