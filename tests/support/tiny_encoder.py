@@ -54,14 +54,14 @@ def write_tiny_encoder(
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray[Any, Any]], *, dtype: str, prefix: str = "") -> None:
-    header, data = {}, b""
+    header, parts, begin = {}, [], 0
     for name, tensor in tensors.items():
-        raw = _encoded(tensor.astype(np.float32), dtype)
-        offsets = [len(data), len(data) + len(raw)]
-        header[prefix + name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": offsets}
-        data += raw
+        parts.append(raw := _encoded(tensor.astype(np.float32), dtype))
+        end = begin + len(raw)
+        header[prefix + name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        begin = end
     head = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(head)) + head + data)
+    path.write_bytes(b"".join([struct.pack("<Q", len(head)), head, *parts]))
 
 
 def _encoded(tensor: np.ndarray[Any, Any], dtype: str) -> bytes:
