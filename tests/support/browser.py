@@ -121,7 +121,7 @@ def visiting(browser: Browser, root: str, *, expects_failures: bool = False, **c
     with _context(browser, **context) as opened:
         visit = Visit(root, opened.new_page(), expects_failures)
         yield visit
-        assert visit.faults == []
+        assert not visit.faults, visit.faults
 
 
 class Visiting:
