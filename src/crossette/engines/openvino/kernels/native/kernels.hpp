@@ -127,7 +127,7 @@ struct Span {
 
 template <class Use>
 ALWAYS_INLINE void each_span(const Panels& panels, size_t index, const Use& use) {
-    const size_t groups = panels.columns / panels.group, most = SPAN / panels.group;
+    const size_t groups = panels.columns / panels.group, most = panels.span_groups();
     const uint8_t* data = panels.panel(index);
     for (size_t begin = 0; begin < groups; begin += most) {
         const Span span{reinterpret_cast<const Half*>(data), data + panels.factors_bytes, begin,
@@ -146,20 +146,25 @@ public:
             _integers[row] = x.integers(first + row);
             _scales[row] = x.scales(first + row);
             _totals[row] = x.totals(first + row);
+            _sums[row] = x.sums(first + row);
         }
     }
 
-    // The sums of a group start with what its zero point takes from all products, if there is one for all groups.
-    ALWAYS_INLINE void begin(Parts (&parts)[ROWS], const Panels& panels, size_t group) const {
+    // The sums of a group start with what a zero point of all weights takes from all products.
+    ALWAYS_INLINE void begin(Parts (&parts)[ROWS], int32_t zero_point, size_t group) const {
         for (size_t row = 0; row < ROWS; row++)
-            for (auto& part : parts[row]) part = broadcast(-panels.zero_point * _totals[row][group]);
+            for (auto& part : parts[row]) part = broadcast(-zero_point * _totals[row][group]);
+    }
+
+    // Without a zero point, or where weights are without it, they start with the products of the first pair.
+    ALWAYS_INLINE void begin_with_pair(Parts (&parts)[ROWS], const Integers* weights, size_t column) const {
+        for (size_t row = 0; row < ROWS; row++)
+            for (size_t v = 0; v < VECTORS; v++) parts[row][v] = multiply_pairs(weights[v], pair(row, column));
     }
 
     ALWAYS_INLINE void add_pair(Parts (&parts)[ROWS], const Integers* weights, size_t column) const {
         for (size_t row = 0; row < ROWS; row++) {
-            int32_t word;
-            std::memcpy(&word, _integers[row] + column, sizeof(word));
-            const Integers values = broadcast(word);
+            const Integers values = pair(row, column);
             for (size_t v = 0; v < VECTORS; v++) parts[row][v] = multiply_add_pairs(weights[v], values, parts[row][v]);
         }
     }
@@ -168,27 +173,36 @@ public:
     template <Form FORM>
     ALWAYS_INLINE void add(Sums (&sums)[ROWS], const Parts (&parts)[ROWS], size_t group, const uint8_t* numbers,
                            const Half* factors, bool has_offsets) const {
+        if (has_offsets) add_scaled<FORM, true>(sums, parts, group, numbers, factors);
+        else add_scaled<FORM, false>(sums, parts, group, numbers, factors);
+    }
+
+private:
+    // Two columns of a row.
+    ALWAYS_INLINE Integers pair(size_t row, size_t column) const {
+        int32_t word;
+        std::memcpy(&word, _integers[row] + column, sizeof(word));
+        return broadcast(word);
+    }
+
+    template <Form FORM, bool HAS_OFFSETS>
+    ALWAYS_INLINE void add_scaled(Sums (&sums)[ROWS], const Parts (&parts)[ROWS], size_t group, const uint8_t* numbers,
+                                  const Half* factors) const {
         for (size_t v = 0; v < VECTORS; v++) {
             const Floats scales = number_of<FORM>(numbers, factors, v * LANES);
+            const Floats offsets = HAS_OFFSETS ? number_of<FORM>(numbers, factors, WIDTH + v * LANES) : Floats{};
             for (size_t row = 0; row < ROWS; row++) {
                 const Floats part = multiply(to_floats(parts[row][v]), broadcast(_scales[row][group]));
-                sums[row][v] = multiply_add(part, scales, sums[row][v]);
-            }
-        }
-        if (!has_offsets) return;
-        for (size_t v = 0; v < VECTORS; v++) {
-            const Floats offsets = number_of<FORM>(numbers, factors, WIDTH + v * LANES);
-            for (size_t row = 0; row < ROWS; row++) {
-                const float total = static_cast<float>(_totals[row][group]) * _scales[row][group];
-                sums[row][v] = multiply_add(broadcast(total), offsets, sums[row][v]);
+                const Floats sum = multiply_add(part, scales, sums[row][v]);
+                sums[row][v] = HAS_OFFSETS ? multiply_add(broadcast(_sums[row][group]), offsets, sum) : sum;
             }
         }
     }
 
-private:
     const int16_t* _integers[ROWS];
     const float* _scales[ROWS];
     const int32_t* _totals[ROWS];
+    const float* _sums[ROWS];
 };
 
 inline const uint32_t* words_of(const Panels& panels, const uint8_t* group) {
@@ -205,7 +219,7 @@ void multiply_few(const Panels& panels, size_t index, const Tile<ROWS>& tile, co
         for (size_t group = span.begin; group < span.end; group++, data += panels.group_bytes) {
             fetch(data + AHEAD, panels.group_bytes);
             Parts parts[ROWS];
-            tile.begin(parts, panels, group);
+            tile.begin(parts, panels.zero_point, group);
             each_pair<BITS>(panels, words_of(panels, data), [&](size_t pair, const Integers* weights) ALWAYS_INLINE {
                 tile.add_pair(parts, weights, group * panels.group + 2 * pair);
             });
@@ -216,28 +230,30 @@ void multiply_few(const Panels& panels, size_t index, const Tile<ROWS>& tile, co
 }
 
 // What belongs to a span in the form that takes the fewest instructions: scales and offsets as floats, and a word for
-// each pair of columns.
+// each pair of columns, from which a zero point of all weights is taken.
 struct Unpacked {
-    alignas(CACHE_LINE) uint32_t words[SPAN / 2 * WIDTH];
-    alignas(CACHE_LINE) float numbers[MOST_GROUPS][2 * WIDTH];
+    alignas(CACHE_LINE) uint32_t words[LONGEST_SPAN / 2 * WIDTH];
+    alignas(CACHE_LINE) float numbers[LONGEST_SPAN / 16][2 * WIDTH];
 };
 
 template <unsigned BITS, Form FORM>
 void unpack(const Panels& panels, const Span& span, Unpacked& to) {
     const uint8_t* data = span.groups;
     uint32_t* words = to.words;
+    const Integers zero_points = broadcast(panels.zero_point * 0x10000 + (panels.zero_point & 0xffff));
     for (size_t index = 0; index < span.end - span.begin; index++, data += panels.group_bytes) {
         fetch(data + AHEAD, panels.group_bytes);
         each_pair<BITS>(panels, words_of(panels, data), [&](size_t, const Integers* weights) ALWAYS_INLINE {
-            for (size_t v = 0; v < VECTORS; v++, words += LANES) store(words, weights[v]);
+            for (size_t v = 0; v < VECTORS; v++, words += LANES)
+                store(words, subtract_halves(weights[v], zero_points));
         });
         for (size_t at = 0; at < (panels.has_offsets ? 2 : 1) * WIDTH; at += LANES)
             store(to.numbers[index] + at, number_of<FORM>(data, span.factors, at));
     }
 }
 
-// Add the products of rows with an unpacked span.
-template <size_t ROWS>
+// Add the products of rows with an unpacked span, of groups of PAIRS pairs.
+template <size_t ROWS, size_t PAIRS>
 void multiply_unpacked(const Panels& panels, const Span& span, const Unpacked& unpacked, const Tile<ROWS>& tile,
                        const Target& target) {
     Sums sums[ROWS];
@@ -245,17 +261,21 @@ void multiply_unpacked(const Panels& panels, const Span& span, const Unpacked& u
         if (span.begin == 0) clear(sums[row]);
         else read(sums[row], target, row);
     const uint32_t* words = unpacked.words;
-    for (size_t group = span.begin; group < span.end; group++) {
+    for (size_t group = span.begin; group < span.end; group++, words += PAIRS * WIDTH) {
         Parts parts[ROWS];
-        tile.begin(parts, panels, group);
-        // Groups have 8 or 16 pairs.
-        _Pragma("GCC unroll 8") for (size_t pair = 0; pair < panels.group / 2; pair++) {
+        for_each_index<PAIRS>([&]<int PAIR>() ALWAYS_INLINE {
             Integers weights[VECTORS];
-            for (size_t v = 0; v < VECTORS; v++, words += LANES) weights[v] = in_register(load(words));
-            tile.add_pair(parts, weights, group * panels.group + 2 * pair);
-        }
+            for (size_t v = 0; v < VECTORS; v++)
+                weights[v] = in_register(load(words + PAIR * WIDTH + v * LANES));
+            const size_t column = group * 2 * PAIRS + 2 * PAIR;
+            if constexpr (PAIR == 0) tile.begin_with_pair(parts, weights, column);
+            else tile.add_pair(parts, weights, column);
+        });
         const auto numbers = reinterpret_cast<const uint8_t*>(unpacked.numbers[group - span.begin]);
         tile.template add<Form::FLOATS>(sums, parts, group, numbers, nullptr, panels.has_offsets);
+        // Beside them, registers have the sums of the group, a weight for each, and an activation.
+        if constexpr ((2 * ROWS + 1) * VECTORS + 1 > REGISTERS)
+            for (auto& sum : sums) keep_in_memory(sum);
     }
     for (size_t row = 0; row < ROWS; row++) write(sums[row], target, row);
 }
@@ -291,7 +311,8 @@ void multiply_panel(const Product& product, size_t index, size_t first, size_t l
     each_span(panels, index, [&](const Span& span) {
         unpack<BITS, FORM>(panels, span, unpacked);
         in_tiles<TILE_ROWS>(first, last, [&]<size_t ROWS>(size_t row) {
-            multiply_unpacked<ROWS>(panels, span, unpacked, {*product.x, row}, target(row));
+            const auto multiply = panels.group == 32 ? multiply_unpacked<ROWS, 16> : multiply_unpacked<ROWS, 8>;
+            multiply(panels, span, unpacked, {*product.x, row}, target(row));
         });
     });
 }

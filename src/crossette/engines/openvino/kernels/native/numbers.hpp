@@ -12,7 +12,7 @@
 
 namespace crossette {
 
-constexpr size_t SPAN = 256;  // columns with the same factor, and those that are unpacked at a time: whole groups
+constexpr size_t SPAN = 256;  // columns with the same factor
 constexpr size_t MOST_GROUPS = SPAN / 16;  // of a span
 
 enum class Form {

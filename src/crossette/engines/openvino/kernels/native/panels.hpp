@@ -35,6 +35,13 @@ public:
 
     const uint8_t* panel(size_t index) const { return _data.get() + index * panel_bytes; }
 
+    // The groups of a span: those with the same factors. Without factors, spans are about equally long.
+    size_t span_groups() const {
+        if (form == Form::FACTORS) return SPAN / group;
+        const size_t groups = columns / group, spans = (columns + LONGEST_SPAN - 1) / LONGEST_SPAN;
+        return (groups + spans - 1) / spans;
+    }
+
     const size_t outputs, columns, group;
     const unsigned bits;
     const Form form;

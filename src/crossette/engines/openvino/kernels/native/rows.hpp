@@ -24,7 +24,8 @@ public:
           groups(columns / group),
           _integers(std::make_unique_for_overwrite<int16_t[]>(count * columns)),
           _scales(std::make_unique_for_overwrite<float[]>(count * groups)),
-          _totals(std::make_unique_for_overwrite<int32_t[]>(count * groups)) {
+          _totals(std::make_unique_for_overwrite<int32_t[]>(count * groups)),
+          _sums(std::make_unique_for_overwrite<float[]>(count * groups)) {
         const auto round_row = [&](size_t row) {
             for (size_t number = row * groups; number < (row + 1) * groups; number++) round(x, number);
         };
@@ -36,6 +37,8 @@ public:
     const float* scales(size_t row) const { return _scales.get() + row * groups; }
     // The sum of the integers of each group.
     const int32_t* totals(size_t row) const { return _totals.get() + row * groups; }
+    // The same in floats, times the scales.
+    const float* sums(size_t row) const { return _sums.get() + row * groups; }
 
     const size_t columns, group, groups;
 
@@ -60,11 +63,13 @@ private:
         }
         _totals[number] = is_finite ? static_cast<int32_t>(total) : 0;
         _scales[number] = is_finite ? (inverse == 0 ? 0 : largest / LARGEST) : std::numeric_limits<float>::quiet_NaN();
+        _sums[number] = static_cast<float>(_totals[number]) * _scales[number];
     }
 
     std::unique_ptr<int16_t[]> _integers;
     std::unique_ptr<float[]> _scales;
     std::unique_ptr<int32_t[]> _totals;
+    std::unique_ptr<float[]> _sums;
 };
 
 }  // namespace crossette

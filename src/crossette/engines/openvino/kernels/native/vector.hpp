@@ -15,10 +15,11 @@ struct Half {
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__)
 
-constexpr size_t LANES = 16;
+constexpr size_t LANES = 16, REGISTERS = 32;
 constexpr size_t TILE_ROWS = 4;  // of which the sums fill the registers, with three vectors a row
 constexpr size_t FEW_TILE_ROWS = 4;  // where weights are unpacked for each tile
 constexpr size_t FEW_ROWS = 32;  // up to which it is faster to unpack weights for each tile than to store them
+constexpr size_t LONGEST_SPAN = 256;  // columns that are unpacked at a time: most of a first-level cache
 constexpr size_t ATTENTION_ROWS = 8;  // of a tile with 32 columns
 
 using Floats = __m512;
@@ -51,6 +52,7 @@ inline Integers broadcast(int32_t value) { return _mm512_set1_epi32(value); }
 inline Integers both(Integers a, Integers b) { return _mm512_and_si512(a, b); }
 inline Integers either(Integers a, Integers b) { return _mm512_or_si512(a, b); }
 inline Integers sum(Integers a, Integers b) { return _mm512_add_epi32(a, b); }
+inline Integers subtract_halves(Integers a, Integers b) { return _mm512_sub_epi16(a, b); }
 template <int BITS>
 inline Integers shift_left(Integers value) { return _mm512_slli_epi32(value, BITS); }
 template <int BITS>
@@ -71,7 +73,8 @@ inline __m256 parts_of_sum(const Block& values) {
 }
 inline float largest_of(Floats value) { return _mm512_reduce_max_ps(value); }
 
-// To each sum, the products of the two integers of 16 bits at its place.
+// The sums of the products of two integers of 16 bits each.
+inline Integers multiply_pairs(Integers a, Integers b) { return _mm512_madd_epi16(a, b); }
 inline Integers multiply_add_pairs(Integers a, Integers b, Integers sums) {
 #if defined(__AVX512VNNI__)
     return _mm512_dpwssd_epi32(sums, a, b);
@@ -82,10 +85,11 @@ inline Integers multiply_add_pairs(Integers a, Integers b, Integers sums) {
 
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 
-constexpr size_t LANES = 8;
+constexpr size_t LANES = 8, REGISTERS = 16;
 constexpr size_t TILE_ROWS = 3;  // of which the sums of a group fill the registers: those of all columns stay in memory
 constexpr size_t FEW_TILE_ROWS = 4;
 constexpr size_t FEW_ROWS = 4;
+constexpr size_t LONGEST_SPAN = 320;  // half of a first-level cache
 constexpr size_t ATTENTION_ROWS = 2;
 
 using Floats = __m256;
@@ -118,6 +122,7 @@ inline Integers broadcast(int32_t value) { return _mm256_set1_epi32(value); }
 inline Integers both(Integers a, Integers b) { return _mm256_and_si256(a, b); }
 inline Integers either(Integers a, Integers b) { return _mm256_or_si256(a, b); }
 inline Integers sum(Integers a, Integers b) { return _mm256_add_epi32(a, b); }
+inline Integers subtract_halves(Integers a, Integers b) { return _mm256_sub_epi16(a, b); }
 template <int BITS>
 inline Integers shift_left(Integers value) { return _mm256_slli_epi32(value, BITS); }
 template <int BITS>
@@ -141,6 +146,7 @@ inline float largest_of(Floats value) {
     return _mm_cvtss_f32(_mm_max_ss(half, _mm_shuffle_ps(half, half, 1)));
 }
 
+inline Integers multiply_pairs(Integers a, Integers b) { return _mm256_madd_epi16(a, b); }
 inline Integers multiply_add_pairs(Integers a, Integers b, Integers sums) {
 #if defined(__AVXVNNI__)
     return _mm256_dpwssd_avx_epi32(sums, a, b);
@@ -157,6 +163,13 @@ inline Integers multiply_add_pairs(Integers a, Integers b, Integers sums) {
 inline Integers in_register(Integers value) {
     asm("" : "+v"(value));
     return value;
+}
+
+// What has more vectors than there are registers is read and written where the code says so. Without this, a compiler
+// keeps a second copy of it in memory, and writes both.
+template <class Vectors>
+inline void keep_in_memory(Vectors& vectors) {
+    asm("" : "+m"(vectors));
 }
 
 // The sum of 8 floats, in one order.
