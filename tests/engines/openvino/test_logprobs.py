@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossette.engines.openvino.logprobs import record
+from crossette.engines.openvino.logprobs import record, records
 
 
 def softmax(logits: list[float]) -> list[float]:
@@ -38,3 +38,15 @@ def test_the_most_likely_token_has_exactly_the_logprob_of_the_first_alternative(
     found = record(logits, int(logits.argmax()), 1)
 
     assert found.top[0] == (found.token_id, found.logprob)
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 15, 16, 53])
+@pytest.mark.parametrize("num_top", [0, 1, 3])
+def test_many_positions_are_recorded_as_each_alone(num_rows: int, num_top: int) -> None:
+    generator = np.random.default_rng(num_rows)
+    rows = generator.normal(0, 5, (num_rows, 300)).astype(np.float32)
+    tokens = generator.integers(0, 300, num_rows).tolist()
+
+    found = records(rows, tokens, num_top, threads=3)
+
+    assert found == [record(row, token, num_top) for row, token in zip(rows, tokens, strict=True)]

@@ -173,10 +173,10 @@ def test_steps_without_progress_turn_readiness_off(engine: OpenVINOEngine, monke
     assert (again.status_code, again.json()["status"]) == (200, "ok")
 
 
-def _sample(batch: Batch, logits: object) -> object:
+def _sample(batch: Batch, logits: object, *, threads: int) -> object:
     from crossette.engines.openvino.step import sample
 
-    return sample(batch, logits) if batch.spans else []  # type: ignore[arg-type]  # the runner's result
+    return sample(batch, logits, threads=threads) if batch.spans else []  # type: ignore[arg-type]  # the runner's result
 
 
 def test_an_engine_whose_thread_has_ended_is_not_alive(engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,7 +238,7 @@ class OpenVINOEngine:
             logits = self._runner.run(batch)
             if any(span.sequence.request.hidden_state for span in batch.spans):
                 keep_hidden_states(batch, self._runner.hidden_states)
-            sampled = sample(batch, logits)
+            sampled = sample(batch, logits, threads=self.threads)
             outputs = self.scheduler.update(batch, [one for one in sampled if one.error is None])
             self._count(batch, budget, outputs, monotonic() - begun)  # before a client sees the outputs
             self._deliver(outputs)

@@ -44,11 +44,6 @@ class TokenSampler:
         self._surprisal_limit = 2 * (params.mirostat_target or 0.0)
 
     @property
-    def takes_argmax(self) -> bool:
-        """Whether the next token is the argmax of the raw logits."""
-        return self.params.temperature == 0 and self._processor.idle
-
-    @property
     def forced(self) -> Collection[int]:
         """The next tokens where the grammar allows no other: they need no logits."""
         return self._forced

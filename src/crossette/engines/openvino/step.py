@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from crossette.engines.openvino.logits import LogitsRow
-from crossette.engines.openvino.logprobs import record
+from crossette.engines.openvino.logprobs import record, records
 from crossette.engines.openvino.runner import HiddenStates, Logits
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
 from crossette.errors import ConstraintFailed
 from crossette.types import Logprob
 
 
-def sample(batch: Batch, logits: Logits) -> list[SampledToken]:
+def sample(batch: Batch, logits: Logits, *, threads: int = 1) -> list[SampledToken]:
     """Sample the sequences of a step; append logprobs to those whose prompts are scored.
 
     `logits` are `[wanted tokens, vocabulary]`, as the runner returns them.
     """
-    greedy: list[int] = logits.argmax(axis=1).tolist() if len(logits) else []
     sampled = []
     for span, begin in _offsets(batch):
-        rows, greedy_tokens = logits[begin : begin + span.num_wanted], greedy[begin : begin + span.num_wanted]
-        _score(span, rows)
+        rows = logits[begin : begin + span.num_wanted]
+        _score(span, rows, threads)
         if span.samples:
             num_positions = 1 + len(span.drafts)
             for sequence in (span.sequence, *span.forks):
                 try:
-                    sampled.append(
-                        _sample(sequence, span.drafts, rows[-num_positions:], greedy_tokens[-num_positions:])
-                    )
+                    sampled.append(_sample(sequence, span.drafts, rows[-num_positions:]))
                 except ConstraintFailed as error:  # fails this sequence only: the others of the step continue
                     sampled.append(SampledToken(sequence, (), error=error))
     return sampled
@@ -53,7 +49,7 @@ def _offsets(batch: Batch) -> Iterator[tuple[Span, int]]:
         begin += span.num_wanted
 
 
-def _sample(sequence: Sequence, drafts: tuple[int, ...], rows: Logits, greedy: list[int]) -> SampledToken:
+def _sample(sequence: Sequence, drafts: tuple[int, ...], rows: Logits) -> SampledToken:
     """Sample a token, and one more per accepted draft token: the same tokens as without drafts.
 
     Then append the tokens that the grammar forces, which need no logits.
@@ -63,8 +59,8 @@ def _sample(sequence: Sequence, drafts: tuple[int, ...], rows: Logits, greedy: l
     records: list[Logprob] = []
     if sequence.max_output == 0:  # only prompt_logprobs were requested
         return SampledToken(sequence, ())
-    for row, greedy_token, draft in zip(rows, greedy, (*drafts, None), strict=True):
-        token, logprob = (greedy_token, 0.0) if sampler.takes_argmax else sampler.sample(row)
+    for row, draft in zip(rows, (*drafts, None), strict=True):
+        token, logprob = sampler.sample(row)
         sampler.accept_token(token)
         tokens.append(token)
         if request.logprobs is not None:
@@ -81,9 +77,9 @@ def _sample(sequence: Sequence, drafts: tuple[int, ...], rows: Logits, greedy: l
     return SampledToken(sequence, tuple(tokens), num_drafts=len(drafts), num_forced=len(tokens) - num_sampled)
 
 
-def _score(span: Span, rows: list[LogitsRow] | Logits) -> None:
+def _score(span: Span, rows: Logits, threads: int) -> None:
     """Append the logprobs of the prompt tokens that these logits predict."""
     sequence = span.sequence
     following = sequence.prompt[span.start + 1 : span.start + 1 + span.num_scored]
-    for row, token in zip(rows, following, strict=False):  # the last row predicts the first token of the output
-        sequence.scores.append(record(row, token, sequence.request.logprobs or 0))
+    scored = rows[: len(following)]  # the last row may predict the first token of the output
+    sequence.scores += records(scored, following, sequence.request.logprobs or 0, threads=threads)
