@@ -21,7 +21,7 @@ from sqlalchemy import func, insert, select
 from crossette.accounts.database import sqlite
 from crossette.accounts.database.database import Database, ValuesRejected
 from crossette.accounts.database.keys import Keys
-from crossette.accounts.database.tables import keys, metadata
+from crossette.accounts.database.tables import REVISION, keys, metadata
 from crossette.errors import ConfigError, DatabaseError
 from support.postgres import Cluster
 
@@ -31,6 +31,16 @@ def test_migrations_produce_the_declared_tables(database: Database) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
 
         assert compare_metadata(context, metadata) == []
+        assert context.get_current_revision() == REVISION
+
+
+def test_a_migrated_database_is_opened_without_the_tool_that_migrates(database_url: str) -> None:
+    code = "import sys; from crossette.accounts.database.database import Database; Database(sys.argv[1]).migrate()"
+    code += "; print('alembic' in sys.modules)"
+
+    first, second = (subprocess.check_output([sys.executable, "-c", code, database_url], text=True) for _ in range(2))
+
+    assert (first, second) == ("True\n", "False\n")
 
 
 @pytest.mark.slow

@@ -29,6 +29,9 @@ from sqlalchemy.types import TypeDecorator
 
 metadata = MetaData()
 
+REVISION = "7"
+"""The newest of migrations/versions/: after it a database has these tables."""
+
 
 class Moment(TypeDecorator[datetime]):
     """A time in UTC, stored without time zone, which both databases compare and group by day alike."""

@@ -16,7 +16,7 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino.utils.node_factory import NodeFactory
 
-from crossette.engines.openvino.kernels.patterns import is_silu
+from crossette.engines.openvino.kernels.patterns import is_silu, key_of
 
 PRODUCT, GATED, ACTIVATION = "QuantisedProduct", "GatedProduct", "GatedActivation"
 """The types of the nodes."""
@@ -39,6 +39,11 @@ class Product(NamedTuple):
 
     node: ov.Node
     matrix: Matrix
+
+    @property
+    def x(self) -> tuple[str, int]:
+        """The key of its input."""
+        return key_of(self.node.input_value(0))
 
 
 def products_of(nodes: Iterable[ov.Node]) -> list[Product]:
@@ -64,7 +69,7 @@ def replace_products(model: ov.Model, factory: NodeFactory, filler: ov.Output | 
             _replace(network, [down.node.output(0)], GATED, factory, filler)
             inside |= {product.node.get_name() for product in network}
     others = [product for product in found if product.node.get_name() not in inside]
-    for products in _with_the_same_input(others):
+    for products in with_the_same_input(others).values():
         _replace(products, [product.node.output(0) for product in products], PRODUCT, factory, filler)
     return len(found)
 
@@ -114,7 +119,7 @@ def _network(
 ) -> tuple[Product, Product, Product] | None:
     """The products of the network `down(silu(gate(x)) * up(x))`, if only it reads them: no adapter, for example."""
     gate, up = (products.get(output.get_node().get_name()) for output in (activation.gate, activation.up))
-    if gate is None or up is None or _input_of(gate) != _input_of(up):
+    if gate is None or up is None or gate.x != up.x:
         return None
     inside = (gate.node, up.node, activation.silu, activation.result.get_node())
     return (gate, up, down) if all(map(_is_read_once, inside)) else None
@@ -124,17 +129,12 @@ def _is_read_once(node: ov.Node) -> bool:
     return len(node.output(0).get_target_inputs()) == 1
 
 
-def _input_of(product: Product) -> tuple[str, int]:
-    x = product.node.input_value(0)
-    return x.get_node().get_name(), x.get_index()
-
-
-def _with_the_same_input(found: Iterable[Product]) -> list[list[Product]]:
-    """Products that are computed at once, such as those of queries, keys and values."""
+def with_the_same_input(found: Iterable[Product]) -> dict[tuple[str, int], list[Product]]:
+    """Products that are computed at once, such as those of queries, keys and values, by the key of their input."""
     joined: dict[tuple[str, int], list[Product]] = {}
     for product in found:
-        joined.setdefault(_input_of(product), []).append(product)
-    return list(joined.values())
+        joined.setdefault(product.x, []).append(product)
+    return joined
 
 
 def _matrix_of(node: ov.Node) -> Matrix | None:

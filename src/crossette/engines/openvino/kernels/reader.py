@@ -26,7 +26,7 @@ from crossette.engines.openvino.kernels.patterns import (
     split_of,
     vector_of,
 )
-from crossette.engines.openvino.kernels.products import products_of
+from crossette.engines.openvino.kernels.products import products_of, with_the_same_input
 from crossette.engines.openvino.kernels.program import Code, Constants, Node, Output, Program, Value
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 
@@ -93,6 +93,7 @@ class LayersReader:
         require(self.attentions)
         self._windows = windows
         self._products = {product.node.get_name(): product for product in products_of(nodes)}
+        self._by_input = with_the_same_input(self._products.values())
         self._inside = self._names_inside(nodes)
         self._values: dict[tuple[str, int], Value] = {}
         for node in nodes:  # in their order, so that what they read has been read before
@@ -156,7 +157,7 @@ class LayersReader:
         """A product, and all others with the same input."""
         require(node.get_name() in self._products)
         x = node.input_value(0)
-        together = [one for one in self._products.values() if key_of(one.node.input_value(0)) == key_of(x)]
+        together = self._by_input[key_of(x)]
         operands: list[Constants | Value] = []
         for product in together:
             matrix = Constants(tuple(constant.output(0) for constant in product.matrix))
