@@ -21,8 +21,8 @@ inline Floats exponential(Floats x) {
     for (const float coefficient : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 0.5f})
         result = multiply_add(result, rest, broadcast(coefficient));
     result = multiply_add(result, multiply(rest, rest), rest);
-    result = multiply_add(result, broadcast(1.0f), broadcast(1.0f));
-    return multiply(result, as_floats(shift_left<23>(sum(n, broadcast(int32_t(127))))));
+    result = add(result, broadcast(1.0f));
+    return as_floats(sum(as_integers(result), shift_left<23>(n)));  // the exponent of a normal number
 }
 
 // to = silu(gate) * up, or gelu(gate) * up in its tanh form: both are x / (1 + e^-y), of which y is x, or a polynomial

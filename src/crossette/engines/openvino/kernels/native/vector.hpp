@@ -45,6 +45,7 @@ inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
 inline Floats to_floats(Integers value) { return _mm512_cvtepi32_ps(value); }
 inline Integers to_integers(Floats value) { return _mm512_cvtps_epi32(value); }
 inline Floats as_floats(Integers bits) { return _mm512_castsi512_ps(bits); }
+inline Integers as_integers(Floats value) { return _mm512_castps_si512(value); }
 
 inline Integers load(const uint32_t* from) { return _mm512_loadu_si512(from); }
 inline void store(uint32_t* to, Integers value) { _mm512_storeu_si512(to, value); }
@@ -115,6 +116,7 @@ inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
 inline Floats to_floats(Integers value) { return _mm256_cvtepi32_ps(value); }
 inline Integers to_integers(Floats value) { return _mm256_cvtps_epi32(value); }
 inline Floats as_floats(Integers bits) { return _mm256_castsi256_ps(bits); }
+inline Integers as_integers(Floats value) { return _mm256_castps_si256(value); }
 
 inline Integers load(const uint32_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
 inline void store(uint32_t* to, Integers value) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), value); }
