@@ -51,6 +51,22 @@ def test_an_answer_is_streamed_and_stopped(api: ApiServer, playground: Visit) ->
     assert playground.answers.locator(".markdown").inner_text() == "abc"
 
 
+def test_a_click_on_stop_that_ends_after_the_answer_sends_nothing(api: ApiServer, visit: Visiting) -> None:
+    tab = visit(api.root).playground("/playground#mode=completion")
+    api.engine.pause()
+    tab.send(say("abc"))
+    api.engine.wait_for(has(waiting=1))
+    tab.page.get_by_role("button", name="Stop").hover()
+    tab.page.mouse.down()
+
+    api.engine.resume()
+    tab.wait_for_answers()
+    tab.page.mouse.up()
+
+    tab.wait_for_answers()
+    expect(tab.answers).to_have_count(1)
+
+
 def test_a_closed_tab_frees_the_engine(api: ApiServer, playground: Visit) -> None:
     api.engine.pause()
     playground.send(say("a" * 5000))

@@ -56,7 +56,7 @@ class Visit:
     def _note_message(self, message: Any) -> None:  # Any: a ConsoleMessage
         is_of_network = message.text.startswith("Failed to load resource") and self.expects_failures
         if message.type in ("error", "warning") and not is_of_network:
-            self.faults.append(f"console: {message.text}")
+            self.faults.append(f"console: {message.text} ({message.location['url']})")
 
     def open(self, path: str) -> Visit:
         self.page.goto(self.root + path)

@@ -71,13 +71,14 @@ export function Composer({ playground }: { playground: Playground }) {
         >
           <RotateCcw aria-hidden="true" />
         </button>
+        {/* Keys: a click that begins on the one, and ends after the answer, is none on the other. */}
         {isRunning ? (
-          <button type="button" class="primary" onClick={() => playground.stop()}>
+          <button key="stop" type="button" class="primary" onClick={() => playground.stop()}>
             <Square aria-hidden="true" />
             Stop
           </button>
         ) : (
-          <button type="submit" class="primary" disabled={!playground.isReady.value}>
+          <button key="send" type="submit" class="primary" disabled={!playground.isReady.value}>
             <Send aria-hidden="true" />
             Send
           </button>
