@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
-from support.browser import Visiting
+from support.browser import LIMIT_MS, Visiting
 from support.hub_server import LookAlike, hub_server
 from support.installed import ROOT, Served, served
 from support.tiny_model import write_tiny_gguf
@@ -100,5 +100,5 @@ def test_the_status_shows_speed_steps_cache_and_memory(hub: LookAlike, tmp_path:
     expect(card).to_contain_text(re.compile(r"[1-9]\d* of [\d,]+ blocks in use"))
     expect(fact(card, "KV cache")).to_have_text(re.compile(r"^63\.\d MiB$"))  # whole blocks of 64 MiB
     tab.page.close()
-    expect(fact(card, "Streams")).to_have_text("0")
+    expect(fact(card, "Streams")).to_have_text("0", timeout=3 * LIMIT_MS)
     expect(fact(card, "Step")).to_have_text("idle")
