@@ -1,6 +1,5 @@
 // Print the most f32 operations per second, in thousand millions, of as many threads as the argument says: independent
 // multiply-adds of vectors in registers, so nothing waits for memory or for an earlier result.
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -106,7 +107,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="page to update, with the markers of this report")
     options = parser.parse_args()
     lengths = [int(part) for part in options.lengths.split(",")]
-    text = report(*measure(lengths, options.rounds), f"scripts/bench-prefill --rounds {options.rounds}")
+    text = report(*measure(lengths, options.rounds), " ".join(["scripts/bench-prefill", *sys.argv[1:]]))
     print(text)
     if options.write is not None:
         write(options.write, MARKER, text)

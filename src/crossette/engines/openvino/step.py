@@ -56,7 +56,7 @@ def _sample(sequence: Sequence, drafts: tuple[int, ...], rows: Logits) -> Sample
     """
     sampler, request = sequence.sampler, sequence.request
     tokens: list[int] = []
-    records: list[Logprob] = []
+    logprobs: list[Logprob] = []
     if sequence.max_output == 0:  # only prompt_logprobs were requested
         return SampledToken(sequence, ())
     for row, draft in zip(rows, (*drafts, None), strict=True):
@@ -64,11 +64,11 @@ def _sample(sequence: Sequence, drafts: tuple[int, ...], rows: Logits) -> Sample
         sampler.accept_token(token)
         tokens.append(token)
         if request.logprobs is not None:
-            records.append(record(row, token, request.logprobs, logprob))
+            logprobs.append(record(row, token, request.logprobs, logprob))
         if token != draft or sequence.is_end(token) or sampler.is_over:
             break
     if request.logprobs is not None:  # forced tokens need logits too then, so they are sampled one by one
-        return SampledToken(sequence, tuple(tokens), tuple(records), len(drafts))
+        return SampledToken(sequence, tuple(tokens), tuple(logprobs), len(drafts))
     num_sampled = len(tokens)
     room = sequence.max_output - len(sequence.output)
     while sampler.forced and len(tokens) < room:
