@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
-from typing import Any
+from unittest.mock import patch
 
 from crossette import log
 from crossette.accounts.open import Accounts, open_accounts
 from crossette.accounts.settings import AccountSettings
 from crossette.api.app import App
-from crossette.api.exchange import Exchange
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.models import ServedModels
-from crossette.observability import request_log
-from crossette.observability.record import RequestRecord
+from crossette.observability.request_metrics import RequestCollector
 from crossette.pool.pool import ModelPool
 from crossette.server.build import key_accounts
 from crossette.server.draining import DrainingServer
@@ -43,26 +41,17 @@ def main() -> None:
         DrainingServer(make_app(store, is_plain=options.plain), drain_timeout=5).run(sockets=[listener])
 
 
-class Plain(App):
-    """The app without metrics, to measure their cost."""
-
-    def __init__(self, models: ServedModels, **more: Any) -> None:
-        super().__init__(models, **more)
-        self._observers = (request_log.note,)
-
-    def _note(self, exchange: Exchange, record: RequestRecord) -> None:
-        """Do nothing: there is no ledger."""
-
-
 def make_app(store: Accounts | None = None, *, is_plain: bool = False) -> App:
-    """The app with the fake engine, and with the keys and the ledger of `store`."""
+    """The app with the fake engine, and with the keys and the ledger of `store`. A plain one counts no requests."""
     engine = FakeEngine()
     models = ServedModels(ModelPool.of({engine.info.name: engine}))
-    app_class = Plain if is_plain else App
-    if store is None:
-        return app_class(models)
-    admissions = AdmissionController(key_accounts(store))
-    return app_class(models, access=store.access, ledger=store.ledger, admissions=admissions, replica=store.replica)
+    if store is not None:
+        admissions = AdmissionController(key_accounts(store))
+        return App(models, access=store.access, ledger=store.ledger, admissions=admissions, replica=store.replica)
+    if not is_plain:
+        return App(models)
+    with patch.object(RequestCollector, "note", lambda *_: None):  # the app keeps what it finds there
+        return App(models)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import accumulate
 from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
@@ -11,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from crossette.engine import AnyEngine, EngineStats, EngineTimes
 from crossette.histogram import HistogramSnapshot
+from crossette.observability.families import add_histogram
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -111,7 +111,5 @@ class EngineCollector(Collector):
 def _histogram(histogram: _Times, times: Mapping[str, EngineTimes]) -> HistogramMetricFamily:
     metric = HistogramMetricFamily(f"crossette_{histogram.name}", histogram.help, labels=["model"])
     for model, times_of_model in times.items():
-        counts = histogram.read(times_of_model)
-        bounds = [*map(str, counts.bounds), "+Inf"]
-        metric.add_metric([model], list(zip(bounds, accumulate(counts.counts), strict=True)), counts.sum)
+        add_histogram(metric, [model], histogram.read(times_of_model))
     return metric
