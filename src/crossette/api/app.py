@@ -81,7 +81,7 @@ class App:
     ) -> None:
         self.models = models
         self._replica = replica
-        ledger = ledger or NoLedger()
+        kept_in, ledger = ledger, ledger or NoLedger()
         self.metrics = Metrics(models.pool, tuple(models.remotes.values()))
         add_ledger_metrics(self.metrics, ledger)
         self._is_leaving = self._is_draining = False
@@ -111,7 +111,7 @@ class App:
         open_paths = frozenset(route.path for route in open_routes)
         all_observers = (request_log.note, self.metrics.note, *observers)
         patterns = {route.endpoint: route.path for route in self.routes}
-        reporter = Reporter(all_observers, ledger, models, dialects, patterns)
+        reporter = Reporter(all_observers, kept_in, models, dialects, patterns)
         traced_paths = frozenset(endpoints.generating_paths(dialects)) if begins_traces else frozenset[str]()
         wire_of = endpoints.wires(dialects)
         app: ASGIApp = TableRouter(self.routes, default=UnservedPaths(self.routes, dialects))

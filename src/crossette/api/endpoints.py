@@ -72,7 +72,10 @@ def wires(dialects: Sequence[Dialect]) -> Callable[[str], Wire]:
     named = [(f"{dialect.prefix}{endpoint.path}/", endpoint.wire) for dialect in dialects for endpoint in endpoints]
 
     def wire_of(path: str) -> Wire:
-        return next((wire for under, wire in named if f"{path}/".startswith(under)), CHUNKS)
+        for under, wire in named:
+            if f"{path}/".startswith(under):
+                return wire
+        return CHUNKS
 
     return wire_of
 

@@ -123,8 +123,11 @@ class Exchange:
 
 
 def _answer_id(path: str) -> str:
-    prefix = next((prefix for end, prefix in _ID_PREFIXES.items() if path.endswith(end)), "req-")
-    return prefix + secrets.token_hex(16)
+    number = secrets.token_hex(16)
+    for end, prefix in _ID_PREFIXES.items():
+        if path.endswith(end):
+            return prefix + number
+    return f"req-{number}"
 
 
 def _caller_id(headers: Mapping[str, str]) -> str | None:

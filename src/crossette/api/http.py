@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -115,10 +114,10 @@ class EventStream(Response):
     async def _run(self, send: Send, exchange: Exchange) -> None:
         self._listen(self._settings.first_byte_timeout, send, exchange)
         try:
-            async with aclosing(self._chunks):
-                await self._send_all(send, exchange)
+            await self._send_all(send, exchange)
         finally:
             self._end_silence()
+            await self._chunks.aclose()
 
     async def _send_all(self, send: Send, exchange: Exchange) -> None:
         """Send everything. A failure after the status is an event; one before it is raised, for its own status."""
@@ -197,26 +196,28 @@ async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -
 
     Raises ClientDisconnected in that case. The request's body must already be read.
     """
-    loop = asyncio.get_running_loop()
-    working, watching = loop.create_task(work), loop.create_task(_disconnect(receive))
+    task, watching = asyncio.current_task(), asyncio.create_task(_disconnect(receive))
+    assert task is not None
+    is_over = is_gone = False
 
     def cancel(ended: asyncio.Task[None]) -> None:
+        nonlocal is_gone
         if not ended.cancelled():
             ended.exception()  # an error of `receive` is a disconnect too
-            working.cancel()
+            if not is_over:
+                is_gone = True
+                task.cancel()
 
     watching.add_done_callback(cancel)
     try:
-        return await working
+        return await work
     except asyncio.CancelledError:
-        if watching.done():
+        if is_gone and not task.uncancel():  # else somebody cancelled the task as well
             raise ClientDisconnected from None
         raise
     finally:
+        is_over = True
         watching.cancel()
-        if not working.done():  # this task was cancelled in a way that did not reach the work
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
 
 
 async def _disconnect(receive: Receive) -> None:

@@ -111,6 +111,8 @@ class ServedModels:
 
     def name_of(self, name: str) -> str | None:
         """The model name that a request's model resolves to; None if it is not served, or ambiguous."""
+        if name in self._allowed:
+            return self._target(name)
         targets = set(map(self._target, self._matches(name)))
         return targets.pop() if len(targets) == 1 else None
 

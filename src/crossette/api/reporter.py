@@ -28,7 +28,7 @@ class Reporter:
     def __init__(
         self,
         observers: Sequence[Observer],
-        ledger: Ledger,
+        ledger: Ledger | None,
         models: ServedModels,
         dialects: tuple[Dialect, ...],
         patterns: Mapping[Any, str],  # Any: what a route calls
@@ -43,13 +43,15 @@ class Reporter:
     def report(self, scope: Scope) -> None:
         """Report a finished request."""
         exchange = Exchange.of(scope)
-        note_in_ledger: Observer = partial(self._note_in_ledger, exchange)
+        observers = self._observers
+        if self._ledger is not None:
+            observers = (*observers, partial(self._note_in_ledger, exchange, self._ledger))
         try:
             record = self._record(exchange, self._patterns.get(scope.get("endpoint"), ""))
         except Exception:
             log.exception("A request was not recorded")
             return
-        for observe in (*self._observers, note_in_ledger):
+        for observe in observers:
             try:
                 observe(record)
             except Exception:
@@ -60,12 +62,12 @@ class Reporter:
         prefix = dialect.prefix if route.startswith(dialect.prefix + "/") else ""
         return record_of(exchange, route=route, dialect=dialect.name if prefix else "", prefix=prefix)
 
-    def _note_in_ledger(self, exchange: Exchange, record: RequestRecord) -> None:
+    def _note_in_ledger(self, exchange: Exchange, ledger: Ledger, record: RequestRecord) -> None:
         """Add a request that generates to the ledger, even if it was rejected before it was routed."""
         dialect, endpoint = self._generating.get(exchange.path, ("", ""))
         if endpoint and record.method == "POST":
             served = self._models.name_of(record.model_asked)
-            self._ledger.note(entry_of(exchange, record, dialect, endpoint, served))
+            ledger.note(entry_of(exchange, record, dialect, endpoint, served))
 
 
 def add_ledger_metrics(metrics: Metrics, ledger: Ledger) -> None:

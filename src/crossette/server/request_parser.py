@@ -86,12 +86,16 @@ class RequestParser:
     def on_url(self, url: bytes) -> None:
         if not self._is_replaying:
             self._url += url
-            self._count(len(url))
+            self._bytes_since_event = 0
+            self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.is_head_open:  # else it is a trailer, which must not change the headers
             self._headers.append((name.lower(), value.rstrip(b" \t")))  # RFC 9112, 5.1: not part of the value
-            self._count(len(name) + len(value) + _LINE_BYTES)
+            self._bytes_since_event = 0
+            self._head_bytes += len(name) + len(value) + _LINE_BYTES
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._check_size(self._head_bytes)
 
     def on_headers_complete(self) -> None:
         if self._is_replaying:
@@ -119,12 +123,6 @@ class RequestParser:
         for name, value in self._headers:
             callbacks.on_header(name, value if name != b"host" or host is None else host)
         callbacks.on_headers_complete()
-
-    def _count(self, size: int) -> None:
-        self._bytes_since_event = 0
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._check_size(self._head_bytes)
 
     def _check_size(self, size: int) -> None:
         if size > MAX_HEAD_BYTES and self.is_head_open:

@@ -11,10 +11,11 @@ import random
 import secrets
 import struct
 import threading
-import zlib
+from array import array
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain, count, repeat
+from hashlib import blake2b
+from itertools import chain, count, islice, repeat
 from time import monotonic
 
 import numpy as np
@@ -371,11 +372,12 @@ def _logprob(token: int, num_top: int) -> Logprob:
 
 def _sentences(prompt: tuple[int, ...], seed: int) -> Iterator[int]:
     """A few sentences and an end token, repeatedly; a function of the prompt and the low 64 bits of the seed."""
-    rng = random.Random(f"{seed % 2**64}:{zlib.crc32(repr(prompt).encode())}")
+    text, key = array("q", prompt), (seed % 2**64).to_bytes(8, "little")
     for paragraph in count():
+        numbers = iter(blake2b(text, key=key, salt=paragraph.to_bytes(8, "little")).digest())
         sentences = []
-        for _ in range(rng.randint(2, 4)):
-            words = rng.choices(_WORDS, k=rng.randint(5, 12))
+        for _ in range(2 + next(numbers) % 3):
+            words = [_WORDS[number % len(_WORDS)] for number in islice(numbers, 5 + next(numbers) % 8)]
             sentences.append(" ".join(words).capitalize() + ".")
         yield from ((" " if paragraph else "") + " ".join(sentences)).encode()
         yield IM_END
