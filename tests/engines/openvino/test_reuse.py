@@ -151,7 +151,7 @@ def test_chunking_a_prompt_changes_nothing(engine: OpenVINOEngine, sampling: dic
 
 
 def test_draft_tokens_save_steps_and_change_nothing(engine: OpenVINOEngine, sampling: dict[str, float]) -> None:
-    request = replace(make_cold(engine, TEXT + TEXT[:40], max_tokens=40, **sampling))
+    request = replace(make_cold(engine, TEXT * 3 + TEXT[:40], max_tokens=40, **sampling))
 
     def answer_and_steps(max_draft_rows: int) -> tuple[Answer, int]:
         engine.scheduler.max_draft_rows = max_draft_rows

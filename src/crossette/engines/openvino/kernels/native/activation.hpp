@@ -25,6 +25,18 @@ inline Floats exponential(Floats x) {
     return as_floats(sum(as_integers(result), shift_left<23>(n)));  // the exponent of a normal number
 }
 
+// 2^x within three units of the last place, for x up to 127; what is less than -126 counts as that. A polynomial with
+// the least relative error for -1/2 to 1/2, and exactly 1 at 0.
+inline Floats power_of_two(Floats x) {
+    x = larger(broadcast(-126.0f), x);  // NaN stays NaN
+    const Integers n = to_integers(x);
+    const Floats rest = subtract(x, to_floats(n));
+    Floats result = broadcast(1.3264726401e-3f);
+    for (const float coefficient : {9.6715126970e-3f, 5.5507337459e-2f, 2.4022242084e-1f, 6.9314697760e-1f, 1.0f})
+        result = multiply_add(result, rest, broadcast(coefficient));
+    return as_floats(sum(as_integers(result), shift_left<23>(n)));  // the exponent of a normal number
+}
+
 // to = silu(gate) * up, or gelu(gate) * up in its tanh form: both are x / (1 + e^-y), of which y is x, or a polynomial
 // of it. `count` is a multiple of LANES.
 inline void activate(const float* gate, const float* up, float* to, size_t count, bool gelu = false) {

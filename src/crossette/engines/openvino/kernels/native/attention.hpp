@@ -54,7 +54,7 @@ public:
 private:
     static float factor(float difference) {
         alignas(CACHE_LINE) float values[LANES];
-        store(values, exponential(broadcast(difference)));
+        store(values, power_of_two(broadcast(difference)));
         return values[0];
     }
 

@@ -19,6 +19,7 @@ namespace crossette {
 
 constexpr size_t PARTITION = 16 * BLOCK;
 constexpr size_t FETCHED = 2;  // blocks, before their use
+constexpr float LOG2_E = 1.44269504f;
 constexpr float LOWEST = -std::numeric_limits<float>::infinity();
 
 // The sequences of a step. A sequence has `count(s)` new tokens, which attend to each other and to `past[s]` in the
@@ -69,7 +70,7 @@ struct Range {
     size_t size() const { return end > begin ? end - begin : 0; }
 };
 
-// What attention to some tokens gives: the sums of weights `exp(score - highest)`, and of weighted values. The offsets
+// What attention to some tokens gives: the sums of weights `2^(score - highest)`, and of weighted values. The offsets
 // of values are the same for all columns.
 struct State {
     float highest, weights, offsets;
@@ -78,7 +79,7 @@ struct State {
 // A query of a task.
 struct Query {
     const int16_t* integers;
-    float scale, total;  // of the integers, times that of the attention; and the sum of the integers
+    float scale, total;  // of the integers, for scores of which 2 is the base; and the sum of the integers
     Range visible;       // the tokens that it attends to
     float* results;
 
@@ -98,7 +99,7 @@ inline std::vector<Query> queries_of(const Attention& attention, const Task& tas
         const size_t row = sequences.begins[task.sequence] + each / group, head = task.head * group + each % group;
         const size_t end = sequences.past[task.sequence] + each / group + 1;
         const size_t begin = attention.window && end > attention.window ? end - attention.window : 0;
-        queries.push_back({rows.integers(row) + head * columns, rows.scales(row)[head] * attention.scale,
+        queries.push_back({rows.integers(row) + head * columns, rows.scales(row)[head] * (attention.scale * LOG2_E),
                            static_cast<float>(rows.totals(row)[head]), {begin, end},
                            attention.results + (row * rows.groups + head) * columns});
     }
@@ -249,16 +250,16 @@ private:
             scales = masked, block_offsets = masked + BLOCK, shown = masked + 2 * BLOCK;
         }
         constexpr size_t COUNT = BLOCK / LANES;
-        Block exponentials, products, scaled;
+        Block powers, products, scaled;
         Floats largest = broadcast(0.0f);
         for (size_t v = 0; v < COUNT; v++) {
-            exponentials[v] = exponential(add(load(scores(row, number) + v * LANES), broadcast(-top)));
-            if (shown) exponentials[v] = multiply(exponentials[v], load(shown + v * LANES));
-            products[v] = multiply(exponentials[v], load(block_offsets + v * LANES));
-            scaled[v] = multiply(exponentials[v], load(scales + v * LANES));
+            powers[v] = power_of_two(subtract(load(scores(row, number) + v * LANES), broadcast(top)));
+            if (shown) powers[v] = multiply(powers[v], load(shown + v * LANES));
+            products[v] = multiply(powers[v], load(block_offsets + v * LANES));
+            scaled[v] = multiply(powers[v], load(scales + v * LANES));
             largest = larger(largest, scaled[v]);
         }
-        weights = _mm256_add_ps(weights, parts_of_sum(exponentials));
+        weights = _mm256_add_ps(weights, parts_of_sum(powers));
         offsets = _mm256_add_ps(offsets, parts_of_sum(products));
         const float most = largest_of(largest);
         const float inverse = most >= SMALLEST ? LARGEST / most : 0;

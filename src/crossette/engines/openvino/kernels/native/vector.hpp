@@ -42,6 +42,7 @@ inline Floats between(Floats lowest, Floats value, Floats highest) {  // NaN sta
 }
 inline Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+inline Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 inline Floats to_floats(Integers value) { return _mm512_cvtepi32_ps(value); }
 inline Integers to_integers(Floats value) { return _mm512_cvtps_epi32(value); }
 inline Floats as_floats(Integers bits) { return _mm512_castsi512_ps(bits); }
@@ -113,6 +114,7 @@ inline Floats between(Floats lowest, Floats value, Floats highest) {
 }
 inline Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }
 inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+inline Floats subtract(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
 inline Floats to_floats(Integers value) { return _mm256_cvtepi32_ps(value); }
 inline Integers to_integers(Floats value) { return _mm256_cvtps_epi32(value); }
 inline Floats as_floats(Integers bits) { return _mm256_castsi256_ps(bits); }
