@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import logging
 import re
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from crossette.server import connection
 from crossette.server.connection import BoundedProtocol
+from crossette.server.joined_head import JoinedHead
 from crossette.testing.fake_engine import FakeEngine
 from support.api_server import LIMIT_S, ApiServer, has, parrot, say, serving
 
@@ -214,6 +217,91 @@ def test_a_disconnect_ends_the_running_request_and_those_after_it(caplog: pytest
     assert all(record.levelno <= logging.INFO for record in caplog.records)
 
 
+class WritesKept:
+    """A transport that keeps what is written to it."""
+
+    def __init__(self, transport: asyncio.Transport, writes: list[bytes]) -> None:
+        self._transport = transport
+        self._writes = writes
+
+    def write(self, data: bytes) -> None:
+        self._writes.append(data)
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What servers of this test write to their connections, each write apart."""
+    written: list[bytes] = []
+    connect = BoundedProtocol.connection_made
+
+    def connection_made(self: BoundedProtocol, transport: asyncio.Transport) -> None:
+        connect(self, WritesKept(transport, written))  # type: ignore[arg-type]  # it has all of the transport's members
+
+    monkeypatch.setattr(BoundedProtocol, "connection_made", connection_made)
+    return written
+
+
+def test_a_head_is_written_with_what_follows_it_at_once(server: ApiServer, writes: list[bytes], prefix: str) -> None:
+    with server.connect() as client:
+        client.sendall(post(path=f"{prefix}/completions") + post(STREAM, b"Connection: close\r\n"))
+        answers = received(client)
+
+    whole, *parts = writes
+    assert b"".join(writes) == answers
+    assert statuses(whole) == [200]
+    assert whole.endswith(b"}")
+    assert statuses(parts[0]) == [200]
+    assert parts[0].count(b"data: {") == 1
+    assert not any(statuses(part) for part in parts[1:])
+
+
+@pytest.mark.parametrize("num_choices", [1, 2])
+def test_the_last_chunk_is_written_with_the_end_that_follows_it_at_once(
+    server: ApiServer, writes: list[bytes], prefix: str, num_choices: int
+) -> None:
+    body = json.loads(STREAM) | {"n": num_choices, "stream_options": {"include_usage": True}}
+    with server.connect() as client:
+        client.sendall(post(json.dumps(body).encode(), b"Connection: close\r\n", path=f"{prefix}/completions"))
+        received(client)
+
+    reasons = [part.count(b'"finish_reason":"stop"') for part in writes if b'"finish_reason":"' in part]
+    assert reasons == [1] * num_choices
+    assert b'"finish_reason":"' in writes[-1]
+    assert writes[-1].endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+def test_a_head_without_a_body_yet_is_written_alone(writes: list[bytes]) -> None:
+    with serving(FakeEngine(parrot, context_length=512), first_byte_timeout=0.01) as api:
+        api.engine.pause()
+        with api.connect() as client:
+            client.sendall(post(STREAM, b"Connection: close\r\n"))
+            client.settimeout(LIMIT_S)
+            head = client.recv(65536)
+            assert writes == [head]
+            assert head.endswith(b"\r\n\r\n")
+            api.engine.resume()
+            assert b"[DONE]" in received(client)
+
+
+def test_a_head_follows_an_interim_response_and_bodies_that_are_left_out(
+    server: ApiServer, writes: list[bytes]
+) -> None:
+    with server.connect() as client:
+        request = post(BODY, b"Expect: 100-continue\r\n")
+        client.sendall(request[: -len(BODY)])
+        client.settimeout(LIMIT_S)
+        assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(BODY + b"HEAD /health/live HTTP/1.1\r\nHost: a\r\n\r\n" + post(BODY, b"Connection: close\r\n"))
+        answers = received(client)
+
+    assert b"".join(writes[1:]) == answers
+    assert len(statuses(answers)) == 3
+
+
 def test_the_overridden_members_of_uvicorn_exist() -> None:
     """The members of uvicorn's protocol are not public: each new release must be reviewed before it is allowed."""
     overridden = {name for name in vars(BoundedProtocol) if hasattr(HttpToolsProtocol, name)}
@@ -233,3 +321,5 @@ def test_the_overridden_members_of_uvicorn_exist() -> None:
     source = inspect.getsource(RequestResponseCycle)
     for name in ("disconnected", "message_event", "keep_alive", "chunked_encoding", "expected_content_length"):
         assert f"self.{name} = " in source
+    called = {*re.findall(r"self\.transport\.(\w+)\(", source)}
+    assert called == {name for name in vars(JoinedHead) if not name.startswith("_")}

@@ -89,6 +89,10 @@ class ServerProcess:
         """Poll until the engine's load meets the condition."""
         return _wait_for(lambda: self.control("load"), condition)
 
+    def idle_census(self) -> Census:
+        """Poll until no request is left: a client may have its answer a moment before the server has ended it."""
+        return _wait_for(self.census, lambda found: not found.generations and not found.blocks)
+
     def wait_until_nothing_is_left(self, idle: Census) -> None:
         """Poll until no more objects are alive than in an earlier idle census."""
         _wait_for(self.census, lambda found: found.is_within(idle))

@@ -55,6 +55,8 @@ class Reply(Protocol):
 
     finish_reasons: list[str]
     """Why the choices written so far ended, in chat's words."""
+    ends_at_once: bool = True
+    """Whether nothing is waited for between the last delta and the end of a stream."""
 
     def chunks(self, answer: DeltaSource) -> AsyncGenerator[Any, None]: ...
 

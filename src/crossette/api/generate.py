@@ -70,7 +70,9 @@ async def create(
         if model.engine is not None:
             await run.begin()
     if body.stream:
-        return EventStream(run.chunks(), run.close, endpoint.wire, run.failure, services.settings, run.headers)
+        return EventStream(
+            run.chunks(), run.close, endpoint.wire, run.failure, services.settings, run.headers, run.is_ending
+        )
     try:
         completion = await cancel_on_disconnect(request.receive, run.completion())
         return json_response(completion, headers=run.headers())

@@ -77,7 +77,8 @@ class EventStream(Response):
     """A response of server-sent events. It ends as `wire` says, or with the event that `failure` makes of an error.
 
     Status and headers wait for the first chunk, so that an early failure has its own status; after
-    `first_byte_timeout` they are sent alone. `late_headers` is called at that moment. A disconnect closes `chunks`.
+    `first_byte_timeout` they are sent alone. `late_headers` is called at that moment. Chunks that come once `is_ending`
+    are sent with the end, for which nothing more is waited. A disconnect closes `chunks`.
     `close` is always called at the end, possibly twice: closing a generator that was never iterated runs none of it.
     """
 
@@ -89,6 +90,7 @@ class EventStream(Response):
         failure: Callable[[ServingError], Any],
         settings: HttpSettings,
         late_headers: Callable[[], Mapping[str, str]] = dict,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> None:
         self.raw_headers = list(_STREAM_HEADERS)
         self._chunks = chunks
@@ -97,6 +99,7 @@ class EventStream(Response):
         self._failure = failure
         self._settings = settings
         self._late_headers = late_headers
+        self._is_ending = is_ending
         self._is_quiet = True
         self._has_head = False
         """Whether status and headers were sent."""
@@ -121,19 +124,23 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send, exchange: Exchange) -> None:
         """Send everything. A failure after the status is an event; one before it is raised, for its own status."""
-        send_body = exchange.send_body
+        send_body, is_ending = exchange.send_body, self._is_ending
+        last = b""
         try:
             async for chunk in self._chunks:
                 if self._filler is not None or not self._has_head:
                     await self._begin(send, exchange)
                 self._is_quiet = False
-                await send_body({"type": "http.response.body", "body": frame(chunk), "more_body": True})
-            last = self._wire.end
+                if is_ending():
+                    last += frame(chunk)
+                else:
+                    await send_body({"type": "http.response.body", "body": frame(chunk), "more_body": True})
+            last += self._wire.end
         except Exception as error:
             if self._filler is None and not self._has_head:
                 raise
             exchange.error = as_serving_error(error)
-            last = frame(self._failure(exchange.error))
+            last += frame(self._failure(exchange.error))
         await self._begin(send, exchange)
         self._end_silence()
         await self._close()  # before the end is sent, as the client may then send its next request

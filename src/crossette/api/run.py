@@ -76,6 +76,11 @@ class Run(ABC, Generic[SentT, BodyT]):
         """The headers that depend on the answer so far; none before the request is admitted."""
         return self.begun.headers() if self.begun is not None else {}
 
+    def is_ending(self) -> bool:
+        """Whether the rest of a stream follows at once."""
+        begun = self.begun
+        return begun is not None and begun.reply.ends_at_once and not begun.answer.num_open
+
     async def close(self) -> None:
         if self.begun is not None:
             await self.begun.answer.aclose()

@@ -49,7 +49,7 @@ class DeltaSource(Protocol):
     """Whether a call is complete when the next one begins: an upstream may write them side by side."""
     timings: Timings
     num_open: int
-    """The number of choices that have not ended."""
+    """The number of choices that have not ended. When it is 0, what `deltas` still yields comes without waiting."""
 
     @property
     def choices(self) -> Sequence[ChoiceState]: ...

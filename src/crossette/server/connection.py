@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from crossette.api.dialect import OPENAI
 from crossette.api.wire import error_body
 from crossette.errors import InvalidRequest
+from crossette.server.joined_head import JoinedHead
 from crossette.server.request_head import BadRequest
 from crossette.server.request_parser import RequestParser
 
@@ -126,6 +127,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle.scope["http_version"] == "1.0":
             cycle.waiting_for_100_continue = False  # RFC 9110, 10.1.1
             app = without_chunks(app, cycle)
+        if cycle.scope["method"] != "HEAD":  # whose response has nothing that would follow the head
+            cycle.transport = JoinedHead(cycle, self.transport, self.loop)  # type: ignore[assignment]  # all that it calls
         super()._start_asgi_task(cycle, app)
 
     def on_bad_request(self, error: BadRequest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ import pytest
 from crossette.accounts.access import Caller, Limits
 from crossette.accounts.database.database import Database
 from crossette.accounts.database.responses import DatabaseResponses
-from crossette.accounts.responses import MemoryResponses, ResponsesByCaller
+from crossette.accounts.responses import MemoryResponses, ResponsesByCaller, StoredResponse
 from crossette.api.guards.admission import AdmissionController
 from crossette.api.responses import keeper
 from crossette.api.responses.service import ResponsesService
@@ -127,6 +128,24 @@ def test_a_streamed_response_is_stored_before_its_last_event(stored: ApiServer, 
 
     assert sdk.responses.retrieve(final.id).output_text == "one"
     assert sdk.responses.create(model="fake", input=say("two"), previous_response_id=final.id).output_text == "two"
+
+
+def test_all_text_is_sent_before_a_streamed_response_is_stored(prefix: str) -> None:
+    may_save = threading.Event()
+
+    class SlowResponses(MemoryResponses):
+        def save(self, stored: StoredResponse) -> None:
+            assert may_save.wait(LIMIT_S)
+            super().save(stored)
+
+    service = ResponsesService(store=SlowResponses(KEEP))
+    with serving(FakeEngine(parrot), responses=service) as api:
+        for event in api.sdk(prefix).responses.create(model="fake", input=say("one"), stream=True):
+            if event.type == "response.output_text.done":
+                assert event.text == "one"
+                may_save.set()
+
+    assert may_save.is_set()
 
 
 def test_store_false_stores_nothing(create: Callable[..., Any], stored: ApiServer, prefix: str) -> None:

@@ -46,6 +46,7 @@ class ResponsesReply(Reply):
         self._output: Output | None = None
         self._num_events = 0
         self._keeper = context_of(sent).keeper
+        self.ends_at_once = self._keeper is None  # which saves the response before its last event
 
     async def chunks(self, answer: DeltaSource) -> AsyncGenerator[ev.Event, None]:
         async with aclosing(self._events(answer)) as events:
