@@ -93,7 +93,10 @@ OPENVINO_FILES = {
     *(f"engines/openvino/gguf/{name}.py" for name in ("weights", "parts", "rotary", "attention", "graph", "tokenizer")),
     *(f"engines/openvino/gguf/{name}.py" for name in ("masks", "experts")),
     "engines/openvino/gguf/rows.py",
-    *(f"engines/openvino/kernels/{name}.py" for name in ("build", "layers", "load", "patterns", "products", "reader")),
+    *(
+        f"engines/openvino/kernels/{name}.py"
+        for name in ("build", "layers", "load", "patterns", "products", "reader", "scores")
+    ),
     *(f"engines/openvino/embedder/{name}.py" for name in ("bert", "model")),
 }
 """The only files that import the packages of OpenVINO."""

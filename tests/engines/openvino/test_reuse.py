@@ -190,8 +190,10 @@ def test_penalties_and_bias_work_with_draft_tokens(engine: OpenVINOEngine) -> No
     assert run(ask(engine, cold(request)))[0] == plain
 
 
-def test_prompt_logprobs_do_not_depend_on_chunks_and_use_no_cache(engine: OpenVINOEngine) -> None:
-    request = replace(make_cold(engine, TEXT, max_tokens=1, temperature=0.0), prompt_logprobs=True)
+@pytest.mark.parametrize("num_top", [0, 1, 3])
+def test_prompt_logprobs_do_not_depend_on_chunks_and_use_no_cache(engine: OpenVINOEngine, num_top: int) -> None:
+    request = make_cold(engine, TEXT, max_tokens=1, temperature=0.0, logprobs=num_top)
+    request = replace(request, prompt_logprobs=True)
     (expected, _), (again, cached) = run(ask(engine, request)), run(ask(engine, request))
     engine.scheduler.max_step_tokens = 23
     chunked, _ = run(ask(engine, cold(request)))
@@ -199,6 +201,34 @@ def test_prompt_logprobs_do_not_depend_on_chunks_and_use_no_cache(engine: OpenVI
     assert [record.token_id for record in expected.prompt_logprobs] == list(request.prompt[1:])
     assert (expected, cached) == (again, 0)
     assert chunked == expected
+
+
+def test_prompt_logprobs_in_a_batch_are_those_alone(engine: OpenVINOEngine) -> None:
+    requests = [
+        replace(make_cold(engine, TEXT[i * 7 : 60 + i * 20], max_tokens=2, logprobs=i % 3), prompt_logprobs=i % 4 > 0)
+        for i in range(8)
+    ]
+
+    async def together() -> list[tuple[Answer, int]]:
+        return await at_once(engine, (ask(engine, request) for request in requests))
+
+    assert run(together()) == [run(ask(engine, cold(request))) for request in requests]
+
+
+@pytest.mark.parametrize("num_top", [0, 1])
+def test_prompt_logprobs_with_few_alternatives_are_those_with_more(engine: OpenVINOEngine, num_top: int) -> None:
+    """The head scores tokens by itself then, where kernels are crossette's own."""
+    more = replace(make_cold(engine, TEXT, max_tokens=1, temperature=0.0), prompt_logprobs=True)
+    expected, _ = run(ask(engine, more))
+    answer, _ = run(ask(engine, cold(replace(more, logprobs=num_top))))
+
+    assert answer.tokens == expected.tokens
+    assert len(answer.prompt_logprobs) == len(more.prompt) - 1
+    for record, full in zip(answer.prompt_logprobs, expected.prompt_logprobs, strict=True):
+        assert record.token_id == full.token_id
+        assert record.logprob == pytest.approx(full.logprob, abs=2e-6)
+        assert [token for token, _ in record.top] == [token for token, _ in full.top[:num_top]]
+        assert [each for _, each in record.top] == pytest.approx([each for _, each in full.top[:num_top]], abs=2e-6)
 
 
 def test_prompt_logprobs_without_output(engine: OpenVINOEngine) -> None:

@@ -190,6 +190,7 @@ class OpenVINOEngine:
                 max_output=min(request.sampling.max_tokens, room),
                 keys=keys,
                 matcher=self._grammars.matcher(constraint) if constraint else None,
+                scores_apart=request.prompt_logprobs and self._runner.scores_apart(request.logprobs or 0),
             )
             keys = sequence.keys
             sequences.append(sequence)
@@ -238,7 +239,7 @@ class OpenVINOEngine:
             logits = self._runner.run(batch)
             if any(span.sequence.request.hidden_state for span in batch.spans):
                 keep_hidden_states(batch, self._runner.hidden_states)
-            sampled = sample(batch, logits, threads=self.threads)
+            sampled = sample(batch, logits, self._runner.score(batch), threads=self.threads)
             outputs = self.scheduler.update(batch, [one for one in sampled if one.error is None])
             self._count(batch, budget, outputs, monotonic() - begun)  # before a client sees the outputs
             self._deliver(outputs)

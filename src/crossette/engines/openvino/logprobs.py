@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from crossette.engines.openvino.kernels.scores import BEST, BEST_ID, LOG_SUM, TOKEN
 from crossette.engines.openvino.logits import LogitsRow
 from crossette.engines.openvino.top_k import largest
 from crossette.types import Logprob
@@ -44,6 +45,18 @@ def records(rows: npt.NDArray[np.float32], tokens: Sequence[int], num_top: int, 
         return part(0)
     with ThreadPoolExecutor(num_parts) as pool:
         return [one for some in pool.map(part, range(num_parts)) for one in some]
+
+
+def records_of_scores(scores: npt.NDArray[np.float32], tokens: Sequence[int], num_top: int) -> list[Logprob]:
+    """`record` of each position, for at most one alternative, from scores `[positions, 4]` of `kernels/scores.py`."""
+    values = scores.astype(np.float64)
+    best = -values[:, LOG_SUM]
+    logprobs = (values[:, TOKEN] - values[:, BEST] + best).tolist()
+    ids = scores[:, BEST_ID].astype(np.int64).tolist()
+    return [
+        Logprob(token, logprob, None, ((most_likely, highest),) if num_top else ())
+        for token, logprob, most_likely, highest in zip(tokens, logprobs, ids, best.tolist(), strict=True)
+    ]
 
 
 def _most_likely(row: LogitsRow, count: int) -> list[int]:

@@ -29,6 +29,7 @@ from crossette.engines.openvino.kernels.layers import Layers, replace_layers
 from crossette.engines.openvino.kernels.load import Kernels
 from crossette.engines.openvino.kernels.products import PRODUCT, replace_products
 from crossette.engines.openvino.kernels.reader import WINDOW_KV_CACHE
+from crossette.engines.openvino.kernels.scores import scores_graph
 from crossette.engines.openvino.kv_cache import BLOCK_SIZE
 from crossette.engines.openvino.length_choices import Window, settle_window
 from crossette.engines.openvino.recurrence import StateTable, separate_recurrence, state_tables
@@ -110,6 +111,9 @@ class PagedModel:
     """How many products with matrices are computed by kernels of crossette's own."""
     own_head: bool = False
     """Whether the head is one of them."""
+    scores: ov.CompiledModel | None = None
+    """The graph of `kernels/scores.py`, for hidden states that are the third output of `compiled`; None if the head
+    cannot score tokens by itself."""
 
     @property
     def units(self) -> CacheUnits:
@@ -182,6 +186,9 @@ def load_paged(
         "NUM_STREAMS": 1,
         "KV_CACHE_PRECISION": cache_dtype,
     }
+    scores = scores_graph(model, kernels.factory) if kernels else None
+    if scores is not None:
+        model.add_results([ops.result(rows.get_node().input_value(0))])
     compiled = core.compile_model(model, "CPU", properties)
     return PagedModel(
         compiled,
@@ -195,6 +202,7 @@ def load_paged(
         layers is not None,
         own_products + (layers.num_products if layers else 0),
         all(port.get_node().get_type_name() in (PRODUCT, "Result") for port in rows.get_target_inputs()),
+        core.compile_model(scores, "CPU", properties) if scores is not None else None,
     )
 
 

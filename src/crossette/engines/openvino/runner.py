@@ -23,12 +23,14 @@ from crossette.engines.openvino.images import Rows, rows_within
 from crossette.engines.openvino.kv_cache import blocks_for
 from crossette.engines.openvino.model import FILLER, WANTED, PagedModel
 from crossette.engines.openvino.recurrence import Recurrence, StateMemory, recurrence_inputs
-from crossette.engines.openvino.sequence import Batch, Span
+from crossette.engines.openvino.sequence import Batch, Sequence, Span
 from crossette.engines.openvino.sliding_layers import WINDOW_BLOCKS
 from crossette.engines.openvino.states import ZERO
 
 Logits = npt.NDArray[np.float32]
 HiddenStates = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.float32]
+"""`[positions, 4]`, as in `kernels/scores.py`."""
 
 FILLER_TOKENS = 2
 """Tokens that the runner may add to a step; the scheduler's budget reserves them."""
@@ -75,6 +77,7 @@ class Runner:
         self.exact_chunks = model.own_layers
         """Whether a token's numbers are the same in a chunk and as a row of its own."""
         self._request = model.compiled.create_infer_request()
+        self._scores = model.scores.create_infer_request() if model.scores is not None else None
         self._image_width = model.image_width
         self.adapters = model.adapters
         self._adapter_numbers = {name: number for number, name in enumerate((None, *model.adapters))}
@@ -104,7 +107,7 @@ class Runner:
 
     def close(self) -> None:
         """Free the graph and its caches now, in this thread, not when the garbage collector runs."""
-        del self._request
+        del self._request, self._scores
         self._memory.clear()
         self._caches.clear()
         self._window_caches.clear()
@@ -124,6 +127,29 @@ class Runner:
         """
         states: HiddenStates = self._request.get_output_tensor(1).data
         return states.reshape(-1, states.shape[-1])
+
+    def scores_apart(self, num_top: int) -> bool:
+        """Whether prompts can be scored without logits, with this many alternatives for each token."""
+        return self._scores is not None and num_top <= 1
+
+    def score(self, batch: Batch) -> dict[Sequence, Scores]:
+        """The scores of the prompt tokens that the last call of `run` computed, of sequences that are scored apart."""
+        spans: list[Span] = []
+        rows: list[int] = []
+        begin = 0
+        for span in batch.spans:
+            if span.sequence.scores_apart and span.num_scored:
+                spans.append(span)
+                rows += range(begin, begin + span.num_scored)
+            begin += span.num_tokens
+        if self._scores is None or not spans:
+            return {}
+        states = self._request.get_output_tensor(2).data
+        tokens = np.fromiter(chain.from_iterable(span.scored for span in spans), np.int32, len(rows))
+        self._scores.infer([states.reshape(-1, states.shape[-1])[rows], tokens])
+        ends = list(accumulate(span.num_scored for span in spans))
+        scores = np.split(self._scores.get_output_tensor(0).data, ends[:-1])
+        return {span.sequence: own for span, own in zip(spans, scores, strict=True)}
 
     def run(self, batch: Batch) -> Logits:
         """Logits `[wanted tokens, vocabulary]`, each span's `num_wanted` in order. Valid until the next call."""

@@ -43,6 +43,7 @@ class Sequence:
         "rows",
         "sampler",
         "scores",
+        "scores_apart",
         "snapshots",
         "window_blocks",
         "window_start",
@@ -58,6 +59,7 @@ class Sequence:
         max_output: int,
         keys: tuple[Key, ...] | None = None,
         matcher: Matcher | None = None,
+        scores_apart: bool = False,
     ) -> None:
         self.request = request
         self.index = index
@@ -74,6 +76,8 @@ class Sequence:
         """Created when the sequence begins to decode, if speculative decoding is on."""
         self.scores: list[Logprob] = []
         """Logprobs of the prompt's tokens from the second on, if requested."""
+        self.scores_apart = scores_apart
+        """Whether these are computed without logits."""
         self.hidden_state: bytes | None = None
         """Of the prompt's last token, if requested, once the prompt is computed."""
         self.max_output = max_output
@@ -199,16 +203,21 @@ class Span:
 
     @property
     def num_scored(self) -> int:
-        """Number of prompt tokens whose logprobs come from this span's logits: each token's logits score the next."""
+        """Number of prompt tokens whose logprobs come from this span: each token's logits score the next."""
         sequence = self.sequence
         if not (self.is_prompt and sequence.request.prompt_logprobs) or sequence.output:
             return 0
         return min(self.count, len(sequence.prompt) - 1 - self.start)
 
     @property
+    def scored(self) -> tuple[int, ...]:
+        """These prompt tokens."""
+        return self.sequence.prompt[self.start + 1 : self.start + 1 + self.num_scored]
+
+    @property
     def num_wanted(self) -> int:
         """How many of its last tokens need logits."""
-        if self.num_scored:
+        if self.num_scored and not self.sequence.scores_apart:
             return self.count
         return 1 + len(self.drafts) if self.samples else 0
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from crossette.engines.openvino.logprobs import record, records
-from crossette.engines.openvino.runner import HiddenStates, Logits
+from crossette.engines.openvino.logprobs import record, records, records_of_scores
+from crossette.engines.openvino.runner import HiddenStates, Logits, Scores
 from crossette.engines.openvino.sequence import Batch, SampledToken, Sequence, Span
 from crossette.errors import ConstraintFailed
 from crossette.types import Logprob
 
 
-def sample(batch: Batch, logits: Logits, *, threads: int = 1) -> list[SampledToken]:
+def sample(
+    batch: Batch, logits: Logits, scores: Mapping[Sequence, Scores] | None = None, *, threads: int = 1
+) -> list[SampledToken]:
     """Sample the sequences of a step; append logprobs to those whose prompts are scored.
 
-    `logits` are `[wanted tokens, vocabulary]`, as the runner returns them.
+    `logits` are `[wanted tokens, vocabulary]`, and `scores` those of sequences that are scored apart, as the runner
+    returns them.
     """
     sampled = []
     for span, begin in _offsets(batch):
         rows = logits[begin : begin + span.num_wanted]
-        _score(span, rows, threads)
+        _score(span, rows, (scores or {}).get(span.sequence), threads)
         if span.samples:
             num_positions = 1 + len(span.drafts)
             for sequence in (span.sequence, *span.forks):
@@ -77,9 +80,11 @@ def _sample(sequence: Sequence, drafts: tuple[int, ...], rows: Logits) -> Sample
     return SampledToken(sequence, tuple(tokens), num_drafts=len(drafts), num_forced=len(tokens) - num_sampled)
 
 
-def _score(span: Span, rows: Logits, threads: int) -> None:
-    """Append the logprobs of the prompt tokens that these logits predict."""
+def _score(span: Span, rows: Logits, scores: Scores | None, threads: int) -> None:
+    """Append the logprobs of the prompt tokens that follow those of a span."""
     sequence = span.sequence
-    following = sequence.prompt[span.start + 1 : span.start + 1 + span.num_scored]
-    scored = rows[: len(following)]  # the last row may predict the first token of the output
-    sequence.scores += records(scored, following, sequence.request.logprobs or 0, threads=threads)
+    num_top = sequence.request.logprobs or 0
+    if scores is not None:
+        sequence.scores += records_of_scores(scores, span.scored, num_top)
+    else:  # the last row may predict the first token of the output
+        sequence.scores += records(rows[: span.num_scored], span.scored, num_top, threads=threads)

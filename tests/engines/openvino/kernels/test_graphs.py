@@ -71,6 +71,7 @@ def test_all_quantised_products_have_the_kernels(load: Load, kernels: Kernels) -
     kinds = [node.get_rt_info()["layerType"].astype(str) for node in model.compiled.get_runtime_model().get_ops()]
     assert model.own_products == LAYERS * PER_LAYER + 1
     assert model.own_head
+    assert model.scores is not None
     assert kinds.count("Reference") == LAYERS * 3 + 1  # queries, keys and values are one node, the network another
     assert not [kind for kind in kinds if "FullyConnected" in kind]
 

@@ -40,6 +40,22 @@ private:
     }
 };
 
+// Makes a node from hidden states, tokens, and a product whose matrix is the head.
+class ScoresExtension : public ov::BaseOpExtension {
+public:
+    const ov::DiscreteTypeInfo& get_type_info() const override { return TokenScores::get_type_info_static(); }
+
+    ov::OutputVector create(const ov::OutputVector& inputs, ov::AttributeVisitor&) const override {
+        OPENVINO_ASSERT(inputs.size() == 3);
+        const auto head = ov::as_type_ptr<QuantisedProduct>(inputs[2].get_node_shared_ptr());
+        OPENVINO_ASSERT(head && head->matrices()->size() == 1);
+        const ov::OutputVector own{inputs[0], inputs[1]};
+        return std::make_shared<TokenScores>(own, head->matrices())->outputs();
+    }
+
+    std::vector<ov::Extension::Ptr> get_attached_extensions() const override { return {}; }
+};
+
 // Makes a node from the inputs that it has, followed by the constants of its program.
 class LayersExtension : public ov::BaseOpExtension {
 public:
@@ -62,6 +78,7 @@ inline std::vector<ov::Extension::Ptr> extensions() {
     return {std::make_shared<MatricesExtension<QuantisedProduct>>(),
             std::make_shared<MatricesExtension<GatedProduct>>(),
             std::make_shared<ov::OpExtension<GatedActivation>>(),
+            std::make_shared<ScoresExtension>(),
             std::make_shared<LayersExtension>()};
 }
 

@@ -287,11 +287,25 @@ void in_tiles(size_t row, size_t rows, Run run) {
     if constexpr (ROWS > 1) in_tiles<ROWS - 1>(row, rows, run);
 }
 
+// Where results go: `stride` apart for adjacent rows, the first ones from this row and panel.
+struct Place {
+    float* data;
+    size_t stride, row = 0, panel = 0;
+
+    float* of(size_t at_row, size_t at_panel) const {
+        return data + (at_row - row) * stride + (at_panel - panel) * WIDTH;
+    }
+};
+
 // A matrix, the rows for it, and where their results go.
 struct Product {
+    Product(const Panels* panels, const Rows* x, Place results) : panels(panels), x(x), results(results) {}
+    // To a matrix of all results.
+    Product(const Panels* panels, const Rows* x, float* results) : Product(panels, x, {results, panels->outputs}) {}
+
     const Panels* panels;
     const Rows* x;
-    float* results;
+    Place results;
 };
 
 // The rows from `first` to `last` with a panel. Few rows take the weights as they are read; more share unpacked ones.
@@ -299,8 +313,8 @@ template <unsigned BITS, Form FORM>
 void multiply_panel(const Product& product, size_t index, size_t first, size_t last) {
     const Panels& panels = *product.panels;
     const auto target = [&](size_t row) {
-        float* results = product.results + row * panels.outputs + index * WIDTH;
-        return Target{results, panels.outputs, std::min(WIDTH, panels.outputs - index * WIDTH)};
+        const size_t count = std::min(WIDTH, panels.outputs - index * WIDTH);
+        return Target{product.results.of(row, index), product.results.stride, count};
     };
     if (last - first <= FEW_ROWS) {
         return in_tiles<FEW_TILE_ROWS>(first, last, [&]<size_t ROWS>(size_t row) {

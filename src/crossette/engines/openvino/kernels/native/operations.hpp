@@ -14,6 +14,7 @@
 #include "activation.hpp"
 #include "instructions.hpp"
 #include "kernels.hpp"
+#include "scores.hpp"
 
 namespace crossette {
 
@@ -39,8 +40,9 @@ public:
 
     bool has_evaluate() const override { return true; }
 
-protected:
     const std::shared_ptr<const Matrices>& matrices() const { return _matrices; }
+
+protected:
     const Panels& matrix(size_t index) const { return *(*_matrices)[index]; }
 
     // The shape of an output of `outputs` columns.
@@ -141,6 +143,38 @@ public:
         activate(gated.get(), scaled.get(), gated.get(), hidden);
         const Rows x(gated.get(), rows, down.columns, down.group);
         multiply({{&down, &x, results_of(outputs[0], inputs[0], rows, down.outputs)}}, rows);
+        return true;
+    }
+};
+
+// Scores of tokens, `[rows, 4]`, of which the numbers are those of a Score: the second input has a token for each row.
+class TokenScores : public MatricesOp {
+public:
+    OPENVINO_OP("TokenScores", "crossette", MatricesOp)
+
+    TokenScores() = default;
+    TokenScores(const ov::OutputVector& inputs, std::shared_ptr<const Matrices> matrices)
+        : MatricesOp(inputs, std::move(matrices)) {
+        constructor_validate_and_infer_types();
+    }
+
+    void validate_and_infer_types() override {
+        OPENVINO_ASSERT(get_input_size() == 2 && get_input_partial_shape(0).rank() == 2);
+        set_output_type(0, ov::element::f32, shape_of(sizeof(Score) / sizeof(float)));
+    }
+
+    std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override {
+        return std::make_shared<TokenScores>(inputs, matrices());
+    }
+
+    bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
+        const Panels& head = matrix(0);
+        const size_t rows = inputs[0].get_size() / head.columns;
+        OPENVINO_ASSERT(inputs[1].get_size() == rows);
+        outputs[0].set_shape({rows, sizeof(Score) / sizeof(float)});
+        const Rows x(x_of(inputs), rows, head.columns, head.group);
+        const auto tokens = static_cast<const ov::Tensor&>(inputs[1]).data<const int32_t>();
+        score(head, x, rows, tokens, reinterpret_cast<Score*>(outputs[0].data<float>()));
         return true;
     }
 };

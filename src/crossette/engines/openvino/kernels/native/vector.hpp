@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 namespace crossette {
 
@@ -18,7 +19,11 @@ struct Half {
 constexpr size_t LANES = 16, REGISTERS = 32;
 constexpr size_t TILE_ROWS = 4;  // of which the sums fill the registers, with three vectors a row
 constexpr size_t FEW_TILE_ROWS = 4;  // where weights are unpacked for each tile
+#if defined(__AVX512VNNI__)  // sums take a unit that unpacking leaves to them
+constexpr size_t FEW_ROWS = std::numeric_limits<size_t>::max();
+#else
 constexpr size_t FEW_ROWS = 32;  // up to which it is faster to unpack weights for each tile than to store them
+#endif
 constexpr size_t LONGEST_SPAN = 256;  // columns that are unpacked at a time: most of a first-level cache
 constexpr size_t ATTENTION_ROWS = 8;  // of a tile with 32 columns
 
