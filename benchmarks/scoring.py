@@ -1,6 +1,6 @@
 """Logprobs of prompts, as evaluation harnesses ask for them, beside llama.cpp and vLLM with the same weights, in turns.
 
-    scripts/bench-scoring [--llama-cpp PYTHON] [--vllm PYTHON] [--lengths 100,500] [--prompts 16] [--rounds 3]
+    scripts/bench-scoring [--llama-cpp PYTHON] [--vllm PYTHON] [--lengths 100,500] [--prompts 32] [--rounds 3]
                           [--write PAGE]
 
 Both are called in a process of their own (scoring_peers.py), with interpreters that have xllamacpp and numpy, or vLLM:
@@ -51,10 +51,10 @@ def over_http(served: Served, prompts: Prompts, clients: int, *, scored: bool) -
         logprobs = answer.json()["choices"][0]["logprobs"]
         return sum(logprobs["token_logprobs"][1 : len(prompt)]) if scored else 0.0
 
-    begun, cpu = time.perf_counter(), served.cpu_s
     with httpx.Client(timeout=600) as client, ThreadPoolExecutor(clients) as threads:
+        begun, cpu = time.perf_counter(), served.cpu_s
         sums = list(threads.map(lambda prompt: ask(client, prompt), prompts))
-    return Scored(time.perf_counter() - begun, served.cpu_s - cpu, sums)
+        return Scored(time.perf_counter() - begun, served.cpu_s - cpu, sums)
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--llama-cpp", metavar="PYTHON", help="an interpreter that has xllamacpp and numpy")
     parser.add_argument("--vllm", metavar="PYTHON", help="an interpreter that has vLLM")
     parser.add_argument("--lengths", default="100,500")
-    parser.add_argument("--prompts", type=int, default=16)
+    parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--write", type=Path, help="page to update, with the markers of this report")
     options = parser.parse_args()
     if not options.llama_cpp and not options.vllm:

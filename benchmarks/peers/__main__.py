@@ -16,6 +16,7 @@ Run it on an otherwise idle machine. Linux only: it reads /proc.
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -88,7 +89,7 @@ def parse() -> argparse.Namespace:
 
 def begin(options: argparse.Namespace) -> Record:
     """The record to add to. Raises SystemExit if it would mix runs with and without --small."""
-    command = " ".join(["scripts/bench-peers", *sys.argv[1:]])
+    command = shlex.join(["scripts/bench-peers", *sys.argv[1:]])
     if not options.resume:
         return Record(options.output, command)
     record = Record.resumed(options.output, command)
