@@ -177,18 +177,8 @@ def load_paged(
     cache_dtype = _named_cache_dtype(model) if kv_cache_dtype == "auto" else kv_cache_dtype
     layers = _take_layers(model, rows, kernels) if kernels and cache_dtype == "u8" else None
     own_products = _take_kernels(model, kernels) if kernels else 0
-    properties: dict[str, object] = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
-        "KEY_CACHE_QUANT_MODE": "BY_TOKEN",
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "KV_CACHE_PRECISION": cache_dtype,
-    }
-    scores = scores_graph(model, kernels.factory) if kernels else None
-    if scores is not None:
-        model.add_results([ops.result(rows.get_node().input_value(0))])
+    properties = _properties(threads, cache_dtype)
+    scores = _take_scores(model, rows, kernels) if kernels else None
     compiled = core.compile_model(model, "CPU", properties)
     return PagedModel(
         compiled,
@@ -221,6 +211,26 @@ def _take_kernels(model: ov.Model, kernels: Kernels) -> int:
         model.add_parameters([filler])
         model.validate_nodes_and_infer_types()
     return replaced
+
+
+def _take_scores(model: ov.Model, rows: ov.Output, kernels: Kernels) -> ov.Model | None:
+    """The graph that scores tokens by the head, if kernels can: then the hidden states of all tokens are an output."""
+    scores = scores_graph(model, kernels.factory)
+    if scores is not None:
+        model.add_results([ops.result(rows.get_node().input_value(0))])
+    return scores
+
+
+def _properties(threads: int, cache_dtype: str) -> dict[str, object]:
+    return {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+        "KEY_CACHE_QUANT_MODE": "BY_TOKEN",
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "KV_CACHE_PRECISION": cache_dtype,
+    }
 
 
 def _determinants(properties: dict[str, object], window: Window, kernels: Kernels | None) -> dict[str, object]:
