@@ -14,7 +14,9 @@ class JoinedHead:
     that follows.
     """
 
-    def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop):
+    def __init__(
+        self, cycle: RequestResponseCycle, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._cycle = cycle
         self._transport = transport
         self._loop = loop
