@@ -9,9 +9,12 @@ from itertools import count
 import pytest
 
 from crossette.engines.openvino.engine import OpenVINOEngine
+from crossette.engines.openvino.runner import Logits
+from crossette.engines.openvino.sequence import Batch
 from crossette.generation.prompt import encode_text
 from crossette.types import GenerationRequest, Logprob
 from support.engine_calls import at_once, make_request, run
+from support.own_kernels import own_kernels
 
 TEXT = (
     "The old mill stands at the edge of the village, where the river bends to the south. Every morning the miller "
@@ -229,6 +232,26 @@ def test_prompt_logprobs_with_few_alternatives_are_those_with_more(engine: OpenV
         assert record.logprob == pytest.approx(full.logprob, abs=2e-6)
         assert [token for token, _ in record.top] == [token for token, _ in full.top[:num_top]]
         assert [each for _, each in record.top] == pytest.approx([each for _, each in full.top[:num_top]], abs=2e-6)
+
+
+@pytest.mark.parametrize(("num_top", "has_logits"), [(0, False), (1, False), (2, True)])
+def test_tokens_with_few_alternatives_are_scored_without_logits(
+    engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch, num_top: int, has_logits: bool
+) -> None:
+    own_kernels()
+    rows: list[int] = []
+    run_batch = engine._runner.run
+
+    def counted(batch: Batch) -> Logits:
+        logits = run_batch(batch)
+        rows.append(len(logits))
+        return logits
+
+    monkeypatch.setattr(engine._runner, "run", counted)
+    request = replace(make_cold(engine, TEXT, max_tokens=1, temperature=0.0, logprobs=num_top), prompt_logprobs=True)
+    run(ask(engine, request))
+
+    assert sum(rows) == (len(request.prompt) if has_logits else 1)
 
 
 def test_prompt_logprobs_without_output(engine: OpenVINOEngine) -> None:

@@ -81,7 +81,9 @@ def _sample(sequence: Sequence, drafts: tuple[int, ...], rows: Logits) -> Sample
 
 
 def _score(span: Span, rows: Logits, scores: Scores | None, threads: int) -> None:
-    """Append the logprobs of the prompt tokens that follow those of a span."""
+    """Append the logprobs of the prompt tokens that follow those of a span, if they are scored."""
+    if not span.num_scored:
+        return
     sequence = span.sequence
     num_top = sequence.request.logprobs or 0
     if scores is not None:
